@@ -1,0 +1,1 @@
+"""memprof: profile, optimise and benchmark the memory of populations of PyMDP agents."""

@@ -1,0 +1,86 @@
+"""What a reader must know before using the figures of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memprof.results import Caution, Equivalence, Variant
+from memprof.units import format_seconds, format_size
+
+_EXPLAINED = 0.8
+_NOISY_TIME = 0.1
+_HELPS = 0.01
+
+
+def find(
+    before: Variant,
+    after: Variant | None,
+    verdict: Equivalence,
+    failure: BaseException | None,
+) -> tuple[Caution, ...]:
+    """All cautions, the gravest first."""
+    found = list(_of_run(before, after, verdict, failure))
+    found += _of_variant("before", before)
+    if after is not None:
+        found += _of_variant("after", after)
+    return tuple(found)
+
+
+def _of_run(
+    before: Variant, after: Variant | None, verdict: Equivalence, failure: BaseException | None
+) -> Iterator[Caution]:
+    if failure is not None:
+        what = str(failure) or "interrupted"
+        yield Caution("incomplete", what, "run it again; what was measured until then is here")
+    if after is not None and verdict.verdict == "not_checked":
+        yield Caution(
+            "not_checked",
+            f"behaviour was not compared: {verdict.detail}",
+            "seed what is random in the model or its environment from np.random",
+        )
+    if after is not None and verdict.verdict in ("exact", "bounded"):
+        cost, now = before.per_agent, after.per_agent
+        saved = cost.marginal_bytes - now.marginal_bytes
+        if saved < _HELPS * cost.marginal_bytes:
+            yield Caution(
+                "no_saving",
+                f"{', '.join(after.passes)} saves {format_size(saved)} per agent here",
+                "leave it out of this scenario",
+            )
+
+
+def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
+    cost, ledger, step = variant.per_agent, variant.ledger, variant.step_seconds
+    if not cost.resolved:
+        yield Caution(
+            "below_resolution",
+            f"{name}: the marginal cost cannot be told from zero; it is at most "
+            f"{format_size(cost.ci95_bytes[1])}",
+            "raise --agents or --repeats",
+        )
+    if ledger.growth_bytes is None:
+        yield Caution(
+            "no_uss",
+            f"{name}: this platform gives no USS; RSS stands in for it",
+            "measure on Linux",
+        )
+    elif ledger.explained_bytes is not None and ledger.growth_bytes > 0:
+        explained = ledger.explained_bytes / ledger.growth_bytes
+        if explained < _EXPLAINED:
+            yield Caution(
+                "unexplained",
+                f"{name}: the components explain {explained:.0%} of the growth",
+                "look at tracemalloc's lines for the rest; native memory is in no component",
+            )
+    half = (step.ci95[1] - step.ci95[0]) / 2
+    if half > _NOISY_TIME * step.median:
+        yield Caution(
+            "noisy_time",
+            f"{name}: the time per step is known to ± {format_seconds(half)} only",
+            "raise --repeats, and keep the machine free of other work",
+        )
+    for reading in variant.instruments:
+        if reading.failure:
+            yield Caution(
+                "instrument_failed", f"{name}: {reading.name}: {reading.failure}", "see above"
+            )

@@ -1,0 +1,77 @@
+"""Marginal and fixed cost: the straight line through memory against the number of agents."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memprof.results import Interval, PerAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`y = intercept + slope · x`; `half_width` is half the slope's 95 % interval."""
+
+    slope: float
+    intercept: float
+    half_width: float
+
+
+def fit(points: Sequence[tuple[float, float]]) -> Line:
+    """Ordinary least squares; the interval is Student's, from the residuals (n - 2 freedom).
+
+    With fewer than three points the interval is infinite: nothing is known of the scatter.
+
+    Raises:
+        ValueError: fewer than two different x.
+    """
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    try:
+        line = statistics.linear_regression(xs, ys)
+    except statistics.StatisticsError as too_few:
+        raise ValueError("a line needs two different population sizes") from too_few
+    freedom = len(points) - 2
+    if freedom < 1:
+        return Line(line.slope, line.intercept, math.inf)
+    squares = sum((y - line.intercept - line.slope * x) ** 2 for x, y in points)
+    mean = statistics.fmean(xs)
+    spread = sum((x - mean) ** 2 for x in xs)
+    error = math.sqrt(squares / freedom / spread)
+    return Line(line.slope, line.intercept, student_t(freedom) * error)
+
+
+def mean_interval(samples: Sequence[float], within: float = 0.0) -> tuple[float, Interval]:
+    """Mean of independent repeats and its 95 % Student interval.
+
+    `within` is the half width known from inside the repeats; the interval is never narrower than
+    it divided by the root of their number, and equal to it for a single repeat.
+    """
+    mean = statistics.fmean(samples)
+    half = within / math.sqrt(len(samples))
+    if len(samples) > 1:
+        between = statistics.stdev(samples) / math.sqrt(len(samples))
+        half = max(half, student_t(len(samples) - 1) * between)
+    return mean, (mean - half, mean + half)
+
+
+def per_agent(repeats: Sequence[Sequence[tuple[int, float]]], at_n_bytes: float) -> PerAgent:
+    """Marginal and fixed cost from the (agents, bytes) points of each repeat."""
+    lines = [fit(points) for points in repeats]
+    within = statistics.fmean(line.half_width for line in lines)
+    marginal, interval = mean_interval([line.slope for line in lines], within)
+    return PerAgent(
+        marginal_bytes=marginal,
+        ci95_bytes=interval,
+        fixed_bytes=statistics.fmean(line.intercept for line in lines),
+        at_n_bytes=at_n_bytes,
+        resolved=not interval[0] <= 0 <= interval[1],
+    )
+
+
+def student_t(freedom: int) -> float:
+    """97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))

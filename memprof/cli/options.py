@@ -1,0 +1,75 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memprof.errors import UsageError
+from memprof.units import parse_size
+
+ScenarioArgument = Annotated[
+    Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).", show_default=False)
+]
+Agents = Annotated[int | None, typer.Option(help="Override the scenario's agents.")]
+Steps = Annotated[int | None, typer.Option(help="Override the scenario's steps.")]
+Seed = Annotated[int | None, typer.Option(help="Override the scenario's seed.")]
+Repeats = Annotated[int | None, typer.Option(help="Override the scenario's repeats.")]
+Passes = Annotated[
+    str | None, typer.Option(metavar="A,B|none", help="Override the scenario's passes.")
+]
+Instruments = Annotated[
+    str | None, typer.Option(metavar="A,B|none", help="Override the scenario's instruments.")
+]
+Timeout = Annotated[
+    float, typer.Option(metavar="SECONDS", help="End a worker that runs longer than this.")
+]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Limit a worker's data segment (RLIMIT_DATA), as 2GiB."),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the JSON report here; - is stdout."),
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the JSON and Markdown reports.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report on screen.")]
+
+
+def overrides(**options: Any) -> dict[str, Any]:
+    """The scenario fields that the command line replaces; `none` is an empty list."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in ("passes", "instruments"):
+        if name in given:
+            text = given[name]
+            given[name] = [] if text == "none" else [part.strip() for part in text.split(",")]
+    return given
+
+
+def memory_limit(text: str | None) -> int | None:
+    """Bytes of `--memory-limit`.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"--memory-limit: {error}, found {text!r}") from None
+
+
+def positive(name: str, value: float) -> float:
+    """`value`, checked to be above zero.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if value <= 0:
+        raise UsageError(f"{name}: expected more than 0, found {value:g}")
+    return value

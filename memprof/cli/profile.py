@@ -1,0 +1,67 @@
+"""`memprof profile`: where an agent's memory goes, before and after the passes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from memprof.cli import options
+
+
+def profile_command(
+    scenario: options.ScenarioArgument,
+    agents: options.Agents = None,
+    steps: options.Steps = None,
+    seed: options.Seed = None,
+    passes: options.Passes = None,
+    instruments: options.Instruments = None,
+    repeats: options.Repeats = None,
+    timeout: options.Timeout = 900.0,
+    memory_limit: options.MemoryLimit = None,
+    json: options.Json = None,
+    out: options.Out = Path("reports"),
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure a population before and after its passes.
+
+    Exit codes: 0 fine; 1 the budget is broken or behaviour diverged; 2 the command line or the
+    scenario is wrong; 3 it could not be measured; 130 interrupted.
+    """
+    from memprof.scenario import load_scenario
+
+    changed = options.overrides(
+        agents=agents,
+        steps=steps,
+        seed=seed,
+        passes=passes,
+        instruments=instruments,
+        repeats=repeats,
+    )
+    limit = options.memory_limit(memory_limit)
+    seconds = options.positive("--timeout", timeout)
+    loaded = load_scenario(scenario, changed)
+
+    from memprof.cli.progress import progress
+    from memprof.reports import json_text, markdown, sinks, terminal
+    from memprof.reports.view import view_of
+    from memprof.worker.spawn import Limits
+    from memprof.workflows.profile import profile
+
+    with progress(quiet=quiet) as observer:
+        outcome = profile(loaded, Limits(seconds, limit), observer)
+
+    text, view = json_text.render(outcome.report), view_of(outcome.report)
+    written = []
+    for suffix, content in ((".json", text), (".md", markdown.render(view))):
+        written.append(out / f"{loaded.scenario.name}{suffix}")
+        sinks.write_file(written[-1], content)
+    if json == "-":
+        sys.stdout.write(text)
+    elif json is not None:
+        written.append(Path(json))
+        sinks.write_file(written[-1], text)
+    if not quiet and json != "-":
+        sys.stdout.write(terminal.render_for(sys.stdout, view))
+        print(f"\nWritten: {', '.join(map(str, written))}")
+    if outcome.failure is not None:
+        raise outcome.failure

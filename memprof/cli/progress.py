@@ -1,0 +1,59 @@
+"""Progress on the way, on standard error: which worker, which repeat, which population size."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from memprof.results import Mark
+from memprof.workflows.runs import Observer
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Observer]:
+    """An observer that draws a bar on a terminal, prints lines elsewhere, or nothing."""
+    if quiet:
+        yield _Silent()
+    elif sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield _Bar(bar, bar.add_task("start", total=None))
+    else:
+        yield _Lines()
+
+
+class _Silent:
+    def worker(self, title: str, number: int, total: int) -> None:
+        return None
+
+    def phase(self, mark: Mark) -> None:
+        return None
+
+
+class _Lines(_Silent):
+    def worker(self, title: str, number: int, total: int) -> None:
+        print(f"worker {number} of {total}: {title}", file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+        self._title = ""
+
+    def worker(self, title: str, number: int, total: int) -> None:
+        self._title = title
+        self._bar.update(self._task, description=title, completed=number - 1, total=total)
+
+    def phase(self, mark: Mark) -> None:
+        size = f" {mark.agents} agents" if mark.agents else ""
+        self._bar.update(self._task, description=f"{self._title}: {mark.label}{size}")

@@ -1,0 +1,75 @@
+"""The machine and the software that a report's figures belong to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from memprof.results import Environment
+
+_PACKAGES = (
+    "memprof-pymdp",
+    "inferactively-pymdp",
+    "numpy",
+    "scipy",
+    "psutil",
+    "pympler",
+    "memory_profiler",
+)
+_ALLOCATOR_VARIABLES = ("PYTHONMALLOC", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_UNLIMITED = 1 << 60
+
+
+def describe_environment(memory_limit_bytes: int | None) -> Environment:
+    """Versions, allocator settings, huge pages, limits and processors, as workers find them."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    libc, libc_version = platform.libc_ver()
+    allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(_ALLOCATOR_VARIABLES):
+            allocator[name] = value
+    return Environment(
+        versions=versions,
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu_count=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        total_memory_bytes=psutil.virtual_memory().total,
+        cgroup_limit_bytes=_cgroup_limit(),
+        rlimit_bytes=memory_limit_bytes or _rlimit(),
+        huge_pages=_huge_pages(),
+        allocator=allocator,
+        device="cpu",
+    )
+
+
+def _huge_pages() -> str:
+    """The kernel's mode, and whether NumPy asks for huge pages for its large arrays."""
+    mode = "unknown"
+    with contextlib.suppress(OSError):
+        text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        mode = text[text.index("[") + 1 : text.index("]")]
+    return f"{mode}, NUMPY_MADVISE_HUGEPAGE={os.environ.get('NUMPY_MADVISE_HUGEPAGE', 'unset')}"
+
+
+def _cgroup_limit() -> int | None:
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limit = int(Path(path).read_text())
+            return limit if limit < _UNLIMITED else None
+    return None
+
+
+def _rlimit() -> int | None:
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return None if limit == resource.RLIM_INFINITY else limit

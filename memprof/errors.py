@@ -1,0 +1,104 @@
+"""Every error that memprof reports, with the exit code that the command ends with.
+
+    MemprofError
+    ├── CheckFailed            1   the measurement is fine, its result is not
+    │   ├── BudgetExceeded         an agent costs more than the scenario allows
+    │   └── BehaviourDiverged      a pass changed what the agents do
+    ├── UsageError             2   the command line or the scenario is wrong
+    │   └── ScenarioError          with the field, and the line of the scenario file
+    └── MeasurementError       3   it could not be measured
+        ├── WorkerDied             a signal or an exit without a result
+        ├── WorkerFailed           an exception inside the worker
+        ├── WorkerTimeout          the worker ran past --timeout
+        ├── MemoryLimitReached     the worker ran into --memory-limit
+        └── OutputError            a report could not be written
+
+Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MemprofError(Exception):
+    """Base of all reported errors; `detail` is shown below the message (a worker's traceback)."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class CheckFailed(MemprofError):
+    """The measurement is fine; its result breaks a rule that the user set."""
+
+    exit_code = 1
+
+
+class BudgetExceeded(CheckFailed):
+    """An agent costs more than the scenario's budget allows."""
+
+
+class BehaviourDiverged(CheckFailed):
+    """A pass changed beliefs or actions although it claims not to."""
+
+
+class UsageError(MemprofError):
+    """The command line or the scenario is wrong."""
+
+    exit_code = 2
+
+
+class ScenarioError(UsageError):
+    """One field of a scenario is wrong.
+
+    Attributes:
+        field: dotted path of the field, such as `model.size`; empty for the whole file.
+        problem: what was expected, what was found, and what to do, in words.
+        where: `file:line`, or empty.
+    """
+
+    def __init__(self, field: str, problem: str, *, where: str = "", detail: str = "") -> None:
+        self.field = field
+        self.problem = problem
+        self.where = where
+        place = f"{where}: " if where else ""
+        name = f"{field}: " if field else ""
+        super().__init__(f"{place}{name}{problem}", detail=detail)
+
+
+class MeasurementError(MemprofError):
+    """It could not be measured."""
+
+    exit_code = 3
+
+
+class WorkerDied(MeasurementError):
+    """The worker ended without a result."""
+
+
+class WorkerFailed(MeasurementError):
+    """An exception inside the worker; `detail` holds its traceback."""
+
+
+class WorkerTimeout(MeasurementError):
+    """The worker ran past the time limit and was ended."""
+
+
+class MemoryLimitReached(MeasurementError):
+    """The worker ran into the memory limit that the user set."""
+
+
+class OutputError(MeasurementError):
+    """A report could not be written."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'? ` for the nearest known name, and the list of all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Known: {', '.join(names)}"

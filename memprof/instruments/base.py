@@ -1,0 +1,77 @@
+"""What an instrument in a worker of its own looks like, and the probe of the clean worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol, Self, TypeVar
+
+from memprof.populations.base import Population
+from memprof.results import LineHotspot, OperationMemory, OperationTime, TypeRow
+from memprof.spec import PopulationSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What an instrument can say beyond one figure; empty where it cannot tell."""
+
+    operations: tuple[OperationMemory, ...] = ()
+    lines: tuple[LineHotspot, ...] = ()
+    types: tuple[TypeRow, ...] = ()
+
+
+class Instrument(Protocol):
+    """Reads a population in a worker of its own; what it sees and is blind to is in the catalogue.
+
+    A context manager: it is at work from entry, before the first agent, to exit. It is also the
+    population's probe.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T: ...
+
+    def read(self, population: Population) -> int:
+        """Bytes of the population, as this instrument counts them."""
+        ...
+
+    def details(self, population: Population, spec: PopulationSpec) -> Details:
+        """Asked once, after all readings; may close the population and build another."""
+        ...
+
+
+class DirectCalls:
+    """The probe of an instrument that does not watch operations."""
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
+        return function(*arguments)
+
+
+class Stopwatch:
+    """The clean worker's probe: time per operation, and nothing else."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, list[float]] = {}
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
+        start = perf_counter()
+        result = function(*arguments)
+        elapsed = perf_counter() - start
+        total = self._totals.get(operation)
+        if total is None:
+            total = self._totals[operation] = [0, 0.0]
+        total[0] += 1
+        total[1] += elapsed
+        return result
+
+    def times(self) -> tuple[OperationTime, ...]:
+        """Calls and seconds of every operation, in the order of first use."""
+        return tuple(
+            OperationTime(operation, int(calls), seconds)
+            for operation, (calls, seconds) in self._totals.items()
+        )

@@ -1,0 +1,39 @@
+"""Instrument `pympler`: sizes and types of the Python objects of a population."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pympler import asizeof, summary
+
+from memprof.instruments.base import Details, DirectCalls
+from memprof.instruments.walker import reachable
+from memprof.populations.base import Population
+from memprof.results import TypeRow
+from memprof.spec import PopulationSpec
+
+_MOST_TYPES = 12
+
+
+class ObjectGraph(DirectCalls):
+    """`asizeof` over everything the population holds, each object once."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def read(self, population: Population) -> int:
+        return int(asizeof.asizeof(*_roots(population)))  # type: ignore[no-untyped-call]
+
+    def details(self, population: Population, spec: PopulationSpec) -> Details:
+        rows = summary.summarize(reachable(_roots(population)))  # type: ignore[no-untyped-call]
+        rows.sort(key=lambda row: row[2], reverse=True)
+        return Details(
+            types=tuple(TypeRow(name, count, size) for name, count, size in rows[:_MOST_TYPES])
+        )
+
+
+def _roots(population: Population) -> list[Any]:
+    return [thing for _, _, thing in population.holdings() if thing is not None]

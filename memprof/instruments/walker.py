@@ -1,0 +1,162 @@
+"""Our own walk over a population: every byte it holds, once, by component, private or shared.
+
+`sys.getsizeof` and pympler stop at NumPy's object arrays, in which PyMDP keeps A, B, C, D and all
+beliefs. This walk goes through them, and through views and broadcasts down to the buffer that owns
+the memory, so that each buffer counts once however many arrays look at it.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+import numpy as np
+
+from memprof.instruments.resident import PageTable
+from memprof.results import LedgerRow
+
+_NOT_OWNED = (
+    bool,
+    type,
+    ModuleType,
+    FunctionType,
+    BuiltinFunctionType,
+    MethodType,
+    CodeType,
+    FrameType,
+    np.dtype,
+    np.ufunc,
+)
+_SHARED = -2
+_SMALL_OBJECT = 512
+_PAGE = 4096
+
+
+@dataclass(slots=True)
+class _Holding:
+    """One object or buffer: who holds it, under which component, and its size."""
+
+    owner: int
+    component: str
+    nominal: int
+    resident: int
+    objects: int
+
+
+def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[LedgerRow, ...]:
+    """Rows of the ledger for (owner, component, object) triples.
+
+    An object reached from two owners is shared; its bytes belong to the component that reached it
+    first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
+    a page or more; None where the page table cannot be read.
+    """
+    found: dict[int, _Holding] = {}
+    components: dict[str, None] = {}
+    with PageTable() as pages:
+        for owner, component, root in holdings:
+            components[component] = None
+            _claim(root, owner, component, found, pages)
+        readable = pages.readable
+    return tuple(_row(component, found.values(), readable) for component in components)
+
+
+def reachable(roots: Iterable[Any]) -> list[Any]:
+    """Every object of a population, each once, for instruments that count by type."""
+    seen: dict[int, Any] = {}
+    stack = list(roots)
+    while stack:
+        thing = stack.pop()
+        if id(thing) in seen or _is_not_owned(thing):
+            continue
+        seen[id(thing)] = thing
+        stack.extend(_referents(thing))
+    return list(seen.values())
+
+
+def _claim(
+    root: Any, owner: int, component: str, found: dict[int, _Holding], pages: PageTable
+) -> None:
+    stack = [root]
+    while stack:
+        thing = stack.pop()
+        if _is_not_owned(thing):
+            continue
+        holding = found.get(id(thing))
+        if holding is None:
+            found[id(thing)] = _measure(thing, owner, component, pages)
+        elif holding.owner in (owner, _SHARED):
+            continue
+        else:
+            holding.owner = _SHARED  # and so is all that it refers to
+        stack.extend(_referents(thing))
+
+
+def _referents(thing: Any) -> Iterator[Any]:
+    if isinstance(thing, np.ndarray):
+        if thing.base is not None:
+            yield thing.base
+        elif thing.dtype.hasobject:
+            yield from thing.ravel(order="K").tolist()
+    else:
+        yield from gc.get_referents(thing)
+
+
+def _is_not_owned(thing: Any) -> bool:
+    return (
+        thing is None
+        or isinstance(thing, _NOT_OWNED)
+        or (isinstance(thing, int) and -5 <= thing <= 256)  # cached by the interpreter
+    )
+
+
+def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holding:
+    if isinstance(thing, np.ndarray):
+        header, dimensions = 96, 16 * thing.ndim
+        data = thing.nbytes if thing.base is None else 0
+        nominal = header + dimensions + data
+        resident = _chunk(header) + _malloc_chunk(dimensions)
+        if thing.base is None:
+            resident += (
+                pages.resident_bytes(thing.ctypes.data, data)
+                if data >= _PAGE and pages.readable
+                else _malloc_chunk(data)
+            )
+    else:
+        nominal = sys.getsizeof(thing)
+        resident = _chunk(nominal)
+    return _Holding(owner, component, nominal, resident, 1)
+
+
+def _chunk(size: int) -> int:
+    """What Python's allocator sets aside for an object of `size` bytes."""
+    return (size + 15) // 16 * 16 if size <= _SMALL_OBJECT else _malloc_chunk(size)
+
+
+def _malloc_chunk(size: int) -> int:
+    """What glibc's malloc sets aside: 8 bytes of header, steps of 16, at least 32."""
+    return max(32, (size + 8 + 15) // 16 * 16)
+
+
+def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
+    mine = [holding for holding in holdings if holding.component == component]
+    private = [holding for holding in mine if holding.owner != _SHARED]
+    shared = [holding for holding in mine if holding.owner == _SHARED]
+    return LedgerRow(
+        component=component,
+        private_nominal_bytes=sum(holding.nominal for holding in private),
+        shared_nominal_bytes=sum(holding.nominal for holding in shared),
+        private_resident_bytes=sum(holding.resident for holding in private) if readable else None,
+        shared_resident_bytes=sum(holding.resident for holding in shared) if readable else None,
+        objects=len(mine),
+    )

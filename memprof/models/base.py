@@ -1,0 +1,108 @@
+"""What a generative model is to a population, and the check that it makes sense."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import ScenarioError
+
+
+@dataclass(frozen=True, slots=True)
+class GenerativeModel:
+    """One agent's model.
+
+    Attributes:
+        arguments: keyword arguments of the PyMDP agent: object arrays `A` (per modality, shape
+            observations x states ...) and `B` (per factor, shape next x states ... x actions), and
+            any of C, D, E, pA, pB, pD and PyMDP's options.
+        environment: an object with `reset()` and `step(action)`, both returning the observation;
+            None for one that samples from A and B.
+    """
+
+    arguments: dict[str, Any]
+    environment: Any = None
+
+
+def model_builder(model: dict[str, Any], folder: str) -> Callable[[int], GenerativeModel]:
+    """A function from an agent's index to a new model for it, from the scenario's `model` field."""
+    parameters = dict(model)
+    module = importlib.import_module(f"memprof.models.{parameters.pop('kind')}")
+    builder: Callable[[int], GenerativeModel] = module.builder(folder=folder, **parameters)
+    return builder
+
+
+def object_array(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """PyMDP's container: a one-dimensional object array of arrays."""
+    container = np.empty(len(arrays), dtype=object)
+    for position, array in enumerate(arrays):
+        container[position] = array
+    return container
+
+
+def check_model(arguments: dict[str, Any], field: str) -> None:
+    """Check that A and B exist, are probabilities, and fit each other.
+
+    Raises:
+        ScenarioError: at `field`, naming the array, what was expected and what was found.
+    """
+    for name in ("A", "B"):
+        if name not in arguments:
+            raise ScenarioError(field, f"the model has no {name}; found {sorted(arguments)}")
+        _check_container(name, arguments[name], field)
+    A, B = arguments["A"], arguments["B"]
+    states = [b.shape[0] for b in B]
+    for index, b in enumerate(B):
+        factors = _factors(arguments, "B_factor_list", index, [index])
+        expected = (states[index], *(states[f] for f in factors))
+        if b.ndim != len(expected) + 1 or b.shape[:-1] != expected:
+            raise ScenarioError(
+                field,
+                f"B{index} has shape {b.shape}; expected {expected} and then the number of actions",
+            )
+        _check_normalised(f"B{index}", b, field)
+    for index, a in enumerate(A):
+        factors = _factors(arguments, "A_factor_list", index, list(range(len(B))))
+        expected = tuple(states[f] for f in factors)
+        if a.shape[1:] != expected:
+            raise ScenarioError(
+                field,
+                f"A{index} has shape {a.shape} and does not fit B: expected {expected} after the "
+                "observations, one axis per factor of B, as long as B has states",
+            )
+        _check_normalised(f"A{index}", a, field)
+
+
+def _factors(
+    arguments: dict[str, Any], option: str, index: int, default: list[int]
+) -> Sequence[int]:
+    factors = arguments.get(option)
+    return default if factors is None else factors[index]
+
+
+def _check_container(name: str, value: Any, field: str) -> None:
+    arrays = list(value) if isinstance(value, np.ndarray) and value.dtype == object else None
+    if not arrays or not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiub" for a in arrays):
+        found = f"{type(value).__name__} of {getattr(value, 'dtype', 'unknown type')}"
+        raise ScenarioError(
+            field,
+            f"{name} must be an object array of numeric arrays, as PyMDP takes it; found {found}",
+        )
+
+
+def _check_normalised(name: str, array: np.ndarray, field: str) -> None:
+    if array.size == 0:
+        raise ScenarioError(field, f"{name} has shape {array.shape}: it is empty")
+    sums = array.sum(axis=0)
+    worst = np.unravel_index(int(np.argmax(np.abs(sums - 1))), sums.shape)
+    if not np.allclose(sums, 1.0) or array.min() < 0:
+        raise ScenarioError(
+            field,
+            f"{name} is not normalised: each column must be non-negative and sum to 1; "
+            f"{name}[:, {', '.join(map(str, worst))}] sums to {sums[worst]:.6g}, smallest entry "
+            f"{array.min():.6g}",
+        )

@@ -1,0 +1,68 @@
+"""Pass `share`: equal arrays of different agents become one read-only array."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+
+class Share:
+    """Interns arrays by content, so that a population holds each distinct array once.
+
+    Copy on write happens where PyMDP writes: its learning methods replace `agent.B` by a new array,
+    which is the agent's own again. Code that writes into a shared array in place gets NumPy's
+    "read-only" error instead of changing other agents; `agent.B[0] = agent.B[0].copy()` gives an
+    agent its own copy. Containers (object arrays, lists) stay private for that reason.
+
+    Arrays are equal when dtype, shape, strides and all bytes are (BLAKE2b, 128 bits), so a shared
+    array computes bit-identical results.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: WeakValueDictionary[tuple[Any, ...], np.ndarray] = WeakValueDictionary()
+
+    def apply(self, agent: Any, index: int) -> None:
+        for name, value in list(vars(agent).items()):
+            shared = self._shared(value)
+            if shared is not value:
+                setattr(agent, name, shared)
+
+    def _shared(self, value: Any) -> Any:
+        """`value` with its arrays replaced by shared ones; `value` itself if there are none."""
+        if type(value) is np.ndarray:
+            if value.dtype == object:
+                return self._container(value, value.ravel().tolist(), lambda e: _filled(value, e))
+            return value if value.dtype.hasobject else self._interned(value)
+        if type(value) in (list, tuple):
+            return self._container(value, value, type(value))
+        if type(value) is dict:
+            return self._container(
+                value, value.values(), lambda e: dict(zip(value, e, strict=True))
+            )
+        return value
+
+    def _container(self, value: Any, elements: Any, rebuild: Callable[[list[Any]], Any]) -> Any:
+        shared = [self._shared(element) for element in elements]
+        changed = any(new is not old for new, old in zip(shared, elements, strict=True))
+        return rebuild(shared) if changed else value
+
+    def _interned(self, array: np.ndarray) -> np.ndarray:
+        content = hashlib.blake2b(np.ascontiguousarray(array).view(np.uint8).data, digest_size=16)
+        key = (array.dtype.str, array.shape, array.strides, content.digest())
+        shared = self._arrays.get(key)
+        if shared is None:
+            shared = array.view()  # the flag is set on our view, not on an array a user may hold
+            shared.flags.writeable = False
+            self._arrays[key] = shared
+        return shared
+
+
+def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:
+    container = np.empty(len(elements), dtype=object)
+    for position, element in enumerate(elements):
+        container[position] = element
+    return container.reshape(like.shape)

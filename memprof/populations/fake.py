@@ -1,0 +1,92 @@
+"""Calibration agents of exactly known size: what memprof is tested with, and checked by users."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from memprof.passes.plan import Plan
+from memprof.populations.base import Behaviour, Probe, step_seed
+from memprof.spec import PopulationSpec
+
+
+class FakeAgent:
+    """Holds one touched buffer; gains `growth` bytes per step in one more."""
+
+    __slots__ = ("broken", "buffer", "gained")
+
+    def __init__(self, size: int) -> None:
+        self.buffer = bytearray(b"\x01") * size
+        self.gained: list[bytearray] | None = None
+        self.broken = False
+
+
+class FakePopulation:
+    """Agents whose cost is the scenario's `size`, and `growth` per step."""
+
+    def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
+        self._spec = spec
+        self._probe = probe
+        self._plan = Plan.of(spec.passes)
+        self._agents: list[FakeAgent] = []
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def build(self) -> None:
+        self._probe.call("build", self._build)
+
+    def _build(self) -> None:
+        index = len(self._agents)
+        if index == 1:
+            _fail(self._spec.model["fault"])
+        agent = FakeAgent(self._spec.model["size"])
+        self._plan.apply(agent, index)
+        self._agents.append(agent)
+
+    def step(self, agent: int, step: int) -> Behaviour:
+        return self._probe.call("act", self._act, agent, step)
+
+    def _act(self, agent: int, step: int) -> Behaviour:
+        body, growth = self._agents[agent], self._spec.model["growth"]
+        if growth:
+            body.gained = body.gained or []
+            body.gained.append(bytearray(b"\x01") * growth)
+        seed = step_seed(self._spec.seed, agent, step)
+        beliefs = np.array([seed % 7, 7.0]) / 7.0
+        return Behaviour(beliefs, beliefs, np.array([seed % 5 + body.broken]))
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        for index, agent in enumerate(self._agents):
+            yield index, "buffer", agent.buffer
+            yield index, "histories", agent.gained
+            yield index, "other agent objects", agent
+        if self._plan.passes:
+            yield -1, "passes", self._plan
+
+    def close(self) -> None:
+        self._agents.clear()
+        self._plan = Plan.of(self._spec.passes)
+
+
+def _fail(fault: str) -> None:
+    match fault:
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(3600)
+        case "raise":
+            raise RuntimeError("this fault was asked for")
+        case "exhaust":
+            held = []
+            while True:
+                held.append(bytearray(b"\x01") * 2**24)
+        case "print":
+            print("noise on stdout", flush=True)
+            print("noise on stderr", file=sys.stderr, flush=True)

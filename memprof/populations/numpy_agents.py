@@ -1,0 +1,148 @@
+"""Populations of PyMDP's NumPy agent, `pymdp.legacy.agent.Agent`."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pymdp.legacy import utils
+from pymdp.legacy.agent import Agent
+
+from memprof.errors import ScenarioError
+from memprof.models.base import GenerativeModel, check_model, model_builder
+from memprof.passes.plan import Plan
+from memprof.populations.base import Behaviour, Probe, step_seed
+from memprof.populations.environment import GenerativeProcess, SampledEnvironment
+from memprof.spec import PopulationSpec
+
+# Attributes of the agent, by the ledger's component; all others are "other agent objects".
+_COMPONENTS = {
+    "A": ("A",),
+    "B": ("B",),
+    "C": ("C",),
+    "D": ("D",),
+    "E": ("E",),
+    "policies": ("policies",),
+    "learning (pA, pB, pD)": ("pA", "pB", "pD"),
+    "beliefs (qs)": ("qs", "latest_belief"),
+    "inference (q_pi, G, F)": ("q_pi", "G", "F"),
+    "histories": ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist"),
+}
+
+
+class NumpyPopulation:
+    """Agents that perceive, learn, plan and act as in PyMDP's own examples."""
+
+    def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
+        self._spec = spec
+        self._probe = probe
+        self._plan = Plan.of(spec.passes)
+        self._model = model_builder(spec.model, spec.folder)
+        self._handed: dict[str, Any] | None = None
+        self._process: GenerativeProcess | None = None
+        self._agents: list[Agent] = []
+        self._environments: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def build(self) -> None:
+        self._probe.call("build", self._build)
+
+    def _build(self) -> None:
+        index = len(self._agents)
+        np.random.seed(step_seed(self._spec.seed, index, -1))
+        model = self._model(index)
+        if index == 0:
+            check_model(model.arguments, _model_field(self._spec))
+        if not self._spec.private:
+            self._handed = self._handed or model.arguments
+            model = GenerativeModel(self._handed, model.environment)
+        environment = model.environment
+        self._environments.append(
+            self._sampled(model.arguments) if environment is None else environment
+        )
+        agent = self._construct(model.arguments)
+        self._plan.apply(agent, index)
+        self._agents.append(agent)
+
+    def step(self, agent: int, step: int) -> Behaviour:
+        call, body, environment = self._probe.call, self._agents[agent], self._environments[agent]
+        np.random.seed(step_seed(self._spec.seed, agent, step))
+        if body.action is None:
+            observation = call("environment", environment.reset)
+        else:
+            observation = call("environment", environment.step, body.action)
+        observation = _as_sequence(observation)
+        learning = self._spec.learning
+        previous = body.qs if "B" in learning else None
+        beliefs = call("infer_states", body.infer_states, observation)
+        if "A" in learning:
+            call("update_A", body.update_A, observation)
+        if "B" in learning and step > 0:
+            call("update_B", body.update_B, previous)
+        if "D" in learning and step == 0:
+            call("update_D", body.update_D, beliefs)
+        policies, _ = call("infer_policies", body.infer_policies)
+        action = call("sample_action", body.sample_action)
+        return Behaviour(beliefs, policies, action)
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        for index, agent in enumerate(self._agents):
+            for component, names in _COMPONENTS.items():
+                for name in names:
+                    if name in vars(agent):
+                        yield index, component, vars(agent)[name]
+            yield index, "other agent objects", agent
+            yield index, "environment", self._environments[index]
+        yield -1, "environment", self._process
+        if self._plan.passes:
+            yield -1, "passes", self._plan
+
+    def close(self) -> None:
+        self._agents.clear()
+        self._environments.clear()
+        self._process = self._handed = None
+        self._plan = Plan.of(self._spec.passes)
+
+    def _construct(self, arguments: dict[str, Any]) -> Agent:
+        priors = {
+            f"p{letter}": utils.dirichlet_like(arguments[letter])
+            for letter in self._spec.learning
+            if arguments.get(f"p{letter}") is None
+        }
+        try:
+            return Agent(**{**arguments, **priors, **self._spec.agent})
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ScenarioError(
+                "agent" if self._spec.agent else _model_field(self._spec),
+                f"PyMDP's Agent refused its arguments: {type(error).__name__}: {error}",
+                detail=traceback.format_exc(),
+            ) from None
+
+    def _sampled(self, arguments: dict[str, Any]) -> SampledEnvironment:
+        process = GenerativeProcess({**arguments, **self._spec.agent})
+        if self._process is None or self._process != process:
+            self._process = process
+        return SampledEnvironment(self._process)
+
+
+def _model_field(spec: PopulationSpec) -> str:
+    return {"npz": "model.path", "factory": "model.callable"}.get(spec.model["kind"], "model")
+
+
+def _as_sequence(observation: Any) -> Sequence[int]:
+    """PyMDP takes one entry per modality; environments with one modality may return a number."""
+    if isinstance(observation, int | np.integer):
+        return (int(observation),)
+    if isinstance(observation, Sequence | np.ndarray):
+        return observation  # type: ignore[return-value]
+    raise ScenarioError(
+        "model.callable",
+        f"the environment returned {observation!r} as an observation; expected one index per "
+        "modality",
+    )

@@ -1,0 +1,108 @@
+"""What a population believed and did, as values that can be compared between two processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from memprof.populations.base import Behaviour
+from memprof.results import TraceComparison
+
+
+class DigestTrace:
+    """Hashes of every agent's behaviour at every step, in memory that is reserved beforehand.
+
+    Cheap enough for the clean worker: equal digests prove bit-identical behaviour, and only when
+    they differ does a `ValueTrace` have to say by how much.
+    """
+
+    _WIDTH = 16
+
+    def __init__(self, agents: int, steps: int) -> None:
+        self._digests = np.full((agents, steps, self._WIDTH), 255, np.uint8)
+
+    def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
+        """Keep the hash of one agent's step; agents and steps beyond the reserved are left out."""
+        reserved_agents, reserved_steps, _ = self._digests.shape
+        if agent >= reserved_agents or step >= reserved_steps:
+            return
+        digest = hashlib.blake2b(digest_size=self._WIDTH)
+        for leaf in _leaves(behaviour):
+            digest.update(np.ascontiguousarray(leaf).view(np.uint8).data)
+        self._digests[agent, step] = np.frombuffer(digest.digest(), np.uint8)
+
+    def per_agent(self) -> tuple[str, ...]:
+        """One digest per agent, over all its steps."""
+        return tuple(
+            hashlib.blake2b(row.tobytes(), digest_size=self._WIDTH).hexdigest()
+            for row in self._digests
+        )
+
+
+class ValueTrace:
+    """Every value, written to a file; or compared with such a file while it is produced."""
+
+    def __init__(self, file: BinaryIO, *, compare: bool) -> None:
+        self._file = file
+        self._compare = compare
+        self._agents: set[int] = set()
+        self._steps = self._actions = self._equal = 0
+        self._error: float = 0.0
+        self._comparable = True
+        self._first: tuple[int, int] | None = None
+
+    def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
+        """Write one agent's step, or hold it against the step in the file."""
+        beliefs = _flat((behaviour.beliefs, behaviour.policies))
+        action = _flat(behaviour.action)
+        if not self._compare:
+            np.save(self._file, beliefs)
+            np.save(self._file, action)
+            return
+        expected_beliefs, expected_action = np.load(self._file), np.load(self._file)
+        self._agents.add(agent)
+        self._steps = max(self._steps, step + 1)
+        self._actions += 1
+        same_action = np.array_equal(action, expected_action)
+        self._equal += same_action
+        if beliefs.shape != expected_beliefs.shape:
+            self._comparable = False
+        elif beliefs.size:
+            gap = np.abs(beliefs - expected_beliefs)
+            self._error = max(self._error, float(np.nan_to_num(gap, nan=np.inf).max()))
+        same_beliefs = beliefs.tobytes() == expected_beliefs.tobytes()
+        if self._first is None and not (same_action and same_beliefs):
+            self._first = (agent, step)
+
+    def comparison(self) -> TraceComparison:
+        """What the comparison found."""
+        error = self._error if self._comparable and np.isfinite(self._error) else None
+        return TraceComparison(
+            agents=len(self._agents),
+            steps=self._steps,
+            actions_compared=self._actions,
+            actions_equal=int(self._equal),
+            max_abs_belief_error=error,
+            first_difference=self._first,
+        )
+
+
+def _flat(values: Any) -> np.ndarray:
+    leaves = [np.ravel(leaf).astype(np.float64) for leaf in _leaves(values)]
+    return np.concatenate(leaves) if leaves else np.empty(0)
+
+
+def _leaves(values: Any) -> Iterator[np.ndarray]:
+    """Numeric arrays inside nested object arrays, lists and tuples (PyMDP's beliefs), in order."""
+    if values is None:
+        return
+    if isinstance(values, list | tuple) or (
+        isinstance(values, np.ndarray) and values.dtype.hasobject
+    ):
+        for value in values:
+            yield from _leaves(value)
+    else:
+        yield np.atleast_1d(values)

@@ -1,0 +1,15 @@
+"""The report as JSON: the contract with scripts and CI. Bytes and seconds, never scaled units."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from memprof.results import Report
+
+
+def render(report: Report) -> str:
+    """`memprof.report/1` as indented JSON."""
+    values = asdict(report)
+    ordered = {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}
+    return json.dumps(ordered, indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,33 @@
+"""The report as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+
+from memprof.reports.view import Table, View
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def render(view: View) -> str:
+    """The whole report as Markdown text."""
+    parts = [f"# {_text(view.title)}", f"**{_text(view.headline)}**"]
+    for section in view.sections:
+        parts.append(f"## {_text(section.title)}")
+        parts += [_text(line) for line in section.text]
+        parts += [_table(table) for table in section.tables]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    rule = ["---"] + ["---" if table.kind != "figures" else "---:"] * (len(table.columns) - 1)
+    lines = [f"*{_text(table.title)}*\n"] if table.title else []
+    for row in (table.columns, rule, *table.rows):
+        cells = row if row is rule else [_text(cell) for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _text(text: str) -> str:
+    """Text from scenarios and source lines is data: nothing in it is markup."""
+    return _SPECIAL.sub(r"\\\1", text.strip().replace("\n", " "))

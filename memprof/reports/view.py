@@ -1,0 +1,321 @@
+"""The one view of a report that all formats for people share: sections of text and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from memprof.results import (
+    Interval,
+    Ledger,
+    LedgerRow,
+    LineHotspot,
+    Report,
+    Trend,
+    Variant,
+)
+from memprof.units import format_seconds, format_size
+
+_MOST_LINES = 8
+_MOST_TYPES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as text; the first column is a name. The others are figures (aligned to the right),
+    prose (wrapped), or a figure and a line of source (cut off where it is too long)."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    kind: Literal["figures", "prose", "source"] = "figures"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    text: tuple[str, ...]
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    title: str
+    headline: str
+    sections: tuple[Section, ...]
+
+
+def view_of(report: Report) -> View:
+    """What a person reads, in the order in which it matters."""
+    sections = [
+        _before_and_after(report),
+        _ledger(report),
+        _hotspots(report),
+        _instruments(report),
+        _trend(report),
+        _environment(report),
+    ]
+    if report.warnings:
+        sections.insert(1, _warnings(report))
+    scenario = report.scenario
+    title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
+    return View(title, headline(report), tuple(sections))
+
+
+def headline(report: Report) -> str:
+    """What an agent cost, what it costs now, and whether it still does the same."""
+    before, after = report.variants.before, report.variants.after
+    cost = f"An agent costs {_marginal(before)}"
+    if after is None:
+        return f"{cost}."
+    names = ", ".join(after.passes)
+    match report.equivalence.verdict:
+        case "exact" | "bounded":
+            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}."
+        case "diverged":
+            return f"{cost}; {names} changes what agents do, so it saves nothing."
+        case _:
+            return f"{cost}; behaviour with {names} was not checked, so no saving is claimed."
+
+
+def _variants(report: Report) -> Iterator[tuple[str, Variant]]:
+    yield "before", report.variants.before
+    if report.variants.after is not None:
+        yield "after", report.variants.after
+
+
+def _marginal(variant: Variant) -> str:
+    cost = variant.per_agent
+    if not cost.resolved:
+        return f"at most {format_size(cost.ci95_bytes[1])} (below resolution)"
+    half = (cost.ci95_bytes[1] - cost.ci95_bytes[0]) / 2
+    return f"{format_size(cost.marginal_bytes)} ± {half / abs(cost.marginal_bytes):.1%}"
+
+
+def _reduction(before: Variant, after: Variant) -> str:
+    """The reduction as far as both intervals allow to claim it."""
+    was, now = before.per_agent, after.per_agent
+    if not now.resolved:
+        least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
+        return f"at least {_percent(least)} less"
+    saved = 1 - now.marginal_bytes / was.marginal_bytes
+    if saved < 0:
+        return f"{-saved:.1%} more"
+    times = was.marginal_bytes / now.marginal_bytes
+    return f"{_percent(saved)} less ({times:.3g} times)"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share > 0.99 else f"{share:.1%}"
+
+
+def _interval(interval: Interval | None, show: Callable[[float], str]) -> str:
+    return "-" if interval is None else f"{show(interval[0])} .. {show(interval[1])}"
+
+
+# ---------------------------------------------------------------- sections
+
+
+def _before_and_after(report: Report) -> Section:
+    agents = report.scenario["agents"]
+    variants = [variant for _, variant in _variants(report)]
+    figures: list[tuple[str, Callable[[Variant], str]]] = [
+        ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
+        ("  95 % interval", lambda v: _interval(v.per_agent.ci95_bytes, format_size)),
+        ("fixed", lambda v: format_size(v.per_agent.fixed_bytes)),
+        ("  of which imports", lambda v: format_size(v.imports_bytes)),
+        (f"total (USS) at {agents} agents", lambda v: format_size(v.per_agent.at_n_bytes)),
+        ("peak (RSS)", lambda v: format_size(v.peak_bytes)),
+        ("time per step", lambda v: format_seconds(v.step_seconds.median)),
+        ("  95 % interval", lambda v: _interval(v.step_seconds.ci95, format_seconds)),
+        ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
+    ]
+    rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)
+    columns = ("", "before", f"after ({', '.join(variants[-1].passes)})")[: len(variants) + 1]
+    text = []
+    after = report.variants.after
+    if after is not None:
+        if report.equivalence.verdict in ("exact", "bounded"):
+            text.append(f"Reduction: {_reduction(report.variants.before, after)}.")
+        text.append(f"Equivalence: {_equivalence(report)}.")
+    if report.budget is not None:
+        state = "kept" if report.budget.kept else "BROKEN"
+        text.append(
+            f"Budget: {state}; {format_size(report.budget.marginal_bytes)} of "
+            f"{format_size(report.budget.limit_bytes)} per agent."
+        )
+    repeats = report.variants.before.repeats
+    text.append(
+        f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
+        "and fixed are the slope and the intercept of USS against the number of agents."
+    )
+    return Section("Before and after", tuple(text), (Table("", columns, rows),))
+
+
+def _equivalence(report: Report) -> str:
+    found = report.equivalence
+    if found.verdict == "not_checked":
+        return f"not checked ({found.detail})"
+    scope = f"{found.agents} agents x {found.steps} steps"
+    if found.verdict == "exact":
+        return f"exact: beliefs, policies and actions are bit-identical over {scope}"
+    error = found.max_abs_belief_error
+    change = "not comparable" if error is None else f"{error:.3g}"
+    return (
+        f"{found.verdict}: actions agree in {found.action_agreement:.1%} over {scope}, largest "
+        f"change of a belief {change}; {found.detail}"
+    )
+
+
+def _warnings(report: Report) -> Section:
+    rows = tuple((w.kind, w.evidence, w.remedy) for w in report.warnings)
+    return Section("Warnings", (), (Table("", ("kind", "evidence", "what to do"), rows, "prose"),))
+
+
+def _ledger(report: Report) -> Section:
+    tables = tuple(_ledger_table(name, variant) for name, variant in _variants(report))
+    text = (
+        "Bytes per agent by component: nominal is what the arrays and objects ask for, resident is "
+        "what the kernel has given; private belongs to one agent, shared to several (divided by "
+        "the number of agents). Share is of the resident growth.",
+    )
+    return Section("Ledger", text, tables)
+
+
+def _ledger_table(name: str, variant: Variant) -> Table:
+    ledger = variant.ledger
+    rows = [_ledger_row(row, ledger) for row in ledger.rows if row.nominal_bytes]
+    rows.append(_ledger_sum("unexplained", ledger.unexplained_bytes, ledger))
+    rows.append(_ledger_sum("USS growth", ledger.growth_bytes, ledger))
+    columns = ("component", "nominal", "resident", "private", "shared", "share")
+    return Table(f"{name}, {ledger.agents} agents", columns, tuple(rows))
+
+
+def _ledger_row(row: LedgerRow, ledger: Ledger) -> tuple[str, ...]:
+    sizes = (
+        row.nominal_bytes,
+        row.resident_bytes,
+        row.private_resident_bytes,
+        row.shared_resident_bytes,
+    )
+    shown = (format_size(None if s is None else s / ledger.agents) for s in sizes)
+    return (row.component, *shown, _share(row.resident_bytes, ledger))
+
+
+def _ledger_sum(name: str, size: int | None, ledger: Ledger) -> tuple[str, ...]:
+    per_agent = None if size is None else size / ledger.agents
+    return (name, "", format_size(per_agent), "", "", _share(size, ledger))
+
+
+def _share(size: int | None, ledger: Ledger) -> str:
+    return "-" if size is None or not ledger.growth_bytes else f"{size / ledger.growth_bytes:.1%}"
+
+
+def _hotspots(report: Report) -> Section:
+    tables = []
+    for name, variant in _variants(report):
+        rows = tuple(
+            (
+                each.operation,
+                format_seconds(each.seconds_per_call),
+                format_size(each.retained_bytes_per_call),
+                format_size(each.peak_bytes),
+            )
+            for each in variant.hotspots.operations
+        )
+        columns = ("operation", "time", "retained", "transient peak")
+        tables.append(Table(f"{name}, per call", columns, rows))
+    for name, variant in _variants(report):
+        if variant.hotspots.lines:
+            tables.append(_line_table(name, variant.hotspots.lines))
+    text = (
+        "Time from the clean workers; retained is the mean of what a call keeps, transient peak "
+        "the most that any call needed above that (traced heap). Lines: what one further agent "
+        "holds, by the user's or PyMDP's line that allocated it.",
+    )
+    return Section("Hotspots", text, tuple(tables))
+
+
+def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
+    rows = tuple(
+        (f"{each.path}:{each.line}", format_size(each.bytes_per_agent), each.text)
+        for each in lines[:_MOST_LINES]
+    )
+    return Table(f"{name}, by line", ("line", "held", "source"), rows, "source")
+
+
+def _instruments(report: Report) -> Section:
+    variants = list(_variants(report))
+    names = [reading.name for reading in report.variants.before.instruments]
+    rows, about = [], []
+    for name in names:
+        found = {
+            label: next((r for r in variant.instruments if r.name == name), None)
+            for label, variant in variants
+        }
+        first = found["before"]
+        assert first is not None
+        sizes = [
+            ("failed" if reading.failure else format_size(reading.per_agent_bytes))
+            if reading
+            else "-"
+            for reading in found.values()
+        ]
+        slowdown = "-" if first.slowdown is None else f"{first.slowdown:.2f} x"
+        rows.append((name, *sizes, slowdown, format_seconds(first.reading_seconds)))
+        about.append((name, first.sees, first.blind_to))
+    columns = ("instrument", *(label for label, _ in variants), "step time", "a reading")
+    tables = [
+        Table("bytes per agent", columns, tuple(rows)),
+        Table("", ("instrument", "sees", "is blind to"), tuple(about), "prose"),
+    ]
+    for label, variant in variants:
+        for reading in variant.instruments:
+            if reading.types:
+                types = tuple(
+                    (t.type_name, f"{t.objects:,}", format_size(t.size_bytes))
+                    for t in reading.types[:_MOST_TYPES]
+                )
+                title = f"{label}, objects by type ({reading.name})"
+                tables.append(Table(title, ("type", "objects", "size"), types))
+    text = ("The same population, the same seeds, each instrument in its own worker.",)
+    return Section("Instruments", text, tuple(tables))
+
+
+def _trend(report: Report) -> Section:
+    rows = tuple((name, *_trend_row(variant.trend)) for name, variant in _variants(report))
+    columns = ("", "per agent and step", "95 % interval", "steps")
+    text = (
+        "Bytes that an agent gains by living one step longer: slope of the live heap (malloc and "
+        "Python's small objects), garbage collected, with the whole population alive.",
+    )
+    return Section("Trend", text, (Table("", columns, rows),))
+
+
+def _trend_row(trend: Trend) -> tuple[str, str, str]:
+    steps = f"{trend.first_step} to {trend.last_step}"
+    if trend.bytes_per_step is None:
+        return "not measured", "-", f"{steps}: steps too slow for four readings"
+    return (
+        format_size(trend.bytes_per_step, signed=True),
+        _interval(trend.ci95_bytes, format_size),
+        steps,
+    )
+
+
+def _environment(report: Report) -> Section:
+    machine = report.environment
+    limit = machine.cgroup_limit_bytes or machine.rlimit_bytes
+    rows = [
+        ("versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())),
+        ("platform", f"{machine.platform}, {machine.cpu_count} CPUs, device {machine.device}"),
+        (
+            "memory",
+            f"{format_size(machine.total_memory_bytes)}, "
+            f"{f'limit {format_size(limit)}' if limit else 'no limit'}",
+        ),
+        ("huge pages", machine.huge_pages),
+        ("allocator", ", ".join(f"{name} {value}" for name, value in machine.allocator.items())),
+    ]
+    return Section("Environment", (), (Table("", ("", ""), tuple(rows), "prose"),))

@@ -1,0 +1,31 @@
+"""What a worker has to know to build a population: the scenario in plain, picklable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationSpec:
+    """One population of one backend.
+
+    Attributes:
+        model: `kind` and the parameters of the generative model.
+        private: every agent builds its own arrays; otherwise all get the first agent's.
+        agent: keyword arguments of the PyMDP agent.
+        learning: any of A, B, D.
+        passes: names, in the order in which they are applied.
+        folder: absolute path against which files and factories are looked up.
+    """
+
+    backend: str
+    model: dict[str, Any]
+    private: bool
+    agent: dict[str, Any]
+    learning: tuple[str, ...]
+    passes: tuple[str, ...]
+    agents: int
+    steps: int
+    seed: int
+    folder: str

@@ -1,0 +1,50 @@
+"""The worker process: `python -m memprof.worker DESCRIPTOR`, with the request on standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import resource
+import signal
+import sys
+import traceback
+
+from memprof.errors import ScenarioError
+from memprof.worker.protocol import Channel, Request
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run one job; the exit code is 0 if a result was sent."""
+    _die_with_parent()
+    channel = Channel(int(sys.argv[1]))
+    request = Request.from_json(sys.stdin.read())
+    if request.memory_limit_bytes is not None:
+        limit = request.memory_limit_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    try:
+        from memprof.worker.jobs import run
+
+        channel.result(run(request, channel))
+    except ScenarioError as error:
+        channel.error("scenario", field=error.field, message=error.problem, detail=error.detail)
+    except MemoryError as error:
+        traceback.clear_frames(error.__traceback__)
+        channel.error("memory", message=str(error), detail=traceback.format_exc())
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        channel.error("failure", message=message, detail=traceback.format_exc())
+    else:
+        return 0
+    return 1
+
+
+def _die_with_parent() -> None:
+    """End when the parent does, however it ends (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

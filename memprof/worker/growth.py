@@ -1,0 +1,64 @@
+"""Growing a population in batches, letting every agent live its steps, and reading at each size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+from memprof.populations.base import Behaviour, Population
+from memprof.worker.protocol import Channel
+
+_BATCHES = 5
+
+
+class Recorder(Protocol):
+    """Takes down behaviour outside the timed part of a step."""
+
+    def record(self, agent: int, step: int, behaviour: Behaviour) -> None: ...
+
+
+@dataclass(slots=True)
+class Growth:
+    """A population that grows; times of all batches so far."""
+
+    population: Population
+    steps: int
+    channel: Channel
+    recorder: Recorder | None = None
+    step_seconds: list[float] = field(default_factory=list)
+    build_seconds: list[float] = field(default_factory=list)
+
+    def batches(self, agents: int) -> Iterator[int]:
+        """Grow to `agents` in a few even batches; yields each size, for a reading."""
+        first = len(self.population)
+        count = min(_BATCHES, agents - first)
+        for batch in range(1, count + 1):
+            self.grow_to(first + (agents - first) * batch // count)
+            yield len(self.population)
+
+    def grow_to(self, agents: int) -> None:
+        """Build up to `agents`, then let the new ones live all their steps together."""
+        first = len(self.population)
+        self.channel.progress("build", agents)
+        start = perf_counter()
+        for _ in range(first, agents):
+            self.population.build()
+        self.build_seconds.append((perf_counter() - start) / (agents - first))
+        self.channel.progress("step", agents)
+        for step in range(self.steps):
+            self.live(first, agents, step)
+
+    def live(self, first: int, last: int, step: int) -> None:
+        """Let the agents [first, last) live one step; the time of recording is not counted."""
+        elapsed = 0.0
+        act = self.population.step
+        for agent in range(first, last):
+            start = perf_counter()
+            behaviour = act(agent, step)
+            elapsed += perf_counter() - start
+            if self.recorder is not None:
+                self.recorder.record(agent, step, behaviour)
+            del behaviour
+        self.step_seconds.append(elapsed / (last - first))

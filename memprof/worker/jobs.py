@@ -1,0 +1,217 @@
+"""The jobs of a worker: measure cleanly, read through an instrument, trace behaviour."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import psutil
+
+from memprof.analysis import marginal
+from memprof.analysis.ledger import balance
+from memprof.instruments import process, walker
+from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
+from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.populations.base import population_class
+from memprof.populations.trace import DigestTrace, ValueTrace
+from memprof.results import (
+    GrowthPoint,
+    InstrumentRun,
+    Measurement,
+    TraceComparison,
+    TrendSeries,
+)
+from memprof.spec import PopulationSpec
+from memprof.worker.growth import Growth
+from memprof.worker.protocol import Channel, Request
+
+# A population whose marginal cost is not known this well grows on, within limits.
+_RESOLUTION = 0.01
+_FEWEST_POINTS = 4
+_EXTENSION_SECONDS = 4.0
+_EXTENSION_BYTES = 64 * 10**6
+_TREND_STEPS = 10
+_TREND_SECONDS = 4.0
+
+
+def run(request: Request, channel: Channel) -> Measurement | InstrumentRun | TraceComparison:
+    """Do what the request asks for."""
+    match request.job:
+        case "measure":
+            return measure(request.spec, channel)
+        case "instrument":
+            return read_through(request.spec, request.instrument, channel)
+        case "trace":
+            return trace(request.spec, Path(request.trace_file), request.compare, channel)
+
+
+def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
+    """The clean worker: no instrument but readings of the process between steps."""
+    start = process.read()
+    channel.progress("import")
+    population_type = population_class(spec.backend)
+    imported = process.read()
+    _warm_up(spec, channel)
+    watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
+    process.settle()
+    peak_known = process.reset_peak()
+    baseline = process.read()
+
+    population = population_type(spec, watch)
+    growth = Growth(population, spec.steps, channel, recorder=digests)
+    points = [_read_point(size, channel) for size in growth.batches(spec.agents)]
+    at_n = points[-1]
+    peak = process.peak_rss_bytes() if peak_known else None
+    _extend(growth, points, channel)
+
+    channel.progress("ledger", len(population))
+    growth_bytes = None
+    if points[-1].reading.uss_bytes is not None and baseline.uss_bytes is not None:
+        growth_bytes = points[-1].reading.uss_bytes - baseline.uss_bytes
+    ledger = balance(len(population), growth_bytes, walker.walk(population.holdings()))
+    trend = _live_on(growth, channel)
+    channel.progress("done")
+    return Measurement(
+        start=start,
+        imported=imported,
+        baseline=baseline,
+        points=tuple(points),
+        at_n=at_n,
+        peak_rss_bytes=peak,
+        step_seconds=tuple(growth.step_seconds),
+        build_seconds=tuple(growth.build_seconds),
+        operations=watch.times(),
+        trend=trend,
+        ledger=ledger,
+        digests=digests.per_agent(),
+        marks=tuple(channel.marks),
+    )
+
+
+def read_through(spec: PopulationSpec, name: str, channel: Channel) -> InstrumentRun:
+    """A worker with one intrusive instrument at work, on the same seeds."""
+    _warm_up(spec, channel)
+    process.settle()
+    with _instrument(name) as instrument:
+        population = population_class(spec.backend)(spec, instrument)
+        growth = Growth(population, spec.steps, channel)
+        readings = []
+        reading_seconds = 0.0
+        for size in growth.batches(max(spec.agents, _FEWEST_POINTS)):
+            process.settle()
+            start = perf_counter()
+            readings.append((size, instrument.read(population)))
+            reading_seconds = perf_counter() - start
+        channel.progress("details", len(population))
+        details = instrument.details(population, spec)
+    return InstrumentRun(
+        readings=tuple(readings),
+        step_seconds=tuple(growth.step_seconds),
+        reading_seconds=reading_seconds,
+        operations=details.operations,
+        lines=details.lines,
+        types=details.types,
+    )
+
+
+def trace(spec: PopulationSpec, file: Path, compare: bool, channel: Channel) -> TraceComparison:
+    """Write every belief and action to `file`, or compare with those that are in it."""
+    with file.open("rb" if compare else "wb") as stream:
+        values = ValueTrace(stream, compare=compare)
+        population = population_class(spec.backend)(spec, DirectCalls())
+        growth = Growth(population, spec.steps, channel, recorder=values)
+        for _ in growth.batches(spec.agents):
+            pass
+        return values.comparison()
+
+
+def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
+    """Let imports, caches and thread pools happen before the baseline: one agent, two steps."""
+    channel.progress("warm up")
+    population = population_class(spec.backend)(replace(spec, agents=1), Stopwatch())
+    population.build()
+    digests = DigestTrace(1, spec.steps)
+    for step in range(min(2, spec.steps)):
+        digests.record(0, step, population.step(0, step))
+    population.close()
+    process.read()
+    marginal.fit([(1, 1), (2, 2), (3, 4)])
+
+
+def _read_point(agents: int, channel: Channel) -> GrowthPoint:
+    channel.progress("settle", agents)
+    process.settle()
+    point = GrowthPoint(agents, process.read())
+    channel.progress("read", agents)
+    return point
+
+
+def _extend(growth: Growth, points: list[GrowthPoint], channel: Channel) -> None:
+    """Grow past the scenario's count until the marginal cost is resolved, within limits."""
+    start, first = perf_counter(), len(growth.population)
+    rate = sum(growth.build_seconds) / len(growth.build_seconds) + growth.steps * (
+        sum(growth.step_seconds) / len(growth.step_seconds)
+    )
+    while True:
+        agents = len(growth.population)
+        left = _EXTENSION_SECONDS - (perf_counter() - start)
+        more = min(agents, int(left / rate))
+        if len(points) < _FEWEST_POINTS:
+            more = 1
+        elif _resolved(points) or more < max(1, agents // 8):
+            return
+        slope = (_bytes(points[-1]) - _bytes(points[0])) / max(
+            1, points[-1].agents - points[0].agents
+        )
+        extra = slope * (agents + more - first)
+        if len(points) > 1 and extra > min(_EXTENSION_BYTES, psutil.virtual_memory().available / 2):
+            return
+        try:
+            growth.grow_to(agents + more)
+        except MemoryError:
+            if len(points) < _FEWEST_POINTS:
+                raise
+            return
+        points.append(_read_point(agents + more, channel))
+
+
+def _live_on(growth: Growth, channel: Channel) -> TrendSeries:
+    """Let the whole population live on, reading the heap after each step.
+
+    With every agent alive, what a step leaves behind is far above what the process's own caches
+    still gain. Ends early when steps are slow; no readings where the platform has none.
+    """
+    agents = len(growth.population)
+    heap: list[int] = []
+    start = perf_counter()
+    channel.progress("trend", agents)
+    for step in range(growth.steps, growth.steps + _TREND_STEPS):
+        growth.live(0, agents, step)
+        gc.collect()
+        size = process.live_heap_bytes()
+        if size is None:
+            break
+        heap.append(size)
+        elapsed = perf_counter() - start
+        if elapsed + elapsed / len(heap) > _TREND_SECONDS:
+            break
+    return TrendSeries(agents, growth.steps + 1, tuple(heap))
+
+
+def _resolved(points: list[GrowthPoint]) -> bool:
+    line = marginal.fit([(point.agents, _bytes(point)) for point in points])
+    return line.half_width <= _RESOLUTION * abs(line.slope)
+
+
+def _bytes(point: GrowthPoint) -> int:
+    reading = point.reading
+    return reading.rss_bytes if reading.uss_bytes is None else reading.uss_bytes
+
+
+def _instrument(name: str) -> Instrument:
+    module, _, class_name = INSTRUMENTS[name].target.partition(":")
+    instrument: Instrument = getattr(importlib.import_module(module), class_name)()
+    return instrument

@@ -1,0 +1,70 @@
+"""What parent and worker say to each other: one JSON request in, JSON lines of events out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from memprof.results import Mark
+from memprof.spec import PopulationSpec
+
+Job = Literal["measure", "instrument", "trace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One measurement in a fresh process.
+
+    Attributes:
+        instrument: name, for the job `instrument`.
+        trace_file: where the job `trace` writes values, or reads them when `compare` is set.
+        memory_limit_bytes: RLIMIT_DATA of the worker.
+    """
+
+    job: Job
+    spec: PopulationSpec
+    instrument: str = ""
+    trace_file: str = ""
+    compare: bool = False
+    memory_limit_bytes: int | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        values = json.loads(text)
+        spec = values.pop("spec")
+        for name in ("learning", "passes"):
+            spec[name] = tuple(spec[name])
+        return cls(spec=PopulationSpec(**spec), **values)
+
+
+class Channel:
+    """The worker's end of the event pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.marks: list[Mark] = []
+
+    def progress(self, label: str, agents: int = 0) -> None:
+        """Say that a phase begins; it also becomes a mark on the timeline."""
+        mark = Mark(time.time(), label, agents)
+        self.marks.append(mark)
+        self._send({"event": "progress", **asdict(mark)})
+
+    def result(self, value: Any) -> None:
+        """Hand over the result, a dataclass of `memprof.results`."""
+        self._send({"event": "result", "value": asdict(value)})
+
+    def error(self, kind: Literal["scenario", "memory", "failure"], **facts: str) -> None:
+        """Hand over why there is no result."""
+        self._send({"event": "error", "kind": kind, **facts})
+
+    def _send(self, event: dict[str, Any]) -> None:
+        data = (json.dumps(event) + "\n").encode()
+        while data:
+            data = data[os.write(self._descriptor, data) :]

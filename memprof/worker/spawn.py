@@ -1,0 +1,193 @@
+"""The parent's side: start a worker, follow its events, end it, and say why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from memprof.errors import (
+    MemoryLimitReached,
+    MemprofError,
+    ScenarioError,
+    WorkerDied,
+    WorkerFailed,
+    WorkerTimeout,
+)
+from memprof.instruments.timeline import MemorySampler
+from memprof.results import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.units import format_size
+from memprof.worker.protocol import Request
+
+_KEPT_OUTPUT_LINES = 40
+_RESULTS: dict[str, TypeAdapter[Any]] = {
+    "measure": TypeAdapter(Measurement),
+    "instrument": TypeAdapter(InstrumentRun),
+    "trace": TypeAdapter(TraceComparison),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use; None is no limit."""
+
+    timeout_seconds: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A worker's result and, if it was sampled, its resident set as (epoch seconds, bytes)."""
+
+    value: Any
+    samples: tuple[tuple[float, float], ...] = ()
+
+
+def run_worker(
+    request: Request,
+    limits: Limits,
+    on_progress: Callable[[Mark], None],
+    *,
+    sample: bool = False,
+) -> Sampled:
+    """Run one job in a fresh process; the process is gone when this returns or raises.
+
+    Raises:
+        ScenarioError: the worker found the scenario wrong.
+        MeasurementError: it died, failed, ran out of time or into the memory limit.
+    """
+    request = replace(request, memory_limit_bytes=limits.memory_bytes)
+    reader, writer = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "memprof.worker", str(writer)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,  # PyMDP prints there; kept for the message if the worker fails
+            stderr=subprocess.STDOUT,
+            pass_fds=[writer],
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
+        )
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    output = _Output(process)
+    sampler = MemorySampler(process) if sample else None
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            assert process.stdin is not None
+            process.stdin.write(request.to_json().encode())
+            process.stdin.close()
+        last = _follow(reader, process, limits, on_progress)
+        process.wait()
+    finally:
+        os.close(reader)
+        _end(process)
+    if last is not None and last["event"] == "result":
+        value = _RESULTS[request.job].validate_python(last["value"])
+        return Sampled(value, sampler.samples() if sampler else ())
+    raise _failure(last, process.returncode, limits, output.tail())
+
+
+def _follow(
+    reader: int,
+    process: subprocess.Popen[bytes],
+    limits: Limits,
+    on_progress: Callable[[Mark], None],
+) -> dict[str, Any] | None:
+    """Pass on progress until the pipe closes; the last event that was a result or an error."""
+    deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
+    buffer, last, label = b"", None, "start"
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise WorkerTimeout(
+                f"the worker ran past the time limit of {limits.timeout_seconds:g} s, while in "
+                f"phase {label!r}; raise --timeout, or lower --agents or --steps"
+            )
+        if not select.select([reader], [], [], left)[0]:
+            continue
+        data = os.read(reader, 1 << 16)
+        if not data:
+            return last
+        *lines, buffer = (buffer + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if event.pop("event") == "progress":
+                mark = Mark(**event)
+                label = mark.label
+                on_progress(mark)
+            else:
+                last = json.loads(line)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing behind: the worker and whatever it started are killed."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _failure(event: dict[str, Any] | None, code: int, limits: Limits, output: str) -> MemprofError:
+    limit = limits.memory_bytes
+    if event is not None and event["kind"] == "scenario":
+        return ScenarioError(event["field"], event["message"], detail=event["detail"])
+    if event is not None and event["kind"] == "memory":
+        if limit is None:
+            return WorkerFailed(
+                f"the worker ran out of memory: {event['message']}", detail=event["detail"]
+            )
+        return MemoryLimitReached(
+            f"the population does not fit in the memory limit of {format_size(limit)}; raise "
+            "--memory-limit, lower --agents, or add passes",
+            detail=event["detail"],
+        )
+    if event is not None:
+        return WorkerFailed(f"the worker failed: {event['message']}", detail=event["detail"])
+    if code >= 0:
+        return WorkerDied(f"the worker ended with exit code {code} and no result", detail=output)
+    name = signal.Signals(-code).name
+    if limit is not None and code != -signal.SIGKILL:
+        return MemoryLimitReached(
+            f"the worker died ({name}) under the memory limit of {format_size(limit)}, which "
+            "leaves native libraries no room; raise --memory-limit",
+            detail=output,
+        )
+    cause = (
+        ", most often by the kernel because the machine ran out of memory; lower --agents"
+        if code == -signal.SIGKILL
+        else ""
+    )
+    return WorkerDied(f"the worker was killed ({name}){cause}", detail=output)
+
+
+class _Output:
+    """The end of what a worker printed, read as it comes so that the worker never blocks."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._lines: deque[str] = deque(maxlen=_KEPT_OUTPUT_LINES)
+        self._thread = threading.Thread(target=self._drain, args=(process.stdout,), daemon=True)
+        self._thread.start()
+
+    def _drain(self, stream: Any) -> None:
+        with stream:
+            for line in stream:
+                self._lines.append(line.decode(errors="replace"))
+
+    def tail(self) -> str:
+        self._thread.join(timeout=1.0)
+        return "".join(self._lines)

@@ -1,0 +1,169 @@
+"""`memprof profile`: one scenario measured before and after its passes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memprof.analysis import cautions, equivalence, hotspots, readings
+from memprof.analysis.marginal import mean_interval, per_agent
+from memprof.analysis.trend import trend
+from memprof.environment import describe_environment
+from memprof.errors import BehaviourDiverged, BudgetExceeded, MemprofError
+from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.passes.catalogue import PASSES
+from memprof.results import (
+    BudgetCheck,
+    Equivalence,
+    Hotspots,
+    Measurement,
+    PassResult,
+    Report,
+    StepSeconds,
+    Variant,
+    Variants,
+)
+from memprof.scenario import LoadedScenario, Scenario
+from memprof.units import format_size
+from memprof.worker.spawn import Limits
+from memprof.workflows.runs import Observer, Runs, VariantRuns, run_all
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A report, and what the command has to end with: None when all is well."""
+
+    report: Report
+    failure: BaseException | None
+
+
+def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome:
+    """Measure the scenario in fresh workers and condense what they brought home.
+
+    Raises:
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: nothing was measured.
+    """
+    runs = run_all(loaded, limits, observer)
+    scenario = loaded.scenario
+    before = _variant(runs.before)
+    after = _variant(runs.after) if runs.after else None
+    verdict = _equivalence(runs, scenario)
+    budget = _budget(scenario, after or before)
+    report = Report(
+        scenario=scenario.model_dump(mode="json"),
+        environment=describe_environment(limits.memory_bytes),
+        variants=Variants(before, after),
+        passes=_passes(before, after, verdict),
+        equivalence=verdict,
+        budget=budget,
+        warnings=cautions.find(before, after, verdict, runs.failure),
+        complete=runs.failure is None,
+    )
+    return Outcome(report, runs.failure or _broken_check(report))
+
+
+def _variant(runs: VariantRuns) -> Variant:
+    clean = runs.clean
+    at_n = [run.at_n.reading for run in clean]
+    peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
+    pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
+    uss = statistics.fmean(readings.process_bytes(reading) for reading in at_n)
+    return Variant(
+        passes=runs.passes,
+        repeats=len(clean),
+        per_agent=per_agent([readings.process_points(run) for run in clean], uss),
+        baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
+        imports_bytes=_mean(
+            [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]
+        ),
+        uss_bytes=uss,
+        pss_bytes=_mean(pss) if pss else None,
+        rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
+        peak_bytes=max(peaks) if peaks else None,
+        step_seconds=_step_seconds(clean),
+        build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
+        ledger=clean[0].ledger,
+        instruments=readings.side_by_side(
+            clean, runs.instruments, runs.failures, runs.sampled, INSTRUMENTS
+        ),
+        hotspots=Hotspots(
+            hotspots.operations(clean, runs.instruments.get("tracemalloc")),
+            runs.instruments["tracemalloc"].lines if "tracemalloc" in runs.instruments else (),
+        ),
+        trend=trend([run.trend for run in clean]),
+        timeline=readings.timeline(runs.sampled),
+        samples=tuple(run.points for run in clean),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _step_seconds(clean: list[Measurement]) -> StepSeconds:
+    medians = [statistics.median(run.step_seconds) for run in clean]
+    within = statistics.fmean(_median_half_width(run.step_seconds) for run in clean)
+    median, interval = mean_interval(medians, within)
+    return StepSeconds(median, interval)
+
+
+def _median_half_width(samples: tuple[float, ...]) -> float:
+    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
+    ordered, reach = sorted(samples), 0.98 * len(samples) ** 0.5
+    low = max(0, round(len(ordered) / 2 - reach) - 1)
+    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
+    return (ordered[high] - ordered[low]) / 2
+
+
+def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
+    if runs.after is None:
+        return equivalence.not_checked(
+            "no passes to check" if not scenario.passes else "the passes were not measured"
+        )
+    before = [run.digests for run in runs.before.clean]
+    after = [run.digests for run in runs.after.clean]
+    if not equivalence.reproducible(before):
+        return equivalence.not_checked(
+            "the plain population itself behaves differently in two runs with the same seed"
+        )
+    if equivalence.same_digests(before, after):
+        return equivalence.exact(scenario.agents, scenario.steps)
+    if runs.comparison is None:
+        return equivalence.not_checked("the digests differ, and the comparison was not finished")
+    return equivalence.judge(runs.comparison)
+
+
+def _passes(before: Variant, after: Variant | None, verdict: Equivalence) -> tuple[PassResult, ...]:
+    """What each pass did; with several, their shares cannot be told apart in one measurement."""
+    if after is None:
+        return ()
+    holds = verdict.verdict in ("exact", "bounded") and len(after.passes) == 1
+    saved = before.per_agent.marginal_bytes - after.per_agent.marginal_bytes if holds else None
+    ratio = after.step_seconds.median / before.step_seconds.median if holds else None
+    return tuple(PassResult(name, PASSES[name].claim, saved, ratio) for name in after.passes)
+
+
+def _budget(scenario: Scenario, variant: Variant) -> BudgetCheck | None:
+    if scenario.budget is None:
+        return None
+    limit, marginal = scenario.budget.per_agent, variant.per_agent.marginal_bytes
+    return BudgetCheck(limit, marginal, marginal <= limit)
+
+
+def _broken_check(report: Report) -> MemprofError | None:
+    verdict, budget = report.equivalence, report.budget
+    if verdict.verdict == "diverged":
+        passes = ", ".join(each.name for each in report.passes)
+        return BehaviourDiverged(
+            f"passes {passes} changed what the agents do ({verdict.detail}); no saving is "
+            "reported. Leave the pass out, or report it with this scenario"
+        )
+    if budget is not None and not budget.kept:
+        return BudgetExceeded(
+            f"budget.per_agent: expected at most {format_size(budget.limit_bytes)}, found "
+            f"{format_size(budget.marginal_bytes)} per agent after the passes; add passes, or "
+            "raise the budget"
+        )
+    return None
