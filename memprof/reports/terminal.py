@@ -29,37 +29,41 @@ def render(view: View, *, width: int, color: bool) -> str:
     for section in view.sections:
         console.print(f"\n[bold cyan]{escape(section.title)}[/]")
         for table in section.tables:
-            console.print(_table(table))
+            console.print(_table(table, width))
         for line in section.text:
             console.print(f"[dim]{escape(line)}[/]")
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def _table(table: Table) -> RichTable:
+def _table(table: Table, width: int) -> RichTable:
+    headed = any(table.columns)
     drawn = RichTable(
         title=escape(table.title) or None,
         title_justify="left",
         title_style="italic",
-        box=box.SIMPLE_HEAD if any(table.columns) else None,
-        show_header=any(table.columns),
+        box=box.SIMPLE_HEAD if headed else None,
+        show_header=headed,
         pad_edge=False,
     )
     for position, column in enumerate(table.columns):
         figure = position > 0 and table.kind == "figures"
-        clipped = table.kind == "source"
-        last = position == len(table.columns) - 1
         drawn.add_column(
             escape(column),
             justify="right" if figure else "left",
-            no_wrap=figure or clipped,
-            overflow="ellipsis" if clipped else "fold",
-            min_width=_widest(table, position) if clipped and not last else None,
+            no_wrap=figure or table.kind == "source",
+            overflow="fold",
         )
-    for row in table.rows:
+    for row in table.rows if table.kind != "source" else _clipped(table, width):
         drawn.add_row(*(escape(cell) for cell in row))
     return drawn
 
 
-def _widest(table: Table, position: int) -> int:
-    return max((len(row[position]) for row in table.rows), default=0)
+def _clipped(table: Table, width: int) -> list[tuple[str, ...]]:
+    """Rows whose last cell, a line of source, is cut off at the terminal's edge."""
+    others = zip(*(row[:-1] for row in table.rows), strict=True)
+    room = width - sum(max(map(len, cells)) + 3 for cells in others)
+    return [
+        (*row[:-1], row[-1] if len(row[-1]) <= room else row[-1][: max(0, room - 1)] + "…")
+        for row in table.rows
+    ]

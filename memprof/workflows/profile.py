@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def _step_seconds(clean: list[Measurement]) -> StepSeconds:
 
 def _median_half_width(samples: tuple[float, ...]) -> float:
     """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
-    ordered, reach = sorted(samples), 0.98 * len(samples) ** 0.5
+    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
     low = max(0, round(len(ordered) / 2 - reach) - 1)
     high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
     return (ordered[high] - ordered[low]) / 2
