@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,12 +164,8 @@ class Scenario(_Strict):
             raise _FieldError("model.kind", "backend fake and model buffer go together only")
         if self.backend == "numpy":
             _check_agent_keywords(self.agent)
-            if self.agent.get("inference_algo") == "MMP" and {"A", "B"} & set(self.learning):
-                raise _FieldError(
-                    "learning",
-                    "PyMDP's update_A and update_B take VANILLA beliefs only; found MMP. Leave A "
-                    "and B out of learning, or use inference_algo: VANILLA",
-                )
+            if self.agent.get("inference_algo") == "MMP":
+                _check_mmp(self.agent, self.learning)
         return self
 
 
@@ -204,6 +200,24 @@ def _check_agent_keywords(keywords: Mapping[str, Any]) -> None:
             raise _FieldError(
                 f"agent.{name}", f"is no keyword of the PyMDP agent; {nearest(name, known)}"
             )
+
+
+def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
+    """Two combinations that PyMDP's agent accepts and then fails with."""
+    if {"A", "B"} & set(learning):
+        raise _FieldError(
+            "learning",
+            "PyMDP's update_A and update_B take VANILLA beliefs only; found MMP. Leave A and B "
+            "out of learning, or use inference_algo: VANILLA",
+        )
+    averages = keywords.get("use_BMA", True) and not keywords.get("policy_sep_prior", False)
+    long = keywords.get("inference_horizon", 1) > 1
+    if averages and long and keywords.get("save_belief_hist", False):
+        raise _FieldError(
+            "agent.save_belief_hist",
+            "PyMDP cuts q_pi_hist to the inference horizon and then reads beyond its end when "
+            "use_BMA is on; set use_BMA: false and policy_sep_prior: true, or inference_horizon: 1",
+        )
 
 
 def pymdp_agent_keywords() -> frozenset[str]:

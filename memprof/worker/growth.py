@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
+from memprof.instruments import process
 from memprof.populations.base import Behaviour, Population
 from memprof.worker.protocol import Channel
 
@@ -29,18 +30,29 @@ class Growth:
     recorder: Recorder | None = None
     step_seconds: list[float] = field(default_factory=list)
     build_seconds: list[float] = field(default_factory=list)
+    _batch: int = 0
 
     def batches(self, agents: int) -> Iterator[int]:
         """Grow to `agents` in a few even batches; yields each size, for a reading."""
-        first = len(self.population)
-        count = min(_BATCHES, agents - first)
+        count = min(_BATCHES, agents)
         for batch in range(1, count + 1):
-            self.grow_to(first + (agents - first) * batch // count)
+            self._grow_to(agents * batch // count)
             yield len(self.population)
 
-    def grow_to(self, agents: int) -> None:
+    def extend_to(self, agents: int) -> None:
+        """Grow on in batches as large as the first: larger ones would fragment memory more."""
+        while len(self.population) < agents:
+            self._grow_to(min(agents, len(self.population) + self._batch))
+
+    def seconds_per_agent(self) -> float:
+        """Mean time to build an agent and to let it live its steps."""
+        build = sum(self.build_seconds) / len(self.build_seconds)
+        return build + self.steps * sum(self.step_seconds) / len(self.step_seconds)
+
+    def _grow_to(self, agents: int) -> None:
         """Build up to `agents`, then let the new ones live all their steps together."""
         first = len(self.population)
+        self._batch = self._batch or agents
         self.channel.progress("build", agents)
         start = perf_counter()
         for _ in range(first, agents):
@@ -62,3 +74,4 @@ class Growth:
                 self.recorder.record(agent, step, behaviour)
             del behaviour
         self.step_seconds.append(elapsed / (last - first))
+        process.clear_free_lists()

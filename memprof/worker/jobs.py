@@ -12,6 +12,7 @@ import psutil
 
 from memprof.analysis import marginal
 from memprof.analysis.ledger import balance
+from memprof.analysis.readings import process_bytes
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
@@ -28,10 +29,10 @@ from memprof.spec import PopulationSpec
 from memprof.worker.growth import Growth
 from memprof.worker.protocol import Channel, Request
 
-# A population whose marginal cost is not known this well grows on, within limits.
-_RESOLUTION = 0.01
+# A population whose marginal cost is not known this well (half its interval, relative to the cost)
+# grows on for up to so many seconds.
+_RESOLUTIONS = ((0.05, 12.0), (0.01, 4.0))
 _FEWEST_POINTS = 4
-_EXTENSION_SECONDS = 4.0
 _EXTENSION_BYTES = 64 * 10**6
 _TREND_STEPS = 10
 _TREND_SECONDS = 4.0
@@ -57,6 +58,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     _warm_up(spec, channel)
     watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
     process.settle()
+    filled = process.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
@@ -74,6 +76,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     ledger = balance(len(population), growth_bytes, walker.walk(population.holdings()))
     trend = _live_on(growth, channel)
     channel.progress("done")
+    del filled
     return Measurement(
         start=start,
         imported=imported,
@@ -151,31 +154,32 @@ def _read_point(agents: int, channel: Channel) -> GrowthPoint:
 
 def _extend(growth: Growth, points: list[GrowthPoint], channel: Channel) -> None:
     """Grow past the scenario's count until the marginal cost is resolved, within limits."""
-    start, first = perf_counter(), len(growth.population)
-    rate = sum(growth.build_seconds) / len(growth.build_seconds) + growth.steps * (
-        sum(growth.step_seconds) / len(growth.step_seconds)
+    start = perf_counter()
+    while len(points) < _FEWEST_POINTS:
+        growth.extend_to(len(growth.population) + 1)
+        points.append(_read_point(len(growth.population), channel))
+    rate = growth.seconds_per_agent()
+    for resolution, seconds in _RESOLUTIONS:
+        while not _resolved(points, resolution):
+            agents = len(growth.population)
+            more = min(agents, int((seconds - (perf_counter() - start)) / rate), _room(points))
+            if more < max(1, agents // 8):
+                break
+            try:
+                growth.extend_to(agents + more)
+            except MemoryError:
+                return  # what was measured within the limit stands
+            points.append(_read_point(agents + more, channel))
+
+
+def _room(points: list[GrowthPoint]) -> int:
+    """How many more agents may be built only to resolve their cost."""
+    first, last = points[0], points[-1]
+    slope = (process_bytes(last.reading) - process_bytes(first.reading)) / (
+        last.agents - first.agents
     )
-    while True:
-        agents = len(growth.population)
-        left = _EXTENSION_SECONDS - (perf_counter() - start)
-        more = min(agents, int(left / rate))
-        if len(points) < _FEWEST_POINTS:
-            more = 1
-        elif _resolved(points) or more < max(1, agents // 8):
-            return
-        slope = (_bytes(points[-1]) - _bytes(points[0])) / max(
-            1, points[-1].agents - points[0].agents
-        )
-        extra = slope * (agents + more - first)
-        if len(points) > 1 and extra > min(_EXTENSION_BYTES, psutil.virtual_memory().available / 2):
-            return
-        try:
-            growth.grow_to(agents + more)
-        except MemoryError:
-            if len(points) < _FEWEST_POINTS:
-                raise
-            return
-        points.append(_read_point(agents + more, channel))
+    room = min(_EXTENSION_BYTES, psutil.virtual_memory().available // 2)
+    return int(room / slope) if slope > 0 else _EXTENSION_BYTES
 
 
 def _live_on(growth: Growth, channel: Channel) -> TrendSeries:
@@ -201,14 +205,9 @@ def _live_on(growth: Growth, channel: Channel) -> TrendSeries:
     return TrendSeries(agents, growth.steps + 1, tuple(heap))
 
 
-def _resolved(points: list[GrowthPoint]) -> bool:
-    line = marginal.fit([(point.agents, _bytes(point)) for point in points])
-    return line.half_width <= _RESOLUTION * abs(line.slope)
-
-
-def _bytes(point: GrowthPoint) -> int:
-    reading = point.reading
-    return reading.rss_bytes if reading.uss_bytes is None else reading.uss_bytes
+def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
+    line = marginal.fit([(point.agents, process_bytes(point.reading)) for point in points])
+    return line.half_width <= resolution * abs(line.slope)
 
 
 def _instrument(name: str) -> Instrument:
