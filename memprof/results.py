@@ -140,7 +140,6 @@ class Measurement:
     trend: TrendSeries
     ledger: Ledger
     digests: tuple[str, ...]
-    marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True, slots=True)

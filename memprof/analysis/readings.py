@@ -35,6 +35,8 @@ class Sampled(Protocol):
     @property
     def value(self) -> Measurement: ...
     @property
+    def marks(self) -> tuple[Mark, ...]: ...
+    @property
     def samples(self) -> tuple[tuple[float, float], ...]: ...
 
 
@@ -82,11 +84,11 @@ def timeline(sampled: Sampled | None) -> Timeline | None:
     """The sampled worker's resident set from its first phase on, thinned to some hundred points."""
     if sampled is None or not sampled.samples:
         return None
-    start = sampled.value.marks[0].seconds
+    start = sampled.marks[0].seconds
     stride = -(-len(sampled.samples) // _MOST_SAMPLES)
     return Timeline(
         tuple(TimelineSample(seconds - start, size) for seconds, size in sampled.samples[::stride]),
-        tuple(Mark(m.seconds - start, m.label, m.agents) for m in sampled.value.marks),
+        tuple(Mark(m.seconds - start, m.label, m.agents) for m in sampled.marks),
     )
 
 
@@ -123,7 +125,7 @@ def _sampled_row(
 ) -> InstrumentReading:
     """The slope through the last sample before each settled reading of the population."""
     points = []
-    for mark in sampled.value.marks:
+    for mark in sampled.marks:
         earlier = [size for seconds, size in sampled.samples if seconds <= mark.seconds]
         if mark.label == "read" and earlier:
             points.append((mark.agents, earlier[-1]))

@@ -1,14 +1,20 @@
-"""Growing a population in batches, letting every agent live its steps, and reading at each size."""
+"""Growing a population in batches, letting every agent live its steps.
+
+Whatever is noted while the population grows has its place reserved beforehand: a list that grows
+along would be measured as part of the agents.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, fields
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from memprof.instruments import process
 from memprof.populations.base import Behaviour, Population
+from memprof.results import GrowthPoint, Reading
 from memprof.worker.protocol import Channel
 
 _BATCHES = 5
@@ -20,58 +26,109 @@ class Recorder(Protocol):
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None: ...
 
 
-@dataclass(slots=True)
 class Growth:
-    """A population that grows; times of all batches so far."""
+    """A population that grows to the scenario's `agents`, and beyond if asked to.
 
-    population: Population
-    steps: int
-    channel: Channel
-    recorder: Recorder | None = None
-    step_seconds: list[float] = field(default_factory=list)
-    build_seconds: list[float] = field(default_factory=list)
-    _batch: int = 0
+    Attributes:
+        step_seconds: one agent's step, averaged over a batch, for every batch up to `agents` and
+            every step.
+        build_seconds: building one agent, averaged over a batch, likewise.
+    """
 
-    def batches(self, agents: int) -> Iterator[int]:
-        """Grow to `agents` in a few even batches; yields each size, for a reading."""
-        count = min(_BATCHES, agents)
-        for batch in range(1, count + 1):
-            self._grow_to(agents * batch // count)
-            yield len(self.population)
+    def __init__(
+        self,
+        population: Population,
+        agents: int,
+        steps: int,
+        channel: Channel,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.population = population
+        self.steps = steps
+        self.step_seconds = array("d", [0.0]) * (min(_BATCHES, agents) * steps)
+        self.build_seconds = array("d", [0.0]) * min(_BATCHES, agents)
+        self._agents = agents
+        self._channel = channel
+        self._recorder = recorder
+
+    def batches(self) -> Iterator[int]:
+        """Grow to the scenario's count in a few even batches; yields each size, for a reading."""
+        count = len(self.build_seconds)
+        for batch in range(count):
+            first, last = len(self.population), self._agents * (batch + 1) // count
+            self._channel.progress("build", last)
+            self.build_seconds[batch] = self._build(last) / (last - first)
+            self._channel.progress("step", last)
+            for step in range(self.steps):
+                elapsed = self.live(first, last, step)
+                self.step_seconds[batch * self.steps + step] = elapsed / (last - first)
+            yield last
 
     def extend_to(self, agents: int) -> None:
         """Grow on in batches as large as the first: larger ones would fragment memory more."""
+        self._channel.progress("extend", agents)
+        batch = max(1, self._agents // len(self.build_seconds))
         while len(self.population) < agents:
-            self._grow_to(min(agents, len(self.population) + self._batch))
+            first, last = len(self.population), min(agents, len(self.population) + batch)
+            self._build(last)
+            for step in range(self.steps):
+                self.live(first, last, step)
 
-    def seconds_per_agent(self) -> float:
-        """Mean time to build an agent and to let it live its steps."""
-        build = sum(self.build_seconds) / len(self.build_seconds)
-        return build + self.steps * sum(self.step_seconds) / len(self.step_seconds)
-
-    def _grow_to(self, agents: int) -> None:
-        """Build up to `agents`, then let the new ones live all their steps together."""
-        first = len(self.population)
-        self._batch = self._batch or agents
-        self.channel.progress("build", agents)
-        start = perf_counter()
-        for _ in range(first, agents):
-            self.population.build()
-        self.build_seconds.append((perf_counter() - start) / (agents - first))
-        self.channel.progress("step", agents)
-        for step in range(self.steps):
-            self.live(first, agents, step)
-
-    def live(self, first: int, last: int, step: int) -> None:
-        """Let the agents [first, last) live one step; the time of recording is not counted."""
+    def live(self, first: int, last: int, step: int) -> float:
+        """Let the agents [first, last) live one step; its seconds, without those of recording."""
         elapsed = 0.0
         act = self.population.step
         for agent in range(first, last):
             start = perf_counter()
             behaviour = act(agent, step)
             elapsed += perf_counter() - start
-            if self.recorder is not None:
-                self.recorder.record(agent, step, behaviour)
+            if self._recorder is not None:
+                self._recorder.record(agent, step, behaviour)
             del behaviour
-        self.step_seconds.append(elapsed / (last - first))
         process.clear_free_lists()
+        return elapsed
+
+    def seconds_per_agent(self) -> float:
+        """Mean time to build an agent and to let it live its steps."""
+        build = sum(self.build_seconds) / len(self.build_seconds)
+        return build + self.steps * sum(self.step_seconds) / len(self.step_seconds)
+
+    def _build(self, agents: int) -> float:
+        start = perf_counter()
+        for _ in range(len(self.population), agents):
+            self.population.build()
+        return perf_counter() - start
+
+
+class Series:
+    """Readings against the number of agents."""
+
+    _MOST = 64
+    _WIDTH = 1 + len(fields(Reading))
+    _UNKNOWN = -1
+
+    def __init__(self) -> None:
+        self._values = array("q", [0]) * (self._MOST * self._WIDTH)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, agents: int) -> None:
+        """Settle, read the process, and keep the reading."""
+        process.settle()
+        row = (agents, *astuple(process.read()))
+        start = self._count * self._WIDTH
+        self._values[start : start + self._WIDTH] = array(
+            "q", [self._UNKNOWN if value is None else value for value in row]
+        )
+        self._count += 1
+
+    def points(self) -> list[GrowthPoint]:
+        """All readings, smallest population first."""
+        points = []
+        for start in range(0, self._count * self._WIDTH, self._WIDTH):
+            agents, *values = self._values[start : start + self._WIDTH]
+            known: list[Any] = [None if value == self._UNKNOWN else value for value in values]
+            points.append(GrowthPoint(agents, Reading(*known)))
+        return points

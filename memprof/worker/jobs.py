@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib
+from array import array
+from collections.abc import MutableSequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,11 +24,12 @@ from memprof.results import (
     GrowthPoint,
     InstrumentRun,
     Measurement,
+    Reading,
     TraceComparison,
     TrendSeries,
 )
 from memprof.spec import PopulationSpec
-from memprof.worker.growth import Growth
+from memprof.worker.growth import Growth, Series
 from memprof.worker.protocol import Channel, Request
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
@@ -56,25 +59,29 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     population_type = population_class(spec.backend)
     imported = process.read()
     _warm_up(spec, channel)
-    watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
+    watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
+    population = population_type(spec, watch)
+    growth = Growth(population, spec.agents, spec.steps, channel, digests)
+    heap = array("q", [0]) * _TREND_STEPS
     process.settle()
     filled = process.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
-    population = population_type(spec, watch)
-    growth = Growth(population, spec.steps, channel, recorder=digests)
-    points = [_read_point(size, channel) for size in growth.batches(spec.agents)]
-    at_n = points[-1]
+    for agents in growth.batches():
+        _read(series, agents, channel)
+    at_n = series.points()[-1]
     peak = process.peak_rss_bytes() if peak_known else None
-    _extend(growth, points, channel)
+    _extend(growth, series, channel)
 
     channel.progress("ledger", len(population))
-    growth_bytes = None
-    if points[-1].reading.uss_bytes is not None and baseline.uss_bytes is not None:
-        growth_bytes = points[-1].reading.uss_bytes - baseline.uss_bytes
-    ledger = balance(len(population), growth_bytes, walker.walk(population.holdings()))
-    trend = _live_on(growth, channel)
+    points = series.points()
+    ledger = balance(
+        len(population),
+        _uss_growth(baseline, points[-1].reading),
+        walker.walk(population.holdings()),
+    )
+    lived_on = _live_on(growth, heap, channel)
     channel.progress("done")
     del filled
     return Measurement(
@@ -87,10 +94,9 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         step_seconds=tuple(growth.step_seconds),
         build_seconds=tuple(growth.build_seconds),
         operations=watch.times(),
-        trend=trend,
+        trend=TrendSeries(len(population), spec.steps + 1, tuple(heap[:lived_on])),
         ledger=ledger,
         digests=digests.per_agent(),
-        marks=tuple(channel.marks),
     )
 
 
@@ -100,10 +106,11 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
     process.settle()
     with _instrument(name) as instrument:
         population = population_class(spec.backend)(spec, instrument)
-        growth = Growth(population, spec.steps, channel)
+        agents = max(spec.agents, _FEWEST_POINTS)  # a line needs that many points
+        growth = Growth(population, agents, spec.steps, channel)
         readings = []
         reading_seconds = 0.0
-        for size in growth.batches(max(spec.agents, _FEWEST_POINTS)):
+        for size in growth.batches():
             process.settle()
             start = perf_counter()
             readings.append((size, instrument.read(population)))
@@ -125,9 +132,9 @@ def trace(spec: PopulationSpec, file: Path, compare: bool, channel: Channel) -> 
     with file.open("rb" if compare else "wb") as stream:
         values = ValueTrace(stream, compare=compare)
         population = population_class(spec.backend)(spec, DirectCalls())
-        growth = Growth(population, spec.steps, channel, recorder=values)
-        for _ in growth.batches(spec.agents):
-            pass
+        growth = Growth(population, spec.agents, spec.steps, channel, values)
+        for _ in growth.batches():
+            process.settle()
         return values.comparison()
 
 
@@ -144,23 +151,21 @@ def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
     marginal.fit([(1, 1), (2, 2), (3, 4)])
 
 
-def _read_point(agents: int, channel: Channel) -> GrowthPoint:
+def _read(series: Series, agents: int, channel: Channel) -> None:
     channel.progress("settle", agents)
-    process.settle()
-    point = GrowthPoint(agents, process.read())
+    series.take(agents)
     channel.progress("read", agents)
-    return point
 
 
-def _extend(growth: Growth, points: list[GrowthPoint], channel: Channel) -> None:
+def _extend(growth: Growth, series: Series, channel: Channel) -> None:
     """Grow past the scenario's count until the marginal cost is resolved, within limits."""
     start = perf_counter()
-    while len(points) < _FEWEST_POINTS:
+    while len(series) < _FEWEST_POINTS:
         growth.extend_to(len(growth.population) + 1)
-        points.append(_read_point(len(growth.population), channel))
+        _read(series, len(growth.population), channel)
     rate = growth.seconds_per_agent()
     for resolution, seconds in _RESOLUTIONS:
-        while not _resolved(points, resolution):
+        while not _resolved(points := series.points(), resolution):
             agents = len(growth.population)
             more = min(agents, int((seconds - (perf_counter() - start)) / rate), _room(points))
             if more < max(1, agents // 8):
@@ -169,7 +174,7 @@ def _extend(growth: Growth, points: list[GrowthPoint], channel: Channel) -> None
                 growth.extend_to(agents + more)
             except MemoryError:
                 return  # what was measured within the limit stands
-            points.append(_read_point(agents + more, channel))
+            _read(series, agents + more, channel)
 
 
 def _room(points: list[GrowthPoint]) -> int:
@@ -182,27 +187,32 @@ def _room(points: list[GrowthPoint]) -> int:
     return int(room / slope) if slope > 0 else _EXTENSION_BYTES
 
 
-def _live_on(growth: Growth, channel: Channel) -> TrendSeries:
-    """Let the whole population live on, reading the heap after each step.
+def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> int:
+    """Let the whole population live on, reading the heap after each step; how many were read.
 
     With every agent alive, what a step leaves behind is far above what the process's own caches
-    still gain. Ends early when steps are slow; no readings where the platform has none.
+    still gain. Ends early when steps are slow; nothing is read where the platform has no figure.
     """
     agents = len(growth.population)
-    heap: list[int] = []
-    start = perf_counter()
     channel.progress("trend", agents)
-    for step in range(growth.steps, growth.steps + _TREND_STEPS):
-        growth.live(0, agents, step)
+    start = perf_counter()
+    for count in range(len(heap)):
+        growth.live(0, agents, growth.steps + count)
         gc.collect()
         size = process.live_heap_bytes()
         if size is None:
-            break
-        heap.append(size)
+            return count
+        heap[count] = size
         elapsed = perf_counter() - start
-        if elapsed + elapsed / len(heap) > _TREND_SECONDS:
-            break
-    return TrendSeries(agents, growth.steps + 1, tuple(heap))
+        if elapsed + elapsed / (count + 1) > _TREND_SECONDS:
+            return count + 1
+    return len(heap)
+
+
+def _uss_growth(before: Reading, after: Reading) -> int | None:
+    if before.uss_bytes is None or after.uss_bytes is None:
+        return None
+    return after.uss_bytes - before.uss_bytes
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:

@@ -48,13 +48,10 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.marks: list[Mark] = []
 
     def progress(self, label: str, agents: int = 0) -> None:
-        """Say that a phase begins; it also becomes a mark on the timeline."""
-        mark = Mark(time.time(), label, agents)
-        self.marks.append(mark)
-        self._send({"event": "progress", **asdict(mark)})
+        """Say that a phase begins; the parent keeps it as a mark on the timeline."""
+        self._send({"event": "progress", **asdict(Mark(time.time(), label, agents))})
 
     def result(self, value: Any) -> None:
         """Hand over the result, a dataclass of `memprof.results`."""

@@ -48,10 +48,12 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """A worker's result and, if it was sampled, its resident set as (epoch seconds, bytes)."""
+class Finished:
+    """A worker's result, the phases it went through, and, if it was sampled, its resident set as
+    (epoch seconds, bytes)."""
 
     value: Any
+    marks: tuple[Mark, ...]
     samples: tuple[tuple[float, float], ...] = ()
 
 
@@ -61,7 +63,7 @@ def run_worker(
     on_progress: Callable[[Mark], None],
     *,
     sample: bool = False,
-) -> Sampled:
+) -> Finished:
     """Run one job in a fresh process; the process is gone when this returns or raises.
 
     Raises:
@@ -85,6 +87,12 @@ def run_worker(
         raise
     finally:
         os.close(writer)
+    marks: list[Mark] = []
+
+    def keep(mark: Mark) -> None:
+        marks.append(mark)
+        on_progress(mark)
+
     output = _Output(process)
     sampler = MemorySampler(process) if sample else None
     try:
@@ -92,20 +100,19 @@ def run_worker(
             assert process.stdin is not None
             process.stdin.write(request.to_json().encode())
             process.stdin.close()
-        last = _follow(reader, process, limits, on_progress)
+        last = _follow(reader, limits, keep)
         process.wait()
     finally:
         os.close(reader)
         _end(process)
     if last is not None and last["event"] == "result":
         value = _RESULTS[request.job].validate_python(last["value"])
-        return Sampled(value, sampler.samples() if sampler else ())
+        return Finished(value, tuple(marks), sampler.samples() if sampler else ())
     raise _failure(last, process.returncode, limits, output.tail())
 
 
 def _follow(
     reader: int,
-    process: subprocess.Popen[bytes],
     limits: Limits,
     on_progress: Callable[[Mark], None],
 ) -> dict[str, Any] | None:

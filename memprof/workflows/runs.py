@@ -13,7 +13,7 @@ from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.results import InstrumentRun, Mark, Measurement, TraceComparison
 from memprof.scenario import LoadedScenario
 from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, Sampled, run_worker
+from memprof.worker.spawn import Finished, Limits, run_worker
 
 VariantName = Literal["before", "after"]
 
@@ -36,7 +36,7 @@ class VariantRuns:
 
     passes: tuple[str, ...]
     clean: list[Measurement] = field(default_factory=list)
-    sampled: Sampled | None = None
+    sampled: Finished | None = None
     instruments: dict[str, InstrumentRun] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ class _Crew:
 
     def run(
         self, title: str, variant: VariantRuns, *, sample: bool = False, **request: Any
-    ) -> Sampled:
+    ) -> Finished:
         self.started += 1
         self.observer.worker(title, self.started, self.total)
         spec = self.loaded.spec(variant.passes)

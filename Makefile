@@ -1,0 +1,56 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install profile test check fast bench scenarios clean
+
+help:
+	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
+	@echo "make test       install what the tests need and run all of them, checks included"
+	@echo "make check      ruff, mypy and the import contract"
+	@echo "make fast       the tests that need no PyMDP (seconds)"
+	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
+	@echo "make scenarios  every shipped scenario in full (half an hour)"
+
+install: $(VENV)/.installed
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "memprof needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+profile: $(VENV)/.installed
+	$(BIN)/memprof profile scenarios/grid-29.yaml
+
+check: $(VENV)/.tested
+	$(BIN)/ruff format --check memprof tests scenarios
+	$(BIN)/ruff check memprof tests scenarios
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
+test: check
+	$(BIN)/pytest -m "not serial" -n 2 --dist worksteal
+	$(BIN)/pytest -m serial
+
+fast: $(VENV)/.tested
+	$(BIN)/pytest tests/unit tests/cli
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m tests.bench reports/bench.json
+
+scenarios: $(VENV)/.installed
+	@set -e; for file in scenarios/*.yaml; do $(BIN)/memprof profile $$file; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
