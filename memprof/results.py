@@ -24,13 +24,18 @@ Claim = Literal["exact", "bounded"]
 class Reading:
     """Memory of the worker process at one moment; None where the platform cannot tell.
 
-    `heap_bytes` counts live bytes handed out by malloc and by Python's small-object allocator, to
-    the byte; the other figures are the operating system's and come in pages.
+    Attributes:
+        uss_bytes: unique set size, pages that only this process has.
+        private_bytes: USS without clean pages of files. Those are shared libraries for the most
+            part, and leave a process's USS or come back to it whenever another process maps the
+            same library, so growth is measured without them. Swapped-out pages count.
+        heap_bytes: live bytes handed out by malloc and by Python's small-object allocator.
     """
 
     rss_bytes: int
     uss_bytes: int | None
     pss_bytes: int | None
+    private_bytes: int
     heap_bytes: int | None
 
 
@@ -88,7 +93,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Where a population's memory is: USS growth for `agents` agents, by component.
+    """Where a population's memory is: growth of private memory for `agents` agents, by component.
 
     `explained_bytes` are the resident bytes of all components; `unexplained_bytes` is the rest of
     the growth (allocator overhead and fragmentation; negative when the population moved into
@@ -96,7 +101,7 @@ class Ledger:
     """
 
     agents: int
-    growth_bytes: int | None
+    growth_bytes: int
     explained_bytes: int | None
     unexplained_bytes: int | None
     rows: tuple[LedgerRow, ...]
@@ -207,7 +212,8 @@ class TraceComparison:
 
 @dataclass(frozen=True, slots=True)
 class PerAgent:
-    """The fit `memory(N) = fixed + marginal · N` of USS over all repeats.
+    """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (clean pages of files
+    held at what they were before the first agent).
 
     `resolved` is False when the interval includes zero: the agent is below resolution, and only
     the interval's upper end says anything.
@@ -304,7 +310,7 @@ class Variant:
     per_agent: PerAgent
     baseline_bytes: float
     imports_bytes: float
-    uss_bytes: float
+    uss_bytes: float | None
     pss_bytes: float | None
     rss_bytes: float
     peak_bytes: float | None

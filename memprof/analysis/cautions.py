@@ -58,13 +58,13 @@ def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
             f"{format_size(cost.ci95_bytes[1])}",
             "raise --agents or --repeats",
         )
-    if ledger.growth_bytes is None:
+    if variant.uss_bytes is None:
         yield Caution(
             "no_uss",
             f"{name}: this platform gives no USS; RSS stands in for it",
             "measure on Linux",
         )
-    elif ledger.explained_bytes is not None and ledger.growth_bytes > 0:
+    if ledger.explained_bytes is not None and ledger.growth_bytes > 0:
         explained = ledger.explained_bytes / ledger.growth_bytes
         if explained < _EXPLAINED:
             yield Caution(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from memprof.results import Ledger, LedgerRow
 
 
-def balance(agents: int, growth_bytes: int | None, rows: Sequence[LedgerRow]) -> Ledger:
-    """The ledger of a population of `agents` whose USS grew by `growth_bytes`."""
+def balance(agents: int, growth_bytes: int, rows: Sequence[LedgerRow]) -> Ledger:
+    """The ledger of a population of `agents` whose private memory grew by `growth_bytes`."""
     resident = [row.resident_bytes for row in rows]
     known = [size for size in resident if size is not None]
     explained = sum(known) if len(known) == len(rows) else None
-    unexplained = None if growth_bytes is None or explained is None else growth_bytes - explained
+    unexplained = None if explained is None else growth_bytes - explained
     return Ledger(agents, growth_bytes, explained, unexplained, tuple(rows))

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from memprof.analysis.marginal import fit, mean_interval
 from memprof.results import (
+    GrowthPoint,
     InstrumentReading,
     InstrumentRun,
     Mark,
@@ -46,8 +47,14 @@ def process_bytes(reading: Reading) -> int:
 
 
 def process_points(run: Measurement) -> list[tuple[int, float]]:
-    """(agents, bytes of the process) of one clean worker."""
-    return [(point.agents, process_bytes(point.reading)) for point in run.points]
+    """(agents, USS) of one clean worker, clean pages of files held at their baseline."""
+    return [(point.agents, process_at(run, point)) for point in run.points]
+
+
+def process_at(run: Measurement, point: GrowthPoint) -> float:
+    """USS of the worker at `point`, clean pages of files held at their baseline."""
+    growth = point.reading.private_bytes - run.baseline.private_bytes
+    return process_bytes(run.baseline) + growth
 
 
 def side_by_side(

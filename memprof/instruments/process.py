@@ -16,6 +16,8 @@ import psutil
 from memprof.results import Reading
 
 _STATUS = Path("/proc/self/status")
+_ROLLUP = Path("/proc/self/smaps_rollup")
+_SIZES = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
@@ -44,16 +46,22 @@ def clear_free_lists() -> None:
 
 
 def read() -> Reading:
-    """Memory of this process now. USS and PSS are None where the platform does not give them."""
+    """Memory of this process now: from the kernel's account on Linux, else what psutil gives."""
+    heap = live_heap_bytes()
+    with contextlib.suppress(OSError):
+        found = {name: int(size) * 1024 for name, size in _SIZES.findall(_ROLLUP.read_text())}
+        return Reading(
+            rss_bytes=found["Rss"],
+            uss_bytes=found["Private_Clean"] + found["Private_Dirty"],
+            pss_bytes=found["Pss"],
+            private_bytes=found["Private_Dirty"] + found["Swap"],
+            heap_bytes=heap,
+        )
     memory: Any = _process.memory_info()
     with contextlib.suppress(psutil.AccessDenied):
         memory = _process.memory_full_info()
-    return Reading(
-        rss_bytes=memory.rss,
-        uss_bytes=getattr(memory, "uss", None),
-        pss_bytes=getattr(memory, "pss", None),
-        heap_bytes=live_heap_bytes(),
-    )
+    uss = getattr(memory, "uss", None)
+    return Reading(memory.rss, uss, getattr(memory, "pss", None), uss or memory.rss, heap)
 
 
 def live_heap_bytes() -> int | None:

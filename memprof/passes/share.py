@@ -23,7 +23,7 @@ class Share:
     """
 
     def __init__(self) -> None:
-        self._arrays: WeakValueDictionary[tuple[Any, ...], np.ndarray] = WeakValueDictionary()
+        self._arrays: WeakValueDictionary[bytes, np.ndarray] = WeakValueDictionary()
 
     def apply(self, agent: Any, index: int) -> None:
         for name, value in list(vars(agent).items()):
@@ -51,8 +51,10 @@ class Share:
         return rebuild(shared) if changed else value
 
     def _interned(self, array: np.ndarray) -> np.ndarray:
-        content = hashlib.blake2b(np.ascontiguousarray(array).view(np.uint8).data, digest_size=16)
-        key = (array.dtype.str, array.shape, array.strides, content.digest())
+        layout = f"{array.dtype.str}{array.shape}{array.strides}".encode()
+        content = hashlib.blake2b(layout, digest_size=16)
+        content.update(np.ascontiguousarray(array).view(np.uint8).data)
+        key = content.digest()
         shared = self._arrays.get(key)
         if shared is None:
             shared = array.view()  # the flag is set on our view, not on an array a user may hold

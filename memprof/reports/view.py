@@ -74,7 +74,7 @@ def headline(report: Report) -> str:
         case "exact" | "bounded":
             return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}."
         case "diverged":
-            return f"{cost}; {names} changes what agents do, so it saves nothing."
+            return f"{cost}; with {names} agents behave differently, so no saving is claimed."
         case _:
             return f"{cost}; behaviour with {names} was not checked, so no saving is claimed."
 
@@ -98,7 +98,7 @@ def _reduction(before: Variant, after: Variant) -> str:
     was, now = before.per_agent, after.per_agent
     if not now.resolved:
         least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
-        return f"at least {_percent(least)} less"
+        return f"at least {_percent(least)} less" if least > 0 else "no reduction is certain"
     saved = 1 - now.marginal_bytes / was.marginal_bytes
     if saved < 0:
         return f"{-saved:.1%} more"
@@ -187,7 +187,7 @@ def _ledger_table(name: str, variant: Variant) -> Table:
     ledger = variant.ledger
     rows = [_ledger_row(row, ledger) for row in ledger.rows if row.nominal_bytes]
     rows.append(_ledger_sum("unexplained", ledger.unexplained_bytes, ledger))
-    rows.append(_ledger_sum("USS growth", ledger.growth_bytes, ledger))
+    rows.append(_ledger_sum("growth", ledger.growth_bytes, ledger))
     columns = ("component", "nominal", "resident", "private", "shared", "share")
     return Table(f"{name}, {ledger.agents} agents", columns, tuple(rows))
 

@@ -14,7 +14,6 @@ import psutil
 
 from memprof.analysis import marginal
 from memprof.analysis.ledger import balance
-from memprof.analysis.readings import process_bytes
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
@@ -24,7 +23,6 @@ from memprof.results import (
     GrowthPoint,
     InstrumentRun,
     Measurement,
-    Reading,
     TraceComparison,
     TrendSeries,
 )
@@ -78,7 +76,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     points = series.points()
     ledger = balance(
         len(population),
-        _uss_growth(baseline, points[-1].reading),
+        points[-1].reading.private_bytes - baseline.private_bytes,
         walker.walk(population.holdings()),
     )
     lived_on = _live_on(growth, heap, channel)
@@ -180,9 +178,8 @@ def _extend(growth: Growth, series: Series, channel: Channel) -> None:
 def _room(points: list[GrowthPoint]) -> int:
     """How many more agents may be built only to resolve their cost."""
     first, last = points[0], points[-1]
-    slope = (process_bytes(last.reading) - process_bytes(first.reading)) / (
-        last.agents - first.agents
-    )
+    growth = last.reading.private_bytes - first.reading.private_bytes
+    slope = growth / (last.agents - first.agents)
     room = min(_EXTENSION_BYTES, psutil.virtual_memory().available // 2)
     return int(room / slope) if slope > 0 else _EXTENSION_BYTES
 
@@ -209,14 +206,8 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
     return len(heap)
 
 
-def _uss_growth(before: Reading, after: Reading) -> int | None:
-    if before.uss_bytes is None or after.uss_bytes is None:
-        return None
-    return after.uss_bytes - before.uss_bytes
-
-
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
-    line = marginal.fit([(point.agents, process_bytes(point.reading)) for point in points])
+    line = marginal.fit([(point.agents, point.reading.private_bytes) for point in points])
     return line.half_width <= resolution * abs(line.slope)
 
 

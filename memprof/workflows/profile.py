@@ -70,16 +70,17 @@ def _variant(runs: VariantRuns) -> Variant:
     at_n = [run.at_n.reading for run in clean]
     peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
     pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
-    uss = statistics.fmean(readings.process_bytes(reading) for reading in at_n)
+    uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
+    total = _mean([readings.process_at(run, run.at_n) for run in clean])
     return Variant(
         passes=runs.passes,
         repeats=len(clean),
-        per_agent=per_agent([readings.process_points(run) for run in clean], uss),
+        per_agent=per_agent([readings.process_points(run) for run in clean], total),
         baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
         imports_bytes=_mean(
             [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]
         ),
-        uss_bytes=uss,
+        uss_bytes=_mean(uss) if uss else None,
         pss_bytes=_mean(pss) if pss else None,
         rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
         peak_bytes=max(peaks) if peaks else None,

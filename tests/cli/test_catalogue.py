@@ -1,0 +1,43 @@
+import json
+
+import pytest
+import yaml
+
+from tests.conftest import SCENARIOS
+
+
+def test_version(memprof):
+    assert memprof("--version").out.startswith("memprof 0.")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("models", ["grid_world", "t_maze", "random_pomdp", "npz", "factory", "num_states"]),
+        ("instruments", ["tracemalloc", "memory_profiler", "pympler", "process", "blind to:"]),
+        ("passes", ["share", "claim: exact", "copy on write"]),
+    ],
+)
+def test_what_there_is_is_listed(memprof, command, words):
+    run = memprof(command)
+    assert run.code == 0
+    assert all(word in run.out for word in words)
+
+
+def test_the_schema_describes_the_shipped_scenarios(memprof):
+    schema = json.loads(memprof("schema").out)
+    assert schema["required"] == ["name", "model"]
+    kinds = {
+        schema["$defs"][each["$ref"].rpartition("/")[2]]["properties"]["kind"]["const"]
+        for each in schema["properties"]["model"]["oneOf"]
+    }
+    for path in SCENARIOS.glob("*.yaml"):
+        fields = yaml.safe_load(path.read_text())
+        assert set(fields) <= set(schema["properties"])
+        assert fields["model"]["kind"] in kinds
+
+
+def test_no_arguments_show_the_help(memprof):
+    run = memprof()
+    assert "Usage" in run.out + run.err
+    assert "profile" in run.out + run.err

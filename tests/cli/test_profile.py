@@ -1,0 +1,133 @@
+"""`memprof profile` as a user runs it, on calibration agents that need no PyMDP."""
+
+import json
+
+import pytest
+
+
+def test_it_prints_and_writes_the_five_parts(memprof, fake):
+    path = fake(passes=["fake-share"], instruments=["fake", "tracemalloc", "memory_profiler"])
+    run = memprof("profile", path)
+    assert run.code == 0, run.err
+    for part in ("Before and after", "Ledger", "Hotspots", "Instruments", "Trend"):
+        assert part in run.out
+        assert f"## {part}" in (run.folder / "reports" / "case.md").read_text()
+    assert "worker 1 of 6: before, repeat 1 of 1" in run.err
+    assert "Written: reports/case.json, reports/case.md" in run.out
+    report = run.report()
+    before, after = report["variants"]["before"], report["variants"]["after"]
+    assert before["per_agent"]["marginal_bytes"] == pytest.approx(2**20, rel=0.01)
+    assert after["per_agent"]["marginal_bytes"] < 1000
+    assert report["equivalence"]["verdict"] == "exact"
+    assert (report["equivalence"]["agents"], report["equivalence"]["steps"]) == (4, 3)
+    (share,) = report["passes"]
+    assert share["saved_bytes_per_agent"] == pytest.approx(2**20, rel=0.01)
+    by_name = {each["name"]: each for each in before["instruments"]}
+    assert by_name["fake"]["per_agent_bytes"] == pytest.approx(1000)
+    assert by_name["tracemalloc"]["per_agent_bytes"] == pytest.approx(2**20, rel=0.01)
+    assert by_name["memory_profiler"]["per_agent_bytes"] == pytest.approx(2**20, rel=0.5)
+    buffer = next(row for row in before["ledger"]["rows"] if row["component"] == "buffer")
+    assert buffer["private_resident_bytes"] >= 2**20 * before["ledger"]["agents"]
+    assert before["hotspots"]["lines"][0]["path"] == "memprof/populations/fake.py"
+    assert "bytearray" in before["hotspots"]["lines"][0]["text"]
+    build = next(o for o in before["hotspots"]["operations"] if o["operation"] == "build")
+    assert build["retained_bytes_per_call"] == pytest.approx(2**20, rel=0.01)
+    assert before["timeline"]["samples"]
+
+
+def test_growth_per_step_is_measured(memprof, fake):
+    run = memprof("profile", fake("4 KiB", model={"growth": 1000}, agents=20), "-q")
+    trend = run.report()["variants"]["before"]["trend"]
+    # 1,000 bytes, the bytearray around them (its header is 57 bytes), and a place in a list
+    assert trend["bytes_per_step"] == pytest.approx(1085, abs=40)
+    assert trend["ci95_bytes"][0] > 1000
+
+
+def test_json_goes_to_stdout_alone_and_quiet_is_quiet(memprof, fake):
+    run = memprof("profile", fake(), "--json", "-")
+    assert json.loads(run.out) == run.report()
+    run = memprof("profile", fake(), "--quiet", "--json", "deep/er/x.json", "--out", "there")
+    assert (run.out, run.err) == ("", "")
+    assert json.loads((run.folder / "deep/er/x.json").read_text())["kind"] == "profile"
+    assert (run.folder / "there" / "case.md").is_file()
+
+
+def test_options_override_the_scenario(memprof, fake):
+    run = memprof(
+        "profile", fake(passes=["fake-share"]), "-q",
+        "--agents", 6, "--steps", 2, "--seed", 9, "--repeats", 2, "--passes", "none",
+        "--instruments", "fake",
+    )  # fmt: skip
+    report = run.report()
+    scenario = report["scenario"]
+    assert [scenario[k] for k in ("agents", "steps", "seed", "repeats")] == [6, 2, 9, 2]
+    assert scenario["passes"] == []
+    assert report["variants"]["after"] is None
+    assert report["equivalence"]["verdict"] == "not_checked"
+    assert report["variants"]["before"]["repeats"] == 2
+
+
+def test_a_kept_budget_is_fine_and_a_broken_one_exits_with_1(memprof, fake):
+    assert memprof("profile", fake(budget={"per_agent": "1.1 MB"}), "-q").code == 0
+    run = memprof("profile", fake(budget={"per_agent": "1 MB"}))
+    assert run.code == 1
+    assert "budget.per_agent: expected at most 1.00 MB, found 1.05 MB" in run.err
+    assert "Budget: BROKEN" in run.out
+    assert run.report()["budget"]["kept"] is False
+
+
+def test_the_budget_is_that_of_the_population_after_the_passes(memprof, fake):
+    run = memprof("profile", fake(passes=["fake-share"], budget={"per_agent": "1 KB"}), "-q")
+    assert run.code == 0, run.err
+
+
+def test_a_pass_that_changes_behaviour_is_caught_and_saves_nothing(memprof, fake):
+    run = memprof("profile", fake(passes=["fake-share", "fake-break"]))
+    assert run.code == 1
+    assert "changed what the agents do (first difference: agent 1, step 0)" in run.err
+    assert "agents behave differently, so no saving" in " ".join(run.out.split())
+    assert "Reduction" not in run.out
+    report = run.report()
+    verdict = report["equivalence"]
+    assert verdict["verdict"] == "diverged"
+    assert verdict["action_agreement"] == pytest.approx(0.75)  # one of four agents differs
+    assert [each["saved_bytes_per_agent"] for each in report["passes"]] == [None, None]
+
+
+def test_one_agent_is_enough(memprof, fake):
+    run = memprof("profile", fake(agents=1, steps=1), "-q")
+    assert run.code == 0, run.err
+    cost = run.report()["variants"]["before"]["per_agent"]
+    assert cost["marginal_bytes"] == pytest.approx(2**20, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["profile", "none.yaml"], "no such scenario file: none.yaml"),
+        (["profile", "case.yaml", "--agents", "-3"], "--agents: agents: expected greater than"),
+        (["profile", "case.yaml", "--passes", "shar"], "'shar' is no fake pass"),
+        (["profile", "case.yaml", "--memory-limit", "lots"], "--memory-limit: expected a size"),
+        (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected more than 0"),
+        (["profile", "case.yaml", "--agents", "many"], "--agents"),
+        (["profile"], "SCENARIO"),
+        (["prfile"], "prfile"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(memprof, fake, arguments, words):
+    fake()
+    run = memprof(*arguments)
+    assert run.code == 2
+    assert words in run.err
+    assert "Traceback" not in run.err
+    assert not (run.folder / "reports").exists()
+
+
+def test_a_report_that_cannot_be_written_is_said_and_the_other_is_kept(memprof, fake):
+    path = fake()
+    (path.parent / "file").write_text("not a folder")
+    run = memprof("profile", path, "-q", "--json", "file/x.json")
+    assert run.code == 3
+    assert "cannot write file/x.json" in run.err
+    assert run.report()["complete"] is True
+    assert not list(run.folder.glob("**/.*"))

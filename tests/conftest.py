@@ -1,0 +1,86 @@
+"""Running memprof as users do: the command in a subprocess, on scenario files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SCENARIOS = ROOT / "scenarios"
+COMMAND = [sys.executable, "-P", "-m", "memprof"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the command gave."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    def report(self, name: str = "case") -> dict[str, Any]:
+        return json.loads((self.folder / "reports" / f"{name}.json").read_text())
+
+
+Command = Callable[..., Run]
+
+
+@pytest.fixture
+def memprof(tmp_path: Path) -> Command:
+    """Run `memprof ARGUMENTS` in an empty folder of its own."""
+
+    def run(*arguments: object, timeout: float = 300, **environment: str) -> Run:
+        done = subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Callable[..., Path]:
+    """Write a scenario of real PyMDP agents; fields may be replaced."""
+
+    def write(**fields: Any) -> Path:
+        base: dict[str, Any] = {
+            "name": "case",
+            "model": {"kind": "grid_world", "size": 3},
+            "agents": 4,
+            "steps": 3,
+            "repeats": 1,
+            "instruments": [],
+        }
+        path = tmp_path / "case.yaml"
+        path.write_text(yaml.safe_dump({**base, **fields}, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def fake(scenario: Callable[..., Path]) -> Callable[..., Path]:
+    """Write a scenario of calibration agents of known size, which need no PyMDP."""
+
+    def write(size: str = "1 MiB", model: dict[str, Any] | None = None, **fields: Any) -> Path:
+        chosen = {"kind": "buffer", "size": size, **(model or {})}
+        return scenario(**{"backend": "fake", "passes": [], "model": chosen, **fields})
+
+    return write

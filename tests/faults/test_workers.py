@@ -1,0 +1,163 @@
+"""Workers that die, hang, fail or run out of memory: the exit code, the message, and no leftovers."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from tests.conftest import COMMAND
+
+
+def workers_of(folder):
+    """Worker processes that were started for a scenario in `folder`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        if "memprof.worker" in command and process.info["cwd"] == str(folder):
+            found.append(process)
+    return found
+
+
+def gone(folder, within=5.0):
+    deadline = time.monotonic() + within
+    while workers_of(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def temporary_leftovers():
+    import tempfile
+    from pathlib import Path
+
+    return list(Path(tempfile.gettempdir()).glob("memprof-*"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "words"),
+    [
+        (
+            "die",
+            [],
+            "the worker was killed (SIGKILL), most often by the kernel because the machine",
+        ),
+        ("hang", ["--timeout", "3"], "ran past the time limit of 3 s, while in phase 'build'"),
+        ("raise", [], "the worker failed: RuntimeError: this fault was asked for"),
+        ("exhaust", ["--memory-limit", "500 MB"], "does not fit in the memory limit of 500 MB"),
+    ],
+)
+def test_a_failing_worker_is_explained(memprof, fake, fault, options, words):
+    run = memprof("profile", fake(model={"fault": fault}), *options)
+    assert run.code == 3
+    assert words in run.err
+    assert gone(run.folder)
+    assert not (run.folder / "reports").exists(), "nothing was measured, so nothing is written"
+    assert ("Traceback" in run.err) == (fault in ("raise", "exhaust"))
+
+
+def test_noise_on_stdout_and_stderr_disturbs_nothing(memprof, fake):
+    run = memprof("profile", fake(model={"fault": "print"}), "--json", "-")
+    assert run.code == 0
+    assert run.out.startswith("{")
+    assert "noise" not in run.out + run.err
+
+
+def test_a_memory_limit_below_what_imports_need_is_said(memprof, scenario):
+    run = memprof("profile", scenario(), "--memory-limit", "30 MB")
+    assert run.code == 3
+    assert "memory limit of 30.0 MB" in run.err
+
+
+def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, scenario):
+    path = scenario(model={"kind": "grid_world", "size": 29}, agents=40, steps=1, passes=[])
+    run = memprof("profile", path, "--memory-limit", "900 MB")
+    assert run.code == 3
+    assert "the population does not fit in the memory limit of 900 MB" in run.err
+    assert "grid_world.py" in run.err, "the allocation that failed is shown"
+
+
+def test_an_instrument_that_fails_loses_nothing_that_was_measured(memprof, fake):
+    """pympler needs more memory than the clean workers, so a limit can stop it alone."""
+    path = fake("64 KiB", instruments=["tracemalloc"], steps=400, model={"growth": 100}, agents=50)
+    run = memprof("profile", path, "--timeout", "600", "--memory-limit", "2 GiB", "-q")
+    assert run.code == 0, run.err
+
+
+def start(path, *options):
+    return subprocess.Popen(
+        [*COMMAND, "profile", path.name, *options],
+        cwd=path.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_worker(folder, number, process):
+    """Until the `number`-th worker is at work."""
+    for line in process.stderr:
+        if line.startswith(f"worker {number} of"):
+            break
+    deadline = time.monotonic() + 10
+    while not workers_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_workers_and_keeps_what_was_measured(fake, tmp_path, sent):
+    process = start(fake(repeats=50))
+    wait_for_worker(tmp_path, 3, process)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert "Written: reports/case.json" in out
+    assert gone(tmp_path)
+    import json
+
+    report = json.loads((tmp_path / "reports" / "case.json").read_text())
+    assert report["complete"] is False
+    assert report["variants"]["before"]["repeats"] >= 2
+    assert report["warnings"][0]["kind"] == "incomplete"
+
+
+def test_an_interruption_before_anything_was_measured_writes_nothing(fake, tmp_path):
+    process = start(fake(model={"fault": "hang"}))
+    wait_for_worker(tmp_path, 1, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert gone(tmp_path)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_killed_parent_takes_its_worker_along(fake, tmp_path):
+    process = start(fake(model={"fault": "hang"}))
+    wait_for_worker(tmp_path, 1, process)
+    assert workers_of(tmp_path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert gone(tmp_path)
+
+
+def test_a_worker_killed_in_a_later_repeat_leaves_a_partial_report(fake, tmp_path):
+    process = start(fake(repeats=50))
+    wait_for_worker(tmp_path, 4, process)
+    for worker in workers_of(tmp_path):
+        worker.kill()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "the worker was killed (SIGKILL)" in err
+    assert "incomplete" in out
+
+
+def test_comparing_values_leaves_no_trace_file_behind(memprof, fake):
+    run = memprof("profile", fake(passes=["fake-break"]), "-q")
+    assert run.code == 1
+    assert not temporary_leftovers()

@@ -1,0 +1,212 @@
+"""Every shipped scenario on real PyMDP agents, with fewer agents and steps than it ships with."""
+
+import pytest
+import yaml
+
+from tests.conftest import SCENARIOS
+
+# deep-policy's steps take seconds; the others live long enough for histories and horizons to fill.
+SIZES = {"deep-policy": (4, 1), "learning-29": (4, 4), "grid-29": (5, 5)}
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_it_runs_and_share_behaves_exactly(memprof, path):
+    agents, steps = SIZES.get(path.stem, (5, 8))
+    run = memprof(
+        "profile", path, "-q", "--agents", agents, "--steps", steps,
+        "--repeats", 1, "--instruments", "none",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    report = run.report(path.stem)
+    before, after = report["variants"]["before"], report["variants"]["after"]
+    assert report["equivalence"]["verdict"] == "exact"
+    assert after["per_agent"]["marginal_bytes"] < before["per_agent"]["marginal_bytes"]
+    assert before["per_agent"]["resolved"]
+    ledger = before["ledger"]
+    assert ledger["explained_bytes"] > 0.8 * ledger["growth_bytes"]
+    operations = {each["operation"] for each in before["hotspots"]["operations"]}
+    assert {"build", "environment", "infer_states", "infer_policies", "sample_action"} <= operations
+    learning = yaml.safe_load(path.read_text()).get("learning", [])
+    assert {f"update_{letter}" for letter in learning} <= operations
+
+
+def test_all_instruments_on_real_agents(memprof):
+    run = memprof(
+        "profile", SCENARIOS / "grid-10.yaml", "-q", "--agents", 6, "--steps", 6, "--repeats", 2
+    )
+    assert run.code == 0, run.err
+    variant = run.report("grid-10")["variants"]["before"]
+    found = {each["name"]: each for each in variant["instruments"]}
+    truth = variant["per_agent"]["marginal_bytes"]
+    assert list(found) == ["process", "heap", "memory_profiler", "tracemalloc", "pympler"]
+    assert found["heap"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
+    assert found["tracemalloc"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
+    assert found["pympler"]["per_agent_bytes"] < 0.1 * truth, "it stops at object arrays"
+    assert found["tracemalloc"]["slowdown"] > 1.5
+    assert found["memory_profiler"]["slowdown"] < 1.3
+    types = {row["type_name"]: row for row in found["pympler"]["types"]}
+    assert types["pymdp.legacy.agent.Agent"]["objects"] == 6
+    assert types["numpy.ndarray"]["size_bytes"] > 6 * 480_000, "by type it does see the arrays"
+    lines = variant["hotspots"]["lines"]
+    assert lines[0]["path"] == "memprof/models/grid_world.py"
+    assert lines[0]["bytes_per_agent"] == pytest.approx(400_000, rel=0.01)
+    assert lines[0]["text"].startswith("transitions = np.zeros(")
+    assert any(line["path"] == "pymdp/legacy/agent.py" for line in lines)
+    assert not any(line["path"].startswith(("numpy/", "copy.py")) for line in lines)
+    infer = next(o for o in variant["hotspots"]["operations"] if o["operation"] == "infer_states")
+    assert infer["peak_bytes"] > 80_000, "a temporary as large as A"
+    assert abs(infer["retained_bytes_per_call"]) < 2000
+    assert variant["trend"]["bytes_per_step"] == pytest.approx(175, abs=60)
+
+
+def test_the_user_and_pymdp_frames_are_shown_not_numpys(memprof):
+    run = memprof(
+        "profile", SCENARIOS / "factory.yaml", "-q", "--agents", 4, "--steps", 2, "--repeats", 1,
+        "--instruments", "tracemalloc",
+    )  # fmt: skip
+    lines = run.report("factory")["variants"]["before"]["hotspots"]["lines"]
+    assert lines[0]["path"] == "forager.py"
+    assert lines[0]["text"].startswith("moves = np.zeros(")
+
+
+def test_learning_makes_shared_arrays_private_again(memprof, scenario):
+    path = scenario(
+        model={"kind": "grid_world", "size": 10}, learning=["A", "B", "D"], steps=4, agents=5
+    )
+    run = memprof("profile", path, "-q")
+    assert run.code == 0, run.err
+    report = run.report()
+    assert report["equivalence"]["verdict"] == "exact"
+    rows = {r["component"]: r for r in report["variants"]["after"]["ledger"]["rows"]}
+    agents = report["variants"]["after"]["ledger"]["agents"]
+    for component, size in (("A", 80_000), ("B", 400_000), ("learning (pA, pB, pD)", 480_000)):
+        assert rows[component]["private_nominal_bytes"] > agents * size
+    assert rows["C"]["private_nominal_bytes"] < agents * 400
+    operations = {o["operation"] for o in report["variants"]["after"]["hotspots"]["operations"]}
+    assert {"update_A", "update_B", "update_D"} <= operations
+
+
+AGENTS = {
+    "mmp": {"inference_algo": "MMP"},
+    "mmp, long horizon": {"inference_algo": "MMP", "inference_horizon": 3, "policy_len": 2},
+    "mmp, beliefs kept": {"inference_algo": "MMP", "save_belief_hist": True},
+    "beliefs kept": {"save_belief_hist": True},
+    "stochastic": {"action_selection": "stochastic", "alpha": 1.0},
+    "full policies": {"sampling_mode": "full", "policy_len": 2},
+    "sophisticated": {"sophisticated": True, "si_horizon": 2},
+}
+
+
+@pytest.mark.parametrize("keywords", AGENTS.values(), ids=AGENTS)
+def test_every_kind_of_agent_is_measured_and_shared_exactly(memprof, scenario, keywords):
+    run = memprof("profile", scenario(agent=keywords, steps=7), "-q")
+    assert run.code == 0, run.err
+    report = run.report()
+    assert report["equivalence"]["verdict"] == "exact"
+    if "save_belief_hist" in keywords:
+        rows = {r["component"]: r for r in report["variants"]["before"]["ledger"]["rows"]}
+        assert rows["histories"]["private_nominal_bytes"] > 7 * 100 * 4
+
+
+def test_private_false_hands_all_agents_the_same_arrays(memprof, scenario):
+    path = scenario(model={"kind": "grid_world", "size": 10, "private": False}, agents=10)
+    run = memprof("profile", path, "-q", "--passes", "none")
+    cost = run.report()["variants"]["before"]["per_agent"]["marginal_bytes"]
+    assert cost < 20_000, "not the half megabyte of matrices"
+
+
+def test_an_npz_model_runs(memprof, scenario, tmp_path):
+    import numpy as np
+
+    np.savez(
+        tmp_path / "two.npz",
+        A0=np.eye(6),
+        B0=np.stack([np.eye(6), np.roll(np.eye(6), 1, axis=0)], axis=2),
+        C0=np.arange(6.0),
+        D0=np.full(6, 1 / 6),
+    )
+    run = memprof("profile", scenario(model={"kind": "npz", "path": "two.npz"}), "-q")
+    assert run.code == 0, run.err
+    np.savez(tmp_path / "two.npz", A0=np.eye(5), B0=np.eye(6)[:, :, None])
+    run = memprof("profile", scenario(model={"kind": "npz", "path": "two.npz"}), "-q")
+    assert run.code == 2
+    assert "case.yaml:4: model.path: A0 has shape (5, 5) and does not fit B" in run.err
+
+
+def test_a_random_pomdp_with_several_factors_runs(memprof, scenario):
+    model = {
+        "kind": "random_pomdp",
+        "num_obs": [4, 3],
+        "num_states": [3, 5],
+        "num_controls": [2, 1],
+    }
+    run = memprof("profile", scenario(model=model), "-q")
+    assert run.code == 0, run.err
+    assert run.report()["equivalence"]["verdict"] == "exact"
+
+
+FACTORY = """
+import numpy as np
+
+def sane():
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0], B[0] = np.eye(3), np.stack([np.eye(3)] * 2, axis=2)
+    return {"A": A, "B": B}
+
+def unseeded():
+    return sane(), Unseeded()
+
+def lopsided():
+    model = sane()
+    model["A"][0] = np.eye(3) * 0.7
+    return model
+
+def refused():
+    return {**sane(), "E": np.ones(99)}
+
+def explodes():
+    raise ZeroDivisionError("in the user's own code")
+
+class Unseeded:
+    chance = np.random.default_rng()
+
+    def reset(self):
+        return int(self.chance.integers(3))
+
+    def step(self, action):
+        return self.reset()
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "words"),
+    [
+        ("sane", 0, ""),
+        ("lopsided", 2, "case.yaml:4: model.callable: A0 is not normalised"),
+        ("refused", 2, "PyMDP's Agent refused its arguments: AssertionError"),
+        ("explodes", 2, "raised ZeroDivisionError: in the user's own code"),
+        ("gone", 2, "own has no function 'gone'"),
+    ],
+)
+def test_factories_right_and_wrong(memprof, scenario, tmp_path, function, code, words):
+    (tmp_path / "own.py").write_text(FACTORY)
+    model = {"kind": "factory", "callable": f"own:{function}"}
+    run = memprof("profile", scenario(model=model), "-q")
+    assert run.code == code, run.err
+    assert words in run.err
+    if function == "explodes":
+        assert 'own.py", line' in run.err
+        assert "memprof/models" not in run.err
+    assert (run.folder / "reports").exists() == (code == 0)
+
+
+def test_a_population_that_is_not_reproducible_is_not_called_equivalent(
+    memprof, scenario, tmp_path
+):
+    (tmp_path / "own.py").write_text(FACTORY)
+    path = scenario(model={"kind": "factory", "callable": "own:unseeded"}, repeats=2, steps=6)
+    run = memprof("profile", path)
+    report = run.report()
+    assert report["equivalence"]["verdict"] == "not_checked"
+    assert "no saving is claimed" in " ".join(run.out.split())
+    assert report["passes"][0]["saved_bytes_per_agent"] is None

@@ -1,0 +1,120 @@
+"""Trend, equivalence, ledger and readings on scripted series."""
+
+import pytest
+
+from memprof.analysis import cautions, equivalence, readings
+from memprof.analysis.ledger import balance
+from memprof.analysis.trend import trend
+from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.results import (
+    GrowthPoint,
+    InstrumentRun,
+    Ledger,
+    LedgerRow,
+    Mark,
+    Measurement,
+    Reading,
+    TraceComparison,
+    TrendSeries,
+)
+from memprof.worker.spawn import Finished
+
+
+def series(heap, agents=10):
+    return TrendSeries(agents=agents, first_step=21, heap_bytes=tuple(heap))
+
+
+def test_steady_growth_is_given_per_agent_and_step():
+    found = trend([series(1_000_000 + 1700 * step for step in range(10)) for _ in range(3)])
+    assert found.bytes_per_step == pytest.approx(170)
+    assert (found.first_step, found.last_step) == (21, 30)
+
+
+def test_a_flat_heap_has_no_trend():
+    found = trend([series([500, 540, 480, 520, 500, 510, 490]), series([500] * 7)])
+    low, high = found.ci95_bytes
+    assert low < 0 < high
+
+
+def test_too_few_readings_are_no_trend():
+    assert trend([series([1, 2, 3])]).bytes_per_step is None
+
+
+def test_equal_digests_are_exact_and_one_other_digest_is_not():
+    assert equivalence.same_digests([("a", "b")] * 3, [("a", "b")] * 3)
+    assert not equivalence.same_digests([("a", "b")] * 3, [("a", "b"), ("a", "c"), ("a", "b")])
+    assert not equivalence.reproducible([("a",), ("b",)])
+
+
+def test_the_verdict_on_values_says_how_far_and_from_where():
+    found = equivalence.judge(TraceComparison(4, 5, 20, 19, 0.25, (1, 2)))
+    assert found.verdict == "diverged"
+    assert found.action_agreement == 0.95
+    assert found.max_abs_belief_error == 0.25
+    assert "agent 1, step 2" in found.detail
+
+
+def row(private, shared):
+    return LedgerRow("A", 0, 0, private, shared, 1)
+
+
+def test_the_ledger_balances_and_shows_the_rest():
+    ledger = balance(10, 1000, [row(500, 100), row(200, 50)])
+    assert (ledger.explained_bytes, ledger.unexplained_bytes) == (850, 150)
+    blind = balance(10, 1000, [row(500, 100), row(None, None)])
+    assert blind == Ledger(10, 1000, None, None, blind.rows)
+
+
+def measurement(step=0.01, size=1000):
+    points = tuple(
+        GrowthPoint(
+            n, Reading(9000 + size * n, 8000 + size * n, None, 6000 + size * n, 7000 + size * n)
+        )
+        for n in (4, 8, 12, 16, 20)
+    )
+    zero = Reading(9000, 8000, None, 6000, 7000)
+    return Measurement(
+        zero, zero, zero, points, points[-1], None, (step,) * 20, (0.1,), (),
+        series([0] * 5), balance(20, 1, []), ("d",),
+    )  # fmt: skip
+
+
+def test_instruments_stand_side_by_side_with_their_slowdown():
+    clean = [measurement(), measurement()]
+    run = InstrumentRun(((4, 400), (8, 800), (12, 1200)), (0.05,) * 5, 0.5)
+    rows = readings.side_by_side(
+        clean, {"pympler": run}, {"tracemalloc": "died"}, None, INSTRUMENTS
+    )
+    found = {each.name: each for each in rows}
+    assert list(found) == ["process", "heap", "pympler", "tracemalloc"]
+    assert found["process"].per_agent_bytes == pytest.approx(1000)
+    assert found["pympler"].per_agent_bytes == pytest.approx(100)
+    assert found["pympler"].slowdown == pytest.approx(5)
+    assert found["tracemalloc"].failure == "died"
+    assert all(each.sees and each.blind_to for each in rows)
+
+
+def test_the_samplers_slope_is_taken_where_the_population_had_settled():
+    clean = [measurement(0.011), measurement(0.010)]
+    marks = tuple(Mark(100.0 + n, "read", n) for n in (4, 8, 12))
+    samples = tuple((100.0 + n - 0.1, 5000.0 + 300 * n) for n in range(1, 13))
+    row = readings.side_by_side(
+        clean, {}, {}, Finished(clean[0], (Mark(100.0, "import"), *marks), samples), INSTRUMENTS
+    )[2]
+    assert row.per_agent_bytes == pytest.approx(300)
+    assert row.slowdown == pytest.approx(1.1)
+
+
+def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant):
+    exact = equivalence.exact(2, 2)
+    assert cautions.find(good_variant(), good_variant(marginal=10.0), exact, None) == ()
+    kinds = {
+        each.kind
+        for each in cautions.find(
+            good_variant(resolved=False, explained=0.5),
+            good_variant(marginal=999.0),
+            exact,
+            RuntimeError("x"),
+        )
+    }
+    assert kinds == {"incomplete", "no_saving", "below_resolution", "unexplained"}

@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+
+from memprof.errors import ScenarioError
+from memprof.models.base import check_model, model_builder, object_array
+from memprof.populations.environment import GenerativeProcess, SampledEnvironment
+
+
+def build(tmp_path, **model):
+    return model_builder(model, str(tmp_path))(0)
+
+
+BUILT_IN = [
+    {"kind": "grid_world", "size": 4},
+    {"kind": "t_maze", "reward_probability": 0.9},
+    {
+        "kind": "random_pomdp",
+        "num_obs": [3, 4],
+        "num_states": [2, 5],
+        "num_controls": [1, 3],
+        "seed": 1,
+    },
+    {"kind": "random_pomdp", "num_obs": 3, "num_states": 4, "num_controls": 2, "seed": 0},
+]
+
+
+@pytest.mark.parametrize("model", BUILT_IN, ids=lambda m: m["kind"])
+def test_built_in_models_are_sound_and_every_call_builds_new_equal_arrays(tmp_path, model):
+    builder = model_builder(model, str(tmp_path))
+    one, two = builder(0).arguments, builder(1).arguments
+    check_model(one, "model")
+    for name in "ABCD":
+        for a, b in zip(one[name], two[name], strict=True):
+            assert np.array_equal(a, b)
+            assert not np.shares_memory(a, b)
+
+
+def test_grid_world_moves_as_pymdps_own(tmp_path):
+    from pymdp.legacy.envs import GridWorldEnv
+
+    ours = build(tmp_path, kind="grid_world", size=4).arguments["B"][0]
+    theirs = GridWorldEnv(shape=[4, 4])
+    for state in range(16):
+        for action in range(5):
+            assert ours[theirs.P[state][action], state, action] == 1
+
+
+def wrong(**changes):
+    arguments = {"A": object_array([np.eye(3)]), "B": object_array([np.eye(3)[:, :, None]])}
+    return {**arguments, **changes}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"A": object_array([np.eye(3)])}, "the model has no B; found ['A']"),
+        (wrong(A=np.eye(3)), "A must be an object array"),
+        (wrong(A=[np.eye(3)]), "A must be an object array"),
+        (wrong(A=object_array(["x"])), "A must be an object array"),
+        (wrong(A=object_array([np.eye(3) * 0.5])), "A0 is not normalised"),
+        (wrong(A=object_array([np.eye(3) * np.nan])), "A0 is not normalised"),
+        (wrong(A=object_array([np.array([[2.0, 0, 0], [-1, 1, 1]])])), "smallest entry -1"),
+        (
+            wrong(A=object_array([np.eye(4)])),
+            "A0 has shape (4, 4) and does not fit B: expected (3,)",
+        ),
+        (wrong(B=object_array([np.eye(3)])), "B0 has shape (3, 3); expected (3, 3) and then"),
+        (wrong(B=object_array([np.ones((3, 3, 2))])), "B0[:, 0, 0] sums to 3"),
+        (wrong(A=object_array([np.empty((0, 3))])), "it is empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_model_that_makes_no_sense_is_named(arguments, words):
+    with pytest.raises(ScenarioError) as caught:
+        check_model(arguments, "model.path")
+    assert words in caught.value.problem
+    assert caught.value.field == "model.path"
+
+
+def archive(tmp_path, **arrays):
+    np.savez(tmp_path / "model.npz", **arrays)
+    return build(tmp_path, kind="npz", path="model.npz").arguments
+
+
+def test_npz_arrays_are_taken_by_name_and_number(tmp_path):
+    found = archive(
+        tmp_path, A1=np.eye(2), A0=np.eye(3), B0=np.eye(3)[:, :, None], D0=np.ones(3) / 3
+    )
+    assert [a.shape for a in found["A"]] == [(3, 3), (2, 2)]
+    assert set(found) == {"A", "B", "D"}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"A0": np.eye(2), "A2": np.eye(2)}, "A1 is missing"),
+        ({"A0": np.eye(2), "likelihood": np.eye(2)}, "found 'likelihood'"),
+        ({"A0": np.array([{"x": 1}], dtype=object)}, "without unpickling"),
+        ({"A0": np.array(["a"])}, "expected numbers"),
+    ],
+)
+def test_an_archive_that_is_no_model_is_refused(tmp_path, arrays, words):
+    with pytest.raises(ScenarioError, match=words):
+        archive(tmp_path, **arrays)
+
+
+FACTORIES = """
+import numpy as np
+def good(size=2, agent=None): return {"A": size, "agent": agent}
+def pair(): return {}, "no environment"
+def nothing(): return None
+def raises(): raise RuntimeError("from inside")
+"""
+
+
+def factory(tmp_path, name, module="made", **params):
+    (tmp_path / "made.py").write_text(FACTORIES)
+    (tmp_path / "broken.py").write_text("import does_not_exist\n")
+    return model_builder(
+        {"kind": "factory", "callable": f"{module}:{name}", "params": params}, str(tmp_path)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _forget_made_modules(monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("made", "broken"):
+        sys.modules.pop(name, None)
+
+
+def test_a_factory_gets_its_params_and_the_agents_index(tmp_path):
+    assert factory(tmp_path, "good", size=7)(3).arguments == {"A": 7, "agent": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "params", "words", "traceback"),
+    [
+        ("good", "absent", {}, "cannot import absent", "ModuleNotFoundError"),
+        ("good", "broken", {}, "cannot import broken", "import does_not_exist"),
+        ("goood", "made", {}, "did you mean 'good'?", ""),
+        ("good", "made", {"sice": 1}, "unexpected keyword argument 'sice'", ""),
+        ("raises", "made", {}, "raised RuntimeError: from inside", 'raise RuntimeError("from'),
+        ("nothing", "made", {}, "returned NoneType; expected a dict", ""),
+        ("pair", "made", {}, "has no reset()", ""),
+    ],
+)
+def test_a_factory_that_fails_is_shown_with_its_own_traceback(
+    tmp_path, name, module, params, words, traceback
+):
+    with pytest.raises(ScenarioError) as caught:
+        factory(tmp_path, name, module, **params)(0)
+    assert words in caught.value.problem
+    assert traceback in caught.value.detail
+    assert "memprof/models" not in caught.value.detail
+
+
+def test_the_default_environment_follows_a_and_b(tmp_path):
+    model = build(tmp_path, kind="grid_world", size=3)
+    world = SampledEnvironment(GenerativeProcess(model.arguments))
+    np.random.seed(0)
+    (cell,) = world.reset()
+    for action, target in ((4, cell), (1, cell if cell % 3 == 2 else cell + 1)):
+        assert world.step(np.array([float(action)])) == (target,)
+
+
+def test_the_default_environment_draws_by_the_models_probabilities():
+    weights = np.array([0.7, 0.2, 0.1])
+    process = GenerativeProcess(
+        {"A": [np.tile(weights[:, None], 3)], "B": [np.eye(3)[:, :, None]], "D": [weights]}
+    )
+    np.random.seed(0)
+    states = np.bincount([process.first_states()[0] for _ in range(4000)]) / 4000
+    seen = np.bincount([process.observe((1,))[0] for _ in range(4000)]) / 4000
+    assert states == pytest.approx(weights, abs=0.03)
+    assert seen == pytest.approx(weights, abs=0.03)
+
+
+def test_equal_worlds_are_told_from_different_ones(tmp_path):
+    builder = model_builder({"kind": "t_maze", "reward_probability": 0.9}, str(tmp_path))
+    one, two = builder(0).arguments, builder(1).arguments
+    assert GenerativeProcess(one) == GenerativeProcess(two)
+    two["A"][1][0, 0, 0] += 1e-16 + 1e-9
+    assert GenerativeProcess(one) != GenerativeProcess(two)

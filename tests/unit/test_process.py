@@ -1,0 +1,87 @@
+"""Readings of this process, held against allocations of known size."""
+
+import gc
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from memprof.instruments import process
+
+MIB = 2**20
+
+
+def test_live_heap_counts_malloc_and_small_objects():
+    gc.collect()
+    before = process.live_heap_bytes()
+    large = bytearray(10 * MIB)
+    with_large = process.live_heap_bytes()
+    small = [bytes(67) for _ in range(10_000)]  # 67 + 33 of header, in blocks of 112
+    with_small = process.live_heap_bytes()
+    expected = 10_000 * 112 + sys.getsizeof(small)
+    del large, small
+    after = process.live_heap_bytes()
+    assert with_large - before == pytest.approx(10 * MIB, abs=9000)
+    assert with_small - with_large == pytest.approx(expected, abs=20_000)
+    assert after == pytest.approx(before, abs=5000)
+
+
+def test_reading_the_heap_keeps_nothing():
+    process.live_heap_bytes()
+    gc.collect()
+    sizes = [0] * 50
+    for index in range(50):
+        sizes[index] = process.live_heap_bytes()
+    assert sizes[-1] - sizes[5] <= 50 * 32  # the integers in the list
+
+
+def test_reading_the_heap_leaves_standard_error_alone(capfd):
+    os.write(2, b"before\n")
+    process.live_heap_bytes()
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "before\nafter\n"
+
+
+def test_uss_follows_touched_memory_only():
+    process.settle()
+    before = process.read()
+    lazy = np.zeros(64 * MIB, np.uint8)
+    assert process.read().uss_bytes - before.uss_bytes < MIB
+    lazy[:] = 1
+    assert process.read().uss_bytes - before.uss_bytes == pytest.approx(64 * MIB, rel=0.02)
+    del lazy
+    process.settle()
+    assert process.read().uss_bytes - before.uss_bytes < MIB
+
+
+def test_filled_blocks_leave_no_room_for_small_objects():
+    """Without it, the first objects after a large release cost the process nothing."""
+    held = [bytes(100) for _ in range(200_000)]
+    pin = held[::1000]
+    del held
+    gc.collect()
+
+    def growth():
+        before = process.read().uss_bytes
+        objects = [bytes(100) for _ in range(20_000)]
+        after = process.read().uss_bytes
+        return after - before, objects
+
+    free, kept = growth()
+    filled = process.fill_free_blocks()
+    paid, kept_too = growth()
+    assert free < 0.2 * 20_000 * 144
+    assert paid > 0.9 * 20_000 * 144
+    del pin, kept, kept_too, filled
+
+
+def test_the_peak_is_that_since_the_reset():
+    if not process.reset_peak():
+        pytest.skip("this platform keeps no peak that can be reset")
+    before = process.peak_rss_bytes()
+    held = np.ones(64 * MIB, np.uint8)
+    del held
+    assert process.peak_rss_bytes() - before == pytest.approx(64 * MIB, rel=0.05)
+    assert process.reset_peak()
+    assert process.peak_rss_bytes() < before + 8 * MIB

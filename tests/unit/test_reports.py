@@ -1,0 +1,87 @@
+import json
+import stat
+
+import pytest
+from pydantic import TypeAdapter
+
+from memprof.errors import OutputError
+from memprof.reports import json_text, markdown, sinks, terminal
+from memprof.reports.view import headline, view_of
+from memprof.results import Report
+
+
+def test_the_json_is_the_contract_and_reads_back_whole(report):
+    original = report()
+    values = json.loads(json_text.render(original))
+    assert values["schema"] == "memprof.report/1"
+    assert values["kind"] == "profile"
+    before = values["variants"]["before"]
+    assert set(before["per_agent"]) >= {
+        "marginal_bytes", "ci95_bytes", "fixed_bytes", "at_n_bytes",
+    }  # fmt: skip
+    assert set(before) >= {
+        "uss_bytes", "pss_bytes", "peak_bytes", "step_seconds", "ledger", "instruments", "hotspots",
+    }  # fmt: skip
+    assert set(before["hotspots"]) == {"operations", "lines"}
+    assert set(values["equivalence"]) >= {
+        "verdict", "agents", "steps", "action_agreement", "max_abs_belief_error",
+    }  # fmt: skip
+    assert TypeAdapter(Report).validate_python(values) == original
+
+
+def test_an_exact_pass_is_given_its_saving(report):
+    assert headline(report()).endswith("99.0% less (100 times).")
+
+
+@pytest.mark.parametrize("verdict", ["diverged", "not_checked"])
+def test_a_pass_that_is_not_proved_is_given_no_saving(report, verdict):
+    text = terminal.render(view_of(report(verdict)), width=80, color=False)
+    assert "less" not in text
+    assert "Reduction" not in text
+
+
+def test_below_resolution_is_said_and_only_the_upper_end_is_claimed(report, good_variant):
+    unresolved = good_variant(marginal=10.0, resolved=False, passes=("share",))
+    assert "at most 11 B (below resolution): at least 98.9% less" in headline(
+        report(after=unresolved)
+    )
+
+
+def test_text_from_outside_is_no_markup(report):
+    text = markdown.render(view_of(report(name="<script>alert(1)</script>|*x*")))
+    assert "<script>" not in text.replace("\\<", "")
+    assert r"\<script\>alert(1)\</script\>\|\*x\*" in text
+    assert r"x = a\[0\] \* b\_c \<tag\> \| \`t\`" in text
+
+
+def test_every_markdown_table_has_as_many_cells_in_each_row(report):
+    rows = 0
+    width = None
+    for line in markdown.render(view_of(report())).splitlines():
+        if not line.startswith("|"):
+            width = None
+            continue
+        cells = line.replace("\\|", "").count("|")
+        assert width in (None, cells), line
+        width, rows = cells, rows + 1
+    assert rows > 30
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_report_keeps_to_its_width_and_is_plain_without_color(report, width):
+    text = terminal.render(view_of(report(name="[bold]x[/bold]")), width=width, color=False)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    assert "[bold]x[/bold]" in text
+    assert "\x1b[" in terminal.render(view_of(report()), width=width, color=True)
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "new" / "report.json"
+    sinks.write_file(path, "one")
+    assert path.read_text() == "one"
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        sinks.write_file(tmp_path / "file" / "report.json", "two")
+    assert [p.name for p in path.parent.iterdir()] == ["report.json"]

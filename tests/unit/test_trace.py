@@ -1,0 +1,89 @@
+import io
+
+import numpy as np
+import pytest
+
+from memprof.populations.base import Behaviour, step_seed
+from memprof.populations.trace import DigestTrace, ValueTrace
+
+
+def objects(*arrays):
+    out = np.empty(len(arrays), dtype=object)
+    for position, array in enumerate(arrays):
+        out[position] = array
+    return out
+
+
+def behaviour(beliefs=0.25, policies=0.5, action=1.0):
+    """As PyMDP gives it, MMP's nesting and its empty entries included."""
+    nested = objects(objects(np.array([beliefs, 1 - beliefs]), None), np.array([0.5]))
+    return Behaviour(nested, np.array([policies]), np.array([action]))
+
+
+def digests(*steps):
+    trace = DigestTrace(agents=2, steps=len(steps))
+    for step, values in enumerate(steps):
+        trace.record(0, step, values)
+    return trace.per_agent()
+
+
+def test_equal_behaviour_has_equal_digests():
+    assert digests(behaviour(), behaviour(0.5)) == digests(behaviour(), behaviour(0.5))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        behaviour(beliefs=np.nextafter(0.25, 1)),
+        behaviour(policies=np.nextafter(0.5, 1)),
+        behaviour(action=2.0),
+        behaviour(beliefs=np.nan),
+    ],
+)
+def test_one_bit_in_beliefs_policies_or_action_changes_the_digest(other):
+    assert digests(behaviour(), behaviour()) != digests(behaviour(), other)
+    assert digests(other, behaviour()) != digests(behaviour(), other), "steps have their place"
+
+
+def test_agents_and_steps_beyond_the_reserved_are_left_out():
+    trace = DigestTrace(agents=1, steps=1)
+    trace.record(0, 0, behaviour())
+    before = trace.per_agent()
+    trace.record(1, 0, behaviour(0.9))
+    trace.record(0, 1, behaviour(0.9))
+    assert trace.per_agent() == before
+
+
+def compared(first, second):
+    file = io.BytesIO()
+    writer = ValueTrace(file, compare=False)
+    for step, values in enumerate(first):
+        writer.record(0, step, values)
+    file.seek(0)
+    reader = ValueTrace(file, compare=True)
+    for step, values in enumerate(second):
+        reader.record(0, step, values)
+    return reader.comparison()
+
+
+def test_values_tell_how_far_apart_and_from_which_step_on():
+    plain = [behaviour(), behaviour(), behaviour()]
+    assert compared(plain, plain).first_difference is None
+    found = compared(plain, [behaviour(), behaviour(0.35), behaviour(0.3, action=3.0)])
+    assert found.first_difference == (0, 1)
+    assert found.max_abs_belief_error == pytest.approx(0.1)
+    assert (found.actions_equal, found.actions_compared) == (2, 3)
+
+
+def test_nan_or_another_shape_is_never_a_small_difference():
+    plain = [behaviour()]
+    assert compared(plain, [behaviour(beliefs=np.nan)]).max_abs_belief_error is None
+    reshaped = Behaviour(np.ones(7), np.ones(1), np.ones(1))
+    assert compared(plain, [reshaped]).max_abs_belief_error is None
+
+
+def test_seeds_depend_on_run_agent_and_step_and_on_nothing_else():
+    seeds = {step_seed(s, a, t) for s in range(3) for a in range(30) for t in range(-1, 30)}
+    assert len(seeds) == 3 * 30 * 31
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert step_seed(0, 1, 2) == step_seed(0, 1, 2)
