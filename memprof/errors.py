@@ -11,7 +11,8 @@
         ├── WorkerFailed           an exception inside the worker
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
-        └── OutputError            a report could not be written
+        ├── OutputError            a report could not be written
+        └── Interrupted        130     Ctrl-C or SIGTERM
 
 Anything else is a bug and keeps its traceback.
 """
@@ -94,6 +95,12 @@ class MemoryLimitReached(MeasurementError):
 
 class OutputError(MeasurementError):
     """A report could not be written."""
+
+
+class Interrupted(MeasurementError):
+    """The user ended the run."""
+
+    exit_code = 130
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -30,8 +30,9 @@ def _of_run(
     before: Variant, after: Variant | None, verdict: Equivalence, failure: BaseException | None
 ) -> Iterator[Caution]:
     if failure is not None:
-        what = str(failure) or "interrupted"
-        yield Caution("incomplete", what, "run it again; what was measured until then is here")
+        yield Caution(
+            "incomplete", str(failure), "run it again; what was measured until then is here"
+        )
     if after is not None and verdict.verdict == "not_checked":
         yield Caution(
             "not_checked",

@@ -25,8 +25,6 @@ app.command("instruments")(catalogue.instruments_command)
 app.command("passes")(catalogue.passes_command)
 app.command("schema")(catalogue.schema_command)
 
-INTERRUPTED = 130
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -56,9 +54,6 @@ def main() -> None:
         if error.detail:
             print(f"\n{error.detail.rstrip()}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("memprof: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
 
 
 def _terminate(number: int, frame: Any) -> None:

@@ -31,7 +31,7 @@ def main() -> int:
         channel.error("scenario", field=error.field, message=error.problem, detail=error.detail)
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
-        channel.error("memory", message=str(error), detail=traceback.format_exc())
+        channel.error("memory", message=f"out of memory: {error}", detail=traceback.format_exc())
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         channel.error("failure", message=message, detail=traceback.format_exc())

@@ -108,7 +108,7 @@ def run_worker(
     if last is not None and last["event"] == "result":
         value = _RESULTS[request.job].validate_python(last["value"])
         return Finished(value, tuple(marks), sampler.samples() if sampler else ())
-    raise _failure(last, process.returncode, limits, output.tail())
+    raise _failure(last, process.returncode, limits, marks, output.tail())
 
 
 def _follow(
@@ -149,37 +149,43 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _failure(event: dict[str, Any] | None, code: int, limits: Limits, output: str) -> MemprofError:
-    limit = limits.memory_bytes
+def _failure(
+    event: dict[str, Any] | None, code: int, limits: Limits, marks: list[Mark], output: str
+) -> MemprofError:
+    """Why there is no result: the worker's own word, or what its death tells."""
     if event is not None and event["kind"] == "scenario":
         return ScenarioError(event["field"], event["message"], detail=event["detail"])
-    if event is not None and event["kind"] == "memory":
-        if limit is None:
-            return WorkerFailed(
-                f"the worker ran out of memory: {event['message']}", detail=event["detail"]
+    detail = output if event is None else event["detail"]
+    if limits.memory_bytes is not None and _limit_was_hit(event, code, marks):
+        limit = format_size(limits.memory_bytes)
+        if not marks or marks[-1].label == "import":
+            return MemoryLimitReached(
+                f"the memory limit of {limit} is too low for the imports alone; raise "
+                "--memory-limit",
+                detail=detail,
             )
         return MemoryLimitReached(
-            f"the population does not fit in the memory limit of {format_size(limit)}; raise "
-            "--memory-limit, lower --agents, or add passes",
-            detail=event["detail"],
+            f"the population does not fit in the memory limit of {limit}; raise --memory-limit, "
+            "lower --agents, or add passes",
+            detail=detail,
         )
     if event is not None:
-        return WorkerFailed(f"the worker failed: {event['message']}", detail=event["detail"])
+        return WorkerFailed(f"the worker failed: {event['message']}", detail=detail)
     if code >= 0:
-        return WorkerDied(f"the worker ended with exit code {code} and no result", detail=output)
-    name = signal.Signals(-code).name
-    if limit is not None and code != -signal.SIGKILL:
-        return MemoryLimitReached(
-            f"the worker died ({name}) under the memory limit of {format_size(limit)}, which "
-            "leaves native libraries no room; raise --memory-limit",
-            detail=output,
-        )
-    cause = (
-        ", most often by the kernel because the machine ran out of memory; lower --agents"
-        if code == -signal.SIGKILL
-        else ""
-    )
-    return WorkerDied(f"the worker was killed ({name}){cause}", detail=output)
+        return WorkerDied(f"the worker ended with exit code {code} and no result", detail=detail)
+    name, cause = signal.Signals(-code).name, ""
+    if code == -signal.SIGKILL:
+        cause = ", most often by the kernel because the machine ran out of memory; lower --agents"
+    return WorkerDied(f"the worker was killed ({name}){cause}", detail=detail)
+
+
+def _limit_was_hit(event: dict[str, Any] | None, code: int, marks: list[Mark]) -> bool:
+    """Out of memory shows as MemoryError where Python notices, as a native library's exit or crash
+    where it does not, and as almost anything while modules are loaded."""
+    if event is None:
+        return code != -signal.SIGKILL
+    importing = not marks or marks[-1].label == "import"
+    return event["kind"] == "memory" or (importing and "ModuleNotFound" not in event["message"])
 
 
 class _Output:

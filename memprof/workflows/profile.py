@@ -36,7 +36,7 @@ class Outcome:
     """A report, and what the command has to end with: None when all is well."""
 
     report: Report
-    failure: BaseException | None
+    failure: MemprofError | None
 
 
 def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome:

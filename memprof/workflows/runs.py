@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from memprof.errors import MeasurementError, ScenarioError
+from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.results import InstrumentRun, Mark, Measurement, TraceComparison
 from memprof.scenario import LoadedScenario
@@ -48,7 +48,7 @@ class Runs:
     before: VariantRuns
     after: VariantRuns | None
     comparison: TraceComparison | None = None
-    failure: BaseException | None = None
+    failure: MemprofError | None = None
 
 
 def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
@@ -59,7 +59,7 @@ def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
 
     Raises:
         ScenarioError: a worker found the scenario wrong.
-        MeasurementError: nothing at all was measured.
+        MeasurementError: nothing at all was measured, or the user ended it before that.
     """
     scenario = loaded.scenario
     passes = tuple(scenario.passes)
@@ -69,10 +69,14 @@ def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
         _measure(runs, crew, scenario.repeats, "memory_profiler" in scenario.instruments)
         _instruments(runs, crew, [n for n in scenario.instruments if INSTRUMENTS[n].target])
         _compare(runs, crew)
-    except (MeasurementError, KeyboardInterrupt) as error:
+    except MeasurementError as error:
         if not runs.before.clean:
             raise
         runs.failure = runs.failure or error
+    except KeyboardInterrupt:
+        if not runs.before.clean:
+            raise Interrupted("interrupted before anything was measured") from None
+        runs.failure = Interrupted("interrupted; the report holds what was measured until then")
     if runs.after is not None and not runs.after.clean:
         runs.after = None
     return runs

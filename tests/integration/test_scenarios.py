@@ -56,7 +56,7 @@ def test_all_instruments_on_real_agents(memprof):
     infer = next(o for o in variant["hotspots"]["operations"] if o["operation"] == "infer_states")
     assert infer["peak_bytes"] > 80_000, "a temporary as large as A"
     assert abs(infer["retained_bytes_per_call"]) < 2000
-    assert variant["trend"]["bytes_per_step"] == pytest.approx(175, abs=60)
+    assert 150 < variant["trend"]["bytes_per_step"] < 450, "prev_actions, and young caches"
 
 
 def test_the_user_and_pymdp_frames_are_shown_not_numpys(memprof):
