@@ -26,9 +26,10 @@ class Reading:
 
     Attributes:
         uss_bytes: unique set size, pages that only this process has.
-        private_bytes: USS without clean pages of files. Those are shared libraries for the most
-            part, and leave a process's USS or come back to it whenever another process maps the
-            same library, so growth is measured without them. Swapped-out pages count.
+        private_bytes: USS without pages of files on disk: anonymous and shared memory, swapped out
+            or not. Pages of files are libraries for the most part; they leave a process's USS and
+            come back whenever another process maps the same library, or the kernel writes a newly
+            installed one to disk, so growth is measured without them.
         heap_bytes: live bytes handed out by malloc and by Python's small-object allocator.
     """
 
@@ -212,8 +213,8 @@ class TraceComparison:
 
 @dataclass(frozen=True, slots=True)
 class PerAgent:
-    """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (clean pages of files
-    held at what they were before the first agent).
+    """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (pages of files held
+    at what they were before the first agent).
 
     `resolved` is False when the interval includes zero: the agent is below resolution, and only
     the interval's upper end says anything.

@@ -47,12 +47,12 @@ def process_bytes(reading: Reading) -> int:
 
 
 def process_points(run: Measurement) -> list[tuple[int, float]]:
-    """(agents, USS) of one clean worker, clean pages of files held at their baseline."""
+    """(agents, USS) of one clean worker, pages of files held at their baseline."""
     return [(point.agents, process_at(run, point)) for point in run.points]
 
 
 def process_at(run: Measurement, point: GrowthPoint) -> float:
-    """USS of the worker at `point`, clean pages of files held at their baseline."""
+    """USS of the worker at `point`, pages of files held at their baseline."""
     growth = point.reading.private_bytes - run.baseline.private_bytes
     return process_bytes(run.baseline) + growth
 

@@ -54,7 +54,7 @@ def read() -> Reading:
             rss_bytes=found["Rss"],
             uss_bytes=found["Private_Clean"] + found["Private_Dirty"],
             pss_bytes=found["Pss"],
-            private_bytes=found["Private_Dirty"] + found["Swap"],
+            private_bytes=found["Anonymous"] + found["Pss_Shmem"] + found["Swap"],
             heap_bytes=heap,
         )
     memory: Any = _process.memory_info()

@@ -99,13 +99,13 @@ AGENTS = {
 
 @pytest.mark.parametrize("keywords", AGENTS.values(), ids=AGENTS)
 def test_every_kind_of_agent_is_measured_and_shared_exactly(memprof, scenario, keywords):
-    run = memprof("profile", scenario(agent=keywords, steps=7), "-q")
+    run = memprof("profile", scenario(agent=keywords, steps=6), "-q")
     assert run.code == 0, run.err
     report = run.report()
     assert report["equivalence"]["verdict"] == "exact"
     if "save_belief_hist" in keywords:
         rows = {r["component"]: r for r in report["variants"]["before"]["ledger"]["rows"]}
-        assert rows["histories"]["private_nominal_bytes"] > 7 * 100 * 4
+        assert rows["histories"]["private_nominal_bytes"] > 6 * 100 * 4
 
 
 def test_private_false_hands_all_agents_the_same_arrays(memprof, scenario):

@@ -85,3 +85,15 @@ def test_the_peak_is_that_since_the_reset():
     assert process.peak_rss_bytes() - before == pytest.approx(64 * MIB, rel=0.05)
     assert process.reset_peak()
     assert process.peak_rss_bytes() < before + 8 * MIB
+
+
+def test_pages_of_files_are_no_private_memory(tmp_path):
+    """A mapped library is in the USS only while no other process maps it too."""
+    path = tmp_path / "library"
+    path.write_bytes(b"x" * 32 * MIB)
+    before = process.read()
+    mapped = np.memmap(path, np.uint8, mode="r")
+    assert mapped.sum() > 0
+    after = process.read()
+    assert after.uss_bytes - before.uss_bytes > 30 * MIB
+    assert after.private_bytes - before.private_bytes < MIB

@@ -1,0 +1,99 @@
+"""The figures that memprof stands for, against known truth. They run alone on the machine."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bench import compare
+from tests.conftest import COMMAND, SCENARIOS
+
+pytestmark = pytest.mark.serial
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """The report of `memprof profile SCENARIO OPTIONS`."""
+
+    def run(path: Path, *options: object):
+        folder = tmp_path_factory.mktemp("profile")
+        done = subprocess.run(
+            [*COMMAND, "profile", str(path), "-q", "--out", str(folder), *map(str, options)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        over_budget = "budget.per_agent" in done.stderr  # as it is without the passes
+        assert done.returncode == over_budget, done.stderr
+        return json.loads(next(folder.glob("*.json")).read_text())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def grid_29(profile):
+    return profile(SCENARIOS / "grid-29.yaml", "--repeats", 2, "--instruments", "none")
+
+
+@pytest.fixture(scope="module")
+def grid_5(profile):
+    return profile(SCENARIOS / "grid-5.yaml", "--repeats", 2, "--instruments", "none")
+
+
+def marginal(report, variant="before"):
+    return report["variants"][variant]["per_agent"]["marginal_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("size", "truth", "tolerance"),
+    [("1 MiB", 2**20, 0.01), ("64 KiB", 2**16, 0.03), ("4 KiB", 2**12, 0.10)],
+)
+def test_a_population_of_known_size_is_measured_right(profile, fake, size, truth, tolerance):
+    report = profile(fake(size, agents=20, steps=20, repeats=2))
+    cost = report["variants"]["before"]["per_agent"]
+    assert cost["marginal_bytes"] == pytest.approx(truth, rel=tolerance)
+    assert cost["resolved"]
+
+
+def test_the_ledger_explains_the_growth_and_adds_up(grid_29, grid_5, profile):
+    deep = profile(
+        SCENARIOS / "deep-policy.yaml", "--repeats", 1, "--instruments", "none", "--passes", "none"
+    )
+    for report, least in ((grid_29, 0.95), (grid_5, 0.80), (deep, 0.80)):
+        for variant in report["variants"].values():
+            if variant is None:
+                continue
+            ledger = variant["ledger"]
+            rows = ledger["rows"]
+            share = ledger["explained_bytes"] / ledger["growth_bytes"]
+            assert least <= share <= 2 - least, report["scenario"]["name"]
+            assert ledger["explained_bytes"] == sum(
+                row["private_resident_bytes"] + row["shared_resident_bytes"] for row in rows
+            )
+            assert ledger["explained_bytes"] + ledger["unexplained_bytes"] == ledger["growth_bytes"]
+
+
+def test_two_runs_agree(grid_29, grid_5, profile):
+    for first, path, tolerance in ((grid_29, "grid-29", 0.02), (grid_5, "grid-5", 0.10)):
+        again = profile(
+            SCENARIOS / f"{path}.yaml", "--repeats", 2, "--instruments", "none", "--passes", "none"
+        )
+        assert marginal(again) == pytest.approx(marginal(first), rel=tolerance)
+
+
+def test_share_brings_grid_29_below_64_kib_and_behaves_exactly(grid_29):
+    assert marginal(grid_29) == pytest.approx(31.5e6, rel=0.1)
+    assert marginal(grid_29, "after") < 64 * 1024
+    assert grid_29["equivalence"]["verdict"] == "exact"
+    assert (grid_29["equivalence"]["agents"], grid_29["equivalence"]["steps"]) == (20, 20)
+
+
+def test_growth_per_step_is_the_action_that_pymdp_keeps(grid_5):
+    """prev_actions gains an array of one float (96 + 16 + 32 + 32 bytes of blocks) and a slot."""
+    trend = grid_5["variants"]["before"]["trend"]
+    assert trend["bytes_per_step"] == pytest.approx(170, abs=15)
+
+
+def test_the_clean_worker_slows_no_step_by_more_than_5_percent():
+    assert compare("grid-10", repeats=5)["ratio"] == pytest.approx(1, abs=0.05)
