@@ -355,6 +355,8 @@ class Equivalence:
 
 @dataclass(frozen=True, slots=True)
 class BudgetCheck:
+    """The marginal cost held against the budget; its upper end where it is below resolution."""
+
     limit_bytes: int
     marginal_bytes: float
     kept: bool

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from memprof.reports.sinks import write_file
+from memprof.reports.sinks import write_files
 from memprof.scenario import load_scenario
 from memprof.units import format_seconds
 from memprof.worker.protocol import Request
@@ -48,7 +48,7 @@ def _bare(path: Path) -> float:
 
 def main(target: str) -> None:
     found = {name: compare(name) for name in ("grid-29", "grid-5")}
-    write_file(Path(target), json.dumps(found, indent=1) + "\n")
+    write_files({Path(target): json.dumps(found, indent=1) + "\n"})
     for name, values in found.items():
         bare = statistics.median(values["bare_step_seconds"])
         clean = statistics.median(values["clean_step_seconds"])

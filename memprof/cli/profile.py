@@ -40,6 +40,7 @@ def profile_command(
     limit = options.memory_limit(memory_limit)
     seconds = options.positive("--timeout", timeout)
     loaded = load_scenario(scenario, changed)
+    name = loaded.scenario.name
 
     from memprof.cli.progress import progress
     from memprof.reports import json_text, markdown, sinks, terminal
@@ -47,21 +48,22 @@ def profile_command(
     from memprof.worker.spawn import Limits
     from memprof.workflows.profile import profile
 
+    files = [out / f"{name}.json", out / f"{name}.md"]
+    if json is not None and json != "-":
+        files.append(Path(json))
+    sinks.check_writable(files)  # now, not after minutes of measuring
+
     with progress(quiet=quiet) as observer:
         outcome = profile(loaded, Limits(seconds, limit), observer)
 
-    text, view = json_text.render(outcome.report), view_of(outcome.report)
-    written = []
-    for suffix, content in ((".json", text), (".md", markdown.render(view))):
-        written.append(out / f"{loaded.scenario.name}{suffix}")
-        sinks.write_file(written[-1], content)
+    view = view_of(outcome.report)
+    texts = {".json": json_text.render(outcome.report), ".md": markdown.render(view)}
     if json == "-":
-        sys.stdout.write(text)
-    elif json is not None:
-        written.append(Path(json))
-        sinks.write_file(written[-1], text)
-    if not quiet and json != "-":
+        sys.stdout.write(texts[".json"])
+    elif not quiet:
         sys.stdout.write(terminal.render_for(sys.stdout, view))
-        print(f"\nWritten: {', '.join(map(str, written))}")
+    sinks.write_files({file: texts.get(file.suffix, texts[".json"]) for file in files})
+    if not quiet and json != "-":
+        print(f"\nWritten: {', '.join(map(str, files))}")
     if outcome.failure is not None:
         raise outcome.failure

@@ -1,23 +1,52 @@
-"""Where reports go: files that are complete or not there, and standard output."""
+"""Where reports go: files that are complete or not there."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from memprof.errors import OutputError
+from memprof.errors import OutputError, UsageError
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, making its folder.
+def check_writable(files: Iterable[Path]) -> None:
+    """See that reports can be written there, without making anything.
 
     Raises:
-        OutputError: it cannot be written; what was there before is untouched.
+        UsageError: they cannot.
     """
+    for file in files:
+        try:
+            if file.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            existing = next(folder for folder in file.absolute().parents if folder.exists())
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror or error}") from None
+
+
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Write every text that can be written, each atomically.
+
+    Raises:
+        OutputError: one or more could not; what was there before is untouched.
+    """
+    failed = []
+    for path, text in texts.items():
+        try:
+            _write(path, text)
+        except OSError as error:
+            failed.append(f"cannot write {path}: {error.strerror or error}")
+    if failed:
+        raise OutputError("; ".join(failed))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as stream:
@@ -27,8 +56,6 @@ def write_file(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -150,8 +150,9 @@ def _passes(before: Variant, after: Variant | None, verdict: Equivalence) -> tup
 def _budget(scenario: Scenario, variant: Variant) -> BudgetCheck | None:
     if scenario.budget is None:
         return None
-    limit, marginal = scenario.budget.per_agent, variant.per_agent.marginal_bytes
-    return BudgetCheck(limit, marginal, marginal <= limit)
+    limit, cost = scenario.budget.per_agent, variant.per_agent
+    held = cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1]
+    return BudgetCheck(limit, held, held <= limit)
 
 
 def _broken_check(report: Report) -> MemprofError | None:

@@ -110,6 +110,8 @@ def test_one_agent_is_enough(memprof, fake):
         (["profile", "case.yaml", "--memory-limit", "lots"], "--memory-limit: expected a size"),
         (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected more than 0"),
         (["profile", "case.yaml", "--agents", "many"], "--agents"),
+        (["profile", "case.yaml", "--json", "case.yaml/x"], "cannot write case.yaml/x"),
+        (["profile", "case.yaml", "--out", "case.yaml"], "cannot write case.yaml/case.json"),
         (["profile"], "SCENARIO"),
         (["prfile"], "prfile"),
     ],
@@ -121,13 +123,3 @@ def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(memprof, fake, a
     assert words in run.err
     assert "Traceback" not in run.err
     assert not (run.folder / "reports").exists()
-
-
-def test_a_report_that_cannot_be_written_is_said_and_the_other_is_kept(memprof, fake):
-    path = fake()
-    (path.parent / "file").write_text("not a folder")
-    run = memprof("profile", path, "-q", "--json", "file/x.json")
-    assert run.code == 3
-    assert "cannot write file/x.json" in run.err
-    assert run.report()["complete"] is True
-    assert not list(run.folder.glob("**/.*"))
