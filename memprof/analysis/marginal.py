@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from memprof.results import Interval, PerAgent
 
@@ -19,19 +20,40 @@ class Line:
     half_width: float
 
 
-def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """Ordinary least squares; the interval is Student's, from the residuals (n - 2 freedom).
+def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
+    """The median of the slopes of all pairs of points, with its rank-based interval.
 
-    With fewer than three points the interval is infinite: nothing is known of the scatter.
+    A single jump, as when the kernel turns half a huge page into a whole one, belongs to the fixed
+    cost; least squares would spread it over the agents. Source: Theil (1950); Sen (1968), the
+    interval by the normal approximation of Kendall's score, here made symmetric. With fewer than
+    three points the interval is infinite.
 
     Raises:
         ValueError: fewer than two different x.
     """
+    slopes = sorted(
+        (y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x1 != x2
+    )
+    if not slopes:
+        raise ValueError("a line needs two different population sizes")
+    slope = statistics.median(slopes)
+    intercept = statistics.median(y - slope * x for x, y in points)
+    n = len(points)
+    if n < 3:
+        return Line(slope, intercept, math.inf)
+    reach = 1.96 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    outside = max(0, math.floor((len(slopes) - reach) / 2))
+    low, high = slopes[outside], slopes[-1 - outside]
+    return Line(slope, intercept, max(high - slope, slope - low))
+
+
+def fit(points: Sequence[tuple[float, float]]) -> Line:
+    """Ordinary least squares; the interval is Student's, from the residuals (n - 2 freedom).
+
+    With fewer than three points the interval is infinite: nothing is known of the scatter.
+    """
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    try:
-        line = statistics.linear_regression(xs, ys)
-    except statistics.StatisticsError as too_few:
-        raise ValueError("a line needs two different population sizes") from too_few
+    line = statistics.linear_regression(xs, ys)
     freedom = len(points) - 2
     if freedom < 1:
         return Line(line.slope, line.intercept, math.inf)
@@ -58,7 +80,7 @@ def mean_interval(samples: Sequence[float], within: float = 0.0) -> tuple[float,
 
 def per_agent(repeats: Sequence[Sequence[tuple[int, float]]], at_n_bytes: float) -> PerAgent:
     """Marginal and fixed cost from the (agents, bytes) points of each repeat."""
-    lines = [fit(points) for points in repeats]
+    lines = [robust_fit(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
     marginal, interval = mean_interval([line.slope for line in lines], within)
     return PerAgent(

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from memprof.analysis.marginal import fit, mean_interval
+from memprof.analysis.marginal import mean_interval, robust_fit
 from memprof.results import (
     GrowthPoint,
     InstrumentReading,
@@ -102,7 +102,7 @@ def timeline(sampled: Sampled | None) -> Timeline | None:
 def _clean_row(
     name: str, repeats: Sequence[Sequence[tuple[int, float]]], catalogue: Mapping[str, Described]
 ) -> InstrumentReading:
-    lines = [fit(points) for points in repeats]
+    lines = [robust_fit(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
     slope, interval = mean_interval([line.slope for line in lines], within)
     about = catalogue[name]
@@ -113,7 +113,7 @@ def _clean_row(
 def _intrusive_row(
     name: str, run: InstrumentRun, clean_step: float, about: Described
 ) -> InstrumentReading:
-    line = fit(run.readings)
+    line = robust_fit(run.readings)
     return InstrumentReading(
         name=name,
         per_agent_bytes=line.slope,
@@ -154,7 +154,7 @@ def _sampled_row(
             about.blind_to,
             failure="the worker ended before two populations were sampled",
         )
-    line = fit(points)
+    line = robust_fit(points)
     return InstrumentReading(
         name="memory_profiler",
         per_agent_bytes=line.slope,

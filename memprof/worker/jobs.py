@@ -146,7 +146,7 @@ def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
         digests.record(0, step, population.step(0, step))
     population.close()
     process.read()
-    marginal.fit([(1, 1), (2, 2), (3, 4)])
+    marginal.robust_fit([(1, 1), (2, 2), (3, 4)])
 
 
 def _read(series: Series, agents: int, channel: Channel) -> None:
@@ -165,7 +165,9 @@ def _extend(growth: Growth, series: Series, channel: Channel) -> None:
     for resolution, seconds in _RESOLUTIONS:
         while not _resolved(points := series.points(), resolution):
             agents = len(growth.population)
-            more = min(agents, int((seconds - (perf_counter() - start)) / rate), _room(points))
+            more = min(
+                agents // 2 + 1, int((seconds - (perf_counter() - start)) / rate), _room(points)
+            )
             if more < max(1, agents // 8):
                 break
             try:
@@ -207,7 +209,7 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
-    line = marginal.fit([(point.agents, point.reading.private_bytes) for point in points])
+    line = marginal.robust_fit([(point.agents, point.reading.private_bytes) for point in points])
     return line.half_width <= resolution * abs(line.slope)
 
 
