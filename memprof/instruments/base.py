@@ -46,7 +46,13 @@ class Instrument(Protocol):
 
 
 class DirectCalls:
-    """The probe of an instrument that does not watch operations."""
+    """The start of an instrument that needs no set-up and does not watch operations."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
 
     def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 from memprof.instruments.base import Details, DirectCalls
 from memprof.populations.base import Population
 from memprof.spec import PopulationSpec
@@ -11,12 +9,6 @@ from memprof.spec import PopulationSpec
 
 class FakeInstrument(DirectCalls):
     """Reads a thousand bytes per agent, whatever is there."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
 
     def read(self, population: Population) -> int:
         return 1000 * len(population)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 from pympler import asizeof, summary
 
@@ -17,12 +17,6 @@ _MOST_TYPES = 12
 
 class ObjectGraph(DirectCalls):
     """`asizeof` over everything the population holds, each object once."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
 
     def read(self, population: Population) -> int:
         return int(asizeof.asizeof(*_roots(population)))  # type: ignore[no-untyped-call]

@@ -103,7 +103,11 @@ def _reduction(before: Variant, after: Variant) -> str:
     if saved < 0:
         return f"{-saved:.1%} more"
     times = was.marginal_bytes / now.marginal_bytes
-    return f"{_percent(saved)} less ({times:.3g} times)"
+    return (
+        f"{_percent(saved)} less ({times:,.0f} times)"
+        if times >= 100
+        else (f"{_percent(saved)} less ({times:.3g} times)")
+    )
 
 
 def _percent(share: float) -> str:
@@ -176,9 +180,10 @@ def _warnings(report: Report) -> Section:
 def _ledger(report: Report) -> Section:
     tables = tuple(_ledger_table(name, variant) for name, variant in _variants(report))
     text = (
-        "Bytes per agent by component: nominal is what the arrays and objects ask for, resident is "
-        "what the kernel has given; private belongs to one agent, shared to several (divided by "
-        "the number of agents). Share is of the resident growth.",
+        "Nominal is what the arrays and objects of all agents ask for, resident what the kernel has "
+        "given. Of the resident bytes, private belong to one agent each (here per agent), shared "
+        "to several (here in total); the first agent's A and B are also its environment's. Share "
+        "is of the growth of the process.",
     )
     return Section("Ledger", text, tables)
 
@@ -186,26 +191,25 @@ def _ledger(report: Report) -> Section:
 def _ledger_table(name: str, variant: Variant) -> Table:
     ledger = variant.ledger
     rows = [_ledger_row(row, ledger) for row in ledger.rows if row.nominal_bytes]
-    rows.append(_ledger_sum("unexplained", ledger.unexplained_bytes, ledger))
-    rows.append(_ledger_sum("growth", ledger.growth_bytes, ledger))
-    columns = ("component", "nominal", "resident", "private", "shared", "share")
+    for label, size in (
+        ("unexplained", ledger.unexplained_bytes),
+        ("growth", ledger.growth_bytes),
+    ):
+        rows.append((label, "", format_size(size), "", "", _share(size, ledger)))
+    columns = ("component", "nominal", "resident", "private each", "shared", "share")
     return Table(f"{name}, {ledger.agents} agents", columns, tuple(rows))
 
 
 def _ledger_row(row: LedgerRow, ledger: Ledger) -> tuple[str, ...]:
-    sizes = (
-        row.nominal_bytes,
-        row.resident_bytes,
-        row.private_resident_bytes,
-        row.shared_resident_bytes,
+    private = row.private_resident_bytes
+    return (
+        row.component,
+        format_size(row.nominal_bytes),
+        format_size(row.resident_bytes),
+        format_size(None if private is None else private / ledger.agents),
+        format_size(row.shared_resident_bytes),
+        _share(row.resident_bytes, ledger),
     )
-    shown = (format_size(None if s is None else s / ledger.agents) for s in sizes)
-    return (row.component, *shown, _share(row.resident_bytes, ledger))
-
-
-def _ledger_sum(name: str, size: int | None, ledger: Ledger) -> tuple[str, ...]:
-    per_agent = None if size is None else size / ledger.agents
-    return (name, "", format_size(per_agent), "", "", _share(size, ledger))
 
 
 def _share(size: int | None, ledger: Ledger) -> str:

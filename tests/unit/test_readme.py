@@ -1,0 +1,38 @@
+"""What the README shows is what the program does."""
+
+import re
+
+import pytest
+
+from memprof.scenario import load_scenario
+from tests.conftest import ROOT, SCENARIOS
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+def test_its_scenarios_are_valid(tmp_path, text):
+    path = tmp_path / "case.yaml"
+    path.write_text(text)
+    assert load_scenario(path).scenario.passes == ["share"]
+
+
+def test_it_names_every_shipped_scenario():
+    assert all(f"`{path.stem}`" in README for path in SCENARIOS.glob("*.yaml"))
+
+
+def test_its_factory_is_a_sound_model(tmp_path):
+    from memprof.models.base import check_model
+
+    source = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    names = {}
+    exec(source, names)  # our own file
+    check_model(names["make"](size=4, agent=0), "model")
+
+
+def test_its_report_is_that_of_the_committed_example():
+    shown = README[README.index("\ngrid-29: ") : README.index("Written: reports/grid-29.json")]
+    example = (ROOT / "reports" / "examples" / "grid-29.md").read_text()
+    figures = re.findall(r"\d[\d.]* (?:MB|KB|ms)\b", shown)
+    assert len(figures) > 50
+    assert set(figures) <= set(re.findall(r"\d[\d.]* (?:MB|KB|ms)\b", example))
