@@ -94,7 +94,7 @@ def _marginal(variant: Variant) -> str:
 
 
 def _reduction(before: Variant, after: Variant) -> str:
-    """The reduction as far as both intervals allow to claim it."""
+    """The reduction, and the least that both intervals allow to claim."""
     was, now = before.per_agent, after.per_agent
     if not now.resolved:
         least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
@@ -103,11 +103,12 @@ def _reduction(before: Variant, after: Variant) -> str:
     if saved < 0:
         return f"{-saved:.1%} more"
     times = was.marginal_bytes / now.marginal_bytes
-    return (
-        f"{_percent(saved)} less ({times:,.0f} times)"
-        if times >= 100
-        else (f"{_percent(saved)} less ({times:.3g} times)")
-    )
+    least = max(0.0, was.ci95_bytes[0]) / now.ci95_bytes[1]
+    return f"{_percent(saved)} less ({_times(times)} times, at least {_times(least)})"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"
 
 
 def _percent(share: float) -> str:
@@ -180,8 +181,8 @@ def _warnings(report: Report) -> Section:
 def _ledger(report: Report) -> Section:
     tables = tuple(_ledger_table(name, variant) for name, variant in _variants(report))
     text = (
-        "Nominal is what the arrays and objects of all agents ask for, resident what the kernel has "
-        "given. Of the resident bytes, private belong to one agent each (here per agent), shared "
+        "Nominal is what the arrays and objects of all agents ask for, resident what the kernel "
+        "has given. Of the resident bytes, private belong to one agent each (here per agent), shared "
         "to several (here in total); the first agent's A and B are also its environment's. Share "
         "is of the growth of the process.",
     )
