@@ -183,8 +183,8 @@ def _ledger(report: Report) -> Section:
     text = (
         "Nominal is what the arrays and objects of all agents ask for, resident what the kernel "
         "has given. Of the resident bytes, private belong to one agent each (here per agent), "
-        "shared to several (here in total); the first agent's A and B are also its environment's. Share "
-        "is of the growth of the process.",
+        "shared to several (here in total); the first agent's A and B are also its environment's. "
+        "Share is of the growth of the process.",
     )
     return Section("Ledger", text, tables)
 
