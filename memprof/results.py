@@ -1,8 +1,7 @@
-"""What is measured and what is reported: the values that cross process and module borders.
+"""What a report says; its JSON form is the contract with scripts and CI.
 
-Frozen dataclasses, plain fields, bytes and seconds only. A worker sends a `Measurement`,
-`InstrumentRun` or `TraceComparison`; the parent condenses them into a `Report`, whose JSON form is
-the contract with scripts and CI. Intervals are pairs (low, high) at 95 %.
+Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
+95 %.
 """
 
 from __future__ import annotations
@@ -10,205 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from memprof.measurements import GrowthPoint, Ledger, LineHotspot, Mark, TypeRow
+
 SCHEMA = "memprof.report/1"
 
 Interval = tuple[float, float]
 Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
 Claim = Literal["exact", "bounded"]
-
-
-# ---------------------------------------------------------------- what a worker measures
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Memory of the worker process at one moment; None where the platform cannot tell.
-
-    Attributes:
-        uss_bytes: unique set size, pages that only this process has.
-        private_bytes: USS without pages of files on disk: anonymous and shared memory, swapped out
-            or not. Pages of files are libraries for the most part; they leave a process's USS and
-            come back whenever another process maps the same library, or the kernel writes a newly
-            installed one to disk, so growth is measured without them.
-        heap_bytes: live bytes handed out by malloc and by Python's small-object allocator.
-    """
-
-    rss_bytes: int
-    uss_bytes: int | None
-    pss_bytes: int | None
-    private_bytes: int
-    heap_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class GrowthPoint:
-    """Memory with `agents` living agents that have all lived the scenario's steps."""
-
-    agents: int
-    reading: Reading
-
-
-@dataclass(frozen=True, slots=True)
-class TrendSeries:
-    """Live heap bytes after each further step of the whole population, garbage collected.
-
-    Attributes:
-        first_step: steps that every agent had lived at the first entry.
-    """
-
-    agents: int
-    first_step: int
-    heap_bytes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OperationTime:
-    """Total time of one operation over all agents and steps of a clean worker."""
-
-    operation: str
-    calls: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """Bytes of one component over the whole population; resident is None where unknown."""
-
-    component: str
-    private_nominal_bytes: int
-    shared_nominal_bytes: int
-    private_resident_bytes: int | None
-    shared_resident_bytes: int | None
-    objects: int
-
-    @property
-    def nominal_bytes(self) -> int:
-        return self.private_nominal_bytes + self.shared_nominal_bytes
-
-    @property
-    def resident_bytes(self) -> int | None:
-        if self.private_resident_bytes is None or self.shared_resident_bytes is None:
-            return None
-        return self.private_resident_bytes + self.shared_resident_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """Where a population's memory is: growth of private memory for `agents` agents, by component.
-
-    `explained_bytes` are the resident bytes of all components; `unexplained_bytes` is the rest of
-    the growth (allocator overhead and fragmentation; negative when the population moved into
-    memory that had been freed before). None where the platform cannot tell.
-    """
-
-    agents: int
-    growth_bytes: int
-    explained_bytes: int | None
-    unexplained_bytes: int | None
-    rows: tuple[LedgerRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A phase of a worker's life: `label` began at `seconds` (epoch in a worker's events, since the
-    worker's start in a report) for a population of `agents`."""
-
-    seconds: float
-    label: str
-    agents: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One clean worker: memory against N, time per step, trend, ledger, digests of behaviour.
-
-    Attributes:
-        start: after the interpreter and memprof were loaded.
-        imported: after PyMDP was imported.
-        baseline: after warm-up, before the first agent.
-        points: memory against the number of living agents, smallest population first.
-        at_n: the point at which the population has the scenario's number of agents.
-        peak_rss_bytes: highest resident set from the baseline until `at_n` was reached.
-        step_seconds: one agent's step, averaged over a batch, for every batch and step.
-        build_seconds: building one agent, passes included, averaged over a batch.
-        digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
-    """
-
-    start: Reading
-    imported: Reading
-    baseline: Reading
-    points: tuple[GrowthPoint, ...]
-    at_n: GrowthPoint
-    peak_rss_bytes: int | None
-    step_seconds: tuple[float, ...]
-    build_seconds: tuple[float, ...]
-    operations: tuple[OperationTime, ...]
-    trend: TrendSeries
-    ledger: Ledger
-    digests: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OperationMemory:
-    """What one operation keeps and what it needs in passing, traced heap, mean and worst call."""
-
-    operation: str
-    calls: int
-    retained_bytes: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class LineHotspot:
-    """A source line that holds memory: traced bytes and blocks of one further agent."""
-
-    path: str
-    line: int
-    text: str
-    bytes_per_agent: float
-    blocks_per_agent: float
-
-
-@dataclass(frozen=True, slots=True)
-class TypeRow:
-    """Objects of one Python type in the population, flat sizes without what they refer to."""
-
-    type_name: str
-    objects: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class InstrumentRun:
-    """One intrusive worker: what the instrument read at each population size, and its cost.
-
-    Attributes:
-        readings: (agents, bytes) as this instrument counts them.
-        step_seconds: as in `Measurement`, with the instrument at work.
-        reading_seconds: time of one reading of the largest population.
-    """
-
-    readings: tuple[tuple[int, int], ...]
-    step_seconds: tuple[float, ...]
-    reading_seconds: float
-    operations: tuple[OperationMemory, ...] = ()
-    lines: tuple[LineHotspot, ...] = ()
-    types: tuple[TypeRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TraceComparison:
-    """Two populations compared value by value; `first_difference` is (agent, step) or None."""
-
-    agents: int
-    steps: int
-    actions_compared: int
-    actions_equal: int
-    max_abs_belief_error: float | None
-    first_difference: tuple[int, int] | None
-
-
-# ---------------------------------------------------------------- what a report says
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,25 @@
-"""The scenario file: its schema, its loader, and errors that name field, line and remedy."""
+"""The schema of a scenario file, and what its fields must have to do with each other."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from memprof.errors import ScenarioError, UsageError, nearest
+from memprof.errors import UsageError, nearest
 from memprof.instruments.catalogue import OPTIONAL
 from memprof.passes.catalogue import passes_for
-from memprof.spec import PopulationSpec
 from memprof.units import parse_size
 
 Size = Annotated[
@@ -161,7 +155,7 @@ class Scenario(_Strict):
     def _fits_together(self) -> Scenario:
         _known(self.passes, passes_for(self.backend), "passes", f"{self.backend} pass")
         if (self.backend == "fake") != (self.model.kind == "buffer"):
-            raise _FieldError("model.kind", "backend fake and model buffer go together only")
+            raise FieldError("model.kind", "backend fake and model buffer go together only")
         if self.backend == "numpy":
             _check_agent_keywords(self.agent)
             if self.agent.get("inference_algo") == "MMP":
@@ -169,7 +163,7 @@ class Scenario(_Strict):
         return self
 
 
-class _FieldError(ValueError):
+class FieldError(ValueError):
     """A mistake found across fields, to be reported at `field`."""
 
     def __init__(self, field: str, problem: str) -> None:
@@ -185,7 +179,7 @@ def _known(names: list[str], known: tuple[str, ...], field: str, what: str) -> l
         elif name in names[:position]:
             problem = f"{name!r} is there twice; leave one out"
         if problem:
-            raise _FieldError(field, problem)
+            raise FieldError(field, problem)
     return names
 
 
@@ -193,11 +187,11 @@ def _check_agent_keywords(keywords: Mapping[str, Any]) -> None:
     known = pymdp_agent_keywords()
     for name in keywords:
         if name in _MODEL_KEYWORDS:
-            raise _FieldError(
+            raise FieldError(
                 f"agent.{name}", "belongs to the model; use model: {kind: npz} or {kind: factory}"
             )
         if known and name not in known:
-            raise _FieldError(
+            raise FieldError(
                 f"agent.{name}", f"is no keyword of the PyMDP agent; {nearest(name, known)}"
             )
 
@@ -205,15 +199,16 @@ def _check_agent_keywords(keywords: Mapping[str, Any]) -> None:
 def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
     """Two combinations that PyMDP's agent accepts and then fails with."""
     if {"A", "B"} & set(learning):
-        raise _FieldError(
+        raise FieldError(
             "learning",
             "PyMDP's update_A and update_B take VANILLA beliefs only; found MMP. Leave A and B "
             "out of learning, or use inference_algo: VANILLA",
         )
     averages = keywords.get("use_BMA", True) and not keywords.get("policy_sep_prior", False)
-    long = keywords.get("inference_horizon", 1) > 1
+    horizon = keywords.get("inference_horizon", 1)
+    long = isinstance(horizon, int) and horizon > 1
     if averages and long and keywords.get("save_belief_hist", False):
-        raise _FieldError(
+        raise FieldError(
             "agent.save_belief_hist",
             "PyMDP cuts q_pi_hist to the inference horizon and then reads beyond its end when "
             "use_BMA is on; set use_BMA: false and policy_sep_prior: true, or inference_horizon: 1",
@@ -233,149 +228,3 @@ def pymdp_agent_keywords() -> frozenset[str]:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             return frozenset(argument.arg for argument in node.args.args) - _MODEL_KEYWORDS
     return frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedScenario:
-    """A valid scenario, the file that it came from, and the line of each field in it."""
-
-    scenario: Scenario
-    path: Path
-    lines: Mapping[str, int]
-
-    def spec(self, passes: tuple[str, ...]) -> PopulationSpec:
-        """The population with these passes, as a worker builds it."""
-        scenario = self.scenario
-        return PopulationSpec(
-            backend=scenario.backend,
-            model=scenario.model.model_dump(exclude={"private"}),
-            private=scenario.model.private,
-            agent=dict(scenario.agent),
-            learning=tuple(scenario.learning),
-            passes=passes,
-            agents=scenario.agents,
-            steps=scenario.steps,
-            seed=scenario.seed,
-            folder=str(self.path.parent.resolve()),
-        )
-
-    def where(self, field: str) -> str:
-        """`file:line` of the field, or of the nearest field around it."""
-        return _where(self.path, self.lines, field)
-
-
-def _where(path: Path, lines: Mapping[str, int], field: str) -> str:
-    while field and field not in lines:
-        field = field.rpartition(".")[0]
-    return f"{path}:{lines[field]}" if field else str(path)
-
-
-def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
-    """Read and check a scenario file; `overrides` replace its fields (command-line options).
-
-    Raises:
-        ScenarioError: the file cannot be read, is not YAML, or a field is wrong.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ScenarioError("", f"no such scenario file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError("", f"cannot read {path}: {error}") from None
-    raw, lines = _parse(text, path)
-    overrides = overrides or {}
-    try:
-        scenario = Scenario.model_validate({**raw, **overrides})
-    except ValidationError as error:
-        raise _scenario_error(error, overrides, partial(_where, path, lines)) from None
-    loaded = LoadedScenario(scenario, path, lines)
-    _check_files(loaded)
-    return loaded
-
-
-def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
-        raise ScenarioError("", f"not valid YAML: {problem}", where=where) from None
-    if not isinstance(raw, dict):
-        raise ScenarioError("", "expected fields such as name: and model:", where=str(path))
-    lines: dict[str, int] = {}
-    _collect_lines(node, "", lines, path)
-    return raw, lines
-
-
-def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], path: Path) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        name = f"{prefix}.{key.value}" if prefix else str(key.value)
-        line = key.start_mark.line + 1
-        if name in lines:
-            raise ScenarioError(
-                name, f"is there twice, first in line {lines[name]}", where=f"{path}:{line}"
-            )
-        lines[name] = line
-        _collect_lines(value, name, lines, path)
-
-
-def _scenario_error(
-    error: ValidationError, overrides: Mapping[str, Any], where: Callable[[str], str]
-) -> ScenarioError:
-    """The first of pydantic's findings, as field, expected, found and remedy."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    siblings: type[BaseModel] = Scenario
-    if location[:1] == ["model"] and len(location) > 1 and location[1] in MODELS:
-        siblings = MODELS[location.pop(1)]  # the union's tag is no field of the file
-    elif location[:1] == ["budget"]:
-        siblings = Budget
-    context = first.get("ctx", {})
-    field = ".".join(part for part in location if part.isidentifier() or part.isdigit())
-    match first["type"]:
-        case "value_error" if isinstance(context["error"], _FieldError):
-            field, problem = context["error"].field, str(context["error"])
-        case "value_error":
-            problem = f"{context['error']}, found {first['input']!r}"
-        case "missing":
-            problem = "is missing; add it"
-        case "union_tag_not_found":
-            field, problem = "model.kind", f"is missing; {nearest('', MODELS)}"
-        case "union_tag_invalid":
-            field, problem = (
-                "model.kind",
-                f"{context['tag']!r} is no model; " + nearest(str(context["tag"]), MODELS),
-            )
-        case "extra_forbidden":
-            problem = f"is no field here; {nearest(location[-1], siblings.model_fields)}"
-        case "string_pattern_mismatch":
-            expected = siblings.model_fields[location[-1]].description
-            problem = f"expected {expected}, found {first['input']!r}"
-        case "model_attributes_type" | "model_type":
-            problem = f"expected fields such as `name: value`, found {first['input']!r}"
-        case _:
-            expected = first["msg"].removeprefix("Input should be ")
-            problem = f"expected {expected}, found {first['input']!r}"
-    option = field.partition(".")[0]
-    return ScenarioError(
-        field, problem, where=f"--{option}" if option in overrides else where(field)
-    )
-
-
-def _check_files(loaded: LoadedScenario) -> None:
-    """What can be said about a model's file without reading arrays."""
-    model = loaded.scenario.model
-    if not isinstance(model, Npz):
-        return
-    path = loaded.path.parent / model.path
-    if not path.is_file():
-        problem = f"no such file: {path} (paths are relative to the scenario file)"
-    elif not zipfile.is_zipfile(path):
-        problem = f"expected an .npz file as numpy.savez writes it, found something else: {path}"
-    else:
-        return
-    raise ScenarioError("model.path", problem, where=loaded.where("model.path"))

@@ -17,7 +17,7 @@ from pymdp.legacy.agent import Agent
 from memprof.models.base import model_builder
 from memprof.populations.base import step_seed
 from memprof.populations.environment import GenerativeProcess, SampledEnvironment
-from memprof.scenario import load_scenario
+from memprof.scenario_file import load_scenario
 
 
 def main(path: str) -> None:

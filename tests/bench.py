@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from memprof.reports.sinks import write_files
-from memprof.scenario import load_scenario
+from memprof.scenario_file import load_scenario
 from memprof.units import format_seconds
 from memprof.worker.protocol import Request
 from memprof.worker.spawn import Limits, run_worker

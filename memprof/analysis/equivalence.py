@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.results import Equivalence, TraceComparison
+from memprof.measurements import TraceComparison
+from memprof.results import Equivalence
 
 Digests = tuple[str, ...]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.results import InstrumentRun, Measurement, OperationHotspot
+from memprof.measurements import InstrumentRun, Measurement
+from memprof.results import OperationHotspot
 
 
 def operations(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.results import Ledger, LedgerRow
+from memprof.measurements import Ledger, LedgerRow
 
 
 def balance(agents: int, growth_bytes: int, rows: Sequence[LedgerRow]) -> Ledger:

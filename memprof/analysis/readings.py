@@ -7,16 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from memprof.analysis.marginal import mean_interval, robust_fit
-from memprof.results import (
-    GrowthPoint,
-    InstrumentReading,
-    InstrumentRun,
-    Mark,
-    Measurement,
-    Reading,
-    Timeline,
-    TimelineSample,
-)
+from memprof.measurements import GrowthPoint, InstrumentRun, Mark, Measurement, Reading
+from memprof.results import InstrumentReading, Timeline, TimelineSample
 
 _MOST_SAMPLES = 400
 

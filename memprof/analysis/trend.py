@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.analysis.marginal import fit, mean_interval
-from memprof.results import Trend, TrendSeries
+from memprof.measurements import TrendSeries
+from memprof.results import Trend
 
 _FEWEST_READINGS = 4
 

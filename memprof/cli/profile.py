@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from memprof.cli import options
+from memprof.errors import OutputError
 
 
 def profile_command(
@@ -27,7 +28,7 @@ def profile_command(
     Exit codes: 0 fine; 1 the budget is broken or behaviour diverged; 2 the command line or the
     scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
-    from memprof.scenario import load_scenario
+    from memprof.scenario_file import load_scenario
 
     changed = options.overrides(
         agents=agents,
@@ -58,12 +59,15 @@ def profile_command(
 
     view = view_of(outcome.report)
     texts = {".json": json_text.render(outcome.report), ".md": markdown.render(view)}
+    failure = outcome.failure
+    try:  # files first: whoever reads standard output may go away
+        sinks.write_files({file: texts.get(file.suffix, texts[".json"]) for file in files})
+    except OutputError as error:
+        failure = failure or error
     if json == "-":
         sys.stdout.write(texts[".json"])
     elif not quiet:
         sys.stdout.write(terminal.render_for(sys.stdout, view))
-    sinks.write_files({file: texts.get(file.suffix, texts[".json"]) for file in files})
-    if not quiet and json != "-":
-        print(f"\nWritten: {', '.join(map(str, files))}")
-    if outcome.failure is not None:
-        raise outcome.failure
+        print(f"\nWritten: {', '.join(str(file) for file in files if file.exists())}")
+    if failure is not None:
+        raise failure

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from memprof.results import Mark
+from memprof.measurements import Mark
 from memprof.workflows.runs import Observer
 
 

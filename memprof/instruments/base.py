@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
+from memprof.measurements import LineHotspot, OperationMemory, OperationTime, TypeRow
 from memprof.populations.base import Population
-from memprof.results import LineHotspot, OperationMemory, OperationTime, TypeRow
 from memprof.spec import PopulationSpec
 
 T = TypeVar("T")

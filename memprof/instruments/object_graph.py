@@ -8,8 +8,8 @@ from pympler import asizeof, summary
 
 from memprof.instruments.base import Details, DirectCalls
 from memprof.instruments.walker import reachable
+from memprof.measurements import TypeRow
 from memprof.populations.base import Population
-from memprof.results import TypeRow
 from memprof.spec import PopulationSpec
 
 _MOST_TYPES = 12

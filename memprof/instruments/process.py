@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from memprof.results import Reading
+from memprof.measurements import Reading
 
 _STATUS = Path("/proc/self/status")
 _ROLLUP = Path("/proc/self/smaps_rollup")

@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any, Self, TypeVar
 
 from memprof.instruments.base import Details, DirectCalls
+from memprof.measurements import LineHotspot, OperationMemory
 from memprof.populations.base import Population, population_class
-from memprof.results import LineHotspot, OperationMemory
 from memprof.spec import PopulationSpec
 
 T = TypeVar("T")

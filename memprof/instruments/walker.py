@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from memprof.instruments.resident import PageTable
-from memprof.results import LedgerRow
+from memprof.measurements import LedgerRow
 
 _NOT_OWNED = (
     bool,

@@ -5,10 +5,13 @@ All chance comes from the global `np.random`, which the population seeds per age
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from memprof.errors import ScenarioError
 
 
 class GenerativeProcess:
@@ -80,6 +83,59 @@ class SampledEnvironment:
     def step(self, action: Sequence[float]) -> tuple[int, ...]:
         self.states = self.process.next_states(self.states, action)
         return self.process.observe(self.states)
+
+
+class UserEnvironment:
+    """A factory's own environment; what it raises or returns is checked and named.
+
+    One index per modality is an observation; a plain index stands for one modality, and an array
+    per modality for a distribution over its outcomes.
+    """
+
+    __slots__ = ("_environment", "_outcomes")
+
+    def __init__(self, environment: Any, outcomes: Sequence[int]) -> None:
+        self._environment = environment
+        self._outcomes = tuple(outcomes)
+
+    def reset(self) -> Sequence[Any]:
+        return self._checked("reset", ())
+
+    def step(self, action: Sequence[float]) -> Sequence[Any]:
+        return self._checked("step", (action,))
+
+    def _checked(self, method: str, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        name = f"{type(self._environment).__name__}.{method}()"
+        try:
+            observation = getattr(self._environment, method)(*arguments)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ScenarioError(
+                "model.callable",
+                f"the environment's {name} raised {type(error).__name__}: {error}",
+                detail=traceback.format_exc(),
+            ) from None
+        if isinstance(observation, int | np.integer):
+            observation = (observation,)
+        if not self._fits(observation):
+            raise ScenarioError(
+                "model.callable",
+                f"the environment's {name} returned {observation!r}; expected one index per "
+                f"modality of A, below {', '.join(map(str, self._outcomes))}",
+            )
+        found: Sequence[Any] = observation
+        return found
+
+    def _fits(self, observation: Any) -> bool:
+        if not isinstance(observation, list | tuple | np.ndarray):
+            return False
+        return len(observation) == len(self._outcomes) and all(
+            0 <= seen < outcomes
+            if isinstance(seen, int | np.integer)
+            else isinstance(seen, np.ndarray) and seen.shape == (outcomes,)
+            for seen, outcomes in zip(observation, self._outcomes, strict=True)
+        )
 
 
 def _draw(probabilities: np.ndarray) -> int:

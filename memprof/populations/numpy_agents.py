@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,14 @@ from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
 from memprof.errors import ScenarioError
-from memprof.models.base import GenerativeModel, check_model, model_builder
+from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import Behaviour, Probe, step_seed
-from memprof.populations.environment import GenerativeProcess, SampledEnvironment
+from memprof.populations.environment import (
+    GenerativeProcess,
+    SampledEnvironment,
+    UserEnvironment,
+)
 from memprof.spec import PopulationSpec
 
 # Attributes of the agent, by the ledger's component; all others are "other agent objects".
@@ -55,17 +59,15 @@ class NumpyPopulation:
         index = len(self._agents)
         np.random.seed(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
+        arguments = {**model.arguments, **self._spec.agent}
         if index == 0:
-            check_model(model.arguments, _model_field(self._spec))
+            check_model(arguments, _model_field(self._spec))
         if not self._spec.private:
-            self._handed = self._handed or model.arguments
-            model = GenerativeModel(self._handed, model.environment)
-        environment = model.environment
-        self._environments.append(
-            self._sampled(model.arguments) if environment is None else environment
-        )
-        agent = self._construct(model.arguments)
+            self._handed = arguments = self._handed or arguments
+        environment = self._environment(model.environment, arguments)
+        agent = self._construct(arguments)
         self._plan.apply(agent, index)
+        self._environments.append(environment)
         self._agents.append(agent)
 
     def step(self, agent: int, step: int) -> Behaviour:
@@ -75,7 +77,6 @@ class NumpyPopulation:
             observation = call("environment", environment.reset)
         else:
             observation = call("environment", environment.step, body.action)
-        observation = _as_sequence(observation)
         learning = self._spec.learning
         previous = body.qs if "B" in learning else None
         beliefs = call("infer_states", body.infer_states, observation)
@@ -108,13 +109,14 @@ class NumpyPopulation:
         self._plan = Plan.of(self._spec.passes)
 
     def _construct(self, arguments: dict[str, Any]) -> Agent:
-        priors = {
-            f"p{letter}": utils.dirichlet_like(arguments[letter])
-            for letter in self._spec.learning
-            if arguments.get(f"p{letter}") is None
-        }
+        priors = {}
+        for letter in self._spec.learning:
+            if arguments.get(letter) is None:
+                raise ScenarioError("learning", f"{letter} cannot be learned: the model has none")
+            if arguments.get(f"p{letter}") is None:
+                priors[f"p{letter}"] = utils.dirichlet_like(arguments[letter])
         try:
-            return Agent(**{**arguments, **priors, **self._spec.agent})
+            return Agent(**{**arguments, **priors})
         except MemoryError:
             raise
         except Exception as error:
@@ -124,8 +126,13 @@ class NumpyPopulation:
                 detail=traceback.format_exc(),
             ) from None
 
-    def _sampled(self, arguments: dict[str, Any]) -> SampledEnvironment:
-        process = GenerativeProcess({**arguments, **self._spec.agent})
+    def _environment(
+        self, own: Any, arguments: dict[str, Any]
+    ) -> UserEnvironment | SampledEnvironment:
+        """The factory's own environment, or one that samples from the model."""
+        if own is not None:
+            return UserEnvironment(own, [a.shape[0] for a in arguments["A"]])
+        process = GenerativeProcess(arguments)
         if self._process is None or self._process != process:
             self._process = process
         return SampledEnvironment(self._process)
@@ -133,16 +140,3 @@ class NumpyPopulation:
 
 def _model_field(spec: PopulationSpec) -> str:
     return {"npz": "model.path", "factory": "model.callable"}.get(spec.model["kind"], "model")
-
-
-def _as_sequence(observation: Any) -> Sequence[int]:
-    """PyMDP takes one entry per modality; environments with one modality may return a number."""
-    if isinstance(observation, int | np.integer):
-        return (int(observation),)
-    if isinstance(observation, Sequence | np.ndarray):
-        return observation  # type: ignore[return-value]
-    raise ScenarioError(
-        "model.callable",
-        f"the environment returned {observation!r} as an observation; expected one index per "
-        "modality",
-    )

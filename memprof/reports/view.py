@@ -6,15 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from memprof.results import (
-    Interval,
-    Ledger,
-    LedgerRow,
-    LineHotspot,
-    Report,
-    Trend,
-    Variant,
-)
+from memprof.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.results import Interval, Report, Trend, Variant
 from memprof.units import format_seconds, format_size
 
 _MOST_LINES = 8

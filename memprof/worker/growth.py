@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from memprof.instruments import process
+from memprof.measurements import GrowthPoint, Reading
 from memprof.populations.base import Behaviour, Population
-from memprof.results import GrowthPoint, Reading
 from memprof.worker.protocol import Channel
 
 _BATCHES = 5

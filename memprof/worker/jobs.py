@@ -17,15 +17,15 @@ from memprof.analysis.ledger import balance
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.populations.base import population_class
-from memprof.populations.trace import DigestTrace, ValueTrace
-from memprof.results import (
+from memprof.measurements import (
     GrowthPoint,
     InstrumentRun,
     Measurement,
     TraceComparison,
     TrendSeries,
 )
+from memprof.populations.base import population_class
+from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.worker.growth import Growth, Series
 from memprof.worker.protocol import Channel, Request

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from memprof.results import Mark
+from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
 
 Job = Literal["measure", "instrument", "trace"]
@@ -54,7 +54,7 @@ class Channel:
         self._send({"event": "progress", **asdict(Mark(time.time(), label, agents))})
 
     def result(self, value: Any) -> None:
-        """Hand over the result, a dataclass of `memprof.results`."""
+        """Hand over the result, a dataclass of `memprof.measurements`."""
         self._send({"event": "result", "value": asdict(value)})
 
     def error(self, kind: Literal["scenario", "memory", "failure"], **facts: str) -> None:

@@ -27,7 +27,7 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
-from memprof.results import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
 from memprof.units import format_size
 from memprof.worker.protocol import Request
 

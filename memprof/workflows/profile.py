@@ -13,19 +13,20 @@ from memprof.analysis.trend import trend
 from memprof.environment import describe_environment
 from memprof.errors import BehaviourDiverged, BudgetExceeded, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.measurements import Measurement
 from memprof.passes.catalogue import PASSES
 from memprof.results import (
     BudgetCheck,
     Equivalence,
     Hotspots,
-    Measurement,
     PassResult,
     Report,
     StepSeconds,
     Variant,
     Variants,
 )
-from memprof.scenario import LoadedScenario, Scenario
+from memprof.scenario import Scenario
+from memprof.scenario_file import LoadedScenario
 from memprof.units import format_size
 from memprof.worker.spawn import Limits
 from memprof.workflows.runs import Observer, Runs, VariantRuns, run_all

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.results import InstrumentRun, Mark, Measurement, TraceComparison
-from memprof.scenario import LoadedScenario
+from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.scenario_file import LoadedScenario
 from memprof.worker.protocol import Request
 from memprof.worker.spawn import Finished, Limits, run_worker
 

@@ -164,8 +164,23 @@ def lopsided():
 def refused():
     return {**sane(), "E": np.ones(99)}
 
+def strange(what):
+    return sane(), Strange(what)
+
 def explodes():
     raise ZeroDivisionError("in the user's own code")
+
+class Strange:
+    def __init__(self, what):
+        self.what = what
+
+    def reset(self):
+        return 0
+
+    def step(self, action):
+        if self.what == "raises":
+            return 1 / 0
+        return {"range": 3, "length": (0, 0), "text": "x"}[self.what]
 
 class Unseeded:
     chance = np.random.default_rng()
@@ -198,6 +213,47 @@ def test_factories_right_and_wrong(memprof, scenario, tmp_path, function, code, 
         assert 'own.py", line' in run.err
         assert "memprof/models" not in run.err
     assert (run.folder / "reports").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("range", "Strange.step() returned (3,); expected one index per modality of A, below 3"),
+        ("length", "Strange.step() returned (0, 0)"),
+        ("text", "Strange.step() returned 'x'"),
+        ("raises", "Strange.step() raised ZeroDivisionError"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_named(memprof, scenario, tmp_path, what, words):
+    (tmp_path / "own.py").write_text(FACTORY)
+    model = {"kind": "factory", "callable": "own:strange", "params": {"what": what}}
+    run = memprof("profile", scenario(model=model), "-q")
+    assert run.code == 2
+    assert f"case.yaml:4: model.callable: the environment's {words}" in run.err
+
+
+def test_what_the_model_does_not_have_cannot_be_learned(memprof, scenario, tmp_path):
+    (tmp_path / "own.py").write_text(FACTORY)
+    path = scenario(model={"kind": "factory", "callable": "own:sane"}, learning=["D"])
+    run = memprof("profile", path, "-q")
+    assert run.code == 2
+    assert "learning: D cannot be learned: the model has none" in run.err
+
+
+def test_factor_lists_may_stand_in_the_scenario(memprof, scenario, tmp_path):
+    """Two modalities that depend on one factor each; PyMDP takes them smaller for that."""
+    import numpy as np
+
+    np.savez(
+        tmp_path / "two.npz",
+        A0=np.eye(3),
+        A1=np.eye(4),
+        B0=np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=0)], axis=2),
+        B1=np.eye(4)[:, :, None],
+    )
+    path = scenario(model={"kind": "npz", "path": "two.npz"}, agent={"A_factor_list": [[0], [1]]})
+    run = memprof("profile", path, "-q", "--passes", "none")
+    assert run.code == 0, run.err
 
 
 def test_a_population_that_is_not_reproducible_is_not_called_equivalent(

@@ -4,22 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
+from memprof.measurements import Ledger, LedgerRow, LineHotspot, TypeRow
 from memprof.results import (
     BudgetCheck,
     Environment,
     Equivalence,
     Hotspots,
     InstrumentReading,
-    Ledger,
-    LedgerRow,
-    LineHotspot,
     OperationHotspot,
     PassResult,
     PerAgent,
     Report,
     StepSeconds,
     Trend,
-    TypeRow,
     Variant,
     Variants,
 )

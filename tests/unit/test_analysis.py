@@ -6,7 +6,7 @@ from memprof.analysis import cautions, equivalence, readings
 from memprof.analysis.ledger import balance
 from memprof.analysis.trend import trend
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.results import (
+from memprof.measurements import (
     GrowthPoint,
     InstrumentRun,
     Ledger,

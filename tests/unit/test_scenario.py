@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memprof.errors import ScenarioError
-from memprof.scenario import Scenario, load_scenario, pymdp_agent_keywords
+from memprof.scenario import Scenario, pymdp_agent_keywords
+from memprof.scenario_file import load_scenario
 from tests.conftest import SCENARIOS
 
 BASE = {"name": "case", "model": {"kind": "grid_world", "size": 3}}

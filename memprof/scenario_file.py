@@ -1,0 +1,163 @@
+"""Loading a scenario file; every mistake names its field, line and remedy."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from memprof.errors import ScenarioError, nearest
+from memprof.scenario import MODELS, Budget, FieldError, Npz, Scenario
+from memprof.spec import PopulationSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A valid scenario, the file that it came from, and the line of each field in it."""
+
+    scenario: Scenario
+    path: Path
+    lines: Mapping[str, int]
+
+    def spec(self, passes: tuple[str, ...]) -> PopulationSpec:
+        """The population with these passes, as a worker builds it."""
+        scenario = self.scenario
+        return PopulationSpec(
+            backend=scenario.backend,
+            model=scenario.model.model_dump(exclude={"private"}),
+            private=scenario.model.private,
+            agent=dict(scenario.agent),
+            learning=tuple(scenario.learning),
+            passes=passes,
+            agents=scenario.agents,
+            steps=scenario.steps,
+            seed=scenario.seed,
+            folder=str(self.path.parent.resolve()),
+        )
+
+    def where(self, field: str) -> str:
+        """`file:line` of the field, or of the nearest field around it."""
+        return _where(self.path, self.lines, field)
+
+
+def _where(path: Path, lines: Mapping[str, int], field: str) -> str:
+    while field and field not in lines:
+        field = field.rpartition(".")[0]
+    return f"{path}:{lines[field]}" if field else str(path)
+
+
+def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
+    """Read and check a scenario file; `overrides` replace its fields (command-line options).
+
+    Raises:
+        ScenarioError: the file cannot be read, is not YAML, or a field is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError("", f"no such scenario file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError("", f"cannot read {path}: {error}") from None
+    raw, lines = _parse(text, path)
+    overrides = overrides or {}
+    try:
+        scenario = Scenario.model_validate({**raw, **overrides})
+    except ValidationError as error:
+        raise _scenario_error(error, overrides, partial(_where, path, lines)) from None
+    loaded = LoadedScenario(scenario, path, lines)
+    _check_files(loaded)
+    return loaded
+
+
+def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise ScenarioError("", f"not valid YAML: {problem}", where=where) from None
+    if not isinstance(raw, dict):
+        raise ScenarioError("", "expected fields such as name: and model:", where=str(path))
+    lines: dict[str, int] = {}
+    _collect_lines(node, "", lines, path)
+    return raw, lines
+
+
+def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], path: Path) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        name = f"{prefix}.{key.value}" if prefix else str(key.value)
+        line = key.start_mark.line + 1
+        if name in lines:
+            raise ScenarioError(
+                name, f"is there twice, first in line {lines[name]}", where=f"{path}:{line}"
+            )
+        lines[name] = line
+        _collect_lines(value, name, lines, path)
+
+
+def _scenario_error(
+    error: ValidationError, overrides: Mapping[str, Any], where: Callable[[str], str]
+) -> ScenarioError:
+    """The first of pydantic's findings, as field, expected, found and remedy."""
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    siblings: type[BaseModel] = Scenario
+    if location[:1] == ["model"] and len(location) > 1 and location[1] in MODELS:
+        siblings = MODELS[location.pop(1)]  # the union's tag is no field of the file
+    elif location[:1] == ["budget"]:
+        siblings = Budget
+    context = first.get("ctx", {})
+    field = ".".join(part for part in location if part.isidentifier() or part.isdigit())
+    match first["type"]:
+        case "value_error" if isinstance(context["error"], FieldError):
+            field, problem = context["error"].field, str(context["error"])
+        case "value_error":
+            problem = f"{context['error']}, found {first['input']!r}"
+        case "missing":
+            problem = "is missing; add it"
+        case "union_tag_not_found":
+            field, problem = "model.kind", f"is missing; {nearest('', MODELS)}"
+        case "union_tag_invalid":
+            field, problem = (
+                "model.kind",
+                f"{context['tag']!r} is no model; " + nearest(str(context["tag"]), MODELS),
+            )
+        case "extra_forbidden":
+            problem = f"is no field here; {nearest(location[-1], siblings.model_fields)}"
+        case "string_pattern_mismatch":
+            expected = siblings.model_fields[location[-1]].description
+            problem = f"expected {expected}, found {first['input']!r}"
+        case "model_attributes_type" | "model_type":
+            problem = f"expected fields such as `name: value`, found {first['input']!r}"
+        case _:
+            expected = first["msg"].removeprefix("Input should be ")
+            problem = f"expected {expected}, found {first['input']!r}"
+    option = field.partition(".")[0]
+    return ScenarioError(
+        field, problem, where=f"--{option}" if option in overrides else where(field)
+    )
+
+
+def _check_files(loaded: LoadedScenario) -> None:
+    """What can be said about a model's file without reading arrays."""
+    model = loaded.scenario.model
+    if not isinstance(model, Npz):
+        return
+    path = loaded.path.parent / model.path
+    if not path.is_file():
+        problem = f"no such file: {path} (paths are relative to the scenario file)"
+    elif not zipfile.is_zipfile(path):
+        problem = f"expected an .npz file as numpy.savez writes it, found something else: {path}"
+    else:
+        return
+    raise ScenarioError("model.path", problem, where=loaded.where("model.path"))
