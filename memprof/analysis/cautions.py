@@ -83,5 +83,7 @@ def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
     for reading in variant.instruments:
         if reading.failure:
             yield Caution(
-                "instrument_failed", f"{name}: {reading.name}: {reading.failure}", "see above"
+                "instrument_failed",
+                f"{name}: {reading.name}: {reading.failure}",
+                "its figure is missing; the others stand",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from memprof.analysis.marginal import mean_interval, robust_fit
@@ -11,6 +11,7 @@ from memprof.measurements import GrowthPoint, InstrumentRun, Mark, Measurement, 
 from memprof.results import InstrumentReading, Timeline, TimelineSample
 
 _MOST_SAMPLES = 400
+_FEWEST_SAMPLES = 3
 
 
 class Described(Protocol):
@@ -122,40 +123,35 @@ def _intrusive_row(
 def _sampled_row(
     sampled: Sampled, clean: Sequence[Measurement], about: Described
 ) -> InstrumentReading:
-    """The slope through the last sample before each settled reading of the population."""
-    points = []
-    for mark in sampled.marks:
-        earlier = [size for seconds, size in sampled.samples if seconds <= mark.seconds]
-        if mark.label == "read" and earlier:
-            points.append((mark.agents, earlier[-1]))
+    """The slope through the samples that fell into the moments when a population was at rest."""
+    points = list(_samples_at_rest(sampled))
     others = [run for run in clean if run is not sampled.value]
     slowdown = None
     if others:
         slowdown = statistics.median(sampled.value.step_seconds) / statistics.median(
             s for run in others for s in run.step_seconds
         )
-    if len({agents for agents, _ in points}) < 2:
-        return InstrumentReading(
-            "memory_profiler",
-            None,
-            None,
-            None,
-            slowdown,
-            None,
-            about.sees,
-            about.blind_to,
-            failure="the worker ended before two populations were sampled",
-        )
-    line = robust_fit(points)
+    enough = len(points) >= _FEWEST_SAMPLES
+    line = robust_fit(points) if enough else None
     return InstrumentReading(
         name="memory_profiler",
-        per_agent_bytes=line.slope,
-        ci95_bytes=(line.slope - line.half_width, line.slope + line.half_width)
-        if len(points) > 2
-        else None,
-        total_bytes=points[-1][1] - points[0][1],
+        per_agent_bytes=line.slope if line else None,
+        ci95_bytes=(line.slope - line.half_width, line.slope + line.half_width) if line else None,
+        total_bytes=points[-1][1] - points[0][1] if line else None,
         slowdown=slowdown,
         reading_seconds=None,
         sees=about.sees,
         blind_to=about.blind_to,
+        failure="" if enough else "the population grew faster than it takes samples",
     )
+
+
+def _samples_at_rest(sampled: Sampled) -> Iterator[tuple[int, float]]:
+    """(agents, bytes): the last sample between settling and the next phase, where there is one."""
+    for before, mark, after in zip(
+        sampled.marks, sampled.marks[1:], sampled.marks[2:], strict=False
+    ):
+        if mark.label == "read":
+            sizes = [b for t, b in sampled.samples if before.seconds <= t <= after.seconds]
+            if sizes:
+                yield mark.agents, sizes[-1]

@@ -25,7 +25,7 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     by_name = {each["name"]: each for each in before["instruments"]}
     assert by_name["fake"]["per_agent_bytes"] == pytest.approx(1000)
     assert by_name["tracemalloc"]["per_agent_bytes"] == pytest.approx(2**20, rel=0.01)
-    assert by_name["memory_profiler"]["per_agent_bytes"] == pytest.approx(2**20, rel=0.5)
+    assert by_name["memory_profiler"]["blind_to"].startswith("anything between two samples")
     buffer = next(row for row in before["ledger"]["rows"] if row["component"] == "buffer")
     assert buffer["private_resident_bytes"] >= 2**20 * before["ledger"]["agents"]
     assert before["hotspots"]["lines"][0]["path"] == "memprof/populations/fake.py"

@@ -41,6 +41,7 @@ def test_all_instruments_on_real_agents(memprof):
     assert list(found) == ["process", "heap", "memory_profiler", "tracemalloc", "pympler"]
     assert found["heap"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
     assert found["tracemalloc"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
+    assert found["memory_profiler"]["per_agent_bytes"] == pytest.approx(truth, rel=0.3)
     assert found["pympler"]["per_agent_bytes"] < 0.1 * truth, "it stops at object arrays"
     assert found["tracemalloc"]["slowdown"] > 1.5
     assert found["memory_profiler"]["slowdown"] < 1.3

@@ -94,15 +94,32 @@ def test_instruments_stand_side_by_side_with_their_slowdown():
     assert all(each.sees and each.blind_to for each in rows)
 
 
-def test_the_samplers_slope_is_taken_where_the_population_had_settled():
+def sampled_row(samples):
+    """Populations of 4, 8 and 12 at rest from second n to n + 1, growing in between."""
     clean = [measurement(0.011), measurement(0.010)]
-    marks = tuple(Mark(100.0 + n, "read", n) for n in (4, 8, 12))
-    samples = tuple((100.0 + n - 0.1, 5000.0 + 300 * n) for n in range(1, 13))
-    row = readings.side_by_side(
-        clean, {}, {}, Finished(clean[0], (Mark(100.0, "import"), *marks), samples), INSTRUMENTS
-    )[2]
+    marks = [Mark(100.0, "import")]
+    for n in (4, 8, 12):
+        marks += [
+            Mark(100.0 + n, "settle", n),
+            Mark(100.9 + n, "read", n),
+            Mark(101.0 + n, "build"),
+        ]
+    finished = Finished(clean[0], tuple(marks), tuple(samples))
+    return readings.side_by_side(clean, {}, {}, finished, INSTRUMENTS)[2]
+
+
+def test_the_samplers_slope_is_taken_where_the_population_was_at_rest():
+    at_rest = [(100.5 + n, 5000.0 + 300 * n) for n in (4, 8, 12)]
+    growing = [(102.0 + n, 9e9) for n in (4, 8, 12)]
+    row = sampled_row(sorted(at_rest + growing))
     assert row.per_agent_bytes == pytest.approx(300)
     assert row.slowdown == pytest.approx(1.1)
+
+
+def test_a_sampler_that_missed_the_population_says_so():
+    row = sampled_row([(104.5, 1.0), (110.5, 2.0)])
+    assert row.per_agent_bytes is None
+    assert row.failure == "the population grew faster than it takes samples"
 
 
 def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant):
