@@ -1,8 +1,14 @@
 """`memprof profile` as a user runs it, on calibration agents that need no PyMDP."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
 
 import pytest
+
+from tests.conftest import COMMAND
 
 
 def test_it_prints_and_writes_the_five_parts(memprof, fake):
@@ -123,3 +129,25 @@ def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(memprof, fake, a
     assert words in run.err
     assert "Traceback" not in run.err
     assert not (run.folder / "reports").exists()
+
+
+def test_on_a_terminal_progress_names_worker_repeat_and_population_size(fake, tmp_path):
+    """Standard error is a terminal here, as it is for most users and for no other test."""
+    path = fake(model={"growth": 10}, steps=4000, passes=["fake-share"], repeats=2)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "profile", str(path)],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    seen = b""
+    with contextlib.suppress(OSError):  # the terminal closes with the process
+        while data := os.read(master, 65536):
+            seen += data
+    os.close(master)
+    assert process.wait() == 0, seen.decode()
+    for words in (b"before, repeat 1 of 2: ", b"after, repeat 2 of 2: ", b"step 4 agents", b"1/4"):
+        assert words in seen
