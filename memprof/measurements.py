@@ -87,13 +87,15 @@ class Ledger:
 
     `explained_bytes` are the resident bytes of all components; `unexplained_bytes` is the rest of
     the growth (allocator overhead and fragmentation; negative when the population moved into
-    memory that had been freed before). None where the platform cannot tell.
+    memory that had been freed before). `typical_agent_bytes` is the median, over the agents, of the
+    resident bytes that one holds alone. None where the platform cannot tell.
     """
 
     agents: int
     growth_bytes: int
     explained_bytes: int | None
     unexplained_bytes: int | None
+    typical_agent_bytes: float | None
     rows: tuple[LedgerRow, ...]
 
 

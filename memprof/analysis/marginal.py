@@ -78,17 +78,25 @@ def mean_interval(samples: Sequence[float], within: float = 0.0) -> tuple[float,
     return mean, (mean - half, mean + half)
 
 
-def per_agent(repeats: Sequence[Sequence[tuple[int, float]]], at_n_bytes: float) -> PerAgent:
-    """Marginal and fixed cost from the (agents, bytes) points of each repeat."""
+def per_agent(
+    repeats: Sequence[Sequence[tuple[int, float]]], at_n_bytes: float, held_bytes: float | None
+) -> PerAgent:
+    """Marginal and fixed cost from the (agents, bytes) points of each repeat.
+
+    `held_bytes` is what a typical agent holds alone, resident, by the ledger. The process may grow
+    by less for a while, when agents move into memory that was freed before; the interval then
+    reaches up to what they hold, because a larger population would grow by that.
+    """
     lines = [robust_fit(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
-    marginal, interval = mean_interval([line.slope for line in lines], within)
+    marginal, (low, high) = mean_interval([line.slope for line in lines], within)
+    interval = (low, max(high, held_bytes or high))
     return PerAgent(
         marginal_bytes=marginal,
         ci95_bytes=interval,
         fixed_bytes=statistics.fmean(line.intercept for line in lines),
         at_n_bytes=at_n_bytes,
-        resolved=not interval[0] <= 0 <= interval[1],
+        resolved=not low <= 0 <= high,
     )
 
 

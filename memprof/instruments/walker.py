@@ -54,12 +54,13 @@ class _Holding:
     objects: int
 
 
-def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[LedgerRow, ...]:
-    """Rows of the ledger for (owner, component, object) triples.
+def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[tuple[LedgerRow, ...], tuple[int, ...]]:
+    """Rows of the ledger for (owner, component, object) triples, and what each owner holds alone.
 
     An object reached from two owners is shared; its bytes belong to the component that reached it
     first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
-    a page or more; None where the page table cannot be read.
+    a page or more. Where the page table cannot be read they are None, and nobody holds anything.
+    Owner -1 stands for the population as a whole.
     """
     found: dict[int, _Holding] = {}
     components: dict[str, None] = {}
@@ -68,7 +69,12 @@ def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[LedgerRow, ...]:
             components[component] = None
             _claim(root, owner, component, found, pages)
         readable = pages.readable
-    return tuple(_row(component, found.values(), readable) for component in components)
+    rows = tuple(_row(component, found.values(), readable) for component in components)
+    held: dict[int, int] = {}
+    for holding in found.values() if readable else ():
+        if holding.owner >= 0:
+            held[holding.owner] = held.get(holding.owner, 0) + holding.resident
+    return rows, tuple(held.values())
 
 
 def reachable(roots: Iterable[Any]) -> list[Any]:

@@ -82,8 +82,8 @@ def _marginal(variant: Variant) -> str:
     cost = variant.per_agent
     if not cost.resolved:
         return f"at most {format_size(cost.ci95_bytes[1])} (below resolution)"
-    half = (cost.ci95_bytes[1] - cost.ci95_bytes[0]) / 2
-    return f"{format_size(cost.marginal_bytes)} ± {half / abs(cost.marginal_bytes):.1%}"
+    low, high = map(format_size, cost.ci95_bytes)
+    return f"{format_size(cost.marginal_bytes)} ({low} to {high})"
 
 
 def _reduction(before: Variant, after: Variant) -> str:

@@ -74,11 +74,8 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
 
     channel.progress("ledger", len(population))
     points = series.points()
-    ledger = balance(
-        len(population),
-        points[-1].reading.private_bytes - baseline.private_bytes,
-        walker.walk(population.holdings()),
-    )
+    grown = points[-1].reading.private_bytes - baseline.private_bytes
+    ledger = balance(len(population), grown, *walker.walk(population.holdings()))
     lived_on = _live_on(growth, heap, channel)
     channel.progress("done")
     del filled

@@ -76,7 +76,11 @@ def _variant(runs: VariantRuns) -> Variant:
     return Variant(
         passes=runs.passes,
         repeats=len(clean),
-        per_agent=per_agent([readings.process_points(run) for run in clean], total),
+        per_agent=per_agent(
+            [readings.process_points(run) for run in clean],
+            total,
+            clean[0].ledger.typical_agent_bytes,
+        ),
         baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
         imports_bytes=_mean(
             [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]

@@ -50,6 +50,7 @@ def good_variant() -> Callable[..., Variant]:
                 growth,
                 int(growth * explained),
                 int(growth * (1 - explained)),
+                900.0,
                 (LedgerRow("A", 18_000, 1_000, 18_000, 1_000, 20),),
             ),
             instruments=(

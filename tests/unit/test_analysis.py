@@ -59,10 +59,11 @@ def row(private, shared):
 
 
 def test_the_ledger_balances_and_shows_the_rest():
-    ledger = balance(10, 1000, [row(500, 100), row(200, 50)])
+    ledger = balance(10, 1000, [row(500, 100), row(200, 50)], [60, 70, 80])
     assert (ledger.explained_bytes, ledger.unexplained_bytes) == (850, 150)
-    blind = balance(10, 1000, [row(500, 100), row(None, None)])
-    assert blind == Ledger(10, 1000, None, None, blind.rows)
+    assert ledger.typical_agent_bytes == 70
+    blind = balance(10, 1000, [row(500, 100), row(None, None)], [])
+    assert blind == Ledger(10, 1000, None, None, None, blind.rows)
 
 
 def measurement(step=0.01, size=1000):
@@ -75,7 +76,7 @@ def measurement(step=0.01, size=1000):
     zero = Reading(9000, 8000, None, 6000, 7000)
     return Measurement(
         zero, zero, zero, points, points[-1], None, (step,) * 20, (0.1,), (),
-        series([0] * 5), balance(20, 1, []), ("d",),
+        series([0] * 5), balance(20, 1, [], []), ("d",),
     )  # fmt: skip
 
 

@@ -72,9 +72,16 @@ def test_the_mean_of_repeats_is_never_surer_than_the_repeats_allow():
 
 def test_an_agent_that_costs_nothing_is_below_resolution():
     flat = [[(4, 1e6), (8, 1e6 + 4096), (12, 1e6 - 4096), (16, 1e6)]]
-    assert not per_agent(flat, 1e6).resolved
+    assert not per_agent(flat, 1e6, None).resolved
     steep = [[(n, 1e6 + 1e5 * n + (-1) ** n) for n in (4, 8, 12, 16)]]
-    cost = per_agent(steep, 2e6)
+    cost = per_agent(steep, 2e6, None)
     assert cost.resolved
     assert cost.fixed_bytes == pytest.approx(1e6, rel=1e-3)
     assert cost.at_n_bytes == 2e6
+
+
+def test_the_interval_reaches_up_to_what_an_agent_is_known_to_hold():
+    """Agents that move into freed memory look cheaper than they will be."""
+    points = [[(n, 1e6 + 14_000.0 * n) for n in (4, 8, 12, 16)]]
+    assert per_agent(points, 2e6, 17_000.0).ci95_bytes == pytest.approx((14_000, 17_000))
+    assert per_agent(points, 2e6, 9_000.0).ci95_bytes == pytest.approx((14_000, 14_000))

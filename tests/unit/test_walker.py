@@ -12,7 +12,8 @@ MIB = 2**20
 
 
 def rows(*holdings):
-    return {row.component: row for row in walk(holdings)}
+    found, _ = walk(holdings)
+    return {row.component: row for row in found}
 
 
 def container(*arrays):
@@ -99,3 +100,9 @@ def test_a_cycle_ends_the_walk():
     loop.append(loop)
     assert rows((0, "x", loop))["x"].objects == 1
     assert len(reachable([loop, loop])) == 1
+
+
+def test_what_each_owner_holds_alone_leaves_out_what_is_shared():
+    common, own = np.ones(MIB // 8), [np.ones((agent + 1) * MIB // 8) for agent in range(3)]
+    _, held = walk([*((agent, "A", [common, own[agent]]) for agent in range(3)), (-1, "x", [1.5])])
+    assert held == pytest.approx([MIB, 2 * MIB, 3 * MIB], rel=5e-3)
