@@ -88,7 +88,6 @@ def test_learning_makes_shared_arrays_private_again(memprof, scenario):
 
 
 AGENTS = {
-    "mmp": {"inference_algo": "MMP"},
     "mmp, long horizon": {"inference_algo": "MMP", "inference_horizon": 3, "policy_len": 2},
     "mmp, beliefs kept": {"inference_algo": "MMP", "save_belief_hist": True},
     "beliefs kept": {"save_belief_hist": True},
