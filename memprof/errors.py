@@ -67,7 +67,7 @@ class ScenarioError(UsageError):
         self.problem = problem
         self.where = where
         place = f"{where}: " if where else ""
-        name = f"{field}: " if field else ""
+        name = f"{field}: " if field and where != f"--{field}" else ""
         super().__init__(f"{place}{name}{problem}", detail=detail)
 
 

@@ -120,8 +120,8 @@ class Scenario(_Strict):
     description: str = ""
     backend: Literal["numpy", "jax", "fake"] = "numpy"
     model: AnyModel
-    agents: Count = 20
-    steps: Count = 20
+    agents: int = Field(default=20, ge=1, le=10**7)
+    steps: int = Field(default=20, ge=1, le=10**6)
     seed: int = Field(default=0, ge=0, lt=2**32)
     agent: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the PyMDP agent"
@@ -131,7 +131,7 @@ class Scenario(_Strict):
     instruments: list[str] = Field(
         default_factory=lambda: ["tracemalloc", "memory_profiler", "pympler"]
     )
-    repeats: Count = 3
+    repeats: int = Field(default=3, ge=1, le=1000)
     budget: Budget | None = None
 
     @field_validator("backend")
@@ -158,6 +158,7 @@ class Scenario(_Strict):
             raise FieldError("model.kind", "backend fake and model buffer go together only")
         if self.backend == "numpy":
             _check_agent_keywords(self.agent)
+            _check_agent_values(self.agent)
             if self.agent.get("inference_algo") == "MMP":
                 _check_mmp(self.agent, self.learning)
         return self
@@ -196,6 +197,30 @@ def _check_agent_keywords(keywords: Mapping[str, Any]) -> None:
             )
 
 
+_CHOICES = {
+    "action_selection": ("deterministic", "stochastic"),
+    "sampling_mode": ("marginal", "full"),
+    "inference_algo": ("VANILLA", "MMP"),
+}
+_COUNTS = ("policy_len", "inference_horizon", "si_horizon")
+_POSITIVE = ("gamma", "alpha")
+
+
+def _check_agent_values(keywords: Mapping[str, Any]) -> None:
+    """Values that PyMDP takes without a word, or fails with somewhere else."""
+    for name, value in keywords.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name in _CHOICES and value not in _CHOICES[name]:
+            expected = " or ".join(map(repr, _CHOICES[name]))
+        elif name in _COUNTS and not (number and isinstance(value, int) and value >= 1):
+            expected = "a whole number, 1 or more"
+        elif name in _POSITIVE and not (number and 0 < value < float("inf")):
+            expected = "a number above 0"
+        else:
+            continue
+        raise FieldError(f"agent.{name}", f"expected {expected}, found {value!r}")
+
+
 def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
     """Two combinations that PyMDP's agent accepts and then fails with."""
     if {"A", "B"} & set(learning):
@@ -205,8 +230,7 @@ def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
             "out of learning, or use inference_algo: VANILLA",
         )
     averages = keywords.get("use_BMA", True) and not keywords.get("policy_sep_prior", False)
-    horizon = keywords.get("inference_horizon", 1)
-    long = isinstance(horizon, int) and horizon > 1
+    long = keywords.get("inference_horizon", 1) > 1
     if averages and long and keywords.get("save_belief_hist", False):
         raise FieldError(
             "agent.save_belief_hist",

@@ -10,6 +10,8 @@ from itertools import combinations
 
 from memprof.results import Interval, PerAgent
 
+_PAGE_BYTES = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -45,6 +47,13 @@ def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
     outside = max(0, math.floor((len(slopes) - reach) / 2))
     low, high = slopes[outside], slopes[-1 - outside]
     return Line(slope, intercept, max(high - slope, slope - low))
+
+
+def memory_line(points: Sequence[tuple[float, float]]) -> Line:
+    """`robust_fit` of readings that come in pages: no surer than a page at either end allows."""
+    line = robust_fit(points)
+    span = max(x for x, _ in points) - min(x for x, _ in points)
+    return Line(line.slope, line.intercept, max(line.half_width, 2 * _PAGE_BYTES / span))
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:
@@ -83,16 +92,17 @@ def per_agent(
 ) -> PerAgent:
     """Marginal and fixed cost from the (agents, bytes) points of each repeat.
 
-    `held_bytes` is what a typical agent holds alone, resident, by the ledger. The process may grow
-    by less for a while, when agents move into memory that was freed before; the interval then
-    reaches up to what they hold, because a larger population would grow by that.
+    `held_bytes` is what a typical agent holds alone, resident, by the ledger. An agent costs no
+    less: when the process grew by less, its agents moved into memory that was freed before, and
+    more of them would not find any.
     """
-    lines = [robust_fit(points) for points in repeats]
+    lines = [memory_line(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
-    marginal, (low, high) = mean_interval([line.slope for line in lines], within)
-    interval = (low, max(high, held_bytes or high))
+    slope, (low, high) = mean_interval([line.slope for line in lines], within)
+    least = slope if held_bytes is None else held_bytes
+    interval = (low, max(high, least))
     return PerAgent(
-        marginal_bytes=marginal,
+        marginal_bytes=max(slope, least),
         ci95_bytes=interval,
         fixed_bytes=statistics.fmean(line.intercept for line in lines),
         at_n_bytes=at_n_bytes,

@@ -65,11 +65,11 @@ def memory_limit(text: str | None) -> int | None:
 
 
 def positive(name: str, value: float) -> float:
-    """`value`, checked to be above zero.
+    """`value`, checked to be a number above zero.
 
     Raises:
         UsageError: it is not.
     """
-    if value <= 0:
-        raise UsageError(f"{name}: expected more than 0, found {value:g}")
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{name}: expected a number above 0, found {value:g}")
     return value

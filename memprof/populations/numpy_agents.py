@@ -71,6 +71,14 @@ class NumpyPopulation:
         self._agents.append(agent)
 
     def step(self, agent: int, step: int) -> Behaviour:
+        try:
+            return self._step(agent, step)
+        except (ScenarioError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._refused(error, f"failed at step {step} of agent {agent}") from None
+
+    def _step(self, agent: int, step: int) -> Behaviour:
         call, body, environment = self._probe.call, self._agents[agent], self._environments[agent]
         np.random.seed(step_seed(self._spec.seed, agent, step))
         if body.action is None:
@@ -120,11 +128,16 @@ class NumpyPopulation:
         except MemoryError:
             raise
         except Exception as error:
-            raise ScenarioError(
-                "agent" if self._spec.agent else _model_field(self._spec),
-                f"PyMDP's Agent refused its arguments: {type(error).__name__}: {error}",
-                detail=traceback.format_exc(),
-            ) from None
+            raise self._refused(error, "refused its arguments") from None
+
+    def _refused(self, error: Exception, what: str) -> ScenarioError:
+        """PyMDP's own word on agents that it cannot build or step, with its traceback."""
+        return ScenarioError(
+            "agent" if self._spec.agent else _model_field(self._spec),
+            f"PyMDP's Agent {what}: {type(error).__name__}: {error}; check its keywords and the "
+            "shapes of its arrays",
+            detail=traceback.format_exc(),
+        )
 
     def _environment(
         self, own: Any, arguments: dict[str, Any]

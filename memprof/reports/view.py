@@ -97,6 +97,8 @@ def _reduction(before: Variant, after: Variant) -> str:
         return f"{-saved:.1%} more"
     times = was.marginal_bytes / now.marginal_bytes
     least = max(0.0, was.ci95_bytes[0]) / now.ci95_bytes[1]
+    if least <= 1:
+        return "no reduction is certain"
     return f"{_percent(saved)} less ({_times(times)} times, at least {_times(least)})"
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from memprof.analysis import marginal
 from memprof.analysis.ledger import balance
+from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
@@ -169,8 +170,8 @@ def _extend(growth: Growth, series: Series, channel: Channel) -> None:
                 break
             try:
                 growth.extend_to(agents + more)
-            except MemoryError:
-                return  # what was measured within the limit stands
+            except (MemoryError, ScenarioError):
+                return  # the scenario did not ask for so many; what was measured stands
             _read(series, agents + more, channel)
 
 
@@ -206,7 +207,7 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
-    line = marginal.robust_fit([(point.agents, point.reading.private_bytes) for point in points])
+    line = marginal.memory_line([(point.agents, point.reading.private_bytes) for point in points])
     return line.half_width <= resolution * abs(line.slope)
 
 

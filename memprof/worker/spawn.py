@@ -156,6 +156,7 @@ def _failure(
     if event is not None and event["kind"] == "scenario":
         return ScenarioError(event["field"], event["message"], detail=event["detail"])
     detail = output if event is None else event["detail"]
+    phase = marks[-1].label if marks else "start"
     if limits.memory_bytes is not None and _limit_was_hit(event, code, marks):
         limit = format_size(limits.memory_bytes)
         if not marks or marks[-1].label == "import":
@@ -172,11 +173,20 @@ def _failure(
     if event is not None:
         return WorkerFailed(f"the worker failed: {event['message']}", detail=detail)
     if code >= 0:
-        return WorkerDied(f"the worker ended with exit code {code} and no result", detail=detail)
+        return WorkerDied(
+            f"the worker ended with exit code {code} and no result, while in phase {phase!r}; "
+            "does the model or its environment end the process?",
+            detail=detail,
+        )
     name, cause = signal.Signals(-code).name, ""
     if code == -signal.SIGKILL:
-        cause = ", most often by the kernel because the machine ran out of memory; lower --agents"
-    return WorkerDied(f"the worker was killed ({name}){cause}", detail=detail)
+        cause = (
+            ", most often by the kernel because the machine ran out of memory; lower --agents, or "
+            "what one agent needs"
+        )
+    return WorkerDied(
+        f"the worker was killed ({name}) while in phase {phase!r}{cause}", detail=detail
+    )
 
 
 def _limit_was_hit(event: dict[str, Any] | None, code: int, marks: list[Mark]) -> bool:

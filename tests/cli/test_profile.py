@@ -111,10 +111,11 @@ def test_one_agent_is_enough(memprof, fake):
     ("arguments", "words"),
     [
         (["profile", "none.yaml"], "no such scenario file: none.yaml"),
-        (["profile", "case.yaml", "--agents", "-3"], "--agents: agents: expected greater than"),
+        (["profile", "case.yaml", "--agents", "-3"], "--agents: expected greater than"),
         (["profile", "case.yaml", "--passes", "shar"], "'shar' is no fake pass"),
         (["profile", "case.yaml", "--memory-limit", "lots"], "--memory-limit: expected a size"),
-        (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected more than 0"),
+        (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected a number above 0"),
+        (["profile", "case.yaml", "--timeout", "nan"], "--timeout: expected a number above 0"),
         (["profile", "case.yaml", "--agents", "many"], "--agents"),
         (["profile", "case.yaml", "--json", "case.yaml/x"], "cannot write case.yaml/x"),
         (["profile", "case.yaml", "--out", "case.yaml"], "cannot write case.yaml/case.json"),

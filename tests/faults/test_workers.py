@@ -44,7 +44,7 @@ def temporary_leftovers():
         (
             "die",
             [],
-            "the worker was killed (SIGKILL), most often by the kernel because the machine",
+            "the worker was killed (SIGKILL) while in phase 'build', most often by the kernel",
         ),
         ("hang", ["--timeout", "3"], "ran past the time limit of 3 s, while in phase 'build'"),
         ("raise", [], "the worker failed: RuntimeError: this fault was asked for"),

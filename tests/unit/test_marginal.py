@@ -6,6 +6,7 @@ import pytest
 from memprof.analysis.marginal import (
     fit,
     mean_interval,
+    memory_line,
     per_agent,
     robust_fit,
     student_t,
@@ -80,8 +81,19 @@ def test_an_agent_that_costs_nothing_is_below_resolution():
     assert cost.at_n_bytes == 2e6
 
 
-def test_the_interval_reaches_up_to_what_an_agent_is_known_to_hold():
+def test_an_agent_costs_no_less_than_it_is_known_to_hold():
     """Agents that move into freed memory look cheaper than they will be."""
     points = [[(n, 1e6 + 14_000.0 * n) for n in (4, 8, 12, 16)]]
-    assert per_agent(points, 2e6, 17_000.0).ci95_bytes == pytest.approx((14_000, 17_000))
-    assert per_agent(points, 2e6, 9_000.0).ci95_bytes == pytest.approx((14_000, 14_000))
+    page = 2 * 4096 / 12
+    cost = per_agent(points, 2e6, 17_000.0)
+    assert cost.marginal_bytes == 17_000
+    assert cost.ci95_bytes == pytest.approx((14_000 - page, 17_000))
+    cost = per_agent(points, 2e6, 9_000.0)
+    assert cost.marginal_bytes == pytest.approx(14_000)
+    assert cost.ci95_bytes == pytest.approx((14_000 - page, 14_000 + page))
+
+
+def test_readings_in_pages_are_no_surer_than_a_page():
+    """Four agents and a page for each is not known to the byte, however straight the line."""
+    line = memory_line([(n, 4096.0 * n) for n in (1, 2, 3, 4)])
+    assert line.half_width == pytest.approx(2 * 4096 / 3)

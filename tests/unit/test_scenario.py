@@ -61,6 +61,11 @@ MISTAKES = [
     ({"instruments": ["trace"]}, "instruments", "did you mean 'tracemalloc'?"),
     ({"learning": ["Q"]}, "learning.0", "expected 'A', 'B' or 'D', found 'Q'"),
     ({"agent": {"polcy_len": 1}}, "agent.polcy_len", "did you mean 'policy_len'?"),
+    ({"agent": {"policy_len": "three"}}, "agent.policy_len", "1 or more, found 'three'"),
+    ({"agent": {"policy_len": 0}}, "agent.policy_len", "1 or more, found 0"),
+    ({"agent": {"action_selection": "foo"}}, "agent.action_selection", "'stochastic', found 'foo'"),
+    ({"agent": {"gamma": "hot"}}, "agent.gamma", "a number above 0, found 'hot'"),
+    ({"agents": 10**12}, "agents", "less than or equal to 10000000"),
     ({"agent": {"A": 1}}, "agent.A", "belongs to the model"),
     ({"backend": "jax"}, "backend", "the jax backend is not there yet"),
     ({"backend": "fake", "passes": []}, "model.kind", "go together"),
@@ -121,7 +126,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_options_replace_fields_and_are_blamed_for_mistakes(tmp_path):
     assert load(tmp_path, {"agents": 7}, agents=3).scenario.agents == 7
-    with pytest.raises(ScenarioError, match=r"^--agents: agents: expected"):
+    with pytest.raises(ScenarioError, match=r"^--agents: expected"):
         load(tmp_path, {"agents": -7}, agents=3)
 
 
