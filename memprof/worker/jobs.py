@@ -33,7 +33,7 @@ from memprof.worker.protocol import Channel, Request
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
 # grows on for up to so many seconds.
-_RESOLUTIONS = ((0.05, 8.0), (0.01, 4.0))
+_RESOLUTIONS = ((0.05, 5.0), (0.01, 3.0))
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
 _TREND_STEPS = 10

@@ -32,6 +32,7 @@ from memprof.units import format_size
 from memprof.worker.protocol import Request
 
 _KEPT_OUTPUT_LINES = 40
+_IMPORT_SECONDS = 45.0
 _RESULTS: dict[str, TypeAdapter[Any]] = {
     "measure": TypeAdapter(Measurement),
     "instrument": TypeAdapter(InstrumentRun),
@@ -45,6 +46,12 @@ class Limits:
 
     timeout_seconds: float | None = None
     memory_bytes: int | None = None
+
+    def import_seconds(self) -> float | None:
+        """For how long a worker may import: with too little memory, BLAS tries for ever."""
+        if self.memory_bytes is None:
+            return self.timeout_seconds
+        return min(_IMPORT_SECONDS, self.timeout_seconds or _IMPORT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +124,15 @@ def _follow(
     on_progress: Callable[[Mark], None],
 ) -> dict[str, Any] | None:
     """Pass on progress until the pipe closes; the last event that was a result or an error."""
-    deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
+    start = time.monotonic()
     buffer, last, label = b"", None, "start"
     while True:
-        left = None if deadline is None else deadline - time.monotonic()
+        importing = label in ("start", "import")
+        seconds = limits.import_seconds() if importing else limits.timeout_seconds
+        left = None if seconds is None else start + seconds - time.monotonic()
         if left is not None and left <= 0:
+            if importing and limits.memory_bytes is not None:
+                raise _too_low_for_imports(limits.memory_bytes)
             raise WorkerTimeout(
                 f"the worker ran past the time limit of {limits.timeout_seconds:g} s, while in "
                 f"phase {label!r}; raise --timeout, or lower --agents or --steps"
@@ -158,16 +169,12 @@ def _failure(
     detail = output if event is None else event["detail"]
     phase = marks[-1].label if marks else "start"
     if limits.memory_bytes is not None and _limit_was_hit(event, code, marks):
-        limit = format_size(limits.memory_bytes)
         if not marks or marks[-1].label == "import":
-            return MemoryLimitReached(
-                f"the memory limit of {limit} is too low for the imports alone; raise "
-                "--memory-limit",
-                detail=detail,
-            )
+            return _too_low_for_imports(limits.memory_bytes, detail)
         return MemoryLimitReached(
-            f"the population does not fit in the memory limit of {limit}; raise --memory-limit, "
-            "lower --agents, or add passes",
+            f"the population does not fit in the memory limit of "
+            f"{format_size(limits.memory_bytes)}; raise --memory-limit, lower --agents, or add "
+            "passes",
             detail=detail,
         )
     if event is not None:
@@ -186,6 +193,14 @@ def _failure(
         )
     return WorkerDied(
         f"the worker was killed ({name}) while in phase {phase!r}{cause}", detail=detail
+    )
+
+
+def _too_low_for_imports(limit_bytes: int, detail: str = "") -> MemoryLimitReached:
+    return MemoryLimitReached(
+        f"the memory limit of {format_size(limit_bytes)} is too low for the imports alone; PyMDP "
+        "needs about 500 MB. Raise --memory-limit",
+        detail=detail,
     )
 
 

@@ -91,8 +91,12 @@ AGENTS = {
     "mmp, long horizon": {"inference_algo": "MMP", "inference_horizon": 3, "policy_len": 2},
     "mmp, beliefs kept": {"inference_algo": "MMP", "save_belief_hist": True},
     "beliefs kept": {"save_belief_hist": True},
-    "stochastic": {"action_selection": "stochastic", "alpha": 1.0},
-    "full policies": {"sampling_mode": "full", "policy_len": 2},
+    "stochastic, full policies": {
+        "action_selection": "stochastic",
+        "sampling_mode": "full",
+        "alpha": 1.0,
+        "policy_len": 2,
+    },
     "sophisticated": {"sophisticated": True, "si_horizon": 2},
 }
 
