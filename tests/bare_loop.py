@@ -1,50 +1,63 @@
-"""Agents stepped as a user's own script does it, without memprof's worker: what a step costs bare.
+"""The same agents stepped by a user's own loop and by the clean worker's code, in turn.
 
-`python -m tests.bare_loop SCENARIO` prints the median seconds of one agent's step as JSON.
+`python -m tests.bare_loop SCENARIO` prints the seconds of one agent's step in every round of both,
+as JSON. One process holds both, because two processes differ by more than what is looked for.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 
 import numpy as np
-from pymdp.legacy.agent import Agent
 
-from memprof.models.base import model_builder
+from memprof.instruments.base import Stopwatch
 from memprof.populations.base import step_seed
-from memprof.populations.environment import GenerativeProcess, SampledEnvironment
+from memprof.populations.numpy_agents import NumpyPopulation
+from memprof.populations.trace import DigestTrace
 from memprof.scenario_file import load_scenario
+from memprof.worker.growth import Growth
+
+ROUNDS = 20
 
 
 def main(path: str) -> None:
-    loaded = load_scenario(Path(path))
-    spec = loaded.spec(())
-    build = model_builder(spec.model, spec.folder)
-    live(build, 1, 2, spec)
-    print(json.dumps(statistics.median(live(build, spec.agents, spec.steps, spec))))
+    spec = load_scenario(Path(path)).spec(())
+    population = NumpyPopulation(spec, Stopwatch())
+    digests = DigestTrace(spec.agents, 2 * ROUNDS + 1)
+    silent = SimpleNamespace(progress=lambda *_: None)
+    growth = Growth(population, spec.agents, 1, silent, digests)
+    for _ in growth.batches():
+        pass
+    bare, clean = [], []
+    for turn in range(ROUNDS):
+        step = 2 * turn + 1
+        order = (bare_round, clean_round) if turn % 2 else (clean_round, bare_round)
+        for offset, one_round in enumerate(order):
+            seconds = one_round(population, growth, spec, step + offset) / spec.agents
+            (bare if one_round is bare_round else clean).append(seconds)
+    print(json.dumps({"bare_step_seconds": bare, "clean_step_seconds": clean}))
 
 
-def live(build, count, steps, spec):
-    """Seconds per agent of each round of steps."""
-    models = [build(index).arguments for index in range(count)]
-    process = GenerativeProcess(models[0])
-    worlds = [SampledEnvironment(process) for _ in models]
-    agents = [Agent(**model, **spec.agent) for model in models]
-    seconds = []
-    for step in range(steps):
-        start = perf_counter()
-        for index, (agent, world) in enumerate(zip(agents, worlds, strict=True)):
-            np.random.seed(step_seed(spec.seed, index, step))
-            observation = world.reset() if agent.action is None else world.step(agent.action)
-            agent.infer_states(observation)
-            agent.infer_policies()
-            agent.sample_action()
-        seconds.append((perf_counter() - start) / count)
-    return seconds
+def clean_round(population, growth, spec, step):
+    """As the clean worker lets its agents live."""
+    return growth.live(0, spec.agents, step)
+
+
+def bare_round(population, growth, spec, step):
+    """As PyMDP's README lets agents live."""
+    agents = list(zip(population._agents, population._environments, strict=True))
+    start = perf_counter()
+    for index, (agent, environment) in enumerate(agents):
+        np.random.seed(step_seed(spec.seed, index, step))
+        observation = environment.step(agent.action)
+        agent.infer_states(observation)
+        agent.infer_policies()
+        agent.sample_action()
+    return perf_counter() - start
 
 
 if __name__ == "__main__":
