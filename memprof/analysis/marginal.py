@@ -25,8 +25,8 @@ class Line:
 def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
     """The median of the slopes of all pairs of points, with its rank-based interval.
 
-    A single jump, as when the kernel turns half a huge page into a whole one, belongs to the fixed
-    cost; least squares would spread it over the agents. Source: Theil (1950); Sen (1968), the
+    A single jump, most likely a huge page, belongs to the fixed cost; least squares would spread it
+    over the agents. Source: Theil (1950); Sen (1968), the
     interval by the normal approximation of Kendall's score, here made symmetric. With fewer than
     three points the interval is infinite.
 
