@@ -63,4 +63,5 @@ class _Bar:
 
     def phase(self, mark: Mark) -> None:
         size = f" {mark.agents} agents" if mark.agents else ""
-        self._bar.update(self._task, description=f"{self._title}: {mark.label}{size}")
+        description = f"{self._title}: {mark.label}{size}"
+        self._bar.update(self._task, description=description, refresh=True)  # however short it is

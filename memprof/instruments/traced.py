@@ -29,7 +29,7 @@ _MOST_LINES = 25
 class TracedHeap:
     """Reads `tracemalloc`, and splits transient peaks and retained bytes by operation.
 
-    Peaks come from every call. Retained bytes come from one further agent at the end: there the
+    Peaks come from every call. Retained bytes come from a second agent built at the end: there the
     collector runs around each call, because Python's free lists and uncollected cycles look
     retained until a full collection.
     """
@@ -66,6 +66,8 @@ class TracedHeap:
         return tracemalloc.get_traced_memory()[0] - self._zero
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
+        population.close()
+        _live_briefly(population, spec.steps)  # the first agent also pays for what all share
         gc.collect()
         gc.freeze()  # what is there already need not be looked at again and again
         self._collecting = True

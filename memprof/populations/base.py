@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from memprof.spec import PopulationSpec
+from memprof.targets import load_target
 
 T = TypeVar("T")
 
@@ -58,8 +58,7 @@ class Population(Protocol):
 
 def population_class(backend: str) -> type[Population]:
     """The population class of a backend; imports the backend."""
-    module, _, name = _BACKENDS[backend].partition(":")
-    cls: type[Population] = getattr(importlib.import_module(module), name)
+    cls: type[Population] = load_target(_BACKENDS[backend])
     return cls
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 from array import array
 from collections.abc import MutableSequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from memprof.measurements import (
 from memprof.populations.base import population_class
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
+from memprof.targets import load_target
 from memprof.worker.growth import Growth, Series
 from memprof.worker.protocol import Channel, Request
 
@@ -100,7 +100,8 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
     """A worker with one intrusive instrument at work, on the same seeds."""
     _warm_up(spec, channel)
     process.settle()
-    with _instrument(name) as instrument:
+    chosen: Instrument = load_target(INSTRUMENTS[name].target)()
+    with chosen as instrument:
         population = population_class(spec.backend)(spec, instrument)
         agents = max(spec.agents, _FEWEST_POINTS)  # a line needs that many points
         growth = Growth(population, agents, spec.steps, channel)
@@ -194,7 +195,10 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
     channel.progress("trend", agents)
     start = perf_counter()
     for count in range(len(heap)):
-        growth.live(0, agents, growth.steps + count)
+        try:
+            growth.live(0, agents, growth.steps + count)
+        except (MemoryError, ScenarioError):
+            return count  # the scenario did not ask for so many steps
         gc.collect()
         size = process.live_heap_bytes()
         if size is None:
@@ -209,9 +213,3 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
     line = marginal.memory_line([(point.agents, point.reading.private_bytes) for point in points])
     return line.half_width <= resolution * abs(line.slope)
-
-
-def _instrument(name: str) -> Instrument:
-    module, _, class_name = INSTRUMENTS[name].target.partition(":")
-    instrument: Instrument = getattr(importlib.import_module(module), class_name)()
-    return instrument

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from memprof.analysis.equivalence import same_digests
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
@@ -154,7 +155,8 @@ def _compare(runs: Runs, crew: _Crew) -> None:
     """Where digests differ, run both populations once more and compare value by value."""
     if runs.after is None:
         return
-    if len({run.digests for run in (*runs.before.clean, *runs.after.clean)}) == 1:
+    before, after = ([run.digests for run in v.clean] for v in (runs.before, runs.after))
+    if same_digests(before, after):
         return
     crew.total += 2
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:

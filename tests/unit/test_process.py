@@ -9,6 +9,9 @@ import pytest
 
 from memprof.instruments import process
 
+# The figures are to a few kilobytes, and a parallel test run has threads that allocate too.
+pytestmark = pytest.mark.serial
+
 MIB = 2**20
 
 
