@@ -1,17 +1,35 @@
-"""What a pass is: one optimisation that is applied to each agent as it is built."""
+"""What a pass is: one optimisation of a population, applied to each agent as it lives."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 
-class Pass(Protocol):
+class Pass:
     """Changes how an agent's state is stored, never what PyMDP computes.
 
     An instance belongs to one population and may keep state across its agents; what it keeps is
-    charged to the population's ledger.
+    charged to the population's ledger. Subclasses override the hooks that they need:
+
+    - `install`, before the first agent: changes of the process (and, for a pass that is `early` in
+      the catalogue, before PyMDP is imported);
+    - `build`, once per new agent, in place;
+    - `rest`, after every use of an agent, and `wake`, before the next one, in place: what the agent
+      looks like in between is the pass's affair;
+    - `close`, after the last agent: leaves the process as it was before `install`.
     """
 
-    def apply(self, agent: Any, index: int) -> None:
+    def install(self) -> None:
+        """Prepare the process."""
+
+    def build(self, agent: Any, index: int) -> None:
         """Optimise a newly built agent in place."""
-        ...
+
+    def rest(self, agent: Any, index: int) -> None:
+        """Bring an agent that nobody uses into its stored form, in place."""
+
+    def wake(self, agent: Any, index: int) -> None:
+        """Undo `rest`: the agent is about to be used."""
+
+    def close(self) -> None:
+        """Undo `install`."""
