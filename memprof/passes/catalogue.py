@@ -9,7 +9,10 @@ from memprof.results import Claim
 
 @dataclass(frozen=True, slots=True)
 class PassInfo:
-    """One pass: `target` is the `module:class` that does it, `cost` what it costs in words."""
+    """One pass: `target` is the `module:class` that does it, `cost` what it costs in words.
+
+    An `early` pass is installed before PyMDP is imported.
+    """
 
     name: str
     claim: Claim
@@ -17,6 +20,7 @@ class PassInfo:
     summary: str
     cost: str
     target: str
+    early: bool = False
 
 
 PASSES = {

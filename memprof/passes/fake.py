@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from memprof.passes.base import Pass
 
-class FakeShare:
+
+class FakeShare(Pass):
     """All agents hold the first agent's buffer."""
 
     def __init__(self) -> None:
         self._buffer: bytearray | None = None
 
-    def apply(self, agent: Any, index: int) -> None:
+    def build(self, agent: Any, index: int) -> None:
         self._buffer = agent.buffer if self._buffer is None else self._buffer
         agent.buffer = self._buffer
 
 
-class FakeBreak:
+class FakeBreak(Pass):
     """The second agent takes other actions than it would: the claim `exact` is false."""
 
-    def apply(self, agent: Any, index: int) -> None:
+    def build(self, agent: Any, index: int) -> None:
         agent.broken = index == 1

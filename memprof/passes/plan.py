@@ -19,7 +19,27 @@ class Plan:
         """New instances of the named passes."""
         return cls(tuple(load_target(PASSES[name].target)() for name in names))
 
-    def apply(self, agent: Any, index: int) -> None:
+    def install(self) -> None:
+        """Prepare the process for every pass."""
+        for each in self.passes:
+            each.install()
+
+    def build(self, agent: Any, index: int) -> None:
         """Apply every pass to a newly built agent."""
         for each in self.passes:
-            each.apply(agent, index)
+            each.build(agent, index)
+
+    def rest(self, agent: Any, index: int) -> None:
+        """Bring an agent that is no longer used into its stored form."""
+        for each in self.passes:
+            each.rest(agent, index)
+
+    def wake(self, agent: Any, index: int) -> None:
+        """Undo `rest`, last pass first."""
+        for each in reversed(self.passes):
+            each.wake(agent, index)
+
+    def close(self) -> None:
+        """Leave the process as it was before `install`."""
+        for each in reversed(self.passes):
+            each.close()

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
+from memprof.passes.base import Pass
+from memprof.store.constants import constant
 
-class Share:
+
+class Share(Pass):
     """Interns arrays by content, so that a population holds each distinct array once.
 
     Copy on write happens where PyMDP writes: its learning methods replace `agent.B` by a new array,
     which is the agent's own again. Code that writes into a shared array in place gets NumPy's
     "read-only" error instead of changing other agents; `agent.B[0] = agent.B[0].copy()` gives an
     agent its own copy. Containers (object arrays, lists) stay private for that reason.
-
-    Arrays are equal when dtype, shape, strides and all bytes are (BLAKE2b, 128 bits), so a shared
-    array computes bit-identical results.
     """
 
-    def __init__(self) -> None:
-        self._arrays: WeakValueDictionary[bytes, np.ndarray] = WeakValueDictionary()
-
-    def apply(self, agent: Any, index: int) -> None:
+    def build(self, agent: Any, index: int) -> None:
         for name, value in list(vars(agent).items()):
             shared = self._shared(value)
             if shared is not value:
@@ -36,7 +31,7 @@ class Share:
         if type(value) is np.ndarray:
             if value.dtype == object:
                 return self._container(value, value.ravel().tolist(), lambda e: _filled(value, e))
-            return value if value.dtype.hasobject else self._interned(value)
+            return value if value.dtype.hasobject else constant(value)
         if type(value) in (list, tuple):
             return self._container(value, value, type(value))
         if type(value) is dict:
@@ -49,18 +44,6 @@ class Share:
         shared = [self._shared(element) for element in elements]
         changed = any(new is not old for new, old in zip(shared, elements, strict=True))
         return rebuild(shared) if changed else value
-
-    def _interned(self, array: np.ndarray) -> np.ndarray:
-        layout = f"{array.dtype.str}{array.shape}{array.strides}".encode()
-        content = hashlib.blake2b(layout, digest_size=16)
-        content.update(np.ascontiguousarray(array).view(np.uint8).data)
-        key = content.digest()
-        shared = self._arrays.get(key)
-        if shared is None:
-            shared = array.view()  # the flag is set on our view, not on an array a user may hold
-            shared.flags.writeable = False
-            self._arrays[key] = shared
-        return shared
 
 
 def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:

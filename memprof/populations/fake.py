@@ -34,6 +34,7 @@ class FakePopulation:
         self._spec = spec
         self._probe = probe
         self._plan = Plan.of(spec.passes)
+        self._plan.install()
         self._agents: list[FakeAgent] = []
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class FakePopulation:
         if index == 1:
             _fail(self._spec.model["fault"])
         agent = FakeAgent(self._spec.model["size"])
-        self._plan.apply(agent, index)
+        self._plan.build(agent, index)
         self._agents.append(agent)
 
     def step(self, agent: int, step: int) -> Behaviour:
@@ -72,7 +73,9 @@ class FakePopulation:
 
     def close(self) -> None:
         self._agents.clear()
+        self._plan.close()
         self._plan = Plan.of(self._spec.passes)
+        self._plan.install()
 
 
 def _fail(fault: str) -> None:

@@ -43,6 +43,7 @@ class NumpyPopulation:
         self._spec = spec
         self._probe = probe
         self._plan = Plan.of(spec.passes)
+        self._plan.install()
         self._model = model_builder(spec.model, spec.folder)
         self._handed: dict[str, Any] | None = None
         self._process: GenerativeProcess | None = None
@@ -66,7 +67,7 @@ class NumpyPopulation:
             self._handed = arguments = self._handed or arguments
         environment = self._environment(model.environment, arguments)
         agent = self._construct(arguments)
-        self._plan.apply(agent, index)
+        self._plan.build(agent, index)
         self._environments.append(environment)
         self._agents.append(agent)
 
@@ -81,6 +82,7 @@ class NumpyPopulation:
     def _step(self, agent: int, step: int) -> Behaviour:
         call, body, environment = self._probe.call, self._agents[agent], self._environments[agent]
         np.random.seed(step_seed(self._spec.seed, agent, step))
+        call("wake", self._plan.wake, body, agent)
         if body.action is None:
             observation = call("environment", environment.reset)
         else:
@@ -96,6 +98,7 @@ class NumpyPopulation:
             call("update_D", body.update_D, beliefs)
         policies, _ = call("infer_policies", body.infer_policies)
         action = call("sample_action", body.sample_action)
+        call("rest", self._plan.rest, body, agent)
         return Behaviour(beliefs, policies, action)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
@@ -114,7 +117,9 @@ class NumpyPopulation:
         self._agents.clear()
         self._environments.clear()
         self._process = self._handed = None
+        self._plan.close()
         self._plan = Plan.of(self._spec.passes)
+        self._plan.install()
 
     def _construct(self, arguments: dict[str, Any]) -> Agent:
         priors = {}

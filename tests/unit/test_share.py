@@ -1,9 +1,11 @@
 import gc
+import weakref
 
 import numpy as np
 import pytest
 
 from memprof.passes.share import Share
+from memprof.store.constants import is_constant
 
 
 class Agent:
@@ -21,7 +23,7 @@ def objects(*arrays):
 def shared_pair(make):
     share, pair = Share(), [Agent(x=make()), Agent(x=make())]
     for index, agent in enumerate(pair):
-        share.apply(agent, index)
+        share.build(agent, index)
     return [agent.x for agent in pair]
 
 
@@ -51,7 +53,7 @@ def test_equal_arrays_in_any_container_become_one():
 def test_arrays_that_differ_in_any_bit_or_in_layout_stay_apart(left, right):
     share, agents = Share(), [Agent(x=left), Agent(x=right)]
     for index, agent in enumerate(agents):
-        share.apply(agent, index)
+        share.build(agent, index)
     assert agents[0].x is not agents[1].x
     assert not np.shares_memory(agents[0].x, agents[1].x)
 
@@ -64,7 +66,7 @@ def test_nan_of_the_same_bits_is_shared():
 def test_writing_into_a_shared_array_is_refused_and_replacing_it_is_private():
     share, agents = Share(), [Agent(B=objects(np.ones(4))) for _ in range(2)]
     for index, agent in enumerate(agents):
-        share.apply(agent, index)
+        share.build(agent, index)
     with pytest.raises(ValueError, match="read-only"):
         agents[0].B[0][0] = 5
     agents[0].B[0] = agents[0].B[0].copy()
@@ -75,7 +77,7 @@ def test_writing_into_a_shared_array_is_refused_and_replacing_it_is_private():
 def test_arrays_that_the_user_still_holds_are_not_changed():
     mine, outer = np.ones(4), objects(np.ones(4))
     inner = outer[0]
-    Share().apply(Agent(x=mine, y=outer), 0)
+    Share().build(Agent(x=mine, y=outer), 0)
     mine[0] = 2
     assert outer[0] is inner
     outer[0][0] = 3
@@ -91,9 +93,10 @@ def test_arrays_without_data_and_of_other_types_are_left_working():
 
 
 def test_an_array_that_nobody_holds_any_more_is_let_go():
-    share, agent = Share(), Agent(x=np.ones(1000))
-    share.apply(agent, 0)
-    assert len(share._arrays) == 1
+    agent = Agent(x=np.full(1000, 7.25))
+    Share().build(agent, 0)
+    alive = weakref.ref(agent.x)
+    assert is_constant(agent.x)
     del agent
     gc.collect()
-    assert len(share._arrays) == 0
+    assert alive() is None
