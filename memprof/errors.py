@@ -5,7 +5,8 @@
     │   ├── BudgetExceeded         an agent costs more than the scenario allows
     │   └── BehaviourDiverged      a pass changed what the agents do
     ├── UsageError             2   the command line or the scenario is wrong
-    │   └── ScenarioError          with the field, and the line of the scenario file
+    │   ├── ScenarioError          with the field, and the line of the scenario file
+    │   └── AgentActive            an agent of a population is asked for while it is in use
     └── MeasurementError       3   it could not be measured
         ├── WorkerDied             a signal or an exit without a result
         ├── WorkerFailed           an exception inside the worker
@@ -51,6 +52,15 @@ class UsageError(MemprofError):
     """The command line or the scenario is wrong."""
 
     exit_code = 2
+
+
+class AgentActive(UsageError):
+    """An agent is asked for while it is in use."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(
+            f"agent {index} is active already; leave its `with` block before it is activated again"
+        )
 
 
 class ScenarioError(UsageError):

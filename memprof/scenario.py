@@ -34,6 +34,12 @@ Counts = Count | Annotated[list[Count], Field(min_length=1)]
 _MODEL_KEYWORDS = {"self", "A", "B", "C", "D", "E", "H", "pA", "pB", "pD", "policies"}
 
 
+# Attributes in which PyMDP leaves the results of a step.
+Result = Literal[
+    "qs", "action", "q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist"
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -128,6 +134,11 @@ class Scenario(_Strict):
     )
     learning: list[Literal["A", "B", "D"]] = Field(default_factory=list)
     passes: list[str] = Field(default_factory=lambda: ["share"])
+    keep: list[Result] | None = Field(
+        default=None,
+        description="results of inference that a record keeps; all of them if not given. What the "
+        "next step reads is kept in any case",
+    )
     instruments: list[str] = Field(
         default_factory=lambda: ["tracemalloc", "memory_profiler", "pympler"]
     )
