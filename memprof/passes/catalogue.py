@@ -56,8 +56,8 @@ PASSES = {
             name="sparse",
             claim="exact",
             backends=("numpy",),
-            summary="an agent's own matrices rest as their nonzero entries, and are scattered into a "
-            "lent buffer for use",
+            summary="an agent's own matrices rest as their nonzero entries, and are scattered "
+            "into a lent buffer for use",
             cost="the entries written into the buffer and cleared again, at every use",
             target="memprof.passes.sparse:Sparse",
         ),
@@ -83,8 +83,8 @@ PASSES = {
             claim="exact",
             backends=("numpy",),
             summary="agents at rest are records, exact differences from a template agent",
-            cost="a record written and read at every use of an agent, tens of microseconds; learned "
-            "matrices are compared with the template",
+            cost="a record written and read at every use of an agent, tens of microseconds; "
+            "learned matrices are compared with the template",
             target="memprof.passes.template:Template",
         ),
         PassInfo(

@@ -21,7 +21,7 @@ class Policies(Pass):
     """
 
     def build(self, agent: Any, index: int) -> None:
-        policies = agent.policies
+        policies = getattr(agent, "policies", None)
         if type(policies) is not list or not policies:
             return
         first = policies[0]

@@ -124,11 +124,24 @@ class Exemplar:
         return agent
 
     def clear(self, agent: Any) -> None:
-        """Take all attributes from an agent that has been stored, so that nobody uses it on."""
+        """Take all attributes from an agent that has been stored; whoever still holds it is told
+        so when using it."""
         getattr(agent, "__dict__", {}).clear()
         for name in self._slots:
             if hasattr(agent, name):
                 object.__delattr__(agent, name)
+        with contextlib.suppress(TypeError):  # slots: an object of another shape
+            object.__setattr__(agent, "__class__", StoredAgent)
+
+
+class StoredAgent:
+    """What is left of an agent object whose state a population has stored."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{name}: this agent is stored in a population; use `with population.activate(index) "
+            "as agent:`, and that agent only inside the block"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ import pytest
 
 from memprof.errors import ScenarioError
 from memprof.models.base import check_model, model_builder, object_array
-from memprof.populations.environment import GenerativeProcess, SampledEnvironment
+from memprof.populations.environment import Environments, GenerativeProcess
 
 
 def build(tmp_path, **model):
@@ -159,11 +159,12 @@ def test_a_factory_that_fails_is_shown_with_its_own_traceback(
 
 def test_the_default_environment_follows_a_and_b(tmp_path):
     model = build(tmp_path, kind="grid_world", size=3)
-    world = SampledEnvironment(GenerativeProcess(model.arguments))
+    worlds = Environments(lambda array, first: array)
+    worlds.add(None, model.arguments)
     np.random.seed(0)
-    (cell,) = world.reset()
+    (cell,) = worlds.observe(0, None)
     for action, target in ((4, cell), (1, cell if cell % 3 == 2 else cell + 1)):
-        assert world.step(np.array([float(action)])) == (target,)
+        assert worlds.observe(0, np.array([float(action)])) == (target,)
 
 
 def test_the_default_environment_draws_by_the_models_probabilities():
@@ -172,8 +173,8 @@ def test_the_default_environment_draws_by_the_models_probabilities():
         {"A": [np.tile(weights[:, None], 3)], "B": [np.eye(3)[:, :, None]], "D": [weights]}
     )
     np.random.seed(0)
-    states = np.bincount([process.first_states()[0] for _ in range(4000)]) / 4000
-    seen = np.bincount([process.observe((1,))[0] for _ in range(4000)]) / 4000
+    states = np.bincount([process.first() for _ in range(4000)]) / 4000
+    seen = np.bincount([process.observe(1)[0] for _ in range(4000)]) / 4000
     assert states == pytest.approx(weights, abs=0.03)
     assert seen == pytest.approx(weights, abs=0.03)
 
