@@ -64,8 +64,9 @@ class Flattener:
 
     def again(self, value: Any) -> bool:
         """Whether this very container was flattened before; then a mark is all that is needed."""
-        number = self._seen.setdefault(id(value), len(self._seen))
-        if number == len(self._seen) - 1:
+        number = self._seen.get(id(value))
+        if number is None:
+            self._seen[id(value)] = len(self._seen)
             return False
         self.parts.append(_COUNT.pack(number))
         return True
