@@ -45,7 +45,6 @@ _DAMAGE = (
     lmdb.PanicError,
     lmdb.VersionMismatchError,
 )
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # EIO: written in part
 
 _T = TypeVar("_T")
@@ -62,9 +61,9 @@ class DiskRecords:
     def create(cls, folder: Path, identity: bytes, blobs: Mapping[str, Buffer]) -> Self:
         """Make a store without records in a new or empty folder, and open it for writing.
 
-        `identity` is a digest of the template, whose contiguous arrays and description are the
-        `blobs`. The folder appears in one step, complete; a process that is killed before leaves
-        a hidden folder `.NAME.*` beside it.
+        `identity` is a digest of the template; `blobs` are its C-contiguous arrays and its
+        description. The folder appears in one step, complete; a process that is killed before
+        leaves a hidden folder `.NAME.*` beside it.
         """
         folder = folder.absolute()
         try:
@@ -114,6 +113,7 @@ class DiskRecords:
             readonly=readonly,
             create=False,
             sync=False,
+            writemap=False,  # on a full disk, writing to the map would kill the process
             max_spare_txns=0,  # a spare one has a slot in lock.mdb, which a forked child would free
         )
         try:
@@ -217,8 +217,10 @@ class DiskRecords:
             raise self._damaged(f"{_DATA} has {found} bytes instead of at least {needed}")
 
     def _check_gaps(self) -> None:
-        count = len(self)
-        found = self._transact(lambda transaction: int(transaction.stat()["entries"]))
+        def counts(transaction: _Transaction) -> tuple[int, int]:
+            return _count(transaction), transaction.stat()["entries"]
+
+        count, found = self._transact(counts)
         if count != found:
             raise self._damaged(f"there are {found} records where the last is number {count - 1}")
 
