@@ -12,6 +12,7 @@
         ├── WorkerFailed           an exception inside the worker
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
+        ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
         └── Interrupted        130     Ctrl-C or SIGTERM
 
@@ -101,6 +102,10 @@ class WorkerTimeout(MeasurementError):
 
 class MemoryLimitReached(MeasurementError):
     """The worker ran into the memory limit that the user set."""
+
+
+class StoreError(MeasurementError):
+    """A store on disk is missing, foreign, damaged, full or in use."""
 
 
 class OutputError(MeasurementError):
