@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from memprof.passes.base import Pass
@@ -34,16 +34,31 @@ class Plan:
             type(each).rest is not Pass.rest or type(each).wake is not Pass.wake
             for each in self.passes
         )
+        self._agents: list[Any] = []
         self._scratch = Scratch()
         self._layouts: dict[Layout, Layout] = {}
 
     @classmethod
-    def of(cls, names: Iterable[str], keep: tuple[str, ...] | None = None) -> Plan:
-        """New instances of the named passes; `keep` as in `Template`."""
-        plan = cls(load_target(PASSES[name].target)() for name in names)
+    def of(cls, names: Sequence[str], keep: tuple[str, ...] | None = None) -> Plan:
+        """New instances of the named passes; `keep` as in `Template`.
+
+        Of the two that store records, `mmap` includes `template`.
+        """
+        chosen = [name for name in names if name != "template" or "mmap" not in names]
+        plan = cls(load_target(PASSES[name].target)() for name in chosen)
         if plan.template is not None:
             plan.template.keep = keep
         return plan
+
+    @property
+    def records(self) -> Any:
+        """Where the stored forms of agents are kept, by index."""
+        return self._agents if self.template is None else self.template.records
+
+    @property
+    def in_files(self) -> bool:
+        """Whether agents at rest are in files, not in memory."""
+        return self.template is not None and self.template.in_files
 
     def install(self) -> None:
         """Prepare the process for every pass."""
@@ -62,7 +77,7 @@ class Plan:
         for each in self.passes:
             each.rest(agent, index)
         if self.template is not None:
-            return self.template.hibernate(agent, activation)
+            return self.template.hibernate(agent, index, activation)
         self._pack(agent, activation)
         if activation is not None:
             activation.end()
@@ -71,7 +86,7 @@ class Plan:
     def wake(self, stored: Any, index: int) -> Activation:
         """An agent from its stored form."""
         if self.template is not None:
-            activation = self.template.activate(stored)
+            activation = self.template.activate(stored, index)
         else:
             activation = Activation(stored, Loans(self._scratch), Handed())
             self._unpack(activation)
@@ -87,7 +102,8 @@ class Plan:
         return array
 
     def close(self) -> None:
-        """Leave the process as it was before `install`."""
+        """Let go of the agents, and leave the process as it was before `install`."""
+        self._agents.clear()
         for each in reversed(self.passes):
             each.close()
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,11 @@ from memprof.store.difference import ChangedArray
 from memprof.store.exemplar import Changes, Exemplar
 from memprof.store.flatten import Flattener, Handed
 from memprof.store.layout import Layout, from_json
+from memprof.store.records import MemoryRecords, Records
 from memprof.store.scratch import Loans, Scratch
 from memprof.store.unflatten import Reader
 
 _COMPRESSED = 0x8000
-_INLINE = 0x7FFF
-"""Mark of a record that brings its layout along, because the table is full."""
 _MOST_LAYOUTS = 1024
 
 
@@ -35,9 +35,6 @@ class LargeRecord:
     whole: dict[str, Any]
 
 
-Record = bytes | LargeRecord
-
-
 class Template(Pass):
     """Stores agents as records and makes agents of records.
 
@@ -47,8 +44,14 @@ class Template(Pass):
 
     Attributes:
         keep: results of inference that survive rest; None for all of them.
+        in_files: records are in files, not in memory.
+        keeps_outside: large arrays that nothing makes smaller stay arrays, outside of the record.
         kept_whole: attributes for which there is no exact encoding, with their type.
     """
+
+    keeps_outside = True
+    in_files = False
+    INLINE = 0x7FFF
 
     def __init__(self) -> None:
         self.keep: tuple[str, ...] | None = None
@@ -57,17 +60,23 @@ class Template(Pass):
         self._numbers: dict[type, int] = {}
         self._layouts: list[tuple[int, Layout]] = []
         self._layout_numbers: dict[tuple[int, Layout], int] = {}
+        self._records: Records = MemoryRecords()
         self._scratch = Scratch()
         self._lock = threading.Lock()
 
-    def hibernate(self, agent: Any, activation: Activation | None = None) -> Record:
+    @property
+    def records(self) -> Records:
+        """Where the records of the population are; asked for after the first agent was stored."""
+        return self._records
+
+    def hibernate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         """The record of an agent, which is empty afterwards; ends its activation."""
         number = self._number(agent)
         exemplar = self._exemplars[number]
         flattener = Flattener(
             handed=activation.handed if activation else Handed(),
             thorough=activation is None,
-            keeps_outside=True,
+            keeps_outside=self.keeps_outside,
         )
         changes = exemplar.flatten(agent, self._left_out(agent), flattener)
         for name, value in changes.whole.items():
@@ -80,7 +89,7 @@ class Template(Pass):
             return LargeRecord(data, tuple(flattener.outside), changes.whole)
         return data
 
-    def activate(self, record: Record) -> Activation:
+    def activate(self, record: Any, index: int) -> Activation:
         """The agent of a record, as it was when it was stored."""
         large = record if isinstance(record, LargeRecord) else LargeRecord(record, (), {})
         number, layout, values = self._decoded(large.data)
@@ -105,16 +114,20 @@ class Template(Pass):
                 number = self._numbers.get(type(agent))
                 if number is None:
                     number = len(self._exemplars)
-                    self._exemplars.append(Exemplar(agent))
+                    self._exemplars.append(self.exemplar(agent))
                     self._numbers[type(agent)] = number
         return number
+
+    def exemplar(self, agent: Any) -> Exemplar:
+        """The template of a new class of agents, of which this is the first."""
+        return Exemplar.of(agent)
 
     def _left_out(self, agent: Any) -> frozenset[str]:
         return frozenset() if self.keep is None else left_out(agent, self.keep)
 
     def _encoded(self, exemplar: int, layout: Layout, values: bytes) -> bytes:
-        number = self._layout_number((exemplar, layout))
-        if number == _INLINE:
+        number = self.layout_number((exemplar, layout))
+        if number == self.INLINE:
             text = json.dumps((exemplar, layout), separators=(",", ":")).encode()
             values = len(text).to_bytes(4, "little") + text + values
         packed = compressed(values)
@@ -126,23 +139,29 @@ class Template(Pass):
         head = int.from_bytes(data[:2], "little")
         values = decompressed(data[2:]) if head & _COMPRESSED else data[2:]
         number = head & ~_COMPRESSED
-        if number != _INLINE:
+        if number != self.INLINE:
             return (*self._layouts[number], values)
         end = 4 + int.from_bytes(values[:4], "little")
-        exemplar, layout = from_json(json.loads(values[4:end]))
-        return exemplar, layout, values[end:]
+        return (*_parsed(values[4:end]), values[end:])
 
-    def _layout_number(self, key: tuple[int, Layout]) -> int:
+    def layout_number(self, key: tuple[int, Layout]) -> int:
+        """The number that records name a layout by; `INLINE` for one that they bring along."""
         number = self._layout_numbers.get(key)
         if number is not None:
             return number
         with self._lock:
             if len(self._layouts) == _MOST_LAYOUTS:
-                return _INLINE
+                return self.INLINE
             number = self._layout_numbers.setdefault(key, len(self._layouts))
             if number == len(self._layouts):
                 self._layouts.append(key)
             return number
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: bytes) -> tuple[int, Layout]:
+    exemplar, layout = from_json(json.loads(text))
+    return exemplar, layout
 
 
 _RESULTS = ("q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist")

@@ -30,13 +30,12 @@ class Roster:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._stored: list[Any] = []  # agents, or their records when the plan has a template
         self._active: dict[int, Activation] = {}
         self._lock = threading.Lock()
         plan.install()
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._plan.records)
 
     @property
     def rests(self) -> bool:
@@ -45,9 +44,10 @@ class Roster:
 
     def add(self, agent: Any) -> None:
         """Take over a newly built agent: apply the passes, and store it."""
-        index = len(self._stored)
+        index = len(self._plan.records)
         self._plan.build(agent, index)
-        self._stored.append(self._plan.store(agent, index))
+        stored = self._plan.store(agent, index)
+        self._plan.records.append(stored)
 
     def wake(self, index: int) -> Any:
         """The agent, ready for use until `rest`.
@@ -57,7 +57,7 @@ class Roster:
             AgentActive: it is in use already.
         """
         with self._lock:
-            stored = self._stored[index]
+            stored = self._plan.records[index]
             if index in self._active:
                 raise AgentActive(index)
             self._active[index] = _WAKING
@@ -71,12 +71,13 @@ class Roster:
     def rest(self, index: int) -> None:
         """Store an agent again that was woken."""
         activation = self._active[index]
-        self._stored[index] = self._plan.store(activation.agent, index, activation)
+        self._plan.records[index] = self._plan.store(activation.agent, index, activation)
         del self._active[index]
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything held, as (agent, component, object); agent -1 for what is nobody's."""
-        for index, stored in enumerate(self._stored):
+        for index in range(0 if self._plan.in_files else len(self)):
+            stored = self._plan.records[index]
             attributes = getattr(stored, "__dict__", None)
             if attributes is None:
                 yield index, "records", stored
@@ -91,7 +92,6 @@ class Roster:
 
     def close(self) -> None:
         """Let go of all agents, and leave the process as it was."""
-        self._stored.clear()
         self._active.clear()
         self._plan.close()
 

@@ -41,18 +41,28 @@ class _Plain:
 
 
 class Exemplar:
-    """A template: the state that all agents of one class are stored as differences from."""
+    """A template: the state that all agents of one class are stored as differences from.
 
-    def __init__(self, agent: Any) -> None:
-        """Of the state that this agent has now; its arrays become constants."""
-        self._kind = type(agent)
-        self._slots = _slots(self._kind)
-        self.state: dict[str, Any] = {}
-        for name, value in _state(agent, self._slots).items():
-            with contextlib.suppress(NotStorable, RecursionError):
-                self.state[name] = _constants(value)
+    Attributes:
+        kind: the class.
+        state: attributes of the template, arrays that never change in them.
+    """
+
+    def __init__(self, kind: type, state: dict[str, Any]) -> None:
+        self.kind = kind
+        self.state = state
+        self._slots = _slots(kind)
         names = tuple(name for name, value in self.state.items() if _is_plain(value))
         self._plain = _Plain.of(names, self.state)
+
+    @classmethod
+    def of(cls, agent: Any) -> Exemplar:
+        """The template that this agent is now; its arrays become constants."""
+        state: dict[str, Any] = {}
+        for name, value in _state(agent, _slots(type(agent))).items():
+            with contextlib.suppress(NotStorable, RecursionError):
+                state[name] = _constants(value)
+        return cls(type(agent), state)
 
     def flatten(self, agent: Any, left_out: frozenset[str], flattener: Flattener) -> Changes:
         """What an agent differs in from the template; its data goes to the flattener."""
@@ -115,7 +125,7 @@ class Exemplar:
         for name, layout in changed.items():
             if layout[0] == "~":
                 state[name] = DERIVED[name](state)
-        agent: Any = object.__new__(self._kind)
+        agent: Any = object.__new__(self.kind)
         for name in self._slots:
             if name in state:
                 object.__setattr__(agent, name, state.pop(name))

@@ -36,11 +36,13 @@ class Flattener:
         handed: arrays whose encoding is known.
         thorough: compare small arrays with their references too, not only by identity.
         keeps_outside: large arrays may stay outside of the data.
+        maps: all arrays that are worth comparing stay outside, to be memory-mapped.
     """
 
     handed: Handed = field(default_factory=Handed)
     thorough: bool = False
     keeps_outside: bool = False
+    maps: bool = False
     parts: list[bytes] = field(default_factory=list)
     outside: list[np.ndarray] = field(default_factory=list)
     _seen: dict[int, int] = field(default_factory=dict)
@@ -172,6 +174,9 @@ def _write_array(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
         return self.runs(("o", value.shape), value.ravel().tolist(), known)
     if not plain(value.dtype):
         raise NotStorable(f"NumPy array of {value.dtype}")
+    if self.maps and value.nbytes >= COMPARED_BYTES:
+        self.outside.append(value)
+        return ("e", len(self.outside) - 1)
     known_encoding = self.handed.get(id(value))
     if known_encoding is not None and known_encoding[0] is value:
         self.parts.append(known_encoding[2])

@@ -64,7 +64,7 @@ class use:
 
 def size_of(population, index):
     """Bytes of a record."""
-    return len(population._stored[index])
+    return len(population._plan.records[index])
 
 
 def test_an_agent_comes_back_as_it_was_stored():
