@@ -11,7 +11,7 @@ from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
 from memprof.errors import ScenarioError
-from memprof.models.base import check_model, model_builder
+from memprof.models.base import GenerativeModel, check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import Behaviour, Probe, step_seed
 from memprof.populations.environment import (
@@ -65,7 +65,7 @@ class NumpyPopulation:
             check_model(arguments, _model_field(self._spec))
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
-        environment = self._environment(model.environment, arguments)
+        environment = self._environment(model, arguments)
         agent = self._construct(arguments)
         self._plan.build(agent, index)
         self._environments.append(environment)
@@ -145,12 +145,12 @@ class NumpyPopulation:
         )
 
     def _environment(
-        self, own: Any, arguments: dict[str, Any]
+        self, model: GenerativeModel, arguments: dict[str, Any]
     ) -> UserEnvironment | SampledEnvironment:
-        """The factory's own environment, or one that samples from the model."""
-        if own is not None:
-            return UserEnvironment(own, [a.shape[0] for a in arguments["A"]])
-        process = GenerativeProcess(arguments)
+        """The model's own environment, or one that samples from its world or from itself."""
+        if model.environment is not None:
+            return UserEnvironment(model.environment, [a.shape[0] for a in arguments["A"]])
+        process = GenerativeProcess(model.world or arguments)
         if self._process is None or self._process != process:
             self._process = process
         return SampledEnvironment(self._process)
