@@ -29,13 +29,9 @@ class Float32(Pass):
     def __init__(self) -> None:
         # Of active agents, by index: arrays handed out, with the rounded ones they came from.
         self._handed: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
-        # What the environment of the newest agent was given, so that the agent rests on the same.
-        self._newest: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def rest(self, agent: Any, index: int) -> None:
-        handed = self._handed.pop(index, None)
-        if handed is None:
-            handed, self._newest = self._newest, {}
+        handed = self._handed.pop(index, {})
 
         def rounded(array: np.ndarray) -> np.ndarray:
             if array.dtype != np.float64 or is_constant(array):
@@ -56,13 +52,6 @@ class Float32(Pass):
             return wide
 
         _replace(agent, widened)
-
-    def world_array(self, array: Any, first: Any) -> Any:
-        if type(array) is not np.ndarray or array.dtype != np.float64:
-            return array
-        narrow = _rounded(array)
-        self._newest[id(array)] = (array, narrow)
-        return narrow
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
