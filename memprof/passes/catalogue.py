@@ -36,6 +36,16 @@ PASSES = {
             target="memprof.passes.share:Share",
         ),
         PassInfo(
+            name="lean_imports",
+            claim="exact",
+            backends=("numpy",),
+            summary="what PyMDP only plots with (seaborn, pandas, matplotlib, scipy) loads on "
+            "first use: 130 MB less per process, whatever the number of agents",
+            cost="the first plot takes the seconds that the import would have taken",
+            target="memprof.passes.lean_imports:LeanImports",
+            early=True,
+        ),
+        PassInfo(
             name="fake-share",
             claim="exact",
             backends=("fake",),
