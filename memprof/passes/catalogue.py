@@ -46,6 +46,16 @@ PASSES = {
             early=True,
         ),
         PassInfo(
+            name="gc",
+            claim="exact",
+            backends=("numpy",),
+            summary="built agents are set aside, so that garbage collections do not walk them, and "
+            "collections that take more than 1 % of the time happen less often",
+            cost="one full collection before new agents are first used; half a microsecond per "
+            "step; garbage may wait longer, up to a cap",
+            target="memprof.passes.gc_tuning:GcTuning",
+        ),
+        PassInfo(
             name="fake-share",
             claim="exact",
             backends=("fake",),
