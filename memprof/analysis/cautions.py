@@ -42,7 +42,8 @@ def _of_run(
     if after is not None and verdict.verdict in ("exact", "bounded"):
         cost, now = before.per_agent, after.per_agent
         saved = cost.marginal_bytes - now.marginal_bytes
-        if saved < _HELPS * cost.marginal_bytes:
+        imports = before.imports_bytes - after.imports_bytes
+        if saved < _HELPS * cost.marginal_bytes and imports < _HELPS * before.imports_bytes:
             yield Caution(
                 "no_saving",
                 f"{', '.join(after.passes)} saves {format_size(saved)} per agent here",

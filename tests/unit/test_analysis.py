@@ -1,5 +1,7 @@
 """Trend, equivalence, ledger and readings on scripted series."""
 
+from dataclasses import replace
+
 import pytest
 
 from memprof.analysis import cautions, equivalence, readings
@@ -136,3 +138,9 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
         )
     }
     assert kinds == {"incomplete", "no_saving", "below_resolution", "unexplained"}
+
+
+def test_a_pass_that_only_makes_the_imports_smaller_is_not_called_useless(good_variant):
+    lean = replace(good_variant(), imports_bytes=1e6)
+    assert cautions.find(good_variant(), lean, equivalence.exact(2, 2), None) == ()
+    assert cautions.find(good_variant(), good_variant(), equivalence.exact(2, 2), None) != ()
