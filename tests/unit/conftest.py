@@ -83,8 +83,10 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu"
             ),
             variants=Variants(good_variant(), optimised),
-            passes=(PassResult("share", "exact", 990.0, 1.0),),
-            equivalence=Equivalence(verdict, 20, 20, 0.5, 0.1, "first difference: agent 1, step 2"),
+            passes=(PassResult("share", "exact", 990.0, 1.0, "saves", "saves 990 B per agent"),),
+            equivalence=Equivalence(
+                verdict, 20, 20, 0.5, 0.1, 0.01, "first difference: agent 1, step 2"
+            ),
             budget=BudgetCheck(500, 10.0, True),
             warnings=(),
             complete=True,

@@ -47,7 +47,7 @@ def test_equal_digests_are_exact_and_one_other_digest_is_not():
 
 
 def test_the_verdict_on_values_says_how_far_and_from_where():
-    found = equivalence.judge(TraceComparison(4, 5, 20, 19, 0.25, (1, 2)))
+    found = equivalence.judge(TraceComparison(4, 5, 20, 19, 0.25, 0.1, (1, 2)))
     assert found.verdict == "diverged"
     assert found.action_agreement == 0.95
     assert found.max_abs_belief_error == 0.25
