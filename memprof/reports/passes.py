@@ -40,11 +40,18 @@ def _row(found: PassResult) -> tuple[str, ...]:
     return (
         found.name,
         found.claim,
-        format_size(found.marginal_bytes),
+        _per_agent(found),
         _saved(found),
         "-" if found.step_time_ratio is None else f"{found.step_time_ratio:.2f} x",
         _outcome(found),
     )
+
+
+def _per_agent(found: PassResult) -> str:
+    """The marginal cost after the pass; its upper end where it cannot be told from zero."""
+    if found.ci95_bytes is not None and found.ci95_bytes[0] <= 0:
+        return f"< {format_size(found.ci95_bytes[1])}"
+    return format_size(found.marginal_bytes)
 
 
 def _saved(found: PassResult) -> str:

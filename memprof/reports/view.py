@@ -111,7 +111,9 @@ def _before_and_after(report: Report) -> Section:
         ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
     ]
     rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)
-    columns = ("", "before", f"after ({', '.join(variants[-1].passes)})")[: len(variants) + 1]
+    passes = variants[-1].passes
+    after_what = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
+    columns = ("", "before", f"after ({after_what})")[: len(variants) + 1]
     text = []
     after = report.variants.after
     if after is not None and after.passes:

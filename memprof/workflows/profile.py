@@ -64,7 +64,14 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         passes=passes,
         equivalence=verdict,
         budget=budget,
-        warnings=cautions.find(before, after if runs.plan else None, verdict, runs.failure),
+        warnings=cautions.find(
+            before,
+            after if runs.plan else None,
+            verdict,
+            [each for each in passes if each.kept],
+            runs.failure,
+            scenario.max_slowdown if scenario.auto else None,
+        ),
         complete=runs.failure is None,
     )
     return Outcome(report, runs.failure or _broken_check(report))
@@ -174,7 +181,7 @@ def _broken_check(report: Report) -> MemprofError | None:
         plan = report.variants.after.passes if report.variants.after else ()
         return BehaviourDiverged(
             f"passes {', '.join(broken or plan)} changed what the agents do ({verdict.detail}); no "
-            "saving is reported. Leave the pass out, or report it with this scenario"
+            "saving is claimed. Leave the pass out, or report it with this scenario"
         )
     if budget is not None and not budget.kept:
         return BudgetExceeded(

@@ -31,6 +31,7 @@ def good_variant() -> Callable[..., Variant]:
         resolved: bool = True,
         explained: float = 1.0,
         passes: tuple[str, ...] = (),
+        step_seconds: float = 0.010,
     ) -> Variant:
         growth = 20_000
         return Variant(
@@ -43,7 +44,7 @@ def good_variant() -> Callable[..., Variant]:
             pss_bytes=None,
             rss_bytes=1.3e8,
             peak_bytes=None,
-            step_seconds=StepSeconds(0.010, (0.0099, 0.0101)),
+            step_seconds=StepSeconds(step_seconds, (step_seconds * 0.99, step_seconds * 1.01)),
             build_seconds=0.1,
             ledger=Ledger(
                 20,
