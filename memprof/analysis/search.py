@@ -89,12 +89,11 @@ class Search:
         if not rest or self._judge((), rest).outcome not in HELPS:
             return
         found = self._judge(rest, self.kept)
-        if found.outcome not in ("no_effect", "costs", "slower"):
+        if found.outcome not in ("no_effect", "costs", "slower") or found.gain is None:
             return
-        if found.outcome != "slower":
-            later = [
-                each for each in rest if self.candidates.index(each) > self.candidates.index(name)
-            ]
+        if outcome(found.gain, 1.0) not in HELPS:
+            place = self.candidates.index(name)
+            later = [each for each in rest if self.candidates.index(each) > place]
             found = replace(
                 found, outcome="superfluous", detail=f"superfluous after {', '.join(later or rest)}"
             )

@@ -79,7 +79,7 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
     def make(verdict: str = "exact", name: str = "case", after: Variant | None = None) -> Report:
         optimised = after or good_variant(marginal=10.0, passes=("share",))
         return Report(
-            scenario={"name": name, "agents": 20, "steps": 20},
+            scenario={"name": name, "agents": 20, "steps": 20, "max_slowdown": 1.1},
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu"
             ),

@@ -145,6 +145,15 @@ def test_a_pass_that_a_later_one_makes_superfluous_goes():
     assert found.findings["a"].detail == "superfluous after b"
 
 
+def test_a_superfluous_pass_is_called_that_though_it_is_slow_too():
+    def rule(plan, _):
+        return cost(100 if "b" in plan else 500 if "a" in plan else 1000, step=1 + ("a" in plan))
+
+    found, _ = search(rule, "ab", max_slowdown=5)
+    assert found.kept == ("b",)
+    assert found.findings["a"].outcome == "superfluous"
+
+
 def test_a_pass_without_which_a_later_one_is_worth_nothing_stays():
     def rule(plan, _):
         return cost(100 if {"a", "b"} <= plan else 500 if "a" in plan else 1000)
