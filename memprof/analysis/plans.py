@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memprof.analysis.equivalence import Digests
-from memprof.analysis.marginal import per_agent
+from memprof.analysis.marginal import mean_interval, per_agent
 from memprof.analysis.readings import process_at, process_points
 from memprof.measurements import Measurement
-from memprof.results import PassOutcome, PerAgent
+from memprof.results import PassOutcome, PerAgent, StepSeconds
 from memprof.units import format_size
 
 Plan = tuple[str, ...]
@@ -19,9 +20,7 @@ _LEAST_PER_AGENT = 0.01
 _LEAST_FIXED = _LEAST_TRANSIENT = 0.05
 # A resident set moves by whole huge pages, whatever the agents do.
 _TRANSIENT_RESOLUTION_BYTES = 2 * 2**20
-_FASTER = 0.95
-# One worker's time per step is known to about 10 %; only this is slower beyond doubt.
-_SLOWER = 1.25
+_FASTER, _SLOWER = 0.95, 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +29,13 @@ class Cost:
 
     Attributes:
         transient_bytes: what building and stepping needed above the population at rest.
-        step_seconds: median time of one agent's step, mean over the workers.
         digests: behaviour of every agent, one entry per worker.
     """
 
     per_agent: PerAgent
     agents: int
     transient_bytes: float | None
-    step_seconds: float
+    step_seconds: StepSeconds
     digests: tuple[Digests, ...]
 
 
@@ -65,7 +63,7 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
         ),
         agents=clean[0].at_n.agents,
         transient_bytes=statistics.fmean(transient) if transient else None,
-        step_seconds=statistics.fmean(statistics.median(run.step_seconds) for run in clean),
+        step_seconds=_step_seconds(clean),
         digests=tuple(run.digests for run in clean),
     )
 
@@ -90,8 +88,19 @@ def gain(before: Cost, after: Cost) -> Gain:
     )
 
 
+def time_ratio(before: Cost, after: Cost) -> float:
+    """Time per step after over that before."""
+    return after.step_seconds.median / before.step_seconds.median
+
+
+def least_ratio(before: Cost, after: Cost) -> float:
+    """The same, as near to 1 as the two intervals allow."""
+    (was_low, was_high), (low, high) = before.step_seconds.ci95, after.step_seconds.ci95
+    return low / was_high if low > was_high else high / was_low if high < was_low else 1.0
+
+
 def outcome(gain: Gain, ratio: float) -> PassOutcome:
-    """In one word, for a pass whose claim holds; `ratio` is its time per step over that without."""
+    """In one word, for a pass whose claim holds; `ratio` is the least change of its time."""
     if gain.per_agent_bytes is not None:
         return "saves" if gain.per_agent_bytes > 0 else "costs"
     if (gain.fixed_bytes or 0) > 0 or (gain.transient_bytes or 0) > 0:
@@ -114,6 +123,21 @@ def words(gain: Gain, ratio: float = 1.0) -> str:
     if not _FASTER <= ratio <= _SLOWER:
         found.append(f"{ratio:.2f} times the time per step")
     return ", ".join(found) or "did nothing here: every difference is below resolution"
+
+
+def _step_seconds(clean: Sequence[Measurement]) -> StepSeconds:
+    medians = [statistics.median(run.step_seconds) for run in clean]
+    within = statistics.fmean(_median_half_width(run.step_seconds) for run in clean)
+    median, interval = mean_interval(medians, within)
+    return StepSeconds(median, interval)
+
+
+def _median_half_width(samples: tuple[float, ...]) -> float:
+    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
+    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
+    low = max(0, round(len(ordered) / 2 - reach) - 1)
+    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
+    return (ordered[high] - ordered[low]) / 2
 
 
 def _half(cost: PerAgent) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from memprof.analysis import equivalence
-from memprof.analysis.plans import Cost, Gain, Plan, gain, outcome, words
+from memprof.analysis.plans import Cost, Gain, Plan, gain, least_ratio, outcome, time_ratio, words
 from memprof.errors import MemprofError
 from memprof.results import PassOutcome
 
@@ -108,10 +108,10 @@ class Search:
             self._check_behaviour(plan)
             before, after = self._cost(without), self._cost(plan)
             saved = gain(before, after)
-            ratio = after.step_seconds / before.step_seconds
-            if outcome(saved, ratio) == "faster":  # the only merit: one figure is not enough
-                ratio = self._close_ratio(without, plan)
-            found = outcome(saved, ratio)
+            ratio, least = time_ratio(before, after), least_ratio(before, after)
+            if outcome(saved, least) == "faster":  # the only merit: one figure is not enough
+                ratio = least = self._close_ratio(without, plan)
+            found = outcome(saved, least)
             if found in HELPS and (slowdown := self._slowdown(plan)) > self.max_slowdown:
                 detail = (
                     f"{words(saved)}, but a step takes {slowdown:.2f} times as long as "
@@ -122,7 +122,7 @@ class Search:
             return broken.finding
         except MemprofError as error:
             return Finding("failed", str(error))
-        return Finding(found, words(saved, ratio), after, saved, ratio)
+        return Finding(found, words(saved, least), after, saved, ratio)
 
     def _check_behaviour(self, plan: Plan) -> None:
         plain = self._costs[()]
@@ -140,14 +140,16 @@ class Search:
 
     def _slowdown(self, plan: Plan) -> float:
         """Time per step over the plain population's, measured again where it is a near thing."""
-        ratio = self._costs[plan][-1].step_seconds / self._costs[()][-1].step_seconds
+        ratio = time_ratio(self._costs[()][-1], self._costs[plan][-1])
         low, high = (factor * self.max_slowdown for factor in _NEAR_LIMIT)
         return self._close_ratio((), plan) if low < ratio < high else ratio
 
     def _close_ratio(self, without: Plan, plan: Plan) -> float:
         """The ratio of times from workers that run next to each other: the machine's own pace
         changes over minutes. The one in the middle sees the mean of what its neighbours see."""
-        first, middle, last = (self._again(each).step_seconds for each in (plan, without, plan))
+        first, middle, last = (
+            self._again(each).step_seconds.median for each in (plan, without, plan)
+        )
         return (first + last) / 2 / middle
 
     def _cost(self, plan: Plan) -> Cost:

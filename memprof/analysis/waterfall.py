@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from memprof.analysis import equivalence
-from memprof.analysis.plans import Cost, Gain, Plan, gain, outcome, words
+from memprof.analysis.plans import Cost, Gain, Plan, gain, least_ratio, outcome, time_ratio, words
 from memprof.analysis.search import HELPS, Finding, Search
 from memprof.results import Claim, PassResult, Verdict
 
@@ -90,5 +90,7 @@ def _finding(before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: 
             return Finding("diverged", "beliefs changed by more than its bound")
         if verdict not in ("exact", "bounded"):
             return Finding("not_checked", "its bound was not checked")
-    saved, ratio = gain(before, after), after.step_seconds / before.step_seconds
-    return Finding(outcome(saved, ratio), words(saved, ratio), after, saved, ratio)
+    saved, least = gain(before, after), least_ratio(before, after)
+    return Finding(
+        outcome(saved, least), words(saved, least), after, saved, time_ratio(before, after)
+    )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from memprof.analysis import cautions, equivalence, hotspots, readings
-from memprof.analysis.marginal import mean_interval
 from memprof.analysis.plans import cost_of
 from memprof.analysis.trend import trend
 from memprof.analysis.waterfall import chosen, waterfall
 from memprof.environment import describe_environment
 from memprof.errors import BehaviourDiverged, BudgetExceeded, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.measurements import Measurement
 from memprof.passes.catalogue import PASSES, bound_of
 from memprof.results import (
     BudgetCheck,
@@ -23,7 +20,6 @@ from memprof.results import (
     Hotspots,
     PassResult,
     Report,
-    StepSeconds,
     Variant,
     Variants,
 )
@@ -82,11 +78,12 @@ def _variant(runs: VariantRuns) -> Variant:
     at_n = [run.at_n.reading for run in clean]
     peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
     pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
+    cost = cost_of(clean)
     uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
     return Variant(
         passes=runs.passes,
         repeats=len(clean),
-        per_agent=cost_of(clean).per_agent,
+        per_agent=cost.per_agent,
         baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
         imports_bytes=_mean(
             [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]
@@ -95,7 +92,7 @@ def _variant(runs: VariantRuns) -> Variant:
         pss_bytes=_mean(pss) if pss else None,
         rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
         peak_bytes=max(peaks) if peaks else None,
-        step_seconds=_step_seconds(clean),
+        step_seconds=cost.step_seconds,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
         ledger=clean[0].ledger,
         instruments=readings.side_by_side(
@@ -113,21 +110,6 @@ def _variant(runs: VariantRuns) -> Variant:
 
 def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(values)
-
-
-def _step_seconds(clean: list[Measurement]) -> StepSeconds:
-    medians = [statistics.median(run.step_seconds) for run in clean]
-    within = statistics.fmean(_median_half_width(run.step_seconds) for run in clean)
-    median, interval = mean_interval(medians, within)
-    return StepSeconds(median, interval)
-
-
-def _median_half_width(samples: tuple[float, ...]) -> float:
-    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
-    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
-    low = max(0, round(len(ordered) / 2 - reach) - 1)
-    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
-    return (ordered[high] - ordered[low]) / 2
 
 
 def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:

@@ -5,14 +5,15 @@ import pytest
 from memprof.analysis.plans import Cost, Gain, gain, outcome, words
 from memprof.analysis.search import Search
 from memprof.errors import WorkerDied
-from memprof.results import PerAgent
+from memprof.results import PerAgent, StepSeconds
 
 PLAIN = ("same",)
 
 
-def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, half=5.0):
+def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, half=5.0, doubt=0.0):
     marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), fixed, 0.0, True)
-    return Cost(marginal, 10, transient, step, (digests,))
+    seconds = StepSeconds(step, (step - doubt, step + doubt))
+    return Cost(marginal, 10, transient, seconds, (digests,))
 
 
 class Machine:
@@ -67,11 +68,12 @@ def test_nothing_that_helps_is_an_empty_plan():
         ({"transient": 1.9e7}, False),  # within a huge page
         ({"step": 0.96}, False),
         ({"step": 0.90}, True),
+        ({"step": 0.90, "doubt": 0.04}, False),  # at least 0.94 / 0.96
         ({"fixed": 0.9e8, "per_agent": 1100}, False),  # the agents pay for it
     ],
 )
 def test_a_merit_counts_beyond_resolution_only(change, kept):
-    plain = {"half": change.get("half", 5.0)}
+    plain = {"half": change.get("half", 5.0), "doubt": change.get("doubt", 0.0)}
     found, _ = search(lambda plan, _: cost(**({**plain, **change} if plan else plain)), "a")
     assert found.kept == (("a",) if kept else ())
 
@@ -227,6 +229,6 @@ def test_words_and_outcome_agree():
     saved = gain(cost(1000, fixed=1e8), cost(400, fixed=1.5e8))
     assert outcome(saved, 1.0) == "saves"
     assert words(saved) == "600 B less per agent, 50.0 MB more fixed cost"
-    assert outcome(Gain(None, None, None), 1.1) == "no_effect", "one worker is not that sure"
+    assert outcome(Gain(None, None, None), 1.1) == "no_effect"
     assert outcome(Gain(None, None, None), 1.4) == "slower"
     assert words(Gain(None, None, None), 1.4) == "1.40 times the time per step"

@@ -1,5 +1,7 @@
 """What each pass of a plan is given, on scripted costs."""
 
+from dataclasses import replace
+
 from memprof.analysis.plans import gain
 from memprof.analysis.search import Finding, Search
 from memprof.analysis.waterfall import chosen, waterfall
@@ -30,6 +32,14 @@ def test_a_saving_smaller_than_the_intervals_is_no_figure():
     assert second.saved_bytes_per_agent is None
     assert second.marginal_bytes == 593
     assert "below resolution" in second.detail
+
+
+def test_a_time_within_the_intervals_is_no_slowdown():
+    costs = {(): cost(doubt=0.2), ("a",): cost(step=1.3, doubt=0.2), ("a", "b"): cost(step=1.8)}
+    first, second = rows(costs)
+    assert (first.outcome, first.step_time_ratio) == ("no_effect", 1.3)
+    assert second.outcome == "slower"
+    assert second.detail == "1.20 times the time per step"
 
 
 def test_the_pass_that_diverges_is_the_one_that_is_blamed():
@@ -77,8 +87,7 @@ def test_a_plan_that_was_not_measured_is_no_saving_of_its_neighbours():
 
 
 def test_a_population_that_is_not_reproducible_proves_nothing():
-    plain = cost(1000)
-    plain = type(plain)(plain.per_agent, plain.agents, plain.transient_bytes, 1.0, (("x",), ("y",)))
+    plain = replace(cost(1000), digests=(("x",), ("y",)))
     (row,) = rows({(): plain, ("a",): cost(100)}, ("a",), verdict="not_checked")
     assert (row.outcome, row.saved_bytes_per_agent) == ("not_checked", None)
 
