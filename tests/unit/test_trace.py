@@ -103,7 +103,7 @@ def test_the_divergence_is_that_of_one_posterior_not_of_all_of_them_together():
 
 
 def test_each_row_of_a_batch_is_a_posterior():
-    plain, other = np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([[0.5, 0.5], [0.9, 0.1]])
+    plain, other = np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([[0.6, 0.4], [0.9, 0.1]])
     found = compared(*([Behaviour(each, np.ones(1), np.ones(1))] for each in (plain, other)))
     assert found.max_divergence_nats == pytest.approx(0.9 * np.log(1.8) + 0.1 * np.log(0.2))
 

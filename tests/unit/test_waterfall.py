@@ -69,6 +69,14 @@ def test_a_bounded_pass_is_held_to_the_verdict_on_the_whole():
         assert (second.saved_bytes_per_agent is not None) == (expected == "saves")
 
 
+def test_an_exact_pass_is_not_excused_by_the_bound_of_another():
+    costs = {(): cost(1000), ("a",): cost(600, digests=("near",))}
+    costs["a", "b"] = cost(100, digests=("other",))
+    claims = {"a": "bounded", "b": "exact"}
+    found = rows(costs, claims=claims, verdict="bounded")
+    assert [each.outcome for each in found] == ["saves", "diverged"]
+
+
 def test_another_pass_that_broke_its_claim_leaves_a_bounded_one_unchecked():
     costs = {
         (): cost(1000),
