@@ -70,8 +70,8 @@ class Search:
     def _forward(self, name: str) -> None:
         missing = self._unusable_requirement(name)
         if missing is not None:
-            found = self.findings[missing]
-            self.findings[name] = Finding(found.outcome, f"needs {missing}, and it {found.outcome}")
+            why = self.findings[missing].outcome
+            self.findings[name] = Finding(why, f"needs {missing}, which is left out ({why})")
             return
         wanted = {*self.kept, *self._with_requirements(name)}
         plan = tuple(each for each in self.candidates if each in wanted)
