@@ -11,7 +11,7 @@ help:
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
-	@echo "make scenarios  every shipped scenario in full (half an hour)"
+	@echo "make scenarios  every shipped scenario in full (three quarters of an hour)"
 
 install: $(VENV)/.installed
 

@@ -1,1 +1,19 @@
-"""memprof: profile, optimise and benchmark the memory of populations of PyMDP agents."""
+"""Profile, optimise and benchmark the memory of populations of PyMDP (active inference) agents.
+
+`optimize` stores your own agents small; everything else is the command `memprof`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the API on first use: the command starts without NumPy and PyMDP."""
+    if name in __all__:
+        from memprof import population
+
+        return getattr(population, name)
+    raise AttributeError(f"module 'memprof' has no attribute {name!r}")

@@ -5,12 +5,14 @@
     │   ├── BudgetExceeded         an agent costs more than the scenario allows
     │   └── BehaviourDiverged      a pass changed what the agents do
     ├── UsageError             2   the command line or the scenario is wrong
-    │   └── ScenarioError          with the field, and the line of the scenario file
+    │   ├── ScenarioError          with the field, and the line of the scenario file
+    │   └── AgentActive            an agent of a population is asked for while it is in use
     └── MeasurementError       3   it could not be measured
         ├── WorkerDied             a signal or an exit without a result
         ├── WorkerFailed           an exception inside the worker
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
+        ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
         └── Interrupted        130     Ctrl-C or SIGTERM
 
@@ -53,6 +55,15 @@ class UsageError(MemprofError):
     exit_code = 2
 
 
+class AgentActive(UsageError):
+    """An agent is asked for while it is in use."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(
+            f"agent {index} is active already; leave its `with` block before it is activated again"
+        )
+
+
 class ScenarioError(UsageError):
     """One field of a scenario is wrong.
 
@@ -91,6 +102,10 @@ class WorkerTimeout(MeasurementError):
 
 class MemoryLimitReached(MeasurementError):
     """The worker ran into the memory limit that the user set."""
+
+
+class StoreError(MeasurementError):
+    """A store on disk is missing, foreign, damaged, full or in use."""
 
 
 class OutputError(MeasurementError):

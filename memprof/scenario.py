@@ -42,6 +42,12 @@ Passes = Annotated[
 _MODEL_KEYWORDS = {"self", "A", "B", "C", "D", "E", "H", "pA", "pB", "pD", "policies"}
 
 
+# Attributes in which PyMDP leaves the results of a step.
+Result = Literal[
+    "qs", "action", "q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist"
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -58,6 +64,19 @@ class GridWorld(_Model):
 
     kind: Literal["grid_world"]
     size: int = Field(default=5, ge=2, le=200, description="cells per side")
+    inductive: bool = Field(
+        default=False,
+        description="the preferred cell is a goal too, PyMDP's H: inductive inference",
+    )
+
+
+class Maze(_Model):
+    """Explorer on a grid with walls; every agent draws its own, so no two have the same B."""
+
+    kind: Literal["maze"]
+    size: int = Field(default=5, ge=2, le=200, description="cells per side")
+    walls: float = Field(default=0.2, ge=0, le=0.5, description="share of the cells that are walls")
+    seed: int = Field(default=0, ge=0, description="with the agent's index, decides on the walls")
 
 
 class TMaze(_Model):
@@ -68,13 +87,21 @@ class TMaze(_Model):
 
 
 class RandomPomdp(_Model):
-    """Dense random A and B of given dimensions; every agent draws the same ones."""
+    """Dense random A and B of given dimensions, the same for every agent or its own."""
 
     kind: Literal["random_pomdp"]
     num_obs: Counts
     num_states: Counts
     num_controls: Counts
     seed: int = Field(default=0, ge=0)
+    concentration: float = Field(
+        default=1.0,
+        ge=0.05,
+        description="of the Dirichlet distribution that each column is drawn from; less is sharper",
+    )
+    per_agent: bool = Field(
+        default=False, description="every agent draws a model of its own, of one world"
+    )
 
 
 class Npz(_Model):
@@ -107,11 +134,11 @@ class Buffer(_Model):
 
 
 AnyModel = Annotated[
-    GridWorld | TMaze | RandomPomdp | Npz | Factory | Buffer, Field(discriminator="kind")
+    GridWorld | Maze | TMaze | RandomPomdp | Npz | Factory | Buffer, Field(discriminator="kind")
 ]
 MODELS: dict[str, type[_Model]] = {
     cls.model_fields["kind"].annotation.__args__[0]: cls  # type: ignore[union-attr]
-    for cls in (GridWorld, TMaze, RandomPomdp, Npz, Factory, Buffer)
+    for cls in (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory, Buffer)
 }
 
 
@@ -145,6 +172,11 @@ class Scenario(_Strict):
         ge=1,
         allow_inf_nan=False,
         description="largest time per step, against before, that passes chosen by auto may cost",
+    )
+    keep: list[Result] | None = Field(
+        default=None,
+        description="results of inference that a record keeps; all of them if not given. What the "
+        "next step reads is kept in any case",
     )
     instruments: list[str] = Field(
         default_factory=lambda: ["tracemalloc", "memory_profiler", "pympler"]
@@ -180,12 +212,20 @@ class Scenario(_Strict):
             _check_passes(self.passes, self.backend)
         if (self.backend == "fake") != (self.model.kind == "buffer"):
             raise FieldError("model.kind", "backend fake and model buffer go together only")
+        if not self.model.private and _differs_by_agent(self.model):
+            raise FieldError(
+                "model.private", "false contradicts a model that is each agent's own; leave it out"
+            )
         if self.backend == "numpy":
             _check_agent_keywords(self.agent)
             _check_agent_values(self.agent)
             if self.agent.get("inference_algo") == "MMP":
                 _check_mmp(self.agent, self.learning)
         return self
+
+
+def _differs_by_agent(model: AnyModel) -> bool:
+    return isinstance(model, Maze) or (isinstance(model, RandomPomdp) and model.per_agent)
 
 
 class FieldError(ValueError):

@@ -35,6 +35,7 @@ class LoadedScenario:
             agent=dict(scenario.agent),
             learning=tuple(scenario.learning),
             passes=passes,
+            keep=None if scenario.keep is None else tuple(scenario.keep),
             agents=scenario.agents,
             steps=scenario.steps,
             seed=scenario.seed,

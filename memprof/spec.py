@@ -16,6 +16,7 @@ class PopulationSpec:
         agent: keyword arguments of the PyMDP agent.
         learning: any of A, B, D.
         passes: names, in the order in which they are applied.
+        keep: results of inference that survive rest under `template`; None for all of them.
         folder: absolute path against which files and factories are looked up.
     """
 
@@ -25,6 +26,7 @@ class PopulationSpec:
     agent: dict[str, Any]
     learning: tuple[str, ...]
     passes: tuple[str, ...]
+    keep: tuple[str, ...] | None
     agents: int
     steps: int
     seed: int

@@ -49,15 +49,19 @@ def clean_round(population, growth, spec, step):
 
 def bare_round(population, growth, spec, step):
     """As PyMDP's README lets agents live."""
-    agents = list(zip(population._agents, population._environments, strict=True))
+    agents = [population._roster.wake(index) for index in range(spec.agents)]
+    observe = population._environments.observe
     start = perf_counter()
-    for index, (agent, environment) in enumerate(agents):
+    for index, agent in enumerate(agents):
         np.random.seed(step_seed(spec.seed, index, step))
-        observation = environment.step(agent.action)
+        observation = observe(index, agent.action)
         agent.infer_states(observation)
         agent.infer_policies()
         agent.sample_action()
-    return perf_counter() - start
+    elapsed = perf_counter() - start
+    for index in range(spec.agents):
+        population._roster.rest(index)
+    return elapsed
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ class GenerativeModel:
             observations x states ...) and `B` (per factor, shape next x states ... x actions), and
             any of C, D, E, pA, pB, pD and PyMDP's options.
         environment: an object with `reset()` and `step(action)`, both returning the observation;
-            None for one that samples from A and B.
+            None for one that samples from `world`.
+        world: A, B and D of the world to sample from; None for the agent's own.
     """
 
     arguments: dict[str, Any]
     environment: Any = None
+    world: dict[str, Any] | None = None
 
 
 def model_builder(model: dict[str, Any], folder: str) -> Callable[[int], GenerativeModel]:

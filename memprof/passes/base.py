@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from memprof.store.scratch import Loans
+
 
 class Pass:
     """Changes how an agent's state is stored, never what PyMDP computes.
@@ -17,7 +19,12 @@ class Pass:
     - `rest`, after every use of an agent, and `wake`, before the next one, in place: what the agent
       looks like in between is the pass's affair;
     - `close`, after the last agent: leaves the process as it was before `install`.
+
+    Attributes:
+        packs: attributes that rest in encoded form, where that is smaller.
     """
+
+    packs: tuple[str, ...] = ()
 
     def install(self) -> None:
         """Prepare the process."""
@@ -28,8 +35,14 @@ class Pass:
     def rest(self, agent: Any, index: int) -> None:
         """Bring an agent that nobody uses into its stored form, in place."""
 
-    def wake(self, agent: Any, index: int) -> None:
-        """Undo `rest`: the agent is about to be used."""
+    def wake(self, agent: Any, index: int, loans: Loans) -> None:
+        """Undo `rest`: the agent is about to be used, and may use what is lent until it rests."""
+
+    def world_array(self, array: Any, first: Any) -> Any:
+        """The form in which an agent's environment keeps an array of the model; it would hold the
+        array that the pass has just replaced in the agent. `first` is the array at the same place
+        in the first environment. An array, or a `ChangedArray`."""
+        return array
 
     def close(self) -> None:
         """Undo `install`."""

@@ -43,6 +43,70 @@ PASSES = {
             target="memprof.passes.share:Share",
         ),
         PassInfo(
+            name="policies",
+            claim="exact",
+            backends=("numpy",),
+            summary="the policy list as one compact integer array that all agents share",
+            cost="nothing",
+            target="memprof.passes.policies:Policies",
+        ),
+        PassInfo(
+            name="history",
+            claim="exact",
+            backends=("numpy",),
+            summary="actions, observations and beliefs of the past as compressed chunks that read "
+            "back whole",
+            cost="a few microseconds per step, and a chunk compressed every 32",
+            target="memprof.passes.history:Histories",
+        ),
+        PassInfo(
+            name="sparse",
+            claim="exact",
+            backends=("numpy",),
+            summary="an agent's own matrices rest as their nonzero entries, and are scattered "
+            "into a lent buffer for use",
+            cost="the entries written into the buffer and cleared again, at every use",
+            target="memprof.passes.sparse:Sparse",
+        ),
+        PassInfo(
+            name="belief",
+            claim="bounded",
+            backends=("numpy",),
+            summary="beliefs at rest without their smallest entries, in single precision; no entry "
+            "changes by more than 1e-6",
+            cost="sorting the beliefs at every step",
+            target="memprof.passes.belief:Belief",
+            bound=1e-6,
+        ),
+        PassInfo(
+            name="float32",
+            claim="bounded",
+            backends=("numpy",),
+            summary="matrices and beliefs rest in single precision",
+            cost="an agent's own matrices widened at every use",
+            target="memprof.passes.float32:Float32",
+            bound=1e-5,
+        ),
+        PassInfo(
+            name="template",
+            claim="exact",
+            backends=("numpy",),
+            summary="agents at rest are records, exact differences from a template agent",
+            cost="a record written and read at every use of an agent, tens of microseconds; "
+            "learned matrices are compared with the template",
+            target="memprof.passes.template:Template",
+        ),
+        PassInfo(
+            name="mmap",
+            claim="exact",
+            backends=("numpy",),
+            summary="the template and the records in memory-mapped files, which survive a killed "
+            "process and which processes share; brings `template` along",
+            cost="a record committed to the store at every use of an agent, some 20 microseconds "
+            "beyond `template`; room on disk",
+            target="memprof.passes.mmap:Mmap",
+        ),
+        PassInfo(
             name="fake-half",
             claim="exact",
             backends=("fake",),

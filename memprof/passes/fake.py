@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from memprof.passes.base import Pass
+from memprof.store.scratch import Loans
 
 _SLEEP_SECONDS = 0.01
 
@@ -23,7 +24,7 @@ class FakeSlow(Pass):
     def build(self, agent: Any, index: int) -> None:
         agent.buffer = agent.buffer[: len(agent.buffer) // 4]
 
-    def wake(self, agent: Any, index: int) -> None:
+    def wake(self, agent: Any, index: int, loans: Loans) -> None:
         time.sleep(_SLEEP_SECONDS)
 
 

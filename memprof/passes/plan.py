@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from memprof.passes.base import Pass
 from memprof.passes.catalogue import PASSES
+from memprof.passes.template import Template
+from memprof.store.activation import Activation
+from memprof.store.constants import is_constant
+from memprof.store.flatten import Handed, NotStorable, is_objects
+from memprof.store.layout import Layout
+from memprof.store.packed import Packed
+from memprof.store.scratch import Loans, Scratch
 from memprof.targets import load_target
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
-    passes: tuple[Pass, ...]
+    """Builds, stores and wakes agents as its passes say.
+
+    With a `template` agents are stored as records, else as themselves.
+
+    Attributes:
+        rests: whether agents at rest differ from active ones at all.
+    """
+
+    def __init__(self, passes: Iterable[Pass]) -> None:
+        self.passes = tuple(passes)
+        self.template = next((each for each in self.passes if isinstance(each, Template)), None)
+        self._packs = tuple(dict.fromkeys(name for each in self.passes for name in each.packs))
+        self.rests = bool(self.template or self._packs) or any(
+            type(each).rest is not Pass.rest or type(each).wake is not Pass.wake
+            for each in self.passes
+        )
+        self._agents: list[Any] = []
+        self._scratch = Scratch()
+        self._layouts: dict[Layout, Layout] = {}
 
     @classmethod
-    def of(cls, names: tuple[str, ...]) -> Plan:
-        """New instances of the named passes."""
-        return cls(tuple(load_target(PASSES[name].target)() for name in names))
+    def of(cls, names: Sequence[str], keep: tuple[str, ...] | None = None) -> Plan:
+        """New instances of the named passes; `keep` as in `Template`.
+
+        Of the two that store records, `mmap` includes `template`.
+        """
+        chosen = [name for name in names if name != "template" or "mmap" not in names]
+        plan = cls(load_target(PASSES[name].target)() for name in chosen)
+        if plan.template is not None:
+            plan.template.keep = keep
+        return plan
+
+    @property
+    def records(self) -> Any:
+        """Where the stored forms of agents are kept, by index."""
+        return self._agents if self.template is None else self.template.records
+
+    @property
+    def in_files(self) -> bool:
+        """Whether agents at rest are in files, not in memory."""
+        return self.template is not None and self.template.in_files
 
     def install(self) -> None:
         """Prepare the process for every pass."""
@@ -29,17 +70,72 @@ class Plan:
         for each in self.passes:
             each.build(agent, index)
 
-    def rest(self, agent: Any, index: int) -> None:
-        """Bring an agent that is no longer used into its stored form."""
+    def store(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
+        """The stored form of an agent that is no longer used."""
+        if not self.rests:
+            return agent
         for each in self.passes:
             each.rest(agent, index)
+        if self.template is not None:
+            return self.template.hibernate(agent, index, activation)
+        self._pack(agent, activation)
+        if activation is not None:
+            activation.end()
+        return agent
 
-    def wake(self, agent: Any, index: int) -> None:
-        """Undo `rest`, last pass first."""
+    def wake(self, stored: Any, index: int) -> Activation:
+        """An agent from its stored form."""
+        if self.template is not None:
+            activation = self.template.activate(stored, index)
+        else:
+            activation = Activation(stored, Loans(self._scratch), Handed())
+            if self._packs:
+                self._unpack(activation)
         for each in reversed(self.passes):
-            each.wake(agent, index)
+            each.wake(activation.agent, index, activation.loans)
+        return activation
+
+    def world_array(self, array: Any, first: Any) -> Any:
+        """The form in which an environment keeps an array of its model; `first` is the same array
+        of the first environment."""
+        for each in self.passes:
+            array = each.world_array(array, first)
+        return array
 
     def close(self) -> None:
-        """Leave the process as it was before `install`."""
+        """Let go of the agents, and leave the process as it was before `install`."""
+        self._agents.clear()
         for each in reversed(self.passes):
             each.close()
+
+    def holdings(self) -> Iterator[tuple[str, Any]]:
+        """What the plan holds beside the agents, as (component, object)."""
+        if self.template is not None:
+            yield from self.template.holdings()
+        yield "scratch", list(self._scratch.buffers())
+        yield "passes", [self.passes, self._layouts]
+
+    def _pack(self, agent: Any, activation: Activation | None) -> None:
+        handed = activation.handed if activation else Handed()
+        for name in self._packs:
+            value = vars(agent).get(name)
+            if value is None or isinstance(value, Packed) or _is_shared(value):
+                continue
+            try:
+                packed = Packed.of(value, handed, self._layouts)
+            except NotStorable:
+                continue
+            if packed is not None:
+                vars(agent)[name] = packed
+
+    def _unpack(self, activation: Activation) -> None:
+        attributes = vars(activation.agent)
+        for name in self._packs:
+            value = attributes.get(name)
+            if isinstance(value, Packed):
+                attributes[name] = value.value(activation.loans, activation.handed)
+
+
+def _is_shared(value: Any) -> bool:
+    """Whether all arrays of a container are constants, which rest nowhere else anyway."""
+    return is_objects(value) and all(map(is_constant, value.ravel().tolist()))

@@ -6,28 +6,27 @@ All chance comes from the global `np.random`, which the population seeds per age
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from memprof.errors import ScenarioError
+from memprof.store.difference import ChangedArray
 
 
 class GenerativeProcess:
-    """The world that a model describes: states from D and B, observations from A.
+    """The world that a model describes: states from D and B, observations from A."""
 
-    Agents whose models are equal share one process, so that an environment costs an agent next to
-    nothing.
-    """
-
-    __slots__ = ("A", "B", "D", "_observed", "_transition")
+    __slots__ = ("A", "B", "D", "_observed", "_shape", "_transition")
 
     def __init__(self, arguments: dict[str, Any]) -> None:
-        self.A: list[np.ndarray] = list(arguments["A"])
-        self.B: list[np.ndarray] = list(arguments["B"])
+        self.A: list[Any] = list(arguments["A"])
+        self.B: list[Any] = list(arguments["B"])
         prior = arguments.get("D")
         self.D: list[np.ndarray] | None = None if prior is None else list(prior)
+        self._shape = tuple(b.shape[0] for b in self.B)
         factors = range(len(self.B))
         self._observed = arguments.get("A_factor_list") or [list(factors)] * len(self.A)
         self._transition = arguments.get("B_factor_list") or [[f] for f in factors]
@@ -46,43 +45,79 @@ class GenerativeProcess:
 
     __hash__ = None  # type: ignore[assignment]  # equality by content
 
-    def first_states(self) -> tuple[int, ...]:
-        """A state per factor, drawn from D, or evenly without one."""
+    def first(self) -> int:
+        """A state drawn from D, or evenly without one; states of all factors as one number."""
         if self.D is None:
-            return tuple(int(np.random.randint(b.shape[0])) for b in self.B)
-        return tuple(_draw(d) for d in self.D)
+            return self._number(int(np.random.randint(size)) for size in self._shape)
+        return self._number(map(_draw, self.D))
 
-    def next_states(self, states: tuple[int, ...], action: Sequence[float]) -> tuple[int, ...]:
-        """States after `action`, which holds one control per factor."""
-        return tuple(
-            _draw(b[(slice(None), *(states[f] for f in factors), int(control))])
+    def next(self, state: int, action: Sequence[float]) -> int:
+        """The state after `action`, which holds one control per factor."""
+        states = np.unravel_index(state, self._shape)
+        return self._number(
+            _draw(_column(b, (*(int(states[f]) for f in factors), int(control))))
             for b, factors, control in zip(self.B, self._transition, action, strict=True)
         )
 
-    def observe(self, states: tuple[int, ...]) -> tuple[int, ...]:
+    def observe(self, state: int) -> tuple[int, ...]:
         """An observation per modality."""
+        states = np.unravel_index(state, self._shape)
         return tuple(
-            _draw(a[(slice(None), *(states[f] for f in factors))])
+            _draw(_column(a, tuple(int(states[f]) for f in factors)))
             for a, factors in zip(self.A, self._observed, strict=True)
         )
 
+    def _number(self, states: Iterable[int]) -> int:
+        return int(np.ravel_multi_index(tuple(states), self._shape))
 
-class SampledEnvironment:
-    """One agent's place in a generative process."""
 
-    __slots__ = ("process", "states")
+class Environments:
+    """The environments of a population's agents: the factory's own, or generative processes.
 
-    def __init__(self, process: GenerativeProcess) -> None:
-        self.process = process
-        self.states: tuple[int, ...] = ()
+    Agents whose models are equal share one process, and the states of all are one array, so that an
+    environment costs an agent next to nothing. `kept_as` is the form in which a process keeps an
+    array, given the same array of the first process.
+    """
 
-    def reset(self) -> tuple[int, ...]:
-        self.states = self.process.first_states()
-        return self.process.observe(self.states)
+    def __init__(self, kept_as: Callable[[Any, Any], Any]) -> None:
+        self._kept_as = kept_as
+        self._first: GenerativeProcess | None = None
+        self._worlds: list[GenerativeProcess | UserEnvironment] = []
+        self._states = array("q")
 
-    def step(self, action: Sequence[float]) -> tuple[int, ...]:
-        self.states = self.process.next_states(self.states, action)
-        return self.process.observe(self.states)
+    def add(self, own: Any, arguments: dict[str, Any]) -> None:
+        """One more agent's environment, `own` or sampled from the model in `arguments`."""
+        self._states.append(0)
+        if own is not None:
+            self._worlds.append(UserEnvironment(own, [a.shape[0] for a in arguments["A"]]))
+            return
+        process = GenerativeProcess(arguments)
+        if self._first is None:
+            self._first = process
+        if self._first == process:
+            self._worlds.append(self._first)
+            return
+        for name in ("A", "B"):
+            arrays, firsts = getattr(process, name), getattr(self._first, name)
+            if len(arrays) == len(firsts):
+                setattr(process, name, list(map(self._kept_as, arrays, firsts)))
+        self._worlds.append(process)
+
+    def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
+        """What an agent perceives after `action`; the first time, without one."""
+        world = self._worlds[agent]
+        if isinstance(world, UserEnvironment):
+            return world.reset() if action is None else world.step(action)
+        state = world.first() if action is None else world.next(self._states[agent], action)
+        self._states[agent] = state
+        return world.observe(state)
+
+    def holdings(self) -> Iterator[tuple[int, Any]]:
+        """What the environments hold, by agent; -1 for all."""
+        for agent, world in enumerate(self._worlds):
+            if world is not self._first:
+                yield agent, world
+        yield -1, [self._first, self._states]
 
 
 class UserEnvironment:
@@ -138,13 +173,20 @@ class UserEnvironment:
         )
 
 
+def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:
+    column: np.ndarray = (
+        array.column(index) if isinstance(array, ChangedArray) else array[(slice(None), *index)]
+    )
+    return column
+
+
 def _draw(probabilities: np.ndarray) -> int:
     cumulative = np.cumsum(probabilities)
     drawn = np.searchsorted(cumulative, np.random.random() * cumulative[-1], side="right")
     return min(int(drawn), len(cumulative) - 1)
 
 
-def _equal(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+def _equal(left: list[Any], right: list[Any]) -> bool:
     return len(left) == len(right) and all(
         a is b or np.array_equal(a, b) for a, b in zip(left, right, strict=True)
     )

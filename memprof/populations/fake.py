@@ -62,8 +62,8 @@ class FakePopulation:
         return self._probe.call("act", self._act, agent, step)
 
     def _act(self, agent: int, step: int) -> Behaviour:
-        body, growth = self._agents[agent], self._spec.model["growth"]
-        self._plan.wake(body, agent)
+        activation = self._plan.wake(self._agents[agent], agent)
+        body, growth = activation.agent, self._spec.model["growth"]
         if self._spec.model["delay"]:
             time.sleep(self._spec.model["delay"])
         if growth:
@@ -72,7 +72,7 @@ class FakePopulation:
         seed = step_seed(self._spec.seed, agent, step)
         first = (1 + seed % 7) / 9 + body.blur
         beliefs = np.array([first, 1 - first])
-        self._plan.rest(body, agent)
+        self._agents[agent] = self._plan.store(body, agent, activation)
         return Behaviour(beliefs, beliefs, np.array([seed % 5 + body.broken]))
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:

@@ -14,26 +14,9 @@ from memprof.errors import ScenarioError
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import Behaviour, Probe, step_seed
-from memprof.populations.environment import (
-    GenerativeProcess,
-    SampledEnvironment,
-    UserEnvironment,
-)
+from memprof.populations.environment import Environments
+from memprof.populations.roster import Roster
 from memprof.spec import PopulationSpec
-
-# Attributes of the agent, by the ledger's component; all others are "other agent objects".
-_COMPONENTS = {
-    "A": ("A",),
-    "B": ("B",),
-    "C": ("C",),
-    "D": ("D",),
-    "E": ("E",),
-    "policies": ("policies",),
-    "learning (pA, pB, pD)": ("pA", "pB", "pD"),
-    "beliefs (qs)": ("qs", "latest_belief"),
-    "inference (q_pi, G, F)": ("q_pi", "G", "F"),
-    "histories": ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist"),
-}
 
 
 class NumpyPopulation:
@@ -42,22 +25,23 @@ class NumpyPopulation:
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
         self._probe = probe
-        self._plan = Plan.of(spec.passes)
-        self._plan.install()
         self._model = model_builder(spec.model, spec.folder)
+        self._open()
+
+    def _open(self) -> None:
+        plan = Plan.of(self._spec.passes, self._spec.keep)
+        self._roster = Roster(plan)
+        self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
-        self._process: GenerativeProcess | None = None
-        self._agents: list[Agent] = []
-        self._environments: list[Any] = []
 
     def __len__(self) -> int:
-        return len(self._agents)
+        return len(self._roster)
 
     def build(self) -> None:
         self._probe.call("build", self._build)
 
     def _build(self) -> None:
-        index = len(self._agents)
+        index = len(self._roster)
         np.random.seed(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
         arguments = {**model.arguments, **self._spec.agent}
@@ -65,11 +49,8 @@ class NumpyPopulation:
             check_model(arguments, _model_field(self._spec))
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
-        environment = self._environment(model.environment, arguments)
-        agent = self._construct(arguments)
-        self._plan.build(agent, index)
-        self._environments.append(environment)
-        self._agents.append(agent)
+        self._environments.add(model.environment, model.world or arguments)
+        self._roster.add(self._construct(arguments))
 
     def step(self, agent: int, step: int) -> Behaviour:
         try:
@@ -80,13 +61,20 @@ class NumpyPopulation:
             raise self._refused(error, f"failed at step {step} of agent {agent}") from None
 
     def _step(self, agent: int, step: int) -> Behaviour:
-        call, body, environment = self._probe.call, self._agents[agent], self._environments[agent]
+        call, roster = self._probe.call, self._roster
+        body = call("wake", roster.wake, agent) if roster.rests else roster.wake(agent)
+        try:
+            return self._act(body, agent, step)
+        finally:
+            if roster.rests:
+                call("rest", roster.rest, agent)
+            else:
+                roster.rest(agent)
+
+    def _act(self, body: Agent, agent: int, step: int) -> Behaviour:
+        call = self._probe.call
         np.random.seed(step_seed(self._spec.seed, agent, step))
-        call("wake", self._plan.wake, body, agent)
-        if body.action is None:
-            observation = call("environment", environment.reset)
-        else:
-            observation = call("environment", environment.step, body.action)
+        observation = call("environment", self._environments.observe, agent, body.action)
         learning = self._spec.learning
         previous = body.qs if "B" in learning else None
         beliefs = call("infer_states", body.infer_states, observation)
@@ -98,28 +86,16 @@ class NumpyPopulation:
             call("update_D", body.update_D, beliefs)
         policies, _ = call("infer_policies", body.infer_policies)
         action = call("sample_action", body.sample_action)
-        call("rest", self._plan.rest, body, agent)
         return Behaviour(beliefs, policies, action)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
-        for index, agent in enumerate(self._agents):
-            for component, names in _COMPONENTS.items():
-                for name in names:
-                    if name in vars(agent):
-                        yield index, component, vars(agent)[name]
-            yield index, "other agent objects", agent
-            yield index, "environment", self._environments[index]
-        yield -1, "environment", self._process
-        if self._plan.passes:
-            yield -1, "passes", self._plan
+        yield from self._roster.holdings()
+        for agent, world in self._environments.holdings():
+            yield agent, "environment", world
 
     def close(self) -> None:
-        self._agents.clear()
-        self._environments.clear()
-        self._process = self._handed = None
-        self._plan.close()
-        self._plan = Plan.of(self._spec.passes)
-        self._plan.install()
+        self._roster.close()
+        self._open()
 
     def _construct(self, arguments: dict[str, Any]) -> Agent:
         priors = {}
@@ -143,17 +119,6 @@ class NumpyPopulation:
             "shapes of its arrays",
             detail=traceback.format_exc(),
         )
-
-    def _environment(
-        self, own: Any, arguments: dict[str, Any]
-    ) -> UserEnvironment | SampledEnvironment:
-        """The factory's own environment, or one that samples from the model."""
-        if own is not None:
-            return UserEnvironment(own, [a.shape[0] for a in arguments["A"]])
-        process = GenerativeProcess(arguments)
-        if self._process is None or self._process != process:
-            self._process = process
-        return SampledEnvironment(self._process)
 
 
 def _model_field(spec: PopulationSpec) -> str:

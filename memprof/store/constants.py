@@ -32,6 +32,12 @@ def constant(array: np.ndarray) -> np.ndarray:
     return found
 
 
+def adopt(array: np.ndarray) -> np.ndarray:
+    """Make a constant of a read-only array that nobody can write to, such as a mapped file."""
+    _by_identity[id(array)] = array
+    return array
+
+
 def is_constant(array: np.ndarray) -> bool:
     """Whether `array` came from `constant`, so that facts about it may be kept by its identity."""
     return _by_identity.get(id(array)) is array

@@ -40,6 +40,7 @@ class Request:
         spec = values.pop("spec")
         for name in ("learning", "passes"):
             spec[name] = tuple(spec[name])
+        spec["keep"] = None if spec["keep"] is None else tuple(spec["keep"])
         return cls(spec=PopulationSpec(**spec), **values)
 
 

@@ -13,7 +13,10 @@ def test_version(memprof):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("models", ["grid_world", "t_maze", "random_pomdp", "npz", "factory", "num_states"]),
+        (
+            "models",
+            ["grid_world", "maze", "t_maze", "random_pomdp", "npz", "factory", "num_states"],
+        ),
         ("instruments", ["tracemalloc", "memory_profiler", "pympler", "process", "blind to:"]),
         (
             "passes",

@@ -1,9 +1,14 @@
+import hashlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from memprof.errors import ScenarioError
 from memprof.models.base import check_model, model_builder, object_array
-from memprof.populations.environment import GenerativeProcess, SampledEnvironment
+from memprof.populations.environment import Environments, GenerativeProcess
+from tests.conftest import ROOT
 
 
 def build(tmp_path, **model):
@@ -12,6 +17,7 @@ def build(tmp_path, **model):
 
 BUILT_IN = [
     {"kind": "grid_world", "size": 4},
+    {"kind": "grid_world", "size": 4, "inductive": True},
     {"kind": "t_maze", "reward_probability": 0.9},
     {
         "kind": "random_pomdp",
@@ -43,6 +49,108 @@ def test_grid_world_moves_as_pymdps_own(tmp_path):
     for state in range(16):
         for action in range(5):
             assert ours[theirs.P[state][action], state, action] == 1
+
+
+def test_an_inductive_grid_world_has_its_preferred_cell_as_goal(tmp_path):
+    from pymdp.legacy.agent import Agent
+
+    model = build(tmp_path, kind="grid_world", size=3, inductive=True)
+    assert np.array_equal(model.arguments["H"][0], np.eye(9)[8])
+    backwards = Agent(**model.arguments).I[0]
+    assert backwards[0].sum() == 1, "the goal"
+    assert backwards[1].sum() == 3, "its neighbours too"
+    assert backwards[4].all(), "the far corner, four steps away"
+
+
+MAZE = {"kind": "maze", "size": 6, "walls": 0.3, "seed": 7}
+
+
+@pytest.fixture
+def maze(tmp_path):
+    return model_builder(MAZE, str(tmp_path))
+
+
+def test_a_maze_is_sound_and_its_walls_are_never_entered(maze):
+    model = maze(0)
+    check_model(model.arguments, "model")
+    transitions, start = model.arguments["B"][0], model.arguments["D"][0]
+    free = start > 0
+    assert free.sum() == 36 - round(0.3 * 36)
+    assert np.array_equal(start[free], np.full(free.sum(), 1 / free.sum()))
+    assert model.arguments["C"][0][free][-1] == 1, "the last free cell is preferred"
+    assert set(np.unique(transitions)) == {0, 1}
+    assert (transitions.sum(axis=0) == 1).all()
+    assert np.array_equal(transitions[:, :, 4], np.eye(36)), "stay"
+    for wall in np.flatnonzero(~free):
+        assert not transitions[wall][free].any(), "no way from a free cell into a wall"
+
+
+def test_a_maze_without_walls_is_the_grid_world(tmp_path):
+    open_maze = build(tmp_path, **{**MAZE, "walls": 0.0}).arguments
+    grid = build(tmp_path, kind="grid_world", size=6).arguments
+    for name in "ABCD":
+        assert np.array_equal(open_maze[name][0], grid[name][0])
+
+
+def test_the_world_of_a_maze_moves_as_its_b_says(maze):
+    model = maze(0)
+    world, transitions = model.environment, model.arguments["B"][0]
+    np.random.seed(0)
+    cell = world.reset()
+    assert model.arguments["D"][0][cell] > 0
+    for action in np.random.randint(5, size=200):
+        reached = world.step(np.array([float(action)]))
+        assert transitions[reached, cell, action] == 1
+        cell = reached
+
+
+DENSE = {
+    "kind": "random_pomdp",
+    "num_obs": [3, 4],
+    "num_states": [2, 5],
+    "num_controls": [1, 3],
+    "seed": 1,
+    "concentration": 0.1,
+    "per_agent": True,
+}
+
+
+def test_dense_agents_differ_but_live_in_one_world(tmp_path):
+    builder = model_builder(DENSE, str(tmp_path))
+    one, two = builder(0), builder(1)
+    for name in "ABCD":
+        for a, b in zip(one.arguments[name], two.arguments[name], strict=True):
+            assert (a != b).any()
+    check_model(one.arguments, "model")
+    assert all((a > 0).all() for a in one.arguments["A"])
+    common = build(tmp_path, **{**DENSE, "per_agent": False}).arguments
+    assert one.world is two.world
+    assert GenerativeProcess(one.world) == GenerativeProcess(common)
+
+
+def digest(arguments):
+    return hashlib.sha256(b"".join(a.tobytes() for n in "ABCD" for a in arguments[n])).hexdigest()
+
+
+@pytest.mark.parametrize("model", [MAZE, DENSE], ids=lambda m: m["kind"])
+def test_agents_with_models_of_their_own_are_the_same_in_every_process(tmp_path, model):
+    builder = model_builder(model, str(tmp_path))
+    here = [digest(builder(agent).arguments) for agent in (2, 0, 1)]
+    assert len(set(here)) == 3
+    there = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from tests.unit.test_models import digest, model_builder\n"
+            f"builder = model_builder({model!r}, '')\n"
+            "for agent in (2, 0, 1): print(digest(builder(agent).arguments))",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert there.stdout.split() == here
 
 
 def wrong(**changes):
@@ -159,11 +267,12 @@ def test_a_factory_that_fails_is_shown_with_its_own_traceback(
 
 def test_the_default_environment_follows_a_and_b(tmp_path):
     model = build(tmp_path, kind="grid_world", size=3)
-    world = SampledEnvironment(GenerativeProcess(model.arguments))
+    worlds = Environments(lambda array, first: array)
+    worlds.add(None, model.arguments)
     np.random.seed(0)
-    (cell,) = world.reset()
+    (cell,) = worlds.observe(0, None)
     for action, target in ((4, cell), (1, cell if cell % 3 == 2 else cell + 1)):
-        assert world.step(np.array([float(action)])) == (target,)
+        assert worlds.observe(0, np.array([float(action)])) == (target,)
 
 
 def test_the_default_environment_draws_by_the_models_probabilities():
@@ -172,8 +281,8 @@ def test_the_default_environment_draws_by_the_models_probabilities():
         {"A": [np.tile(weights[:, None], 3)], "B": [np.eye(3)[:, :, None]], "D": [weights]}
     )
     np.random.seed(0)
-    states = np.bincount([process.first_states()[0] for _ in range(4000)]) / 4000
-    seen = np.bincount([process.observe((1,))[0] for _ in range(4000)]) / 4000
+    states = np.bincount([process.first() for _ in range(4000)]) / 4000
+    seen = np.bincount([process.observe(1)[0] for _ in range(4000)]) / 4000
     assert states == pytest.approx(weights, abs=0.03)
     assert seen == pytest.approx(weights, abs=0.03)
 

@@ -51,7 +51,7 @@ def test_a_pass_may_follow_what_it_requires(tmp_path):
 def test_the_shape_that_the_readme_shows_is_read_whole(tmp_path):
     loaded = load_scenario(SCENARIOS / "grid-29.yaml")
     assert loaded.scenario.budget.per_agent == 10_000_000
-    assert loaded.spec(("share",)).model == {"kind": "grid_world", "size": 29}
+    assert loaded.spec(("share",)).model == {"kind": "grid_world", "size": 29, "inductive": False}
     assert loaded.where("budget.per_agent").endswith("grid-29.yaml:13")
 
 
@@ -67,6 +67,22 @@ MISTAKES = [
     ({"model": {"size": 3}}, "model.kind", "is missing"),
     ({"model": {"kind": "grid_wold"}}, "model.kind", "did you mean 'grid_world'?"),
     ({"model": {"kind": "grid_world", "sice": 3}}, "model.sice", "did you mean 'size'?"),
+    ({"model": {"kind": "maze", "walls": 0.6}}, "model.walls", "or equal to 0.5, found 0.6"),
+    ({"model": {"kind": "maze", "private": False}}, "model.private", "each agent's own"),
+    (
+        {
+            "model": {
+                "kind": "random_pomdp",
+                "num_obs": 2,
+                "num_states": 2,
+                "num_controls": 2,
+                "per_agent": True,
+                "private": False,
+            }
+        },
+        "model.private",
+        "each agent's own",
+    ),
     ({"model": {"kind": "npz", "path": "no.npz"}}, "model.path", "no such file"),
     ({"model": {"kind": "npz", "path": "case.yaml"}}, "model.path", "expected an .npz file"),
     ({"model": {"kind": "factory", "callable": "f"}}, "model.callable", "package.module:function"),

@@ -236,3 +236,15 @@ def test_words_and_outcome_agree():
     assert outcome(Gain(None, None, None), 1.1) == "no_effect"
     assert outcome(Gain(None, None, None), 1.4) == "slower"
     assert words(Gain(None, None, None), 1.4) == "1.40 times the time per step"
+
+
+def test_the_catalogue_states_the_bounds_that_the_passes_keep():
+    from memprof.passes import belief, float32
+    from memprof.passes.catalogue import PASSES, bound_of
+
+    assert PASSES["belief"].bound == belief.BOUND
+    assert PASSES["float32"].bound == float32.BOUND
+    assert bound_of(("share", "belief", "float32")) == float32.BOUND
+    assert bound_of(("share", "template")) is None
+    bounded = {name for name, info in PASSES.items() if info.claim == "bounded"}
+    assert bounded == {name for name, info in PASSES.items() if info.bound is not None}

@@ -1,0 +1,258 @@
+"""Records and the template's arrays in a folder on disk, memory-mapped.
+
+    store.json     format, identity of the template, where its blobs are; published last
+    template.bin   the blobs of the template, aligned; never written again
+    data.mdb       the records, in LMDB: index (8 bytes, big-endian) -> CRC-32 and record
+    lock.mdb       LMDB's table of readers
+    writer         locked by the process that has the store open for writing
+
+A record that was written survives the death of the process at any moment: it is committed, and in
+the page cache. Nothing is flushed to the disk by force, so a power cut can damage the store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Self, TypeVar
+
+import lmdb
+
+from memprof.errors import StoreError
+from memprof.store.blobs import Blobs, write_blobs
+from memprof.store.header import CREATE_AGAIN, Header
+from memprof.store.records import not_negative
+from memprof.store.writer_lock import lock_for_writing
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    _Transaction = lmdb.Transaction[memoryview]
+
+_BLOBS, _DATA = "template.bin", "data.mdb"
+_FIRST_MAP_BYTES = 64 << 20
+_CHECKSUM_BYTES = 4
+_DAMAGE = (
+    FileNotFoundError,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # EIO: written in part
+
+_T = TypeVar("_T")
+
+
+class DiskRecords:
+    """The records of one population, on disk; open in one process for writing, in many to read.
+
+    Every `append` and every assignment is a transaction of its own, committed when it returns.
+    Methods may be called from any thread. A forked process closes it and opens it for itself.
+    """
+
+    @classmethod
+    def create(cls, folder: Path, identity: bytes, blobs: Mapping[str, Buffer]) -> Self:
+        """Make a store without records in a new or empty folder, and open it for writing.
+
+        `identity` is a digest of the template; `blobs` are its C-contiguous arrays and its
+        description. The folder appears in one step, complete; a process that is killed before
+        leaves a hidden folder `.NAME.*` beside it.
+        """
+        folder = folder.absolute()
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+                draft = Path(scratch, folder.name)
+                draft.mkdir()
+                header = Header(identity, write_blobs(draft / _BLOBS, blobs))
+                lmdb.open(str(draft), map_size=_FIRST_MAP_BYTES, sync=False).close()
+                os.truncate(draft / _DATA, _FIRST_MAP_BYTES)
+                header.write(draft)
+                draft.rename(folder)
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(
+                f"{folder}: a store cannot be created here ({error}): it takes a writable place on "
+                "a disk with room, and a folder that is new or empty"
+            ) from error
+        return cls.open(folder, identity)
+
+    @classmethod
+    def open(cls, folder: Path, identity: bytes | None, *, readonly: bool = False) -> Self:
+        """Open a store; with an `identity`, only one of the same template."""
+        folder = folder.absolute()
+        header = Header.read(folder)
+        if identity is not None and identity != header.identity:
+            raise StoreError(
+                f"{folder}: belongs to another template (identity {header.identity.hex()}, "
+                f"expected {identity.hex()}): give another folder, or {CREATE_AGAIN}"
+            )
+        try:
+            return cls(folder, header, readonly)
+        except (OSError, lmdb.Error) as error:
+            raise _failure(f"{folder}: the store cannot be opened", error) from error
+
+    def __init__(self, folder: Path, header: Header, readonly: bool) -> None:
+        """Use `create` or `open`."""
+        self._folder = folder
+        self._blobs = Blobs(folder / _BLOBS, header.blobs)
+        self._salt = zlib.crc32(header.identity)
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._writer: IO[str] | None = None
+        self._check_size(_FIRST_MAP_BYTES)  # LMDB takes an empty file for a new one
+        self._env = lmdb.open(
+            str(folder),
+            map_size=self._data_bytes(),
+            readonly=readonly,
+            create=False,
+            sync=False,
+            writemap=False,  # on a full disk, writing to the map would kill the process
+            max_spare_txns=0,  # a spare one has a slot in lock.mdb, which a forked child would free
+        )
+        try:
+            self._check_size((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+            if not readonly:
+                # After LMDB's own refusal to open an environment twice in a process, in which a
+                # second lock would succeed, and its release free the first.
+                self._writer = lock_for_writing(folder)
+                self._env.reader_check()
+            self._check_gaps()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: bytes) -> int:
+        """Add a record; its index."""
+
+        def add(transaction: _Transaction) -> int:
+            index = _count(transaction)
+            transaction.put(_key(index), self._checksum(index, record) + record, append=True)
+            return index
+
+        return self._transact(add, write=True)
+
+    def __len__(self) -> int:
+        return self._transact(_count)
+
+    def __getitem__(self, index: int) -> bytes:
+        def get(transaction: _Transaction) -> bytes:
+            value = transaction.get(_key(index))
+            if value is None:
+                self._check_appended(index, transaction)
+                raise self._damaged(f"record {index} is missing")
+            record = bytes(value[_CHECKSUM_BYTES:])
+            if value[:_CHECKSUM_BYTES] != self._checksum(index, record):
+                raise self._damaged(f"record {index} has changed since it was written")
+            return record
+
+        return self._transact(get)
+
+    def __setitem__(self, index: int, record: bytes) -> None:
+        def replace(transaction: _Transaction) -> None:
+            self._check_appended(index, transaction)
+            transaction.put(_key(index), self._checksum(index, record) + record)
+
+        self._transact(replace, write=True)
+
+    def blob(self, name: str) -> memoryview:
+        """A blob of the template: read-only, aligned to 64 bytes, in pages that processes share.
+
+        Reads the blob once, to check it. The view stays valid after `close`.
+        """
+        return self._blobs[name]
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that the files of the store take up on disk."""
+        return sum(path.stat().st_blocks * 512 for path in self._folder.iterdir())
+
+    def close(self) -> None:
+        """Close the store, and let another process write to it."""
+        with self._lock:
+            self._env.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    def _transact(self, task: Callable[[_Transaction], _T], *, write: bool = False) -> _T:
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"{self._folder}: was opened before this process was forked: close it here and "
+                "open it again, with readonly=True while the other process writes"
+            )
+        try:
+            with self._lock:
+                return self._fitting_map(task, write)
+        except (OSError, lmdb.Error) as error:
+            verb = "written" if write else "read"
+            raise _failure(f"{self._folder}: records cannot be {verb}", error) from error
+
+    def _fitting_map(self, task: Callable[[_Transaction], _T], write: bool) -> _T:
+        """Run a task in a transaction, again when the map had to follow the data's growth."""
+        while True:
+            try:
+                with self._env.begin(write=write, buffers=True) as transaction:
+                    return task(transaction)
+            except lmdb.MapFullError:
+                # LMDB writes only the pages in use, so its file may well end before the last page
+                # that it counts. Made as long as the map, at no room on the disk, a file that ends
+                # before that page is a truncated one, which it would be deadly to read.
+                os.truncate(self._folder / _DATA, 2 * self._env.info()["map_size"])
+                self._env.set_mapsize(self._data_bytes())
+            except lmdb.MapResizedError:
+                self._env.set_mapsize(0)  # to what the writing process has made it
+
+    def _data_bytes(self) -> int:
+        return (self._folder / _DATA).stat().st_size
+
+    def _check_size(self, needed: int) -> None:
+        found = self._data_bytes()
+        if found < needed:
+            raise self._damaged(f"{_DATA} has {found} bytes instead of at least {needed}")
+
+    def _check_gaps(self) -> None:
+        def counts(transaction: _Transaction) -> tuple[int, int]:
+            return _count(transaction), transaction.stat()["entries"]
+
+        count, found = self._transact(counts)
+        if count != found:
+            raise self._damaged(f"there are {found} records where the last is number {count - 1}")
+
+    def _check_appended(self, index: int, transaction: _Transaction) -> None:
+        if index >= _count(transaction):
+            raise IndexError(f"{self._folder}: there is no record {index}")
+
+    def _checksum(self, index: int, record: bytes) -> bytes:
+        """Of the record in its place: it fails for one of another index or another template."""
+        place = zlib.crc32(_key(index), self._salt)
+        return zlib.crc32(record, place).to_bytes(_CHECKSUM_BYTES, "big")
+
+    def _damaged(self, found: str) -> StoreError:
+        return StoreError(f"{self._folder}: {found}: the store is damaged, {CREATE_AGAIN}")
+
+
+def _key(index: int) -> bytes:
+    return not_negative(index).to_bytes(8, "big")
+
+
+def _count(transaction: _Transaction) -> int:
+    """One more than the last index. (Each `stat` churns the interpreter's table of strings.)"""
+    cursor = transaction.cursor()
+    return int.from_bytes(cursor.key(), "big") + 1 if cursor.last() else 0
+
+
+def _failure(what: str, error: OSError | lmdb.Error) -> StoreError:
+    advice = ""
+    if isinstance(error, _DAMAGE):
+        advice = f": it is damaged, {CREATE_AGAIN}"
+    elif (error.errno if isinstance(error, OSError) else error.code) in _NO_ROOM:
+        advice = ": make room on the disk"
+    elif isinstance(error, lmdb.ReadonlyError | PermissionError):
+        advice = ": open it where you may write, and without readonly=True to write"
+    return StoreError(f"{what} ({error}){advice}")

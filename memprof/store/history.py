@@ -1,0 +1,184 @@
+"""A list that grows at its end for ever, kept in compressed chunks that read back whole."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, MutableSequence
+from typing import Any
+
+import numpy as np
+
+from memprof.store.compression import compressed, decompressed
+from memprof.store.flatten import WRITERS, Flattener
+from memprof.store.layout import Layout, from_json
+from memprof.store.unflatten import READERS, Reader
+
+_CHUNK_ENTRIES = 32
+_CHUNK_BYTES = 65536
+_CHUNK_LEVEL = 9
+_HEAD = struct.Struct("<II")
+_TAIL = struct.Struct("<III")
+
+
+class History(MutableSequence[Any]):
+    """Behaves as the list that it was made from.
+
+    Entries at rest are bytes: up to 32 of one layout side by side in the tail, and before them
+    chunks of such entries, byte by byte transposed (entries that resemble each other compress far
+    better so) and compressed. `append` and reading a few entries at the end touch no chunk. Other
+    changes turn all entries into plain objects until the next `pack`.
+    """
+
+    __slots__ = ("_chunks", "_count", "_data", "_fresh", "_layout", "_packed")
+
+    def __init__(self, entries: Iterable[Any] = ()) -> None:
+        self._chunks: list[bytes] = []
+        self._packed = 0  # entries in chunks
+        self._layout: Layout | None = None
+        self._count = 0  # entries in the tail
+        self._data = b""
+        self._fresh: list[Any] = list(entries)
+
+    def pack(self) -> None:
+        """Encode the entries that were appended since the last time.
+
+        Raises:
+            NotStorable: an entry has no exact encoding; the history is then as before.
+        """
+        encoded = []
+        for entry in self._fresh:
+            flattener = Flattener()
+            layout = flattener.flatten(entry)
+            encoded.append((layout, flattener.data()))
+        self._fresh.clear()
+        for layout, data in encoded:
+            width = len(self._data) // self._count if self._count else len(data)
+            if self._count and (layout != self._layout or len(data) != width):
+                self._seal()
+            self._layout = layout
+            self._data += data
+            self._count += 1
+            if self._count >= _CHUNK_ENTRIES or len(self._data) >= _CHUNK_BYTES:
+                self._seal()
+
+    def _seal(self) -> None:
+        """Make a chunk of the tail."""
+        text = json.dumps(self._layout, separators=(",", ":")).encode()
+        planes = np.frombuffer(self._data, np.uint8).reshape(self._count, -1).T.tobytes()
+        raw = b"".join((_HEAD.pack(self._count, len(text)), text, planes))
+        self._chunks.append(compressed(raw, _CHUNK_LEVEL))
+        self._packed += self._count
+        self._layout, self._count, self._data = None, 0, b""
+
+    def __len__(self) -> int:
+        return self._packed + self._count + len(self._fresh)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            first, last, step = index.indices(len(self))
+            wanted = range(first, last, step)
+            if not wanted:
+                return []
+            entries = self._from(min(wanted))
+            return [entries[place - len(self)] for place in wanted]
+        place = range(len(self))[index]  # the list's own IndexError
+        return self._from(place)[place - len(self)]
+
+    def _from(self, place: int) -> list[Any]:
+        """The entries from `place`, or a little before it, to the end."""
+        entries = list(self._fresh)
+        start = len(self) - len(entries)
+        if place < start and self._count:
+            assert self._layout is not None
+            skipped = max(0, place - self._packed)
+            width = len(self._data) // self._count
+            entries[:0] = _entries(
+                self._layout, self._data[skipped * width :], self._count - skipped
+            )
+        chunk = len(self._chunks)
+        start = min(start, self._packed)
+        while place < start:
+            chunk -= 1
+            found = _opened(self._chunks[chunk])
+            entries[:0] = found
+            start -= len(found)
+        return entries
+
+    def append(self, value: Any) -> None:
+        self._fresh.append(value)
+
+    def insert(self, index: int, value: Any) -> None:
+        self._thawed().insert(index, value)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._thawed()[index] = value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._thawed()[index]
+
+    def _thawed(self) -> list[Any]:
+        """All entries as plain objects, to be changed."""
+        if self._packed or self._count:
+            self.__init__(self._from(0))  # type: ignore[misc]
+        return self._fresh
+
+    def __iter__(self) -> Any:
+        return iter(self._from(0))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, list | History) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as lists
+
+    def __add__(self, other: Iterable[Any]) -> list[Any]:
+        return [*self, *other]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+def _entries(layout: Layout, data: bytes, count: int) -> list[Any]:
+    width = len(data) // count
+    return [
+        Reader(data[start : start + width]).unflatten(layout)
+        for start in range(0, count * max(width, 1), max(width, 1))
+    ]
+
+
+def _opened(chunk: bytes) -> list[Any]:
+    raw = decompressed(chunk)
+    count, length = _HEAD.unpack_from(raw)
+    start = _HEAD.size + length
+    layout = from_json(json.loads(raw[_HEAD.size : start]))
+    planes = np.frombuffer(raw, np.uint8, offset=start)
+    data = planes.reshape(-1, count).T.tobytes()
+    return _entries(layout, data, count)
+
+
+def _write(self: Flattener, value: History, reference: Any) -> Layout:
+    if self.again(value):
+        return ("r",)
+    value.pack()
+    sizes = [len(chunk) for chunk in value._chunks]
+    head = _TAIL.pack(len(sizes), value._packed, value._count)
+    lengths = struct.pack(f"<I{len(sizes)}I", len(value._data), *sizes)
+    self.parts += (head, lengths, *value._chunks, value._data)
+    return ("h", value._layout)
+
+
+def _read(self: Reader, layout: Layout, reference: Any) -> History:
+    value = History()
+    self.seen.append(value)
+    count, value._packed, value._count = _TAIL.unpack_from(self.data, self.place)
+    self.place += _TAIL.size
+    tail, *sizes = struct.unpack_from(f"<I{count}I", self.data, self.place)
+    self.place += 4 + 4 * count
+    value._chunks = [self.take(size) for size in sizes]
+    value._data = self.take(tail)
+    value._layout = layout[1]
+    return value
+
+
+WRITERS[History] = _write
+READERS["h"] = _read
