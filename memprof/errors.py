@@ -78,7 +78,7 @@ class ScenarioError(UsageError):
         self.problem = problem
         self.where = where
         place = f"{where}: " if where else ""
-        name = f"{field}: " if field and where != f"--{field}" else ""
+        name = f"{field}: " if field and where != option_of(field) else ""
         super().__init__(f"{place}{name}{problem}", detail=detail)
 
 
@@ -116,6 +116,11 @@ class Interrupted(MeasurementError):
     """The user ended the run."""
 
     exit_code = 130
+
+
+def option_of(field: str) -> str:
+    """The command-line option that overrides a scenario's field."""
+    return f"--{field.replace('_', '-')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -189,11 +189,16 @@ class InstrumentRun:
 
 @dataclass(frozen=True, slots=True)
 class TraceComparison:
-    """Two populations compared value by value; `first_difference` is (agent, step) or None."""
+    """Two populations compared value by value; `first_difference` is (agent, step) or None.
+
+    `max_divergence_nats` is the largest divergence KL(second || first) of a belief or of a
+    posterior over policies; None where one is infinite or the two cannot be compared.
+    """
 
     agents: int
     steps: int
     actions_compared: int
     actions_equal: int
     max_abs_belief_error: float | None
+    max_divergence_nats: float | None
     first_difference: tuple[int, int] | None

@@ -16,6 +16,10 @@ SCHEMA = "memprof.report/1"
 Interval = tuple[float, float]
 Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
 Claim = Literal["exact", "bounded"]
+PassOutcome = Literal[
+    "saves", "faster", "no_effect", "costs", "slower",
+    "superfluous", "diverged", "failed", "not_checked",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +144,51 @@ class Variants:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What the passes did; None while a pass's claim does not hold or it cannot be told apart."""
+    """What one pass did, on top of the passes before it in the plan; None where it is not known,
+    below resolution, or may not be claimed because behaviour is not what the pass claims.
+
+    Attributes:
+        saved_bytes_per_agent, saved_fixed_bytes, saved_transient_bytes: against the plan before
+            it, in the marginal cost, the fixed cost and the transient peak.
+        step_time_ratio: time per step over that of the plan before it.
+        outcome: `saves`, `faster`, `no_effect` (nothing beyond resolution), `costs` (memory) or
+            `slower`; `superfluous` (a later pass does the same); `diverged` (it broke its claim),
+            `failed` (its worker did), `not_checked`.
+        detail: the outcome in words, with figures.
+        kept: it is part of the plan; False for what `auto` left out.
+        marginal_bytes, ci95_bytes, fixed_bytes: cost of the population after it.
+        transient_bytes: what building and stepping needs above the population at rest, after it.
+    """
 
     name: str
     claim: Claim
     saved_bytes_per_agent: float | None
     step_time_ratio: float | None
+    outcome: PassOutcome
+    detail: str
+    kept: bool = True
+    marginal_bytes: float | None = None
+    ci95_bytes: Interval | None = None
+    fixed_bytes: float | None = None
+    transient_bytes: float | None = None
+    saved_fixed_bytes: float | None = None
+    saved_transient_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """Whether the optimised population behaves as the plain one, over the same seeds."""
+    """Whether the optimised population behaves as the plain one, over the same seeds.
+
+    `max_divergence_nats` is the largest Kullback-Leibler divergence of a posterior from the plain
+    population's; None where it is infinite or nothing can be compared.
+    """
 
     verdict: Verdict
     agents: int
     steps: int
     action_agreement: float | None
     max_abs_belief_error: float | None
+    max_divergence_nats: float | None
     detail: str
 
 

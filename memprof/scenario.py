@@ -13,13 +13,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from memprof.errors import UsageError, nearest
 from memprof.instruments.catalogue import OPTIONAL
-from memprof.passes.catalogue import passes_for
+from memprof.passes.catalogue import AUTO, PASSES, passes_for
 from memprof.units import parse_size
 
 Size = Annotated[
@@ -29,6 +30,13 @@ Size = Annotated[
 ]
 Count = Annotated[int, Field(ge=1)]
 Counts = Count | Annotated[list[Count], Field(min_length=1)]
+Passes = Annotated[
+    list[str],
+    BeforeValidator(lambda passes: [AUTO] if passes == AUTO else passes),
+    WithJsonSchema(
+        {"anyOf": [{"const": AUTO}, {"type": "array", "items": {"type": "string"}}]},
+    ),
+]
 
 # The generative model is the scenario's `model`, so these cannot come from `agent:`.
 _MODEL_KEYWORDS = {"self", "A", "B", "C", "D", "E", "H", "pA", "pB", "pD", "policies"}
@@ -119,6 +127,7 @@ class Buffer(_Model):
     kind: Literal["buffer"]
     size: Size = Field(default=2**20, description="bytes that each agent holds")
     growth: int = Field(default=0, ge=0, description="bytes that each agent gains per step")
+    delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
     fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
         default="none", description="what goes wrong while the population is built"
     )
@@ -154,7 +163,16 @@ class Scenario(_Strict):
         default_factory=dict, description="keyword arguments of the PyMDP agent"
     )
     learning: list[Literal["A", "B", "D"]] = Field(default_factory=list)
-    passes: list[str] = Field(default_factory=lambda: ["share"])
+    passes: Passes = Field(
+        default_factory=lambda: ["share"],
+        description="names in the order of application; auto measures which of them help",
+    )
+    max_slowdown: float = Field(
+        default=1.1,
+        ge=1,
+        allow_inf_nan=False,
+        description="largest time per step, against before, that passes chosen by auto may cost",
+    )
     keep: list[Result] | None = Field(
         default=None,
         description="results of inference that a record keeps; all of them if not given. What the "
@@ -165,6 +183,11 @@ class Scenario(_Strict):
     )
     repeats: int = Field(default=3, ge=1, le=1000)
     budget: Budget | None = None
+
+    @property
+    def auto(self) -> bool:
+        """Whether memprof is to choose the passes."""
+        return self.passes == [AUTO]
 
     @field_validator("backend")
     @classmethod
@@ -185,7 +208,8 @@ class Scenario(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
-        _known(self.passes, passes_for(self.backend), "passes", f"{self.backend} pass")
+        if not self.auto:
+            _check_passes(self.passes, self.backend)
         if (self.backend == "fake") != (self.model.kind == "buffer"):
             raise FieldError("model.kind", "backend fake and model buffer go together only")
         if not self.model.private and _differs_by_agent(self.model):
@@ -222,6 +246,18 @@ def _known(names: list[str], known: tuple[str, ...], field: str, what: str) -> l
         if problem:
             raise FieldError(field, problem)
     return names
+
+
+def _check_passes(names: list[str], backend: str) -> None:
+    if AUTO in names:
+        raise FieldError(
+            "passes", "auto chooses the passes itself; leave out the others, or leave out auto"
+        )
+    _known(names, passes_for(backend), "passes", f"{backend} pass")
+    for position, name in enumerate(names):
+        for needed in PASSES[name].requires:
+            if needed not in names[:position]:
+                raise FieldError("passes", f"{name!r} needs {needed!r} before it in the list")
 
 
 def _check_agent_keywords(keywords: Mapping[str, Any]) -> None:

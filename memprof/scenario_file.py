@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from memprof.errors import ScenarioError, nearest
+from memprof.errors import ScenarioError, nearest, option_of
 from memprof.scenario import MODELS, Budget, FieldError, Npz, Scenario
 from memprof.spec import PopulationSpec
 
@@ -145,7 +145,7 @@ def _scenario_error(
             problem = f"expected {expected}, found {first['input']!r}"
     option = field.partition(".")[0]
     return ScenarioError(
-        field, problem, where=f"--{option}" if option in overrides else where(field)
+        field, problem, where=option_of(option) if option in overrides else where(field)
     )
 
 

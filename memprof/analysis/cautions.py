@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from memprof.results import Caution, Equivalence, Variant
+from memprof.results import Caution, Equivalence, PassResult, Variant
 from memprof.units import format_seconds, format_size
 
 _EXPLAINED = 0.8
 _NOISY_TIME = 0.1
-_HELPS = 0.01
 
 
 def find(
     before: Variant,
     after: Variant | None,
     verdict: Equivalence,
+    passes: Sequence[PassResult],
     failure: BaseException | None,
+    max_slowdown: float | None = None,
 ) -> tuple[Caution, ...]:
-    """All cautions, the gravest first."""
-    found = list(_of_run(before, after, verdict, failure))
+    """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given."""
+    found = list(_of_run(after, verdict, failure))
+    found += [
+        Caution("no_saving", f"{each.name}: {each.detail}", "leave it out of this scenario")
+        for each in passes
+        if each.outcome in ("no_effect", "costs", "slower")
+    ]
+    if after is not None and max_slowdown is not None:
+        found += _of_limit(before, after, max_slowdown)
     found += _of_variant("before", before)
     if after is not None:
         found += _of_variant("after", after)
@@ -27,7 +35,7 @@ def find(
 
 
 def _of_run(
-    before: Variant, after: Variant | None, verdict: Equivalence, failure: BaseException | None
+    after: Variant | None, verdict: Equivalence, failure: BaseException | None
 ) -> Iterator[Caution]:
     if failure is not None:
         yield Caution(
@@ -39,16 +47,17 @@ def _of_run(
             f"behaviour was not compared: {verdict.detail}",
             "seed what is random in the model or its environment from np.random",
         )
-    if after is not None and verdict.verdict in ("exact", "bounded"):
-        cost, now = before.per_agent, after.per_agent
-        saved = cost.marginal_bytes - now.marginal_bytes
-        imports = before.imports_bytes - after.imports_bytes
-        if saved < _HELPS * cost.marginal_bytes and imports < _HELPS * before.imports_bytes:
-            yield Caution(
-                "no_saving",
-                f"{', '.join(after.passes)} saves {format_size(saved)} per agent here",
-                "leave it out of this scenario",
-            )
+
+
+def _of_limit(before: Variant, after: Variant, max_slowdown: float) -> Iterator[Caution]:
+    ratio = after.step_seconds.median / before.step_seconds.median
+    if ratio > max_slowdown:
+        yield Caution(
+            "slower_than_allowed",
+            f"over all repeats a step takes {ratio:.2f} times as long as before; auto's single "
+            f"workers were within the limit of {max_slowdown:g}",
+            "run it again on a quieter machine, or name the passes yourself",
+        )
 
 
 def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:

@@ -20,29 +20,42 @@ def reproducible(repeats: Sequence[Digests]) -> bool:
     return len(set(repeats)) == 1
 
 
-def exact(agents: int, steps: int) -> Equivalence:
+def exact(agents: int, steps: int, why: str = "all digests are equal") -> Equivalence:
     """The verdict for equal digests: every belief, policy posterior and action, bit by bit."""
-    return Equivalence("exact", agents, steps, 1.0, 0.0, "all digests are equal")
+    return Equivalence("exact", agents, steps, 1.0, 0.0, 0.0, why)
 
 
 def not_checked(why: str) -> Equivalence:
     """No verdict, and why."""
-    return Equivalence("not_checked", 0, 0, None, None, why)
+    return Equivalence("not_checked", 0, 0, None, None, None, why)
 
 
-def judge(comparison: TraceComparison) -> Equivalence:
-    """The verdict for populations whose digests differ: how far apart, and from where on."""
+def judge(comparison: TraceComparison, bound: float | None = None) -> Equivalence:
+    """The verdict for populations whose digests differ: how far apart, and from where on.
+
+    `bound` is the largest change of a belief that the passes may cause; None when all of them
+    claim to be exact, so that any difference is one too many.
+    """
     agreement = comparison.actions_equal / max(1, comparison.actions_compared)
+    error = comparison.max_abs_belief_error
     if comparison.first_difference is None:
         detail = "the digests differ, yet no value does in a second run: not reproducible"
     else:
         agent, step = comparison.first_difference
         detail = f"first difference: agent {agent}, step {step}"
+    kept = bound is not None and error is not None and error <= bound
+    if bound is not None:
+        change = "they cannot be compared" if error is None else f"they changed by {error:.3g}"
+        detail = (
+            f"beliefs may change by up to {bound:.3g}, {change}; {agreement:.1%} of the actions "
+            f"agree; {detail}"
+        )
     return Equivalence(
-        "diverged",
+        "bounded" if kept else "diverged",
         comparison.agents,
         comparison.steps,
         agreement,
-        comparison.max_abs_belief_error,
+        error,
+        comparison.max_divergence_nats,
         detail,
     )

@@ -37,11 +37,21 @@ def instruments_command() -> None:
 
 def passes_command() -> None:
     """List the passes, what each claims and costs."""
-    from memprof.passes.catalogue import PASSES
+    from memprof.passes.catalogue import AUTO, PASSES
 
     for name, info in PASSES.items():
         _entry(name, info.summary)
-        print(f"    claim: {info.claim}; backends: {', '.join(info.backends)}; cost: {info.cost}")
+        bound = "" if info.bound is None else f" (beliefs change by at most {info.bound:g})"
+        requires = f"; requires: {', '.join(info.requires)}" if info.requires else ""
+        print(
+            f"    claim: {info.claim}{bound}; backends: {', '.join(info.backends)}; "
+            f"cost: {info.cost}{requires}"
+        )
+    _entry(
+        AUTO,
+        "measures the exact passes on the scenario and keeps the smallest plan whose time per step "
+        "stays within max_slowdown; stands alone",
+    )
 
 
 def schema_command() -> None:

@@ -18,10 +18,16 @@ Steps = Annotated[int | None, typer.Option(help="Override the scenario's steps."
 Seed = Annotated[int | None, typer.Option(help="Override the scenario's seed.")]
 Repeats = Annotated[int | None, typer.Option(help="Override the scenario's repeats.")]
 Passes = Annotated[
-    str | None, typer.Option(metavar="A,B|none", help="Override the scenario's passes.")
+    str | None, typer.Option(metavar="A,B|none|auto", help="Override the scenario's passes.")
 ]
 Instruments = Annotated[
     str | None, typer.Option(metavar="A,B|none", help="Override the scenario's instruments.")
+]
+MaxSlowdown = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATIO", help="Largest time per step, against before, that auto may accept."
+    ),
 ]
 Timeout = Annotated[
     float, typer.Option(metavar="SECONDS", help="End a worker that runs longer than this.")

@@ -15,6 +15,7 @@ def profile_command(
     steps: options.Steps = None,
     seed: options.Seed = None,
     passes: options.Passes = None,
+    max_slowdown: options.MaxSlowdown = None,
     instruments: options.Instruments = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 900.0,
@@ -35,6 +36,7 @@ def profile_command(
         steps=steps,
         seed=seed,
         passes=passes,
+        max_slowdown=max_slowdown,
         instruments=instruments,
         repeats=repeats,
     )

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 from memprof.results import Claim
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True, slots=True)
 class PassInfo:
     """One pass: `target` is the `module:class` that does it, `cost` what it costs in words.
 
-    An `early` pass is installed before PyMDP is imported.
+    An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
+    come before it in a plan. `bound` is the largest change of any belief that a bounded pass may
+    cause; None for an exact one.
     """
 
     name: str
@@ -21,8 +25,11 @@ class PassInfo:
     cost: str
     target: str
     early: bool = False
+    requires: tuple[str, ...] = ()
+    bound: float | None = None
 
 
+# In the order in which a plan applies them.
 PASSES = {
     info.name: info
     for info in (
@@ -79,6 +86,7 @@ PASSES = {
             "changes by more than 1e-6",
             cost="sorting the beliefs at every step",
             target="memprof.passes.belief:Belief",
+            bound=1e-6,
         ),
         PassInfo(
             name="float32",
@@ -87,6 +95,7 @@ PASSES = {
             summary="matrices and beliefs rest in single precision",
             cost="an agent's own matrices widened at every use",
             target="memprof.passes.float32:Float32",
+            bound=1e-5,
         ),
         PassInfo(
             name="template",
@@ -118,12 +127,37 @@ PASSES = {
             target="memprof.passes.gc_tuning:GcTuning",
         ),
         PassInfo(
+            name="fake-half",
+            claim="exact",
+            backends=("fake",),
+            summary="cuts the calibration agents' buffers in half",
+            cost="nothing",
+            target="memprof.passes.fake:FakeHalf",
+        ),
+        PassInfo(
+            name="fake-slow",
+            claim="exact",
+            backends=("fake",),
+            summary="cuts the buffers to a quarter, and sleeps before every step",
+            cost="10 ms per step",
+            target="memprof.passes.fake:FakeSlow",
+        ),
+        PassInfo(
             name="fake-share",
             claim="exact",
             backends=("fake",),
             summary="the calibration agents' buffers become one",
             cost="nothing",
             target="memprof.passes.fake:FakeShare",
+        ),
+        PassInfo(
+            name="fake-idle",
+            claim="exact",
+            backends=("fake",),
+            summary="does nothing, on top of fake-share",
+            cost="nothing",
+            target="memprof.passes.base:Pass",
+            requires=("fake-share",),
         ),
         PassInfo(
             name="fake-break",
@@ -133,6 +167,23 @@ PASSES = {
             cost="nothing",
             target="memprof.passes.fake:FakeBreak",
         ),
+        PassInfo(
+            name="fake-crash",
+            claim="exact",
+            backends=("fake",),
+            summary="fails when the second agent is built",
+            cost="the worker",
+            target="memprof.passes.fake:FakeCrash",
+        ),
+        PassInfo(
+            name="fake-blur",
+            claim="bounded",
+            backends=("fake",),
+            summary="halves the buffers, and changes beliefs by a thousandth",
+            cost="nothing",
+            target="memprof.passes.fake:FakeBlur",
+            bound=0.002,
+        ),
     )
 }
 
@@ -140,3 +191,13 @@ PASSES = {
 def passes_for(backend: str) -> tuple[str, ...]:
     """Names of the passes that work on `backend`."""
     return tuple(name for name, info in PASSES.items() if backend in info.backends)
+
+
+def candidates(backend: str) -> tuple[str, ...]:
+    """The passes among which `auto` chooses: the exact ones, in order."""
+    return tuple(name for name in passes_for(backend) if PASSES[name].claim == "exact")
+
+
+def bound_of(names: tuple[str, ...]) -> float | None:
+    """Largest change of a belief that these passes may cause; None if all of them are exact."""
+    return max((b for name in names if (b := PASSES[name].bound) is not None), default=None)

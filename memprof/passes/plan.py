@@ -89,7 +89,8 @@ class Plan:
             activation = self.template.activate(stored, index)
         else:
             activation = Activation(stored, Loans(self._scratch), Handed())
-            self._unpack(activation)
+            if self._packs:
+                self._unpack(activation)
         for each in reversed(self.passes):
             each.wake(activation.agent, index, activation.loans)
         return activation

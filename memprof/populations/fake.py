@@ -19,16 +19,17 @@ from memprof.spec import PopulationSpec
 class FakeAgent:
     """Holds one touched buffer; gains `growth` bytes per step in one more."""
 
-    __slots__ = ("broken", "buffer", "gained")
+    __slots__ = ("blur", "broken", "buffer", "gained")
 
-    def __init__(self, size: int) -> None:
-        self.buffer = bytearray(b"\x01") * size
+    def __init__(self, buffer: bytearray) -> None:
+        self.buffer = buffer
         self.gained: list[bytearray] | None = None
         self.broken = False
+        self.blur = 0.0
 
 
 class FakePopulation:
-    """Agents whose cost is the scenario's `size`, and `growth` per step."""
+    """Agents that cost the scenario's `size`, gain `growth` per step, and take `delay` for it."""
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
@@ -36,6 +37,7 @@ class FakePopulation:
         self._plan = Plan.of(spec.passes)
         self._plan.install()
         self._agents: list[FakeAgent] = []
+        self._handed: bytearray | None = None
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -47,20 +49,30 @@ class FakePopulation:
         index = len(self._agents)
         if index == 1:
             _fail(self._spec.model["fault"])
-        agent = FakeAgent(self._spec.model["size"])
+        agent = FakeAgent(self._buffer())
         self._plan.build(agent, index)
         self._agents.append(agent)
+
+    def _buffer(self) -> bytearray:
+        buffer = self._handed or bytearray(b"\x01") * int(self._spec.model["size"])
+        self._handed = None if self._spec.private else buffer
+        return buffer
 
     def step(self, agent: int, step: int) -> Behaviour:
         return self._probe.call("act", self._act, agent, step)
 
     def _act(self, agent: int, step: int) -> Behaviour:
-        body, growth = self._agents[agent], self._spec.model["growth"]
+        activation = self._plan.wake(self._agents[agent], agent)
+        body, growth = activation.agent, self._spec.model["growth"]
+        if self._spec.model["delay"]:
+            time.sleep(self._spec.model["delay"])
         if growth:
             body.gained = body.gained or []
             body.gained.append(bytearray(b"\x01") * growth)
         seed = step_seed(self._spec.seed, agent, step)
-        beliefs = np.array([seed % 7, 7.0]) / 7.0
+        first = (1 + seed % 7) / 9 + body.blur
+        beliefs = np.array([first, 1 - first])
+        self._agents[agent] = self._plan.store(body, agent, activation)
         return Behaviour(beliefs, beliefs, np.array([seed % 5 + body.broken]))
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
@@ -73,6 +85,7 @@ class FakePopulation:
 
     def close(self) -> None:
         self._agents.clear()
+        self._handed = None
         self._plan.close()
         self._plan = Plan.of(self._spec.passes)
         self._plan.install()

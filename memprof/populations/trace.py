@@ -50,7 +50,7 @@ class ValueTrace:
         self._compare = compare
         self._agents: set[int] = set()
         self._steps = self._actions = self._equal = 0
-        self._error: float = 0.0
+        self._error = self._divergence = 0.0
         self._comparable = True
         self._first: tuple[int, int] | None = None
 
@@ -73,21 +73,44 @@ class ValueTrace:
         elif beliefs.size:
             gap = np.abs(beliefs - expected_beliefs)
             self._error = max(self._error, float(np.nan_to_num(gap, nan=np.inf).max()))
+            vectors = _leaves((behaviour.beliefs, behaviour.policies))
+            self._divergence = max(self._divergence, _divergence(vectors, expected_beliefs))
         same_beliefs = beliefs.tobytes() == expected_beliefs.tobytes()
         if self._first is None and not (same_action and same_beliefs):
             self._first = (agent, step)
 
     def comparison(self) -> TraceComparison:
         """What the comparison found."""
-        error = self._error if self._comparable and np.isfinite(self._error) else None
+        error, divergence = (
+            value if self._comparable and np.isfinite(value) else None
+            for value in (self._error, self._divergence)
+        )
         return TraceComparison(
             agents=len(self._agents),
             steps=self._steps,
             actions_compared=self._actions,
             actions_equal=int(self._equal),
             max_abs_belief_error=error,
+            max_divergence_nats=divergence,
             first_difference=self._first,
         )
+
+
+def _divergence(vectors: Iterator[np.ndarray], expected: np.ndarray) -> float:
+    """Largest KL(q || p) in nats of any posterior q from its counterpart p in the flat `expected`.
+
+    In this direction a belief that a pass rounds to zero costs next to nothing, as it should;
+    infinite where q believes what p rules out. Vectors with a NaN are left to the other figures.
+    """
+    largest, place = 0.0, 0
+    for vector in vectors:
+        plain = expected[place : place + vector.size].reshape(vector.shape)
+        place += vector.size
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(vector > 0, vector * np.log(vector / plain), 0.0)
+        sums = np.sum(terms.astype(np.float64), axis=-1)
+        largest = max(largest, float(np.nan_to_num(sums, nan=0.0, posinf=np.inf).max(initial=0.0)))
+    return largest
 
 
 def _flat(values: Any) -> np.ndarray:

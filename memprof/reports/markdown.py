@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from memprof.reports.view import Table, View
+from memprof.reports.page import Table, View
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 

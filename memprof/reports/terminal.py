@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from memprof.reports.view import Table, View
+from memprof.reports.page import Table, View
 
 
 def render_for(stream: TextIO, view: View) -> str:

@@ -1,42 +1,17 @@
-"""The one view of a report that all formats for people share: sections of text and tables."""
+"""The one view of a report that all formats for people share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.reports.page import Section, Table, View
+from memprof.reports.passes import passes_section
 from memprof.results import Interval, Report, Trend, Variant
 from memprof.units import format_seconds, format_size
 
 _MOST_LINES = 8
 _MOST_TYPES = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Cells as text; the first column is a name. The others are figures (aligned to the right),
-    prose (wrapped), or a figure and a line of source (cut off where it is too long)."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    kind: Literal["figures", "prose", "source"] = "figures"
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    title: str
-    text: tuple[str, ...]
-    tables: tuple[Table, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    title: str
-    headline: str
-    sections: tuple[Section, ...]
 
 
 def view_of(report: Report) -> View:
@@ -51,6 +26,8 @@ def view_of(report: Report) -> View:
     ]
     if report.warnings:
         sections.insert(1, _warnings(report))
+    if report.passes:
+        sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
     return View(title, headline(report), tuple(sections))
@@ -62,6 +39,8 @@ def headline(report: Report) -> str:
     cost = f"An agent costs {_marginal(before)}"
     if after is None:
         return f"{cost}."
+    if not after.passes:
+        return f"{cost}; auto kept no pass: none helps here within its limits."
     names = ", ".join(after.passes)
     match report.equivalence.verdict:
         case "exact" | "bounded":
@@ -74,7 +53,7 @@ def headline(report: Report) -> str:
 
 def _variants(report: Report) -> Iterator[tuple[str, Variant]]:
     yield "before", report.variants.before
-    if report.variants.after is not None:
+    if report.variants.after is not None and report.variants.after.passes:
         yield "after", report.variants.after
 
 
@@ -132,10 +111,12 @@ def _before_and_after(report: Report) -> Section:
         ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
     ]
     rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)
-    columns = ("", "before", f"after ({', '.join(variants[-1].passes)})")[: len(variants) + 1]
+    passes = variants[-1].passes
+    after_what = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
+    columns = ("", "before", f"after ({after_what})")[: len(variants) + 1]
     text = []
     after = report.variants.after
-    if after is not None:
+    if after is not None and after.passes:
         if report.equivalence.verdict in ("exact", "bounded"):
             text.append(f"Reduction: {_reduction(report.variants.before, after)}.")
         text.append(f"Equivalence: {_equivalence(report)}.")
@@ -160,11 +141,12 @@ def _equivalence(report: Report) -> str:
     scope = f"{found.agents} agents x {found.steps} steps"
     if found.verdict == "exact":
         return f"exact: beliefs, policies and actions are bit-identical over {scope}"
-    error = found.max_abs_belief_error
+    error, divergence = found.max_abs_belief_error, found.max_divergence_nats
     change = "not comparable" if error is None else f"{error:.3g}"
+    nats = "not finite" if divergence is None else f"{divergence:.3g} nats"
     return (
         f"{found.verdict}: actions agree in {found.action_agreement:.1%} over {scope}, largest "
-        f"change of a belief {change}; {found.detail}"
+        f"change of a belief {change}, largest divergence of a posterior {nats}; {found.detail}"
     )
 
 

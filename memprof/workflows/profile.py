@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memprof.analysis import cautions, equivalence, hotspots, readings
-from memprof.analysis.marginal import mean_interval, per_agent
+from memprof.analysis.plans import cost_of
 from memprof.analysis.trend import trend
+from memprof.analysis.waterfall import chosen, waterfall
 from memprof.environment import describe_environment
 from memprof.errors import BehaviourDiverged, BudgetExceeded, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.measurements import Measurement
-from memprof.passes.catalogue import PASSES
+from memprof.passes.catalogue import PASSES, bound_of
 from memprof.results import (
     BudgetCheck,
     Equivalence,
     Hotspots,
     PassResult,
     Report,
-    StepSeconds,
     Variant,
     Variants,
 )
@@ -51,16 +49,25 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
     scenario = loaded.scenario
     before = _variant(runs.before)
     after = _variant(runs.after) if runs.after else None
-    verdict = _equivalence(runs, scenario)
+    if scenario.auto and not runs.plan and runs.failure is None:
+        after = before  # no pass helps: the best plan is none
+    verdict, passes = _behaviour(runs, scenario)
     budget = _budget(scenario, after or before)
     report = Report(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(limits.memory_bytes),
         variants=Variants(before, after),
-        passes=_passes(before, after, verdict),
+        passes=passes,
         equivalence=verdict,
         budget=budget,
-        warnings=cautions.find(before, after, verdict, runs.failure),
+        warnings=cautions.find(
+            before,
+            after if runs.plan else None,
+            verdict,
+            [each for each in passes if each.kept],
+            runs.failure,
+            scenario.max_slowdown if scenario.auto else None,
+        ),
         complete=runs.failure is None,
     )
     return Outcome(report, runs.failure or _broken_check(report))
@@ -71,16 +78,12 @@ def _variant(runs: VariantRuns) -> Variant:
     at_n = [run.at_n.reading for run in clean]
     peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
     pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
+    cost = cost_of(clean)
     uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
-    total = _mean([readings.process_at(run, run.at_n) for run in clean])
     return Variant(
         passes=runs.passes,
         repeats=len(clean),
-        per_agent=per_agent(
-            [readings.process_points(run) for run in clean],
-            total,
-            clean[0].ledger.typical_agent_bytes,
-        ),
+        per_agent=cost.per_agent,
         baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
         imports_bytes=_mean(
             [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]
@@ -89,7 +92,7 @@ def _variant(runs: VariantRuns) -> Variant:
         pss_bytes=_mean(pss) if pss else None,
         rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
         peak_bytes=max(peaks) if peaks else None,
-        step_seconds=_step_seconds(clean),
+        step_seconds=cost.step_seconds,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
         ledger=clean[0].ledger,
         instruments=readings.side_by_side(
@@ -109,47 +112,40 @@ def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(values)
 
 
-def _step_seconds(clean: list[Measurement]) -> StepSeconds:
-    medians = [statistics.median(run.step_seconds) for run in clean]
-    within = statistics.fmean(_median_half_width(run.step_seconds) for run in clean)
-    median, interval = mean_interval(medians, within)
-    return StepSeconds(median, interval)
-
-
-def _median_half_width(samples: tuple[float, ...]) -> float:
-    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
-    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
-    low = max(0, round(len(ordered) / 2 - reach) - 1)
-    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
-    return (ordered[high] - ordered[low]) / 2
-
-
 def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
-    if runs.after is None:
+    if runs.after is None and (runs.plan or runs.failure or not scenario.passes):
         return equivalence.not_checked(
             "no passes to check" if not scenario.passes else "the passes were not measured"
         )
-    before = [run.digests for run in runs.before.clean]
-    after = [run.digests for run in runs.after.clean]
+    before = [run.digests for run in (*runs.before.clean, *runs.trials.get((), ()))]
     if not equivalence.reproducible(before):
         return equivalence.not_checked(
             "the plain population itself behaves differently in two runs with the same seed"
         )
+    if runs.after is None:
+        return equivalence.exact(scenario.agents, scenario.steps, "auto kept no pass")
+    after = [run.digests for run in runs.after.clean]
     if equivalence.same_digests(before, after):
         return equivalence.exact(scenario.agents, scenario.steps)
     if runs.comparison is None:
         return equivalence.not_checked("the digests differ, and the comparison was not finished")
-    return equivalence.judge(runs.comparison)
+    return equivalence.judge(runs.comparison, bound_of(runs.plan))
 
 
-def _passes(before: Variant, after: Variant | None, verdict: Equivalence) -> tuple[PassResult, ...]:
-    """What each pass did; with several, their shares cannot be told apart in one measurement."""
-    if after is None:
-        return ()
-    holds = verdict.verdict in ("exact", "bounded") and len(after.passes) == 1
-    saved = before.per_agent.marginal_bytes - after.per_agent.marginal_bytes if holds else None
-    ratio = after.step_seconds.median / before.step_seconds.median if holds else None
-    return tuple(PassResult(name, PASSES[name].claim, saved, ratio) for name in after.passes)
+def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:
+    """Whether agents behave as before, and what each pass did."""
+    verdict = _equivalence(runs, scenario)
+    costs = {plan: cost_of(clean) for plan, clean in runs.trials.items()}
+    costs[()] = cost_of(runs.before.clean)
+    if runs.after is not None:
+        costs[runs.plan] = cost_of(runs.after.clean)
+    claims = {name: PASSES[name].claim for name in runs.plan}
+    rows = waterfall(runs.plan, claims, costs, runs.trial_failures, verdict.verdict)
+    broken = [row.name for row in rows if row.outcome == "diverged"]
+    if verdict.verdict == "bounded" and broken:  # within the bound of another pass
+        detail = f"{', '.join(broken)} broke its claim; {verdict.detail}"
+        verdict = replace(verdict, verdict="diverged", detail=detail)
+    return verdict, rows if runs.search is None else chosen(rows, runs.search)
 
 
 def _budget(scenario: Scenario, variant: Variant) -> BudgetCheck | None:
@@ -163,10 +159,11 @@ def _budget(scenario: Scenario, variant: Variant) -> BudgetCheck | None:
 def _broken_check(report: Report) -> MemprofError | None:
     verdict, budget = report.equivalence, report.budget
     if verdict.verdict == "diverged":
-        passes = ", ".join(each.name for each in report.passes)
+        broken = [each.name for each in report.passes if each.kept and each.outcome == "diverged"]
+        plan = report.variants.after.passes if report.variants.after else ()
         return BehaviourDiverged(
-            f"passes {passes} changed what the agents do ({verdict.detail}); no saving is "
-            "reported. Leave the pass out, or report it with this scenario"
+            f"passes {', '.join(broken or plan)} changed what the agents do ({verdict.detail}); no "
+            "saving is claimed. Leave the pass out, or report it with this scenario"
         )
     if budget is not None and not budget.kept:
         return BudgetExceeded(

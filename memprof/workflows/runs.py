@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from memprof.analysis.equivalence import same_digests
+from memprof.analysis.plans import Cost, Plan, cost_of
+from memprof.analysis.search import Search
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.passes.catalogue import PASSES, candidates
 from memprof.scenario_file import LoadedScenario
 from memprof.worker.protocol import Request
 from memprof.worker.spawn import Finished, Limits, run_worker
@@ -44,43 +47,96 @@ class VariantRuns:
 
 @dataclass(slots=True)
 class Runs:
-    """All runs of one scenario; `failure` is what ended them early."""
+    """All runs of one scenario.
+
+    Attributes:
+        plan: the passes of the population after; for `auto`, what was chosen until now.
+        trials: single clean workers, by their plan: those of the search and the waterfall.
+        trial_failures: why a plan of the waterfall has none.
+        search: how `auto` came to its plan.
+        failure: what ended the runs early.
+    """
 
     before: VariantRuns
-    after: VariantRuns | None
+    after: VariantRuns | None = None
+    plan: Plan = ()
+    trials: dict[Plan, list[Measurement]] = field(default_factory=dict)
+    trial_failures: dict[Plan, str] = field(default_factory=dict)
+    search: Search | None = None
     comparison: TraceComparison | None = None
     failure: MemprofError | None = None
 
 
 def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
-    """Clean workers first, before and after interleaved over the repeats, then the instruments.
+    """The search if the scenario asks for it, then clean workers, before and after interleaved over
+    the repeats, then the plans in between, then the instruments.
 
-    A failure ends the clean runs, and what they measured so far is kept; an instrument that fails
-    is noted and the others go on.
+    A failure ends the clean runs, and what they measured so far is kept; an instrument or a plan in
+    between that fails is noted and the others go on.
 
     Raises:
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing at all was measured, or the user ended it before that.
     """
     scenario = loaded.scenario
-    passes = tuple(scenario.passes)
-    runs = Runs(VariantRuns(()), VariantRuns(passes) if passes else None)
-    crew = _Crew(loaded, limits, observer, _count(loaded))
+    runs = Runs(VariantRuns(()))
+    crew = _Crew(loaded, limits, observer)
     try:
+        runs.plan = _choose(runs, crew) if scenario.auto else tuple(scenario.passes)
+        runs.after = VariantRuns(runs.plan) if runs.plan else None
+        crew.total += _count(runs, loaded)
         _measure(runs, crew, scenario.repeats, "memory_profiler" in scenario.instruments)
+        _waterfall(runs, crew)
         _instruments(runs, crew, [n for n in scenario.instruments if INSTRUMENTS[n].target])
         _compare(runs, crew)
     except MeasurementError as error:
-        if not runs.before.clean:
+        if not _measured(runs):
             raise
         runs.failure = runs.failure or error
     except KeyboardInterrupt:
-        if not runs.before.clean:
+        if not _measured(runs):
             raise Interrupted("interrupted before anything was measured") from None
         runs.failure = Interrupted("interrupted; the report holds what was measured until then")
+    if runs.search is not None:
+        runs.plan = runs.search.kept
     if runs.after is not None and not runs.after.clean:
         runs.after = None
     return runs
+
+
+def _measured(runs: Runs) -> bool:
+    """Whether there is anything to report: if need be, the search's own plain workers."""
+    runs.before.clean = runs.before.clean or runs.trials.get((), [])
+    return bool(runs.before.clean)
+
+
+def _choose(runs: Runs, crew: _Crew) -> Plan:
+    """The plan that `auto` finds, one fresh worker for each plan that it looks at."""
+
+    def measure(plan: Plan) -> Cost:
+        number = len(runs.trials.get(plan, [])) + 1
+        again = f", worker {number}" if number > 1 else ""
+        crew.total = max(crew.total, crew.started + 1)
+        return _trial(runs, crew, plan, f"auto: {_words(plan)}{again}")
+
+    scenario = crew.loaded.scenario
+    names = candidates(scenario.backend)
+    requires = {name: PASSES[name].requires for name in names}
+    crew.total = 1 + len(names)
+    runs.search = Search(names, requires, scenario.max_slowdown, measure)
+    runs.search.run()
+    crew.total = crew.started
+    return runs.search.kept
+
+
+def _trial(runs: Runs, crew: _Crew, plan: Plan, title: str) -> Cost:
+    done = crew.run(title, VariantRuns(plan), job="measure")
+    runs.trials.setdefault(plan, []).append(done.value)
+    return cost_of([done.value])
+
+
+def _words(plan: Plan) -> str:
+    return " + ".join(plan) or "no passes"
 
 
 @dataclass(slots=True)
@@ -90,7 +146,7 @@ class _Crew:
     loaded: LoadedScenario
     limits: Limits
     observer: Observer
-    total: int
+    total: int = 0
     started: int = 0
 
     def run(
@@ -110,10 +166,18 @@ class _Crew:
             ) from None
 
 
-def _count(loaded: LoadedScenario) -> int:
+def _count(runs: Runs, loaded: LoadedScenario) -> int:
+    """Workers that a plan needs, once it is known."""
     scenario = loaded.scenario
     intrusive = sum(bool(INSTRUMENTS[name].target) for name in scenario.instruments)
-    return (2 if scenario.passes else 1) * (scenario.repeats + intrusive)
+    variants = len(list(_variants(runs)))
+    return variants * (scenario.repeats + intrusive) + len(_plans_between(runs))
+
+
+def _plans_between(runs: Runs) -> list[Plan]:
+    """The first pass, the first two, ... without the whole plan, and without what is known."""
+    plans = [runs.plan[:count] for count in range(1, len(runs.plan))]
+    return [plan for plan in plans if plan not in runs.trials]
 
 
 def _variants(runs: Runs) -> Iterator[tuple[VariantName, VariantRuns]]:
@@ -136,6 +200,16 @@ def _measure(runs: Runs, crew: _Crew, repeats: int, sample: bool) -> None:
             variant.clean.append(done.value)
             if sample and first:
                 variant.sampled = done
+
+
+def _waterfall(runs: Runs, crew: _Crew) -> None:
+    """One clean worker for each plan between before and after: what each pass adds."""
+    for plan in _plans_between(runs):
+        try:
+            _trial(runs, crew, plan, _words(plan))
+        except MeasurementError as error:
+            runs.trial_failures[plan] = str(error)
+            runs.failure = runs.failure or error
 
 
 def _instruments(runs: Runs, crew: _Crew, names: list[str]) -> None:

@@ -18,13 +18,30 @@ def test_version(memprof):
             ["grid_world", "maze", "t_maze", "random_pomdp", "npz", "factory", "num_states"],
         ),
         ("instruments", ["tracemalloc", "memory_profiler", "pympler", "process", "blind to:"]),
-        ("passes", ["share", "claim: exact", "copy on write"]),
+        (
+            "passes",
+            ["share", "claim: exact", "copy on write", "requires: fake-share", "by at most 0.002"],
+        ),
     ],
 )
 def test_what_there_is_is_listed(memprof, command, words):
     run = memprof(command)
     assert run.code == 0
     assert all(word in run.out for word in words)
+
+
+def test_auto_is_the_last_of_the_passes(memprof):
+    assert memprof("passes").out.splitlines()[-2:] == [
+        "auto",
+        "    measures the exact passes on the scenario and keeps the smallest plan whose time per "
+        "step stays within max_slowdown; stands alone",
+    ]
+
+
+def test_the_schema_knows_auto(memprof):
+    fields = json.loads(memprof("schema").out)["properties"]
+    assert {"const": "auto"} in fields["passes"]["anyOf"]
+    assert fields["max_slowdown"]["minimum"] == 1
 
 
 def test_the_schema_describes_the_shipped_scenarios(memprof):

@@ -62,12 +62,12 @@ def test_options_override_the_scenario(memprof, fake):
     run = memprof(
         "profile", fake(passes=["fake-share"]), "-q",
         "--agents", 6, "--steps", 2, "--seed", 9, "--repeats", 2, "--passes", "none",
-        "--instruments", "fake",
+        "--instruments", "fake", "--max-slowdown", 3,
     )  # fmt: skip
     report = run.report()
     scenario = report["scenario"]
     assert [scenario[k] for k in ("agents", "steps", "seed", "repeats")] == [6, 2, 9, 2]
-    assert scenario["passes"] == []
+    assert (scenario["passes"], scenario["max_slowdown"]) == ([], 3)
     assert report["variants"]["after"] is None
     assert report["equivalence"]["verdict"] == "not_checked"
     assert report["variants"]["before"]["repeats"] == 2
@@ -97,7 +97,10 @@ def test_a_pass_that_changes_behaviour_is_caught_and_saves_nothing(memprof, fake
     verdict = report["equivalence"]
     assert verdict["verdict"] == "diverged"
     assert verdict["action_agreement"] == pytest.approx(0.75)  # one of four agents differs
-    assert [each["saved_bytes_per_agent"] for each in report["passes"]] == [None, None]
+    share, broken = report["passes"]
+    assert share["saved_bytes_per_agent"] == pytest.approx(2**20, rel=0.01), "it kept its claim"
+    assert (broken["outcome"], broken["saved_bytes_per_agent"]) == ("diverged", None)
+    assert "passes fake-break changed" in run.err
 
 
 def test_one_agent_is_enough(memprof, fake):
@@ -113,6 +116,11 @@ def test_one_agent_is_enough(memprof, fake):
         (["profile", "none.yaml"], "no such scenario file: none.yaml"),
         (["profile", "case.yaml", "--agents", "-3"], "--agents: expected greater than"),
         (["profile", "case.yaml", "--passes", "shar"], "'shar' is no fake pass"),
+        (["profile", "case.yaml", "--passes", "auto,fake-share"], "--passes: auto chooses"),
+        (["profile", "case.yaml", "--passes", "fake-idle"], "--passes: 'fake-idle' needs"),
+        (["profile", "case.yaml", "--max-slowdown", "0.9"], "--max-slowdown: expected greater"),
+        (["profile", "case.yaml", "--max-slowdown", "nan"], "--max-slowdown: expected"),
+        (["profile", "case.yaml", "--max-slowdown", "fast"], "--max-slowdown"),
         (["profile", "case.yaml", "--memory-limit", "lots"], "--memory-limit: expected a size"),
         (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected a number above 0"),
         (["profile", "case.yaml", "--timeout", "nan"], "--timeout: expected a number above 0"),
@@ -128,6 +136,7 @@ def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(memprof, fake, a
     run = memprof(*arguments)
     assert run.code == 2
     assert words in run.err
+    assert run.err.count("memprof: ") <= 1
     assert "Traceback" not in run.err
     assert not (run.folder / "reports").exists()
 

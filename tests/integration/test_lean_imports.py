@@ -15,7 +15,9 @@ from memprof.spec import PopulationSpec
 
 def live(passes):
     spec = PopulationSpec(
-        "numpy", {"kind": "grid_world", "size": 5}, True, {"policy_len": 1}, (), passes, 4, 5, 0, ""
+        backend="numpy", model={"kind": "grid_world", "size": 5}, private=True,
+        agent={"policy_len": 1}, learning=(), passes=passes, keep=None, agents=4, steps=5, seed=0,
+        folder="",
     )
     population, digests = population_class("numpy")(spec, DirectCalls()), DigestTrace(4, 5)
     for agent in range(4):

@@ -31,6 +31,7 @@ def good_variant() -> Callable[..., Variant]:
         resolved: bool = True,
         explained: float = 1.0,
         passes: tuple[str, ...] = (),
+        step_seconds: float = 0.010,
     ) -> Variant:
         growth = 20_000
         return Variant(
@@ -43,7 +44,7 @@ def good_variant() -> Callable[..., Variant]:
             pss_bytes=None,
             rss_bytes=1.3e8,
             peak_bytes=None,
-            step_seconds=StepSeconds(0.010, (0.0099, 0.0101)),
+            step_seconds=StepSeconds(step_seconds, (step_seconds * 0.99, step_seconds * 1.01)),
             build_seconds=0.1,
             ledger=Ledger(
                 20,
@@ -78,13 +79,15 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
     def make(verdict: str = "exact", name: str = "case", after: Variant | None = None) -> Report:
         optimised = after or good_variant(marginal=10.0, passes=("share",))
         return Report(
-            scenario={"name": name, "agents": 20, "steps": 20},
+            scenario={"name": name, "agents": 20, "steps": 20, "max_slowdown": 1.1},
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu"
             ),
             variants=Variants(good_variant(), optimised),
-            passes=(PassResult("share", "exact", 990.0, 1.0),),
-            equivalence=Equivalence(verdict, 20, 20, 0.5, 0.1, "first difference: agent 1, step 2"),
+            passes=(PassResult("share", "exact", 990.0, 1.0, "saves", "saves 990 B per agent"),),
+            equivalence=Equivalence(
+                verdict, 20, 20, 0.5, 0.1, 0.01, "first difference: agent 1, step 2"
+            ),
             budget=BudgetCheck(500, 10.0, True),
             warnings=(),
             complete=True,

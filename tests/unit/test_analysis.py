@@ -1,7 +1,5 @@
 """Trend, equivalence, ledger and readings on scripted series."""
 
-from dataclasses import replace
-
 import pytest
 
 from memprof.analysis import cautions, equivalence, readings
@@ -19,6 +17,7 @@ from memprof.measurements import (
     TraceComparison,
     TrendSeries,
 )
+from memprof.results import PassResult
 from memprof.worker.spawn import Finished
 
 
@@ -49,11 +48,30 @@ def test_equal_digests_are_exact_and_one_other_digest_is_not():
 
 
 def test_the_verdict_on_values_says_how_far_and_from_where():
-    found = equivalence.judge(TraceComparison(4, 5, 20, 19, 0.25, (1, 2)))
+    found = equivalence.judge(TraceComparison(4, 5, 20, 19, 0.25, 0.1, (1, 2)))
     assert found.verdict == "diverged"
     assert found.action_agreement == 0.95
     assert found.max_abs_belief_error == 0.25
     assert "agent 1, step 2" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("error", "bound", "verdict"),
+    [
+        (0.25, None, "diverged"),
+        (1e-300, None, "diverged"),
+        (0.25, 0.25, "bounded"),
+        (0.25, 0.24, "diverged"),
+        (None, 0.25, "diverged"),
+    ],
+)
+def test_a_difference_is_bounded_only_within_the_bound_of_the_plan(error, bound, verdict):
+    found = equivalence.judge(TraceComparison(4, 5, 20, 19, error, 0.1, (1, 2)), bound)
+    assert found.verdict == verdict
+    assert found.max_divergence_nats == 0.1
+    if bound is not None:
+        assert f"may change by up to {bound:.3g}" in found.detail
+        assert "95.0% of the actions agree" in found.detail
 
 
 def row(private, shared):
@@ -127,20 +145,27 @@ def test_a_sampler_that_missed_the_population_says_so():
 
 def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant):
     exact = equivalence.exact(2, 2)
-    assert cautions.find(good_variant(), good_variant(marginal=10.0), exact, None) == ()
+    assert cautions.find(good_variant(), good_variant(marginal=10.0), exact, [], None) == ()
     kinds = {
         each.kind
         for each in cautions.find(
             good_variant(resolved=False, explained=0.5),
-            good_variant(marginal=999.0),
+            good_variant(step_seconds=0.0112),
             exact,
+            [
+                PassResult("idle", "exact", None, 1.0, "no_effect", "did nothing here"),
+                PassResult("good", "exact", 9.0, 1.0, "saves", "9 B less per agent"),
+            ],
             RuntimeError("x"),
+            max_slowdown=1.1,
         )
     }
-    assert kinds == {"incomplete", "no_saving", "below_resolution", "unexplained"}
+    assert kinds == {
+        "incomplete", "no_saving", "below_resolution", "unexplained", "slower_than_allowed",
+    }  # fmt: skip
 
 
-def test_a_pass_that_only_makes_the_imports_smaller_is_not_called_useless(good_variant):
-    lean = replace(good_variant(), imports_bytes=1e6)
-    assert cautions.find(good_variant(), lean, equivalence.exact(2, 2), None) == ()
-    assert cautions.find(good_variant(), good_variant(), equivalence.exact(2, 2), None) != ()
+def test_within_the_limit_of_auto_nothing_is_said(good_variant):
+    exact = equivalence.exact(2, 2)
+    slower = good_variant(step_seconds=0.0109)
+    assert cautions.find(good_variant(), slower, exact, [], None, max_slowdown=1.1) == ()

@@ -1,5 +1,6 @@
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 from pydantic import TypeAdapter
@@ -7,7 +8,7 @@ from pydantic import TypeAdapter
 from memprof.errors import OutputError
 from memprof.reports import json_text, markdown, sinks, terminal
 from memprof.reports.view import headline, view_of
-from memprof.results import Report
+from memprof.results import PassResult, Report
 
 
 def test_the_json_is_the_contract_and_reads_back_whole(report):
@@ -25,6 +26,9 @@ def test_the_json_is_the_contract_and_reads_back_whole(report):
     assert set(before["hotspots"]) == {"operations", "lines"}
     assert set(values["equivalence"]) >= {
         "verdict", "agents", "steps", "action_agreement", "max_abs_belief_error",
+    }  # fmt: skip
+    assert set(values["passes"][0]) >= {
+        "name", "claim", "saved_bytes_per_agent", "step_time_ratio", "outcome",
     }  # fmt: skip
     assert TypeAdapter(Report).validate_python(values) == original
 
@@ -45,6 +49,55 @@ def test_below_resolution_is_said_and_only_the_upper_end_is_claimed(report, good
     assert "at most 11 B (below resolution): at least 98.9% less" in headline(
         report(after=unresolved)
     )
+
+
+def test_the_passes_stand_below_before_and_after_with_what_each_did(report):
+    passes = (
+        PassResult(
+            "share", "exact", 990.0, 1.02, "saves", "990 B less per agent",
+            marginal_bytes=10.0, ci95_bytes=(9.0, 11.0),
+        ),
+        PassResult(
+            "idle", "exact", None, 1.0, "no_effect", "did nothing here",
+            marginal_bytes=9.0, ci95_bytes=(-1.0, 19.0),
+        ),
+        PassResult("broken", "exact", None, None, "diverged", "agents do something else"),
+        PassResult("slow", "exact", 5.0, 3.0, "slower", "3 times as long", kept=False),
+    )  # fmt: skip
+    view = view_of(replace(report(), passes=passes))
+    assert [section.title for section in view.sections][:2] == ["Before and after", "Passes"]
+    plan, left = view.sections[1].tables
+    assert plan.rows == (
+        ("before", "", "1.00 KB", "", "", ""),
+        ("share", "exact", "10 B", "990 B", "1.02 x", "saves"),
+        ("idle", "exact", "< 19 B", "below resolution", "1.00 x", "no effect"),
+        ("broken", "exact", "-", "-", "-", "diverged"),
+    )
+    assert left.rows == (("slow", "slower", "3 times as long"),)
+    text = terminal.render(view, width=80, color=False)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_plan_without_passes_claims_nothing(report, good_variant):
+    left = PassResult("share", "exact", None, 1.0, "no_effect", "did nothing here", kept=False)
+    found = replace(report(after=good_variant()), passes=(left,))
+    assert headline(found).endswith("auto kept no pass: none helps here within its limits.")
+    text = terminal.render(view_of(found), width=80, color=False)
+    assert "Reduction" not in text
+    assert "Equivalence" not in text
+    assert "after (" not in text
+    assert "did nothing here" in text
+
+
+def test_a_bounded_plan_says_how_far_beliefs_moved(report):
+    text = " ".join(terminal.render(view_of(report("bounded")), width=80, color=False).split())
+    assert "largest change of a belief 0.1, largest divergence of a posterior 0.01 nats" in text
+
+
+def test_many_passes_do_not_burst_the_table(report, good_variant):
+    names = tuple(f"a-long-name-{number}" for number in range(8))
+    view = view_of(report(after=good_variant(10.0, passes=names)))
+    assert view.sections[0].tables[0].columns == ("", "before", "after (8 passes)")
 
 
 def test_text_from_outside_is_no_markup(report):

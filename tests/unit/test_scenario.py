@@ -13,6 +13,8 @@ from tests.conftest import SCENARIOS
 
 BASE = {"name": "case", "model": {"kind": "grid_world", "size": 3}}
 
+FAKE = {"backend": "fake", "model": {"kind": "buffer"}}
+
 
 def load(tmp_path, overrides=None, **fields):
     path = tmp_path / "case.yaml"
@@ -31,6 +33,19 @@ def test_name_and_model_are_enough(tmp_path):
     assert scenario.passes == ["share"]
     assert scenario.instruments == ["tracemalloc", "memory_profiler", "pympler"]
     assert (scenario.repeats, scenario.budget, scenario.model.private) == (3, None, True)
+
+
+@pytest.mark.parametrize("written", ["auto", ["auto"]])
+def test_auto_may_stand_for_the_passes(tmp_path, written):
+    scenario = load(tmp_path, passes=written, max_slowdown=2).scenario
+    assert scenario.auto
+    assert (scenario.passes, scenario.max_slowdown) == (["auto"], 2.0)
+    assert not load(tmp_path).scenario.auto
+
+
+def test_a_pass_may_follow_what_it_requires(tmp_path):
+    names = ["fake-share", "fake-idle"]
+    assert load(tmp_path, **FAKE, passes=names).scenario.passes == names
 
 
 def test_the_shape_that_the_readme_shows_is_read_whole(tmp_path):
@@ -74,6 +89,19 @@ MISTAKES = [
     ({"passes": ["shar"]}, "passes", "did you mean 'share'?"),
     ({"passes": ["share", "share"]}, "passes", "is there twice"),
     ({"passes": ["fake-share"]}, "passes", "is no numpy pass"),
+    ({"passes": ["auto", "share"]}, "passes", "auto chooses the passes itself"),
+    ({"passes": ["share", "auto"]}, "passes", "auto chooses the passes itself"),
+    ({"passes": ["auto", "auto"]}, "passes", "auto chooses the passes itself"),
+    ({"passes": "share"}, "passes", "expected a valid list, found 'share'"),
+    (
+        {**FAKE, "passes": ["fake-idle"]},
+        "passes",
+        "'fake-idle' needs 'fake-share' before it in the list",
+    ),
+    ({**FAKE, "passes": ["fake-idle", "fake-share"]}, "passes", "before it in the list"),
+    ({"max_slowdown": 0.99}, "max_slowdown", "greater than or equal to 1, found 0.99"),
+    ({"max_slowdown": float("inf")}, "max_slowdown", "a finite number"),
+    ({"max_slowdown": "twice"}, "max_slowdown", "a valid number, found 'twice'"),
     ({"instruments": ["trace"]}, "instruments", "did you mean 'tracemalloc'?"),
     ({"learning": ["Q"]}, "learning.0", "expected 'A', 'B' or 'D', found 'Q'"),
     ({"agent": {"polcy_len": 1}}, "agent.polcy_len", "did you mean 'policy_len'?"),
@@ -144,6 +172,8 @@ def test_options_replace_fields_and_are_blamed_for_mistakes(tmp_path):
     assert load(tmp_path, {"agents": 7}, agents=3).scenario.agents == 7
     with pytest.raises(ScenarioError, match=r"^--agents: expected"):
         load(tmp_path, {"agents": -7}, agents=3)
+    with pytest.raises(ScenarioError, match=r"^--max-slowdown: expected"):
+        load(tmp_path, {"max_slowdown": 0.5})
 
 
 def test_the_agents_keywords_are_pymdps_own():

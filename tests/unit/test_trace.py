@@ -80,6 +80,32 @@ def test_nan_or_another_shape_is_never_a_small_difference():
     assert compared(plain, [behaviour(beliefs=np.nan)]).max_abs_belief_error is None
     reshaped = Behaviour(np.ones(7), np.ones(1), np.ones(1))
     assert compared(plain, [reshaped]).max_abs_belief_error is None
+    assert compared(plain, [reshaped]).max_divergence_nats is None
+
+
+def test_the_divergence_is_that_of_one_posterior_not_of_all_of_them_together():
+    def beliefs(first, second):
+        vectors = objects(np.array([first, 1 - first]), np.array([second, 1 - second]))
+        return Behaviour(vectors, np.array([0.5, 0.5]), np.array([1.0]))
+
+    def nats(q, p):
+        return q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+
+    found = compared([beliefs(0.5, 0.5)] * 2, [beliefs(0.6, 0.5), beliefs(0.6, 0.9)])
+    assert found.max_divergence_nats == pytest.approx(nats(0.9, 0.5))
+    assert compared([beliefs(0.5, 0.5)], [beliefs(0.5, 0.5)]).max_divergence_nats == 0
+    pruned = compared([beliefs(1e-9, 0.5)], [beliefs(0.0, 0.5)])
+    assert 0 < pruned.max_divergence_nats < 1e-8, "rounded to zero costs next to nothing"
+    assert compared([beliefs(0.0, 0.5)], [beliefs(0.1, 0.5)]).max_divergence_nats is None
+    assert compared([beliefs(np.nan, 0.5)], [beliefs(0.1, 0.6)]).max_divergence_nats == (
+        pytest.approx(nats(0.6, 0.5))
+    )
+
+
+def test_each_row_of_a_batch_is_a_posterior():
+    plain, other = np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([[0.6, 0.4], [0.9, 0.1]])
+    found = compared(*([Behaviour(each, np.ones(1), np.ones(1))] for each in (plain, other)))
+    assert found.max_divergence_nats == pytest.approx(0.9 * np.log(1.8) + 0.1 * np.log(0.2))
 
 
 def test_seeds_depend_on_run_agent_and_step_and_on_nothing_else():

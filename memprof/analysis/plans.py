@@ -1,0 +1,151 @@
+"""What a plan of passes costs, and what one plan gains over another."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memprof.analysis.equivalence import Digests
+from memprof.analysis.marginal import mean_interval, per_agent
+from memprof.analysis.readings import process_at, process_points
+from memprof.measurements import Measurement
+from memprof.results import PassOutcome, PerAgent, StepSeconds
+from memprof.units import format_size
+
+Plan = tuple[str, ...]
+
+_LEAST_PER_AGENT = 0.01
+_LEAST_FIXED = _LEAST_TRANSIENT = 0.05
+# A resident set moves by whole huge pages, whatever the agents do.
+_TRANSIENT_RESOLUTION_BYTES = 2 * 2**20
+_FASTER, _SLOWER = 0.95, 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the population costs under one plan: all that its passes are judged by.
+
+    Attributes:
+        transient_bytes: what building and stepping needed above the population at rest.
+        digests: behaviour of every agent, one entry per worker.
+    """
+
+    per_agent: PerAgent
+    agents: int
+    transient_bytes: float | None
+    step_seconds: StepSeconds
+    digests: tuple[Digests, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Bytes that one plan saves against another; None where the difference is below resolution."""
+
+    per_agent_bytes: float | None
+    fixed_bytes: float | None
+    transient_bytes: float | None
+
+
+def cost_of(clean: Sequence[Measurement]) -> Cost:
+    """The cost of a plan from its clean workers."""
+    transient = [
+        run.peak_rss_bytes - run.at_n.reading.rss_bytes
+        for run in clean
+        if run.peak_rss_bytes is not None
+    ]
+    return Cost(
+        per_agent=per_agent(
+            [process_points(run) for run in clean],
+            statistics.fmean(process_at(run, run.at_n) for run in clean),
+            clean[0].ledger.typical_agent_bytes,
+        ),
+        agents=clean[0].at_n.agents,
+        transient_bytes=statistics.fmean(transient) if transient else None,
+        step_seconds=_step_seconds(clean),
+        digests=tuple(run.digests for run in clean),
+    )
+
+
+def gain(before: Cost, after: Cost) -> Gain:
+    """What `after` saves. Below resolution is: intervals that overlap, less than 1 % per agent,
+    less than 5 % of the fixed cost or of the transient peak."""
+    was, now = before.per_agent, after.per_agent
+    saved = was.marginal_bytes - now.marginal_bytes
+    apart = was.ci95_bytes[0] > now.ci95_bytes[1] or now.ci95_bytes[0] > was.ci95_bytes[1]
+    # The intercept of a line is as uncertain as its slope times the population.
+    doubt = before.agents * (_half(was) + _half(now))
+    return Gain(
+        saved if apart and abs(saved) > _LEAST_PER_AGENT * was.marginal_bytes else None,
+        _beyond(was.fixed_bytes, now.fixed_bytes, _LEAST_FIXED, doubt),
+        _beyond(
+            before.transient_bytes,
+            after.transient_bytes,
+            _LEAST_TRANSIENT,
+            _TRANSIENT_RESOLUTION_BYTES,
+        ),
+    )
+
+
+def time_ratio(before: Cost, after: Cost) -> float:
+    """Time per step after over that before."""
+    return after.step_seconds.median / before.step_seconds.median
+
+
+def least_ratio(before: Cost, after: Cost) -> float:
+    """The same, as near to 1 as the two intervals allow."""
+    (was_low, was_high), (low, high) = before.step_seconds.ci95, after.step_seconds.ci95
+    return low / was_high if low > was_high else high / was_low if high < was_low else 1.0
+
+
+def outcome(gain: Gain, ratio: float) -> PassOutcome:
+    """In one word, for a pass whose claim holds; `ratio` is the least change of its time."""
+    if gain.per_agent_bytes is not None:
+        return "saves" if gain.per_agent_bytes > 0 else "costs"
+    if (gain.fixed_bytes or 0) > 0 or (gain.transient_bytes or 0) > 0:
+        return "saves"
+    return "faster" if ratio < _FASTER else "slower" if ratio > _SLOWER else "no_effect"
+
+
+def words(gain: Gain, ratio: float = 1.0) -> str:
+    """The same with its figures."""
+    figures = (
+        (gain.per_agent_bytes, "per agent"),
+        (gain.fixed_bytes, "fixed cost"),
+        (gain.transient_bytes, "transient peak"),
+    )
+    found = [
+        f"{format_size(abs(size))} {'less' if size > 0 else 'more'} {what}"
+        for size, what in figures
+        if size is not None
+    ]
+    if not _FASTER <= ratio <= _SLOWER:
+        found.append(f"{ratio:.2f} times the time per step")
+    return ", ".join(found) or "did nothing here: every difference is below resolution"
+
+
+def _step_seconds(clean: Sequence[Measurement]) -> StepSeconds:
+    medians = [statistics.median(run.step_seconds) for run in clean]
+    within = statistics.fmean(_median_half_width(run.step_seconds) for run in clean)
+    median, interval = mean_interval(medians, within)
+    return StepSeconds(median, interval)
+
+
+def _median_half_width(samples: tuple[float, ...]) -> float:
+    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
+    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
+    low = max(0, round(len(ordered) / 2 - reach) - 1)
+    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
+    return (ordered[high] - ordered[low]) / 2
+
+
+def _half(cost: PerAgent) -> float:
+    return (cost.ci95_bytes[1] - cost.ci95_bytes[0]) / 2
+
+
+def _beyond(was: float | None, now: float | None, least: float, doubt: float) -> float | None:
+    if was is None or now is None:
+        return None
+    saved = was - now
+    return saved if abs(saved) > max(least * was, doubt) else None

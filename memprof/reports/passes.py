@@ -1,0 +1,66 @@
+"""The section on passes: what each one added, and what `auto` left out."""
+
+from __future__ import annotations
+
+from memprof.reports.page import Section, Table
+from memprof.results import PassResult, Report
+from memprof.units import format_size
+
+_NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
+
+
+def passes_section(report: Report) -> Section:
+    """The waterfall from before to after, then the passes that are not in the plan."""
+    kept = [each for each in report.passes if each.kept]
+    left = [each for each in report.passes if not each.kept]
+    before = format_size(report.variants.before.per_agent.marginal_bytes)
+    columns = ("", "claim", "per agent", "saved", "time", "outcome")
+    rows = (("before", "", before, "", "", ""), *(_row(each) for each in kept))
+    tables, text = [], []
+    if kept:
+        tables.append(Table("", columns, rows))
+        text.append(
+            "Each row is the plan up to this pass, and what the pass adds to the plan before it: "
+            "what an agent costs, what it saved, the time per step as a factor."
+        )
+    text += [f"{each.name}: {each.detail}." for each in kept]
+    if left:
+        names = ("pass", "outcome", "why")
+        reasons = tuple((each.name, _outcome(each), each.detail) for each in left)
+        tables.append(Table("left out by auto", names, reasons, "prose"))
+        text.append(
+            "auto tries the passes that claim to be exact, in order, and keeps those that help, "
+            "behave bit-identically and stay within max_slowdown "
+            f"({report.scenario['max_slowdown']:g}) of the time per step before."
+        )
+    return Section("Passes", tuple(text), tuple(tables))
+
+
+def _row(found: PassResult) -> tuple[str, ...]:
+    return (
+        found.name,
+        found.claim,
+        _per_agent(found),
+        _saved(found),
+        "-" if found.step_time_ratio is None else f"{found.step_time_ratio:.2f} x",
+        _outcome(found),
+    )
+
+
+def _per_agent(found: PassResult) -> str:
+    """The marginal cost after the pass; its upper end where it cannot be told from zero."""
+    if found.ci95_bytes is not None and found.ci95_bytes[0] <= 0:
+        return f"< {format_size(found.ci95_bytes[1])}"
+    return format_size(found.marginal_bytes)
+
+
+def _saved(found: PassResult) -> str:
+    if found.outcome in _NOTHING_CLAIMED:
+        return "-"
+    if found.saved_bytes_per_agent is None:
+        return "below resolution"
+    return format_size(found.saved_bytes_per_agent)
+
+
+def _outcome(found: PassResult) -> str:
+    return found.outcome.replace("_", " ")

@@ -1,0 +1,250 @@
+"""The search of `auto` on scripted costs: which passes it keeps, and what it says of the others."""
+
+import pytest
+
+from memprof.analysis.plans import Cost, Gain, gain, outcome, words
+from memprof.analysis.search import Search
+from memprof.errors import WorkerDied
+from memprof.results import PerAgent, StepSeconds
+
+PLAIN = ("same",)
+
+
+def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, half=5.0, doubt=0.0):
+    marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), fixed, 0.0, True)
+    seconds = StepSeconds(step, (step - doubt, step + doubt))
+    return Cost(marginal, 10, transient, seconds, (digests,))
+
+
+class Machine:
+    """Measures plans by a rule, and notes which it was asked for."""
+
+    def __init__(self, rule):
+        self.rule = rule
+        self.asked = []
+
+    def __call__(self, plan):
+        self.asked.append(plan)
+        return self.rule(set(plan), len(self.asked))
+
+
+def search(rule, candidates, requires=None, max_slowdown=1.1):
+    machine = Machine(rule)
+    found = Search(tuple(candidates), requires or {}, max_slowdown, machine)
+    found.run()
+    return found, machine
+
+
+def outcomes(found):
+    return {name: each.outcome for name, each in found.findings.items()}
+
+
+def test_what_helps_is_kept_in_order_and_what_does_nothing_is_not():
+    rule = lambda plan, _: cost(1000 - 400 * ("a" in plan) - 300 * ("c" in plan))  # noqa: E731
+    found, machine = search(rule, "abc")
+    assert found.kept == ("a", "c")
+    assert outcomes(found) == {"a": "saves", "b": "no_effect", "c": "saves"}
+    assert "did nothing here" in found.findings["b"].detail
+    assert found.findings["c"].gain.per_agent_bytes == 300, "on top of a"
+    assert machine.asked == [(), ("a",), ("a", "b"), ("a", "c"), ("c",)]
+
+
+def test_nothing_that_helps_is_an_empty_plan():
+    found, _ = search(lambda plan, _: cost(1000 + 50 * len(plan)), "ab")
+    assert found.kept == ()
+    assert outcomes(found) == {"a": "costs", "b": "costs"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"per_agent": 991, "half": 1}, False),  # less than 1 %
+        ({"per_agent": 980, "half": 1}, True),
+        ({"per_agent": 980, "half": 15}, False),  # intervals overlap
+        ({"fixed": 0.96e8}, False),
+        ({"fixed": 0.94e8}, True),
+        ({"fixed": 0.94e8, "half": 3e5}, False),  # the intercept is not known that well
+        ({"transient": 0.88e7}, True),
+        ({"transient": 1.85e7}, False),  # within a huge page
+        ({"step": 0.96}, False),
+        ({"step": 0.90}, True),
+        ({"step": 0.90, "doubt": 0.04}, False),  # at least 0.94 / 0.96
+        ({"fixed": 0.9e8, "per_agent": 1100}, False),  # the agents pay for it
+    ],
+)
+def test_a_merit_counts_beyond_resolution_only(change, kept):
+    plain = {"half": change.get("half", 5.0), "doubt": change.get("doubt", 0.0)}
+    found, _ = search(lambda plan, _: cost(**({**plain, **change} if plan else plain)), "a")
+    assert found.kept == (("a",) if kept else ())
+
+
+def test_a_pass_that_changes_behaviour_is_left_out_whatever_it_saves():
+    def rule(plan, _):
+        return cost(1000 - 900 * ("a" in plan) - 50 * ("b" in plan), digests=(str("a" in plan),))
+
+    found, _ = search(rule, "ab")
+    assert found.kept == ("b",)
+    assert found.findings["a"].outcome == "diverged"
+    assert found.findings["a"].gain is None, "no saving is claimed"
+
+
+def test_a_population_that_is_not_reproducible_proves_nothing():
+    found, machine = search(lambda plan, n: cost(1000 - 900 * bool(plan), digests=(str(n),)), "abc")
+    assert found.kept == ()
+    assert set(outcomes(found).values()) == {"not_checked"}
+    assert len(machine.asked) == 3, "plain, a, plain again; then it is known"
+
+
+def test_a_pass_beyond_the_limit_on_time_is_left_out():
+    def rule(plan, _):
+        return cost(1000 - 500 * ("a" in plan) - 200 * ("b" in plan), step=1 + 2 * ("a" in plan))
+
+    assert search(rule, "ab")[0].kept == ("b",)
+    found, _ = search(rule, "ab")
+    assert found.findings["a"].outcome == "slower"
+    assert "3.00 times as long as before (max_slowdown 1.1)" in found.findings["a"].detail
+    assert search(rule, "ab", max_slowdown=5.0)[0].kept == ("a", "b")
+
+
+def test_the_limit_is_on_the_whole_plan_against_plain():
+    def rule(plan, _):
+        return cost(1000 - 200 * len(plan), step=1.08 ** len(plan))
+
+    assert search(rule, "abc")[0].kept == ("a",)
+
+
+@pytest.mark.parametrize(("truth", "kept"), [(1.0, True), (1.3, False)])
+def test_a_near_thing_is_measured_again_next_to_the_plain_population(truth, kept):
+    """One disturbed worker must not decide: here the first figure of the pass is always 1.12."""
+
+    def rule(plan, asked):
+        if not plan:
+            return cost(1000)
+        return cost(500, step=1.12 if asked == 2 else truth)
+
+    found, machine = search(rule, "a")
+    assert found.kept == (("a",) if kept else ())
+    assert machine.asked == [(), ("a",), ("a",), (), ("a",)]
+
+
+@pytest.mark.parametrize(("truth", "kept"), [(1.0, True), (1.15, False)])
+def test_a_machine_that_becomes_slower_neither_blames_a_pass_nor_hides_its_cost(truth, kept):
+    def rule(plan, asked):
+        return cost(500 if plan else 1000, step=(1 + asked / 10) * (truth if plan else 1))
+
+    found, _ = search(rule, "a")
+    assert found.kept == (("a",) if kept else ())
+
+
+def test_one_lucky_worker_makes_no_pass_faster():
+    found, _ = search(lambda plan, asked: cost(step=0.8 if asked == 2 else 1.0), "a")
+    assert outcomes(found) == {"a": "no_effect"}
+
+
+def test_a_pass_that_a_later_one_makes_superfluous_goes():
+    def rule(plan, _):
+        return cost(100 if "b" in plan else 500 if "a" in plan else 1000)
+
+    found, _ = search(rule, "ab")
+    assert found.kept == ("b",)
+    assert found.findings["a"].outcome == "superfluous"
+    assert found.findings["a"].detail == "superfluous after b"
+
+
+def test_a_superfluous_pass_is_called_that_though_it_is_slow_too():
+    def rule(plan, _):
+        return cost(100 if "b" in plan else 500 if "a" in plan else 1000, step=1 + ("a" in plan))
+
+    found, _ = search(rule, "ab", max_slowdown=5)
+    assert found.kept == ("b",)
+    assert found.findings["a"].outcome == "superfluous"
+
+
+def test_a_pass_without_which_a_later_one_is_worth_nothing_stays():
+    def rule(plan, _):
+        return cost(100 if {"a", "b"} <= plan else 500 if "a" in plan else 1000)
+
+    assert search(rule, "ab")[0].kept == ("a", "b")
+
+
+def test_a_pass_comes_with_what_it_requires():
+    def rule(plan, _):
+        assert "b" not in plan or "a" in plan
+        return cost(1000 - 900 * ("b" in plan))
+
+    found, _ = search(rule, "ab", {"b": ("a",)})
+    assert found.kept == ("a", "b")
+    assert found.findings["a"].detail == "b needs it"
+
+
+def test_what_a_dropped_pass_required_goes_too():
+    def rule(plan, _):
+        assert "b" not in plan or "a" in plan
+        return cost(50 if "c" in plan else 500 if "b" in plan else 1000)
+
+    found, _ = search(rule, "abc", {"b": ("a",)})
+    assert found.kept == ("c",)
+    assert outcomes(found) == {"a": "superfluous", "b": "superfluous", "c": "saves"}
+
+
+def test_a_pass_whose_requirement_fails_is_not_tried():
+    def rule(plan, _):
+        return cost(1000 - 100 * len(plan), digests=("other",) if "a" in plan else PLAIN)
+
+    found, machine = search(rule, "ab", {"b": ("a",)})
+    assert outcomes(found) == {"a": "diverged", "b": "diverged"}
+    assert ("a", "b") not in machine.asked
+
+
+def test_a_candidate_that_dies_is_noted_and_the_search_goes_on():
+    def rule(plan, _):
+        if "a" in plan:
+            raise WorkerDied("it was killed")
+        return cost(1000 - 500 * bool(plan))
+
+    found, _ = search(rule, "ab")
+    assert found.kept == ("b",)
+    assert found.findings["a"].outcome == "failed"
+    assert found.findings["a"].detail == "it was killed"
+
+
+def test_without_the_plain_population_there_is_no_search():
+    def rule(plan, _):
+        raise WorkerDied("it was killed")
+
+    with pytest.raises(WorkerDied):
+        search(rule, "ab")
+
+
+def test_an_interruption_leaves_what_was_found():
+    def rule(plan, _):
+        if "b" in plan:
+            raise KeyboardInterrupt
+        return cost(1000 - 500 * bool(plan))
+
+    found = Search(("a", "b"), {}, 1.1, lambda plan: rule(set(plan), 0))
+    with pytest.raises(KeyboardInterrupt):
+        found.run()
+    assert found.kept == ("a",)
+    assert outcomes(found) == {"a": "saves"}
+
+
+def test_words_and_outcome_agree():
+    saved = gain(cost(1000, fixed=1e8), cost(400, fixed=1.5e8))
+    assert outcome(saved, 1.0) == "saves"
+    assert words(saved) == "600 B less per agent, 50.0 MB more fixed cost"
+    assert outcome(Gain(None, None, None), 1.1) == "no_effect"
+    assert outcome(Gain(None, None, None), 1.4) == "slower"
+    assert words(Gain(None, None, None), 1.4) == "1.40 times the time per step"
+
+
+def test_the_catalogue_states_the_bounds_that_the_passes_keep():
+    from memprof.passes import belief, float32
+    from memprof.passes.catalogue import PASSES, bound_of
+
+    assert PASSES["belief"].bound == belief.BOUND
+    assert PASSES["float32"].bound == float32.BOUND
+    assert bound_of(("share", "belief", "float32")) == float32.BOUND
+    assert bound_of(("share", "template")) is None
+    bounded = {name for name, info in PASSES.items() if info.claim == "bounded"}
+    assert bounded == {name for name, info in PASSES.items() if info.bound is not None}
