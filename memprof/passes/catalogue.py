@@ -117,6 +117,16 @@ PASSES = {
             target="memprof.passes.mmap:Mmap",
         ),
         PassInfo(
+            name="pool",
+            claim="exact",
+            backends=("numpy",),
+            summary="PyMDP computes without its large temporaries, and remembers what it computed "
+            "of arrays that never change (put it after share)",
+            cost="one comparison with PyMDP's own result per function and shared array; then steps "
+            "are faster, not slower",
+            target="memprof.passes.pool:Pool",
+        ),
+        PassInfo(
             name="gc",
             claim="exact",
             backends=("numpy",),
