@@ -38,8 +38,12 @@ def clear_free_lists() -> None:
     """Give the interpreter's free lists back to the allocator, in microseconds.
 
     They grow to thousands of tuples while agents step, which would look like agents' memory. Only
-    a full collection clears them; with every object set aside it has nothing else to do.
+    a full collection clears them; with every object set aside it has nothing else to do. Objects
+    that are set aside already, as by the pass `gc`, stay so.
     """
+    if gc.get_freeze_count():
+        gc.collect()
+        return
     gc.freeze()
     gc.collect()
     gc.unfreeze()

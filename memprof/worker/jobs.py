@@ -24,7 +24,8 @@ from memprof.measurements import (
     TraceComparison,
     TrendSeries,
 )
-from memprof.populations.base import population_class
+from memprof.passes.catalogue import PASSES
+from memprof.populations.base import Population, population_class
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
@@ -55,7 +56,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
     start = process.read()
     channel.progress("import")
-    population_type = population_class(spec.backend)
+    population_type = _import(spec)
     imported = process.read()
     _warm_up(spec, channel)
     watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
@@ -102,7 +103,7 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
     process.settle()
     chosen: Instrument = load_target(INSTRUMENTS[name].target)()
     with chosen as instrument:
-        population = population_class(spec.backend)(spec, instrument)
+        population = _import(spec)(spec, instrument)
         agents = max(spec.agents, _FEWEST_POINTS)  # a line needs that many points
         growth = Growth(population, agents, spec.steps, channel)
         readings = []
@@ -128,17 +129,25 @@ def trace(spec: PopulationSpec, file: Path, compare: bool, channel: Channel) -> 
     """Write every belief and action to `file`, or compare with those that are in it."""
     with file.open("rb" if compare else "wb") as stream:
         values = ValueTrace(stream, compare=compare)
-        population = population_class(spec.backend)(spec, DirectCalls())
+        population = _import(spec)(spec, DirectCalls())
         growth = Growth(population, spec.agents, spec.steps, channel, values)
         for _ in growth.batches():
             process.settle()
         return values.comparison()
 
 
+def _import(spec: PopulationSpec) -> type[Population]:
+    """The population class of the backend, with the early passes installed before its import."""
+    for name in spec.passes:
+        if PASSES[name].early:
+            load_target(PASSES[name].target)().install()
+    return population_class(spec.backend)
+
+
 def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
     """Let imports, caches and thread pools happen before the baseline: one agent, two steps."""
     channel.progress("warm up")
-    population = population_class(spec.backend)(replace(spec, agents=1), Stopwatch())
+    population = _import(spec)(replace(spec, agents=1), Stopwatch())
     population.build()
     digests = DigestTrace(1, spec.steps)
     for step in range(min(2, spec.steps)):

@@ -291,3 +291,9 @@ def test_a_population_that_is_not_reproducible_is_not_called_equivalent(
     assert report["equivalence"]["verdict"] == "not_checked"
     assert "no saving is claimed" in " ".join(run.out.split())
     assert report["passes"][0]["saved_bytes_per_agent"] is None
+
+
+def test_tuning_the_collector_behaves_exactly(memprof, scenario):
+    run = memprof("profile", scenario(passes=["gc", "share"]), "-q")
+    assert run.code == 0, run.err
+    assert run.report()["equivalence"]["verdict"] == "exact"
