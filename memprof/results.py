@@ -156,7 +156,8 @@ class PassResult:
             `failed` (its worker did), `not_checked`.
         detail: the outcome in words, with figures.
         kept: it is part of the plan; False for what `auto` left out.
-        marginal_bytes, ci95_bytes, fixed_bytes: cost of the population after it.
+        marginal_bytes, ci95_bytes, fixed_bytes: cost of the population after it; the fixed cost
+            here is without pages of files, which other processes change.
         transient_bytes: what building and stepping needs above the population at rest, after it.
     """
 

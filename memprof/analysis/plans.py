@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from memprof.analysis.equivalence import Digests
 from memprof.analysis.marginal import mean_interval, per_agent
-from memprof.analysis.readings import process_at, process_points
+from memprof.analysis.readings import process_at, process_bytes, process_points
 from memprof.measurements import Measurement
 from memprof.results import PassOutcome, PerAgent, StepSeconds
 from memprof.units import format_size
@@ -28,12 +28,15 @@ class Cost:
     """What the population costs under one plan: all that its passes are judged by.
 
     Attributes:
+        fixed_bytes: the fixed cost without pages of files, which come and go with other processes
+            that map the same libraries.
         transient_bytes: what building and stepping needed above the population at rest.
         digests: behaviour of every agent, one entry per worker.
     """
 
     per_agent: PerAgent
     agents: int
+    fixed_bytes: float
     transient_bytes: float | None
     step_seconds: StepSeconds
     digests: tuple[Digests, ...]
@@ -55,13 +58,16 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
         for run in clean
         if run.peak_rss_bytes is not None
     ]
+    fitted = per_agent(
+        [process_points(run) for run in clean],
+        statistics.fmean(process_at(run, run.at_n) for run in clean),
+        clean[0].ledger.typical_agent_bytes,
+    )
+    of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(
-        per_agent=per_agent(
-            [process_points(run) for run in clean],
-            statistics.fmean(process_at(run, run.at_n) for run in clean),
-            clean[0].ledger.typical_agent_bytes,
-        ),
+        per_agent=fitted,
         agents=clean[0].at_n.agents,
+        fixed_bytes=fitted.fixed_bytes - statistics.fmean(of_files),
         transient_bytes=statistics.fmean(transient) if transient else None,
         step_seconds=_step_seconds(clean),
         digests=tuple(run.digests for run in clean),
@@ -78,7 +84,7 @@ def gain(before: Cost, after: Cost) -> Gain:
     doubt = before.agents * (_half(was) + _half(now))
     return Gain(
         saved if apart and abs(saved) > _LEAST_PER_AGENT * was.marginal_bytes else None,
-        _beyond(was.fixed_bytes, now.fixed_bytes, _LEAST_FIXED, doubt),
+        _beyond(before.fixed_bytes, after.fixed_bytes, _LEAST_FIXED, doubt),
         _beyond(
             before.transient_bytes,
             after.transient_bytes,

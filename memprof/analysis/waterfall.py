@@ -72,7 +72,7 @@ def pass_result(name: str, claim: Claim, found: Finding) -> PassResult:
         detail=found.detail,
         marginal_bytes=cost.per_agent.marginal_bytes if cost else None,
         ci95_bytes=cost.per_agent.ci95_bytes if cost else None,
-        fixed_bytes=cost.per_agent.fixed_bytes if cost else None,
+        fixed_bytes=cost.fixed_bytes if cost else None,
         transient_bytes=cost.transient_bytes if cost else None,
         saved_fixed_bytes=saved.fixed_bytes,
         saved_transient_bytes=saved.transient_bytes,

@@ -4,6 +4,7 @@ import pytest
 
 from memprof.analysis import cautions, equivalence, readings
 from memprof.analysis.ledger import balance
+from memprof.analysis.plans import Gain, cost_of, gain
 from memprof.analysis.trend import trend
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import (
@@ -113,6 +114,17 @@ def test_instruments_stand_side_by_side_with_their_slowdown():
     assert found["pympler"].slowdown == pytest.approx(5)
     assert found["tracemalloc"].failure == "died"
     assert all(each.sees and each.blind_to for each in rows)
+
+
+def test_pages_of_files_are_no_fixed_cost_of_a_plan():
+    """Another process that maps the same libraries takes 40 MB out of a worker's USS."""
+    run = measurement()
+    lonely = replace(run.baseline, uss_bytes=run.baseline.uss_bytes + 40_000_000)
+    found = gain(cost_of([replace(run, baseline=lonely)]), cost_of([run]))
+    assert found == Gain(None, None, None)
+    lean = replace(run.baseline, private_bytes=5000, uss_bytes=7000)
+    assert cost_of([run]).fixed_bytes == pytest.approx(6000)
+    assert cost_of([replace(run, baseline=lean)]).fixed_bytes == pytest.approx(6000)
 
 
 def sampled_row(samples):

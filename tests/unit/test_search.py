@@ -11,9 +11,9 @@ PLAIN = ("same",)
 
 
 def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, half=5.0, doubt=0.0):
-    marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), fixed, 0.0, True)
+    marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), 0.0, 0.0, True)
     seconds = StepSeconds(step, (step - doubt, step + doubt))
-    return Cost(marginal, 10, transient, seconds, (digests,))
+    return Cost(marginal, 10, fixed, transient, seconds, (digests,))
 
 
 class Machine:
