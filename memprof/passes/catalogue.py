@@ -122,8 +122,8 @@ PASSES = {
             backends=("numpy",),
             summary="PyMDP computes without its large temporaries, and remembers what it computed "
             "of arrays that never change (put it after share)",
-            cost="one comparison with PyMDP's own result per function and shared array; then steps "
-            "are faster, not slower",
+            cost="one comparison with PyMDP's own result per function and shared array; most steps "
+            "are faster",
             target="memprof.passes.pool:Pool",
         ),
         PassInfo(

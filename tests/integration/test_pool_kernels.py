@@ -136,7 +136,7 @@ def test_the_likelihood_of_an_outcome(random, shape, structure, layout, dtype, d
 
 
 @checked
-@given(seeds, sizes, sizes, structures, layouts, dtypes, dirty, st.booleans())
+@given(seeds, sizes, st.integers(1, 40), structures, layouts, dtypes, dirty, st.booleans())
 def test_products_with_a_matrix(random, rows, columns, structure, layout, dtype, dirt, interned):
     M = laid_out(matrix(random, (rows, columns), structure, dtype), layout)
     q = objects(belief(random, columns, dirt).astype(random.choice([np.float64, dtype])))
