@@ -15,7 +15,8 @@ class PassInfo:
 
     An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
     come before it in a plan. `bound` is the largest change of any belief that a bounded pass may
-    cause; None for an exact one.
+    cause; None for an exact one. `auto` tries the exact passes, but for those that only make sense
+    `on_request`.
     """
 
     name: str
@@ -25,6 +26,7 @@ class PassInfo:
     cost: str
     target: str
     early: bool = False
+    on_request: bool = False
     requires: tuple[str, ...] = ()
     bound: float | None = None
 
@@ -115,6 +117,7 @@ PASSES = {
             cost="a record committed to the store at every use of an agent, some 20 microseconds "
             "beyond `template`; room on disk",
             target="memprof.passes.mmap:Mmap",
+            on_request=True,
         ),
         PassInfo(
             name="pool",
@@ -205,7 +208,11 @@ def passes_for(backend: str) -> tuple[str, ...]:
 
 def candidates(backend: str) -> tuple[str, ...]:
     """The passes among which `auto` chooses: the exact ones, in order."""
-    return tuple(name for name in passes_for(backend) if PASSES[name].claim == "exact")
+    return tuple(
+        name
+        for name in passes_for(backend)
+        if PASSES[name].claim == "exact" and not PASSES[name].on_request
+    )
 
 
 def bound_of(names: tuple[str, ...]) -> float | None:

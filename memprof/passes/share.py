@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from memprof.passes.base import Pass
-from memprof.store.constants import constant
+from memprof.store.constants import Constants
 
 
 class Share(Pass):
@@ -21,29 +21,34 @@ class Share(Pass):
     """
 
     def build(self, agent: Any, index: int) -> None:
+        constants = Constants()
         for name, value in list(vars(agent).items()):
-            shared = self._shared(value)
+            shared = _shared(value, constants)
             if shared is not value:
                 setattr(agent, name, shared)
 
-    def _shared(self, value: Any) -> Any:
-        """`value` with its arrays replaced by shared ones; `value` itself if there are none."""
-        if type(value) is np.ndarray:
-            if value.dtype == object:
-                return self._container(value, value.ravel().tolist(), lambda e: _filled(value, e))
-            return value if value.dtype.hasobject else constant(value)
-        if type(value) in (list, tuple):
-            return self._container(value, value, type(value))
-        if type(value) is dict:
-            return self._container(
-                value, value.values(), lambda e: dict(zip(value, e, strict=True))
-            )
-        return value
 
-    def _container(self, value: Any, elements: Any, rebuild: Callable[[list[Any]], Any]) -> Any:
-        shared = [self._shared(element) for element in elements]
-        changed = any(new is not old for new, old in zip(shared, elements, strict=True))
-        return rebuild(shared) if changed else value
+def _shared(value: Any, constants: Constants) -> Any:
+    """`value` with its arrays replaced by shared ones; `value` itself if there are none."""
+    if type(value) is np.ndarray:
+        if value.dtype == object:
+            return _container(value, value.ravel().tolist(), constants, lambda e: _filled(value, e))
+        return value if value.dtype.hasobject else constants(value)
+    if type(value) in (list, tuple):
+        return _container(value, value, constants, type(value))
+    if type(value) is dict:
+        return _container(
+            value, value.values(), constants, lambda e: dict(zip(value, e, strict=True))
+        )
+    return value
+
+
+def _container(
+    value: Any, elements: Any, constants: Constants, rebuild: Callable[[list[Any]], Any]
+) -> Any:
+    shared = [_shared(element, constants) for element in elements]
+    changed = any(new is not old for new, old in zip(shared, elements, strict=True))
+    return rebuild(shared) if changed else value
 
 
 def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:

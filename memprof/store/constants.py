@@ -32,6 +32,30 @@ def constant(array: np.ndarray) -> np.ndarray:
     return found
 
 
+class Constants:
+    """Constants of one agent, in which arrays that are two objects stay two.
+
+    Two factors whose priors are equal at first must not become one array: PyMDP copies priors with
+    `copy.deepcopy`, which would keep them one, and then writes into one of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._used: set[int] = set()
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        """The constant for `array`; another view of it if another array of the agent has it."""
+        known = self._known.get(id(array))
+        if known is not None:
+            return known[1]
+        found = constant(array)
+        if id(found) in self._used:
+            found = found.view()
+        self._used.add(id(found))
+        self._known[id(array)] = array, found
+        return found
+
+
 def adopt(array: np.ndarray) -> np.ndarray:
     """Make a constant of a read-only array that nobody can write to, such as a mapped file."""
     _by_identity[id(array)] = array

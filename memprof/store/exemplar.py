@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from memprof.store.constants import constant
+from memprof.store.constants import Constants
 from memprof.store.derived import DERIVED, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
 from memprof.store.layout import Layout, plain
@@ -59,9 +59,10 @@ class Exemplar:
     def of(cls, agent: Any) -> Exemplar:
         """The template that this agent is now; its arrays become constants."""
         state: dict[str, Any] = {}
+        constants = Constants()
         for name, value in _state(agent, _slots(type(agent))).items():
             with contextlib.suppress(NotStorable, RecursionError):
-                state[name] = _constants(value)
+                state[name] = _constant(value, constants)
         return cls(type(agent), state)
 
     def flatten(self, agent: Any, left_out: frozenset[str], flattener: Flattener) -> Changes:
@@ -241,22 +242,22 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _constants(value: Any) -> Any:
+def _constant(value: Any, constants: Constants) -> Any:
     """A copy of nested containers in which every array is a constant."""
     if type(value) is np.ndarray:
         if value.dtype != object:
             if not plain(value.dtype):
                 raise NotStorable(f"NumPy array of {value.dtype}")
-            return constant(value)
+            return constants(value)
         copy = value.copy()
         flat = copy.reshape(-1)
         for position, element in enumerate(value.ravel().tolist()):
-            flat[position] = _constants(element)
+            flat[position] = _constant(element, constants)
         return copy
     if type(value) in (list, tuple):
-        return type(value)(map(_constants, value))
+        return type(value)(_constant(element, constants) for element in value)
     if type(value) is dict:
-        return {key: _constants(element) for key, element in value.items()}
+        return {key: _constant(element, constants) for key, element in value.items()}
     if type(value) in _ATOMS or isinstance(value, np.generic):
         return value
     raise NotStorable(type(value).__qualname__)

@@ -1,5 +1,7 @@
 """Trend, equivalence, ledger and readings on scripted series."""
 
+from dataclasses import replace
+
 import pytest
 
 from memprof.analysis import cautions, equivalence, readings

@@ -1,3 +1,4 @@
+import copy
 import gc
 import weakref
 
@@ -100,3 +101,19 @@ def test_an_array_that_nobody_holds_any_more_is_let_go():
     del agent
     gc.collect()
     assert alive() is None
+
+
+def test_two_arrays_of_one_agent_stay_two():
+    """PyMDP deep-copies priors and writes into one; aliases would make it write into both."""
+    prior = objects(np.ones(3), np.ones(3))
+    one, two = Agent(pB=prior), Agent(pB=objects(np.ones(3), np.ones(3)))
+    for index, agent in enumerate((one, two)):
+        Share().build(agent, index)
+    learned = copy.deepcopy(one.pB)
+    learned[0] += 1
+    assert learned[1].tolist() == [1, 1, 1]
+    assert all(np.shares_memory(left, right) for left, right in zip(one.pB, two.pB, strict=True))
+    same = np.ones(4)
+    aliased = Agent(x=objects(same, same))
+    Share().build(aliased, 0)
+    assert aliased.x[0] is aliased.x[1]

@@ -1,5 +1,6 @@
 """Agents through `template` and the other passes that store, on agents that need no PyMDP."""
 
+import copy
 import sys
 import threading
 
@@ -332,3 +333,17 @@ def test_histories_are_lists_that_read_back_whole():
                 active.prev_actions.append(entry)
     assert type(agent.prev_actions) is History
     assert [entry[0] for entry in agent.prev_actions] == list(range(100))
+
+
+def test_two_equal_arrays_of_one_agent_stay_two():
+    population = roster(Template())
+    for _ in range(2):
+        population.add(Agent(pB=objects(np.ones((30, 30)), np.ones((30, 30)))))
+    for index in (0, 1):
+        with use(population, index) as agent:
+            learned = copy.deepcopy(agent.pB)
+            learned[0] += 1
+            assert learned[1].max() == 1
+            agent.pB = learned
+        with use(population, index) as agent:
+            assert (agent.pB[0].max(), agent.pB[1].max()) == (2, 1)
