@@ -81,6 +81,16 @@ PASSES = {
             target="memprof.passes.sparse:Sparse",
         ),
         PassInfo(
+            name="pool",
+            claim="exact",
+            backends=("numpy",),
+            summary="PyMDP computes without its large temporaries, and remembers what it computed "
+            "of arrays that never change (put it after share)",
+            cost="one comparison with PyMDP's own result per function and shared array; most steps "
+            "are faster",
+            target="memprof.passes.pool:Pool",
+        ),
+        PassInfo(
             name="belief",
             claim="bounded",
             backends=("numpy",),
@@ -118,16 +128,6 @@ PASSES = {
             "beyond `template`; room on disk",
             target="memprof.passes.mmap:Mmap",
             on_request=True,
-        ),
-        PassInfo(
-            name="pool",
-            claim="exact",
-            backends=("numpy",),
-            summary="PyMDP computes without its large temporaries, and remembers what it computed "
-            "of arrays that never change (put it after share)",
-            cost="one comparison with PyMDP's own result per function and shared array; most steps "
-            "are faster",
-            target="memprof.passes.pool:Pool",
         ),
         PassInfo(
             name="gc",
