@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize"]
+__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize", "reopen"]
 
 
 def __getattr__(name: str) -> Any:

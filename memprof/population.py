@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,11 +14,14 @@ from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
 from memprof.measurements import LedgerRow
 from memprof.passes.catalogue import passes_for
+from memprof.passes.history import Histories
+from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
+from memprof.passes.pool import Pool
 from memprof.populations.roster import Roster
 from memprof.units import format_size
 
-AUTO = ("policies", "history", "template", "pool")
+AUTO = ("history", "pool", "template")
 """The exact passes that `auto` stands for here: they help every population and need no trial."""
 
 
@@ -74,6 +78,7 @@ class OptimizedPopulation:
     """
 
     def __init__(self, agents: Iterable[Any], plan: Plan) -> None:
+        """Use `optimize` or `reopen`."""
         self._plan = plan
         self._roster = Roster(plan)
         self._close = weakref.finalize(self, self._roster.close)
@@ -131,6 +136,7 @@ def optimize(
     passes: str | Sequence[str] = "auto",
     *,
     keep: Sequence[str] | None = None,
+    store: Path | None = None,
 ) -> OptimizedPopulation:
     """A population of PyMDP agents that the caller built, stored as the passes say.
 
@@ -143,16 +149,33 @@ def optimize(
         passes: names, as `memprof passes` lists them, or "auto" for `AUTO`.
         keep: results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
             `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
+        store: a new folder for the pass `mmap`, which outlives the program: see `reopen`. Without
+            it `mmap` uses a temporary folder.
 
     Raises:
         UsageError: an unknown pass, or something that is no such agent.
+        StoreError: the folder cannot be used.
     """
     names = AUTO if passes == "auto" else (passes,) if isinstance(passes, str) else tuple(passes)
     known = passes_for("numpy")
     for name in names:
         if name not in known:
             raise UsageError(f"passes: {name!r} is no pass; {nearest(name, ('auto', *known))}")
-    return OptimizedPopulation(agents, Plan.of(names, None if keep is None else tuple(keep)))
+    if store is not None and "mmap" not in names:
+        raise UsageError("store: only the pass mmap keeps agents in a folder; add it to passes")
+    kept = None if keep is None else tuple(keep)
+    return OptimizedPopulation(agents, Plan.of(names, kept, store))
+
+
+def reopen(store: Path, agent_class: type) -> OptimizedPopulation:
+    """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, by
+    this program or by another that was killed: every agent as it was when it last came to rest.
+
+    Raises:
+        StoreError: the folder is damaged, is no such store, is in use by another process, or holds
+            agents of another class.
+    """
+    return OptimizedPopulation((), Plan((Histories(), Pool(), Mmap.reopen(store, agent_class))))
 
 
 def _check(agent: Any) -> None:

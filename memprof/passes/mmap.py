@@ -29,17 +29,17 @@ class Mmap(Template):
     """`template`, with everything in a folder: pages of files, which the kernel may drop at will
     and which processes that open the same folder share.
 
-    Each record is committed when its agent comes to rest, so a killed process loses at most what
-    active agents did. Records bring their layout along. A folder holds agents of one class.
+    Attributes without exact encoding stay in memory, and a folder that outlives the process refuses
+    them; without a `folder` it is a temporary one. Each record is committed when its agent comes to
+    rest, so a killed process loses at most what active agents did. Records bring their layout
+    along. A folder holds agents of one class.
     """
 
     keeps_outside = False
     in_files = True
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """In a new `folder`, which stays; or in a temporary one, which does not."""
+    def __init__(self) -> None:
         super().__init__()
-        self._folder = folder
         self._temporary: TemporaryDirectory[str] | None = None
         self._disk: DiskRecords | None = None
         self._whole: dict[int, dict[str, Any]] = {}
@@ -51,7 +51,8 @@ class Mmap(Template):
         Raises:
             StoreError: the folder is damaged, foreign, or holds agents of another class.
         """
-        reopened = cls(folder)
+        reopened = cls()
+        reopened.folder = folder
         reopened._disk = disk = DiskRecords.open(folder, None)
         description = json.loads(bytes(disk.blob(_DESCRIPTION)))
         if description["class"] != _name(kind):
@@ -71,7 +72,7 @@ class Mmap(Template):
         return self._disk
 
     @property
-    def file_bytes(self) -> int:
+    def file_bytes(self) -> int:  # type: ignore[override]
         """What the files take on disk."""
         return self._disk.file_bytes if self._disk else 0
 
@@ -82,15 +83,15 @@ class Mmap(Template):
                 f"agents: expected one class of agents under mmap, {_name(self._exemplars[0].kind)}"
                 f", found {_name(type(agent))}; use template, or a population for each class"
             )
-        if self._folder is None:
+        if self.folder is None:
             self._temporary = TemporaryDirectory(prefix="memprof-")
-            self._folder = Path(self._temporary.name) / "population"
+            self.folder = Path(self._temporary.name) / "population"
         description, blobs = _described(Exemplar.of(agent))
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
             identity.update(blob)
-        self._disk = DiskRecords.create(self._folder, identity.digest(), blobs)
+        self._disk = DiskRecords.create(self.folder, identity.digest(), blobs)
         return _mapped(type(agent), description, self._disk)
 
     def hibernate(self, agent: Any, index: int, activation: Activation | None = None) -> bytes:
@@ -98,6 +99,12 @@ class Mmap(Template):
         if not isinstance(record, LargeRecord):
             self._whole.pop(index, None)
             return bytes(record)
+        if self._temporary is None:
+            names = ", ".join(f"{name} ({self.kept_whole[name]})" for name in record.whole)
+            raise UsageError(
+                f"agents: {names}: no exact encoding exists, so a store that outlives the process "
+                "cannot hold it; delete the attribute, or leave mmap out"
+            )
         self._whole[index] = record.whole
         return record.data
 

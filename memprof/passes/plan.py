@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from memprof.passes.base import Pass
@@ -39,8 +40,10 @@ class Plan:
         self._layouts: dict[Layout, Layout] = {}
 
     @classmethod
-    def of(cls, names: Sequence[str], keep: tuple[str, ...] | None = None) -> Plan:
-        """New instances of the named passes; `keep` as in `Template`.
+    def of(
+        cls, names: Sequence[str], keep: tuple[str, ...] | None = None, store: Path | None = None
+    ) -> Plan:
+        """New instances of the named passes; `keep` as in `Template`, `store` the folder of `mmap`.
 
         Of the two that store records, `mmap` includes `template`.
         """
@@ -48,12 +51,18 @@ class Plan:
         plan = cls(load_target(PASSES[name].target)() for name in chosen)
         if plan.template is not None:
             plan.template.keep = keep
+            plan.template.folder = store
         return plan
 
     @property
     def records(self) -> Any:
         """Where the stored forms of agents are kept, by index."""
         return self._agents if self.template is None else self.template.records
+
+    @property
+    def file_bytes(self) -> int:
+        """What agents and template take on disk."""
+        return self.template.file_bytes if self.template is not None else 0
 
     @property
     def in_files(self) -> bool:

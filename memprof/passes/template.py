@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Template(Pass):
 
     Attributes:
         keep: results of inference that survive rest; None for all of them.
+        file_bytes, folder: what files take on disk and where they are; for records in files.
         in_files: records are in files, not in memory.
         keeps_outside: large arrays that nothing makes smaller stay arrays, outside of the record.
         kept_whole: attributes for which there is no exact encoding, with their type.
@@ -51,6 +53,8 @@ class Template(Pass):
 
     keeps_outside = True
     in_files = False
+    file_bytes = 0
+    folder: Path | None = None
     INLINE = 0x7FFF
 
     def __init__(self) -> None:
