@@ -122,6 +122,7 @@ class Measurement:
         peak_rss_bytes: highest resident set from the baseline until `at_n` was reached.
         step_seconds: one agent's step, averaged over a batch, for every batch and step.
         build_seconds: building one agent, passes included, averaged over a batch.
+        file_bytes: what the population takes in files on disk with `at_n.agents` agents.
         digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
     """
 
@@ -136,6 +137,7 @@ class Measurement:
     operations: tuple[OperationTime, ...]
     trend: TrendSeries
     ledger: Ledger
+    file_bytes: int
     digests: tuple[str, ...]
 
 

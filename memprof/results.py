@@ -115,7 +115,11 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The population without passes, or with them."""
+    """The population without passes, or with them.
+
+    `file_bytes` is what the whole population takes in files on disk; it is in none of the other
+    figures.
+    """
 
     passes: tuple[str, ...]
     repeats: int
@@ -126,6 +130,7 @@ class Variant:
     pss_bytes: float | None
     rss_bytes: float
     peak_bytes: float | None
+    file_bytes: float
     step_seconds: StepSeconds
     build_seconds: float
     ledger: Ledger

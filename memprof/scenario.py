@@ -48,6 +48,9 @@ Result = Literal[
 ]
 
 
+_STORING = ("template", "mmap")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -210,6 +213,10 @@ class Scenario(_Strict):
     def _fits_together(self) -> Scenario:
         if not self.auto:
             _check_passes(self.passes, self.backend)
+        if self.keep is not None and self.passes and not {*self.passes} & {*_STORING, AUTO}:
+            raise FieldError(
+                "keep", "takes effect under the passes template and mmap only; add one to passes"
+            )
         if (self.backend == "fake") != (self.model.kind == "buffer"):
             raise FieldError("model.kind", "backend fake and model buffer go together only")
         if not self.model.private and _differs_by_agent(self.model):

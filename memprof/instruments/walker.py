@@ -60,12 +60,12 @@ def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[tuple[LedgerRow, ...
     An object reached from two owners is shared; its bytes belong to the component that reached it
     first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
     a page or more. Where the page table cannot be read they are None, and nobody holds anything.
-    Owner -1 stands for the population as a whole.
+    Owner -1 stands for the population as a whole; what it holds is shared.
     """
     found: dict[int, _Holding] = {}
     components: dict[str, None] = {}
     with PageTable() as pages:
-        for owner, component, root in holdings:
+        for owner, component, root in tuple(holdings):  # all alive, so that no id comes twice
             components[component] = None
             _claim(root, owner, component, found, pages)
         readable = pages.readable
@@ -156,8 +156,8 @@ def _malloc_chunk(size: int) -> int:
 
 def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
     mine = [holding for holding in holdings if holding.component == component]
-    private = [holding for holding in mine if holding.owner != _SHARED]
-    shared = [holding for holding in mine if holding.owner == _SHARED]
+    private = [holding for holding in mine if holding.owner >= 0]
+    shared = [holding for holding in mine if holding.owner < 0]
     return LedgerRow(
         component=component,
         private_nominal_bytes=sum(holding.nominal for holding in private),

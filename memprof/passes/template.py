@@ -15,6 +15,7 @@ import numpy as np
 from memprof.passes.base import Pass
 from memprof.store.activation import Activation
 from memprof.store.compression import compressed, decompressed
+from memprof.store.constants import constant
 from memprof.store.difference import ChangedArray
 from memprof.store.exemplar import Changes, Exemplar
 from memprof.store.flatten import Flattener, Handed
@@ -103,7 +104,7 @@ class Template(Pass):
         return Activation(agent, loans, reader.handed)
 
     def world_array(self, array: Any, first: Any) -> Any:
-        return ChangedArray.of(array, first)
+        return constant(array) if array is first else ChangedArray.of(array, first)
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What the pass itself holds, by component."""

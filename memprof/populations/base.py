@@ -51,6 +51,11 @@ class Population(Protocol):
         """Everything the population holds, as (agent, component, object); agent -1 for none."""
         ...
 
+    @property
+    def file_bytes(self) -> int:
+        """What the population takes in files on disk, under passes that keep it there."""
+        ...
+
     def close(self) -> None:
         """Let go of all agents."""
         ...

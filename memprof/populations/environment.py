@@ -92,15 +92,15 @@ class Environments:
             self._worlds.append(UserEnvironment(own, [a.shape[0] for a in arguments["A"]]))
             return
         process = GenerativeProcess(arguments)
-        if self._first is None:
-            self._first = process
-        if self._first == process:
+        if self._first is not None and self._first == process:
             self._worlds.append(self._first)
             return
         for name in ("A", "B"):
-            arrays, firsts = getattr(process, name), getattr(self._first, name)
+            arrays = getattr(process, name)
+            firsts = getattr(self._first, name) if self._first else arrays
             if len(arrays) == len(firsts):
                 setattr(process, name, list(map(self._kept_as, arrays, firsts)))
+        self._first = self._first or process
         self._worlds.append(process)
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:

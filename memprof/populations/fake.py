@@ -83,6 +83,10 @@ class FakePopulation:
         if self._plan.passes:
             yield -1, "passes", self._plan
 
+    @property
+    def file_bytes(self) -> int:
+        return 0
+
     def close(self) -> None:
         self._agents.clear()
         self._handed = None

@@ -93,6 +93,10 @@ class NumpyPopulation:
         for agent, world in self._environments.holdings():
             yield agent, "environment", world
 
+    @property
+    def file_bytes(self) -> int:
+        return self._roster.file_bytes
+
     def close(self) -> None:
         self._roster.close()
         self._open()

@@ -38,6 +38,11 @@ class Roster:
         return len(self._plan.records)
 
     @property
+    def file_bytes(self) -> int:
+        """What agents and template take in files on disk."""
+        return self._plan.file_bytes
+
+    @property
     def rests(self) -> bool:
         """Whether agents have to be woken before use, and put to rest afterwards."""
         return self._plan.rests

@@ -99,6 +99,11 @@ def _interval(interval: Interval | None, show: Callable[[float], str]) -> str:
 def _before_and_after(report: Report) -> Section:
     agents = report.scenario["agents"]
     variants = [variant for _, variant in _variants(report)]
+    in_files: list[tuple[str, Callable[[Variant], str]]] = []
+    if any(variant.file_bytes for variant in variants):
+        in_files = [
+            ("files on disk, beside all this", lambda v: format_size(v.file_bytes)),
+        ]
     figures: list[tuple[str, Callable[[Variant], str]]] = [
         ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
         ("  95 % interval", lambda v: _interval(v.per_agent.ci95_bytes, format_size)),
@@ -106,6 +111,7 @@ def _before_and_after(report: Report) -> Section:
         ("  of which imports", lambda v: format_size(v.imports_bytes)),
         (f"total (USS) at {agents} agents", lambda v: format_size(v.per_agent.at_n_bytes)),
         ("peak (RSS)", lambda v: format_size(v.peak_bytes)),
+        *in_files,
         ("time per step", lambda v: format_seconds(v.step_seconds.median)),
         ("  95 % interval", lambda v: _interval(v.step_seconds.ci95, format_seconds)),
         ("time to build an agent", lambda v: format_seconds(v.build_seconds)),

@@ -72,6 +72,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         _read(series, agents, channel)
     at_n = series.points()[-1]
     peak = process.peak_rss_bytes() if peak_known else None
+    file_bytes = population.file_bytes
     _extend(growth, series, channel)
 
     channel.progress("ledger", len(population))
@@ -93,6 +94,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         operations=watch.times(),
         trend=TrendSeries(len(population), spec.steps + 1, tuple(heap[:lived_on])),
         ledger=ledger,
+        file_bytes=file_bytes,
         digests=digests.per_agent(),
     )
 

@@ -44,6 +44,7 @@ def good_variant() -> Callable[..., Variant]:
             pss_bytes=None,
             rss_bytes=1.3e8,
             peak_bytes=None,
+            file_bytes=0,
             step_seconds=StepSeconds(step_seconds, (step_seconds * 0.99, step_seconds * 1.01)),
             build_seconds=0.1,
             ledger=Ledger(
