@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install profile test check fast bench scenarios clean
+.PHONY: help install profile test check fast bench scenarios figures equivalence clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -12,6 +12,8 @@ help:
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
 	@echo "make scenarios  every shipped scenario in full (three quarters of an hour)"
+	@echo "make figures      what the passes have to reach, measured (half an hour)"
+	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 
 install: $(VENV)/.installed
 
@@ -51,6 +53,12 @@ bench: $(VENV)/.installed
 
 scenarios: $(VENV)/.installed
 	@set -e; for file in scenarios/*.yaml; do $(BIN)/memprof profile $$file; done
+
+figures: $(VENV)/.tested
+	$(BIN)/python -m tests.figures
+
+equivalence: $(VENV)/.tested
+	$(BIN)/python -m tests.equivalence
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -32,7 +32,7 @@ class Roster:
         self._plan = plan
         self._active: dict[int, Activation] = {}
         self._lock = threading.Lock()
-        plan.install()
+        self._installed = False
 
     def __len__(self) -> int:
         return len(self._plan.records)
@@ -49,6 +49,9 @@ class Roster:
 
     def add(self, agent: Any) -> None:
         """Take over a newly built agent: apply the passes, and store it."""
+        if not self._installed:
+            self._installed = True
+            self._plan.install()
         index = len(self._plan.records)
         self._plan.build(agent, index)
         stored = self._plan.store(agent, index)
@@ -98,7 +101,8 @@ class Roster:
     def close(self) -> None:
         """Let go of all agents, and leave the process as it was."""
         self._active.clear()
-        self._plan.close()
+        if self._installed:
+            self._plan.close()
 
 
 _WAKING: Any = None

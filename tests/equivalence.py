@@ -1,0 +1,114 @@
+"""`make equivalence`: every pass alone, and all that `auto` may choose together, on every shipped
+scenario, over 20 agents and 30 steps, against the plain population on the same seeds.
+
+`python -m tests.equivalence [--agents N] [--steps N] [SCENARIO ...]` prints a table and ends with 1
+if an exact pass changes a bit, or a bounded one more than its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from memprof.passes.catalogue import PASSES, bound_of, candidates, passes_for
+from tests.conftest import SCENARIOS
+
+ALL = "all of auto"
+
+
+def plans() -> dict[str, tuple[str, ...]]:
+    """Passes by the name of the row; what a pass needs comes before it."""
+    alone = {name: (*PASSES[name].requires, name) for name in passes_for("numpy")}
+    return {**alone, ALL: candidates("numpy")}
+
+
+def live(path: Path, passes: tuple[str, ...], agents: int, steps: int, trace: Path) -> dict:
+    """One population's life in this fresh process: digests, and what differs from `trace`, which
+    the plain population writes."""
+    from memprof.instruments.base import DirectCalls
+    from memprof.populations.base import population_class
+    from memprof.populations.trace import DigestTrace, ValueTrace
+    from memprof.scenario_file import load_scenario
+    from memprof.targets import load_target
+
+    spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
+    for name in passes:
+        if PASSES[name].early:
+            load_target(PASSES[name].target)().install()
+    digests = DigestTrace(agents, steps)
+    with (
+        trace.open("rb" if passes else "wb") as stream,
+        contextlib.redirect_stdout(io.StringIO()) as printed,  # PyMDP's MMP prints
+    ):
+        values = ValueTrace(stream, compare=bool(passes))
+        population = population_class(spec.backend)(spec, DirectCalls())
+        for _ in range(agents):
+            population.build()
+        for step in range(steps):
+            for agent in range(agents):
+                behaviour = population.step(agent, step)
+                digests.record(agent, step, behaviour)
+                values.record(agent, step, behaviour)
+            printed.seek(0)
+            printed.truncate()
+        population.close()
+        found = values.comparison()
+    return {
+        "digests": digests.per_agent(),
+        "error": found.max_abs_belief_error,
+        "actions": found.actions_equal / max(1, found.actions_compared),
+    }
+
+
+def check(path: Path, agents: int, steps: int, crew: ProcessPoolExecutor) -> bool:
+    """Print the rows of one scenario; whether all passes keep their claims."""
+    kept = True
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace"
+        plain = crew.submit(live, path, (), agents, steps, trace).result()
+        runs = {
+            row: crew.submit(live, path, passes, agents, steps, trace)
+            for row, passes in plans().items()
+        }
+        for row, run in runs.items():
+            found, bound = run.result(), bound_of(plans()[row])
+            exact = found["digests"] == plain["digests"]
+            within = bound is not None and found["error"] is not None and found["error"] <= bound
+            verdict = "exact" if exact else "bounded" if within else "DIVERGED"
+            kept = kept and verdict != "DIVERGED"
+            print(
+                f"| {path.stem} | {row} | {agents} x {steps} | {verdict} | {found['error']:.1e} "
+                f"| {found['actions']:.1%} |",
+                flush=True,
+            )
+    return kept
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--agents", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument(
+        "scenarios", nargs="*", default=sorted(p.stem for p in SCENARIOS.glob("*.yaml"))
+    )
+    wanted = parser.parse_args()
+    print("| scenario | pass | agents x steps | verdict | largest change | actions that agree |")
+    print("|---|---|---|---|---|---|", flush=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as crew:
+        kept = [
+            check(SCENARIOS / f"{name}.yaml", wanted.agents, wanted.steps, crew)
+            for name in wanted.scenarios
+        ]
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
