@@ -123,6 +123,7 @@ class Measurement:
         step_seconds: one agent's step, averaged over a batch, for every batch and step.
         build_seconds: building one agent, passes included, averaged over a batch.
         file_bytes: what the population takes in files on disk with `at_n.agents` agents.
+        kept_whole: attributes that a pass could not encode exactly, with their types.
         digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
     """
 
@@ -138,6 +139,7 @@ class Measurement:
     trend: TrendSeries
     ledger: Ledger
     file_bytes: int
+    kept_whole: tuple[str, ...]
     digests: tuple[str, ...]
 
 

@@ -79,7 +79,6 @@ class OptimizedPopulation:
 
     def __init__(self, agents: Iterable[Any], plan: Plan) -> None:
         """Use `optimize` or `reopen`."""
-        self._plan = plan
         self._roster = Roster(plan)
         self._close = weakref.finalize(self, self._roster.close)
         try:
@@ -112,8 +111,7 @@ class OptimizedPopulation:
         """Where the population's memory is now; agents at rest only."""
         rows, held = walker.walk(self._roster.holdings())
         middle = sorted(held)[len(held) // 2] if held else None
-        whole = dict(self._plan.template.kept_whole) if self._plan.template else {}
-        return PopulationMemory(len(self), rows, middle, whole)
+        return PopulationMemory(len(self), rows, middle, self._roster.kept_whole)
 
     def close(self) -> None:
         """Let go of all agents, and leave PyMDP as it was."""

@@ -118,7 +118,7 @@ class Variant:
     """The population without passes, or with them.
 
     `file_bytes` is what the whole population takes in files on disk; it is in none of the other
-    figures.
+    figures. `kept_whole` names attributes that a pass could not encode exactly.
     """
 
     passes: tuple[str, ...]
@@ -131,6 +131,7 @@ class Variant:
     rss_bytes: float
     peak_bytes: float | None
     file_bytes: float
+    kept_whole: tuple[str, ...]
     step_seconds: StepSeconds
     build_seconds: float
     ledger: Ledger

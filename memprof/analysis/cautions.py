@@ -83,6 +83,12 @@ def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
                 f"{name}: the components explain {explained:.0%} of the growth",
                 "look at tracemalloc's lines for the rest; native memory is in no component",
             )
+    if variant.kept_whole:
+        yield Caution(
+            "kept_whole",
+            f"{name}: {', '.join(variant.kept_whole)} cannot be encoded exactly and stays whole",
+            "keep data instead of functions and other objects in the agent, where it matters",
+        )
     half = (step.ci95[1] - step.ci95[0]) / 2
     if half > _NOISY_TIME * step.median:
         yield Caution(

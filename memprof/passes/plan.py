@@ -65,6 +65,11 @@ class Plan:
         return self.template.file_bytes if self.template is not None else 0
 
     @property
+    def kept_whole(self) -> dict[str, str]:
+        """Attributes that have no exact encoding, with their types."""
+        return {} if self.template is None else dict(self.template.kept_whole)
+
+    @property
     def in_files(self) -> bool:
         """Whether agents at rest are in files, not in memory."""
         return self.template is not None and self.template.in_files

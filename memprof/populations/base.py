@@ -56,6 +56,11 @@ class Population(Protocol):
         """What the population takes in files on disk, under passes that keep it there."""
         ...
 
+    @property
+    def kept_whole(self) -> tuple[str, ...]:
+        """Attributes that a pass could not encode exactly, with their types."""
+        ...
+
     def close(self) -> None:
         """Let go of all agents."""
         ...

@@ -87,6 +87,10 @@ class FakePopulation:
     def file_bytes(self) -> int:
         return 0
 
+    @property
+    def kept_whole(self) -> tuple[str, ...]:
+        return ()
+
     def close(self) -> None:
         self._agents.clear()
         self._handed = None

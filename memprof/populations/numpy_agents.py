@@ -97,6 +97,10 @@ class NumpyPopulation:
     def file_bytes(self) -> int:
         return self._roster.file_bytes
 
+    @property
+    def kept_whole(self) -> tuple[str, ...]:
+        return tuple(f"{name} ({kind})" for name, kind in self._roster.kept_whole.items())
+
     def close(self) -> None:
         self._roster.close()
         self._open()

@@ -43,6 +43,11 @@ class Roster:
         return self._plan.file_bytes
 
     @property
+    def kept_whole(self) -> dict[str, str]:
+        """Attributes that have no exact encoding, with their types."""
+        return self._plan.kept_whole
+
+    @property
     def rests(self) -> bool:
         """Whether agents have to be woken before use, and put to rest afterwards."""
         return self._plan.rests

@@ -95,6 +95,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         trend=TrendSeries(len(population), spec.steps + 1, tuple(heap[:lived_on])),
         ledger=ledger,
         file_bytes=file_bytes,
+        kept_whole=population.kept_whole,
         digests=digests.per_agent(),
     )
 

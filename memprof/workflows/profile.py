@@ -93,6 +93,7 @@ def _variant(runs: VariantRuns) -> Variant:
         rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
         peak_bytes=max(peaks) if peaks else None,
         file_bytes=_mean([run.file_bytes for run in clean]),
+        kept_whole=tuple(sorted({each for run in clean for each in run.kept_whole})),
         step_seconds=cost.step_seconds,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
         ledger=clean[0].ledger,

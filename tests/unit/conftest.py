@@ -32,6 +32,7 @@ def good_variant() -> Callable[..., Variant]:
         explained: float = 1.0,
         passes: tuple[str, ...] = (),
         step_seconds: float = 0.010,
+        kept_whole: tuple[str, ...] = (),
     ) -> Variant:
         growth = 20_000
         return Variant(
@@ -45,6 +46,7 @@ def good_variant() -> Callable[..., Variant]:
             rss_bytes=1.3e8,
             peak_bytes=None,
             file_bytes=0,
+            kept_whole=kept_whole,
             step_seconds=StepSeconds(step_seconds, (step_seconds * 0.99, step_seconds * 1.01)),
             build_seconds=0.1,
             ledger=Ledger(

@@ -99,7 +99,7 @@ def measurement(step=0.01, size=1000):
     zero = Reading(9000, 8000, None, 6000, 7000)
     return Measurement(
         zero, zero, zero, points, points[-1], None, (step,) * 20, (0.1,), (),
-        series([0] * 5), balance(20, 1, [], []), 0, ("d",),
+        series([0] * 5), balance(20, 1, [], []), 0, (), ("d",),
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
         each.kind
         for each in cautions.find(
             good_variant(resolved=False, explained=0.5),
-            good_variant(step_seconds=0.0112),
+            good_variant(step_seconds=0.0112, kept_whole=("hook (function)",)),
             exact,
             [
                 PassResult("idle", "exact", None, 1.0, "no_effect", "did nothing here"),
@@ -175,7 +175,7 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
         )
     }
     assert kinds == {
-        "incomplete", "no_saving", "below_resolution", "unexplained", "slower_than_allowed",
+        "incomplete", "no_saving", "kept_whole", "below_resolution", "unexplained", "slower_than_allowed",
     }  # fmt: skip
 
 
