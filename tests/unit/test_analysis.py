@@ -175,7 +175,8 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
         )
     }
     assert kinds == {
-        "incomplete", "no_saving", "kept_whole", "below_resolution", "unexplained", "slower_than_allowed",
+        "incomplete", "no_saving", "kept_whole", "below_resolution", "unexplained",
+        "slower_than_allowed",
     }  # fmt: skip
 
 
