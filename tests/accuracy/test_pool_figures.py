@@ -39,7 +39,6 @@ def living(name, passes, probe):
         yield population
     finally:
         population.close()
-        population._plan.close()
 
 
 def peaks_of(name, passes, first=0):
@@ -78,7 +77,7 @@ def test_steps_are_faster(name, rounds, most):
     """PyMDP's own functions and the pass's take turns on the same agents."""
     seconds = {"own": [], "pool": []}
     with living(name, ("share", "pool"), Stopwatch()) as agents:
-        theirs = agents._plan.passes[1]._kernels.replacements
+        theirs = agents._roster._plan.passes[1]._kernels.replacements
         back = {new: old for old, new in theirs.items()}
         for _ in range(2):
             agents.build()

@@ -80,7 +80,6 @@ def test_what_it_remembers_is_on_the_ledger():
         assert 5 * 25 * 16 < kept < 10_000, "two indices for each move, and little more"
     finally:
         population.close()
-        population._plan.close()
 
 
 @pytest.mark.parametrize(
