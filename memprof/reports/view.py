@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
@@ -86,7 +87,11 @@ def _times(factor: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}" if share > 0.99 else f"{share:.1%}"
+    """Rounded down, with one digit more than nines: 99.9991 % is not 100 %."""
+    if share >= 1:
+        return "100%"
+    nines = max(1, math.floor(-math.log10(1 - share)) - 1)
+    return f"{math.floor(share * 100 * 10**nines) / 10**nines:.{nines}f}%"
 
 
 def _interval(interval: Interval | None, show: Callable[[float], str]) -> str:
