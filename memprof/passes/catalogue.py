@@ -46,6 +46,15 @@ PASSES = {
             early=True,
         ),
         PassInfo(
+            name="float32",
+            claim="bounded",
+            backends=("numpy",),
+            summary="an agent's own matrices, and its beliefs at rest, in single precision",
+            cost="beliefs rounded and widened at every use; steps with large matrices are faster",
+            target="memprof.passes.float32:Float32",
+            bound=1e-5,
+        ),
+        PassInfo(
             name="share",
             claim="exact",
             backends=("numpy",),
@@ -99,15 +108,6 @@ PASSES = {
             cost="sorting the beliefs at every step",
             target="memprof.passes.belief:Belief",
             bound=1e-6,
-        ),
-        PassInfo(
-            name="float32",
-            claim="bounded",
-            backends=("numpy",),
-            summary="matrices and beliefs rest in single precision",
-            cost="an agent's own matrices widened at every use",
-            target="memprof.passes.float32:Float32",
-            bound=1e-5,
         ),
         PassInfo(
             name="template",

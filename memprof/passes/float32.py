@@ -1,7 +1,8 @@
-"""Pass `float32`: matrices and beliefs rest in single precision."""
+"""Pass `float32`: an agent's own matrices, and its beliefs at rest, in single precision."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,64 +15,59 @@ from memprof.store.scratch import Loans
 BOUND = 1e-5
 """Largest change of a belief that may come of it."""
 
-_ROUNDED = ("A", "B", "C", "D", "E", "pA", "pB", "pD", "qs", "latest_belief", "q_pi", "G", "F")
+_MATRICES = ("A", "B", "pA", "pB")
+_BELIEFS = ("qs", "latest_belief", "q_pi", "G", "F")
 
 
 class Float32(Pass):
-    """Rounds an agent's arrays to single precision at rest, relative error at most 2**-24.
+    """Rounds arrays to single precision, relative error at most 2**-24.
 
-    PyMDP computes in double precision as ever: waking widens the arrays, the large ones into
-    buffers that are lent from agent to agent. An array that PyMDP did not replace while the agent
-    was active goes back to the rounded one, so errors do not add up. Arrays that agents share are
-    left alone, as rounding them saves nothing.
+    Matrices are rounded when an agent is built, and those that it learns when it comes to rest;
+    PyMDP multiplies them with beliefs in double precision, so its sums are double as ever. Beliefs
+    are rounded at rest and doubles in use. Arrays that `share` has united before are left alone;
+    named before `share`, this pass rounds and `share` unites what is rounded.
     """
 
-    def __init__(self) -> None:
-        # Of active agents, by index: arrays handed out, with the rounded ones they came from.
-        self._handed: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+    def build(self, agent: Any, index: int) -> None:
+        _replace(agent, _MATRICES, _rounded)
 
     def rest(self, agent: Any, index: int) -> None:
-        handed = self._handed.pop(index, {})
-
-        def rounded(array: np.ndarray) -> np.ndarray:
-            if array.dtype != np.float64 or is_constant(array):
-                return array
-            known = handed.get(id(array))
-            return known[1] if known and known[0] is array else _rounded(array)
-
-        _replace(agent, rounded)
+        _replace(agent, (*_MATRICES, *_BELIEFS), _rounded)
 
     def wake(self, agent: Any, index: int, loans: Loans) -> None:
-        handed = self._handed[index] = {}
-
-        def widened(array: np.ndarray) -> np.ndarray:
-            if array.dtype != np.float32:
-                return array
-            wide = loans.widened(array)
-            handed[id(wide)] = (wide, array)
-            return wide
-
-        _replace(agent, widened)
+        _replace(agent, _BELIEFS, _widened)
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float64 or is_constant(array):
+        return array
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
 
-def _replace(agent: Any, change: Any) -> None:
+def _widened(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def _replace(
+    agent: Any, names: tuple[str, ...], change: Callable[[np.ndarray], np.ndarray]
+) -> None:
     attributes = vars(agent)
-    for name in _ROUNDED:
+    for name in names:
         if name in attributes:
             attributes[name] = _changed(attributes[name], change)
 
 
-def _changed(value: Any, change: Any) -> Any:
-    """Nested object arrays, new ones, with every array inside changed."""
+def _changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Nested object arrays with every array inside changed; the same object if none is."""
     if is_objects(value):
+        elements = value.ravel().tolist()
+        changed = [_changed(element, change) for element in elements]
+        if all(new is old for new, old in zip(changed, elements, strict=True)):
+            return value
         result = value.copy()
         flat = result.reshape(-1)
-        for position, element in enumerate(value.ravel().tolist()):
-            flat[position] = _changed(element, change)
+        for position, element in enumerate(changed):
+            flat[position] = element
         return result
     return change(value) if type(value) is np.ndarray else value

@@ -25,7 +25,8 @@ class NotStorable(MemprofError):
 
 
 class Handed(dict[int, tuple[np.ndarray, Layout, bytes]]):
-    """Arrays that decoding handed out read-only, by identity, with the encoding that they had."""
+    """Arrays that decoding handed out, by identity, with the encoding that they had: read-only
+    ones, which are as they were, and ones that are kept outside of the data, whatever they hold."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,11 @@ class Flattener:
 
     def data(self) -> bytes:
         return b"".join(self.parts)
+
+    def put_outside(self, array: np.ndarray) -> Layout:
+        """Keep an array as it is."""
+        self.outside.append(array)
+        return ("e", len(self.outside) - 1)
 
     def again(self, value: Any) -> bool:
         """Whether this very container was flattened before; then a mark is all that is needed."""
@@ -175,12 +181,14 @@ def _write_array(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
     if not plain(value.dtype):
         raise NotStorable(f"NumPy array of {value.dtype}")
     if self.maps and value.nbytes >= COMPARED_BYTES:
-        self.outside.append(value)
-        return ("e", len(self.outside) - 1)
+        return self.put_outside(value)
     known_encoding = self.handed.get(id(value))
     if known_encoding is not None and known_encoding[0] is value:
-        self.parts.append(known_encoding[2])
-        return known_encoding[1]
+        _, layout, data = known_encoding
+        if layout[0] == "e":
+            return self.put_outside(value)
+        self.parts.append(data)
+        return layout
     if self.thorough or value.nbytes >= COMPARED_BYTES:
         found = _against(self, value, reference)
         if found is not None:
@@ -199,8 +207,7 @@ def _write_large(self: Flattener, value: np.ndarray) -> Layout:
         self.parts += (_COUNT.pack(len(packed)), packed)
         return ("p", value.dtype.str, value.shape, order_of(value))
     if self.keeps_outside:
-        self.outside.append(value)
-        return ("e", len(self.outside) - 1)
+        return self.put_outside(value)
     self.parts.append(_bytes(value))
     return ("a", value.dtype.str, value.shape, order_of(value))
 

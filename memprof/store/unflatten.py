@@ -172,6 +172,7 @@ def _read_changed(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
 
 def _read_outside(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
     array = self.outside[layout[1]]
+    self.handed[id(array)] = (array, layout, b"")
     self.seen.append(array)
     return array
 
