@@ -40,6 +40,8 @@ def passes_command() -> None:
     from memprof.passes.catalogue import AUTO, PASSES
 
     for name, info in PASSES.items():
+        if info.backends == ("fake",):
+            continue  # memprof's own tests use them
         _entry(name, info.summary)
         bound = "" if info.bound is None else f" (beliefs change by at most {info.bound:g})"
         requires = f"; requires: {', '.join(info.requires)}" if info.requires else ""
