@@ -113,7 +113,9 @@ class Plan:
         """The form in which an environment keeps an array of its model; `first` is the same array
         of the first environment."""
         for each in self.passes:
-            array = each.world_array(array, first)
+            kept = each.world_array(array, first)
+            if kept is not array:
+                return kept
         return array
 
     def close(self) -> None:

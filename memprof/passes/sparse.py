@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from memprof.passes.base import Pass
 from memprof.store.difference import ChangedArray
 from memprof.store.layout import zeros
@@ -22,6 +20,4 @@ class Sparse(Pass):
     packs = ("A", "B", "pA", "pB")
 
     def world_array(self, array: Any, first: Any) -> Any:
-        if type(array) is not np.ndarray or not array.flags.c_contiguous:
-            return array
         return ChangedArray.of(array, zeros(array.dtype.str, array.shape, "C"))
