@@ -40,15 +40,15 @@ FIGURES = {
     "grid-29, all active": Figure("grid-29", 16_000, 0.9, "share,policies,history,pool"),
     "grid-5": Figure("grid-5", 512, 1.1, options=("--agents", 200)),
     "deep-policy": Figure(
-        "deep-policy", 60_000, 1.05, "pool,template", options=("--steps", 20), repeats=1
+        "deep-policy", 60_000, 1.05, "template", options=("--agents", 8, "--steps", 20), repeats=1
     ),
     "deep-policy, keep": Figure(
         "deep-policy",
         1000,
         1.05,
-        "pool,template",
+        "template",
         fields=(("keep", ["qs", "action"]),),
-        options=("--steps", 20),
+        options=("--agents", 8, "--steps", 20),
         repeats=1,
     ),
     "learning-29": Figure("learning-29", 4000, 1.25, options=("--steps", 100)),

@@ -129,7 +129,8 @@ class Plan:
         if self.template is not None:
             yield from self.template.holdings()
         yield "scratch", list(self._scratch.buffers())
-        yield "passes", [self.passes, self._layouts]
+        others = [each for each in self.passes if each is not self.template]
+        yield "passes", [others, self._layouts]
 
     def _pack(self, agent: Any, activation: Activation | None) -> None:
         handed = activation.handed if activation else Handed()

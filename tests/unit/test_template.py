@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from memprof.errors import AgentActive
+from memprof.instruments.walker import walk
 from memprof.passes.belief import BOUND, Belief, prune
 from memprof.passes.float32 import Float32
 from memprof.passes.history import Histories
@@ -351,3 +352,15 @@ def test_two_equal_arrays_of_one_agent_stay_two():
             agent.pB = learned
         with use(population, index) as agent:
             assert (agent.pB[0].max(), agent.pB[1].max()) == (2, 1)
+
+
+def test_records_are_their_agents_own_on_the_ledger():
+    population = roster(Template(), Histories())
+    for _ in range(4):
+        population.add(Agent(**model(), prev_actions=[]))
+    rows, held = walk(population.holdings())
+    found = {row.component: row for row in rows}
+    assert len(held) == 4
+    assert found["records"].shared_nominal_bytes == 0
+    assert found["template"].private_nominal_bytes == 0
+    assert found["template"].shared_nominal_bytes > 1_000_000
