@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -71,13 +72,25 @@ def run_worker(
     *,
     sample: bool = False,
 ) -> Finished:
-    """Run one job in a fresh process; the process is gone when this returns or raises.
+    """Run one job in a fresh process; it and its temporary files are gone when this returns or
+    raises.
 
     Raises:
         ScenarioError: the worker found the scenario wrong.
         MeasurementError: it died, failed, ran out of time or into the memory limit.
     """
     request = replace(request, memory_limit_bytes=limits.memory_bytes)
+    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
+        return _run(request, limits, on_progress, sample, folder)
+
+
+def _run(
+    request: Request,
+    limits: Limits,
+    on_progress: Callable[[Mark], None],
+    sample: bool,
+    folder: str,
+) -> Finished:
     reader, writer = os.pipe()
     try:
         process = subprocess.Popen(
@@ -86,7 +99,7 @@ def run_worker(
             stdout=subprocess.PIPE,  # PyMDP prints there; kept for the message if the worker fails
             stderr=subprocess.STDOUT,
             pass_fds=[writer],
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env={**os.environ, "PYTHONHASHSEED": "0", "TMPDIR": folder},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
         )
     except BaseException:

@@ -31,13 +31,6 @@ def gone(folder, within=5.0):
     return True
 
 
-def temporary_leftovers():
-    import tempfile
-    from pathlib import Path
-
-    return list(Path(tempfile.gettempdir()).glob("memprof-*"))
-
-
 @pytest.mark.parametrize(
     ("fault", "options", "words"),
     [
@@ -171,7 +164,18 @@ def test_a_worker_killed_in_a_later_repeat_leaves_a_partial_report(fake, tmp_pat
     assert "incomplete" in out
 
 
-def test_comparing_values_leaves_no_trace_file_behind(memprof, fake):
-    run = memprof("profile", fake(passes=["fake-break"]), "-q")
-    assert run.code == 1
-    assert not temporary_leftovers()
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"passes": ["fake-break"]}, 1),
+        ({"model": {"kind": "buffer", "fault": "die"}}, 3),
+        ({"model": {"kind": "buffer", "fault": "hang"}}, 3),
+    ],
+)
+def test_no_temporary_file_is_left_behind(memprof, fake, tmp_path, fields, code):
+    """Neither values that were compared, nor what a killed worker was writing."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    run = memprof("profile", fake(**fields), "-q", "--timeout", 3, TMPDIR=str(folder))
+    assert run.code == code, run.err
+    assert list(folder.iterdir()) == []
