@@ -49,8 +49,8 @@ class NumpyPopulation:
             check_model(arguments, _model_field(self._spec))
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
-        self._environments.add(model.environment, model.world or arguments)
         self._roster.add(self._construct(arguments))
+        self._environments.add(model.environment, model.world or arguments)
 
     def step(self, agent: int, step: int) -> Behaviour:
         try:

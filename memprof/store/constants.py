@@ -19,10 +19,7 @@ def constant(array: np.ndarray) -> np.ndarray:
     """
     if is_constant(array):
         return array
-    layout = f"{array.dtype.str}{array.shape}{array.strides}".encode()
-    content = hashlib.blake2b(layout, digest_size=16)
-    content.update(np.ascontiguousarray(array).view(np.uint8).data)
-    key = content.digest()
+    key = _content(array)
     found = _by_content.get(key)
     if found is None:
         found = array.copy(order="K")
@@ -57,7 +54,9 @@ class Constants:
 
 
 def adopt(array: np.ndarray) -> np.ndarray:
-    """Make a constant of a read-only array that nobody can write to, such as a mapped file."""
+    """Make the constant of its content of a read-only array that nobody can write to, such as a
+    mapped file."""
+    _by_content[_content(array)] = array
     _by_identity[id(array)] = array
     return array
 
@@ -65,3 +64,10 @@ def adopt(array: np.ndarray) -> np.ndarray:
 def is_constant(array: np.ndarray) -> bool:
     """Whether `array` came from `constant`, so that facts about it may be kept by its identity."""
     return _by_identity.get(id(array)) is array
+
+
+def _content(array: np.ndarray) -> bytes:
+    layout = f"{array.dtype.str}{array.shape}{array.strides}".encode()
+    content = hashlib.blake2b(layout, digest_size=16)
+    content.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return content.digest()
