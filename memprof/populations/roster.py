@@ -33,6 +33,8 @@ class Roster:
         self._active: dict[int, Activation] = {}
         self._lock = threading.Lock()
         self._installed = False
+        if len(self):  # a store that was opened again
+            self._install()
 
     def __len__(self) -> int:
         return len(self._plan.records)
@@ -55,12 +57,16 @@ class Roster:
     def add(self, agent: Any) -> None:
         """Take over a newly built agent: apply the passes, and store it."""
         if not self._installed:
-            self._installed = True
-            self._plan.install()
+            self._install()
         index = len(self._plan.records)
         self._plan.build(agent, index)
         stored = self._plan.store(agent, index)
         self._plan.records.append(stored)
+
+    def _install(self) -> None:
+        """Prepare the process, once there are agents that need it."""
+        self._installed = True
+        self._plan.install()
 
     def wake(self, index: int) -> Any:
         """The agent, ready for use until `rest`.
