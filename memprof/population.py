@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from memprof.passes.history import Histories
 from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
 from memprof.passes.pool import Pool
+from memprof.passes.template import RESULTS
 from memprof.populations.roster import Roster
+from memprof.store.exemplar import StoredAgent
 from memprof.units import format_size
 
 AUTO = ("history", "pool", "template")
@@ -80,7 +83,7 @@ class OptimizedPopulation:
     def __init__(self, agents: Iterable[Any], plan: Plan) -> None:
         """Use `optimize` or `reopen`."""
         self._roster = Roster(plan)
-        self._close = weakref.finalize(self, self._roster.close)
+        self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
             for agent in agents:
                 _check(agent)
@@ -99,7 +102,11 @@ class OptimizedPopulation:
         Raises:
             IndexError: there is no such agent.
             AgentActive: it is active already, here or in another thread.
+            UsageError: the population is closed.
         """
+        self._check_open()
+        if not 0 <= index < len(self):
+            raise IndexError(f"agent {index}: there are {len(self)}, numbered from 0")
         agent = self._roster.wake(index)
         try:
             yield agent
@@ -108,14 +115,31 @@ class OptimizedPopulation:
             self._roster.rest(index)
 
     def memory(self) -> PopulationMemory:
-        """Where the population's memory is now; agents at rest only."""
+        """Where the memory of agents at rest is now, and of what the passes hold for them all.
+
+        The process holds more: PyMDP, what allocators keep for reuse, agents in use.
+        """
+        self._check_open()
         rows, held = walker.walk(self._roster.holdings())
         middle = sorted(held)[len(held) // 2] if held else None
         return PopulationMemory(len(self), rows, middle, self._roster.kept_whole)
 
     def close(self) -> None:
-        """Let go of all agents, and leave PyMDP as it was."""
+        """Let go of all agents, and leave PyMDP as it was; a `store` stays on disk.
+
+        Raises:
+            UsageError: an agent is active.
+        """
+        if self._close.alive and self._roster.active:
+            raise UsageError(
+                f"agents {', '.join(map(str, self._roster.active))} are active; leave their `with` "
+                "blocks before the population is closed"
+            )
         self._close()
+
+    def _check_open(self) -> None:
+        if not self._close.alive:
+            raise UsageError("the population is closed")
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +158,7 @@ def optimize(
     passes: str | Sequence[str] = "auto",
     *,
     keep: Sequence[str] | None = None,
-    store: Path | None = None,
+    store: Path | str | None = None,
 ) -> OptimizedPopulation:
     """A population of PyMDP agents that the caller built, stored as the passes say.
 
@@ -154,18 +178,28 @@ def optimize(
         UsageError: an unknown pass, or something that is no such agent.
         StoreError: the folder cannot be used.
     """
-    names = AUTO if passes == "auto" else (passes,) if isinstance(passes, str) else tuple(passes)
-    known = passes_for("numpy")
-    for name in names:
-        if name not in known:
-            raise UsageError(f"passes: {name!r} is no pass; {nearest(name, ('auto', *known))}")
+    names = (passes,) if isinstance(passes, str) else tuple(passes)
+    names = AUTO if names == ("auto",) else names
+    _check_names("passes", names, passes_for("numpy"))
+    storing = {"template", "mmap"} & {*names}
+    if keep is not None:
+        keep = (keep,) if isinstance(keep, str) else tuple(keep)
+        _check_names("keep", keep, ("qs", "action", *RESULTS))
+        if not storing:
+            raise UsageError("keep: takes effect under template and mmap only; add one to passes")
     if store is not None and "mmap" not in names:
         raise UsageError("store: only the pass mmap keeps agents in a folder; add it to passes")
-    kept = None if keep is None else tuple(keep)
-    return OptimizedPopulation(agents, Plan.of(names, kept, store))
+    folder = None if store is None else Path(store)
+    is_new = folder is not None and not folder.exists()
+    try:
+        return OptimizedPopulation(agents, Plan.of(names, keep, folder))
+    except BaseException:
+        if folder is not None and is_new:
+            shutil.rmtree(folder, ignore_errors=True)  # half a population is none
+        raise
 
 
-def reopen(store: Path, agent_class: type) -> OptimizedPopulation:
+def reopen(store: Path | str, agent_class: type) -> OptimizedPopulation:
     """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, by
     this program or by another that was killed: every agent as it was when it last came to rest.
 
@@ -173,12 +207,25 @@ def reopen(store: Path, agent_class: type) -> OptimizedPopulation:
         StoreError: the folder is damaged, is no such store, is in use by another process, or holds
             agents of another class.
     """
-    return OptimizedPopulation((), Plan((Histories(), Pool(), Mmap.reopen(store, agent_class))))
+    return OptimizedPopulation(
+        (), Plan((Histories(), Pool(), Mmap.reopen(Path(store), agent_class)))
+    )
+
+
+def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{field}: {name!r} is none of them; {nearest(name, known)}")
 
 
 def _check(agent: Any) -> None:
     from pymdp.legacy.agent import Agent
 
+    if isinstance(agent, StoredAgent):
+        raise UsageError(
+            "agents: this one was taken over already, by this population or another; is it there "
+            "twice?"
+        )
     if not isinstance(agent, Agent):
         raise UsageError(
             f"agents: expected PyMDP agents (pymdp.legacy.agent.Agent), found "

@@ -32,9 +32,15 @@ Count = Annotated[int, Field(ge=1)]
 Counts = Count | Annotated[list[Count], Field(min_length=1)]
 Passes = Annotated[
     list[str],
-    BeforeValidator(lambda passes: [AUTO] if passes == AUTO else passes),
+    BeforeValidator(lambda passes: {AUTO: [AUTO], "none": []}.get(str(passes), passes)),
     WithJsonSchema(
-        {"anyOf": [{"const": AUTO}, {"type": "array", "items": {"type": "string"}}]},
+        {
+            "anyOf": [
+                {"const": AUTO},
+                {"const": "none"},
+                {"type": "array", "items": {"type": "string"}},
+            ]
+        },
     ),
 ]
 

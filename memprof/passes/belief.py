@@ -10,19 +10,22 @@ from memprof.passes.base import Pass
 from memprof.store.flatten import is_objects
 
 BOUND = 1e-6
-"""Largest change of any entry of a belief at rest, and largest probability that is cut."""
+"""Largest change of any later belief that may come of it."""
+
+CUT = 1e-9
+"""Largest probability that is cut from a belief at rest."""
 
 _BELIEFS = ("qs", "latest_belief")
 
 
 class Belief(Pass):
-    """Prunes and rounds beliefs about states when an agent comes to rest.
+    """Prunes beliefs about states when an agent comes to rest.
 
-    The smallest entries are set to zero as long as they sum to at most half of `BOUND`; the others
-    are scaled up to sum to one, and rounded to single precision (relative error 6e-8), which makes
-    them compress well. With pruned mass m, an entry changes by at most m / (1 - m) < `BOUND`, and
-    the divergence of the pruned from the full posterior is -ln(1 - m) < `BOUND` nats. What that
-    does to beliefs and actions later on is measured in every report.
+    The smallest entries are set to zero as long as they sum to at most `CUT`, and the others are
+    scaled up to sum to one. With pruned mass m, an entry changes by at most m / (1 - m), and the
+    divergence of the pruned from the full posterior is -ln(1 - m) nats, both about 1e-9. What comes
+    of it later is measured in every report and held to `BOUND`, which leaves room for a model that
+    amplifies it.
     """
 
     packs = _BELIEFS
@@ -48,7 +51,7 @@ def _pruned(value: Any) -> Any:
 
 
 def prune(distribution: np.ndarray) -> np.ndarray:
-    """A distribution without its smallest entries, which sum to at most half of `BOUND`.
+    """A distribution without its smallest entries, which sum to at most `CUT`.
 
     Anything that is no distribution is returned as it is.
     """
@@ -56,9 +59,8 @@ def prune(distribution: np.ndarray) -> np.ndarray:
     if not (np.all(flat >= 0) and abs(flat.sum() - 1) < 1e-9):
         return distribution
     order = np.argsort(flat)
-    cut = int(np.searchsorted(np.cumsum(flat[order]), BOUND / 2, side="right"))
+    cut = int(np.searchsorted(np.cumsum(flat[order]), CUT, side="right"))
     pruned = flat.copy()
     pruned[order[:cut]] = 0.0
-    rounded = (pruned / pruned.sum()).astype(np.float32)
-    result: np.ndarray = rounded.astype(np.float64).reshape(distribution.shape)
+    result: np.ndarray = (pruned / pruned.sum()).reshape(distribution.shape)
     return result

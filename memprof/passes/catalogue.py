@@ -103,8 +103,7 @@ PASSES = {
             name="belief",
             claim="bounded",
             backends=("numpy",),
-            summary="beliefs at rest without their smallest entries, in single precision; no entry "
-            "changes by more than 1e-6",
+            summary="beliefs at rest without their smallest entries, a billionth of probability",
             cost="sorting the beliefs at every step",
             target="memprof.passes.belief:Belief",
             bound=1e-6,

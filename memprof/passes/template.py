@@ -169,7 +169,7 @@ def _parsed(text: bytes) -> tuple[int, Layout]:
     return exemplar, layout
 
 
-_RESULTS = ("q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
+RESULTS = ("q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 """Attributes in which PyMDP leaves the results of a step, beside `qs` and `action`."""
 
 _NEEDED_BY_MMP = ("q_pi", "prev_actions", "prev_obs", "q_pi_hist")
@@ -179,4 +179,4 @@ _NEEDED_BY_MMP = ("q_pi", "prev_actions", "prev_obs", "q_pi_hist")
 def left_out(agent: Any, keep: tuple[str, ...]) -> frozenset[str]:
     """Results that need not survive rest: not named by `keep`, and not read by the next step."""
     needed = _NEEDED_BY_MMP if getattr(agent, "inference_algo", "") == "MMP" else ()
-    return frozenset(name for name in _RESULTS if name not in keep and name not in needed)
+    return frozenset(name for name in RESULTS if name not in keep and name not in needed)

@@ -88,10 +88,17 @@ class Roster:
         return activation.agent
 
     def rest(self, index: int) -> None:
-        """Store an agent again that was woken."""
+        """Store an agent again that was woken; if that fails, it stays as it was stored before."""
         activation = self._active[index]
-        self._plan.records[index] = self._plan.store(activation.agent, index, activation)
-        del self._active[index]
+        try:
+            self._plan.records[index] = self._plan.store(activation.agent, index, activation)
+        finally:
+            del self._active[index]
+
+    @property
+    def active(self) -> list[int]:
+        """Agents in use."""
+        return sorted(self._active)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything held, as (agent, component, object); agent -1 for what is nobody's."""

@@ -59,6 +59,13 @@ def _saved(found: PassResult) -> str:
         return "-"
     if found.saved_bytes_per_agent is None:
         return "below resolution"
+    if (
+        found.ci95_bytes is not None
+        and found.ci95_bytes[0] <= 0
+        and found.marginal_bytes is not None
+    ):
+        unsure = found.ci95_bytes[1] - found.marginal_bytes
+        return f"> {format_size(max(0.0, found.saved_bytes_per_agent - unsure))}"
     return format_size(found.saved_bytes_per_agent)
 
 

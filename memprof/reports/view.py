@@ -94,6 +94,11 @@ def _percent(share: float) -> str:
     return f"{math.floor(share * 100 * 10**nines) / 10**nines:.{nines}f}%"
 
 
+def _positive(interval: Interval) -> Interval:
+    """No memory and no time is less than none, whatever the noise says."""
+    return max(0.0, interval[0]), max(0.0, interval[1])
+
+
 def _interval(interval: Interval | None, show: Callable[[float], str]) -> str:
     return "-" if interval is None else f"{show(interval[0])} .. {show(interval[1])}"
 
@@ -111,14 +116,14 @@ def _before_and_after(report: Report) -> Section:
         ]
     figures: list[tuple[str, Callable[[Variant], str]]] = [
         ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
-        ("  95 % interval", lambda v: _interval(v.per_agent.ci95_bytes, format_size)),
+        ("  95 % interval", lambda v: _interval(_positive(v.per_agent.ci95_bytes), format_size)),
         ("fixed", lambda v: format_size(v.per_agent.fixed_bytes)),
         ("  of which imports", lambda v: format_size(v.imports_bytes)),
         (f"total (USS) at {agents} agents", lambda v: format_size(v.per_agent.at_n_bytes)),
         ("peak (RSS)", lambda v: format_size(v.peak_bytes)),
         *in_files,
         ("time per step", lambda v: format_seconds(v.step_seconds.median)),
-        ("  95 % interval", lambda v: _interval(v.step_seconds.ci95, format_seconds)),
+        ("  95 % interval", lambda v: _interval(_positive(v.step_seconds.ci95), format_seconds)),
         ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
     ]
     rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)
@@ -289,7 +294,7 @@ def _trend(report: Report) -> Section:
 def _trend_row(trend: Trend) -> tuple[str, str, str]:
     steps = f"{trend.first_step} to {trend.last_step}"
     if trend.bytes_per_step is None:
-        return "not measured", "-", f"{steps}: steps too slow for four readings"
+        return "not measured", "-", f"{steps}, too slow"
     return (
         format_size(trend.bytes_per_step, signed=True),
         _interval(trend.ci95_bytes, format_size),

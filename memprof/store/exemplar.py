@@ -12,12 +12,15 @@ import numpy as np
 from memprof.store.constants import Constants
 from memprof.store.derived import DERIVED, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
-from memprof.store.layout import Layout, plain
+from memprof.store.layout import LARGE_BYTES, Layout, plain
 from memprof.store.unflatten import Reader
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes)
 _CONTAINERS = (list, tuple, dict, np.ndarray)
 _PLAIN = (type(None), bool, int, float, complex, str)
+_PYMDPS_OWN = frozenset(("A", "B", "C", "D", "E", "H", "I", "pA", "pB", "pD", "policies"))
+"""Attributes that PyMDP replaces and never writes into, so that agents can share their arrays."""
+
 _DERIVED_BYTES = 64
 """What takes fewer is cheaper to keep than to derive."""
 
@@ -116,7 +119,7 @@ class Exemplar:
         changed = dict(zip(entries[::2], entries[1::2], strict=True))
         for name, value in self.state.items():
             if name not in state and name not in changed:
-                state[name] = _copied(value)
+                state[name] = _copied(value, name in _PYMDPS_OWN)
         for name in missing:
             del state[name]
         for name, layout in changed.items():
@@ -196,7 +199,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _same(value: Any, known: Any) -> bool:
-    """Whether a value surely is what the template hands out; arrays by identity only."""
+    """Whether a value surely is what the template holds; large arrays by identity only."""
     if type(value) is not type(known):
         return False
     if isinstance(value, list | tuple):
@@ -207,6 +210,13 @@ def _same(value: Any, known: Any) -> bool:
         return value.shape == known.shape and all(
             map(_same, value.ravel().tolist(), known.ravel().tolist())
         )
+    if type(value) is np.ndarray and value is not known and value.nbytes < LARGE_BYTES:
+        alike = (value.dtype, value.shape, value.strides) == (
+            known.dtype,
+            known.shape,
+            known.strides,
+        )
+        return alike and value.tobytes() == known.tobytes()
     if type(value) in (float, complex):
         return _content([value]) == _content([known])
     return value is known or (type(value) in _ATOMS and value == known)
@@ -225,20 +235,26 @@ def _all_same(layout: Layout, value: Any, known: Any) -> bool:
     return False
 
 
-def _copied(value: Any) -> Any:
-    """New containers around the same constants and atoms."""
+def _copied(value: Any, shares: bool) -> Any:
+    """New containers around the same atoms and, if it `shares`, the same constants; large ones in
+    any case."""
     if is_objects(value):
         copy = value.copy()
         for position, element in enumerate(value.ravel().tolist()):
-            if type(element) is not np.ndarray or element.dtype == object:
-                copy.reshape(-1)[position] = _copied(element)
+            if not shares or type(element) is not np.ndarray or element.dtype == object:
+                copy.reshape(-1)[position] = _copied(element, shares)
         return copy
+    if type(value) is np.ndarray:
+        return value if shares or value.nbytes >= LARGE_BYTES else value.copy(order="K")
     if type(value) is list:
-        return [_copied(element) if type(element) in _CONTAINERS else element for element in value]
+        return [
+            _copied(element, shares) if type(element) in _CONTAINERS else element
+            for element in value
+        ]
     if type(value) is tuple:
-        return tuple(map(_copied, value))
+        return tuple(_copied(element, shares) for element in value)
     if type(value) is dict:
-        return {key: _copied(element) for key, element in value.items()}
+        return {key: _copied(element, shares) for key, element in value.items()}
     return value
 
 

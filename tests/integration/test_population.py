@@ -252,6 +252,7 @@ def test_an_exception_in_the_block_stores_the_agent_as_it_is_then():
             "expected PyMDP agents (pymdp.legacy.agent.Agent), found builtins.obj",
         ),
         ([], ["shard"], "did you mean 'share'?"),
+        ([], ["auto", "share"], "passes: 'auto' is none of them"),
         ([], "tempate", "did you mean 'template'?"),
     ],
 )
@@ -259,6 +260,67 @@ def test_bad_arguments_get_one_clear_message(agents, passes, words):
     with pytest.raises(UsageError) as caught:
         memprof.optimize(agents, passes=passes)
     assert words in str(caught.value)
+
+
+def test_an_agent_that_is_there_twice_is_said_to_be():
+    agent = Agent(**model(size=4))
+    with pytest.raises(UsageError, match="taken over already"):
+        memprof.optimize([agent, agent])
+
+
+def test_arrays_of_the_users_own_can_be_written_to():
+    class Counter(Agent):
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            self.count = np.zeros(4)
+            self.tables = [np.zeros(3)]
+
+    with memprof.optimize(Counter(**model(size=4)) for _ in range(3)) as population:
+        for turn in range(3):
+            for index in range(3):
+                with population.activate(index) as agent:
+                    assert agent.count[0] == turn * index
+                    agent.count[0] += index
+                    agent.tables[0][1] += 1
+        with population.activate(2) as agent:
+            assert agent.tables[0].tolist() == [0, 3, 0]
+
+
+def test_a_closed_population_says_so_and_an_active_one_is_not_closed():
+    population = memprof.optimize([Agent(**model(size=4))])
+    with population.activate(0), pytest.raises(UsageError, match="agents 0 are active"):
+        population.close()
+    with pytest.raises(IndexError, match="there are 1, numbered from 0"):
+        population.activate(7).__enter__()
+    population.close()
+    population.close()
+    with pytest.raises(UsageError, match="is closed"):
+        population.activate(0).__enter__()
+    with pytest.raises(UsageError, match="is closed"):
+        population.memory()
+
+
+def test_an_agent_that_cannot_be_stored_again_is_as_it_was_stored_last(tmp_path):
+    store = tmp_path / "store"
+    with memprof.optimize([Diarist(**model(size=4))], passes="mmap", store=store) as population:
+        with pytest.raises(UsageError, match="no exact encoding"), population.activate(0) as agent:
+            agent.hook = lambda: None
+        with population.activate(0) as agent:
+            assert not hasattr(agent, "hook")
+            agent.diary.append("kept")
+    with memprof.reopen(str(store), Diarist) as population, population.activate(0) as agent:
+        assert agent.diary == ["kept"]
+
+
+def test_a_population_that_fails_leaves_no_store(tmp_path):
+    agent = Agent(**model(size=4))
+    agent.hook = lambda: None
+    for _ in range(2):
+        with pytest.raises(UsageError, match="no exact encoding"):
+            memprof.optimize([agent], passes="mmap", store=tmp_path / "store")
+        assert not (tmp_path / "store").exists()
+        agent = Agent(**model(size=4))
+        agent.hook = print
 
 
 def test_a_store_needs_mmap(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from memprof.errors import AgentActive
 from memprof.instruments.walker import walk
-from memprof.passes.belief import BOUND, Belief, prune
+from memprof.passes.belief import CUT, Belief, prune
 from memprof.passes.float32 import Float32
 from memprof.passes.history import Histories
 from memprof.passes.plan import Plan
@@ -294,11 +294,11 @@ def test_pruned_beliefs_stay_within_the_bound(shape):
         belief = np.random.default_rng(0).random(shape) ** power
         belief /= belief.sum()
         pruned = prune(belief)
-        assert np.abs(pruned - belief).max() <= BOUND
+        assert np.abs(pruned - belief).max() <= 2 * CUT
         kept = pruned > 0
         divergence = np.sum(pruned[kept] * np.log(pruned[kept] / belief[kept]))
-        assert divergence <= BOUND
-        assert pruned.sum() == pytest.approx(1, abs=1e-6)
+        assert divergence <= 2 * CUT
+        assert pruned.sum() == pytest.approx(1, abs=1e-12)
 
 
 def test_pruning_leaves_alone_what_is_no_belief_and_what_the_user_holds():
