@@ -1,4 +1,7 @@
-"""Every shipped scenario on real PyMDP agents, with fewer agents and steps than it ships with."""
+"""Shipped scenarios through the command, with fewer agents and steps than they ship with.
+
+`test_equivalence.py` has all of them; the grids are in `tests/accuracy`.
+"""
 
 import weakref
 
@@ -11,12 +14,14 @@ from memprof.scenario_file import load_scenario
 from tests.conftest import SCENARIOS
 
 # deep-policy's steps take seconds; the others live long enough for histories and horizons to fill.
-SIZES = {"deep-policy": (4, 1), "learning-29": (4, 4), "grid-29": (5, 5), "private-mazes": (5, 5)}
+SIZES = {"deep-policy": (4, 1), "learning-29": (4, 4), "private-mazes": (5, 5)}
+COMMANDED = (*SIZES, "dense-random", "factory", "mmp", "t-maze")
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda p: p.stem)
-def test_it_runs_and_share_behaves_exactly(memprof, path):
-    agents, steps = SIZES.get(path.stem, (5, 8))
+@pytest.mark.parametrize("name", COMMANDED)
+def test_it_runs_and_share_behaves_exactly(memprof, name):
+    path = SCENARIOS / f"{name}.yaml"
+    agents, steps = SIZES.get(name, (5, 8))
     run = memprof(
         "profile", path, "-q", "--agents", agents, "--steps", steps,
         "--repeats", 1, "--instruments", "none",
