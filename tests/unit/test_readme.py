@@ -16,7 +16,7 @@ def test_its_scenarios_are_valid(tmp_path, text):
     path.write_text(text)
     assert load_scenario(path).scenario.passes in (
         ["share"],
-        ["share", "history", "pool", "template"],
+        ["share", "pool", "template"],
     )
 
 
