@@ -69,7 +69,10 @@ def test_the_ledger_explains_the_growth_and_adds_up(grid_29, grid_5, profile):
             ledger = variant["ledger"]
             rows = ledger["rows"]
             share = ledger["explained_bytes"] / ledger["growth_bytes"]
-            assert least <= share <= 2 - least, report["scenario"]["name"]
+            moved_in = ledger["explained_bytes"] - ledger["growth_bytes"]
+            assert least <= share, report["scenario"]["name"]
+            # What the process freed since the baseline, some 0.4 MB whatever the agents, at most.
+            assert moved_in <= max((1 - least) * ledger["growth_bytes"], 500_000)
             assert ledger["explained_bytes"] == sum(
                 row["private_resident_bytes"] + row["shared_resident_bytes"] for row in rows
             )

@@ -77,10 +77,10 @@ def test_steps_are_faster(name, rounds, most):
     """PyMDP's own functions and the pass's take turns on the same agents."""
     seconds = {"own": [], "pool": []}
     with living(name, ("share", "pool"), Stopwatch()) as agents:
-        theirs = agents._roster._plan.passes[1]._kernels.replacements
-        back = {new: old for old, new in theirs.items()}
         for _ in range(2):
             agents.build()
+        theirs = agents._roster._plan.passes[1]._kernels.replacements
+        back = {new: old for old, new in theirs.items()}
         for step in range(2 * rounds):
             kind = ("pool", "own")[step % 2]
             pool._replace(back if kind == "own" else theirs)
