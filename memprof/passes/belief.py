@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from memprof.passes.base import Pass
-from memprof.store.flatten import is_objects
+from memprof.store.nested import with_arrays_changed
 
 BOUND = 1e-6
 """Largest change of any later belief that may come of it."""
@@ -34,20 +34,7 @@ class Belief(Pass):
         attributes = vars(agent)
         for name in _BELIEFS:
             if name in attributes:
-                attributes[name] = _pruned(attributes[name])
-
-
-def _pruned(value: Any) -> Any:
-    """Nested object arrays with their distributions pruned; the user's arrays stay as they are."""
-    if is_objects(value):
-        result = value.copy()
-        flat = result.reshape(-1)
-        for position, element in enumerate(value.ravel().tolist()):
-            flat[position] = _pruned(element)
-        return result
-    if type(value) is np.ndarray and value.dtype == np.float64 and value.size:
-        return prune(value)
-    return value
+                attributes[name] = with_arrays_changed(attributes[name], prune)
 
 
 def prune(distribution: np.ndarray) -> np.ndarray:
@@ -55,6 +42,8 @@ def prune(distribution: np.ndarray) -> np.ndarray:
 
     Anything that is no distribution is returned as it is.
     """
+    if distribution.dtype != np.float64 or not distribution.size:
+        return distribution
     flat = distribution.reshape(-1)
     if not (np.all(flat >= 0) and abs(flat.sum() - 1) < 1e-9):
         return distribution

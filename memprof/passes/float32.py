@@ -9,7 +9,7 @@ import numpy as np
 
 from memprof.passes.base import Pass
 from memprof.store.constants import is_constant
-from memprof.store.flatten import is_objects
+from memprof.store.nested import with_arrays_changed
 from memprof.store.scratch import Loans
 
 BOUND = 1e-5
@@ -55,19 +55,4 @@ def _replace(
     attributes = vars(agent)
     for name in names:
         if name in attributes:
-            attributes[name] = _changed(attributes[name], change)
-
-
-def _changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """Nested object arrays with every array inside changed; the same object if none is."""
-    if is_objects(value):
-        elements = value.ravel().tolist()
-        changed = [_changed(element, change) for element in elements]
-        if all(new is old for new, old in zip(changed, elements, strict=True)):
-            return value
-        result = value.copy()
-        flat = result.reshape(-1)
-        for position, element in enumerate(changed):
-            flat[position] = element
-        return result
-    return change(value) if type(value) is np.ndarray else value
+            attributes[name] = with_arrays_changed(attributes[name], change)
