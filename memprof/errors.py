@@ -12,6 +12,7 @@
         ├── WorkerFailed           an exception inside the worker
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
+        ├── BackendFailed          the backend is missing or does not start
         ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
         └── Interrupted        130     Ctrl-C or SIGTERM
@@ -102,6 +103,10 @@ class WorkerTimeout(MeasurementError):
 
 class MemoryLimitReached(MeasurementError):
     """The worker ran into the memory limit that the user set."""
+
+
+class BackendFailed(MeasurementError):
+    """The backend is missing or does not start."""
 
 
 class StoreError(MeasurementError):

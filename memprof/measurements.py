@@ -43,10 +43,12 @@ class TrendSeries:
 
     Attributes:
         first_step: steps that every agent had lived at the first entry.
+        stride: steps from one entry to the next.
     """
 
     agents: int
     first_step: int
+    stride: int
     heap_bytes: tuple[int, ...]
 
 

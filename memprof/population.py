@@ -120,7 +120,7 @@ class OptimizedPopulation:
         The process holds more: PyMDP, what allocators keep for reuse, agents in use.
         """
         self._check_open()
-        rows, held = walker.walk(self._roster.holdings())
+        rows, held = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
         return PopulationMemory(len(self), rows, middle, self._roster.kept_whole)
 

@@ -187,6 +187,16 @@ class Scenario(_Strict):
         description="results of inference that a record keeps; all of them if not given. What the "
         "next step reads is kept in any case",
     )
+    loop: Literal["jit", "eager", "rollout"] | None = Field(
+        default=None,
+        description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
+        "README, or PyMDP's rollout; jit if not given",
+    )
+    chunk: Count | None = Field(
+        default=None,
+        description="JAX agents that step together under the pass template; if not given, as many "
+        "as are no burden, up to 1024",
+    )
     instruments: list[str] = Field(
         default_factory=lambda: ["tracemalloc", "memory_profiler", "pympler"]
     )
@@ -197,13 +207,6 @@ class Scenario(_Strict):
     def auto(self) -> bool:
         """Whether memprof is to choose the passes."""
         return self.passes == [AUTO]
-
-    @field_validator("backend")
-    @classmethod
-    def _backend_exists(cls, backend: str) -> str:
-        if backend == "jax":
-            raise ValueError("the jax backend is not there yet; use backend: numpy")
-        return backend
 
     @field_validator("instruments")
     @classmethod

@@ -35,6 +35,8 @@ class LoadedScenario:
             agent=dict(scenario.agent),
             learning=tuple(scenario.learning),
             passes=passes,
+            loop=scenario.loop or "",
+            chunk=scenario.chunk,
             keep=None if scenario.keep is None else tuple(scenario.keep),
             agents=scenario.agents,
             steps=scenario.steps,

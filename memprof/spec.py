@@ -16,6 +16,8 @@ class PopulationSpec:
         agent: keyword arguments of the PyMDP agent.
         learning: any of A, B, D.
         passes: names, in the order in which they are applied.
+        loop: how JAX agents are run: `jit`, `eager` or `rollout`; empty for other backends.
+        chunk: JAX agents that step together under `template`; None for as many as fit.
         keep: results of inference that survive rest under `template`; None for all of them.
         folder: absolute path against which files and factories are looked up.
     """
@@ -27,6 +29,8 @@ class PopulationSpec:
     learning: tuple[str, ...]
     passes: tuple[str, ...]
     keep: tuple[str, ...] | None
+    loop: str
+    chunk: int | None
     agents: int
     steps: int
     seed: int

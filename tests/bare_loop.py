@@ -44,7 +44,7 @@ def main(path: str) -> None:
 
 def clean_round(population, growth, spec, step):
     """As the clean worker lets its agents live."""
-    return growth.live(0, spec.agents, step)
+    return growth.live(range(spec.agents), range(step, step + 1))
 
 
 def bare_round(population, growth, spec, step):

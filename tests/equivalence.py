@@ -41,7 +41,7 @@ def live(path: Path, passes: tuple[str, ...], agents: int, steps: int, trace: Pa
     spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
     for name in passes:
         if PASSES[name].early:
-            load_target(PASSES[name].target)().install()
+            load_target(PASSES[name].form("numpy").target)().install()
     digests = DigestTrace(agents, steps)
     with (
         trace.open("rb" if passes else "wb") as stream,
@@ -49,13 +49,11 @@ def live(path: Path, passes: tuple[str, ...], agents: int, steps: int, trace: Pa
     ):
         values = ValueTrace(stream, compare=bool(passes))
         population = population_class(spec.backend)(spec, DirectCalls())
-        for _ in range(agents):
-            population.build()
+        crowd = population.grow(agents)
         for step in range(steps):
-            for agent in range(agents):
-                behaviour = population.step(agent, step)
-                digests.record(agent, step, behaviour)
-                values.record(agent, step, behaviour)
+            for lived in population.live(crowd, range(step, step + 1)):
+                digests.record(*lived)
+                values.record(*lived)
             printed.seek(0)
             printed.truncate()
         population.close()
@@ -78,7 +76,7 @@ def check(path: Path, agents: int, steps: int, crew: ProcessPoolExecutor) -> boo
             for row, passes in plans().items()
         }
         for row, run in runs.items():
-            found, bound = run.result(), bound_of(plans()[row])
+            found, bound = run.result(), bound_of(plans()[row], "numpy")
             exact = found["digests"] == plain["digests"]
             within = bound is not None and found["error"] is not None and found["error"] <= bound
             verdict = "exact" if exact else "bounded" if within else "DIVERGED"

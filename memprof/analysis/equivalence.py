@@ -30,11 +30,13 @@ def not_checked(why: str) -> Equivalence:
     return Equivalence("not_checked", 0, 0, None, None, None, why)
 
 
-def judge(comparison: TraceComparison, bound: float | None = None) -> Equivalence:
+def judge(
+    comparison: TraceComparison, bound: float | None = None, same_actions: bool = False
+) -> Equivalence:
     """The verdict for populations whose digests differ: how far apart, and from where on.
 
     `bound` is the largest change of a belief that the passes may cause; None when all of them
-    claim to be exact, so that any difference is one too many.
+    claim to be exact, so that any difference is one too many. `same_actions`: no action may change.
     """
     agreement = comparison.actions_equal / max(1, comparison.actions_compared)
     error = comparison.max_abs_belief_error
@@ -44,6 +46,7 @@ def judge(comparison: TraceComparison, bound: float | None = None) -> Equivalenc
         agent, step = comparison.first_difference
         detail = f"first difference: agent {agent}, step {step}"
     kept = bound is not None and error is not None and error <= bound
+    kept = kept and (agreement == 1 or not same_actions)
     if bound is not None:
         change = "they cannot be compared" if error is None else f"they changed by {error:.3g}"
         detail = (

@@ -19,11 +19,11 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
     there is no figure.
     """
     first = min(series.first_step for series in repeats)
-    last = max(series.first_step + len(series.heap_bytes) - 1 for series in repeats)
+    last = max(s.first_step + (len(s.heap_bytes) - 1) * s.stride for s in repeats)
     if any(len(series.heap_bytes) < _FEWEST_READINGS for series in repeats):
         return Trend(None, None, first, last)
     lines = [
-        fit([(step, size / series.agents) for step, size in enumerate(series.heap_bytes)])
+        fit([(n * series.stride, size / series.agents) for n, size in enumerate(series.heap_bytes)])
         for series in repeats
     ]
     within = sum(line.half_width for line in lines) / len(lines)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memprof.passes.catalogue import PassForm
 
 
 def models_command() -> None:
@@ -40,20 +44,28 @@ def passes_command() -> None:
     from memprof.passes.catalogue import AUTO, PASSES
 
     for name, info in PASSES.items():
-        if info.backends == ("fake",):
+        forms = {backend: form for backend, form in info.forms.items() if backend != "fake"}
+        if not forms:
             continue  # memprof's own tests use them
-        _entry(name, info.summary)
-        bound = "" if info.bound is None else f" (beliefs change by at most {info.bound:g})"
-        requires = f"; requires: {', '.join(info.requires)}" if info.requires else ""
-        print(
-            f"    claim: {info.claim}{bound}; backends: {', '.join(info.backends)}; "
-            f"cost: {info.cost}{requires}"
-        )
+        print(name)
+        for backend, form in forms.items():
+            print(f"    {backend}: {form.summary}")
+            print(f"        claim: {_claim(form)}; cost: {form.cost}")
+        if info.requires:
+            print(f"    requires: {', '.join(info.requires)}")
     _entry(
         AUTO,
         "measures the exact passes on the scenario and keeps the smallest plan whose time per step "
         "stays within max_slowdown; stands alone",
     )
+
+
+def _claim(form: PassForm) -> str:
+    if form.bound is None:
+        return form.claim
+    if form.reorders:
+        return f"exact but for the order of sums (beliefs within {form.bound:g}, same actions)"
+    return f"{form.claim} (beliefs change by at most {form.bound:g})"
 
 
 def schema_command() -> None:

@@ -115,12 +115,12 @@ def _lines(spec: PopulationSpec) -> tuple[LineHotspot, ...]:
 
 
 def _live_briefly(population: Population, steps: int) -> int:
-    """Build one agent and let it live; fewer steps when they are slow. Returns how many."""
-    population.build()
-    agent = len(population) - 1
+    """Build one more agent and let it live; fewer steps when they are slow. Returns how many."""
+    agents = population.grow(len(population) + 1)
     start = perf_counter()
     for step in range(steps):
-        population.step(agent, step)
+        for _ in population.live(agents, range(step, step + 1)):
+            pass
         if perf_counter() - start > _BRIEFLY_SECONDS:
             return step + 1
     return steps

@@ -2,7 +2,8 @@
 
 `sys.getsizeof` and pympler stop at NumPy's object arrays, in which PyMDP keeps A, B, C, D and all
 beliefs. This walk goes through them, and through views and broadcasts down to the buffer that owns
-the memory, so that each buffer counts once however many arrays look at it.
+the memory, so that each buffer counts once however many arrays look at it. JAX arrays count by
+their buffers likewise; those on a device of their own are in no process's memory.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from memprof.instruments.buffers import DeviceBuffer, buffers_of, is_device_array
 from memprof.instruments.resident import PageTable
 from memprof.measurements import LedgerRow
+from memprof.populations.base import EACH, EVERYBODY
 
 _NOT_OWNED = (
     bool,
@@ -54,13 +57,17 @@ class _Holding:
     objects: int
 
 
-def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[tuple[LedgerRow, ...], tuple[int, ...]]:
-    """Rows of the ledger for (owner, component, object) triples, and what each owner holds alone.
+def walk(
+    holdings: Iterable[tuple[int, str, Any]], agents: int
+) -> tuple[tuple[LedgerRow, ...], tuple[int, ...]]:
+    """Rows of the ledger for (owner, component, object) triples, and what each of the `agents`
+    holds alone.
 
     An object reached from two owners is shared; its bytes belong to the component that reached it
     first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
     a page or more. Where the page table cannot be read they are None, and nobody holds anything.
-    Owner -1 stands for the population as a whole; what it holds is shared.
+    Owner `EVERYBODY` stands for the population as a whole; what it holds is shared. What `EACH`
+    holds, such as an array with a row per agent, is private to all agents in equal parts.
     """
     found: dict[int, _Holding] = {}
     components: dict[str, None] = {}
@@ -70,11 +77,16 @@ def walk(holdings: Iterable[tuple[int, str, Any]]) -> tuple[tuple[LedgerRow, ...
             _claim(root, owner, component, found, pages)
         readable = pages.readable
     rows = tuple(_row(component, found.values(), readable) for component in components)
-    held: dict[int, int] = {}
-    for holding in found.values() if readable else ():
-        if holding.owner >= 0:
-            held[holding.owner] = held.get(holding.owner, 0) + holding.resident
-    return rows, tuple(held.values())
+    if not readable:
+        return rows, ()
+    held = dict.fromkeys(range(agents), 0)
+    each = 0
+    for holding in found.values():
+        if holding.owner == EACH:
+            each += holding.resident
+        elif holding.owner >= 0:
+            held[holding.owner] += holding.resident
+    return rows, tuple(size + each // agents for size in held.values())
 
 
 def reachable(roots: Iterable[Any]) -> list[Any]:
@@ -83,7 +95,7 @@ def reachable(roots: Iterable[Any]) -> list[Any]:
     stack = list(roots)
     while stack:
         thing = stack.pop()
-        if id(thing) in seen or _is_not_owned(thing):
+        if id(thing) in seen or _is_not_owned(thing) or isinstance(thing, DeviceBuffer):
             continue
         seen[id(thing)] = thing
         stack.extend(_referents(thing))
@@ -98,9 +110,10 @@ def _claim(
         thing = stack.pop()
         if _is_not_owned(thing):
             continue
-        holding = found.get(id(thing))
+        key = -thing.address if isinstance(thing, DeviceBuffer) else id(thing)
+        holding = found.get(key)
         if holding is None:
-            found[id(thing)] = _measure(thing, owner, component, pages)
+            found[key] = _measure(thing, owner, component, pages)
         elif holding.owner in (owner, _SHARED):
             continue
         else:
@@ -109,7 +122,9 @@ def _claim(
 
 
 def _referents(thing: Any) -> Iterator[Any]:
-    if isinstance(thing, np.ndarray):
+    if is_device_array(thing):
+        yield from buffers_of(thing)
+    elif isinstance(thing, np.ndarray):
         if thing.base is not None:
             yield thing.base
         elif thing.dtype.hasobject:
@@ -138,6 +153,11 @@ def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holdi
                 if data >= _PAGE and pages.readable
                 else _malloc_chunk(data)
             )
+    elif isinstance(thing, DeviceBuffer):
+        nominal = thing.nbytes
+        resident = pages.resident_bytes(thing.address, nominal) if thing.on_host else 0
+        if thing.on_host and nominal < _PAGE:
+            resident = _malloc_chunk(nominal)
     else:
         nominal = sys.getsizeof(thing)
         resident = _chunk(nominal)
@@ -156,8 +176,8 @@ def _malloc_chunk(size: int) -> int:
 
 def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
     mine = [holding for holding in holdings if holding.component == component]
-    private = [holding for holding in mine if holding.owner >= 0]
-    shared = [holding for holding in mine if holding.owner < 0]
+    private = [holding for holding in mine if holding.owner >= 0 or holding.owner == EACH]
+    shared = [holding for holding in mine if holding.owner in (EVERYBODY, _SHARED)]
     return LedgerRow(
         component=component,
         private_nominal_bytes=sum(holding.nominal for holding in private),

@@ -9,26 +9,57 @@ from memprof.results import Claim
 AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class PassInfo:
-    """One pass: `target` is the `module:class` that does it, `cost` what it costs in words.
+# What XLA may change in a belief by computing sums in another order.
+REORDERED = 1e-5
 
-    An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
-    come before it in a plan. `bound` is the largest change of any belief that a bounded pass may
-    cause; None for an exact one. `auto` tries the exact passes, but for those that only make sense
-    `on_request`.
+
+@dataclass(frozen=True, slots=True)
+class PassForm:
+    """What a pass is on one backend: `target` is the `module:class` that does it, `cost` what it
+    costs in words.
+
+    `bound` is the largest change of any belief that it may cause; None for an exact one. A pass
+    that `reorders` computes the same in another program: bit-identical for the most part, and where
+    it is not, within the bound and with the same actions.
     """
 
-    name: str
-    claim: Claim
-    backends: tuple[str, ...]
     summary: str
     cost: str
     target: str
+    bound: float | None = None
+    reorders: bool = False
+
+    @property
+    def claim(self) -> Claim:
+        return "exact" if self.bound is None else "bounded"
+
+
+@dataclass(frozen=True, slots=True)
+class PassInfo:
+    """One pass, in its form for each backend.
+
+    An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
+    come before it in a plan. `auto` tries the passes that are exact or only reorder, but for those
+    that only make sense `on_request`.
+    """
+
+    name: str
+    numpy: PassForm | None = None
+    jax: PassForm | None = None
+    fake: PassForm | None = None
     early: bool = False
     on_request: bool = False
     requires: tuple[str, ...] = ()
-    bound: float | None = None
+
+    @property
+    def forms(self) -> dict[str, PassForm]:
+        """By backend."""
+        forms = {"numpy": self.numpy, "jax": self.jax, "fake": self.fake}
+        return {backend: form for backend, form in forms.items() if form is not None}
+
+    def form(self, backend: str) -> PassForm:
+        """The pass on `backend`, one of those that have a form of it."""
+        return self.forms[backend]
 
 
 # In the order in which a plan applies them.
@@ -37,164 +68,199 @@ PASSES = {
     for info in (
         PassInfo(
             name="lean_imports",
-            claim="exact",
-            backends=("numpy",),
-            summary="what PyMDP only plots with (seaborn, pandas, matplotlib, scipy) loads on "
-            "first use: 130 MB less per process, whatever the number of agents",
-            cost="the first plot takes the seconds that the import would have taken",
-            target="memprof.passes.lean_imports:LeanImports",
+            numpy=PassForm(
+                summary="what PyMDP only plots with (seaborn, pandas, matplotlib, scipy) loads on "
+                "first use: 130 MB less per process, whatever the number of agents",
+                cost="the first plot takes the seconds that the import would have taken",
+                target="memprof.passes.lean_imports:LeanImports",
+            ),
             early=True,
         ),
         PassInfo(
+            name="jit",
+            jax=PassForm(
+                summary="one compiled step, or rollout, in place of PyMDP's calls one by one, "
+                "which trace anew at every step and are remembered by JAX for ever",
+                cost="nothing; steps are much faster after the first",
+                target="memprof.passes.jax.jit:Jit",
+                bound=REORDERED,
+                reorders=True,
+            ),
+        ),
+        PassInfo(
             name="float32",
-            claim="bounded",
-            backends=("numpy",),
-            summary="an agent's own matrices, and its beliefs at rest, in single precision",
-            cost="beliefs rounded and widened at every use; steps with large matrices are faster",
-            target="memprof.passes.float32:Float32",
-            bound=1e-5,
+            numpy=PassForm(
+                summary="an agent's own matrices, and its beliefs at rest, in single precision",
+                cost="beliefs rounded and widened at every use; steps with large matrices are "
+                "faster",
+                target="memprof.passes.float32:Float32",
+                bound=1e-5,
+            ),
         ),
         PassInfo(
             name="share",
-            claim="exact",
-            backends=("numpy",),
-            summary="equal arrays of different agents become one read-only array; an agent that "
-            "learns gets its own again (copy on write)",
-            cost="one hash of each array when an agent is built; nothing per step",
-            target="memprof.passes.share:Share",
+            numpy=PassForm(
+                summary="equal arrays of different agents become one read-only array; an agent "
+                "that learns gets its own again (copy on write)",
+                cost="one hash of each array when an agent is built; nothing per step",
+                target="memprof.passes.share:Share",
+            ),
+            jax=PassForm(
+                summary="one template agent for all, mapped over what is each agent's own, in "
+                "place of PyMDP's batch, which holds A and B once per agent",
+                cost="nothing; steps are faster",
+                target="memprof.passes.jax.share:Share",
+                bound=REORDERED,
+                reorders=True,
+            ),
         ),
         PassInfo(
             name="policies",
-            claim="exact",
-            backends=("numpy",),
-            summary="the policy list as one compact integer array that all agents share",
-            cost="nothing",
-            target="memprof.passes.policies:Policies",
+            numpy=PassForm(
+                summary="the policy list as one compact integer array that all agents share",
+                cost="nothing",
+                target="memprof.passes.policies:Policies",
+            ),
         ),
         PassInfo(
             name="history",
-            claim="exact",
-            backends=("numpy",),
-            summary="actions, observations and beliefs of the past as compressed chunks that read "
-            "back whole",
-            cost="a few microseconds per step, and a chunk compressed every 32",
-            target="memprof.passes.history:Histories",
+            numpy=PassForm(
+                summary="actions, observations and beliefs of the past as compressed chunks that "
+                "read back whole",
+                cost="a few microseconds per step, and a chunk compressed every 32",
+                target="memprof.passes.history:Histories",
+            ),
         ),
         PassInfo(
             name="sparse",
-            claim="exact",
-            backends=("numpy",),
-            summary="an agent's own matrices rest as their nonzero entries, and are scattered "
-            "into a lent buffer for use",
-            cost="the entries written into the buffer and cleared again, at every use",
-            target="memprof.passes.sparse:Sparse",
+            numpy=PassForm(
+                summary="an agent's own matrices rest as their nonzero entries, and are scattered "
+                "into a lent buffer for use",
+                cost="the entries written into the buffer and cleared again, at every use",
+                target="memprof.passes.sparse:Sparse",
+            ),
         ),
         PassInfo(
             name="pool",
-            claim="exact",
-            backends=("numpy",),
-            summary="PyMDP computes without its large temporaries, and remembers what it computed "
-            "of arrays that never change (put it after share)",
-            cost="one comparison with PyMDP's own result per function and shared array; most steps "
-            "are faster",
-            target="memprof.passes.pool:Pool",
+            numpy=PassForm(
+                summary="PyMDP computes without its large temporaries, and remembers what it "
+                "computed of arrays that never change (put it after share)",
+                cost="one comparison with PyMDP's own result per function and shared array; most "
+                "steps are faster",
+                target="memprof.passes.pool:Pool",
+            ),
         ),
         PassInfo(
             name="belief",
-            claim="bounded",
-            backends=("numpy",),
-            summary="beliefs at rest without their smallest entries, a billionth of probability",
-            cost="sorting the beliefs at every step",
-            target="memprof.passes.belief:Belief",
-            bound=1e-6,
+            numpy=PassForm(
+                summary="beliefs at rest without their smallest entries, a billionth of "
+                "probability",
+                cost="sorting the beliefs at every step",
+                target="memprof.passes.belief:Belief",
+                bound=1e-6,
+            ),
+            jax=PassForm(
+                summary="beliefs at rest in half precision (float16)",
+                cost="rounding at every step",
+                target="memprof.passes.jax.belief:Belief",
+                bound=1e-3,
+            ),
         ),
         PassInfo(
             name="template",
-            claim="exact",
-            backends=("numpy",),
-            summary="agents at rest are records, exact differences from a template agent",
-            cost="a record written and read at every use of an agent, tens of microseconds; "
-            "learned matrices are compared with the template",
-            target="memprof.passes.template:Template",
+            numpy=PassForm(
+                summary="agents at rest are records, exact differences from a template agent",
+                cost="a record written and read at every use of an agent, tens of microseconds; "
+                "learned matrices are compared with the template",
+                target="memprof.passes.template:Template",
+            ),
+            jax=PassForm(
+                summary="agents step in chunks, and rest on the host as exact differences from the "
+                "template agent; includes share",
+                cost="a block of records read and written at every step of a chunk",
+                target="memprof.passes.jax.template:Template",
+                bound=REORDERED,
+                reorders=True,
+            ),
         ),
         PassInfo(
             name="mmap",
-            claim="exact",
-            backends=("numpy",),
-            summary="the template and the records in memory-mapped files, which survive a killed "
-            "process and which processes share; brings `template` along",
-            cost="a record committed to the store at every use of an agent, some 20 microseconds "
-            "beyond `template`; room on disk",
-            target="memprof.passes.mmap:Mmap",
+            numpy=PassForm(
+                summary="the template and the records in memory-mapped files, which survive a "
+                "killed process and which processes share; brings `template` along",
+                cost="a record committed to the store at every use of an agent, some 20 "
+                "microseconds beyond `template`; room on disk",
+                target="memprof.passes.mmap:Mmap",
+            ),
             on_request=True,
         ),
         PassInfo(
             name="gc",
-            claim="exact",
-            backends=("numpy",),
-            summary="built agents are set aside, so that garbage collections do not walk them, and "
-            "collections that take more than 1 % of the time happen less often",
-            cost="one full collection before new agents are first used; half a microsecond per "
-            "step; garbage may wait longer, up to a cap",
-            target="memprof.passes.gc_tuning:GcTuning",
+            numpy=PassForm(
+                summary="built agents are set aside, so that garbage collections do not walk them, "
+                "and collections that take more than 1 % of the time happen less often",
+                cost="one full collection before new agents are first used; half a microsecond per "
+                "step; garbage may wait longer, up to a cap",
+                target="memprof.passes.gc_tuning:GcTuning",
+            ),
         ),
         PassInfo(
             name="fake-half",
-            claim="exact",
-            backends=("fake",),
-            summary="cuts the calibration agents' buffers in half",
-            cost="nothing",
-            target="memprof.passes.fake:FakeHalf",
+            fake=PassForm(
+                summary="cuts the calibration agents' buffers in half",
+                cost="nothing",
+                target="memprof.passes.fake:FakeHalf",
+            ),
         ),
         PassInfo(
             name="fake-slow",
-            claim="exact",
-            backends=("fake",),
-            summary="cuts the buffers to a quarter, and sleeps before every step",
-            cost="10 ms per step",
-            target="memprof.passes.fake:FakeSlow",
+            fake=PassForm(
+                summary="cuts the buffers to a quarter, and sleeps before every step",
+                cost="10 ms per step",
+                target="memprof.passes.fake:FakeSlow",
+            ),
         ),
         PassInfo(
             name="fake-share",
-            claim="exact",
-            backends=("fake",),
-            summary="the calibration agents' buffers become one",
-            cost="nothing",
-            target="memprof.passes.fake:FakeShare",
+            fake=PassForm(
+                summary="the calibration agents' buffers become one",
+                cost="nothing",
+                target="memprof.passes.fake:FakeShare",
+            ),
         ),
         PassInfo(
             name="fake-idle",
-            claim="exact",
-            backends=("fake",),
-            summary="does nothing, on top of fake-share",
-            cost="nothing",
-            target="memprof.passes.base:Pass",
+            fake=PassForm(
+                summary="does nothing, on top of fake-share",
+                cost="nothing",
+                target="memprof.passes.base:Pass",
+            ),
             requires=("fake-share",),
         ),
         PassInfo(
             name="fake-break",
-            claim="exact",
-            backends=("fake",),
-            summary="changes one action of the second agent, to show that the check catches it",
-            cost="nothing",
-            target="memprof.passes.fake:FakeBreak",
+            fake=PassForm(
+                summary="changes one action of the second agent, to show that the check catches it",
+                cost="nothing",
+                target="memprof.passes.fake:FakeBreak",
+            ),
         ),
         PassInfo(
             name="fake-crash",
-            claim="exact",
-            backends=("fake",),
-            summary="fails when the second agent is built",
-            cost="the worker",
-            target="memprof.passes.fake:FakeCrash",
+            fake=PassForm(
+                summary="fails when the second agent is built",
+                cost="the worker",
+                target="memprof.passes.fake:FakeCrash",
+            ),
         ),
         PassInfo(
             name="fake-blur",
-            claim="bounded",
-            backends=("fake",),
-            summary="halves the buffers, and changes beliefs by a thousandth",
-            cost="nothing",
-            target="memprof.passes.fake:FakeBlur",
-            bound=0.002,
+            fake=PassForm(
+                summary="halves the buffers, and changes beliefs by a thousandth",
+                cost="nothing",
+                target="memprof.passes.fake:FakeBlur",
+                bound=0.002,
+            ),
         ),
     )
 }
@@ -202,18 +268,26 @@ PASSES = {
 
 def passes_for(backend: str) -> tuple[str, ...]:
     """Names of the passes that work on `backend`."""
-    return tuple(name for name, info in PASSES.items() if backend in info.backends)
+    return tuple(name for name, info in PASSES.items() if backend in info.forms)
 
 
 def candidates(backend: str) -> tuple[str, ...]:
-    """The passes among which `auto` chooses: the exact ones, in order."""
+    """The passes among which `auto` chooses, in order."""
     return tuple(
         name
         for name in passes_for(backend)
-        if PASSES[name].claim == "exact" and not PASSES[name].on_request
+        if (PASSES[name].form(backend).claim == "exact" or PASSES[name].form(backend).reorders)
+        and not PASSES[name].on_request
     )
 
 
-def bound_of(names: tuple[str, ...]) -> float | None:
+def bound_of(names: tuple[str, ...], backend: str) -> float | None:
     """Largest change of a belief that these passes may cause; None if all of them are exact."""
-    return max((b for name in names if (b := PASSES[name].bound) is not None), default=None)
+    bounds = (PASSES[name].form(backend).bound for name in names)
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def only_reorders(names: tuple[str, ...], backend: str) -> bool:
+    """Whether nothing but the order of sums may change, and so no action."""
+    forms = [PASSES[name].form(backend) for name in names]
+    return all(form.claim == "exact" or form.reorders for form in forms)

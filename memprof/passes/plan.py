@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memprof.passes.base import Pass
-from memprof.passes.catalogue import PASSES
+from memprof.passes.catalogue import PASSES, PassForm
 from memprof.passes.template import Template
 from memprof.store.activation import Activation
 from memprof.store.constants import is_constant
@@ -48,7 +48,7 @@ class Plan:
         Of the two that store records, `mmap` includes `template`.
         """
         chosen = [name for name in names if name != "template" or "mmap" not in names]
-        plan = cls(load_target(PASSES[name].target)() for name in chosen)
+        plan = cls(load_target(_form(name).target)() for name in chosen)
         if plan.template is not None:
             plan.template.keep = keep
             plan.template.folder = store
@@ -151,6 +151,12 @@ class Plan:
             value = attributes.get(name)
             if isinstance(value, Packed):
                 attributes[name] = value.value(activation.loans, activation.handed)
+
+
+def _form(name: str) -> PassForm:
+    """The form of a pass for agents whose attributes are NumPy arrays, or those of tests."""
+    info = PASSES[name]
+    return info.form("numpy" if "numpy" in info.forms else "fake")
 
 
 def _is_shared(value: Any) -> bool:

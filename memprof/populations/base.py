@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from memprof.errors import ScenarioError
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
 
@@ -12,8 +14,13 @@ T = TypeVar("T")
 
 _BACKENDS = {
     "numpy": "memprof.populations.numpy_agents:NumpyPopulation",
+    "jax": "memprof.populations.jax_agents:JaxPopulation",
     "fake": "memprof.populations.fake:FakePopulation",
 }
+
+
+# Holders of things that are not one agent's alone: one for all, or an equal part for each.
+EVERYBODY, EACH = -1, -3
 
 
 class Probe(Protocol):
@@ -32,23 +39,42 @@ class Behaviour(NamedTuple):
     action: Any
 
 
+class Lived(NamedTuple):
+    """One step of one agent."""
+
+    agent: int
+    step: int
+    behaviour: Behaviour
+
+
 class Population(Protocol):
-    """Agents that are built one by one and live step by step."""
+    """Agents that are built and live step by step.
+
+    Attributes:
+        stride: steps that one call of `live` is best asked for; more than one where a backend runs
+            many steps as one computation.
+    """
+
+    stride: int
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 
     def __len__(self) -> int: ...
 
-    def build(self) -> None:
-        """Build one more agent, its environment too, and apply the passes to it."""
+    def grow(self, agents: int) -> range:
+        """Let there be `agents` agents, with their environments, passes applied. Returns those that
+        are new: all of them where a population has to be built anew to have more."""
         ...
 
-    def step(self, agent: int, step: int) -> Behaviour:
-        """Let one agent perceive, plan and act once."""
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        """Let agents perceive, plan and act, `steps` times; the work is done as they are asked for.
+
+        `steps` begins where the agents' last one ended. Every agent's steps come in their order."""
         ...
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
-        """Everything the population holds, as (agent, component, object); agent -1 for none."""
+        """Everything the population holds, as (agent, component, object); for the agent
+        also `EVERYBODY`, or `EACH` of a thing that belongs to all in equal parts."""
         ...
 
     @property
@@ -61,6 +87,11 @@ class Population(Protocol):
         """Attributes that a pass could not encode exactly, with their types."""
         ...
 
+    def drop_caches(self) -> bool:
+        """Let go of what the backend itself remembers, such as compiled programs; False if there is
+        no such thing. It comes back with the next step."""
+        ...
+
     def close(self) -> None:
         """Let go of all agents."""
         ...
@@ -70,6 +101,21 @@ def population_class(backend: str) -> type[Population]:
     """The population class of a backend; imports the backend."""
     cls: type[Population] = load_target(_BACKENDS[backend])
     return cls
+
+
+def model_field(spec: PopulationSpec) -> str:
+    """The scenario's field that a mistake in the model's arrays belongs to."""
+    return {"npz": "model.path", "factory": "model.callable"}.get(spec.model["kind"], "model")
+
+
+def refused(spec: PopulationSpec, error: Exception, what: str) -> ScenarioError:
+    """PyMDP's own word on agents that it cannot build or step, with its traceback."""
+    return ScenarioError(
+        "agent" if spec.agent else model_field(spec),
+        f"PyMDP's Agent {what}: {type(error).__name__}: {error}; check its keywords and the "
+        "shapes of its arrays",
+        detail=traceback.format_exc(),
+    )
 
 
 def step_seed(seed: int, agent: int, step: int) -> int:

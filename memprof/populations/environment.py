@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
+from memprof.populations.base import EVERYBODY
 from memprof.store.difference import ChangedArray
 
 
@@ -113,11 +114,11 @@ class Environments:
         return world.observe(state)
 
     def holdings(self) -> Iterator[tuple[int, Any]]:
-        """What the environments hold, by agent; -1 for all."""
+        """What the environments hold, by agent; `EVERYBODY` for all."""
         for agent, world in enumerate(self._worlds):
             if world is not self._first:
                 yield agent, world
-        yield -1, [self._first, self._states]
+        yield EVERYBODY, [self._first, self._states]
 
 
 class UserEnvironment:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from memprof.passes.plan import Plan
-from memprof.populations.base import Behaviour, Probe, step_seed
+from memprof.populations.base import EVERYBODY, Behaviour, Lived, Probe, step_seed
 from memprof.spec import PopulationSpec
 
 
@@ -31,6 +31,8 @@ class FakeAgent:
 class FakePopulation:
     """Agents that cost the scenario's `size`, gain `growth` per step, and take `delay` for it."""
 
+    stride = 1
+
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
         self._probe = probe
@@ -42,8 +44,11 @@ class FakePopulation:
     def __len__(self) -> int:
         return len(self._agents)
 
-    def build(self) -> None:
-        self._probe.call("build", self._build)
+    def grow(self, agents: int) -> range:
+        first = len(self)
+        for _ in range(first, agents):
+            self._probe.call("build", self._build)
+        return range(first, agents)
 
     def _build(self) -> None:
         index = len(self._agents)
@@ -58,8 +63,10 @@ class FakePopulation:
         self._handed = None if self._spec.private else buffer
         return buffer
 
-    def step(self, agent: int, step: int) -> Behaviour:
-        return self._probe.call("act", self._act, agent, step)
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        for step in steps:
+            for agent in agents:
+                yield Lived(agent, step, self._probe.call("act", self._act, agent, step))
 
     def _act(self, agent: int, step: int) -> Behaviour:
         activation = self._plan.wake(self._agents[agent], agent)
@@ -81,7 +88,7 @@ class FakePopulation:
             yield index, "histories", agent.gained
             yield index, "other agent objects", agent
         if self._plan.passes:
-            yield -1, "passes", self._plan
+            yield EVERYBODY, "passes", self._plan
 
     @property
     def file_bytes(self) -> int:
@@ -90,6 +97,9 @@ class FakePopulation:
     @property
     def kept_whole(self) -> tuple[str, ...]:
         return ()
+
+    def drop_caches(self) -> bool:
+        return False
 
     def close(self) -> None:
         self._agents.clear()

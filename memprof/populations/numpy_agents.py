@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,14 @@ from pymdp.legacy.agent import Agent
 from memprof.errors import ScenarioError
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
-from memprof.populations.base import Behaviour, Probe, step_seed
+from memprof.populations.base import (
+    Behaviour,
+    Lived,
+    Probe,
+    model_field,
+    refused,
+    step_seed,
+)
 from memprof.populations.environment import Environments
 from memprof.populations.roster import Roster
 from memprof.spec import PopulationSpec
@@ -21,6 +27,8 @@ from memprof.spec import PopulationSpec
 
 class NumpyPopulation:
     """Agents that perceive, learn, plan and act as in PyMDP's own examples."""
+
+    stride = 1
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
@@ -37,8 +45,11 @@ class NumpyPopulation:
     def __len__(self) -> int:
         return len(self._roster)
 
-    def build(self) -> None:
-        self._probe.call("build", self._build)
+    def grow(self, agents: int) -> range:
+        first = len(self)
+        for _ in range(first, agents):
+            self._probe.call("build", self._build)
+        return range(first, agents)
 
     def _build(self) -> None:
         index = len(self._roster)
@@ -46,19 +57,24 @@ class NumpyPopulation:
         model = self._model(index)
         arguments = {**model.arguments, **self._spec.agent}
         if index == 0:
-            check_model(arguments, _model_field(self._spec))
+            check_model(arguments, model_field(self._spec))
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
         self._roster.add(self._construct(arguments))
         self._environments.add(model.environment, model.world or arguments)
 
-    def step(self, agent: int, step: int) -> Behaviour:
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        for step in steps:
+            for agent in agents:
+                yield Lived(agent, step, self._live(agent, step))
+
+    def _live(self, agent: int, step: int) -> Behaviour:
         try:
             return self._step(agent, step)
         except (ScenarioError, MemoryError):
             raise
         except Exception as error:
-            raise self._refused(error, f"failed at step {step} of agent {agent}") from None
+            raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
 
     def _step(self, agent: int, step: int) -> Behaviour:
         call, roster = self._probe.call, self._roster
@@ -101,6 +117,9 @@ class NumpyPopulation:
     def kept_whole(self) -> tuple[str, ...]:
         return tuple(f"{name} ({kind})" for name, kind in self._roster.kept_whole.items())
 
+    def drop_caches(self) -> bool:
+        return False
+
     def close(self) -> None:
         self._roster.close()
         self._open()
@@ -117,17 +136,4 @@ class NumpyPopulation:
         except MemoryError:
             raise
         except Exception as error:
-            raise self._refused(error, "refused its arguments") from None
-
-    def _refused(self, error: Exception, what: str) -> ScenarioError:
-        """PyMDP's own word on agents that it cannot build or step, with its traceback."""
-        return ScenarioError(
-            "agent" if self._spec.agent else _model_field(self._spec),
-            f"PyMDP's Agent {what}: {type(error).__name__}: {error}; check its keywords and the "
-            "shapes of its arrays",
-            detail=traceback.format_exc(),
-        )
-
-
-def _model_field(spec: PopulationSpec) -> str:
-    return {"npz": "model.path", "factory": "model.callable"}.get(spec.model["kind"], "model")
+            raise refused(self._spec, error, "refused its arguments") from None

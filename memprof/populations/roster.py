@@ -8,6 +8,7 @@ from typing import Any
 
 from memprof.errors import AgentActive
 from memprof.passes.plan import Plan
+from memprof.populations.base import EVERYBODY
 from memprof.store.activation import Activation
 
 # Attributes of the agent, by the ledger's component; all others are "other agent objects".
@@ -101,7 +102,7 @@ class Roster:
         return sorted(self._active)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
-        """Everything held, as (agent, component, object); agent -1 for what is nobody's."""
+        """Everything held, as (agent, component, object); `EVERYBODY` for what is nobody's."""
         for index in range(0 if self._plan.in_files else len(self)):
             stored = self._plan.records[index]
             attributes = getattr(stored, "__dict__", None)
@@ -114,7 +115,7 @@ class Roster:
                         yield index, component, attributes[name]
             yield index, "other agent objects", stored
         for component, held in self._plan.holdings():
-            yield -1, component, held
+            yield EVERYBODY, component, held
 
     def close(self) -> None:
         """Let go of all agents, and leave the process as it was."""

@@ -55,13 +55,16 @@ class Growth:
         """Grow to the scenario's count in a few even batches; yields each size, for a reading."""
         count = len(self.build_seconds)
         for batch in range(count):
-            first, last = len(self.population), self._agents * (batch + 1) // count
+            last = self._agents * (batch + 1) // count
             self._channel.progress("build", last)
-            self.build_seconds[batch] = self._build(last) / (last - first)
+            new, seconds = self._build(last)
+            self.build_seconds[batch] = seconds / len(new)
             self._channel.progress("step", last)
-            for step in range(self.steps):
-                elapsed = self.live(first, last, step)
-                self.step_seconds[batch * self.steps + step] = elapsed / (last - first)
+            for steps in self.strides(0, self.steps):
+                elapsed = self.live(new, steps)
+                place = batch * self.steps
+                for step in steps:
+                    self.step_seconds[place + step] = elapsed / len(new) / len(steps)
             yield last
 
     def extend_to(self, agents: int) -> None:
@@ -69,22 +72,28 @@ class Growth:
         self._channel.progress("extend", agents)
         batch = max(1, self._agents // len(self.build_seconds))
         while len(self.population) < agents:
-            first, last = len(self.population), min(agents, len(self.population) + batch)
-            self._build(last)
-            for step in range(self.steps):
-                self.live(first, last, step)
+            new, _ = self._build(min(agents, len(self.population) + batch))
+            for steps in self.strides(0, self.steps):
+                self.live(new, steps)
 
-    def live(self, first: int, last: int, step: int) -> float:
-        """Let the agents [first, last) live one step; its seconds, without those of recording."""
+    def strides(self, first: int, last: int) -> Iterator[range]:
+        """The steps [first, last) in portions that the population lives at once."""
+        for start in range(first, last, self.population.stride):
+            yield range(start, min(last, start + self.population.stride))
+
+    def live(self, agents: range, steps: range) -> float:
+        """Let the agents live the steps; the seconds of it, without those of recording."""
         elapsed = 0.0
-        act = self.population.step
-        for agent in range(first, last):
+        lives = self.population.live(agents, steps)
+        while True:
             start = perf_counter()
-            behaviour = act(agent, step)
+            lived = next(lives, None)
             elapsed += perf_counter() - start
+            if lived is None:
+                break
             if self._recorder is not None:
-                self._recorder.record(agent, step, behaviour)
-            del behaviour
+                self._recorder.record(*lived)
+            del lived
         process.clear_free_lists()
         return elapsed
 
@@ -93,11 +102,10 @@ class Growth:
         build = sum(self.build_seconds) / len(self.build_seconds)
         return build + self.steps * sum(self.step_seconds) / len(self.step_seconds)
 
-    def _build(self, agents: int) -> float:
+    def _build(self, agents: int) -> tuple[range, float]:
         start = perf_counter()
-        for _ in range(len(self.population), agents):
-            self.population.build()
-        return perf_counter() - start
+        new = self.population.grow(agents)
+        return new, perf_counter() - start
 
 
 class Series:

@@ -20,6 +20,7 @@ from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import (
     GrowthPoint,
     InstrumentRun,
+    LedgerRow,
     Measurement,
     TraceComparison,
     TrendSeries,
@@ -78,7 +79,8 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     channel.progress("ledger", len(population))
     points = series.points()
     grown = points[-1].reading.private_bytes - baseline.private_bytes
-    ledger = balance(len(population), grown, *walker.walk(population.holdings()))
+    rows, held = walker.walk(population.holdings(), len(population))
+    ledger = balance(len(population), grown, (*rows, *_caches(population)), held)
     lived_on = _live_on(growth, heap, channel)
     channel.progress("done")
     del filled
@@ -92,12 +94,25 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         step_seconds=tuple(growth.step_seconds),
         build_seconds=tuple(growth.build_seconds),
         operations=watch.times(),
-        trend=TrendSeries(len(population), spec.steps + 1, tuple(heap[:lived_on])),
+        trend=TrendSeries(
+            len(population), spec.steps + 1, population.stride, tuple(heap[:lived_on])
+        ),
         ledger=ledger,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
         digests=digests.per_agent(),
     )
+
+
+def _caches(population: Population) -> list[LedgerRow]:
+    """What the backend itself remembers, by letting go of it."""
+    process.settle()
+    before = process.read().private_bytes
+    if not population.drop_caches():
+        return []
+    process.settle()
+    freed = max(0, before - process.read().private_bytes)
+    return [LedgerRow("compiled programs, caches", 0, freed, 0, freed, 0)]
 
 
 def read_through(spec: PopulationSpec, name: str, channel: Channel) -> InstrumentRun:
@@ -134,8 +149,10 @@ def trace(spec: PopulationSpec, file: Path, compare: bool, channel: Channel) -> 
         values = ValueTrace(stream, compare=compare)
         population = _import(spec)(spec, DirectCalls())
         growth = Growth(population, spec.agents, spec.steps, channel, values)
-        for _ in growth.batches():
-            process.settle()
+        channel.progress("step", spec.agents)
+        agents = population.grow(spec.agents)
+        for steps in growth.strides(0, spec.steps):
+            growth.live(agents, steps)
         return values.comparison()
 
 
@@ -143,7 +160,7 @@ def _import(spec: PopulationSpec) -> type[Population]:
     """The population class of the backend, with the early passes installed before its import."""
     for name in spec.passes:
         if PASSES[name].early:
-            load_target(PASSES[name].target)().install()
+            load_target(PASSES[name].form(spec.backend).target)().install()
     return population_class(spec.backend)
 
 
@@ -151,10 +168,11 @@ def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
     """Let imports, caches and thread pools happen before the baseline: one agent, two steps."""
     channel.progress("warm up")
     population = _import(spec)(replace(spec, agents=1), Stopwatch())
-    population.build()
     digests = DigestTrace(1, spec.steps)
+    agents = population.grow(1)
     for step in range(min(2, spec.steps)):
-        digests.record(0, step, population.step(0, step))
+        for lived in population.live(agents, range(step, step + 1)):
+            digests.record(*lived)
     population.close()
     process.read()
     marginal.robust_fit([(1, 1), (2, 2), (3, 4)])
@@ -203,12 +221,13 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
     With every agent alive, what a step leaves behind is far above what the process's own caches
     still gain. Ends early when steps are slow; nothing is read where the platform has no figure.
     """
-    agents = len(growth.population)
-    channel.progress("trend", agents)
+    agents, stride = range(len(growth.population)), growth.population.stride
+    channel.progress("trend", len(agents))
     start = perf_counter()
     for count in range(len(heap)):
+        first = growth.steps + count * stride
         try:
-            growth.live(0, agents, growth.steps + count)
+            growth.live(agents, range(first, first + stride))
         except (MemoryError, ScenarioError):
             return count  # the scenario did not ask for so many steps
         gc.collect()
@@ -216,8 +235,11 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> in
         if size is None:
             return count
         heap[count] = size
+        if count == 0:
+            start = perf_counter()  # the first may have to fill caches again
+            continue
         elapsed = perf_counter() - start
-        if elapsed + elapsed / (count + 1) > _TREND_SECONDS:
+        if elapsed + elapsed / count > _TREND_SECONDS:
             return count + 1
     return len(heap)
 

@@ -13,7 +13,7 @@ from memprof.analysis.waterfall import chosen, waterfall
 from memprof.environment import describe_environment
 from memprof.errors import BehaviourDiverged, BudgetExceeded, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.passes.catalogue import PASSES, bound_of
+from memprof.passes.catalogue import PASSES, bound_of, only_reorders
 from memprof.results import (
     BudgetCheck,
     Equivalence,
@@ -131,7 +131,11 @@ def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
         return equivalence.exact(scenario.agents, scenario.steps)
     if runs.comparison is None:
         return equivalence.not_checked("the digests differ, and the comparison was not finished")
-    return equivalence.judge(runs.comparison, bound_of(runs.plan))
+    return equivalence.judge(
+        runs.comparison,
+        bound_of(runs.plan, scenario.backend),
+        only_reorders(runs.plan, scenario.backend),
+    )
 
 
 def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:
@@ -141,7 +145,7 @@ def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassR
     costs[()] = cost_of(runs.before.clean)
     if runs.after is not None:
         costs[runs.plan] = cost_of(runs.after.clean)
-    claims = {name: PASSES[name].claim for name in runs.plan}
+    claims = {name: PASSES[name].form(scenario.backend).claim for name in runs.plan}
     rows = waterfall(runs.plan, claims, costs, runs.trial_failures, verdict.verdict)
     broken = [row.name for row in rows if row.outcome == "diverged"]
     if verdict.verdict == "bounded" and broken:  # within the bound of another pass

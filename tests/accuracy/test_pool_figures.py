@@ -41,17 +41,20 @@ def living(name, passes, probe):
         population.close()
 
 
+def _live(population, agents, steps):
+    for _ in population.live(agents, steps):
+        pass
+
+
 def peaks_of(name, passes, first=0):
     """The peaks of two steps, from step `first` on."""
     tracemalloc.start()
     try:
         with living(name, passes, probe := Peaks()) as agents:
-            agents.build()
-            for step in range(first):
-                agents.step(0, step)
+            agent = agents.grow(1)
+            _live(agents, agent, range(first))
             probe.bytes.clear()
-            for step in range(first, first + 2):
-                agents.step(0, step)
+            _live(agents, agent, range(first, first + 2))
             return probe.bytes
     finally:
         tracemalloc.stop()
@@ -77,16 +80,14 @@ def test_steps_are_faster(name, rounds, most):
     """PyMDP's own functions and the pass's take turns on the same agents."""
     seconds = {"own": [], "pool": []}
     with living(name, ("share", "pool"), Stopwatch()) as agents:
-        for _ in range(2):
-            agents.build()
+        both = agents.grow(2)
         theirs = agents._roster._plan.passes[1]._kernels.replacements
         back = {new: old for old, new in theirs.items()}
         for step in range(2 * rounds):
             kind = ("pool", "own")[step % 2]
             pool._replace(back if kind == "own" else theirs)
             start = perf_counter()
-            for agent in range(len(agents)):
-                agents.step(agent, step)
+            _live(agents, both, range(step, step + 1))
             seconds[kind].append(perf_counter() - start)
         pool._replace(theirs)
     own, pooled = (median(seconds[kind][2:]) for kind in ("own", "pool"))

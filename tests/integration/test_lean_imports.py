@@ -20,10 +20,8 @@ def live(passes):
         folder="",
     )
     population, digests = population_class("numpy")(spec, DirectCalls()), DigestTrace(4, 5)
-    for agent in range(4):
-        population.build()
-        for step in range(5):
-            digests.record(agent, step, population.step(agent, step))
+    for lived in population.live(population.grow(4), range(5)):
+        digests.record(*lived)
     return population, digests.per_agent()
 """
 

@@ -72,9 +72,7 @@ def test_what_it_remembers_is_on_the_ledger():
     spec = load_scenario(SCENARIOS / "grid-5.yaml").spec(("share", "pool"))
     population = NumpyPopulation(spec, Stopwatch())
     try:
-        population.build()
-        for step in range(2):
-            population.step(0, step)
+        list(population.live(population.grow(1), range(2)))
         (plan,) = [held for _, component, held in population.holdings() if component == "passes"]
         kept = sum(getattr(each, "nbytes", 0) for each in reachable([plan]))
         assert 5 * 25 * 16 < kept < 10_000, "two indices for each move, and little more"

@@ -48,8 +48,7 @@ def test_it_runs_and_share_behaves_exactly(memprof, name):
 def test_no_environment_keeps_an_agents_own_arrays_alive(name):
     """A pass that replaces them would otherwise save nothing."""
     population = NumpyPopulation(load_scenario(SCENARIOS / f"{name}.yaml").spec(()), Stopwatch())
-    population.build()
-    population.build()
+    population.grow(2)
     agent = population._roster.wake(1)
     arrays = [weakref.ref(agent.A[0]), weakref.ref(agent.B[0])]
     agent.A = agent.B = None

@@ -25,7 +25,7 @@ from memprof.worker.spawn import Finished
 
 
 def series(heap, agents=10):
-    return TrendSeries(agents=agents, first_step=21, heap_bytes=tuple(heap))
+    return TrendSeries(agents=agents, first_step=21, stride=1, heap_bytes=tuple(heap))
 
 
 def test_steady_growth_is_given_per_agent_and_step():

@@ -111,7 +111,6 @@ MISTAKES = [
     ({"agent": {"gamma": "hot"}}, "agent.gamma", "a number above 0, found 'hot'"),
     ({"agents": 10**12}, "agents", "less than or equal to 10000000"),
     ({"agent": {"A": 1}}, "agent.A", "belongs to the model"),
-    ({"backend": "jax"}, "backend", "the jax backend is not there yet"),
     ({"backend": "fake", "passes": []}, "model.kind", "go together"),
     ({"budget": {"per_agent": "10 quux"}}, "budget.per_agent", "expected a size such as"),
     ({"budget": {}}, "budget.per_agent", "is missing"),

@@ -240,11 +240,12 @@ def test_words_and_outcome_agree():
 
 def test_the_catalogue_states_the_bounds_that_the_passes_keep():
     from memprof.passes import belief, float32
-    from memprof.passes.catalogue import PASSES, bound_of
+    from memprof.passes.catalogue import PASSES, REORDERED, bound_of, only_reorders
 
-    assert PASSES["belief"].bound == belief.BOUND
-    assert PASSES["float32"].bound == float32.BOUND
-    assert bound_of(("share", "belief", "float32")) == float32.BOUND
-    assert bound_of(("share", "template")) is None
-    bounded = {name for name, info in PASSES.items() if info.claim == "bounded"}
-    assert bounded == {name for name, info in PASSES.items() if info.bound is not None}
+    assert PASSES["belief"].form("numpy").bound == belief.BOUND
+    assert PASSES["float32"].form("numpy").bound == float32.BOUND
+    assert bound_of(("share", "belief", "float32"), "numpy") == float32.BOUND
+    assert bound_of(("share", "template"), "numpy") is None
+    assert bound_of(("share", "template"), "jax") == REORDERED
+    assert only_reorders(("share", "template"), "jax")
+    assert not only_reorders(("belief", "template"), "jax")

@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 def rows(*holdings):
-    found, _ = walk(holdings)
+    found, _ = walk(holdings, 3)
     return {row.component: row for row in found}
 
 
@@ -104,5 +104,7 @@ def test_a_cycle_ends_the_walk():
 
 def test_what_each_owner_holds_alone_leaves_out_what_is_shared():
     common, own = np.ones(MIB // 8), [np.ones((agent + 1) * MIB // 8) for agent in range(3)]
-    _, held = walk([*((agent, "A", [common, own[agent]]) for agent in range(3)), (-1, "x", [1.5])])
+    _, held = walk(
+        [*((agent, "A", [common, own[agent]]) for agent in range(3)), (-1, "x", [1.5])], 3
+    )
     assert held == pytest.approx([MIB, 2 * MIB, 3 * MIB], rel=5e-3)

@@ -1,0 +1,40 @@
+"""The buffers of JAX arrays, without importing JAX."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBuffer:
+    """One piece of device memory, however many arrays look at it.
+
+    Attributes:
+        on_host: it is ordinary memory of this process, at `address`.
+    """
+
+    address: int
+    nbytes: int
+    on_host: bool
+
+
+def buffers_of(thing: Any) -> Iterator[DeviceBuffer]:
+    """The buffers of a JAX array, one per device; nothing for anything else."""
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(thing, jax.Array) or isinstance(thing, jax.core.Tracer):
+        return
+    if thing.is_deleted():
+        return
+    for shard in thing.addressable_shards:
+        data = shard.data
+        on_host = shard.device.platform == "cpu"
+        yield DeviceBuffer(data.unsafe_buffer_pointer(), data.nbytes, on_host)
+
+
+def is_device_array(thing: Any) -> bool:
+    """Whether `thing` is a JAX array."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(thing, jax.Array)

@@ -1,0 +1,188 @@
+"""Populations of PyMDP's JAX agent, `pymdp.agent.Agent`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import BackendFailed, ScenarioError
+from memprof.models.base import GenerativeModel, model_builder
+from memprof.passes.jax.base import JaxPlan
+from memprof.populations.base import Behaviour, Lived, Probe, refused, step_seed
+from memprof.populations.environment import Environments
+from memprof.spec import PopulationSpec
+
+try:
+    import jax
+
+    jax.devices()
+except Exception as error:
+    raise BackendFailed(f"JAX could not start: {error}") from error
+
+import jax.numpy as jnp
+from jax import random as jr
+
+from memprof.populations.jax_crowds import Batch, Crowd, Shared
+from memprof.populations.jax_models import Models
+from memprof.populations.jax_step import Acted, World
+
+_OWN_MODELS = ("maze", "factory")
+
+
+class JaxPopulation:
+    """Agents that perceive, learn, plan and act as PyMDP's `infer_and_plan` has it.
+
+    Under the loops `jit` and `eager` the environment is the same as that of NumPy agents; under
+    `rollout` it is PyMDP's own. The population is built anew whenever it grows, since the size of
+    PyMDP's batch is fixed.
+    """
+
+    def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
+        self._spec = spec
+        self._probe = probe
+        self._model = model_builder(spec.model, spec.folder)
+        self._rolls = spec.loop == "rollout"
+        self.stride = spec.steps if self._rolls else 1
+        self._crowd: Crowd | None = None
+        self._empty()
+
+    def _empty(self) -> None:
+        if self._crowd is not None:
+            self._crowd = None
+            self.drop_caches()
+        self._environments = Environments(lambda array, first: array)
+        self._actions: np.ndarray | None = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def grow(self, agents: int) -> range:
+        self._empty()
+        self._probe.call("build", self._build, agents)
+        self._count = agents
+        return range(agents)
+
+    def _build(self, agents: int) -> None:
+        first = self._model_of(0)
+        models = Models(self._spec, first.arguments)
+        if self._models_differ():
+            others = [first, *map(self._model_of, range(1, agents))]
+            models.take([each.arguments for each in others])
+        else:
+            others = [first] * agents
+        world = World([], [], [])
+        if self._rolls:
+            world = self._world(models, first)
+        else:
+            for model in others:
+                self._environments.add(model.environment, model.world or model.arguments)
+        plan = JaxPlan.of(self._spec.passes)
+        root = jr.PRNGKey(self._spec.seed)
+        if plan.shares:
+            chunk = self._spec.chunk
+            self._crowd = Shared(models, agents, plan, self._probe, root, chunk, world)
+        else:
+            if self._spec.loop == "jit":
+                plan.compiles = True
+            self._crowd = Batch(models, agents, plan, self._probe, root, world)
+
+    def _model_of(self, agent: int) -> GenerativeModel:
+        np.random.seed(step_seed(self._spec.seed, agent, -1))
+        return self._model(agent)
+
+    def _models_differ(self) -> bool:
+        """Whether every agent's model has to be built to know it."""
+        kind = self._spec.model["kind"]
+        return kind in _OWN_MODELS or bool(self._spec.model.get("per_agent"))
+
+    def _world(self, models: Models, first: GenerativeModel) -> World:
+        """PyMDP's own world of the model.
+
+        Raises:
+            ScenarioError: there is none, or not one for all agents.
+        """
+        if first.environment is not None or (models.differ and first.world is None):
+            raise ScenarioError(
+                "loop",
+                "rollout runs in one world that PyMDP samples from the model's A and B; this model "
+                "brings an environment of its own, or one per agent. Use loop: jit",
+            )
+        model = Models(self._spec, {**first.arguments, **(first.world or {})}).first
+        prior = model.get("D") or [np.full(b.shape[0], 1 / b.shape[0]) for b in model["B"]]
+        A, B, D = (list(map(jnp.asarray, arrays)) for arrays in (model["A"], model["B"], prior))
+        return World(A, B, D)
+
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        try:
+            yield from self._roll(steps) if self._rolls else self._step(steps)
+        except (ScenarioError, MemoryError):
+            raise
+        except Exception as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise MemoryError(str(error)) from None
+            raise refused(self._spec, error, f"failed at step {steps.start}") from None
+
+    def _step(self, steps: range) -> Iterator[Lived]:
+        assert self._crowd is not None
+        for step in steps:
+            for number, chunk in enumerate(self._crowd.chunks):
+                seen = self._probe.call("environment", self._observe, chunk, step)
+                acted = _on_host(self._crowd.step(number, step, seen))
+                self._remember(chunk, acted.action)
+                for row, agent in enumerate(chunk):
+                    yield Lived(agent, step, _behaviour(acted, row))
+
+    def _roll(self, steps: range) -> Iterator[Lived]:
+        assert self._crowd is not None
+        for number, chunk in enumerate(self._crowd.chunks):
+            acted = _on_host(self._crowd.roll(number, len(steps)))
+            for row, agent in enumerate(chunk):
+                for column, step in enumerate(steps):
+                    yield Lived(agent, step, _behaviour(acted, (row, column)))
+
+    def _observe(self, chunk: range, step: int) -> list[np.ndarray]:
+        """What the agents perceive, per modality an index each: shape (agents, 1)."""
+        seen = []
+        for agent in chunk:
+            np.random.seed(step_seed(self._spec.seed, agent, step))
+            action = None if self._actions is None else self._actions[agent]
+            seen.append(self._environments.observe(agent, action if step else None))
+        return [np.array(column, np.int32)[:, None] for column in zip(*seen, strict=True)]
+
+    def _remember(self, chunk: range, action: np.ndarray) -> None:
+        if self._actions is None:
+            self._actions = np.zeros((self._count, action.shape[1]), action.dtype)
+        self._actions[chunk.start : chunk.stop] = action
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        if self._crowd is not None:
+            yield from self._crowd.holdings()
+        for agent, world in self._environments.holdings():
+            yield agent, "environment", world
+
+    @property
+    def file_bytes(self) -> int:
+        return 0
+
+    @property
+    def kept_whole(self) -> tuple[str, ...]:
+        return ()
+
+    def drop_caches(self) -> bool:
+        jax.clear_caches()
+        return True
+
+    def close(self) -> None:
+        self._empty()
+
+
+def _on_host(acted: Acted) -> Acted:
+    found: Acted = jax.tree_util.tree_map(np.asarray, acted)
+    return found
+
+
+def _behaviour(acted: Acted, row: Any) -> Behaviour:
+    return Behaviour([q[row] for q in acted.qs], acted.q_pi[row], acted.action[row])
