@@ -163,7 +163,7 @@ PASSES = {
                 summary="beliefs at rest in half precision (float16)",
                 cost="rounding at every step",
                 target="memprof.passes.jax.belief:Belief",
-                bound=1e-3,
+                bound=5e-3,
             ),
         ),
         PassInfo(

@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random as jr
 from pymdp.agent import Agent
-from pymdp.envs.rollout import rollout
-
 from memprof.passes.jax.base import JaxPlan, Mind, State
 from memprof.populations.base import EACH, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
@@ -134,12 +132,14 @@ class Batch:
             (EACH, "beliefs (qs)", self._stored),
             (EACH, "environment", [self._carry]),
             (EVERYBODY, "environment", list(self._world)),
-            (EVERYBODY, "other agent objects", self._agent),
+            (EACH, "other agent objects", self._agent),
         ]
 
 
 def _batch_rollout(agent: Agent, world: World, steps: int, rng: Any, carry: Any) -> Any:
     """PyMDP's `rollout` of a batch; what it reports at each step, without what it learned."""
+    from pymdp.envs.rollout import rollout
+
     last, info = rollout(agent, world.env(agent), steps - 1, rng, initial_carry=carry)
     return last, Acted([q[:, :, None] for q in info["qs"]], info["qpi"], info["action"])
 

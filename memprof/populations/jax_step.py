@@ -14,8 +14,6 @@ import numpy as np
 from jax import lax
 from jax import random as jr
 from pymdp.agent import Agent
-from pymdp.envs.env import PymdpEnv
-from pymdp.envs.rollout import update_parameters_online
 
 from memprof.passes.jax.base import Mind, State
 
@@ -43,8 +41,10 @@ class World(NamedTuple):
     B: list[Any]
     D: list[Any]
 
-    def env(self, agent: Agent) -> PymdpEnv:
+    def env(self, agent: Agent) -> Any:
         """PyMDP's environment of this world, for agents with these dependencies."""
+        from pymdp.envs.env import PymdpEnv  # takes 400 MB, most of it pictures of a mouse
+
         return PymdpEnv(
             *self,
             A_dependencies=agent.A_dependencies,
@@ -71,8 +71,7 @@ def act(
     qs = call("infer_states", agent.infer_states, observation, prior)
     q_pi, _ = call("infer_policies", agent.infer_policies, qs)
     if agent.learn_A or agent.learn_B:
-        arguments = (agent, mind.qs, qs, observation, mind.action)
-        agent = call("infer_parameters", update_parameters_online, *arguments)
+        agent = call("infer_parameters", _learn, agent, mind, qs, observation)
     if agent.learn_D:
         agent = call("learn_D", _learn_D, agent, mind, qs)
     action = call("sample_action", agent.sample_action, q_pi, keys)
@@ -88,6 +87,14 @@ def _prior(agent: Agent, mind: Mind) -> list[Any]:
         prior = agent.D if (np.asarray(mind.action) < 0).any() else predicted()
     found: list[Any] = prior
     return found
+
+
+def _learn(agent: Agent, mind: Mind, qs: list[Any], observation: list[Any]) -> Agent:
+    """A and B, from two beliefs in a row and the action between them."""
+    if not agent.learn_B:
+        return agent.infer_parameters(qs, observation, mind.action)
+    both = [jnp.concatenate(pair, axis=1) for pair in zip(mind.qs, qs, strict=True)]
+    return agent.infer_parameters(qs, observation, mind.action[:, None], beliefs_B=both)
 
 
 def _learn_D(agent: Agent, mind: Mind, qs: list[Any]) -> Agent:
@@ -111,9 +118,16 @@ def first_mind(agent: Agent) -> Mind:
 # ---------------------------------------------------------------- the template form
 
 
+# From this size on, a gather of one action's matrix out of B is slow for want of cache.
+_LARGE_BYTES = 2**20
+
+
 class Template(NamedTuple):
-    """One agent of `batch_size=1`, with the transitions in an order of their own: the actions come
-    first, so that the matrix of one action is one piece of memory."""
+    """One agent of `batch_size=1`.
+
+    Large transitions are in an order of their own: the actions come first, so that the matrix of
+    one action is one piece of memory. None where they stay in the agent.
+    """
 
     agent: Agent
     transitions: list[Any] | None
@@ -121,7 +135,7 @@ class Template(NamedTuple):
     @classmethod
     def of(cls, agent: Agent, own: tuple[str, ...]) -> Template:
         """The template form of `agent`; attributes in `own` come from each agent's leaves."""
-        if "B" in own:
+        if "B" in own or max(b.nbytes for b in agent.B) < _LARGE_BYTES:
             return cls(agent, None)
         transitions = [jnp.asarray(jnp.moveaxis(b, -1, 1)) for b in agent.B]
         return cls(eqx.tree_at(lambda a: a.B, agent, None), transitions)

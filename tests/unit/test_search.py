@@ -246,6 +246,7 @@ def test_the_catalogue_states_the_bounds_that_the_passes_keep():
     assert PASSES["float32"].form("numpy").bound == float32.BOUND
     assert bound_of(("share", "belief", "float32"), "numpy") == float32.BOUND
     assert bound_of(("share", "template"), "numpy") is None
+    assert PASSES["belief"].form("jax").bound == 5e-3
     assert bound_of(("share", "template"), "jax") == REORDERED
     assert only_reorders(("share", "template"), "jax")
     assert not only_reorders(("belief", "template"), "jax")

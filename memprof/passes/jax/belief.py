@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from memprof.passes.jax.base import JaxPass, State
 
-# A belief near 1 is rounded by at most 2**-12; what follows from it may be off by more.
-BOUND = 1e-3
+# A belief near 1 is rounded by at most 2**-12; the posterior that follows may be off by more.
+BOUND = 5e-3
 
 
 class Belief(JaxPass):
