@@ -18,7 +18,7 @@ class Template(JaxPass):
 
     def open(self, template: State) -> None:
         rows, self._structure = jax.tree_util.tree_flatten(template)
-        self._rows = [np.asarray(row)[0] for row in rows]
+        self._rows = [np.array(row[0]) for row in rows]
 
     def rest(self, state: State) -> Any:
         arrays = [np.asarray(array) for array in jax.tree_util.tree_leaves(state)]
