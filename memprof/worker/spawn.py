@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from memprof.environment import worker_environment
 from memprof.errors import (
     MemoryLimitReached,
     MemprofError,
@@ -99,7 +100,11 @@ def _run(
             stdout=subprocess.PIPE,  # PyMDP prints there; kept for the message if the worker fails
             stderr=subprocess.STDOUT,
             pass_fds=[writer],
-            env={**os.environ, "PYTHONHASHSEED": "0", "TMPDIR": folder},
+            env={
+                **worker_environment(request.spec.backend),
+                "PYTHONHASHSEED": "0",
+                "TMPDIR": folder,
+            },
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
         )
     except BaseException:
