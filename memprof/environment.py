@@ -22,6 +22,7 @@ _PACKAGES = (
     "pympler",
     "memory_profiler",
 )
+_BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
 _ALLOCATOR_VARIABLES = ("PYTHONMALLOC", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 # Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
 # process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.
@@ -35,10 +36,13 @@ def worker_environment(backend: str) -> dict[str, str]:
     return {**WORKER_ALLOCATOR.get(backend, {}), **os.environ}
 
 
-def describe_environment(backend: str, memory_limit_bytes: int | None) -> Environment:
-    """Versions, allocator settings, huge pages, limits and processors, as workers find them."""
+def describe_environment(
+    backend: str, facts: dict[str, str], memory_limit_bytes: int | None
+) -> Environment:
+    """Versions, allocator settings, huge pages, limits and processors, as workers find them;
+    `facts` is what they found out about their backend."""
     versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     libc, libc_version = platform.libc_ver()
@@ -57,7 +61,8 @@ def describe_environment(backend: str, memory_limit_bytes: int | None) -> Enviro
         rlimit_bytes=memory_limit_bytes or _rlimit(),
         huge_pages=_huge_pages(),
         allocator=allocator,
-        device="cpu",
+        device=facts.get("device", "unknown"),
+        backend={name: value for name, value in facts.items() if name != "device"},
     )
 
 

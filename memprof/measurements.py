@@ -126,6 +126,7 @@ class Measurement:
         build_seconds: building one agent, passes included, averaged over a batch.
         file_bytes: what the population takes in files on disk with `at_n.agents` agents.
         kept_whole: attributes that a pass could not encode exactly, with their types.
+        facts: what a reader must know of the backend: its device and settings.
         digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
     """
 
@@ -142,6 +143,7 @@ class Measurement:
     ledger: Ledger
     file_bytes: int
     kept_whole: tuple[str, ...]
+    facts: dict[str, str]
     digests: tuple[str, ...]
 
 

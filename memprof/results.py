@@ -219,7 +219,8 @@ class Caution:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The machine and the software that the figures belong to."""
+    """The machine and the software that the figures belong to; `backend` is what the backend says
+    of its device and settings."""
 
     versions: dict[str, str]
     platform: str
@@ -230,6 +231,7 @@ class Environment:
     huge_pages: str
     allocator: dict[str, str]
     device: str
+    backend: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

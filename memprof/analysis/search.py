@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from memprof.analysis import equivalence
 from memprof.analysis.plans import Cost, Gain, Plan, gain, least_ratio, outcome, time_ratio, words
 from memprof.errors import MemprofError
-from memprof.results import PassOutcome
+from memprof.results import Equivalence, PassOutcome
 
 HELPS = ("saves", "faster")
 # A ratio of two single workers this near to the limit (as a factor) is measured again.
@@ -45,15 +45,19 @@ class Search:
         requires: the passes that a pass cannot do without; they come before it in the order.
         max_slowdown: largest time per step over that of the plain population.
         measure: the cost of a plan, measured anew in every call; may raise a MemprofError.
+        compare: the verdict on a plan whose digests are not those of the plain population, value by
+            value; None where only equal digests will do.
     """
 
     candidates: Plan
     requires: Mapping[str, Plan]
     max_slowdown: float
     measure: Callable[[Plan], Cost]
+    compare: Callable[[Plan], Equivalence] | None = None
     kept: Plan = field(default=(), init=False)
     findings: dict[str, Finding] = field(default_factory=dict, init=False)
     _costs: dict[Plan, list[Cost]] = field(default_factory=dict, init=False)
+    _verdicts: dict[Plan, Equivalence] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Search; the choice is in `kept`.
@@ -133,7 +137,14 @@ class Search:
         if not self._reproducible():
             why = "the plain population itself behaves differently in two runs with the same seed"
             raise Broken(Finding("not_checked", why))
-        raise Broken(Finding("diverged", "agents believe or do something else with it"))
+        why = "agents believe or do something else with it"
+        if self.compare is not None:
+            if plan not in self._verdicts:
+                self._verdicts[plan] = self.compare(plan)
+            if self._verdicts[plan].verdict == "bounded":
+                return
+            why = self._verdicts[plan].detail
+        raise Broken(Finding("diverged", why))
 
     def _reproducible(self) -> bool:
         return equivalence.reproducible([d for cost in self._costs[()] for d in cost.digests])

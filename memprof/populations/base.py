@@ -87,6 +87,10 @@ class Population(Protocol):
         """Attributes that a pass could not encode exactly, with their types."""
         ...
 
+    def facts(self) -> dict[str, str]:
+        """What a reader of the figures must know of the backend: its device and settings."""
+        ...
+
     def drop_caches(self) -> bool:
         """Let go of what the backend itself remembers, such as compiled programs; False if there is
         no such thing. It comes back with the next step."""

@@ -98,6 +98,9 @@ class FakePopulation:
     def kept_whole(self) -> tuple[str, ...]:
         return ()
 
+    def facts(self) -> dict[str, str]:
+        return {"device": "cpu"}
+
     def drop_caches(self) -> bool:
         return False
 

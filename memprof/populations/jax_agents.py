@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,6 +171,21 @@ class JaxPopulation:
     @property
     def kept_whole(self) -> tuple[str, ...]:
         return ()
+
+    def facts(self) -> dict[str, str]:
+        device = jax.local_devices()[0]
+        on_cpu = device.platform == "cpu"
+        preallocate = os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
+        fraction = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.75")
+        return {
+            "device": device.platform if on_cpu else f"{device.platform} ({device.device_kind})",
+            "devices": str(jax.local_device_count()),
+            "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "unset"),
+            "x64": "on" if jnp.zeros(0).dtype == np.float64 else "off",
+            "preallocation": "none"
+            if on_cpu or preallocate.lower() in ("false", "0")
+            else f"{fraction} of the device's memory",
+        }
 
     def drop_caches(self) -> bool:
         jax.clear_caches()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random as jr
 from pymdp.agent import Agent
+
 from memprof.passes.jax.base import JaxPlan, Mind, State
 from memprof.populations.base import EACH, EVERYBODY, Probe
 from memprof.populations.jax_models import Models

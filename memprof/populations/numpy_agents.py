@@ -117,6 +117,9 @@ class NumpyPopulation:
     def kept_whole(self) -> tuple[str, ...]:
         return tuple(f"{name} ({kind})" for name, kind in self._roster.kept_whole.items())
 
+    def facts(self) -> dict[str, str]:
+        return {"device": "cpu"}
+
     def drop_caches(self) -> bool:
         return False
 

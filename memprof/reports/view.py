@@ -308,6 +308,11 @@ def _environment(report: Report) -> Section:
     rows = [
         ("versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())),
         ("platform", f"{machine.platform}, {machine.cpu_count} CPUs, device {machine.device}"),
+        *(
+            [("backend", ", ".join(f"{k} {v}" for k, v in machine.backend.items()))]
+            if machine.backend
+            else []
+        ),
         (
             "memory",
             f"{format_size(machine.total_memory_bytes)}, "

@@ -100,6 +100,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         ledger=ledger,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
+        facts=population.facts(),
         digests=digests.per_agent(),
     )
 

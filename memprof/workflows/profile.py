@@ -55,7 +55,9 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
     budget = _budget(scenario, after or before)
     report = Report(
         scenario=scenario.model_dump(mode="json"),
-        environment=describe_environment(scenario.backend, limits.memory_bytes),
+        environment=describe_environment(
+            scenario.backend, runs.before.clean[0].facts, limits.memory_bytes
+        ),
         variants=Variants(before, after),
         passes=passes,
         equivalence=verdict,

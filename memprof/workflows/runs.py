@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from memprof.analysis.equivalence import same_digests
+from memprof.analysis.equivalence import judge, same_digests
 from memprof.analysis.plans import Cost, Plan, cost_of
 from memprof.analysis.search import Search
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
-from memprof.passes.catalogue import PASSES, candidates
+from memprof.passes.catalogue import PASSES, bound_of, candidates, only_reorders
+from memprof.results import Equivalence
 from memprof.scenario_file import LoadedScenario
 from memprof.worker.protocol import Request
 from memprof.worker.spawn import Finished, Limits, run_worker
@@ -123,8 +124,19 @@ def _choose(runs: Runs, crew: _Crew) -> Plan:
     names = candidates(scenario.backend)
     requires = {name: PASSES[name].requires for name in names}
     crew.total = 1 + len(names)
-    runs.search = Search(names, requires, scenario.max_slowdown, measure)
-    runs.search.run()
+    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
+        file = Path(folder) / "trace"
+
+        def compare(plan: Plan) -> Equivalence:
+            found = _compared(runs.before, VariantRuns(plan), file, crew)
+            bound = bound_of(plan, scenario.backend)
+            return judge(found, bound, only_reorders(plan, scenario.backend))
+
+        reorders = bound_of(names, scenario.backend) is not None
+        runs.search = Search(
+            names, requires, scenario.max_slowdown, measure, compare if reorders else None
+        )
+        runs.search.run()
     crew.total = crew.started
     return runs.search.kept
 
@@ -232,10 +244,16 @@ def _compare(runs: Runs, crew: _Crew) -> None:
     before, after = ([run.digests for run in v.clean] for v in (runs.before, runs.after))
     if same_digests(before, after):
         return
-    crew.total += 2
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        file = str(Path(folder) / "trace")
-        crew.run("before, trace", runs.before, job="trace", trace_file=file)
-        runs.comparison = crew.run(
-            "after, trace", runs.after, job="trace", trace_file=file, compare=True
-        ).value
+        runs.comparison = _compared(runs.before, runs.after, Path(folder) / "trace", crew)
+
+
+def _compared(before: VariantRuns, after: VariantRuns, file: Path, crew: _Crew) -> TraceComparison:
+    """Every value of both, by a worker each; the first one's are in `file`, if that exists."""
+    crew.total += 1 if file.exists() else 2
+    name = "after" if after.clean else _words(after.passes)
+    if not file.exists():
+        crew.run("before, trace", before, job="trace", trace_file=str(file))
+    done = crew.run(f"{name}, trace", after, job="trace", trace_file=str(file), compare=True)
+    found: TraceComparison = done.value
+    return found

@@ -84,7 +84,7 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
         return Report(
             scenario={"name": name, "agents": 20, "steps": 20, "max_slowdown": 1.1},
             environment=Environment(
-                {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu"
+                {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),
             variants=Variants(good_variant(), optimised),
             passes=(PassResult("share", "exact", 990.0, 1.0, "saves", "saves 990 B per agent"),),

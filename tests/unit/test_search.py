@@ -5,7 +5,7 @@ import pytest
 from memprof.analysis.plans import Cost, Gain, gain, outcome, words
 from memprof.analysis.search import Search
 from memprof.errors import WorkerDied
-from memprof.results import PerAgent, StepSeconds
+from memprof.results import Equivalence, PerAgent, StepSeconds
 
 PLAIN = ("same",)
 
@@ -86,6 +86,28 @@ def test_a_pass_that_changes_behaviour_is_left_out_whatever_it_saves():
     assert found.kept == ("b",)
     assert found.findings["a"].outcome == "diverged"
     assert found.findings["a"].gain is None, "no saving is claimed"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kept"), [("bounded", ("a", "b")), ("diverged", ("b",)), ("not_checked", ("b",))]
+)
+def test_other_digests_are_compared_where_a_pass_may_reorder_sums(verdict, kept):
+    compared = []
+
+    def compare(plan):
+        compared.append(plan)
+        return Equivalence(verdict, 1, 1, 1.0, 1e-7, 0.0, "as compared")
+
+    def rule(plan, _):
+        digests = ("other",) if "a" in plan else PLAIN
+        return cost(1000 - 500 * ("a" in plan) - 200 * ("b" in plan), digests=digests)
+
+    found = Search(("a", "b"), {}, 1.1, Machine(rule), compare)
+    found.run()
+    assert found.kept == kept
+    assert len(compared) == len(set(compared)), "each plan once"
+    if verdict != "bounded":
+        assert found.findings["a"].detail == "as compared"
 
 
 def test_a_population_that_is_not_reproducible_proves_nothing():

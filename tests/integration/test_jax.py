@@ -1,0 +1,184 @@
+"""JAX agents under their passes: the same beliefs and actions as PyMDP's own batch, for less."""
+
+from __future__ import annotations
+
+import io
+
+import jax
+import numpy as np
+import pytest
+
+from memprof.errors import ScenarioError
+from memprof.instruments.base import Stopwatch
+from memprof.passes.catalogue import REORDERED
+from memprof.populations.jax_agents import JaxPopulation
+from memprof.populations.trace import DigestTrace, ValueTrace
+from memprof.spec import PopulationSpec
+from tests.conftest import SCENARIOS
+
+GRID = {"kind": "grid_world", "size": 5}
+T_MAZE = {"kind": "t_maze", "reward_probability": 0.98}
+FACTORS = {
+    "kind": "random_pomdp",
+    "num_obs": [6, 4],
+    "num_states": [4, 3],
+    "num_controls": [3, 2],
+    "seed": 0,
+}
+STOCHASTIC = {"policy_len": 2, "action_selection": "stochastic"}
+# model, keywords of the agent, what it learns
+AGENTS = {
+    "grid": (GRID, {}, ()),
+    "large grid": ({**GRID, "size": 29}, {}, ()),
+    "goals": ({**GRID, "inductive": True}, {}, ()),
+    "t-maze, stochastic": (T_MAZE, STOCHASTIC, ()),
+    "whole policies": (T_MAZE, {**STOCHASTIC, "sampling_mode": "marginal"}, ()),
+    "factors, deterministic": (FACTORS, {"policy_len": 2}, ()),
+    "learning A and B": (FACTORS, {"use_param_info_gain": True}, ("A", "B")),
+    "learning D": (FACTORS, {}, ("D",)),
+    "own mazes": ({"kind": "maze", "size": 5, "walls": 0.2, "seed": 0}, {}, ()),
+    "own models": ({**FACTORS, "per_agent": True}, {}, ("B",)),
+    "own environments": (
+        {"kind": "factory", "callable": "forager:make", "params": {"patches": 6}},
+        {"action_selection": "stochastic"},
+        (),
+    ),
+}
+COUNT, STEPS = 7, 4
+
+
+def population(agents, passes=(), *, loop="jit", chunk=None, count=COUNT, steps=STEPS):
+    model, keywords, learning = AGENTS[agents] if isinstance(agents, str) else agents
+    return JaxPopulation(
+        PopulationSpec(
+            backend="jax",
+            model=model,
+            private=True,
+            agent=keywords,
+            learning=learning,
+            passes=passes,
+            keep=None,
+            loop=loop,
+            chunk=chunk,
+            agents=count,
+            steps=steps,
+            seed=3,
+            folder=str(SCENARIOS),
+        ),
+        Stopwatch(),
+    )
+
+
+def lives(crowd, recorders, *, count=COUNT, steps=STEPS):
+    """Let a population live; twice as long as one rollout takes."""
+    agents = crowd.grow(count)
+    for first in range(0, 2 * steps if crowd.stride > 1 else steps, crowd.stride):
+        for lived in crowd.live(agents, range(first, first + crowd.stride)):
+            for recorder in recorders:
+                recorder.record(*lived)
+
+
+def digests_of(*arguments, **options):
+    digests = DigestTrace(COUNT, 2 * STEPS)
+    lives(population(*arguments, **options), [digests])
+    return digests.per_agent()
+
+
+@pytest.mark.parametrize("agents", AGENTS)
+def test_one_template_for_all_does_what_the_batch_does(agents):
+    plain, file = DigestTrace(COUNT, STEPS), io.BytesIO()
+    lives(population(agents), [plain, ValueTrace(file, compare=False)])
+    for passes, chunk in ((("share",), None), (("template",), None), (("template",), 3)):
+        file.seek(0)
+        digests, values = DigestTrace(COUNT, STEPS), ValueTrace(file, compare=True)
+        lives(population(agents, passes, chunk=chunk), [digests, values])
+        found = values.comparison()
+        assert found.actions_equal == found.actions_compared == COUNT * STEPS
+        assert found.max_abs_belief_error <= REORDERED
+        if chunk is None:
+            assert digests.per_agent() == plain.per_agent(), "one chunk is bit-exact"
+
+
+@pytest.mark.parametrize("agents", ["t-maze, stochastic", "learning A and B"])
+def test_rollouts_go_on_alike(agents):
+    plain = digests_of(agents, loop="rollout")
+    assert digests_of(agents, ("jit",), loop="rollout") == plain
+    assert digests_of(agents, ("template",), loop="rollout") == plain
+
+
+def test_call_by_call_is_as_compiled():
+    assert digests_of("t-maze, stochastic", loop="eager") == digests_of("t-maze, stochastic")
+
+
+def test_a_wrong_bit_in_a_record_does_not_pass(monkeypatch):
+    from memprof.store.block import Block
+
+    plain = digests_of("learning A and B")
+    arrays = Block.arrays
+
+    def flipped(self, template):
+        found = arrays(self, template)
+        found[0].view(np.uint32)[0, 0, 0] ^= 1
+        return found
+
+    assert digests_of("learning A and B", ("template",)) == plain
+    monkeypatch.setattr(Block, "arrays", flipped)
+    assert digests_of("learning A and B", ("template",)) != plain
+
+
+def test_every_agent_draws_with_keys_of_its_own_whoever_else_there_is():
+    few, many = DigestTrace(3, STEPS), DigestTrace(3, STEPS)
+    lives(population("t-maze, stochastic", ("share",)), [few], count=3)
+    lives(population("t-maze, stochastic", ("share",)), [many], count=9)
+    assert few.per_agent() == many.per_agent()
+    assert len(set(many.per_agent())) == 3
+
+
+def test_what_is_learned_is_learned():
+    crowd = population("learning A and B", ("share",))
+    lives(crowd, [])
+    (state,) = crowd._crowd._stored
+    first = np.asarray(population_template(crowd).pB[0])
+    learned = np.asarray(state.leaves["pB"][0])
+    assert learned.shape == (COUNT, *first.shape[1:])
+    assert learned.sum() == pytest.approx(COUNT * (first.sum() + STEPS - 1), rel=1e-5), (
+        "one count per transition"
+    )
+    once = population("learning D", ("share",))
+    lives(once, [])
+    (state,) = once._crowd._stored
+    prior = np.asarray(population_template(once).D[0])
+    assert not np.array_equal(np.asarray(state.leaves["D"][0])[0], prior[0])
+    assert np.asarray(state.leaves["D"][0]).sum(-1) == pytest.approx(1)
+
+
+def population_template(crowd):
+    return crowd._crowd._template.whole()
+
+
+def live_bytes():
+    return sum({a.unsafe_buffer_pointer(): a.nbytes for a in jax.live_arrays()}.values())
+
+
+def test_two_hundred_large_agents_weigh_little_more_than_one():
+    before = live_bytes()
+    crowd = population("large grid", ("share",), count=200, steps=1)
+    lives(crowd, [], count=200, steps=1)
+    one = sum(array.nbytes for array in jax.tree_util.tree_leaves(population_template(crowd)))
+    assert live_bytes() - before <= 1.05 * one + 200 * 8 * 2**10
+    assert one > 16e6
+
+
+def test_half_precision_changes_beliefs_within_its_bound():
+    file = io.BytesIO()
+    agents = ({**FACTORS, "num_obs": [6], "num_states": [5], "num_controls": [2]}, STOCHASTIC, ())
+    lives(population(agents), [ValueTrace(file, compare=False)])
+    file.seek(0)
+    values = ValueTrace(file, compare=True)
+    lives(population(agents, ("belief", "template")), [values])
+    assert REORDERED < values.comparison().max_abs_belief_error <= 5e-3
+
+
+def test_a_rollout_needs_a_world_that_pymdp_can_sample_from():
+    with pytest.raises(ScenarioError, match="Use loop: jit"):
+        population("own mazes", loop="rollout").grow(2)
