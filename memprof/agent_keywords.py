@@ -105,6 +105,7 @@ def check_agent(
     keywords: Mapping[str, Any],
     learning: Sequence[str],
     loop: str | None,
+    steps: int,
     passes: Sequence[str],
 ) -> None:
     """Check the agent's keywords, their values, and what they have to do with other fields.
@@ -116,7 +117,10 @@ def check_agent(
         _check_name(backend, name)
         _check_value(backend, name, value)
     if backend == "jax":
-        _check_windows(keywords.get("inference_algo", "fpi"), learning, loop, passes)
+        algorithm = keywords.get("inference_algo", "fpi")
+        _check_windows(algorithm, learning, loop, passes)
+        if algorithm in _OVER_WINDOWS:
+            _check_length(algorithm, keywords.get("inference_horizon"), steps)
         if "D" in learning and loop == "rollout":
             raise FieldError(
                 "learning",
@@ -191,6 +195,16 @@ def _check_windows(
                     f"{reason} reads PyMDP's window of the past, and {found} not keep it. Use "
                     "passes: [jit] or none, or inference_algo: fpi",
                 )
+
+
+def _check_length(algorithm: str, horizon: int | None, steps: int) -> None:
+    """PyMDP's rollout fails with a window of one step."""
+    for name, length in (("agent.inference_horizon", horizon), ("steps", steps)):
+        if length == 1 and (name != "steps" or horizon is None):
+            raise FieldError(
+                name,
+                f"PyMDP's {algorithm} needs a window of two steps or more, found 1; set it to 2",
+            )
 
 
 def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:

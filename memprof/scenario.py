@@ -220,7 +220,7 @@ class Scenario(_Strict):
                 "model.private", "false contradicts a model that is each agent's own; leave it out"
             )
         if self.backend != "fake":
-            check_agent(self.backend, self.agent, self.learning, self.loop, self.passes)
+            check_agent(self.backend, self.agent, self.learning, self.loop, self.steps, self.passes)
         return self
 
 

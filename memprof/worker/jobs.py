@@ -165,13 +165,14 @@ def _import(spec: PopulationSpec) -> type[Population]:
 
 
 def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
-    """Let imports, caches and thread pools happen before the baseline: one agent, two steps."""
+    """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
+    or as many as the population lives at once."""
     channel.progress("warm up")
     population = _import(spec)(replace(spec, agents=1), Stopwatch())
     digests = DigestTrace(1, spec.steps)
     agents = population.grow(1)
-    for step in range(min(2, spec.steps)):
-        for lived in population.live(agents, range(step, step + 1)):
+    for step in range(0, min(2, spec.steps), population.stride):
+        for lived in population.live(agents, range(step, step + population.stride)):
             digests.record(*lived)
     population.close()
     process.read()

@@ -208,6 +208,16 @@ MISTAKES = [
         "passes",
         "exact with learning reads PyMDP's window of the past, and template does not",
     ),
+    (
+        {**jax(inference_algo="mmp"), "loop": "rollout", "steps": 1, "passes": "none"},
+        "steps",
+        "PyMDP's mmp needs a window of two steps or more, found 1",
+    ),
+    (
+        {**jax(inference_algo="mmp", inference_horizon=1), "loop": "rollout", "passes": "none"},
+        "agent.inference_horizon",
+        "PyMDP's mmp needs a window of two steps or more, found 1",
+    ),
     ({**JAX, "loop": "rollout", "learning": ["D"]}, "learning", "rollout has no update of D"),
     (
         {"learning": ["B"], "agent": {"inference_algo": "MMP"}},
