@@ -83,6 +83,15 @@ class ScenarioError(UsageError):
         super().__init__(f"{place}{name}{problem}", detail=detail)
 
 
+class FieldError(ValueError):
+    """A mistake found across fields while a scenario is checked, to be reported at `field` as a
+    `ScenarioError`."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(problem)
+
+
 class MeasurementError(MemprofError):
     """It could not be measured."""
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,9 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from memprof.errors import UsageError, nearest
-from memprof.instruments.catalogue import OPTIONAL
-from memprof.passes.catalogue import AUTO, PASSES, passes_for
+from memprof.agent_keywords import check_agent
+from memprof.errors import FieldError, nearest
+from memprof.instruments.catalogue import OPTIONAL, default_instruments
+from memprof.passes.catalogue import AUTO, PASSES
 from memprof.units import parse_size
 
 Size = Annotated[
@@ -44,17 +42,10 @@ Passes = Annotated[
     ),
 ]
 
-# The generative model is the scenario's `model`, so these cannot come from `agent:`.
-_MODEL_KEYWORDS = {"self", "A", "B", "C", "D", "E", "H", "pA", "pB", "pD", "policies"}
-
-
 # Attributes in which PyMDP leaves the results of a step.
 Result = Literal[
     "qs", "action", "q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist"
 ]
-
-
-_STORING = ("template", "mmap")
 
 
 class _Strict(BaseModel):
@@ -188,7 +179,7 @@ class Scenario(_Strict):
         "next step reads is kept in any case",
     )
     loop: Literal["jit", "eager", "rollout"] | None = Field(
-        default=None,
+        default_factory=lambda fields: "jit" if fields.get("backend") == "jax" else None,
         description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
         "README, or PyMDP's rollout; jit if not given",
     )
@@ -198,7 +189,8 @@ class Scenario(_Strict):
         "as are no burden, up to 1024",
     )
     instruments: list[str] = Field(
-        default_factory=lambda: ["tracemalloc", "memory_profiler", "pympler"]
+        default_factory=lambda fields: default_instruments(fields.get("backend", "")),
+        description="what reads the memory, besides the process itself",
     )
     repeats: int = Field(default=3, ge=1, le=1000)
     budget: Budget | None = None
@@ -208,35 +200,27 @@ class Scenario(_Strict):
         """Whether memprof is to choose the passes."""
         return self.passes == [AUTO]
 
-    @field_validator("instruments")
-    @classmethod
-    def _instruments_exist(cls, names: list[str]) -> list[str]:
-        return _known(names, OPTIONAL, "instruments", "instrument")
-
     @field_validator("learning")
     @classmethod
     def _learning_once(cls, names: list[str]) -> list[str]:
-        return _known(names, ("A", "B", "D"), "learning", "parameter")
+        _once(names, "learning")
+        return names
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
+        readers = {name: info.backends for name, info in OPTIONAL.items()}
+        _check_names(self.instruments, "instruments", "instrument", readers, self.backend)
         if not self.auto:
             _check_passes(self.passes, self.backend)
-        if self.keep is not None and self.passes and not {*self.passes} & {*_STORING, AUTO}:
-            raise FieldError(
-                "keep", "takes effect under the passes template and mmap only; add one to passes"
-            )
+        _check_options(self)
         if (self.backend == "fake") != (self.model.kind == "buffer"):
             raise FieldError("model.kind", "backend fake and model buffer go together only")
         if not self.model.private and _differs_by_agent(self.model):
             raise FieldError(
                 "model.private", "false contradicts a model that is each agent's own; leave it out"
             )
-        if self.backend == "numpy":
-            _check_agent_keywords(self.agent)
-            _check_agent_values(self.agent)
-            if self.agent.get("inference_algo") == "MMP":
-                _check_mmp(self.agent, self.learning)
+        if self.backend != "fake":
+            check_agent(self.backend, self.agent, self.learning, self.loop, self.steps, self.passes)
         return self
 
 
@@ -244,24 +228,31 @@ def _differs_by_agent(model: AnyModel) -> bool:
     return isinstance(model, Maze) or (isinstance(model, RandomPomdp) and model.per_agent)
 
 
-class FieldError(ValueError):
-    """A mistake found across fields, to be reported at `field`."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        self.field = field
-        super().__init__(problem)
-
-
-def _known(names: list[str], known: tuple[str, ...], field: str, what: str) -> list[str]:
+def _once(names: Sequence[str], field: str) -> None:
     for position, name in enumerate(names):
-        problem = ""
+        if name in names[:position]:
+            raise FieldError(field, f"{name!r} is there twice; leave one out")
+
+
+def _check_names(
+    names: Sequence[str],
+    field: str,
+    what: str,
+    backends: Mapping[str, Sequence[str]],
+    backend: str,
+) -> None:
+    """Check that `backend` has these passes or instruments; `backends` holds who has which."""
+    known = [name for name, those in backends.items() if backend in those]
+    for name in names:
+        if name not in backends:
+            raise FieldError(field, f"{name!r} is no {what}; {nearest(name, known)}")
         if name not in known:
-            problem = f"{name!r} is no {what}; {nearest(name, known)}"
-        elif name in names[:position]:
-            problem = f"{name!r} is there twice; leave one out"
-        if problem:
-            raise FieldError(field, problem)
-    return names
+            raise FieldError(
+                field,
+                f"{name!r} is for backend {' and '.join(backends[name])}; this scenario's is "
+                f"{backend}. {nearest('', known)}",
+            )
+    _once(names, field)
 
 
 def _check_passes(names: list[str], backend: str) -> None:
@@ -269,78 +260,30 @@ def _check_passes(names: list[str], backend: str) -> None:
         raise FieldError(
             "passes", "auto chooses the passes itself; leave out the others, or leave out auto"
         )
-    _known(names, passes_for(backend), "passes", f"{backend} pass")
+    forms = {name: tuple(info.forms) for name, info in PASSES.items()}
+    _check_names(names, "passes", f"{backend} pass", forms, backend)
     for position, name in enumerate(names):
         for needed in PASSES[name].requires:
             if needed not in names[:position]:
                 raise FieldError("passes", f"{name!r} needs {needed!r} before it in the list")
 
 
-def _check_agent_keywords(keywords: Mapping[str, Any]) -> None:
-    known = pymdp_agent_keywords()
-    for name in keywords:
-        if name in _MODEL_KEYWORDS:
+def _check_options(scenario: Scenario) -> None:
+    """Options that one backend knows, and those that take effect under some passes only."""
+    for field, backend in (("loop", "jax"), ("chunk", "jax"), ("keep", "numpy")):
+        if getattr(scenario, field) is not None and scenario.backend != backend:
             raise FieldError(
-                f"agent.{name}", "belongs to the model; use model: {kind: npz} or {kind: factory}"
+                field,
+                f"only the {backend} backend knows it; found backend: {scenario.backend}. Leave it "
+                f"out, or set backend: {backend}",
             )
-        if known and name not in known:
+    if scenario.backend == "jax" and scenario.loop is None:
+        raise FieldError("loop", "expected jit, eager or rollout, found None; leave it out for jit")
+    for field, storing in (("chunk", ("template",)), ("keep", ("template", "mmap"))):
+        given = getattr(scenario, field) is not None
+        if given and scenario.passes and not {*scenario.passes} & {*storing, AUTO}:
+            one, add = ("passes", "one") if len(storing) > 1 else ("pass", "it")
             raise FieldError(
-                f"agent.{name}", f"is no keyword of the PyMDP agent; {nearest(name, known)}"
+                field,
+                f"takes effect under the {one} {' and '.join(storing)} only; add {add} to passes",
             )
-
-
-_CHOICES = {
-    "action_selection": ("deterministic", "stochastic"),
-    "sampling_mode": ("marginal", "full"),
-    "inference_algo": ("VANILLA", "MMP"),
-}
-_COUNTS = ("policy_len", "inference_horizon", "si_horizon")
-_POSITIVE = ("gamma", "alpha")
-
-
-def _check_agent_values(keywords: Mapping[str, Any]) -> None:
-    """Values that PyMDP takes without a word, or fails with somewhere else."""
-    for name, value in keywords.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name in _CHOICES and value not in _CHOICES[name]:
-            expected = " or ".join(map(repr, _CHOICES[name]))
-        elif name in _COUNTS and not (number and isinstance(value, int) and value >= 1):
-            expected = "a whole number, 1 or more"
-        elif name in _POSITIVE and not (number and 0 < value < float("inf")):
-            expected = "a number above 0"
-        else:
-            continue
-        raise FieldError(f"agent.{name}", f"expected {expected}, found {value!r}")
-
-
-def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
-    """Two combinations that PyMDP's agent accepts and then fails with."""
-    if {"A", "B"} & set(learning):
-        raise FieldError(
-            "learning",
-            "PyMDP's update_A and update_B take VANILLA beliefs only; found MMP. Leave A and B "
-            "out of learning, or use inference_algo: VANILLA",
-        )
-    averages = keywords.get("use_BMA", True) and not keywords.get("policy_sep_prior", False)
-    long = keywords.get("inference_horizon", 1) > 1
-    if averages and long and keywords.get("save_belief_hist", False):
-        raise FieldError(
-            "agent.save_belief_hist",
-            "PyMDP cuts q_pi_hist to the inference horizon and then reads beyond its end when "
-            "use_BMA is on; set use_BMA: false and policy_sep_prior: true, or inference_horizon: 1",
-        )
-
-
-def pymdp_agent_keywords() -> frozenset[str]:
-    """Keywords of `pymdp.legacy.agent.Agent`, read from its source without importing PyMDP."""
-    package = importlib.util.find_spec("pymdp")
-    source = Path(package.origin or "").parent / "legacy" / "agent.py" if package else None
-    if source is None or not source.is_file():
-        raise UsageError(
-            "PyMDP's NumPy agents are not installed: pip install 'inferactively-pymdp>=1.0.4' "
-            "(the package called pymdp is something else)"
-        )
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            return frozenset(argument.arg for argument in node.args.args) - _MODEL_KEYWORDS
-    return frozenset()

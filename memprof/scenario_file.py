@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from memprof.errors import ScenarioError, nearest, option_of
-from memprof.scenario import MODELS, Budget, FieldError, Npz, Scenario
+from memprof.errors import FieldError, ScenarioError, nearest, option_of
+from memprof.scenario import MODELS, Budget, Npz, Scenario
 from memprof.spec import PopulationSpec
 
 

@@ -30,11 +30,13 @@ def models_command() -> None:
 
 def instruments_command() -> None:
     """List the instruments, what each sees and what it is blind to."""
-    from memprof.instruments.catalogue import INSTRUMENTS
+    from memprof.instruments.catalogue import EVERY_BACKEND, INSTRUMENTS
 
     for name, info in INSTRUMENTS.items():
         always = " (always on)" if info.always else ""
         _entry(name, info.summary + always)
+        if info.backends != EVERY_BACKEND:
+            print(f"    backend: {' and '.join(info.backends)} only")
         print(f"    sees: {info.sees}")
         print(f"    blind to: {info.blind_to}")
 

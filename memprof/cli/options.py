@@ -23,6 +23,11 @@ Passes = Annotated[
 Instruments = Annotated[
     str | None, typer.Option(metavar="A,B|none", help="Override the scenario's instruments.")
 ]
+Loop = Annotated[
+    str | None,
+    typer.Option(metavar="jit|eager|rollout", help="Override the scenario's loop (JAX agents)."),
+]
+Chunk = Annotated[int | None, typer.Option(help="Override the scenario's chunk (JAX agents).")]
 MaxSlowdown = Annotated[
     float | None,
     typer.Option(

@@ -16,6 +16,8 @@ def profile_command(
     seed: options.Seed = None,
     passes: options.Passes = None,
     max_slowdown: options.MaxSlowdown = None,
+    loop: options.Loop = None,
+    chunk: options.Chunk = None,
     instruments: options.Instruments = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 900.0,
@@ -37,6 +39,8 @@ def profile_command(
         seed=seed,
         passes=passes,
         max_slowdown=max_slowdown,
+        loop=loop,
+        chunk=chunk,
         instruments=instruments,
         repeats=repeats,
     )

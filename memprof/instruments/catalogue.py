@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EVERY_BACKEND = ("numpy", "jax", "fake")
+
 
 @dataclass(frozen=True, slots=True)
 class InstrumentInfo:
@@ -12,6 +14,7 @@ class InstrumentInfo:
     Attributes:
         always: it is part of every measurement and cannot be left out.
         target: `module:class` of an instrument that needs a worker of its own; empty otherwise.
+        backends: those whose memory it can read.
     """
 
     name: str
@@ -20,6 +23,7 @@ class InstrumentInfo:
     blind_to: str
     always: bool = False
     target: str = ""
+    backends: tuple[str, ...] = EVERY_BACKEND
 
 
 INSTRUMENTS = {
@@ -69,4 +73,11 @@ INSTRUMENTS = {
     )
 }
 
-OPTIONAL = tuple(name for name, info in INSTRUMENTS.items() if not info.always)
+OPTIONAL = {name: info for name, info in INSTRUMENTS.items() if not info.always}
+
+_BY_DEFAULT = ("device", "tracemalloc", "memory_profiler", "pympler")
+
+
+def default_instruments(backend: str) -> list[str]:
+    """The instruments of a scenario that names none."""
+    return [n for n in _BY_DEFAULT if n in OPTIONAL and backend in OPTIONAL[n].backends]

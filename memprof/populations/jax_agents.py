@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,19 @@ try:
     import jax
 
     jax.devices()
+except MemoryError:
+    raise
 except Exception as error:
-    raise BackendFailed(f"JAX could not start: {error}") from error
+    raise BackendFailed(
+        f"JAX could not start: {type(error).__name__}: {error}. Check JAX_PLATFORMS and the "
+        "installation of jax and jaxlib, or use backend: numpy"
+    ) from error
 
 import jax.numpy as jnp
 from jax import random as jr
 
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
-from memprof.populations.jax_models import Models
+from memprof.populations.jax_models import Models, memory_error
 from memprof.populations.jax_step import Acted, World
 
 _OWN_MODELS = ("maze", "factory")
@@ -62,7 +67,10 @@ class JaxPopulation:
 
     def grow(self, agents: int) -> range:
         self._empty()
-        self._probe.call("build", self._build, agents)
+        try:
+            self._probe.call("build", self._build, agents)
+        except Exception as error:
+            raise memory_error(error) or error from None
         self._count = agents
         return range(agents)
 
@@ -74,6 +82,8 @@ class JaxPopulation:
             models.take([each.arguments for each in others])
         else:
             others = [first] * agents
+        self._outcomes = [a.shape[0] for a in models.first["A"]]
+        self._categorical = bool(models.first.get("categorical_obs"))
         world = World([], [], [])
         if self._rolls:
             world = self._world(models, first)
@@ -122,9 +132,8 @@ class JaxPopulation:
         except (ScenarioError, MemoryError):
             raise
         except Exception as error:
-            if "RESOURCE_EXHAUSTED" in str(error):
-                raise MemoryError(str(error)) from None
-            raise refused(self._spec, error, f"failed at step {steps.start}") from None
+            failed = refused(self._spec, error, f"failed at step {steps.start}")
+            raise memory_error(error) or failed from None
 
     def _step(self, steps: range) -> Iterator[Lived]:
         assert self._crowd is not None
@@ -145,13 +154,27 @@ class JaxPopulation:
                     yield Lived(agent, step, _behaviour(acted, (row, column)))
 
     def _observe(self, chunk: range, step: int) -> list[np.ndarray]:
-        """What the agents perceive, per modality an index each: shape (agents, 1)."""
+        """What the agents perceive, per modality."""
         seen = []
         for agent in chunk:
             np.random.seed(step_seed(self._spec.seed, agent, step))
             action = None if self._actions is None else self._actions[agent]
             seen.append(self._environments.observe(agent, action if step else None))
-        return [np.array(column, np.int32)[:, None] for column in zip(*seen, strict=True)]
+        return list(map(self._modality, zip(*seen, strict=True), self._outcomes))
+
+    def _modality(self, seen: Sequence[Any], outcomes: int) -> np.ndarray:
+        """One modality as PyMDP takes it: an index each, shape (agents, 1), or for agents with
+        `categorical_obs` a distribution each, shape (agents, 1, outcomes)."""
+        if self._categorical:
+            rows = [e if isinstance(e, np.ndarray) else np.arange(outcomes) == e for e in seen]
+            return np.array(rows, np.float32)[:, None]
+        if any(isinstance(each, np.ndarray) for each in seen):
+            raise ScenarioError(
+                "model.callable",
+                "the environment returned a distribution over outcomes, and the agents expect an "
+                "index. Return indices, or set agent: {categorical_obs: true}",
+            )
+        return np.array(seen, np.int32)[:, None]
 
     def _remember(self, chunk: range, action: np.ndarray) -> None:
         if self._actions is None:

@@ -89,10 +89,9 @@ class Models:
                 arguments[name] = jnp.asarray(arguments[name])
         try:
             return Agent(**arguments, batch_size=len(agents))
-        except MemoryError:
-            raise
         except Exception as error:
-            raise refused(self._spec, error, "refused its arguments") from None
+            failed = refused(self._spec, error, "refused its arguments")
+            raise memory_error(error) or failed from None
 
     def _converted(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments of `Agent`, arrays in JAX's precision, still NumPy's."""
@@ -115,6 +114,16 @@ class Models:
             else:
                 converted[name] = np.asarray(converted[name], precision)
         return converted
+
+
+def memory_error(error: Exception) -> MemoryError | None:
+    """What ran out of memory as Python says it, which JAX says in an error of its own; None for
+    anything else."""
+    if isinstance(error, MemoryError):
+        return error
+    if "RESOURCE_EXHAUSTED" in str(error):
+        return MemoryError(str(error)).with_traceback(error.__traceback__)
+    return None
 
 
 def _equal(left: Any, right: Any) -> bool:

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 
-from memprof.errors import MeasurementError, ScenarioError
+from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.worker.protocol import Channel, Request
 
 _PR_SET_PDEATHSIG = 1
@@ -29,6 +29,8 @@ def main() -> int:
         channel.result(run(request, channel))
     except ScenarioError as error:
         channel.error("scenario", field=error.field, message=error.problem, detail=error.detail)
+    except BackendFailed as error:
+        channel.error("backend", message=str(error), detail=error.detail)
     except MeasurementError as error:
         channel.error("failure", message=str(error), detail=error.detail)
     except MemoryError as error:

@@ -38,7 +38,7 @@ from memprof.worker.protocol import Channel, Request
 _RESOLUTIONS = ((0.05, 5.0), (0.01, 3.0))
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
-_TREND_STEPS = 10
+_TREND_READINGS = 10
 _TREND_SECONDS = 4.0
 
 
@@ -63,7 +63,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
     population = population_type(spec, watch)
     growth = Growth(population, spec.agents, spec.steps, channel, digests)
-    heap = array("q", [0]) * _TREND_STEPS
+    heap = array("q", [0]) * _TREND_READINGS
     process.settle()
     filled = process.fill_free_blocks()
     peak_known = process.reset_peak()
@@ -81,7 +81,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     grown = points[-1].reading.private_bytes - baseline.private_bytes
     rows, held = walker.walk(population.holdings(), len(population))
     ledger = balance(len(population), grown, (*rows, *_caches(population)), held)
-    lived_on = _live_on(growth, heap, channel)
+    trend = _live_on(growth, heap, channel)
     channel.progress("done")
     del filled
     return Measurement(
@@ -94,9 +94,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         step_seconds=tuple(growth.step_seconds),
         build_seconds=tuple(growth.build_seconds),
         operations=watch.times(),
-        trend=TrendSeries(
-            len(population), spec.steps + 1, population.stride, tuple(heap[:lived_on])
-        ),
+        trend=trend,
         ledger=ledger,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
@@ -166,13 +164,14 @@ def _import(spec: PopulationSpec) -> type[Population]:
 
 
 def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
-    """Let imports, caches and thread pools happen before the baseline: one agent, two steps."""
+    """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
+    or as many as the population lives at once."""
     channel.progress("warm up")
     population = _import(spec)(replace(spec, agents=1), Stopwatch())
     digests = DigestTrace(1, spec.steps)
     agents = population.grow(1)
-    for step in range(min(2, spec.steps)):
-        for lived in population.live(agents, range(step, step + 1)):
+    for step in range(0, min(2, spec.steps), population.stride):
+        for lived in population.live(agents, range(step, step + population.stride)):
             digests.record(*lived)
     population.close()
     process.read()
@@ -216,33 +215,34 @@ def _room(points: list[GrowthPoint]) -> int:
     return int(room / slope) if slope > 0 else _EXTENSION_BYTES
 
 
-def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> int:
-    """Let the whole population live on, reading the heap after each step; how many were read.
+def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> TrendSeries:
+    """Let the whole population live on for as many steps again, reading the heap on the way.
 
     With every agent alive, what a step leaves behind is far above what the process's own caches
     still gain. Ends early when steps are slow; nothing is read where the platform has no figure.
     """
-    agents, stride = range(len(growth.population)), growth.population.stride
+    agents = range(len(growth.population))
+    stride = max(growth.population.stride, growth.steps // len(heap))
     channel.progress("trend", len(agents))
-    start = perf_counter()
-    for count in range(len(heap)):
+    count, start = 0, perf_counter()
+    while count < len(heap):
         first = growth.steps + count * stride
         try:
-            growth.live(agents, range(first, first + stride))
+            for steps in growth.strides(first, first + stride):
+                growth.live(agents, steps)
         except (MemoryError, ScenarioError):
-            return count  # the scenario did not ask for so many steps
+            break  # the scenario did not ask for so many steps
         gc.collect()
         size = process.live_heap_bytes()
         if size is None:
-            return count
+            break
         heap[count] = size
-        if count == 0:
+        count += 1
+        if count == 1:
             start = perf_counter()  # the first may have to fill caches again
-            continue
-        elapsed = perf_counter() - start
-        if elapsed + elapsed / count > _TREND_SECONDS:
-            return count + 1
-    return len(heap)
+        elif (perf_counter() - start) * count / (count - 1) > _TREND_SECONDS:
+            break
+    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]))
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:

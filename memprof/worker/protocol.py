@@ -58,7 +58,9 @@ class Channel:
         """Hand over the result, a dataclass of `memprof.measurements`."""
         self._send({"event": "result", "value": asdict(value)})
 
-    def error(self, kind: Literal["scenario", "memory", "failure"], **facts: str) -> None:
+    def error(
+        self, kind: Literal["scenario", "backend", "memory", "failure"], **facts: str
+    ) -> None:
         """Hand over why there is no result."""
         self._send({"event": "error", "kind": kind, **facts})
 

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from memprof.environment import worker_environment
 from memprof.errors import (
+    BackendFailed,
     MemoryLimitReached,
     MemprofError,
     ScenarioError,
@@ -35,6 +36,7 @@ from memprof.worker.protocol import Request
 
 _KEPT_OUTPUT_LINES = 40
 _IMPORT_SECONDS = 45.0
+_IMPORT_BYTES = {"numpy": 500 * 10**6, "jax": 900 * 10**6}
 _RESULTS: dict[str, TypeAdapter[Any]] = {
     "measure": TypeAdapter(Measurement),
     "instrument": TypeAdapter(InstrumentRun),
@@ -125,7 +127,7 @@ def _run(
             assert process.stdin is not None
             process.stdin.write(request.to_json().encode())
             process.stdin.close()
-        last = _follow(reader, limits, keep)
+        last = _follow(reader, request, limits, keep)
         process.wait()
     finally:
         os.close(reader)
@@ -133,11 +135,12 @@ def _run(
     if last is not None and last["event"] == "result":
         value = _RESULTS[request.job].validate_python(last["value"])
         return Finished(value, tuple(marks), sampler.samples() if sampler else ())
-    raise _failure(last, process.returncode, limits, marks, output.tail())
+    raise _failure(last, process.returncode, request, limits, marks, output.tail())
 
 
 def _follow(
     reader: int,
+    request: Request,
     limits: Limits,
     on_progress: Callable[[Mark], None],
 ) -> dict[str, Any] | None:
@@ -150,7 +153,7 @@ def _follow(
         left = None if seconds is None else start + seconds - time.monotonic()
         if left is not None and left <= 0:
             if importing and limits.memory_bytes is not None:
-                raise _too_low_for_imports(limits.memory_bytes)
+                raise _too_low_for_imports(request)
             raise WorkerTimeout(
                 f"the worker ran past the time limit of {limits.timeout_seconds:g} s, while in "
                 f"phase {label!r}; raise --timeout, or lower --agents or --steps"
@@ -179,22 +182,29 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(
-    event: dict[str, Any] | None, code: int, limits: Limits, marks: list[Mark], output: str
+    event: dict[str, Any] | None,
+    code: int,
+    request: Request,
+    limits: Limits,
+    marks: list[Mark],
+    output: str,
 ) -> MemprofError:
     """Why there is no result: the worker's own word, or what its death tells."""
     if event is not None and event["kind"] == "scenario":
         return ScenarioError(event["field"], event["message"], detail=event["detail"])
     detail = output if event is None else event["detail"]
     phase = marks[-1].label if marks else "start"
-    if limits.memory_bytes is not None and _limit_was_hit(event, code, marks):
+    if limits.memory_bytes is not None and _limit_was_hit(event, code, request, marks):
         if not marks or marks[-1].label == "import":
-            return _too_low_for_imports(limits.memory_bytes, detail)
+            return _too_low_for_imports(request, detail)
         return MemoryLimitReached(
             f"the population does not fit in the memory limit of "
             f"{format_size(limits.memory_bytes)}; raise --memory-limit, lower --agents, or add "
             "passes",
             detail=detail,
         )
+    if event is not None and event["kind"] == "backend":
+        return BackendFailed(event["message"], detail=detail)
     if event is not None:
         return WorkerFailed(f"the worker failed: {event['message']}", detail=detail)
     if code >= 0:
@@ -214,19 +224,29 @@ def _failure(
     )
 
 
-def _too_low_for_imports(limit_bytes: int, detail: str = "") -> MemoryLimitReached:
+def _too_low_for_imports(request: Request, detail: str = "") -> MemoryLimitReached:
+    limit, backend = request.memory_limit_bytes or 0, request.spec.backend
+    needs = f"PyMDP with backend {backend} needs about {format_size(_import_bytes(request))}"
     return MemoryLimitReached(
-        f"the memory limit of {format_size(limit_bytes)} is too low for the imports alone; PyMDP "
-        "needs about 500 MB. Raise --memory-limit",
+        f"the memory limit of {format_size(limit)} is too low for the imports alone; {needs}. "
+        "Raise --memory-limit",
         detail=detail,
     )
 
 
-def _limit_was_hit(event: dict[str, Any] | None, code: int, marks: list[Mark]) -> bool:
+def _import_bytes(request: Request) -> int:
+    return _IMPORT_BYTES.get(request.spec.backend, _IMPORT_BYTES["numpy"])
+
+
+def _limit_was_hit(
+    event: dict[str, Any] | None, code: int, request: Request, marks: list[Mark]
+) -> bool:
     """Out of memory shows as MemoryError where Python notices, as a native library's exit or crash
     where it does not, and as almost anything while modules are loaded."""
     if event is None:
         return code != -signal.SIGKILL
+    if event["kind"] == "backend":
+        return (request.memory_limit_bytes or 0) < _import_bytes(request)
     importing = not marks or marks[-1].label == "import"
     return event["kind"] == "memory" or (importing and "ModuleNotFound" not in event["message"])
 

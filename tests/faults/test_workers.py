@@ -75,6 +75,45 @@ def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, sce
     assert "grid_world.py" in run.err, "the allocation that failed is shown"
 
 
+@pytest.mark.parametrize("limit", ["120 MB", "600 MB"])
+def test_a_memory_limit_below_what_jax_needs_is_said(memprof, scenario, limit):
+    run = memprof("profile", scenario(backend="jax"), "--memory-limit", limit)
+    assert run.code == 3
+    assert "is too low for the imports alone; PyMDP with backend jax needs about 900 MB" in run.err
+
+
+@pytest.mark.parametrize("limit", ["1.2 GB", "2 GB"])  # met when they are built, and when they step
+def test_jax_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, scenario, limit):
+    world = {"kind": "grid_world", "size": 29}
+    path = scenario(backend="jax", model=world, agents=100, steps=1, passes=[])
+    run = memprof("profile", path, "--memory-limit", limit)
+    assert run.code == 3
+    assert "the population does not fit in the memory limit of" in run.err
+    assert "RESOURCE_EXHAUSTED" in run.err
+
+
+@pytest.mark.parametrize("options", [(), ("--memory-limit", "4 GB")])
+def test_a_jax_that_does_not_start_is_named_with_its_reason(memprof, scenario, options):
+    run = memprof("profile", scenario(backend="jax"), *options, JAX_PLATFORMS="nonsense")
+    assert run.code == 3
+    assert "memprof: JAX could not start: RuntimeError: Unable to initialize backend" in run.err
+    assert "'nonsense' is not in the list of known backends" in run.err
+    assert "Check JAX_PLATFORMS" in run.err
+    assert "Traceback" not in run.err
+
+
+def test_a_jax_that_cannot_be_imported_is_named_with_its_reason(memprof, scenario, tmp_path):
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "jax.py").write_text("raise ImportError('a library of jaxlib is missing')")
+    paths = os.pathsep.join([str(shadow), os.environ.get("PYTHONPATH", "")])
+    run = memprof("profile", scenario(backend="jax"), PYTHONPATH=paths)
+    assert run.code == 3
+    assert "JAX could not start: ImportError: a library of jaxlib is missing" in run.err
+    assert "installation of jax" in run.err
+    assert "Traceback" not in run.err
+
+
 def test_an_instrument_that_fails_loses_nothing_that_was_measured(fake, tmp_path):
     process = start(fake(instruments=["tracemalloc", "fake"], steps=20_000, agents=20))
     wait_for_worker(tmp_path, 2)

@@ -1,4 +1,5 @@
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,14 +7,22 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from memprof.agent_keywords import AGENTS, agent_keywords
 from memprof.errors import ScenarioError
-from memprof.scenario import Scenario, pymdp_agent_keywords
+from memprof.instruments.catalogue import OPTIONAL
+from memprof.scenario import Scenario
 from memprof.scenario_file import load_scenario
 from tests.conftest import SCENARIOS
 
 BASE = {"name": "case", "model": {"kind": "grid_world", "size": 3}}
 
 FAKE = {"backend": "fake", "model": {"kind": "buffer"}}
+
+JAX = {"backend": "jax"}
+
+
+def jax(**agent):
+    return {**JAX, "agent": agent}
 
 
 def load(tmp_path, overrides=None, **fields):
@@ -33,6 +42,36 @@ def test_name_and_model_are_enough(tmp_path):
     assert scenario.passes == ["share"]
     assert scenario.instruments == ["tracemalloc", "memory_profiler", "pympler"]
     assert (scenario.repeats, scenario.budget, scenario.model.private) == (3, None, True)
+
+
+def test_jax_agents_run_by_one_compiled_step_if_nothing_is_said(tmp_path):
+    loaded = load(tmp_path, **JAX)
+    assert loaded.scenario.loop == loaded.spec(()).loop == "jit"
+    assert load(tmp_path).scenario.loop is None
+    assert load(tmp_path, {"loop": "eager"}, **JAX).scenario.loop == "eager"
+    assert load(tmp_path, **JAX, chunk=3, passes=["template"]).spec(()).chunk == 3
+    assert load(tmp_path, **JAX, chunk=3, passes="none").scenario.chunk == 3
+
+
+def test_an_instrument_may_be_for_one_backend_only(tmp_path, monkeypatch):
+    info = replace(OPTIONAL["pympler"], name="device", backends=("jax",))
+    monkeypatch.setitem(OPTIONAL, "device", info)
+    assert load(tmp_path, **JAX).scenario.instruments[0] == "device"
+    assert "device" not in load(tmp_path).scenario.instruments
+    with pytest.raises(ScenarioError, match=r"instruments: 'device' is for backend jax; this"):
+        load(tmp_path, instruments=["device"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**jax(inference_algo="mmp", inference_horizon=3), "passes": ["jit"]},
+        {**jax(inference_algo="ovf"), "learning": ["A", "B"], "passes": "none"},
+        {**jax(inference_algo="ovf"), "passes": ["template"]},
+    ],
+)
+def test_a_rollout_knows_what_needs_a_window_of_the_past(tmp_path, fields):
+    assert load(tmp_path, **fields, loop="rollout").scenario.loop == "rollout"
 
 
 @pytest.mark.parametrize("written", ["auto", ["auto"]])
@@ -88,7 +127,7 @@ MISTAKES = [
     ({"model": {"kind": "factory", "callable": "f"}}, "model.callable", "package.module:function"),
     ({"passes": ["shar"]}, "passes", "did you mean 'share'?"),
     ({"passes": ["share", "share"]}, "passes", "is there twice"),
-    ({"passes": ["fake-share"]}, "passes", "is no numpy pass"),
+    ({"passes": ["fake-share"]}, "passes", "is for backend fake; this scenario's is numpy"),
     ({"passes": ["auto", "share"]}, "passes", "auto chooses the passes itself"),
     ({"passes": ["share", "auto"]}, "passes", "auto chooses the passes itself"),
     ({"passes": ["auto", "auto"]}, "passes", "auto chooses the passes itself"),
@@ -114,6 +153,72 @@ MISTAKES = [
     ({"backend": "fake", "passes": []}, "model.kind", "go together"),
     ({"budget": {"per_agent": "10 quux"}}, "budget.per_agent", "expected a size such as"),
     ({"budget": {}}, "budget.per_agent", "is missing"),
+    ({"loop": "jit"}, "loop", "only the jax backend knows it; found backend: numpy"),
+    ({**FAKE, "passes": [], "chunk": 3}, "chunk", "found backend: fake. Leave it out, or set"),
+    ({**JAX, "keep": ["qs"]}, "keep", "only the numpy backend knows it; found backend: jax"),
+    ({**JAX, "loop": "fast"}, "loop", "expected 'jit', 'eager' or 'rollout', found 'fast'"),
+    ({**JAX, "loop": None}, "loop", "found None; leave it out for jit"),
+    ({**JAX, "chunk": 0}, "chunk", "greater than or equal to 1, found 0"),
+    ({**JAX, "chunk": 3}, "chunk", "takes effect under the pass template only; add it to passes"),
+    ({"passes": ["share"], "keep": ["qs"]}, "keep", "under the passes template and mmap only"),
+    ({**JAX, "passes": ["pool"]}, "passes", "'pool' is for backend numpy; this scenario's is jax"),
+    ({"passes": ["jit"]}, "passes", "'jit' is for backend jax; this scenario's is numpy"),
+    ({**JAX, "passes": ["shar"]}, "passes", "'shar' is no jax pass; did you mean 'share'?"),
+    ({**JAX, "model": {"kind": "buffer"}}, "model.kind", "go together"),
+    (jax(polcy_len=1), "agent.polcy_len", "no keyword of PyMDP's JAX agent; did you mean 'policy"),
+    (jax(si_horizon=1), "agent.si_horizon", "of PyMDP's NumPy agent; this scenario's backend is"),
+    (jax(pD=1), "agent.pD", "is a keyword of PyMDP's NumPy agent"),
+    ({"agent": {"num_iter": 1}}, "agent.num_iter", "of PyMDP's JAX agent; this scenario's backend"),
+    ({"agent": {"batch_size": 1}}, "agent.batch_size", "is a keyword of PyMDP's JAX agent"),
+    (jax(batch_size=3), "agent.batch_size", "is the scenario's field agents; set agents"),
+    (jax(learn_B=True), "agent.learn_B", "use learning: [B]"),
+    (jax(learn_E=True), "agent.learn_E", "no update of E; leave it out"),
+    (jax(learning_mode="offline"), "agent.learning_mode", "is online here"),
+    (jax(A_dependencies=[[0]]), "agent.A_dependencies", "belongs to the model"),
+    (jax(I=1), "agent.I", "belongs to the model"),
+    (jax(preprocess_fn="f"), "agent.preprocess_fn", "return it from a model: {kind: factory}"),
+    (jax(inference_algo="MMP"), "agent.inference_algo", "'fpi' or 'vmp' or 'mmp' or 'ovf' or"),
+    (jax(num_iter=0), "agent.num_iter", "a whole number, 1 or more, found 0"),
+    (jax(inductive_depth=1.5), "agent.inductive_depth", "a whole number, 1 or more, found 1.5"),
+    (jax(gamma=0), "agent.gamma", "a number above 0, found 0"),
+    (jax(use_utility="yes"), "agent.use_utility", "true or false, found 'yes'"),
+    (jax(inference_algo="mmp"), "agent.inference_algo", "found loop: jit. Set loop: rollout"),
+    (
+        {**jax(inference_algo="ovf"), "learning": ["A", "B"]},
+        "learning",
+        "learns A and B together from a window of the past",
+    ),
+    (
+        {**jax(inference_algo="vmp"), "loop": "rollout"},
+        "passes",
+        "vmp reads PyMDP's window of the past, and share does not keep it. Use passes: [jit]",
+    ),
+    (
+        {**jax(inference_algo="vmp"), "loop": "rollout", "passes": "auto"},
+        "passes",
+        "auto would try share, which does not keep it",
+    ),
+    (
+        {
+            **jax(inference_algo="exact"),
+            "loop": "rollout",
+            "learning": ["B"],
+            "passes": ["template"],
+        },
+        "passes",
+        "exact with learning reads PyMDP's window of the past, and template does not",
+    ),
+    (
+        {**jax(inference_algo="mmp"), "loop": "rollout", "steps": 1, "passes": "none"},
+        "steps",
+        "PyMDP's mmp needs a window of two steps or more, found 1",
+    ),
+    (
+        {**jax(inference_algo="mmp", inference_horizon=1), "loop": "rollout", "passes": "none"},
+        "agent.inference_horizon",
+        "PyMDP's mmp needs a window of two steps or more, found 1",
+    ),
+    ({**JAX, "loop": "rollout", "learning": ["D"]}, "learning", "rollout has no update of D"),
     (
         {"learning": ["B"], "agent": {"inference_algo": "MMP"}},
         "learning",
@@ -175,14 +280,25 @@ def test_options_replace_fields_and_are_blamed_for_mistakes(tmp_path):
         load(tmp_path, {"max_slowdown": 0.5})
 
 
-def test_the_agents_keywords_are_pymdps_own():
+@pytest.mark.parametrize(
+    ("backend", "module", "some"),
+    [
+        ("numpy", "pymdp.legacy.agent", {"policy_len", "inference_algo", "save_belief_hist"}),
+        ("jax", "pymdp.agent", {"policy_len", "num_iter", "categorical_obs"}),
+    ],
+)
+def test_the_agents_keywords_are_pymdps_own(backend, module, some):
+    """Those that may be given, those that may not, and those whose values are checked."""
+    import importlib
     import inspect
 
-    from pymdp.legacy.agent import Agent
-
-    real = set(inspect.signature(Agent.__init__).parameters)
-    assert pymdp_agent_keywords() < real
-    assert {"policy_len", "inference_algo", "save_belief_hist"} < pymdp_agent_keywords()
+    real = {*inspect.signature(importlib.import_module(module).Agent.__init__).parameters} - {
+        "self"
+    }
+    agent = AGENTS[backend]
+    assert agent_keywords(backend) | {*agent.elsewhere} == real
+    assert some <= agent_keywords(backend)
+    assert {*agent.values} <= agent_keywords(backend)
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda p: p.stem)

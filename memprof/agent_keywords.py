@@ -1,0 +1,245 @@
+"""The keywords of PyMDP's agents, a scenario's `agent:`, and what does not go together."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from memprof.errors import FieldError, UsageError, nearest
+
+_FLAG = "true or false"
+_COUNT = "a whole number, 1 or more"
+_POSITIVE = "a number above 0"
+
+
+def _belong_to_model(*names: str) -> dict[str, str]:
+    remedy = "belongs to the model; use model: {kind: npz} or {kind: factory}"
+    return dict.fromkeys(names, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentClass:
+    """The agent of one backend.
+
+    Attributes:
+        title: its name in messages.
+        source: the file of its class `Agent` in PyMDP's package.
+        elsewhere: keywords that a scenario sets in another way, each with which.
+        values: what PyMDP takes for a keyword: a tuple of choices, or a kind of value in words.
+            PyMDP accepts others without a word, or fails with them somewhere else.
+    """
+
+    title: str
+    source: str
+    elsewhere: Mapping[str, str]
+    values: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
+
+
+AGENTS = {
+    "numpy": AgentClass(
+        title="PyMDP's NumPy agent",
+        source="legacy/agent.py",
+        elsewhere=_belong_to_model(*"ABCDEH", "pA", "pB", "pD", "policies"),
+        values={
+            "action_selection": ("deterministic", "stochastic"),
+            "sampling_mode": ("marginal", "full"),
+            "inference_algo": ("VANILLA", "MMP"),
+            **dict.fromkeys(("policy_len", "inference_horizon", "si_horizon"), _COUNT),
+            **dict.fromkeys(("gamma", "alpha"), _POSITIVE),
+        },
+    ),
+    "jax": AgentClass(
+        title="PyMDP's JAX agent",
+        source="agent.py",
+        elsewhere={
+            **_belong_to_model(*"ABCDEHI", "pA", "pB", "policies", "num_controls"),
+            **_belong_to_model("A_dependencies", "B_dependencies", "B_action_dependencies"),
+            "preprocess_fn": "is a Python function; return it from a model: {kind: factory}",
+            "batch_size": "is the scenario's field agents; set agents instead",
+            **{
+                f"learn_{letter}": f"is set by the scenario's field learning; use learning: "
+                f"[{letter}]"
+                for letter in "ABD"
+            },
+            "learn_C": "has no effect: PyMDP has no update of C; leave it out",
+            "learn_E": "has no effect: PyMDP has no update of E; leave it out",
+            "learning_mode": "is online here: agents learn at every step; leave it out",
+        },
+        values={
+            "action_selection": ("deterministic", "stochastic"),
+            "sampling_mode": ("marginal", "full"),
+            "inference_algo": ("fpi", "vmp", "mmp", "ovf", "exact"),
+            **dict.fromkeys(
+                ("policy_len", "num_iter", "inference_horizon", "inductive_depth"), _COUNT
+            ),
+            **dict.fromkeys(
+                ("gamma", "alpha", "inductive_threshold", "inductive_epsilon"), _POSITIVE
+            ),
+            **dict.fromkeys(
+                (
+                    "use_utility",
+                    "use_states_info_gain",
+                    "use_param_info_gain",
+                    "use_inductive",
+                    "categorical_obs",
+                ),
+                _FLAG,
+            ),
+        },
+    ),
+}
+
+# Inference over a window of past observations, which PyMDP keeps in its rollout alone.
+_OVER_WINDOWS = ("mmp", "vmp")
+# Learning that looks back over such a window.
+_SMOOTHING = ("ovf", "exact")
+_WITHOUT_WINDOWS = ("share", "template", "auto")
+
+
+def check_agent(
+    backend: str,
+    keywords: Mapping[str, Any],
+    learning: Sequence[str],
+    loop: str | None,
+    steps: int,
+    passes: Sequence[str],
+) -> None:
+    """Check the agent's keywords, their values, and what they have to do with other fields.
+
+    Raises:
+        FieldError: the first mistake.
+    """
+    for name, value in keywords.items():
+        _check_name(backend, name)
+        _check_value(backend, name, value)
+    if backend == "jax":
+        algorithm = keywords.get("inference_algo", "fpi")
+        _check_windows(algorithm, learning, loop, passes)
+        if algorithm in _OVER_WINDOWS:
+            _check_length(algorithm, keywords.get("inference_horizon"), steps)
+        if "D" in learning and loop == "rollout":
+            raise FieldError(
+                "learning",
+                "PyMDP's rollout has no update of D. Leave D out, or use loop: jit",
+            )
+    elif keywords.get("inference_algo") == "MMP":
+        _check_mmp(keywords, learning)
+
+
+def _check_name(backend: str, name: str) -> None:
+    agent = AGENTS[backend]
+    if name in agent.elsewhere:
+        raise FieldError(f"agent.{name}", agent.elsewhere[name])
+    known = agent_keywords(backend)
+    if not known or name in known:
+        return
+    for other, theirs in AGENTS.items():
+        if other != backend and name in agent_keywords(other) | {*theirs.elsewhere}:
+            raise FieldError(
+                f"agent.{name}",
+                f"is a keyword of {theirs.title}; this scenario's backend is {backend}. "
+                f"{nearest(name, known)}",
+            )
+    raise FieldError(f"agent.{name}", f"is no keyword of {agent.title}; {nearest(name, known)}")
+
+
+def _check_value(backend: str, name: str, value: Any) -> None:
+    expected = AGENTS[backend].values.get(name)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match expected:
+        case None:
+            fits = True
+        case tuple():
+            fits = value in expected
+            expected = " or ".join(map(repr, expected))
+        case str() if expected == _FLAG:
+            fits = isinstance(value, bool)
+        case str() if expected == _COUNT:
+            fits = number and isinstance(value, int) and value >= 1
+        case _:
+            fits = number and 0 < value < float("inf")
+    if not fits:
+        raise FieldError(f"agent.{name}", f"expected {expected}, found {value!r}")
+
+
+def _check_windows(
+    algorithm: str, learning: Sequence[str], loop: str | None, passes: Sequence[str]
+) -> None:
+    """What needs PyMDP's window of the past, and where there is none."""
+    learned = [letter for letter in ("A", "B") if letter in learning]
+    needs = algorithm in _OVER_WINDOWS
+    if needs and loop != "rollout":
+        raise FieldError(
+            "agent.inference_algo",
+            f"{algorithm} infers over a window of the past, which PyMDP keeps under loop: rollout "
+            f"only; found loop: {loop}. Set loop: rollout, or use fpi, ovf or exact",
+        )
+    if algorithm in _SMOOTHING and len(learned) == 2 and loop != "rollout":
+        raise FieldError(
+            "learning",
+            f"PyMDP's {algorithm} learns A and B together from a window of the past, which it "
+            f"keeps under loop: rollout only; found loop: {loop}. Set loop: rollout, learn one of "
+            "them, or use inference_algo: fpi",
+        )
+    if needs or (algorithm in _SMOOTHING and learned and loop == "rollout"):
+        reason = algorithm if needs else f"{algorithm} with learning"
+        for name in passes:
+            if name in _WITHOUT_WINDOWS:
+                found = "auto would try share, which does" if name == "auto" else f"{name} does"
+                raise FieldError(
+                    "passes",
+                    f"{reason} reads PyMDP's window of the past, and {found} not keep it. Use "
+                    "passes: [jit] or none, or inference_algo: fpi",
+                )
+
+
+def _check_length(algorithm: str, horizon: int | None, steps: int) -> None:
+    """PyMDP's rollout fails with a window of one step."""
+    for name, length in (("agent.inference_horizon", horizon), ("steps", steps)):
+        if length == 1 and (name != "steps" or horizon is None):
+            raise FieldError(
+                name,
+                f"PyMDP's {algorithm} needs a window of two steps or more, found 1; set it to 2",
+            )
+
+
+def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
+    """Two combinations that PyMDP's NumPy agent accepts and then fails with."""
+    if {"A", "B"} & set(learning):
+        raise FieldError(
+            "learning",
+            "PyMDP's update_A and update_B take VANILLA beliefs only; found MMP. Leave A and B "
+            "out of learning, or use inference_algo: VANILLA",
+        )
+    averages = keywords.get("use_BMA", True) and not keywords.get("policy_sep_prior", False)
+    long = keywords.get("inference_horizon", 1) > 1
+    if averages and long and keywords.get("save_belief_hist", False):
+        raise FieldError(
+            "agent.save_belief_hist",
+            "PyMDP cuts q_pi_hist to the inference horizon and then reads beyond its end when "
+            "use_BMA is on; set use_BMA: false and policy_sep_prior: true, or inference_horizon: 1",
+        )
+
+
+def agent_keywords(backend: str) -> frozenset[str]:
+    """Keywords that a scenario may give to a backend's agent, read from the source of its class
+    without importing PyMDP."""
+    agent = AGENTS[backend]
+    package = importlib.util.find_spec("pymdp")
+    source = Path(package.origin or "").parent / agent.source if package else None
+    if source is None or not source.is_file():
+        raise UsageError(
+            f"{agent.title} is not installed: pip install 'inferactively-pymdp>=1.0.4' "
+            "(the package called pymdp is something else)"
+        )
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == "Agent":
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                    names = {argument.arg for argument in method.args.args}
+                    return frozenset(names - {"self", *agent.elsewhere})
+    return frozenset()
