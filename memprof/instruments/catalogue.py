@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EVERY_BACKEND = ("numpy", "jax", "fake")
+
 
 @dataclass(frozen=True, slots=True)
 class InstrumentInfo:
@@ -12,6 +14,7 @@ class InstrumentInfo:
     Attributes:
         always: it is part of every measurement and cannot be left out.
         target: `module:class` of an instrument that needs a worker of its own; empty otherwise.
+        backends: those whose memory it can read.
     """
 
     name: str
@@ -20,6 +23,7 @@ class InstrumentInfo:
     blind_to: str
     always: bool = False
     target: str = ""
+    backends: tuple[str, ...] = EVERY_BACKEND
 
 
 INSTRUMENTS = {
@@ -56,8 +60,17 @@ INSTRUMENTS = {
             name="pympler",
             summary="object graph: sizes and types of the Python objects",
             sees="Python objects and plain NumPy arrays, by type",
-            blind_to="arrays inside object arrays (PyMDP's A, B, qs), native memory, fragmentation",
+            blind_to="arrays inside object arrays (PyMDP's A, B, qs), native memory (JAX buffers), "
+            "fragmentation",
             target="memprof.instruments.object_graph:ObjectGraph",
+        ),
+        InstrumentInfo(
+            name="device",
+            summary="JAX's live arrays, its compiled programs and caches, and where it retraces",
+            sees="arrays on the device, each buffer once, by component; traces and compilations",
+            blind_to="Python objects and NumPy arrays; a compiled program's temporary arrays",
+            target="memprof.instruments.device:DeviceMemory",
+            backends=("jax",),
         ),
         InstrumentInfo(
             name="fake",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from memprof.measurements import Ledger, LedgerRow, LineHotspot, TypeRow
+from memprof.measurements import DeviceDetails, Ledger, LedgerRow, LineHotspot, TypeRow
 from memprof.results import (
     BudgetCheck,
     Environment,
@@ -33,6 +33,7 @@ def good_variant() -> Callable[..., Variant]:
         passes: tuple[str, ...] = (),
         step_seconds: float = 0.010,
         kept_whole: tuple[str, ...] = (),
+        device: DeviceDetails | None = None,
     ) -> Variant:
         growth = 20_000
         return Variant(
@@ -68,6 +69,7 @@ def good_variant() -> Callable[..., Variant]:
                 (LineHotspot("my_model.py", 3, "x = a[0] * b_c <tag> | `t`", 900.0, 2.0),),
             ),
             trend=Trend(170.0, (165.0, 175.0), 21, 30),
+            device=device,
             timeline=None,
             samples=(),
         )  # fmt: skip
