@@ -110,21 +110,16 @@ class DeviceMemory(DirectCalls):
                 # That the population as a whole can reach it too does not make it shared.
                 if holder == EVERYBODY or owner not in (holder, EVERYBODY):
                     shared.add(address)
-        found: dict[str, list[int]] = {}
-        for address in live:
-            component, _ = holders.get(address, ("not the population's", EVERYBODY))
-            found.setdefault(component, []).append(address)
-        order = dict.fromkeys(component for component, _ in holders.values())
-        return tuple(
-            DeviceRow(
-                component=component,
-                private_bytes=sum(live[a] for a in found[component] if a not in shared),
-                shared_bytes=sum(live[a] for a in found[component] if a in shared),
-                buffers=len(found[component]),
-            )
-            for component in (*order, *(found.keys() - order.keys()))
-            if component in found
-        )
+        for address in live.keys() - holders.keys():
+            holders[address] = ("not the population's", EVERYBODY)
+            shared.add(address)
+        rows = []
+        for component in dict.fromkeys(component for component, _ in holders.values()):
+            mine = [address for address in live if holders[address][0] == component]
+            common = sum(live[address] for address in mine if address in shared)
+            private = sum(live[address] for address in mine) - common
+            rows.append(DeviceRow(component, private, common, len(mine)))
+        return tuple(row for row in rows if row.buffers)
 
     def _live_on(self, population: Population, lived: int) -> tuple[int, Counter[Place], int]:
         """Let the agents live on from the step `lived`: how many steps were watched, the lines that

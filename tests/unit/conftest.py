@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from memprof.measurements import DeviceDetails, Ledger, LedgerRow, LineHotspot, TypeRow
+from memprof.measurements import (
+    DeviceDetails,
+    DeviceRow,
+    Ledger,
+    LedgerRow,
+    LineHotspot,
+    Retrace,
+    TypeRow,
+)
 from memprof.results import (
     BudgetCheck,
     Environment,
@@ -73,6 +81,34 @@ def good_variant() -> Callable[..., Variant]:
             timeline=None,
             samples=(),
         )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def device() -> Callable[..., DeviceDetails]:
+    """What the instrument `device` says of 4 agents that retrace one line in each step."""
+
+    def make(traces: float = 2.0, stats: dict[str, int] | None = None) -> DeviceDetails:
+        return DeviceDetails(
+            agents=4,
+            rows=(
+                DeviceRow("A", 40_000, 0, 1),
+                DeviceRow("not the population's", 0, 7_000, 2),
+            ),
+            before_bytes=123,
+            caches_bytes=5_000_000,
+            memory_stats=stats or {},
+            first_steps=1,
+            first_traces=23,
+            first_compilations=52,
+            steps=3,
+            traces_per_step=traces,
+            compilations_per_step=traces / 2,
+            retraces=(Retrace("pymdp/control.py", 801, "lax.scan(body)", traces),)
+            if traces
+            else (),
+        )
 
     return make
 
