@@ -178,6 +178,56 @@ class TypeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """Live device buffers of one component over the whole population, each buffer once."""
+
+    component: str
+    private_bytes: int
+    shared_bytes: int
+    buffers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrace:
+    """A source line at which JAX traces anew, though the agents have stepped before."""
+
+    path: str
+    line: int
+    text: str
+    traces_per_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDetails:
+    """What JAX holds and does for a population of `agents`, beyond the bytes of its live arrays.
+
+    Attributes:
+        before_bytes: live arrays from before the first agent; they are in none of the rows.
+        caches_bytes: private memory of the process that letting go of compiled programs and caches
+            frees, after the scenario's steps; None where there is no such thing.
+        memory_stats: the device's own account, where it gives one.
+        first_steps: steps of the first call of a newly built population, with nothing compiled yet;
+            `first_traces` and `first_compilations` happen in it.
+        steps: later steps of the whole population that the figures per step are a mean of; 0 where
+            the agents cannot live on past the scenario's steps.
+        retraces: lines that trace in those steps, most frequent first.
+    """
+
+    agents: int
+    rows: tuple[DeviceRow, ...]
+    before_bytes: int
+    caches_bytes: int | None
+    memory_stats: dict[str, int]
+    first_steps: int
+    first_traces: int
+    first_compilations: int
+    steps: int
+    traces_per_step: float | None
+    compilations_per_step: float | None
+    retraces: tuple[Retrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InstrumentRun:
     """One intrusive worker: what the instrument read at each population size, and its cost.
 
@@ -193,6 +243,7 @@ class InstrumentRun:
     operations: tuple[OperationMemory, ...] = ()
     lines: tuple[LineHotspot, ...] = ()
     types: tuple[TypeRow, ...] = ()
+    device: DeviceDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)

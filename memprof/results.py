@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from memprof.measurements import GrowthPoint, Ledger, LineHotspot, Mark, TypeRow
+from memprof.measurements import DeviceDetails, GrowthPoint, Ledger, LineHotspot, Mark, TypeRow
 
 SCHEMA = "memprof.report/1"
 
@@ -118,7 +118,8 @@ class Variant:
     """The population without passes, or with them.
 
     `file_bytes` is what the whole population takes in files on disk; it is in none of the other
-    figures. `kept_whole` names attributes that a pass could not encode exactly.
+    figures. `kept_whole` names attributes that a pass could not encode exactly. `device` is there
+    if the instrument of that name was asked for.
     """
 
     passes: tuple[str, ...]
@@ -138,6 +139,7 @@ class Variant:
     instruments: tuple[InstrumentReading, ...]
     hotspots: Hotspots
     trend: Trend
+    device: DeviceDetails | None
     timeline: Timeline | None
     samples: tuple[tuple[GrowthPoint, ...], ...]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from memprof.measurements import DeviceDetails
 from memprof.results import Caution, Equivalence, PassResult, Variant
 from memprof.units import format_seconds, format_size
 
@@ -89,6 +90,8 @@ def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
             f"{name}: {', '.join(variant.kept_whole)} cannot be encoded exactly and stays whole",
             "keep data instead of functions and other objects in the agent, where it matters",
         )
+    if variant.device is not None and variant.device.traces_per_step:
+        yield _retracing(name, variant, variant.device)
     half = (step.ci95[1] - step.ci95[0]) / 2
     if half > _NOISY_TIME * step.median:
         yield Caution(
@@ -103,3 +106,22 @@ def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
                 f"{name}: {reading.name}: {reading.failure}",
                 "its figure is missing; the others stand",
             )
+
+
+def _retracing(name: str, variant: Variant, device: DeviceDetails) -> Caution:
+    trend, most = variant.trend, device.retraces[0]
+    growth = ""
+    if (
+        trend.bytes_per_step is not None
+        and trend.ci95_bytes is not None
+        and trend.ci95_bytes[0] > 0
+    ):
+        size = format_size(trend.bytes_per_step * variant.ledger.agents)
+        growth = f", and the process grows by {size} per step"
+    return Caution(
+        "retracing",
+        f"{name}: JAX still traces {device.traces_per_step:.3g} and compiles "
+        f"{device.compilations_per_step:.3g} programs per step{growth}; most at {most.path}:"
+        f"{most.line}: {most.text}",
+        "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees what is remembered",
+    )

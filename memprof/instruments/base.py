@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
-from memprof.measurements import LineHotspot, OperationMemory, OperationTime, TypeRow
+from memprof.measurements import (
+    DeviceDetails,
+    LineHotspot,
+    OperationMemory,
+    OperationTime,
+    TypeRow,
+)
 from memprof.populations.base import Population
 from memprof.spec import PopulationSpec
 
@@ -21,6 +27,7 @@ class Details:
     operations: tuple[OperationMemory, ...] = ()
     lines: tuple[LineHotspot, ...] = ()
     types: tuple[TypeRow, ...] = ()
+    device: DeviceDetails | None = None
 
 
 class Instrument(Protocol):

@@ -60,8 +60,17 @@ INSTRUMENTS = {
             name="pympler",
             summary="object graph: sizes and types of the Python objects",
             sees="Python objects and plain NumPy arrays, by type",
-            blind_to="arrays inside object arrays (PyMDP's A, B, qs), native memory, fragmentation",
+            blind_to="arrays inside object arrays (PyMDP's A, B, qs), native memory (JAX buffers), "
+            "fragmentation",
             target="memprof.instruments.object_graph:ObjectGraph",
+        ),
+        InstrumentInfo(
+            name="device",
+            summary="JAX's live arrays, its compiled programs and caches, and where it retraces",
+            sees="arrays on the device, each buffer once, by component; traces and compilations",
+            blind_to="Python objects and NumPy arrays; a compiled program's temporary arrays",
+            target="memprof.instruments.device:DeviceMemory",
+            backends=("jax",),
         ),
         InstrumentInfo(
             name="fake",

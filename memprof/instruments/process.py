@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ def read() -> Reading:
         memory = _process.memory_full_info()
     uss = getattr(memory, "uss", None)
     return Reading(memory.rss, uss, getattr(memory, "pss", None), uss or memory.rss, heap)
+
+
+def freed_by(let_go: Callable[[], bool]) -> int | None:
+    """Private bytes that the process gives back when told to; None if there is nothing to do."""
+    settle()
+    before = read().private_bytes
+    if not let_go():
+        return None
+    settle()
+    return max(0, before - read().private_bytes)
 
 
 def live_heap_bytes() -> int | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gc
 import linecache
-import sys
-import sysconfig
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
 from memprof.instruments.base import Details, DirectCalls
+from memprof.instruments.source_lines import is_library, short_path
 from memprof.measurements import LineHotspot, OperationMemory
 from memprof.populations.base import Population, population_class
 from memprof.spec import PopulationSpec
@@ -95,7 +93,7 @@ def _lines(spec: PopulationSpec) -> tuple[LineHotspot, ...]:
     gc.collect()
     second = tracemalloc.take_snapshot()
     population.close()
-    one, both = _by_line(first, spec.folder), _by_line(second, spec.folder)
+    one, both = _by_line(first), _by_line(second)
     rows = []
     for place, (size, blocks) in both.items():
         size_of_one, blocks_of_one = one.get(place, (0, 0))
@@ -103,7 +101,7 @@ def _lines(spec: PopulationSpec) -> tuple[LineHotspot, ...]:
             path, line = place
             rows.append(
                 LineHotspot(
-                    path=_short(path, spec.folder),
+                    path=short_path(path, spec.folder),
                     line=line,
                     text=linecache.getline(path, line).strip(),
                     bytes_per_agent=size - size_of_one,
@@ -126,38 +124,14 @@ def _live_briefly(population: Population, steps: int) -> int:
     return steps
 
 
-def _by_line(snapshot: tracemalloc.Snapshot, folder: str) -> dict[tuple[str, int], tuple[int, int]]:
+def _by_line(snapshot: tracemalloc.Snapshot) -> dict[tuple[str, int], tuple[int, int]]:
     """Live bytes and blocks by the innermost line that is the user's, PyMDP's or a model's."""
     found: dict[tuple[str, int], tuple[int, int]] = {}
     own = [tracemalloc.Filter(False, file) for file in (tracemalloc.__file__, __file__)]
     for statistic in snapshot.filter_traces(own).statistics("traceback"):
         frames = list(reversed(statistic.traceback))  # innermost first
-        frame = next((f for f in frames if not _is_internal(f.filename, folder)), frames[-1])
+        frame = next((f for f in frames if not is_library(f.filename)), frames[-1])
         place = (frame.filename, frame.lineno)
         size, blocks = found.get(place, (0, 0))
         found[place] = (size + statistic.size, blocks + statistic.count)
     return found
-
-
-_STDLIB = sysconfig.get_path("stdlib")
-_SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-_LIBRARIES = ("numpy", "scipy")
-
-
-def _is_internal(path: str, folder: str) -> bool:
-    """Whether a file is NumPy's, SciPy's or the standard library's own."""
-    if path.startswith(folder):
-        return False
-    for site in _SITE:
-        if path.startswith(site):
-            return Path(path).relative_to(site).parts[0] in _LIBRARIES
-    return path.startswith((_STDLIB, "<"))
-
-
-def _short(path: str, folder: str) -> str:
-    """The path relative to the scenario's folder or to the import path."""
-    package_root = str(Path(__file__).parents[2])
-    for root in (folder, *_SITE, package_root, *sys.path):
-        if root and path.startswith(root.rstrip("/") + "/"):
-            return path[len(root.rstrip("/")) + 1 :]
-    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -45,6 +44,7 @@ _COMPONENTS = {
 }
 Holding = tuple[int, str, Any]
 _keys = jax.jit(step_keys)
+_rollout_keys = jax.jit(rollout_keys, static_argnums=(1, 2))
 
 
 class Crowd(Protocol):
@@ -219,8 +219,7 @@ class Shared:
             start = jax.jit(jax.vmap(self._world.env(self._template.agent).reset))
             for chunk in self.chunks:
                 self._carried.append(start(keys[1:][self._padded(np.asarray(chunk))]))
-        derive = jax.jit(partial(rollout_keys, agents=self._agents, steps=steps))
-        self._root, keys = derive(self._root)
+        self._root, keys = _rollout_keys(self._root, self._agents, steps)
         self._step_keys = [np.asarray(each).swapaxes(0, 1) for each in keys]
 
     def _wake(self, chunk: int) -> State:

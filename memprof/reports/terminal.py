@@ -61,7 +61,7 @@ def _table(table: Table, width: int) -> RichTable:
 
 def _clipped(table: Table, width: int) -> list[tuple[str, ...]]:
     """Rows whose last cell, a line of source, is cut off at the terminal's edge."""
-    others = zip(*(row[:-1] for row in table.rows), strict=True)
+    others = zip(*(row[:-1] for row in (table.columns, *table.rows)), strict=True)
     room = width - sum(max(map(len, cells)) + 4 for cells in others)
     return [
         (*row[:-1], row[-1] if len(row[-1]) <= room else row[-1][: max(0, room - 1)] + "…")

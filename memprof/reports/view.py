@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.reports.device import device_section
 from memprof.reports.page import Section, Table, View
 from memprof.reports.passes import passes_section
 from memprof.results import Interval, Report, Trend, Variant
@@ -22,6 +23,7 @@ def view_of(report: Report) -> View:
         _ledger(report),
         _hotspots(report),
         _instruments(report),
+        *_device(report),
         _trend(report),
         _environment(report),
     ]
@@ -279,6 +281,11 @@ def _instruments(report: Report) -> Section:
                 tables.append(Table(title, ("type", "objects", "size"), types))
     text = ("The same population, the same seeds, each instrument in its own worker.",)
     return Section("Instruments", text, tuple(tables))
+
+
+def _device(report: Report) -> list[Section]:
+    found = [(name, v.device) for name, v in _variants(report) if v.device is not None]
+    return [device_section(found)] if found else []
 
 
 def _trend(report: Report) -> Section:

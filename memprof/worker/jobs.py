@@ -105,12 +105,9 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
 
 def _caches(population: Population) -> list[LedgerRow]:
     """What the backend itself remembers, by letting go of it."""
-    process.settle()
-    before = process.read().private_bytes
-    if not population.drop_caches():
+    freed = process.freed_by(population.drop_caches)
+    if freed is None:
         return []
-    process.settle()
-    freed = max(0, before - process.read().private_bytes)
     return [LedgerRow("compiled programs, caches", 0, freed, 0, freed, 0)]
 
 
@@ -139,6 +136,7 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
         operations=details.operations,
         lines=details.lines,
         types=details.types,
+        device=details.device,
     )
 
 

@@ -81,6 +81,7 @@ def _variant(runs: VariantRuns) -> Variant:
     peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
     pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
     cost = cost_of(clean)
+    device = runs.instruments.get("device")
     uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
     return Variant(
         passes=runs.passes,
@@ -107,6 +108,7 @@ def _variant(runs: VariantRuns) -> Variant:
             runs.instruments["tracemalloc"].lines if "tracemalloc" in runs.instruments else (),
         ),
         trend=trend([run.trend for run in clean]),
+        device=device.device if device else None,
         timeline=readings.timeline(runs.sampled),
         samples=tuple(run.points for run in clean),
     )

@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from memprof.measurements import Ledger, LedgerRow, LineHotspot, TypeRow
+from memprof.measurements import (
+    DeviceDetails,
+    DeviceRow,
+    Ledger,
+    LedgerRow,
+    LineHotspot,
+    Retrace,
+    TypeRow,
+)
 from memprof.results import (
     BudgetCheck,
     Environment,
@@ -33,6 +41,7 @@ def good_variant() -> Callable[..., Variant]:
         passes: tuple[str, ...] = (),
         step_seconds: float = 0.010,
         kept_whole: tuple[str, ...] = (),
+        device: DeviceDetails | None = None,
     ) -> Variant:
         growth = 20_000
         return Variant(
@@ -68,9 +77,38 @@ def good_variant() -> Callable[..., Variant]:
                 (LineHotspot("my_model.py", 3, "x = a[0] * b_c <tag> | `t`", 900.0, 2.0),),
             ),
             trend=Trend(170.0, (165.0, 175.0), 21, 30),
+            device=device,
             timeline=None,
             samples=(),
         )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def device() -> Callable[..., DeviceDetails]:
+    """What the instrument `device` says of 4 agents that retrace one line in each step."""
+
+    def make(traces: float = 2.0, stats: dict[str, int] | None = None) -> DeviceDetails:
+        return DeviceDetails(
+            agents=4,
+            rows=(
+                DeviceRow("A", 40_000, 0, 1),
+                DeviceRow("not the population's", 0, 7_000, 2),
+            ),
+            before_bytes=123,
+            caches_bytes=5_000_000,
+            memory_stats=stats or {},
+            first_steps=1,
+            first_traces=23,
+            first_compilations=52,
+            steps=3,
+            traces_per_step=traces,
+            compilations_per_step=traces / 2,
+            retraces=(Retrace("pymdp/control.py", 801, "lax.scan(body)", traces),)
+            if traces
+            else (),
+        )
 
     return make
 

@@ -20,7 +20,7 @@ from memprof.measurements import (
     TraceComparison,
     TrendSeries,
 )
-from memprof.results import PassResult
+from memprof.results import PassResult, Trend
 from memprof.worker.spawn import Finished
 
 
@@ -184,3 +184,23 @@ def test_within_the_limit_of_auto_nothing_is_said(good_variant):
     exact = equivalence.exact(2, 2)
     slower = good_variant(step_seconds=0.0109)
     assert cautions.find(good_variant(), slower, exact, [], None, max_slowdown=1.1) == ()
+
+
+def test_retracing_is_named_with_its_growth_and_its_line(good_variant, device):
+    exact = equivalence.exact(2, 2)
+    (found,) = cautions.find(
+        good_variant(device=device()), good_variant(device=device(0.0)), exact, [], None
+    )
+    assert found.kind == "retracing"
+    assert found.evidence == (
+        "before: JAX still traces 2 and compiles 1 programs per step, and the process grows by "
+        "3.40 KB per step; most at pymdp/control.py:801: lax.scan(body)"
+    )
+    assert "loop: jit" in found.remedy
+
+
+def test_without_a_certain_trend_retracing_claims_no_growth(good_variant, device):
+    flat = Trend(5.0, (-1.0, 11.0), 5, 9)
+    variant = replace(good_variant(device=device()), trend=flat)
+    (found,) = cautions.find(variant, None, equivalence.not_checked("no passes"), [], None)
+    assert "grows" not in found.evidence

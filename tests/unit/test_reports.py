@@ -100,6 +100,40 @@ def test_many_passes_do_not_burst_the_table(report, good_variant):
     assert view.sections[0].tables[0].columns == ("", "before", "after (8 passes)")
 
 
+def test_the_device_section_is_there_only_with_its_instrument(report, good_variant, device):
+    assert "Device" not in [section.title for section in view_of(report()).sections]
+    after = good_variant(
+        marginal=10.0, passes=("jit",), device=device(0.0, {"bytes_in_use": 2000, "num_allocs": 2})
+    )
+    found = report(after=after)
+    found = replace(found, variants=replace(found.variants, before=good_variant(device=device())))
+    section = next(s for s in view_of(found).sections if s.title == "Device")
+    before, _, figures, lines = section.tables
+    assert before.rows == (
+        ("A", "40.0 KB", "10.0 KB", "0 B", "1"),
+        ("not the population's", "7.00 KB", "0 B", "7.00 KB", "2"),
+        ("from before the first agent", "123 B", "", "", ""),
+    )
+    assert figures.rows == (
+        ("compiled programs and caches", "5.00 MB", "5.00 MB"),
+        ("traces in the first step", "23", "23"),
+        ("traces per later step", "2", "0"),
+        ("compilations in the first step", "52", "52"),
+        ("compilations per later step", "1", "0"),
+        ("device: bytes_in_use", "-", "2.00 KB"),
+        ("device: num_allocs", "-", "2"),
+    )
+    assert lines.title == "before, lines that retrace"
+    assert lines.rows == (("pymdp/control.py:801", "2", "lax.scan(body)"),)
+    text = terminal.render(view_of(found), width=80, color=False)
+    assert "pymdp/control.py:801   2" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "pymdp/control.py:801" in markdown.render(view_of(found))
+    values = json.loads(json_text.render(found))
+    assert values["variants"]["before"]["device"]["retraces"][0]["traces_per_step"] == 2
+    assert TypeAdapter(Report).validate_python(values) == found
+
+
 def test_text_from_outside_is_no_markup(report):
     text = markdown.render(view_of(report(name="<script>alert(1)</script>|*x*")))
     assert "<script>" not in text.replace("\\<", "")

@@ -1,0 +1,32 @@
+"""Which source lines are the user's, PyMDP's or a model's, and how a report names them."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+
+_STDLIB = sysconfig.get_path("stdlib")
+_SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+# What PyMDP computes with: a line of theirs says less than the line that called them.
+_LIBRARIES = (
+    "numpy", "scipy",
+    "jax", "jaxlib", "equinox", "jaxtyping", "mctx", "multimethod", "opt_einsum",
+)  # fmt: skip
+
+
+def is_library(path: str) -> bool:
+    """Whether a file is the standard library's own, or one of the libraries PyMDP computes with."""
+    for site in _SITE:
+        if path.startswith(site + "/"):
+            return Path(path).relative_to(site).parts[0] in _LIBRARIES
+    return path.startswith((_STDLIB, "<"))
+
+
+def short_path(path: str, folder: str) -> str:
+    """The path relative to the scenario's folder or to the import path."""
+    package_root = str(Path(__file__).parents[2])
+    for root in (folder, *_SITE, package_root, *sys.path):
+        if root and path.startswith(root.rstrip("/") + "/"):
+            return path[len(root.rstrip("/")) + 1 :]
+    return path

@@ -1,0 +1,75 @@
+"""Instrument `device` on real PyMDP populations; each in a worker, as JAX cannot be unloaded."""
+
+from dataclasses import replace
+
+import pytest
+
+from memprof.spec import PopulationSpec
+from memprof.worker.protocol import Request
+from memprof.worker.spawn import Limits, run_worker
+from tests.conftest import ROOT
+
+STATES, ACTIONS, AGENTS, FLOAT = 25, 5, 4, 4
+SPEC = PopulationSpec(
+    backend="jax",
+    model={"kind": "grid_world", "size": 5},
+    private=True,
+    agent={},
+    learning=(),
+    passes=(),
+    keep=None,
+    loop="jit",
+    chunk=None,
+    agents=AGENTS,
+    steps=2,
+    seed=0,
+    folder=str(ROOT),
+)
+
+
+def read(**fields):
+    request = Request("instrument", replace(SPEC, **fields), instrument="device")
+    return run_worker(request, Limits(timeout_seconds=240), lambda mark: None).value
+
+
+def test_a_compiled_batch_holds_its_arrays_and_traces_nothing_again():
+    run = read()
+    found = run.device
+    rows = {row.component: row for row in found.rows}
+    private = {name: row.private_bytes for name, row in rows.items()}
+    assert private["A"] == AGENTS * STATES * STATES * FLOAT
+    assert private["B"] == AGENTS * STATES * STATES * ACTIONS * FLOAT
+    assert private["C"] == private["D"] == AGENTS * STATES * FLOAT
+    assert private["E"] == AGENTS * ACTIONS * FLOAT
+    assert private["beliefs (qs)"] == AGENTS * (STATES * FLOAT + 4)  # and an action of 4 bytes
+    assert all(row.shared_bytes == 0 for name, row in rows.items() if len(name) == 1)
+    assert sum(row.private_bytes + row.shared_bytes for row in found.rows) == run.readings[-1][1]
+    assert found.agents == AGENTS
+    per_agent = sum(private[name] for name in "ABCDE") / AGENTS
+    slope = (run.readings[-1][1] - run.readings[0][1]) / (AGENTS - 1)
+    assert slope == pytest.approx(per_agent, rel=0.05)
+    assert found.first_traces > 0
+    assert found.first_compilations > 0
+    assert (found.traces_per_step, found.compilations_per_step, found.retraces) == (0, 0, ())
+    assert found.steps in (2, 3)
+    assert found.caches_bytes > 1_000_000
+    assert found.memory_stats == {} or found.memory_stats["bytes_in_use"] > 0
+
+
+def test_a_shared_template_is_shared_and_an_eager_loop_names_the_line_that_retraces():
+    shared = read(passes=("share",)).device
+    rows = {row.component: row for row in shared.rows}
+    assert rows["A"].shared_bytes == STATES * STATES * FLOAT
+    assert rows["A"].private_bytes == 0
+    assert rows["beliefs (qs)"].private_bytes == AGENTS * (STATES * FLOAT + 4)
+    assert shared.traces_per_step == 0
+
+    eager = read(loop="eager").device
+    assert eager.traces_per_step >= 1
+    assert eager.compilations_per_step >= 1
+    assert eager.first_traces > eager.traces_per_step
+    most = eager.retraces[0]
+    assert most.path.startswith("pymdp/")
+    assert most.line > 0
+    assert "scan" in most.text
+    assert eager.caches_bytes > 1_000_000
