@@ -1,7 +1,7 @@
 """`make figures`, the JAX half: what one template in place of PyMDP's batch has to reach.
 
-`python -m tests.figures_jax [NAME ...]` measures by memprof's own clean workers, prints a table, and
-ends with 1 if a figure is missed. Before and after run in turn where they are compared in time.
+`python -m tests.figures_jax [NAME ...]` measures by memprof's own clean workers, prints a table,
+and ends with 1 if a figure is missed. What is compared in time runs in turn.
 """
 
 from __future__ import annotations

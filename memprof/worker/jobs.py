@@ -78,10 +78,11 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
 
     channel.progress("ledger", len(population))
     points = series.points()
-    grown = points[-1].reading.private_bytes - baseline.private_bytes
+    private = points[-1].reading.private_bytes
     rows, held = walker.walk(population.holdings(), len(population))
-    ledger = balance(len(population), grown, (*rows, *_caches(population)), held)
     trend = _live_on(growth, heap, channel)
+    rows = (*rows, *_caches(population, private))
+    ledger = balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
     del filled
     return Measurement(
@@ -103,11 +104,15 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     )
 
 
-def _caches(population: Population) -> list[LedgerRow]:
-    """What the backend itself remembers, by letting go of it."""
+def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
+    """What the backend itself remembers, by letting go of it; without what it has come to remember
+    since the process had `private_bytes`."""
+    process.settle()
+    since = max(0, process.read().private_bytes - private_bytes)
     freed = process.freed_by(population.drop_caches)
     if freed is None:
         return []
+    freed = max(0, freed - since)
     return [LedgerRow("compiled programs, caches", 0, freed, 0, freed, 0)]
 
 
