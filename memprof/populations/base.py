@@ -53,9 +53,11 @@ class Population(Protocol):
     Attributes:
         stride: steps that one call of `live` is best asked for; more than one where a backend runs
             many steps as one computation.
+        rebuilds: it has to be built anew to have more agents.
     """
 
     stride: int
+    rebuilds: bool
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 

@@ -32,6 +32,7 @@ class FakePopulation:
     """Agents that cost the scenario's `size`, gain `growth` per step, and take `delay` for it."""
 
     stride = 1
+    rebuilds = False
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec

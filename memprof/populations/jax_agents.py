@@ -45,6 +45,8 @@ class JaxPopulation:
     PyMDP's batch is fixed.
     """
 
+    rebuilds = True
+
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
         self._probe = probe

@@ -29,6 +29,7 @@ class NumpyPopulation:
     """Agents that perceive, learn, plan and act as in PyMDP's own examples."""
 
     stride = 1
+    rebuilds = False
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec

@@ -18,6 +18,9 @@ from memprof.populations.base import Behaviour, Population
 from memprof.worker.protocol import Channel
 
 _BATCHES = 5
+# The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
+# leaves behind grows from one to the next; in this order that is no slope over the sizes.
+_REBUILT = (2, 5, 3, 1, 4, 5)
 
 
 class Recorder(Protocol):
@@ -30,9 +33,9 @@ class Growth:
     """A population that grows to the scenario's `agents`, and beyond if asked to.
 
     Attributes:
-        step_seconds: one agent's step, averaged over a batch, for every batch up to `agents` and
-            every step.
-        build_seconds: building one agent, averaged over a batch, likewise.
+        sizes: numbers of agents at which the population is read, up to the scenario's.
+        step_seconds: one agent's step, averaged over the new agents, for every size and step.
+        build_seconds: building one agent, averaged likewise, for every size.
     """
 
     def __init__(
@@ -45,17 +48,17 @@ class Growth:
     ) -> None:
         self.population = population
         self.steps = steps
-        self.step_seconds = array("d", [0.0]) * (min(_BATCHES, agents) * steps)
-        self.build_seconds = array("d", [0.0]) * min(_BATCHES, agents)
-        self._agents = agents
+        count = min(_BATCHES, agents)
+        visits = _REBUILT if population.rebuilds and count == _BATCHES else range(1, count + 1)
+        self.sizes = [agents * visit // count for visit in visits]
+        self.step_seconds = array("d", [0.0]) * (len(self.sizes) * steps)
+        self.build_seconds = array("d", [0.0]) * len(self.sizes)
         self._channel = channel
         self._recorder = recorder
 
     def batches(self) -> Iterator[int]:
         """Grow to the scenario's count in a few even batches; yields each size, for a reading."""
-        count = len(self.build_seconds)
-        for batch in range(count):
-            last = self._agents * (batch + 1) // count
+        for batch, last in enumerate(self.sizes):
             self._channel.progress("build", last)
             new, seconds = self._build(last)
             self.build_seconds[batch] = seconds / len(new)
@@ -68,9 +71,9 @@ class Growth:
             yield last
 
     def extend_to(self, agents: int) -> None:
-        """Grow on in batches as large as the first: larger ones would fragment memory more."""
+        """Grow on, in batches as large as the first: larger ones would fragment memory more."""
         self._channel.progress("extend", agents)
-        batch = max(1, self._agents // len(self.build_seconds))
+        batch = agents if self.population.rebuilds else self.sizes[0]
         while len(self.population) < agents:
             new, _ = self._build(min(agents, len(self.population) + batch))
             for steps in self.strides(0, self.steps):
@@ -133,10 +136,10 @@ class Series:
         self._count += 1
 
     def points(self) -> list[GrowthPoint]:
-        """All readings, smallest population first."""
+        """All readings, smallest population first, and in the order in which they were taken."""
         points = []
         for start in range(0, self._count * self._WIDTH, self._WIDTH):
             agents, *values = self._values[start : start + self._WIDTH]
             known: list[Any] = [None if value == self._UNKNOWN else value for value in values]
             points.append(GrowthPoint(agents, Reading(*known)))
-        return points
+        return sorted(points, key=lambda point: point.agents)

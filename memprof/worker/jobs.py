@@ -135,7 +135,7 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
     return InstrumentRun(
-        readings=tuple(readings),
+        readings=tuple(sorted(readings)),
         step_seconds=tuple(growth.step_seconds),
         reading_seconds=reading_seconds,
         operations=details.operations,
