@@ -76,7 +76,8 @@ def _reduction(before: Variant, after: Variant) -> str:
         return f"at least {_percent(least)} less" if least > 0 else "no reduction is certain"
     saved = 1 - now.marginal_bytes / was.marginal_bytes
     if saved < 0:
-        return f"{-saved:.1%} more"
+        certain = now.ci95_bytes[0] > was.ci95_bytes[1]
+        return f"{-saved:.1%} more" if certain else "no difference is certain"
     times = was.marginal_bytes / now.marginal_bytes
     least = max(0.0, was.ci95_bytes[0]) / now.ci95_bytes[1]
     if least <= 1:
