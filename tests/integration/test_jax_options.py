@@ -66,10 +66,9 @@ def live(tmp_path):
 @pytest.mark.parametrize("loop", ["jit", "rollout"])
 def test_agents_that_perceive_distributions_do_as_those_that_perceive_indices(live, loop):
     file = io.BytesIO()
-    live(DENSE, file, loop=loop, learning=("A", "B"))
+    live(DENSE, file, loop=loop)
     for passes in ((), ("template",)):
-        options = {"loop": loop, "learning": ("A", "B"), "passes": passes}
-        found = live(DENSE, file, True, categorical_obs=True, **options)
+        found = live(DENSE, file, True, categorical_obs=True, loop=loop, passes=passes)
         assert found.actions_equal == found.actions_compared == 24
         assert found.max_abs_belief_error < 1e-5
 
@@ -86,7 +85,6 @@ def test_an_environment_that_returns_distributions_needs_agents_that_take_them(l
     ("model", "algorithm", "loop", "learning"),
     [
         (SINGLE, "mmp", "rollout", ("A", "B")),
-        (SINGLE, "vmp", "rollout", ()),
         (DENSE, "ovf", "jit", ("B",)),
         (SINGLE, "exact", "jit", ("A",)),
     ],
