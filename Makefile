@@ -11,8 +11,8 @@ help:
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
-	@echo "make scenarios  every shipped scenario in full (three quarters of an hour)"
-	@echo "make figures      what the passes have to reach, measured (half an hour)"
+	@echo "make scenarios  every shipped scenario in full (an hour)"
+	@echo "make figures      what the passes have to reach, measured (an hour)"
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 
 install: $(VENV)/.installed
@@ -56,6 +56,7 @@ scenarios: $(VENV)/.installed
 
 figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures
+	$(BIN)/python -m tests.figures_jax
 
 equivalence: $(VENV)/.tested
 	$(BIN)/python -m tests.equivalence
