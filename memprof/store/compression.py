@@ -16,8 +16,8 @@ def compressed(data: bytes, level: int = _LEVEL) -> bytes:
     compressor = compressors.get(level)
     if compressor is None:
         compressor = compressors[level] = zstandard.ZstdCompressor(level=level)
-    frame: bytes = compressor.compress(data)
-    return frame
+    # A copy: the compressor's own result keeps the memory that incompressible data would take.
+    return bytes(memoryview(compressor.compress(data)))
 
 
 def decompressed(frame: bytes) -> bytes:
