@@ -122,7 +122,10 @@ class Measurement:
         points: memory against the number of living agents, smallest population first.
         at_n: the point at which the population has the scenario's number of agents.
         peak_rss_bytes: highest resident set from the baseline until `at_n` was reached.
-        step_seconds: one agent's step, averaged over a batch, for every batch and step.
+        step_seconds: one agent's step, averaged over a batch, for every batch and step; without
+            those that the backend compiled in.
+        compile_seconds: the first step of all agents, compilation included; None where the backend
+            does not compile.
         build_seconds: building one agent, passes included, averaged over a batch.
         file_bytes: what the population takes in files on disk with `at_n.agents` agents.
         kept_whole: attributes that a pass could not encode exactly, with their types.
@@ -137,6 +140,7 @@ class Measurement:
     at_n: GrowthPoint
     peak_rss_bytes: int | None
     step_seconds: tuple[float, ...]
+    compile_seconds: float | None
     build_seconds: tuple[float, ...]
     operations: tuple[OperationTime, ...]
     trend: TrendSeries

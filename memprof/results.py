@@ -118,7 +118,8 @@ class Variant:
     """The population without passes, or with them.
 
     `file_bytes` is what the whole population takes in files on disk; it is in none of the other
-    figures. `kept_whole` names attributes that a pass could not encode exactly. `device` is there
+    figures. `kept_whole` names attributes that a pass could not encode exactly. `compile_seconds`
+    is the first step of all agents, where the backend compiles in it. `device` is there
     if the instrument of that name was asked for.
     """
 
@@ -134,6 +135,7 @@ class Variant:
     file_bytes: float
     kept_whole: tuple[str, ...]
     step_seconds: StepSeconds
+    compile_seconds: float | None
     build_seconds: float
     ledger: Ledger
     instruments: tuple[InstrumentReading, ...]

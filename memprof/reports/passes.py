@@ -29,8 +29,8 @@ def passes_section(report: Report) -> Section:
         reasons = tuple((each.name, _outcome(each), each.detail) for each in left)
         tables.append(Table("left out by auto", names, reasons, "prose"))
         text.append(
-            "auto tries the passes that claim to be exact, in order, and keeps those that help, "
-            "behave bit-identically and stay within max_slowdown "
+            "auto tries the passes that claim to be exact, but for the order of sums at most, and "
+            "keeps those that help, behave as they claim and stay within max_slowdown "
             f"({report.scenario['max_slowdown']:g}) of the time per step before."
         )
     return Section("Passes", tuple(text), tuple(tables))

@@ -117,6 +117,11 @@ def _before_and_after(report: Report) -> Section:
         in_files = [
             ("files on disk, beside all this", lambda v: format_size(v.file_bytes)),
         ]
+    compiled: list[tuple[str, Callable[[Variant], str]]] = []
+    if any(variant.compile_seconds is not None for variant in variants):
+        compiled = [
+            ("first step of all, compiled", lambda v: format_seconds(v.compile_seconds)),
+        ]
     figures: list[tuple[str, Callable[[Variant], str]]] = [
         ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
         ("  95 % interval", lambda v: _interval(_positive(v.per_agent.ci95_bytes), format_size)),
@@ -127,6 +132,7 @@ def _before_and_after(report: Report) -> Section:
         *in_files,
         ("time per step", lambda v: format_seconds(v.step_seconds.median)),
         ("  95 % interval", lambda v: _interval(_positive(v.step_seconds.ci95), format_seconds)),
+        *compiled,
         ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
     ]
     rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)

@@ -34,7 +34,8 @@ class Growth:
 
     Attributes:
         sizes: numbers of agents at which the population is read, up to the scenario's.
-        step_seconds: one agent's step, averaged over the new agents, for every size and step.
+        compile_seconds: the first step of all agents of the last size, where the backend compiles
+            in it; None elsewhere.
         build_seconds: building one agent, averaged likewise, for every size.
     """
 
@@ -51,7 +52,8 @@ class Growth:
         count = min(_BATCHES, agents)
         visits = _REBUILT if population.rebuilds and count == _BATCHES else range(1, count + 1)
         self.sizes = [agents * visit // count for visit in visits]
-        self.step_seconds = array("d", [0.0]) * (len(self.sizes) * steps)
+        self._step_seconds = array("d", [0.0]) * (len(self.sizes) * steps)
+        self.compile_seconds: float | None = None
         self.build_seconds = array("d", [0.0]) * len(self.sizes)
         self._channel = channel
         self._recorder = recorder
@@ -67,8 +69,22 @@ class Growth:
                 elapsed = self.live(new, steps)
                 place = batch * self.steps
                 for step in steps:
-                    self.step_seconds[place + step] = elapsed / len(new) / len(steps)
+                    self._step_seconds[place + step] = elapsed / len(new) / len(steps)
+                if self.population.rebuilds and steps.start == 0:
+                    self.compile_seconds = elapsed
             yield last
+
+    @property
+    def step_seconds(self) -> tuple[float, ...]:
+        """One agent's step, averaged over the new agents, for every size and step; but for those
+        that a population compiled in, unless it lived no others."""
+        compiled = self.population.stride if self.compile_seconds is not None else 0
+        first = compiled if compiled < self.steps else 0
+        return tuple(
+            seconds
+            for place, seconds in enumerate(self._step_seconds)
+            if place % self.steps >= first
+        )
 
     def extend_to(self, agents: int) -> None:
         """Grow on, in batches as large as the first: larger ones would fragment memory more."""
@@ -103,7 +119,7 @@ class Growth:
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
         build = sum(self.build_seconds) / len(self.build_seconds)
-        return build + self.steps * sum(self.step_seconds) / len(self.step_seconds)
+        return build + self.steps * sum(self._step_seconds) / len(self._step_seconds)
 
     def _build(self, agents: int) -> tuple[range, float]:
         start = perf_counter()

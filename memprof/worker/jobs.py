@@ -92,7 +92,8 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         points=tuple(points),
         at_n=at_n,
         peak_rss_bytes=peak,
-        step_seconds=tuple(growth.step_seconds),
+        step_seconds=growth.step_seconds,
+        compile_seconds=growth.compile_seconds,
         build_seconds=tuple(growth.build_seconds),
         operations=watch.times(),
         trend=trend,
@@ -136,7 +137,7 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
         details = instrument.details(population, spec)
     return InstrumentRun(
         readings=tuple(sorted(readings)),
-        step_seconds=tuple(growth.step_seconds),
+        step_seconds=growth.step_seconds,
         reading_seconds=reading_seconds,
         operations=details.operations,
         lines=details.lines,

@@ -80,6 +80,7 @@ def _variant(runs: VariantRuns) -> Variant:
     at_n = [run.at_n.reading for run in clean]
     peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
     pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
+    compiled = [run.compile_seconds for run in clean if run.compile_seconds is not None]
     cost = cost_of(clean)
     device = runs.instruments.get("device")
     uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
@@ -98,6 +99,7 @@ def _variant(runs: VariantRuns) -> Variant:
         file_bytes=_mean([run.file_bytes for run in clean]),
         kept_whole=tuple(sorted({each for run in clean for each in run.kept_whole})),
         step_seconds=cost.step_seconds,
+        compile_seconds=statistics.median(compiled) if compiled else None,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
         ledger=clean[0].ledger,
         instruments=readings.side_by_side(
