@@ -176,6 +176,7 @@ class Shared:
         self._template = Template.of(agent, self._own)
         self._stored = [plan.rest(self._first_state(models, state, c)) for c in self.chunks]
         self._carried: list[Any] = []
+        self._step_keys: list[np.ndarray] = []
         self._act = in_groups(act_alone, self._width)
         self._roll = in_groups(roll_alone, self._width)
 
@@ -208,6 +209,8 @@ class Shared:
         rows = (self._wake(chunk), self._carried[chunk], (for_action, for_world))
         fixed = (self._template, self._world)
         state, self._carried[chunk], acted = self._call.program(self._roll, fixed, rows)
+        if chunk == len(self.chunks) - 1:
+            self._step_keys = []  # they have served everybody
         self._rest(chunk, state)
         return self._real(chunk, acted)
 

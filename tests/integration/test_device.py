@@ -56,20 +56,10 @@ def test_a_compiled_batch_holds_its_arrays_and_traces_nothing_again():
     assert found.memory_stats == {} or found.memory_stats["bytes_in_use"] > 0
 
 
-def test_a_shared_template_is_shared_and_an_eager_loop_names_the_line_that_retraces():
+def test_a_shared_template_is_shared():
     shared = read(passes=("share",)).device
     rows = {row.component: row for row in shared.rows}
     assert rows["A"].shared_bytes == STATES * STATES * FLOAT
     assert rows["A"].private_bytes == 0
     assert rows["beliefs (qs)"].private_bytes == AGENTS * (STATES * FLOAT + 4)
     assert shared.traces_per_step == 0
-
-    eager = read(loop="eager").device
-    assert eager.traces_per_step >= 1
-    assert eager.compilations_per_step >= 1
-    assert eager.first_traces > eager.traces_per_step
-    most = eager.retraces[0]
-    assert most.path.startswith("pymdp/")
-    assert most.line > 0
-    assert "scan" in most.text
-    assert eager.caches_bytes > 1_000_000

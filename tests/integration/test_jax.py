@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -14,7 +17,7 @@ from memprof.passes.catalogue import REORDERED
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
-from tests.conftest import SCENARIOS
+from tests.conftest import ROOT, SCENARIOS
 
 GRID = {"kind": "grid_world", "size": 5}
 T_MAZE = {"kind": "t_maze", "reward_probability": 0.98}
@@ -182,3 +185,23 @@ def test_half_precision_changes_beliefs_within_its_bound():
 def test_a_rollout_needs_a_world_that_pymdp_can_sample_from():
     with pytest.raises(ScenarioError, match="Use loop: jit"):
         population("own mazes", loop="rollout").grow(2)
+
+
+_DOUBLE = """
+from tests.integration.test_jax import digests_of, population
+facts = population("grid").facts()
+assert facts["x64"] == "on", facts
+crowd = population("grid", ("share",))
+crowd.grow(2)
+assert crowd._crowd._stored[0].mind.qs[0].dtype == "float64"
+assert digests_of("grid") == digests_of("grid", ("template",))
+"""
+
+
+def test_double_precision_is_honoured():
+    done = subprocess.run(
+        [sys.executable, "-c", _DOUBLE],
+        cwd=ROOT, env={**os.environ, "JAX_ENABLE_X64": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
