@@ -24,9 +24,9 @@ def is_library(path: str) -> bool:
 
 
 def short_path(path: str, folder: str) -> str:
-    """The path relative to the scenario's folder or to the import path."""
+    """The path relative to the import path or to the scenario's folder."""
     package_root = str(Path(__file__).parents[2])
-    for root in (folder, *_SITE, package_root, *sys.path):
+    for root in (*_SITE, folder, package_root, *sys.path):
         if root and path.startswith(root.rstrip("/") + "/"):
             return path[len(root.rstrip("/")) + 1 :]
     return path

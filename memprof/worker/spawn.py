@@ -36,7 +36,7 @@ from memprof.worker.protocol import Request
 
 _KEPT_OUTPUT_LINES = 40
 _IMPORT_SECONDS = 45.0
-_IMPORT_BYTES = {"numpy": 500 * 10**6, "jax": 900 * 10**6}
+_IMPORT_BYTES = {"numpy": 500 * 10**6, "jax": 500 * 10**6}
 _RESULTS: dict[str, TypeAdapter[Any]] = {
     "measure": TypeAdapter(Measurement),
     "instrument": TypeAdapter(InstrumentRun),

@@ -4,13 +4,12 @@ every pass alone, over more agents and steps."""
 import pytest
 
 from memprof.passes.catalogue import PASSES
-from tests.conftest import SCENARIOS
-from tests.equivalence import live, plans
+from tests.equivalence import PATHS, live, plans
 
 SIZES = {"deep-policy": (1, 1), "learning-29": (2, 3), "grid-29": (2, 3), "private-mazes": (3, 3)}
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 def test_all_of_auto_and_the_passes_in_files_behave_exactly(path, tmp_path):
     agents, steps = SIZES.get(path.stem, (4, 6))
     together = tuple(name for name in plans()["all of auto"] if not PASSES[name].early)

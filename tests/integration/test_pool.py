@@ -1,6 +1,7 @@
 """Pass `pool` on whole agents, and on PyMDP's modules before, during and after its use."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 from pymdp.legacy import control, inference, learning, maths
@@ -10,6 +11,7 @@ from memprof.instruments.base import Stopwatch
 from memprof.instruments.walker import reachable
 from memprof.passes.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
+from memprof.populations.trace import DigestTrace
 from memprof.scenario_file import load_scenario
 from tests.conftest import SCENARIOS
 
@@ -80,50 +82,50 @@ def test_what_it_remembers_is_on_the_ledger():
         population.close()
 
 
+def digests(path, passes, agents, steps):
+    """What the agents of a scenario believe and do, agent by agent."""
+    spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
+    population, found = NumpyPopulation(spec, Stopwatch()), DigestTrace(agents, steps)
+    try:
+        for lived in population.live(population.grow(agents), range(steps)):
+            found.record(*lived)
+    finally:
+        population.close()
+    return found.per_agent()
+
+
 @pytest.mark.parametrize(
     ("name", "passes", "steps"),
     [
-        ("grid-5", "share,pool", 30),
-        ("t-maze", "share,pool", 20),
-        ("learning-10", "share,pool", 30),
-        ("factory", "share,pool", 30),
-        ("mmp", "share,pool", 6),
-        ("grid-10", "pool", 20),
-        ("learning-10", "pool", 20),
+        ("grid-5", ("share", "pool"), 30),
+        ("t-maze", ("share", "pool"), 20),
+        ("learning-10", ("share", "pool"), 30),
+        ("factory", ("share", "pool"), 30),
+        ("mmp", ("share", "pool"), 6),
+        ("grid-10", ("pool",), 20),
+        ("learning-10", ("pool",), 20),
     ],
 )
-def test_agents_behave_exactly_as_without_it(memprof, name, passes, steps):
-    run = memprof(
-        "profile", SCENARIOS / f"{name}.yaml", "-q", "--passes", passes, "--agents", 4,
-        "--steps", steps, "--repeats", 1, "--instruments", "none",
-    )  # fmt: skip
-    assert run.code in (0, 1), run.err  # 1: over the budget, as it is without share
-    assert run.report(name)["equivalence"]["verdict"] == "exact"
+def test_agents_behave_exactly_as_without_it(name, passes, steps):
+    path = SCENARIOS / f"{name}.yaml"
+    assert digests(path, passes, 4, steps) == digests(path, (), 4, steps)
 
 
+FACTORS = {"num_obs": [4, 3], "num_states": [3, 5], "num_controls": [2, 1]}
 AGENTS = {
-    "sophisticated": {"sophisticated": True, "si_horizon": 2},
-    "information about parameters": {"use_param_info_gain": True},
-    "stochastic": {"action_selection": "stochastic", "sampling_mode": "full", "policy_len": 2},
+    "sophisticated": {"agent": {"sophisticated": True, "si_horizon": 2}},
+    "information about parameters": {
+        "agent": {"use_param_info_gain": True},
+        "learning": ["A", "B"],
+    },
+    "stochastic": {
+        "agent": {"action_selection": "stochastic", "sampling_mode": "full", "policy_len": 2}
+    },
+    "several factors": {"model": {"kind": "random_pomdp", **FACTORS}},
 }
 
 
-@pytest.mark.parametrize("keywords", AGENTS.values(), ids=AGENTS)
-def test_every_kind_of_agent_behaves_exactly(memprof, scenario, keywords):
-    learning = ["A", "B"] if "use_param_info_gain" in keywords else []
-    path = scenario(agent=keywords, steps=8, learning=learning, passes=["share", "pool"])
-    run = memprof("profile", path, "-q")
-    assert run.code == 0, run.err
-    assert run.report()["equivalence"]["verdict"] == "exact"
-
-
-def test_several_factors_and_dense_matrices_behave_exactly(memprof, scenario):
-    model = {
-        "kind": "random_pomdp",
-        "num_obs": [4, 3],
-        "num_states": [3, 5],
-        "num_controls": [2, 1],
-    }
-    run = memprof("profile", scenario(model=model, passes=["share", "pool"], steps=20), "-q")
-    assert run.code == 0, run.err
-    assert run.report()["equivalence"]["verdict"] == "exact"
+@pytest.mark.parametrize("fields", AGENTS.values(), ids=AGENTS)
+def test_every_kind_of_agent_behaves_exactly(scenario, fields):
+    path = scenario(**fields)
+    assert digests(path, ("share", "pool"), 4, 12) == digests(path, (), 4, 12)
