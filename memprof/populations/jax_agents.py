@@ -98,9 +98,8 @@ class JaxPopulation:
             chunk = self._spec.chunk
             self._crowd = Shared(models, agents, plan, self._probe, root, chunk, world)
         else:
-            if self._spec.loop == "jit":
-                plan.compiles = True
-            self._crowd = Batch(models, agents, plan, self._probe, root, world)
+            compiled = plan.compiles or self._spec.loop == "jit"
+            self._crowd = Batch(models, agents, plan, self._probe, root, compiled, world)
 
     def _model_of(self, agent: int) -> GenerativeModel:
         np.random.seed(step_seed(self._spec.seed, agent, -1))

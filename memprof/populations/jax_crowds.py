@@ -16,7 +16,7 @@ from memprof.populations.base import EACH, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_step import (
     Acted,
-    Template,
+    TemplateAgent,
     World,
     act,
     act_alone,
@@ -89,7 +89,14 @@ class Batch:
     """What a PyMDP user has: one agent object of `batch_size=N`."""
 
     def __init__(
-        self, models: Models, agents: int, plan: JaxPlan, probe: Probe, root: Any, world: World
+        self,
+        models: Models,
+        agents: int,
+        plan: JaxPlan,
+        probe: Probe,
+        root: Any,
+        compiled: bool,
+        world: World,
     ) -> None:
         self.chunks = [range(agents)]
         self._agent = models.agent(range(agents))
@@ -97,10 +104,8 @@ class Batch:
         self._call = _Calls(probe)
         self._stored = plan.rest(State(first_mind(self._agent), {}))
         self._carry: dict[str, Any] | None = None
-        self._act = jax.jit(act) if plan.compiles else None
-        self._rollout = _batch_rollout
-        if plan.compiles:
-            self._rollout = jax.jit(_batch_rollout, static_argnums=2)
+        self._act = jax.jit(act) if compiled else None
+        self._rollout = jax.jit(_batch_rollout, static_argnums=2) if compiled else _batch_rollout
 
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         acted: Acted
@@ -173,7 +178,7 @@ class Shared:
         self._width = -(-size // groups)
         self._size = self._width * groups
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
-        self._template = Template.of(agent, self._own)
+        self._template = TemplateAgent.of(agent, self._own)
         self._stored = [plan.rest(self._first_state(models, state, c)) for c in self.chunks]
         self._carried: list[Any] = []
         self._step_keys: list[np.ndarray] = []

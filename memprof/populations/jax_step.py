@@ -122,7 +122,7 @@ def first_mind(agent: Agent) -> Mind:
 _LARGE_BYTES = 2**20
 
 
-class Template(NamedTuple):
+class TemplateAgent(NamedTuple):
     """One agent of `batch_size=1`.
 
     Large transitions are in an order of their own: the actions come first, so that the matrix of
@@ -133,7 +133,7 @@ class Template(NamedTuple):
     transitions: list[Any] | None
 
     @classmethod
-    def of(cls, agent: Agent, own: tuple[str, ...]) -> Template:
+    def of(cls, agent: Agent, own: tuple[str, ...]) -> TemplateAgent:
         """The template form of `agent`; attributes in `own` come from each agent's leaves."""
         if "B" in own or max(b.nbytes for b in agent.B) < _LARGE_BYTES:
             return cls(agent, None)
@@ -154,7 +154,7 @@ def leaves_of(agent: Agent, own: tuple[str, ...]) -> dict[str, list[Any]]:
 
 
 def act_alone(
-    template: Template, state: State, observation: list[Any], key: Any
+    template: TemplateAgent, state: State, observation: list[Any], key: Any
 ) -> tuple[State, Acted]:
     """`act` for one agent, without batch axes: the template agent with this agent's leaves."""
     agent = _with_leaves(template.whole(), _batched(state.leaves))
@@ -163,7 +163,7 @@ def act_alone(
 
 
 def roll_alone(
-    template: Template, world: World, state: State, carried: Any, keys: Any
+    template: TemplateAgent, world: World, state: State, carried: Any, keys: Any
 ) -> tuple[State, Any, Acted]:
     """PyMDP's `rollout` for one agent: `carried` is its observation and the state of its world,
     `keys` the pairs of keys for action and world, a row per step."""
