@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,23 @@ class Run:
 
 
 Command = Callable[..., Run]
+
+
+def digests_of(path: Path, passes: tuple[str, ...], agents: int, steps: int) -> tuple[str, ...]:
+    """What the NumPy agents of a scenario believe and do, agent by agent; in this process."""
+    from memprof.instruments.base import Stopwatch
+    from memprof.populations.numpy_agents import NumpyPopulation
+    from memprof.populations.trace import DigestTrace
+    from memprof.scenario_file import load_scenario
+
+    spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
+    population, found = NumpyPopulation(spec, Stopwatch()), DigestTrace(agents, steps)
+    try:
+        for lived in population.live(population.grow(agents), range(steps)):
+            found.record(*lived)
+    finally:
+        population.close()
+    return found.per_agent()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Pass `pool` on whole agents, and on PyMDP's modules before, during and after its use."""
 
 import sys
-from dataclasses import replace
 
 import pytest
 from pymdp.legacy import control, inference, learning, maths
@@ -11,9 +10,8 @@ from memprof.instruments.base import Stopwatch
 from memprof.instruments.walker import reachable
 from memprof.passes.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.populations.trace import DigestTrace
 from memprof.scenario_file import load_scenario
-from tests.conftest import SCENARIOS
+from tests.conftest import SCENARIOS, digests_of
 
 REPLACED = {
     "dot_likelihood": (maths, fpi),
@@ -82,18 +80,6 @@ def test_what_it_remembers_is_on_the_ledger():
         population.close()
 
 
-def digests(path, passes, agents, steps):
-    """What the agents of a scenario believe and do, agent by agent."""
-    spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
-    population, found = NumpyPopulation(spec, Stopwatch()), DigestTrace(agents, steps)
-    try:
-        for lived in population.live(population.grow(agents), range(steps)):
-            found.record(*lived)
-    finally:
-        population.close()
-    return found.per_agent()
-
-
 @pytest.mark.parametrize(
     ("name", "passes", "steps"),
     [
@@ -108,7 +94,7 @@ def digests(path, passes, agents, steps):
 )
 def test_agents_behave_exactly_as_without_it(name, passes, steps):
     path = SCENARIOS / f"{name}.yaml"
-    assert digests(path, passes, 4, steps) == digests(path, (), 4, steps)
+    assert digests_of(path, passes, 4, steps) == digests_of(path, (), 4, steps)
 
 
 FACTORS = {"num_obs": [4, 3], "num_states": [3, 5], "num_controls": [2, 1]}
@@ -128,4 +114,4 @@ AGENTS = {
 @pytest.mark.parametrize("fields", AGENTS.values(), ids=AGENTS)
 def test_every_kind_of_agent_behaves_exactly(scenario, fields):
     path = scenario(**fields)
-    assert digests(path, ("share", "pool"), 4, 12) == digests(path, (), 4, 12)
+    assert digests_of(path, ("share", "pool"), 4, 12) == digests_of(path, (), 4, 12)

@@ -11,7 +11,7 @@ import yaml
 from memprof.instruments.base import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario_file import load_scenario
-from tests.conftest import SCENARIOS
+from tests.conftest import SCENARIOS, digests_of
 
 # deep-policy's steps take seconds; the others live long enough for histories and horizons to fill.
 SIZES = {"deep-policy": (4, 1), "learning-29": (4, 4), "private-mazes": (5, 5)}
@@ -127,14 +127,18 @@ AGENTS = {
 
 
 @pytest.mark.parametrize("keywords", AGENTS.values(), ids=AGENTS)
-def test_every_kind_of_agent_is_measured_and_shared_exactly(memprof, scenario, keywords):
-    run = memprof("profile", scenario(agent=keywords, steps=6), "-q")
+def test_every_kind_of_agent_is_shared_exactly(scenario, keywords):
+    path = scenario(agent=keywords)
+    assert digests_of(path, ("share",), 4, 6) == digests_of(path, (), 4, 6)
+
+
+def test_beliefs_that_are_kept_are_on_the_ledger(memprof, scenario):
+    run = memprof("profile", scenario(agent=AGENTS["mmp, beliefs kept"], steps=6), "-q")
     assert run.code == 0, run.err
     report = run.report()
     assert report["equivalence"]["verdict"] == "exact"
-    if "save_belief_hist" in keywords:
-        rows = {r["component"]: r for r in report["variants"]["before"]["ledger"]["rows"]}
-        assert rows["histories"]["private_nominal_bytes"] > 6 * 100 * 4
+    rows = {r["component"]: r for r in report["variants"]["before"]["ledger"]["rows"]}
+    assert rows["histories"]["private_nominal_bytes"] > 6 * 100 * 4
 
 
 def test_private_false_hands_all_agents_the_same_arrays(memprof, scenario):
