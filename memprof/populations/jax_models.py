@@ -33,7 +33,7 @@ class Models:
         arguments = {**first, **spec.agent}
         check_model(arguments, model_field(spec))
         self._first = self._converted(arguments)
-        self._others: list[dict[str, Any]] | None = None
+        self._others: list[dict[str, Any]] = []
         self._differing: set[str] = set()
 
     def take(self, arguments: Sequence[dict[str, Any]]) -> None:
@@ -70,23 +70,17 @@ class Models:
         Raises:
             ScenarioError: PyMDP refuses the arguments.
         """
-        arguments = {
-            name: list(value) if name in _LISTS else value for name, value in self._first.items()
-        }
-        if self._others is not None and self._differing:
-            chosen = [self._others[index] for index in agents]
-            for name in _ARRAYS:
-                if name in _LISTS and name in arguments:
-                    arguments[name] = list(
-                        map(np.stack, zip(*(c[name] for c in chosen), strict=True))
-                    )
-                elif name in arguments:
-                    arguments[name] = np.stack([each[name] for each in chosen])
-        for name in _ARRAYS:
-            if name in _LISTS and name in arguments:
-                arguments[name] = list(map(jnp.asarray, arguments[name]))
-            elif name in arguments:
-                arguments[name] = jnp.asarray(arguments[name])
+        arguments = dict(self._first)
+        rows = [self._others[index] for index in agents] if self._differing else []
+        for name in arguments.keys() & {*_ARRAYS}:
+            value = arguments[name]
+            if name in _LISTS:  # a list of its own, since PyMDP writes into it
+                arrays = map(np.stack, zip(*(row[name] for row in rows), strict=True))
+                arguments[name] = list(map(jnp.asarray, arrays if rows else value))
+            else:
+                arguments[name] = jnp.asarray(
+                    np.stack([row[name] for row in rows]) if rows else value
+                )
         try:
             return Agent(**arguments, batch_size=len(agents))
         except Exception as error:
