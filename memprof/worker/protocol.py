@@ -8,10 +8,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from memprof.leak import Mode
 from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
 
-Job = Literal["measure", "instrument", "trace"]
+Job = Literal["measure", "instrument", "trace", "leak", "sites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Request:
     Attributes:
         instrument: name, for the job `instrument`.
         trace_file: where the job `trace` writes values, or reads them when `compare` is set.
+        mode, cycles: for the jobs `leak` and `sites`.
+        warm_up: cycles before the ones that the job `sites` watches.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -29,6 +32,9 @@ class Request:
     instrument: str = ""
     trace_file: str = ""
     compare: bool = False
+    mode: Mode = "lifecycle"
+    cycles: int = 0
+    warm_up: int = 0
     memory_limit_bytes: int | None = None
 
     def to_json(self) -> str:
