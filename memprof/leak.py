@@ -88,6 +88,13 @@ class Site:
     seen_by: Evidence
     traces_per_cycle: float | None = None
 
+    @property
+    def name(self) -> str:
+        """The owner, or else the line."""
+        if self.owner or not self.lines:
+            return self.owner
+        return f"{self.lines[0].path}:{self.lines[0].line}"
+
 
 @dataclass(frozen=True, slots=True)
 class Attribution:

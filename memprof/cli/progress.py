@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from memprof.measurements import Mark
-from memprof.workflows.runs import Observer
+from memprof.workflows.crew import Observer
 
 
 @contextlib.contextmanager

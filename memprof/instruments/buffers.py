@@ -38,3 +38,12 @@ def is_device_array(thing: Any) -> bool:
     """Whether `thing` is a JAX array."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(thing, jax.Array)
+
+
+def live_device_bytes() -> int | None:
+    """Bytes of all live JAX arrays, each buffer once; None where JAX is not loaded."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    buffers = {b.address: b.nbytes for array in jax.live_arrays() for b in buffers_of(array)}
+    return sum(buffers.values())

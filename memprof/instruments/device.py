@@ -15,6 +15,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import Details, DirectCalls
 from memprof.instruments.buffers import buffers_of
+from memprof.instruments.compilations import COMPILED
 from memprof.instruments.source_lines import is_library, short_path
 from memprof.instruments.walker import reachable
 from memprof.measurements import DeviceDetails, DeviceRow, Retrace
@@ -22,7 +23,6 @@ from memprof.populations.base import EVERYBODY, Population
 from memprof.spec import PopulationSpec
 
 _TRACED = "/jax/core/compile/jaxpr_trace_duration"
-_COMPILED = "/jax/core/compile/backend_compile_duration"
 _FEWEST_STRIDES, _MOST_STRIDES = 2, 3
 _BRIEFLY_SECONDS = 5.0
 _MOST_LINES = 10
@@ -64,7 +64,7 @@ class DeviceMemory(DirectCalls):
         rows = self._by_component(population)
         freed = process.freed_by(population.drop_caches)
         steps, traced, compiled = self._live_on(population, spec.steps)
-        population.close()
+        population.drop_caches()
         population.grow(agents)
         self._live_through(population, range(population.stride))
         return Details(
@@ -150,7 +150,7 @@ class DeviceMemory(DirectCalls):
     def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event == _TRACED:
             self._traced[_place(sys._getframe(1))] += 1
-        elif event == _COMPILED:
+        elif event == COMPILED:
             self._compiled += 1
 
 

@@ -23,14 +23,23 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
 
+_clear_type_cache: Callable[[], None] = getattr(
+    sys, "_clear_internal_caches", getattr(sys, "_clear_type_cache", lambda: None)
+)
 _process = psutil.Process()
 _stats_file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # unnamed, ends with the process
 
 
 def settle() -> None:
-    """Free what is garbage and give it back: collect until nothing is freed, then trim the heap."""
+    """Free what is garbage and give it back: collect until nothing is freed, then trim the heap.
+
+    CPython's cache of type attributes goes too. It has 4,096 places, by the address of an
+    attribute's name, and NumPy looks attributes up by names that it has just made: hundreds of
+    kilobytes of dead strings gather there, over thousands of steps.
+    """
     while gc.collect():
         pass
+    _clear_type_cache()
     if hasattr(psutil, "heap_trim"):
         psutil.heap_trim()
 
@@ -86,10 +95,16 @@ def live_heap_bytes() -> int | None:
     malloc does not see them; its live blocks per size class come from `sys._debugmallocstats()`,
     CPython's only account of them, which writes to file descriptor 2.
     """
+    native = native_heap_bytes()
+    return None if native is None else native + (small_object_bytes() or 0)
+
+
+def native_heap_bytes() -> int | None:
+    """Bytes that malloc has handed out and not got back."""
     if not hasattr(psutil, "heap_info"):
         return None
     heap = psutil.heap_info()
-    return int(heap.heap_used + heap.mmap_used) + _small_object_bytes()
+    return int(heap.heap_used + heap.mmap_used)
 
 
 def fill_free_blocks() -> list[object]:
@@ -119,8 +134,10 @@ def _object_of_class(size: int) -> object:
     return bytes(size - sys.getsizeof(b""))
 
 
-def _small_object_bytes() -> int:
-    return sum(int(size) * int(used) for size, used, _ in _SIZE_CLASSES.findall(_malloc_stats()))
+def small_object_bytes() -> int | None:
+    """Bytes in live blocks of Python's small-object allocator; None where it gives no account."""
+    classes = _SIZE_CLASSES.findall(_malloc_stats())
+    return sum(int(size) * int(used) for size, used, _ in classes) if classes else None
 
 
 def _malloc_stats() -> bytes:

@@ -53,13 +53,10 @@ class JaxPopulation:
         self._model = model_builder(spec.model, spec.folder)
         self._rolls = spec.loop == "rollout"
         self.stride = spec.steps if self._rolls else 1
-        self._crowd: Crowd | None = None
         self._empty()
 
     def _empty(self) -> None:
-        if self._crowd is not None:
-            self._crowd = None
-            self.drop_caches()
+        self._crowd: Crowd | None = None
         self._environments = Environments(lambda array, first: array)
         self._actions: np.ndarray | None = None
         self._count = 0
@@ -68,7 +65,9 @@ class JaxPopulation:
         return self._count
 
     def grow(self, agents: int) -> range:
-        self._empty()
+        if self._crowd is not None:
+            self._empty()
+            self.drop_caches()  # programs for another number of agents are of no use
         try:
             self._probe.call("build", self._build, agents)
         except Exception as error:

@@ -14,6 +14,7 @@ class Cycles:
 
     Attributes:
         population: the one that lives on; None in the mode `lifecycle`, between cycles.
+        facts: what a reader must know of the backend, once a cycle has run.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Cycles:
         probe: Probe | None = None,
     ) -> None:
         self.population: Population | None = None
+        self.facts: dict[str, str] = {}
         self._type = population_type
         self._spec = spec
         self._mode = mode
@@ -49,6 +51,7 @@ class Cycles:
     def _new(self) -> Population:
         population = self._type(self._spec, self._probe)
         population.grow(self._spec.agents)
+        self.facts = self.facts or population.facts()
         return population
 
     def _live(self, population: Population, first: int) -> None:

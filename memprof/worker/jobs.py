@@ -17,6 +17,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.leak import CycleRun
 from memprof.measurements import (
     GrowthPoint,
     InstrumentRun,
@@ -31,6 +32,7 @@ from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
 from memprof.worker.growth import Growth, Series
+from memprof.worker.leak import leak
 from memprof.worker.protocol import Channel, Request
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
@@ -42,7 +44,9 @@ _TREND_READINGS = 10
 _TREND_SECONDS = 4.0
 
 
-def run(request: Request, channel: Channel) -> Measurement | InstrumentRun | TraceComparison:
+def run(
+    request: Request, channel: Channel
+) -> Measurement | InstrumentRun | TraceComparison | CycleRun:
     """Do what the request asks for."""
     match request.job:
         case "measure":
@@ -51,6 +55,15 @@ def run(request: Request, channel: Channel) -> Measurement | InstrumentRun | Tra
             return read_through(request.spec, request.instrument, channel)
         case "trace":
             return trace(request.spec, Path(request.trace_file), request.compare, channel)
+        case "leak":
+            return leak(
+                _import(request.spec),
+                request.spec,
+                request.mode,
+                request.cycles,
+                request.seconds,
+                channel,
+            )
 
 
 def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
@@ -178,6 +191,7 @@ def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
         for lived in population.live(agents, range(step, step + population.stride)):
             digests.record(*lived)
     population.close()
+    population.drop_caches()
     process.read()
     marginal.robust_fit([(1, 1), (2, 2), (3, 4)])
 

@@ -24,6 +24,7 @@ class Request:
         trace_file: where the job `trace` writes values, or reads them when `compare` is set.
         mode, cycles: for the jobs `leak` and `sites`.
         warm_up: cycles before the ones that the job `sites` watches.
+        seconds: for how long the job `leak` may go on; None for as long as it takes.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -35,6 +36,7 @@ class Request:
     mode: Mode = "lifecycle"
     cycles: int = 0
     warm_up: int = 0
+    seconds: float | None = None
     memory_limit_bytes: int | None = None
 
     def to_json(self) -> str:

@@ -27,7 +27,8 @@ from memprof.scenario import Scenario
 from memprof.scenario_file import LoadedScenario
 from memprof.units import format_size
 from memprof.worker.spawn import Limits
-from memprof.workflows.runs import Observer, Runs, VariantRuns, run_all
+from memprof.workflows.crew import Observer
+from memprof.workflows.runs import Runs, VariantRuns, run_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,33 +6,21 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from memprof.analysis.equivalence import judge, same_digests
 from memprof.analysis.plans import Cost, Plan, cost_of
 from memprof.analysis.search import Search
-from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
+from memprof.errors import Interrupted, MeasurementError, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.measurements import InstrumentRun, Measurement, TraceComparison
 from memprof.passes.catalogue import PASSES, bound_of, candidates, only_reorders
 from memprof.results import Equivalence
 from memprof.scenario_file import LoadedScenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Finished, Limits, run_worker
+from memprof.worker.spawn import Finished, Limits
+from memprof.workflows.crew import Crew, Observer
 
 VariantName = Literal["before", "after"]
-
-
-class Observer(Protocol):
-    """Told what is going on, for progress on the way."""
-
-    def worker(self, title: str, number: int, total: int) -> None:
-        """The `number`-th of `total` workers starts."""
-        ...
-
-    def phase(self, mark: Mark) -> None:
-        """The worker enters a phase."""
-        ...
 
 
 @dataclass(slots=True)
@@ -81,7 +69,7 @@ def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
     """
     scenario = loaded.scenario
     runs = Runs(VariantRuns(()))
-    crew = _Crew(loaded, limits, observer)
+    crew = Crew(loaded, limits, observer)
     try:
         runs.plan = _choose(runs, crew) if scenario.auto else tuple(scenario.passes)
         runs.after = VariantRuns(runs.plan) if runs.plan else None
@@ -111,7 +99,7 @@ def _measured(runs: Runs) -> bool:
     return bool(runs.before.clean)
 
 
-def _choose(runs: Runs, crew: _Crew) -> Plan:
+def _choose(runs: Runs, crew: Crew) -> Plan:
     """The plan that `auto` finds, one fresh worker for each plan that it looks at."""
 
     def measure(plan: Plan) -> Cost:
@@ -141,41 +129,14 @@ def _choose(runs: Runs, crew: _Crew) -> Plan:
     return runs.search.kept
 
 
-def _trial(runs: Runs, crew: _Crew, plan: Plan, title: str) -> Cost:
-    done = crew.run(title, VariantRuns(plan), job="measure")
+def _trial(runs: Runs, crew: Crew, plan: Plan, title: str) -> Cost:
+    done = crew.run(title, plan, job="measure")
     runs.trials.setdefault(plan, []).append(done.value)
     return cost_of([done.value])
 
 
 def _words(plan: Plan) -> str:
     return " + ".join(plan) or "no passes"
-
-
-@dataclass(slots=True)
-class _Crew:
-    """Starts the workers of one scenario, one after the other."""
-
-    loaded: LoadedScenario
-    limits: Limits
-    observer: Observer
-    total: int = 0
-    started: int = 0
-
-    def run(
-        self, title: str, variant: VariantRuns, *, sample: bool = False, **request: Any
-    ) -> Finished:
-        self.started += 1
-        self.observer.worker(title, self.started, self.total)
-        spec = self.loaded.spec(variant.passes)
-        try:
-            return run_worker(
-                Request(spec=spec, **request), self.limits, self.observer.phase, sample=sample
-            )
-        except ScenarioError as error:
-            where = self.loaded.where(error.field)
-            raise ScenarioError(
-                error.field, error.problem, where=where, detail=error.detail
-            ) from None
 
 
 def _count(runs: Runs, loaded: LoadedScenario) -> int:
@@ -198,14 +159,14 @@ def _variants(runs: Runs) -> Iterator[tuple[VariantName, VariantRuns]]:
         yield "after", runs.after
 
 
-def _measure(runs: Runs, crew: _Crew, repeats: int, sample: bool) -> None:
+def _measure(runs: Runs, crew: Crew, repeats: int, sample: bool) -> None:
     for repeat in range(repeats):
         order = list(_variants(runs))
         for name, variant in order if repeat % 2 == 0 else reversed(order):
             first = not variant.clean
             done = crew.run(
                 f"{name}, repeat {repeat + 1} of {repeats}",
-                variant,
+                variant.passes,
                 job="measure",
                 sample=sample and first,
             )
@@ -214,7 +175,7 @@ def _measure(runs: Runs, crew: _Crew, repeats: int, sample: bool) -> None:
                 variant.sampled = done
 
 
-def _waterfall(runs: Runs, crew: _Crew) -> None:
+def _waterfall(runs: Runs, crew: Crew) -> None:
     """One clean worker for each plan between before and after: what each pass adds."""
     for plan in _plans_between(runs):
         try:
@@ -224,12 +185,15 @@ def _waterfall(runs: Runs, crew: _Crew) -> None:
             runs.failure = runs.failure or error
 
 
-def _instruments(runs: Runs, crew: _Crew, names: list[str]) -> None:
+def _instruments(runs: Runs, crew: Crew, names: list[str]) -> None:
     for instrument in names:
         for name, variant in _variants(runs):
             try:
                 done = crew.run(
-                    f"{name}, {instrument}", variant, job="instrument", instrument=instrument
+                    f"{name}, {instrument}",
+                    variant.passes,
+                    job="instrument",
+                    instrument=instrument,
                 )
                 variant.instruments[instrument] = done.value
             except MeasurementError as error:
@@ -237,7 +201,7 @@ def _instruments(runs: Runs, crew: _Crew, names: list[str]) -> None:
                 runs.failure = runs.failure or error
 
 
-def _compare(runs: Runs, crew: _Crew) -> None:
+def _compare(runs: Runs, crew: Crew) -> None:
     """Where digests differ, run both populations once more and compare value by value."""
     if runs.after is None:
         return
@@ -248,12 +212,12 @@ def _compare(runs: Runs, crew: _Crew) -> None:
         runs.comparison = _compared(runs.before, runs.after, Path(folder) / "trace", crew)
 
 
-def _compared(before: VariantRuns, after: VariantRuns, file: Path, crew: _Crew) -> TraceComparison:
+def _compared(before: VariantRuns, after: VariantRuns, file: Path, crew: Crew) -> TraceComparison:
     """Every value of both, by a worker each; the first one's are in `file`, if that exists."""
     crew.total += 1 if file.exists() else 2
     name = "after" if after.clean else _words(after.passes)
     if not file.exists():
-        crew.run("before, trace", before, job="trace", trace_file=str(file))
-    done = crew.run(f"{name}, trace", after, job="trace", trace_file=str(file), compare=True)
+        crew.run("before, trace", before.passes, job="trace", trace_file=str(file))
+    done = crew.run(f"{name}, trace", after.passes, job="trace", trace_file=str(file), compare=True)
     found: TraceComparison = done.value
     return found

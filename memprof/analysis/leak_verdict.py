@@ -1,0 +1,200 @@
+"""The verdict on a population, from every signal of every repeat. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from memprof.analysis import leaks
+from memprof.analysis.leaks import Judgement
+from memprof.analysis.marginal import mean_interval
+from memprof.leak import (
+    Attribution,
+    CycleReading,
+    CycleRun,
+    Leak,
+    LeakVerdict,
+    Mode,
+    Signal,
+    SignalName,
+)
+from memprof.results import Interval
+
+_PAGE_BYTES = 4096
+_GRAINS: dict[SignalName, int] = {
+    "native": 16,
+    "python": 16,
+    "objects": 1,
+    "process": _PAGE_BYTES,
+    "device": 16,
+}
+_HEAP: tuple[SignalName, ...] = ("native", "python")
+
+
+def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, list[int]]:
+    """The readings by signal, without those that the platform or the backend does not have."""
+    found: dict[SignalName, list[int | None]] = {
+        "native": [each.native_bytes for each in readings],
+        "python": [each.python_bytes for each in readings],
+        "objects": [each.python_blocks for each in readings],
+        "process": [each.process_bytes for each in readings],
+        "device": [each.device_bytes for each in readings],
+    }
+    known = {name: [v for v in values if v is not None] for name, values in found.items()}
+    return {name: values for name, values in known.items() if len(values) == len(readings)}
+
+
+def verdict_on(
+    runs: Sequence[CycleRun],
+    mode: Mode,
+    cycles: int,
+    agents: int,
+    steps: int,
+    passes: tuple[str, ...],
+) -> Leak:
+    """What the clean workers say of the population; its sites are found elsewhere.
+
+    A signal leaks, or is clean, if all repeats say so. The population leaks if a signal does, and
+    is clean if all are.
+    """
+    repeats = [_Repeat.of(run, cycles) for run in runs]
+    settled = all(repeat.settled for repeat in repeats)
+    found = {name: [r.judge(name) for r in repeats] for name in repeats[0].series}
+    signals = tuple(
+        _signal(name, judgements, repeats, settled) for name, judgements in found.items()
+    )
+    verdict = _together([signal.verdict for signal in signals])
+    slope, interval = _growth(signals, repeats)
+    counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
+    needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
+    floors = [signal.floor for signal in signals if signal.name in _HEAP]
+    return Leak(
+        verdict=verdict,
+        mode=mode,
+        cycles=cycles,
+        agents=agents,
+        steps=steps,
+        passes=passes,
+        repeats=len(runs),
+        bytes_per_cycle=slope,
+        ci95_bytes=interval,
+        bytes_per_agent=slope / agents,
+        floor_bytes=_largest(floors),
+        warm_up_cycles=tuple(repeat.start for repeat in repeats),
+        cycles_needed=max(2 * cycles, *needed, 0) if verdict == "inconclusive" else None,
+        compilations_per_cycle=statistics.fmean(counted) if counted else None,
+        detail=_detail(verdict, signals, found, repeats),
+        signals=signals,
+        sites=(),
+        unattributed_bytes=None,
+        cycle_seconds=statistics.median(s for run in runs for s in run.seconds),
+    )
+
+
+def attributed(leak: Leak, found: Attribution) -> Leak:
+    """The leak with its sites, and what they do not account for."""
+    known = sum(site.bytes_per_cycle for site in found.sites)
+    rest = max(0.0, leak.bytes_per_cycle - known)
+    return replace(leak, sites=found.sites, unattributed_bytes=rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """One clean worker: its series, and the reading from which on they count. One that has not
+    settled is shown by its end, and decides nothing."""
+
+    series: dict[SignalName, list[int]]
+    start: int
+    settled: bool
+    compilations: float | None
+
+    @classmethod
+    def of(cls, run: CycleRun, cycles: int) -> _Repeat:
+        series = series_of(run.readings)
+        cut = leaks.settled(series.values(), cycles)
+        start = max(0, len(run.readings) - 1 - cycles) if cut is None else cut
+        counted = run.compilations[start:]
+        return cls(series, start, cut is not None, statistics.fmean(counted) if counted else None)
+
+    def judge(self, name: SignalName) -> Judgement:
+        return leaks.judge(self.series[name], self.start, _GRAINS[name])
+
+    def heap(self) -> list[int]:
+        """All that is handed out, by malloc and by Python's small-object allocator."""
+        present = [self.series[name] for name in _HEAP if name in self.series]
+        return [sum(values) for values in zip(*present, strict=True)]
+
+
+def _signal(
+    name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat], settled: bool
+) -> Signal:
+    slope, interval = _mean_slope(found)
+    verdicts = {judgement.verdict for judgement in found}
+    agreed = settled and len(verdicts) == 1
+    return Signal(
+        name=name,
+        verdict=found[0].verdict if agreed else "inconclusive",
+        per_cycle=slope,
+        ci95=interval,
+        floor=_largest([judgement.floor for judgement in found]),
+        series=tuple(tuple(repeat.series[name]) for repeat in repeats),
+    )
+
+
+def _together(verdicts: Sequence[LeakVerdict]) -> LeakVerdict:
+    return next((v for v in ("leak", "inconclusive") if v in verdicts), "clean")
+
+
+def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:
+    """Bytes per cycle: of the heap, or of the process or the device where one of them leaks more,
+    as with memory that is mapped directly, or on a device of its own."""
+    heaps = [repeat.heap() for repeat in repeats]
+    growths = []
+    if all(heaps):
+        judged = [leaks.judge(h, r.start, 1) for h, r in zip(heaps, repeats, strict=True)]
+        growths.append(_mean_slope(judged))
+    growths += [
+        (signal.per_cycle, signal.ci95)
+        for signal in signals
+        if signal.name in ("process", "device") and (signal.verdict == "leak" or not growths)
+    ]
+    return max(growths, key=lambda growth: growth[0])
+
+
+def _mean_slope(found: Sequence[Judgement]) -> tuple[float, Interval]:
+    within = statistics.fmean(judgement.half_width for judgement in found)
+    return mean_interval([judgement.slope for judgement in found], within)
+
+
+def _largest(floors: Sequence[float | None]) -> float | None:
+    """The floor of several readings that all have to see a leak; None if one sees none at all."""
+    known = [floor for floor in floors if floor is not None]
+    return max(known) if known and len(known) == len(floors) else None
+
+
+def _detail(
+    verdict: LeakVerdict,
+    signals: Sequence[Signal],
+    found: dict[SignalName, list[Judgement]],
+    repeats: Sequence[_Repeat],
+) -> str:
+    """Why the verdict is what it is."""
+    if verdict == "clean":
+        return "no reading goes on growing, in any repeat"
+    names = [signal.name for signal in signals if signal.verdict == verdict]
+    if verdict == "leak":
+        return f"{', '.join(names)} grow in every repeat, cycle after cycle"
+    late = sum(not repeat.settled for repeat in repeats)
+    if late:
+        return f"the readings had not settled in {late} of {len(repeats)} repeats"
+    said = [
+        f"{name}: "
+        + ", ".join(
+            f"{v} in {sum(j.verdict == v for j in found[name])}"
+            for v in ("leak", "inconclusive", "clean")
+            if any(j.verdict == v for j in found[name])
+        )
+        for name in names
+    ]
+    return f"the repeats do not agree on a leak ({'; '.join(said)} of {len(repeats)} repeats)"

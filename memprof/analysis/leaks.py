@@ -1,0 +1,175 @@
+"""Does a series of memory readings, one per cycle, go on growing? Pure.
+
+Growth alone is no leak: caches fill, lists are enlarged by jumps, collectors let memory rise and
+fall. A leak goes on. The judgement has three parts:
+
+1. *Warm-up.* The cycles to leave out are found by the Marginal Standard Error Rule: cut where the
+   standard error of the mean of what remains is smallest (White 1997, Simulation 69(6); compared
+   with its rivals by Hoad, Robinson and Davies 2010, J. Oper. Res. Soc. 61). It is applied to the
+   gains from cycle to cycle, which are steady under a leak as well as without one. If it lies
+   so late that too few would remain, the series has not settled, and more cycles are needed.
+2. *Trend.* Mann (1945) and Kendall's test with its correction for ties, at 0.1 % (one-sided); the
+   slope is Theil's and Sen's, with Sen's interval (`marginal.robust_fit`).
+3. *Persistence.* Mann-Kendall alone takes a single step for a trend (Hamed and Rao 1998 show it for
+   any dependence). A leak gains in each third of the window, and in the last third no less than
+   0.6 of what a third gains on average: what slows down may be about to saturate.
+
+The floor is found by trial: the smallest steady gain that, added to the very readings, the same
+judgement takes for a leak.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from memprof.analysis.marginal import robust_fit
+from memprof.leak import LeakVerdict
+
+FEWEST_CYCLES = 7
+"""With fewer, not even readings that always rise are significant."""
+
+# Standard deviations of Kendall's score: one-sided 0.1 % for a verdict, 5 % to look longer.
+_SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
+_SLOWING = 0.6
+_SHORTEST, _FAR_QUIETER = 5, 8
+_FLOOR_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one series says.
+
+    Attributes:
+        slope, half_width: gain per cycle in the window, and half of its 95 % interval.
+        floor: smallest gain per cycle that would have been found; None if none would have been.
+        cycles_needed: cycles that are likely to decide; None where it is decided.
+    """
+
+    verdict: LeakVerdict
+    slope: float
+    half_width: float
+    floor: float | None
+    cycles_needed: int | None
+
+
+def settled(all_series: Collection[Sequence[float]], cycles: int) -> int | None:
+    """Readings to leave out at the start, so that no series is still warming up and at least
+    `cycles` gains remain; None if there have not been enough cycles for that."""
+    cuts = [_warm_up(series, cycles) for series in all_series]
+    found = [cut for cut in cuts if cut is not None]
+    return max(found) if len(found) == len(cuts) else None
+
+
+def decided(all_series: Collection[Sequence[float]], cycles: int) -> bool:
+    """Whether a run may end: everything has settled, and what seems to rise was watched for twice
+    the cycles, since a cache may take longer to fill than one is patient."""
+    cut = settled(all_series, cycles)
+    if cut is None:
+        return False
+    windows = [series[cut:] for series in all_series]
+    if not any(_rise(window) > _SUSPICIOUS for window in windows):
+        return True
+    enough = len(windows[0]) > max(2 * cycles, cut)
+    return enough and "inconclusive" not in map(_verdict, windows)
+
+
+def most_cycles(cycles: int) -> int:
+    """Cycles after which a run ends in any case."""
+    return 4 * cycles + 10
+
+
+def _warm_up(series: Sequence[float], cycles: int) -> int | None:
+    gains = [after - before for before, after in pairwise(series)]
+    last = len(gains) - cycles
+    if last < 0:
+        return None
+    errors = [_standard_error(gains[cut:]) for cut in range(len(gains) - _SHORTEST + 1)]
+    best = min(range(len(errors)), key=errors.__getitem__)
+    allowed = min(range(last + 1), key=errors.__getitem__)
+    # A short tail may be quieter than the rest by chance, but not by far.
+    if best > last and errors[best] < errors[allowed] / _FAR_QUIETER:
+        return None
+    return allowed if allowed < last or allowed == 0 else None
+
+
+def judge(series: Sequence[float], cut: int, grain: float) -> Judgement:
+    """The verdict on `series`, one reading before the first cycle and one after each, of which
+    `cut` are left out as warm-up.
+
+    `grain` is the smallest amount by which a reading can change; no floor is below it.
+
+    Raises:
+        ValueError: fewer than two readings remain.
+    """
+    window = series[cut:]
+    cycles = len(window) - 1
+    line = robust_fit(list(enumerate(window)))
+    verdict = _verdict(window)
+    if verdict == "leak" and cut > cycles:
+        verdict = "inconclusive"  # it slowed down for longer than it has been steady
+    floor = _floor(window, line.slope, grain)
+    needed = _cycles_needed(cycles, line.slope, floor) if verdict == "inconclusive" else None
+    return Judgement(verdict, line.slope, line.half_width, floor, needed)
+
+
+def _verdict(window: Sequence[float]) -> LeakVerdict:
+    if _rise(window) <= _SIGNIFICANT:
+        return "clean"
+    first, middle, last = _thirds(window)
+    if last <= 0:
+        return "clean"  # it has ended
+    steady = last >= _SLOWING * (window[-1] - window[0]) / 3
+    return "leak" if first > 0 and middle > 0 and steady else "inconclusive"
+
+
+def _rise(window: Sequence[float]) -> float:
+    """Mann-Kendall: by how many standard deviations later readings are larger than earlier ones,
+    more often than by chance."""
+    score = sum((b > a) - (b < a) for a, b in combinations(window, 2))
+    n = len(window)
+    ties = [window.count(value) for value in set(window)]
+    variance = (n * (n - 1) * (2 * n + 5) - sum(t * (t - 1) * (2 * t + 5) for t in ties)) / 18
+    return (score - 1) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+def _thirds(window: Sequence[float]) -> tuple[float, float, float]:
+    """What the window gains in its first, second and last third."""
+    cycles = len(window) - 1
+    places = [round(cycles * third / 3) for third in range(4)]
+    first, middle, last = (window[end] - window[start] for start, end in pairwise(places))
+    return first, middle, last
+
+
+def _floor(window: Sequence[float], slope: float, grain: float) -> float | None:
+    """The smallest gain per cycle that would be found on top of the window without its slope."""
+    level = [reading - slope * cycle for cycle, reading in enumerate(window)]
+
+    def found(gain: float) -> bool:
+        return _verdict([each + gain * cycle for cycle, each in enumerate(level)]) == "leak"
+
+    high = max(grain, 2 * (max(level) - min(level)))
+    if not found(high):
+        return None
+    low = 0.0
+    for _ in range(_FLOOR_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return max(high, grain)
+
+
+def _standard_error(gains: Sequence[float]) -> float:
+    """MSER's statistic: the squared standard error of the mean, but for a constant."""
+    mean = statistics.fmean(gains)
+    return sum((gain - mean) ** 2 for gain in gains) / len(gains) ** 2
+
+
+def _cycles_needed(cycles: int, slope: float, floor: float | None) -> int:
+    """The floor falls with the power 3/2 of the number of cycles; at least twice as many."""
+    factor = 2.0
+    if floor is not None and slope > 0:
+        factor = max(factor, (floor / slope) ** (2 / 3))
+    return 5 * math.ceil(min(factor, 20.0) * cycles / 5)

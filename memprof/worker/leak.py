@@ -1,0 +1,118 @@
+"""The job `leak`: memory after each cycle of a population's life, in a clean worker."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from time import perf_counter
+from typing import Any
+
+from memprof.analysis import leaks
+from memprof.analysis.leak_verdict import series_of
+from memprof.errors import ScenarioError
+from memprof.instruments import process
+from memprof.instruments.buffers import live_device_bytes
+from memprof.leak import CycleReading, CycleRun, Mode
+from memprof.populations.base import Population
+from memprof.spec import PopulationSpec
+from memprof.worker.cycles import Cycles
+from memprof.worker.protocol import Channel
+
+_UNKNOWN = -1
+
+
+def leak(
+    population_type: type[Population],
+    spec: PopulationSpec,
+    mode: Mode,
+    cycles: int,
+    seconds: float | None,
+    channel: Channel,
+) -> CycleRun:
+    """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
+    as `seconds` allow."""
+    start = perf_counter()
+    population = Cycles(population_type, spec, mode)
+    most = leaks.most_cycles(cycles)
+    readings, compilations = _Readings(most + 1), _compilations(spec.backend)
+    durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
+    leaks.decided([[0] * (cycles + 1)], cycles)  # what this needs is there before the first
+    readings.take()
+    for cycle in range(most):
+        channel.progress(f"cycle {cycle + 1}", spec.agents)
+        before, count = perf_counter(), compilations.count
+        try:
+            population.run()
+        except (MemoryError, ScenarioError):
+            if cycle < cycles:
+                raise
+            break  # agents that cannot live on for so long; what was measured stands
+        durations[cycle] = perf_counter() - before
+        compiled[cycle] = compilations.count - count
+        readings.take()
+        if cycle + 1 >= cycles and leaks.decided(series_of(readings.all()).values(), cycles):
+            break
+        if seconds is not None and perf_counter() - start + 2 * max(durations) > seconds:
+            break
+    taken = readings.all()
+    facts = population.facts
+    population.close()
+    return CycleRun(
+        readings=tuple(taken),
+        seconds=tuple(durations[: len(taken) - 1]),
+        compilations=tuple(compiled[: len(taken) - 1]) if spec.backend == "jax" else (),
+        facts=facts,
+    )
+
+
+class _Readings:
+    """Readings in memory that was reserved beforehand: a list that grew along would be a leak."""
+
+    _WIDTH = 5
+
+    def __init__(self, most: int) -> None:
+        self._values = array("q", [0]) * (most * self._WIDTH)
+        self._count = 0
+
+    def take(self) -> None:
+        """Settle, read, and keep the reading."""
+        process.settle()
+        row = (
+            process.native_heap_bytes(),
+            process.small_object_bytes(),
+            sys.getallocatedblocks(),
+            process.read().private_bytes,
+            live_device_bytes(),
+        )
+        start = self._count * self._WIDTH
+        self._values[start : start + self._WIDTH] = array(
+            "q", [_UNKNOWN if value is None else value for value in row]
+        )
+        self._count += 1
+
+    def all(self) -> list[CycleReading]:
+        readings = []
+        for start in range(0, self._count * self._WIDTH, self._WIDTH):
+            native, python, blocks, private, device = self._values[start : start + self._WIDTH]
+            readings.append(
+                CycleReading(_known(native), _known(python), blocks, private, _known(device))
+            )
+        return readings
+
+
+def _known(value: int) -> int | None:
+    return None if value == _UNKNOWN else value
+
+
+class _Nothing:
+    """What a backend compiles that compiles nothing."""
+
+    count = 0
+
+
+def _compilations(backend: str) -> Any:
+    if backend != "jax":
+        return _Nothing()
+    from memprof.instruments.compilations import Compilations
+
+    return Compilations()

@@ -1,0 +1,51 @@
+"""Workers, started one after the other, with somebody told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from memprof.errors import ScenarioError
+from memprof.measurements import Mark
+from memprof.scenario_file import LoadedScenario
+from memprof.worker.protocol import Request
+from memprof.worker.spawn import Finished, Limits, run_worker
+
+
+class Observer(Protocol):
+    """Told what is going on, for progress on the way."""
+
+    def worker(self, title: str, number: int, total: int) -> None:
+        """The `number`-th of `total` workers starts."""
+        ...
+
+    def phase(self, mark: Mark) -> None:
+        """The worker enters a phase."""
+        ...
+
+
+@dataclass(slots=True)
+class Crew:
+    """Starts the workers of one scenario, one after the other."""
+
+    loaded: LoadedScenario
+    limits: Limits
+    observer: Observer
+    total: int = 0
+    started: int = 0
+
+    def run(
+        self, title: str, passes: tuple[str, ...], *, sample: bool = False, **request: Any
+    ) -> Finished:
+        self.started += 1
+        self.observer.worker(title, self.started, self.total)
+        spec = self.loaded.spec(passes)
+        try:
+            return run_worker(
+                Request(spec=spec, **request), self.limits, self.observer.phase, sample=sample
+            )
+        except ScenarioError as error:
+            where = self.loaded.where(error.field)
+            raise ScenarioError(
+                error.field, error.problem, where=where, detail=error.detail
+            ) from None

@@ -1,0 +1,133 @@
+"""`memprof leak`: does a population's memory go on growing, and where?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memprof.analysis.leak_verdict import attributed, verdict_on
+from memprof.environment import describe_environment
+from memprof.errors import (
+    Interrupted,
+    LeakFound,
+    MeasurementError,
+    MemprofError,
+    Undecided,
+    UsageError,
+)
+from memprof.leak import CycleRun, Leak, LeakReport, Mode
+from memprof.results import Caution
+from memprof.scenario_file import LoadedScenario
+from memprof.units import format_size
+from memprof.worker.spawn import Limits
+from memprof.workflows.crew import Crew, Observer
+
+_WATCHED_CYCLES = 6
+_USED_TIME = 0.9
+"""Share of a worker's time limit after which it ends its cycles and says what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeakOutcome:
+    """A report, and what the command has to end with: None when nothing leaks."""
+
+    report: LeakReport
+    failure: MemprofError | None
+
+
+def leak(
+    loaded: LoadedScenario, mode: Mode, cycles: int, limits: Limits, observer: Observer
+) -> LeakOutcome:
+    """Let the population run through cycles in fresh clean workers, one for each repeat, and look
+    for the sites of a leak in one more if there is any.
+
+    Raises:
+        UsageError: the scenario leaves the choice of passes to `auto`.
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: nothing was measured.
+    """
+    scenario = loaded.scenario
+    if scenario.auto:
+        raise UsageError(
+            "passes: expected names or none, found auto, which chooses by measuring; `memprof "
+            "profile` names the plan that it finds: give it with --passes"
+        )
+    passes = tuple(scenario.passes)
+    crew = Crew(loaded, limits, observer, total=scenario.repeats)
+    runs: list[CycleRun] = []
+    found: Leak | None = None
+    failure: MemprofError | None = None
+    try:
+        for repeat in range(scenario.repeats):
+            runs.append(_run(crew, mode, cycles, repeat, scenario.repeats))
+        found = verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
+        if found.verdict == "leak":
+            found = _attributed(found, crew)
+    except MeasurementError as error:
+        if not runs:
+            raise
+        failure = error
+    except KeyboardInterrupt:
+        if not runs:
+            raise Interrupted("interrupted before anything was measured") from None
+        failure = Interrupted("interrupted; the report holds what was measured until then")
+    found = found or verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
+    report = LeakReport(
+        scenario=scenario.model_dump(mode="json"),
+        environment=describe_environment(scenario.backend, runs[0].facts, limits.memory_bytes),
+        leak=found,
+        warnings=_cautions(failure),
+        complete=failure is None,
+    )
+    return LeakOutcome(report, failure or _failed(report))
+
+
+def _run(crew: Crew, mode: Mode, cycles: int, repeat: int, repeats: int) -> CycleRun:
+    limit = crew.limits.timeout_seconds
+    done = crew.run(
+        f"{mode}, repeat {repeat + 1} of {repeats}",
+        tuple(crew.loaded.scenario.passes),
+        job="leak",
+        mode=mode,
+        cycles=cycles,
+        seconds=None if limit is None else _USED_TIME * limit,
+    )
+    run: CycleRun = done.value
+    return run
+
+
+def _attributed(found: Leak, crew: Crew) -> Leak:
+    """The leak with its sites."""
+    crew.total += 1
+    done = crew.run(
+        "sites of the leak",
+        found.passes,
+        job="sites",
+        mode=found.mode,
+        cycles=_WATCHED_CYCLES,
+        warm_up=max(found.warm_up_cycles),
+    )
+    return attributed(found, done.value)
+
+
+def _cautions(failure: MemprofError | None) -> tuple[Caution, ...]:
+    if failure is None:
+        return ()
+    remedy = "run it again; what was measured until then is here"
+    return (Caution("incomplete", str(failure), remedy),)
+
+
+def _failed(report: LeakReport) -> MemprofError | None:
+    found, name = report.leak, report.scenario["name"]
+    if found.verdict == "leak":
+        site = found.sites[0] if found.sites else None
+        first = f"; most of it at {site.name}" if site is not None else ""
+        return LeakFound(
+            f"{name} leaks {format_size(found.bytes_per_cycle)} per cycle, "
+            f"{format_size(found.bytes_per_agent)} per agent{first}"
+        )
+    if found.verdict == "inconclusive":
+        return Undecided(
+            f"{name}: could not decide whether it leaks: {found.detail}; try --cycles "
+            f"{found.cycles_needed}"
+        )
+    return None
