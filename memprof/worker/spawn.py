@@ -105,7 +105,7 @@ def _run(
             stderr=subprocess.STDOUT,
             pass_fds=[writer],
             env={
-                **worker_environment(request.spec.backend),
+                **worker_environment(request.spec.backend, cycles=request.cycles > 0),
                 "PYTHONHASHSEED": "0",
                 "TMPDIR": folder,
             },

@@ -73,7 +73,9 @@ def leak(
     found = found or verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
     report = LeakReport(
         scenario=scenario.model_dump(mode="json"),
-        environment=describe_environment(scenario.backend, runs[0].facts, limits.memory_bytes),
+        environment=describe_environment(
+            scenario.backend, runs[0].facts, limits.memory_bytes, cycles=True
+        ),
         leak=found,
         warnings=_cautions(failure),
         complete=failure is None,
