@@ -3,7 +3,8 @@
     MemprofError
     ├── CheckFailed            1   the measurement is fine, its result is not
     │   ├── BudgetExceeded         an agent costs more than the scenario allows
-    │   └── BehaviourDiverged      a pass changed what the agents do
+    │   ├── BehaviourDiverged      a pass changed what the agents do
+    │   └── LeakFound              memory grows from cycle to cycle
     ├── UsageError             2   the command line or the scenario is wrong
     │   ├── ScenarioError          with the field, and the line of the scenario file
     │   └── AgentActive            an agent of a population is asked for while it is in use
@@ -13,6 +14,7 @@
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
         ├── BackendFailed          the backend is missing or does not start
+        ├── Undecided              too few cycles, or too noisy ones, to tell a leak from chance
         ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
         └── Interrupted        130     Ctrl-C or SIGTERM
@@ -48,6 +50,10 @@ class BudgetExceeded(CheckFailed):
 
 class BehaviourDiverged(CheckFailed):
     """A pass changed beliefs or actions although it claims not to."""
+
+
+class LeakFound(CheckFailed):
+    """Memory grows from cycle to cycle; the message says by how much, and where first."""
 
 
 class UsageError(MemprofError):
@@ -116,6 +122,10 @@ class MemoryLimitReached(MeasurementError):
 
 class BackendFailed(MeasurementError):
     """The backend is missing or does not start."""
+
+
+class Undecided(MeasurementError):
+    """Leak or chance, the readings cannot tell; the message says how many cycles would decide."""
 
 
 class StoreError(MeasurementError):

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from memprof.reports.chart import draw
 from memprof.reports.page import Table, View
 
 
@@ -28,6 +29,9 @@ def render(view: View, *, width: int, color: bool) -> str:
     console.print(escape(view.headline))
     for section in view.sections:
         console.print(f"\n[bold cyan]{escape(section.title)}[/]")
+        for chart in section.charts:
+            console.print(f"[italic]{escape(chart.title)}[/]")
+            console.print("\n".join(draw(chart, width)), markup=False, no_wrap=True)
         for table in section.tables:
             console.print(_table(table, width))
         for line in section.text:
