@@ -11,11 +11,11 @@ from memprof.reports.page import Chart, Section, Table, View
 from memprof.units import format_size
 
 _READ: dict[SignalName, str] = {
-    "native": "native: malloc",
-    "python": "python: small objects",
-    "objects": "objects: their number",
-    "process": "process: private memory",
-    "device": "device: JAX's live arrays",
+    "native": "native (malloc)",
+    "python": "python (objects)",
+    "objects": "objects (count)",
+    "process": "process (private)",
+    "device": "device (arrays)",
 }
 _HEAP: tuple[SignalName, ...] = ("native", "python")
 _LEAST_SPAN_BYTES = 100.0
@@ -70,8 +70,9 @@ def _trend(leak: Leak) -> Section:
     if leak.compilations_per_cycle is not None:
         text.append(f"JAX compiles {leak.compilations_per_cycle:.3g} programs in each cycle.")
     text.append(
-        "Memory after each cycle, with garbage collected; the floor is the smallest gain per cycle "
-        "that every repeat would have been found with."
+        "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
+        "python what Python's own allocator of small objects has. The floor is the smallest gain "
+        "per cycle that would have been found in every repeat."
     )
     columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
     table = Table("", columns, tuple(map(_signal_row, leak.signals)))
@@ -111,7 +112,7 @@ def _charts(leak: Leak) -> Iterator[Chart]:
     points = tuple((float(cycle), float(each - start)) for cycle, each in enumerate(readings))
     names = " + ".join(_READ[each.name] for each in drawn)
     yield Chart(
-        title=f"{names}, after each cycle of repeat 1",
+        title=f"{names} after each cycle, repeat 1",
         x_label="cycle",
         show=_change,
         points=points[left_out:],

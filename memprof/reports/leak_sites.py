@@ -39,23 +39,26 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
 
 
 def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
-    retraces = any(site.traces_per_cycle is not None for site in shown)
     rows: list[tuple[str, ...]] = [
         (
             label_of(site),
             format_size(site.bytes_per_cycle),
-            f"{site.objects_per_cycle:,.1f}",
+            _count(site),
             site.type_name or "-",
             site.seen_by,
-            "-" if site.traces_per_cycle is None else f"{site.traces_per_cycle:.3g}",
         )
         for site in shown
     ]
     if leak.unattributed_bytes is not None:
-        rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", "", ""))
-    columns = ("what stays", "per cycle", "objects", "type", "seen by", "traces")
-    width = len(columns) if retraces else len(columns) - 1
-    return Table("", columns[:width], tuple(row[:width] for row in rows))
+        rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
+    columns = ("what stays", "per cycle", "objects", "type", "seen by")
+    return Table("", columns, tuple(rows), "prose")
+
+
+def _count(site: Site) -> str:
+    if site.traces_per_cycle is not None:
+        return f"{site.traces_per_cycle:.3g} traces"
+    return f"{site.objects_per_cycle:,.1f}"
 
 
 def _lines(site: Site) -> Table:
@@ -63,8 +66,8 @@ def _lines(site: Site) -> Table:
         (f"{each.path}:{each.line}", format_size(each.bytes_per_cycle), each.text)
         for each in site.lines[:_MOST_LINES]
     )
-    columns = ("line", "per cycle", "source")
-    return Table(f"{label_of(site)}, by line that allocated it", columns, rows, "source")
+    made = "traced" if site.seen_by == "jax" else "allocated"
+    return Table(f"{label_of(site)}, {made} at", ("line", "per cycle", "source"), rows, "source")
 
 
 def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:

@@ -52,10 +52,11 @@ def _table(table: Table, width: int) -> RichTable:
     )
     for position, column in enumerate(table.columns):
         figure = position > 0 and table.kind == "figures"
+        source = position > 0 and table.kind == "source"
         drawn.add_column(
             escape(column),
             justify="right" if figure else "left",
-            no_wrap=figure or table.kind == "source",
+            no_wrap=figure or source,
             overflow="fold",
         )
     for row in table.rows if table.kind != "source" else _clipped(table, width):
