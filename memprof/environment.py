@@ -21,6 +21,7 @@ _PACKAGES = (
     "psutil",
     "pympler",
     "memory_profiler",
+    "memray",
 )
 _BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
 _ALLOCATOR_VARIABLES = ("PYTHONMALLOC", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")

@@ -4,7 +4,7 @@
     ├── CheckFailed            1   the measurement is fine, its result is not
     │   ├── BudgetExceeded         an agent costs more than the scenario allows
     │   ├── BehaviourDiverged      a pass changed what the agents do
-    │   └── LeakFound              memory goes on growing
+    │   └── LeakFound              memory grows from cycle to cycle
     ├── UsageError             2   the command line or the scenario is wrong
     │   ├── ScenarioError          with the field, and the line of the scenario file
     │   └── AgentActive            an agent of a population is asked for while it is in use
@@ -14,7 +14,7 @@
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
         ├── BackendFailed          the backend is missing or does not start
-        ├── Undecided              the readings neither show a leak nor exclude one
+        ├── Undecided              too few cycles, or too noisy ones, to tell a leak from chance
         ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
         └── Interrupted        130     Ctrl-C or SIGTERM
@@ -53,7 +53,7 @@ class BehaviourDiverged(CheckFailed):
 
 
 class LeakFound(CheckFailed):
-    """Memory goes on growing, cycle after cycle."""
+    """Memory grows from cycle to cycle; the message says by how much, and where first."""
 
 
 class UsageError(MemprofError):
@@ -125,7 +125,7 @@ class BackendFailed(MeasurementError):
 
 
 class Undecided(MeasurementError):
-    """The readings neither show a leak nor exclude one."""
+    """Leak or chance, the readings cannot tell; the message says how many cycles would decide."""
 
 
 class StoreError(MeasurementError):

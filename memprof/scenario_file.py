@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,17 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
     loaded = LoadedScenario(scenario, path, lines)
     _check_files(loaded)
     return loaded
+
+
+def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
+    """The scenario that comes with memprof for a command that was given none.
+
+    Raises:
+        ScenarioError: `overrides` do not fit it.
+    """
+    file = resources.files("memprof") / "scenarios" / f"{command}.yaml"
+    with resources.as_file(file) as path:
+        return load_scenario(path, overrides)
 
 
 def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from memprof.cli import catalogue, profile
+from memprof.cli import catalogue, leak, profile
 from memprof.errors import MemprofError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("profile")(profile.profile_command)
+app.command("leak")(leak.leak_command)
 app.command("models")(catalogue.models_command)
 app.command("instruments")(catalogue.instruments_command)
 app.command("passes")(catalogue.passes_command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,12 +13,23 @@ from memprof.units import parse_size
 ScenarioArgument = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).", show_default=False)
 ]
+OptionalScenario = Annotated[
+    Path | None, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")
+]
+Cycles = Annotated[int, typer.Option(help="Cycles in each repeat, 7 or more.")]
+Mode = Annotated[
+    Literal["lifecycle", "steps"],
+    typer.Option(help="What a cycle is: agents are built, step and go; or the same ones step on."),
+]
 Agents = Annotated[int | None, typer.Option(help="Override the scenario's agents.")]
 Steps = Annotated[int | None, typer.Option(help="Override the scenario's steps.")]
 Seed = Annotated[int | None, typer.Option(help="Override the scenario's seed.")]
 Repeats = Annotated[int | None, typer.Option(help="Override the scenario's repeats.")]
 Passes = Annotated[
     str | None, typer.Option(metavar="A,B|none|auto", help="Override the scenario's passes.")
+]
+NamedPasses = Annotated[
+    str | None, typer.Option("--passes", metavar="A,B|none", help="Override the scenario's passes.")
 ]
 Instruments = Annotated[
     str | None, typer.Option(metavar="A,B|none", help="Override the scenario's instruments.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from memprof.cli import options
-from memprof.errors import OutputError
 
 
 def profile_command(
@@ -47,33 +45,15 @@ def profile_command(
     limit = options.memory_limit(memory_limit)
     seconds = options.positive("--timeout", timeout)
     loaded = load_scenario(scenario, changed)
-    name = loaded.scenario.name
 
+    from memprof.cli.output import Output
     from memprof.cli.progress import progress
-    from memprof.reports import json_text, markdown, sinks, terminal
     from memprof.reports.view import view_of
     from memprof.worker.spawn import Limits
     from memprof.workflows.profile import profile
 
-    files = [out / f"{name}.json", out / f"{name}.md"]
-    if json is not None and json != "-":
-        files.append(Path(json))
-    sinks.check_writable(files)  # now, not after minutes of measuring
-
+    output = Output(out, loaded.scenario.name, json, quiet)
+    output.check()
     with progress(quiet=quiet) as observer:
         outcome = profile(loaded, Limits(seconds, limit), observer)
-
-    view = view_of(outcome.report)
-    texts = {".json": json_text.render(outcome.report), ".md": markdown.render(view)}
-    failure = outcome.failure
-    try:  # files first: whoever reads standard output may go away
-        sinks.write_files({file: texts.get(file.suffix, texts[".json"]) for file in files})
-    except OutputError as error:
-        failure = failure or error
-    if json == "-":
-        sys.stdout.write(texts[".json"])
-    elif not quiet:
-        sys.stdout.write(terminal.render_for(sys.stdout, view))
-        print(f"\nWritten: {', '.join(str(file) for file in files if file.exists())}")
-    if failure is not None:
-        raise failure
+    output.deliver(outcome.report, view_of(outcome.report), outcome.failure)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from memprof.leak import LeakReport
 from memprof.results import Report
 
 
-def render(report: Report) -> str:
+def render(report: Report | LeakReport) -> str:
     """`memprof.report/1` as indented JSON."""
     values = asdict(report)
     ordered = {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-from memprof.reports.page import Table, View
+from memprof.reports.chart import draw
+from memprof.reports.page import Chart, Table, View
 
+_CHART_WIDTH = 80
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -15,8 +17,14 @@ def render(view: View) -> str:
     for section in view.sections:
         parts.append(f"## {_text(section.title)}")
         parts += [_text(line) for line in section.text]
+        parts += [_chart(chart) for chart in section.charts]
         parts += [_table(table) for table in section.tables]
     return "\n\n".join(parts) + "\n"
+
+
+def _chart(chart: Chart) -> str:
+    lines = "\n".join(draw(chart, _CHART_WIDTH))
+    return f"*{_text(chart.title)}*\n\n```text\n{lines}\n```"
 
 
 def _table(table: Table) -> str:

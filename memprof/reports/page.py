@@ -1,7 +1,8 @@
-"""What a report looks like to all formats for people: sections of text and tables."""
+"""What a report looks like to all formats for people: sections of text, tables and charts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,10 +19,32 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """Points of y against x.
+
+    Attributes:
+        x_label: what x counts.
+        show: a value of y in words, as short as it can be.
+        points: (x, y); two or more, of different x.
+        left_out: points that do not count. They are drawn differently, and where they do not fit
+            between the others, at the edge.
+        least_span: the y axis spans at least this much, so that noise does not fill the chart.
+    """
+
+    title: str
+    x_label: str
+    show: Callable[[float], str]
+    points: tuple[tuple[float, float], ...]
+    left_out: tuple[tuple[float, float], ...] = ()
+    least_span: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     title: str
     text: tuple[str, ...]
     tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from memprof.reports.chart import draw
 from memprof.reports.page import Table, View
 
 
@@ -28,6 +29,9 @@ def render(view: View, *, width: int, color: bool) -> str:
     console.print(escape(view.headline))
     for section in view.sections:
         console.print(f"\n[bold cyan]{escape(section.title)}[/]")
+        for chart in section.charts:
+            console.print(f"[italic]{escape(chart.title)}[/]")
+            console.print("\n".join(draw(chart, width)), markup=False, no_wrap=True)
         for table in section.tables:
             console.print(_table(table, width))
         for line in section.text:
@@ -48,10 +52,11 @@ def _table(table: Table, width: int) -> RichTable:
     )
     for position, column in enumerate(table.columns):
         figure = position > 0 and table.kind == "figures"
+        source = position > 0 and table.kind == "source"
         drawn.add_column(
             escape(column),
             justify="right" if figure else "left",
-            no_wrap=figure or table.kind == "source",
+            no_wrap=figure or source,
             overflow="fold",
         )
     for row in table.rows if table.kind != "source" else _clipped(table, width):

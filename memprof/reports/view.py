@@ -1,4 +1,4 @@
-"""The one view of a report that all formats for people share."""
+"""The view of a profile that all formats for people share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.reports.common import environment_section, interval, positive, warnings_section
 from memprof.reports.device import device_section
+from memprof.reports.instruments import instruments_section
 from memprof.reports.page import Section, Table, View
 from memprof.reports.passes import passes_section
-from memprof.results import Interval, Report, Trend, Variant
+from memprof.results import Report, Trend, Variant
 from memprof.units import format_seconds, format_size
 
 _MOST_LINES = 8
-_MOST_TYPES = 6
 
 
 def view_of(report: Report) -> View:
@@ -22,13 +23,13 @@ def view_of(report: Report) -> View:
         _before_and_after(report),
         _ledger(report),
         _hotspots(report),
-        _instruments(report),
+        instruments_section(list(_variants(report))),
         *_device(report),
         _trend(report),
-        _environment(report),
+        environment_section(report.environment),
     ]
     if report.warnings:
-        sections.insert(1, _warnings(report))
+        sections.insert(1, warnings_section(report.warnings))
     if report.passes:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
@@ -97,15 +98,6 @@ def _percent(share: float) -> str:
     return f"{math.floor(share * 100 * 10**nines) / 10**nines:.{nines}f}%"
 
 
-def _positive(interval: Interval) -> Interval:
-    """No memory and no time is less than none, whatever the noise says."""
-    return max(0.0, interval[0]), max(0.0, interval[1])
-
-
-def _interval(interval: Interval | None, show: Callable[[float], str]) -> str:
-    return "-" if interval is None else f"{show(interval[0])} .. {show(interval[1])}"
-
-
 # ---------------------------------------------------------------- sections
 
 
@@ -124,14 +116,14 @@ def _before_and_after(report: Report) -> Section:
         ]
     figures: list[tuple[str, Callable[[Variant], str]]] = [
         ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
-        ("  95 % interval", lambda v: _interval(_positive(v.per_agent.ci95_bytes), format_size)),
+        ("  95 % interval", lambda v: interval(positive(v.per_agent.ci95_bytes), format_size)),
         ("fixed", lambda v: format_size(v.per_agent.fixed_bytes)),
         ("  of which imports", lambda v: format_size(v.imports_bytes)),
         (f"total (USS) at {agents} agents", lambda v: format_size(v.per_agent.at_n_bytes)),
         ("peak (RSS)", lambda v: format_size(v.peak_bytes)),
         *in_files,
         ("time per step", lambda v: format_seconds(v.step_seconds.median)),
-        ("  95 % interval", lambda v: _interval(_positive(v.step_seconds.ci95), format_seconds)),
+        ("  95 % interval", lambda v: interval(positive(v.step_seconds.ci95), format_seconds)),
         *compiled,
         ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
     ]
@@ -173,11 +165,6 @@ def _equivalence(report: Report) -> str:
         f"{found.verdict}: actions agree in {found.action_agreement:.1%} over {scope}, largest "
         f"change of a belief {change}, largest divergence of a posterior {nats}; {found.detail}"
     )
-
-
-def _warnings(report: Report) -> Section:
-    rows = tuple((w.kind, w.evidence, w.remedy) for w in report.warnings)
-    return Section("Warnings", (), (Table("", ("kind", "evidence", "what to do"), rows, "prose"),))
 
 
 def _ledger(report: Report) -> Section:
@@ -252,44 +239,6 @@ def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
     return Table(f"{name}, by line", ("line", "held", "source"), rows, "source")
 
 
-def _instruments(report: Report) -> Section:
-    variants = list(_variants(report))
-    names = [reading.name for reading in report.variants.before.instruments]
-    rows, about = [], []
-    for name in names:
-        found = {
-            label: next((r for r in variant.instruments if r.name == name), None)
-            for label, variant in variants
-        }
-        first = found["before"]
-        assert first is not None
-        sizes = [
-            ("failed" if reading.failure else format_size(reading.per_agent_bytes))
-            if reading
-            else "-"
-            for reading in found.values()
-        ]
-        slowdown = "-" if first.slowdown is None else f"{first.slowdown:.2f} x"
-        rows.append((name, *sizes, slowdown, format_seconds(first.reading_seconds)))
-        about.append((name, first.sees, first.blind_to))
-    columns = ("instrument", *(label for label, _ in variants), "step time", "a reading")
-    tables = [
-        Table("bytes per agent", columns, tuple(rows)),
-        Table("", ("instrument", "sees", "is blind to"), tuple(about), "prose"),
-    ]
-    for label, variant in variants:
-        for reading in variant.instruments:
-            if reading.types:
-                types = tuple(
-                    (t.type_name, f"{t.objects:,}", format_size(t.size_bytes))
-                    for t in reading.types[:_MOST_TYPES]
-                )
-                title = f"{label}, objects by type ({reading.name})"
-                tables.append(Table(title, ("type", "objects", "size"), types))
-    text = ("The same population, the same seeds, each instrument in its own worker.",)
-    return Section("Instruments", text, tuple(tables))
-
-
 def _device(report: Report) -> list[Section]:
     found = [(name, v.device) for name, v in _variants(report) if v.device is not None]
     return [device_section(found)] if found else []
@@ -311,28 +260,6 @@ def _trend_row(trend: Trend) -> tuple[str, str, str]:
         return "not measured", "-", f"{steps}, too slow"
     return (
         format_size(trend.bytes_per_step, signed=True),
-        _interval(trend.ci95_bytes, format_size),
+        interval(trend.ci95_bytes, format_size),
         steps,
     )
-
-
-def _environment(report: Report) -> Section:
-    machine = report.environment
-    limit = machine.cgroup_limit_bytes or machine.rlimit_bytes
-    rows = [
-        ("versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())),
-        ("platform", f"{machine.platform}, {machine.cpu_count} CPUs, device {machine.device}"),
-        *(
-            [("backend", ", ".join(f"{k} {v}" for k, v in machine.backend.items()))]
-            if machine.backend
-            else []
-        ),
-        (
-            "memory",
-            f"{format_size(machine.total_memory_bytes)}, "
-            f"{f'limit {format_size(limit)}' if limit else 'no limit'}",
-        ),
-        ("huge pages", machine.huge_pages),
-        ("allocator", ", ".join(f"{name} {value}" for name, value in machine.allocator.items())),
-    ]
-    return Section("Environment", (), (Table("", ("", ""), tuple(rows), "prose"),))

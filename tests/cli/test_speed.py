@@ -28,7 +28,9 @@ def test_a_scenario_mistake_is_reported_within_a_second(scenario):
     assert best_of(3, "profile", scenario(agent={"polcy_len": 1})) < 1.0
 
 
-@pytest.mark.parametrize("module", ["memprof.cli.app", "memprof.workflows.profile"])
+@pytest.mark.parametrize(
+    "module", ["memprof.cli.app", "memprof.reports.leak", "memprof.workflows.profile"]
+)
 def test_the_parent_loads_no_heavy_library(module):
     code = (
         f"import {module}, sys; "

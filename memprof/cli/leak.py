@@ -1,0 +1,80 @@
+"""`memprof leak`: whether a population's memory grows from cycle to cycle, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memprof.cli import options
+from memprof.errors import ScenarioError, UsageError
+
+if TYPE_CHECKING:
+    from memprof.scenario_file import LoadedScenario
+
+_FEWEST_CYCLES = 7
+
+
+def leak_command(
+    scenario: options.OptionalScenario = None,
+    cycles: options.Cycles = 10,
+    mode: options.Mode = "lifecycle",
+    agents: options.Agents = None,
+    steps: options.Steps = None,
+    seed: options.Seed = None,
+    passes: options.NamedPasses = None,
+    loop: options.Loop = None,
+    chunk: options.Chunk = None,
+    repeats: options.Repeats = None,
+    timeout: options.Timeout = 900.0,
+    memory_limit: options.MemoryLimit = None,
+    json: options.Json = None,
+    out: options.Out = Path("reports"),
+    quiet: options.Quiet = False,
+) -> None:
+    """Check whether a population leaks. Without SCENARIO, small agents on a grid are checked.
+
+    Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
+    or it could not be measured; 130 interrupted.
+    """
+    from memprof.scenario_file import load_default, load_scenario
+
+    if cycles < _FEWEST_CYCLES:
+        raise UsageError(
+            f"--cycles: expected {_FEWEST_CYCLES} or more, found {cycles}; fewer cannot tell a "
+            "leak from chance"
+        )
+    changed = options.overrides(
+        agents=agents,
+        steps=steps,
+        seed=seed,
+        passes=passes,
+        loop=loop,
+        chunk=chunk,
+        repeats=repeats,
+    )
+    limit = options.memory_limit(memory_limit)
+    seconds = options.positive("--timeout", timeout)
+    loaded = load_default("leak", changed) if scenario is None else load_scenario(scenario, changed)
+    _check_passes(loaded, "--passes" if passes is not None else loaded.where("passes"))
+
+    from memprof.cli.output import Output
+    from memprof.cli.progress import progress
+    from memprof.reports.leak import leak_view
+    from memprof.worker.spawn import Limits
+    from memprof.workflows.leak import leak
+
+    output = Output(out, f"{loaded.scenario.name}-leak", json, quiet)
+    output.check()
+    with progress(quiet=quiet) as observer:
+        outcome = leak(loaded, mode, cycles, Limits(seconds, limit), observer)
+    output.deliver(outcome.report, leak_view(outcome.report), outcome.failure)
+
+
+def _check_passes(loaded: LoadedScenario, where: str) -> None:
+    if loaded.scenario.auto:
+        raise ScenarioError(
+            "passes",
+            "auto chooses by measuring; `memprof profile` names the plan that it finds, give it "
+            "with --passes",
+            where=where,
+        )

@@ -1,0 +1,67 @@
+"""What every measuring command does with its report: files, the screen, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from memprof.errors import MemprofError, OutputError
+from memprof.leak import LeakReport
+from memprof.reports import json_text, markdown, sinks, terminal
+from memprof.reports.page import View
+from memprof.results import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a report goes.
+
+    Attributes:
+        folder, name: `<name>.json` and `<name>.md` are written there.
+        json: a further file for the JSON; `-` is standard output, without the report for people.
+        quiet: nothing for people on standard output.
+    """
+
+    folder: Path
+    name: str
+    json: str | None
+    quiet: bool
+
+    def check(self) -> None:
+        """See that the files can be written: now, not after minutes of measuring.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        sinks.check_writable([*self._json_files(), self._markdown_file()])
+
+    def deliver(
+        self, report: Report | LeakReport, view: View, failure: MemprofError | None
+    ) -> None:
+        """Write the files, print what was asked for, and end as the measurement did.
+
+        Raises:
+            MemprofError: `failure`, or else an `OutputError` if a file could not be written.
+        """
+        as_json = json_text.render(report)
+        texts = dict.fromkeys(self._json_files(), as_json)
+        texts[self._markdown_file()] = markdown.render(view)
+        try:  # files first: whoever reads standard output may go away
+            sinks.write_files(texts)
+        except OutputError as error:
+            failure = failure or error
+        if self.json == "-":
+            sys.stdout.write(as_json)
+        elif not self.quiet:
+            sys.stdout.write(terminal.render_for(sys.stdout, view))
+            print(f"\nWritten: {', '.join(str(file) for file in texts if file.exists())}")
+        if failure is not None:
+            raise failure
+
+    def _json_files(self) -> list[Path]:
+        further = [] if self.json in (None, "-") else [Path(self.json)]
+        return [self.folder / f"{self.name}.json", *further]
+
+    def _markdown_file(self) -> Path:
+        return self.folder / f"{self.name}.md"

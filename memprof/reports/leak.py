@@ -1,0 +1,141 @@
+"""The view of a leak check that all formats for people share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from memprof.leak import Leak, LeakReport, Signal, SignalName
+from memprof.reports.common import environment_section, interval, warnings_section
+from memprof.reports.leak_sites import label_of, remedy_section, sites_section
+from memprof.reports.page import Chart, Section, Table, View
+from memprof.units import format_size
+
+_READ: dict[SignalName, str] = {
+    "native": "native (malloc)",
+    "python": "python (objects)",
+    "objects": "objects (count)",
+    "process": "process (private)",
+    "device": "device (arrays)",
+}
+_HEAP: tuple[SignalName, ...] = ("native", "python")
+_LEAST_SPAN_BYTES = 100.0
+
+
+def leak_view(report: LeakReport) -> View:
+    """What a person reads of a leak check, in the order in which it matters."""
+    leak = report.leak
+    sections = [
+        _trend(leak),
+        *sites_section(leak, report.environment),
+        *remedy_section(leak),
+        environment_section(report.environment),
+    ]
+    if report.warnings:
+        sections.insert(1, warnings_section(report.warnings))
+    steps = "step" if leak.steps == 1 else "steps"
+    if leak.mode == "lifecycle":
+        life = f"build, {leak.steps} {steps} and release"
+    else:
+        life = f"{leak.steps} more {steps}"
+    title = f"{report.scenario['name']}: {leak.agents} agents, {leak.cycles} cycles of {life}"
+    return View(title, headline(leak), tuple(sections))
+
+
+def headline(leak: Leak) -> str:
+    """The verdict in one sentence."""
+    match leak.verdict:
+        case "leak":
+            low, high = map(format_size, leak.ci95_bytes)
+            first = f"; first at {label_of(leak.sites[0])}" if leak.sites else ""
+            return (
+                f"LEAK: {format_size(leak.bytes_per_cycle)} per cycle ({low} to {high}), "
+                f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
+            )
+        case "clean":
+            seen = ""
+            if leak.floor_bytes is not None:
+                seen = (
+                    f"; a leak of {format_size(leak.floor_bytes)} per cycle would have been found"
+                )
+            return f"Clean: nothing grows{seen}."
+        case _:
+            needed = f"; {leak.cycles_needed} cycles would decide" if leak.cycles_needed else ""
+            return f"Inconclusive: {leak.detail.removesuffix('.')}{needed}."
+
+
+def _trend(leak: Leak) -> Section:
+    text = [_counted(leak)]
+    if leak.verdict != "inconclusive" and leak.detail:  # else the headline says it
+        text.append(leak.detail)
+    if leak.compilations_per_cycle is not None:
+        text.append(f"JAX compiles {leak.compilations_per_cycle:.3g} programs in each cycle.")
+    text.append(
+        "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
+        "python what Python's own allocator of small objects has. The floor is the smallest gain "
+        "per cycle that would have been found in every repeat."
+    )
+    columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
+    table = Table("", columns, tuple(map(_signal_row, leak.signals)))
+    return Section("Trend", tuple(text), (table,), tuple(_charts(leak)))
+
+
+def _counted(leak: Leak) -> str:
+    """How many cycles count, and which were left out."""
+    repeats = len(leak.warm_up_cycles)
+    over = "in 1 repeat" if repeats == 1 else f"in each of {repeats} repeats"
+    if len(set(leak.warm_up_cycles)) > 1:
+        left = ", ".join(map(str, leak.warm_up_cycles))
+        return (
+            f"Of {leak.cycles} cycles {over}, the first ones were left out as warm-up ({left}); "
+            "all others are counted."
+        )
+    left_out = leak.warm_up_cycles[0]
+    if not left_out:
+        return f"All {leak.cycles} cycles {over} are counted; none was left out as warm-up."
+    first = "first cycle was" if left_out == 1 else f"first {left_out} cycles were"
+    return f"{leak.cycles - left_out} cycles {over} are counted; the {first} left out as warm-up."
+
+
+def _charts(leak: Leak) -> Iterator[Chart]:
+    """The first repeat of the heap, or of what grows where the heap does not."""
+    drawn = [each for each in leak.signals if each.name in _HEAP]
+    if leak.verdict == "leak" and all(each.verdict != "leak" for each in drawn):
+        drawn = [each for each in leak.signals if each.verdict == "leak"][:1] or drawn
+    if not drawn:
+        return
+    readings = [sum(values) for values in zip(*(each.series[0] for each in drawn), strict=True)]
+    left_out = leak.warm_up_cycles[0]
+    counted = len(readings) - 1 - left_out
+    if counted < 1:
+        return
+    start = readings[left_out]
+    points = tuple((float(cycle), float(each - start)) for cycle, each in enumerate(readings))
+    names = " + ".join(_READ[each.name] for each in drawn)
+    yield Chart(
+        title=f"{names} after each cycle, repeat 1",
+        x_label="cycle",
+        show=_change,
+        points=points[left_out:],
+        left_out=points[:left_out],
+        least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)),
+    )
+
+
+def _change(size_bytes: float) -> str:
+    return format_size(size_bytes, signed=True)
+
+
+def _signal_row(signal: Signal) -> tuple[str, ...]:
+    if signal.name == "objects":
+        per_cycle = f"{signal.per_cycle:+,.1f}"
+        show: Callable[[float], str] = "{:,.1f}".format
+    else:
+        per_cycle = _change(signal.per_cycle)
+        show = format_size
+    return (
+        _READ[signal.name],
+        signal.verdict,
+        per_cycle,
+        interval(signal.ci95, show),
+        "-" if signal.floor is None else show(signal.floor),
+    )

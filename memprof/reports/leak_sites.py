@@ -1,0 +1,118 @@
+"""The sections on what leaks: where it stays, what keeps it alive, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memprof.leak import Leak, Site
+from memprof.reports.page import Section, Table
+from memprof.results import Environment
+from memprof.units import format_size
+
+_MOST_SITES = 8
+_MOST_LINES = 5
+_MUCH = 0.2  # of the leak: unattributed growth that is worth another look
+_HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
+
+
+def label_of(site: Site) -> str:
+    """What a site is called: its owner, or its first line where nothing owns it."""
+    if site.owner or not site.lines:
+        return site.owner or site.type_name
+    return f"{site.lines[0].path}:{site.lines[0].line}"
+
+
+# ---------------------------------------------------------------- sites
+
+
+def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
+    """Where what stays was made, and what keeps it; none where nothing was searched for."""
+    if not leak.sites and leak.verdict != "leak":
+        return
+    shown = leak.sites[:_MOST_SITES]
+    tables = [_overview(leak, shown)] if shown else []
+    tables += [_lines(site) for site in shown if site.lines]
+    chains = tuple((label_of(site), " <- ".join(site.kept_by)) for site in shown if site.kept_by)
+    if chains:
+        tables.append(Table("what keeps it", ("what stays", "kept by"), chains, "prose"))
+    yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables))
+
+
+def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
+    rows: list[tuple[str, ...]] = [
+        (
+            label_of(site),
+            format_size(site.bytes_per_cycle),
+            _count(site),
+            site.type_name or "-",
+            site.seen_by,
+        )
+        for site in shown
+    ]
+    if leak.unattributed_bytes is not None:
+        rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
+    columns = ("what stays", "per cycle", "objects", "type", "seen by")
+    return Table("", columns, tuple(rows), "prose")
+
+
+def _count(site: Site) -> str:
+    if site.traces_per_cycle is not None:
+        return f"{site.traces_per_cycle:.3g} traces"
+    return f"{site.objects_per_cycle:,.1f}"
+
+
+def _lines(site: Site) -> Table:
+    rows = tuple(
+        (f"{each.path}:{each.line}", format_size(each.bytes_per_cycle), each.text)
+        for each in site.lines[:_MOST_LINES]
+    )
+    made = "traced" if site.seen_by == "jax" else "allocated"
+    return Table(f"{label_of(site)}, {made} at", ("line", "per cycle", "source"), rows, "source")
+
+
+def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
+    if len(leak.sites) > _MOST_SITES:
+        yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
+    missing = leak.unattributed_bytes
+    if missing is None:
+        missing = 0.0 if leak.sites else leak.bytes_per_cycle
+    if missing <= _MUCH * leak.bytes_per_cycle:
+        return
+    if not leak.sites:
+        yield f"No site was found: {format_size(missing)} per cycle stay unattributed."
+    if "memray" not in environment.versions:
+        yield (
+            "The extra memprof-pymdp[native] (memray) shows the lines of native allocations, which "
+            "Python's instruments do not see."
+        )
+
+
+# ---------------------------------------------------------------- remedies
+
+
+def remedy_section(leak: Leak) -> Iterator[Section]:
+    """What to do about the first site; none where nothing leaks or nothing is known."""
+    if leak.verdict == "leak" and leak.sites:
+        yield Section("What to do", (_remedy(leak.sites[0]),))
+    elif leak.verdict == "inconclusive" and leak.cycles_needed:
+        yield Section("What to do", (f"Run it again with --cycles {leak.cycles_needed}.",))
+
+
+def _remedy(site: Site) -> str:
+    owner, _, attribute = site.owner.rpartition(".")
+    if owner == "Agent" and attribute in _HISTORIES:
+        return (
+            f"PyMDP appends to {site.owner} in every step and never drops an entry. Set "
+            "history_steps to the number of steps to keep, and add the pass history."
+        )
+    if site.seen_by == "jax":
+        return (
+            f"JAX traces {label_of(site)} anew in every cycle and remembers it for ever. Run one "
+            "compiled step (loop: jit, or the pass jit), or call jax.clear_caches() in between."
+        )
+    if site.kept_by:
+        return (
+            f"{label_of(site)} is kept by {site.kept_by[-1]}. Drop the reference when an agent is "
+            "let go of, or bound what it is collected in."
+        )
+    return f"Start at {label_of(site)}: what it makes in a cycle is still there after it."

@@ -1,0 +1,321 @@
+"""`memprof leak`'s report for people, made by hand for each verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from pydantic import TypeAdapter
+
+from memprof.leak import Leak, LeakReport, Signal, Site, SiteLine
+from memprof.reports import json_text, markdown, terminal
+from memprof.reports.leak import headline, leak_view
+from memprof.reports.page import Section
+from memprof.results import Caution, Environment
+
+HISTORY = Site(
+    owner="Agent.prev_actions",
+    lines=(
+        SiteLine("pymdp/legacy/agent.py", 812, "self.prev_actions.append(self.action)", 3_000.0),
+        SiteLine("pymdp/legacy/control.py", 77, "action = np.zeros(n)", 800.0),
+    ),
+    type_name="numpy.ndarray",
+    bytes_per_cycle=3_800.0,
+    objects_per_cycle=100.0,
+    kept_by=("Agent.prev_actions", "list of 20 Agent", "forager.AGENTS"),
+    seen_by="object graph",
+)
+RETRACE = Site(
+    owner="",
+    lines=(SiteLine("pymdp/control.py", 801, "jax.lax.scan(body, init, xs)", 0.0),),
+    type_name="",
+    bytes_per_cycle=0.0,
+    objects_per_cycle=5.0,
+    kept_by=(),
+    seen_by="jax",
+    traces_per_cycle=5.0,
+)
+FAULTLESS = [0, 900_000, *(903_800 for _ in range(9))]
+GROWING = [0, 900_000, *(903_800 + 3_800 * each for each in range(9))]
+
+
+def native(verdict="leak", readings=GROWING, per_cycle=3_800.0) -> Signal:
+    interval = (per_cycle - 100, per_cycle + 100)
+    return Signal("native", verdict, per_cycle, interval, 48.0, (tuple(readings),) * 3)
+
+
+@pytest.fixture
+def report() -> Callable[..., LeakReport]:
+    """A history that grows, unless told otherwise."""
+
+    def make(**fields: object) -> LeakReport:
+        leak = Leak(
+            verdict="leak",
+            mode="lifecycle",
+            cycles=10,
+            agents=20,
+            steps=5,
+            passes=(),
+            repeats=3,
+            bytes_per_cycle=3_800.0,
+            ci95_bytes=(3_700.0, 3_900.0),
+            bytes_per_agent=190.0,
+            floor_bytes=48.0,
+            warm_up_cycles=(2, 2, 2),
+            cycles_needed=None,
+            compilations_per_cycle=None,
+            detail="",
+            signals=(
+                native(),
+                Signal("objects", "leak", 100.0, (99.0, 101.0), 1.0, ((0, 1, *range(9)),) * 3),
+            ),
+            sites=(HISTORY,),
+            unattributed_bytes=12.0,
+            cycle_seconds=0.1,
+        )
+        return LeakReport(
+            scenario={"name": "case"},
+            environment=Environment(
+                {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
+            ),
+            leak=replace(leak, **fields),
+            warnings=(),
+            complete=True,
+        )
+
+    return make
+
+
+@pytest.fixture
+def clean(report) -> LeakReport:
+    return report(
+        verdict="clean",
+        bytes_per_cycle=0.0,
+        ci95_bytes=(-20.0, 20.0),
+        bytes_per_agent=0.0,
+        signals=(native("clean", FAULTLESS, 0.0),),
+        sites=(),
+        unattributed_bytes=None,
+    )
+
+
+def titles(found: LeakReport) -> list[str]:
+    return [section.title for section in leak_view(found).sections]
+
+
+def section(found: LeakReport, title: str) -> Section:
+    return next(each for each in leak_view(found).sections if each.title == title)
+
+
+def on_screen(found: LeakReport) -> str:
+    text = terminal.render(leak_view(found), width=80, color=False)
+    assert max(map(len, text.splitlines())) <= 80
+    return text
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_leak_is_sized_and_placed_in_one_sentence(report):
+    assert headline(report().leak) == (
+        "LEAK: 3.80 KB per cycle (3.70 KB to 3.90 KB), 190 B per agent and cycle; "
+        "first at Agent.prev_actions."
+    )
+    assert leak_view(report()).title == "case: 20 agents, 10 cycles of build, 5 steps and release"
+    living = leak_view(report(mode="steps", steps=1))
+    assert living.title == "case: 20 agents, 10 cycles of 1 more step"
+
+
+def test_its_sites_say_where_it_was_made_and_what_keeps_it(report):
+    found = report()
+    assert titles(found) == ["Trend", "Sites", "What to do", "Environment"]
+    overview, lines, chains = section(found, "Sites").tables
+    assert overview.rows == (
+        ("Agent.prev_actions", "3.80 KB", "100.0", "numpy.ndarray", "object graph"),
+        ("unattributed", "12 B", "", "", ""),
+    )
+    assert lines.rows[0] == (
+        "pymdp/legacy/agent.py:812", "3.00 KB", "self.prev_actions.append(self.action)",
+    )  # fmt: skip
+    assert chains.rows == (
+        ("Agent.prev_actions", "Agent.prev_actions <- list of 20 Agent <- forager.AGENTS"),
+    )
+    (remedy,) = section(found, "What to do").text
+    assert "history_steps" in remedy
+    assert "memray" not in on_screen(found)
+
+
+def test_the_remedy_is_that_of_the_first_site(report):
+    def remedy(site: Site) -> str:
+        return section(report(sites=(site,)), "What to do").text[0]
+
+    own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=("service.SUBSCRIBERS", "service"))
+    assert "service.SUBSCRIBERS is kept by service." in remedy(own)
+    assert "history_steps" not in remedy(own)
+    line_only = replace(HISTORY, owner="", kept_by=())
+    assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
+    assert "jax.clear_caches()" in remedy(RETRACE)
+
+
+def test_lines_that_jax_retraces_stand_with_their_traces(report):
+    found = report(sites=(RETRACE,), compilations_per_cycle=2.0, unattributed_bytes=None)
+    assert headline(found.leak).endswith("first at pymdp/control.py:801.")
+    overview, _ = section(found, "Sites").tables
+    assert overview.rows == (("pymdp/control.py:801", "0 B", "5 traces", "-", "jax"),)
+    assert "JAX compiles 2 programs in each cycle." in on_screen(found)
+
+
+def test_clean_says_what_would_have_been_found(clean):
+    assert headline(clean.leak) == (
+        "Clean: nothing grows; a leak of 48 B per cycle would have been found."
+    )
+    assert titles(clean) == ["Trend", "Environment"]
+
+
+def test_inconclusive_says_what_would_decide(clean):
+    leak = replace(
+        clean.leak,
+        verdict="inconclusive",
+        detail="the repeats contradict each other",
+        cycles_needed=30,
+    )
+    found = replace(clean, leak=leak)
+    assert headline(leak) == (
+        "Inconclusive: the repeats contradict each other; 30 cycles would decide."
+    )
+    assert section(found, "What to do").text == ("Run it again with --cycles 30.",)
+    assert on_screen(found).count("contradict each other") == 1
+    hopeless = replace(found, leak=replace(leak, cycles_needed=None))
+    assert titles(hopeless) == ["Trend", "Environment"]
+
+
+def test_growth_that_nothing_accounts_for_is_said_and_where_to_look(report):
+    found = report(sites=(), unattributed_bytes=3_800.0)
+    assert "first at" not in headline(found.leak)
+    assert titles(found) == ["Trend", "Sites", "Environment"]
+    text = words(on_screen(found))
+    assert "No site was found: 3.80 KB per cycle stay unattributed." in text
+    assert "memprof-pymdp[native]" in text
+    with_memray = replace(found, environment=replace(found.environment, versions={"memray": "1"}))
+    assert "memprof-pymdp[native]" not in on_screen(with_memray)
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "sentence"),
+    [
+        ((0, 0), "All 10 cycles in each of 2 repeats are counted; none was left out"),
+        ((1,), "9 cycles in 1 repeat are counted; the first cycle was left out as warm-up."),
+        ((2, 2), "8 cycles in each of 2 repeats are counted; the first 2 cycles were left out"),
+        ((2, 3), "the first ones were left out as warm-up (2, 3); all others are counted"),
+    ],
+)
+def test_it_says_which_cycles_count(report, warm_up, sentence):
+    assert sentence in words(on_screen(report(warm_up_cycles=warm_up)))
+
+
+def test_every_signal_is_judged_in_its_own_unit(report):
+    (table,) = section(report(), "Trend").tables
+    assert table.rows == (
+        ("native (malloc)", "leak", "+3.80 KB", "3.70 KB .. 3.90 KB", "48 B"),
+        ("objects (count)", "leak", "+100.0", "99.0 .. 101.0", "1.0"),
+    )
+
+
+def chart_of(found: LeakReport) -> list[str]:
+    """The chart's rows, as Markdown has them."""
+    fenced = re.search(r"```text\n(.*?)\n```", markdown.render(leak_view(found)), re.DOTALL)
+    assert fenced
+    return fenced[1].splitlines()
+
+
+def test_the_chart_rises_with_the_heap_and_marks_the_warm_up(report):
+    lines = chart_of(report())
+    assert all(line in on_screen(report()) for line in lines)
+    rows = [line for line in lines if "┤" in line or "│" in line]
+    assert rows[0].startswith("+40.0 KB ┤")
+    assert rows[-1].startswith("     0 B ┤")
+    assert sum(row.count("•") for row in rows) == 9
+    columns = [row.index("•") for row in rows if "•" in row]
+    assert columns == sorted(columns, reverse=True), "it rises"
+    assert rows[-1].count("↓") == 2, "the readings before 900 KB of warm-up are far below"
+    assert lines[-2].split() == ["cycle", *map(str, range(11))]
+    assert lines[-1].strip() == "• counted, ↓ left out, below the chart"
+
+
+def test_noise_below_the_floor_does_not_fill_the_chart(clean):
+    noisy = [0, 20, *(20 + 30 * (each % 2) for each in range(9))]
+    leak = replace(clean.leak, signals=(native("clean", noisy, 0.0),))
+    rows = [line for line in chart_of(replace(clean, leak=leak)) if "┤" in line or "│" in line]
+    assert rows[0].startswith("+400 B ┤"), "48 B in each of 8 counted cycles"
+    assert sum("•" in row for row in rows) <= 2
+
+
+def test_native_and_python_are_one_heap(report):
+    python = Signal("python", "clean", 0.0, (0.0, 0.0), 16.0, (tuple(range(0, 1_100, 100)),) * 3)
+    (chart,) = section(report(signals=(native(), python)), "Trend").charts
+    assert chart.points[0] == (2.0, 0.0)
+    assert chart.points[-1] == (10.0, 8 * 3_900.0)
+    assert [x for x, _ in chart.left_out] == [0.0, 1.0]
+
+
+def test_where_the_heap_holds_still_the_chart_is_of_what_grows(report):
+    still = native("clean", FAULTLESS, 0.0)
+    device = Signal("device", "leak", 3_800.0, (3_800.0, 3_800.0), 1.0, (tuple(GROWING),) * 3)
+    (chart,) = section(report(signals=(still, device)), "Trend").charts
+    assert chart.title.startswith("device")
+    assert chart.points[-1][1] == 8 * 3_800.0
+
+
+def test_many_cycles_fit_the_screen_too(report):
+    found = report(cycles=400, signals=(native(readings=range(0, 401_000, 1_000)),))
+    on_screen(found)
+    assert max(map(len, chart_of(found))) <= 80
+
+
+def test_hostile_text_is_no_markup(report):
+    hostile = "<script>alert(1)</script>[bold]x[/bold]`|*"
+    site = Site(
+        owner=hostile,
+        lines=(SiteLine(f"{hostile}.py", 1, hostile, 1.0),),
+        type_name="[bold]T[/bold]",
+        bytes_per_cycle=1.0,
+        objects_per_cycle=1.0,
+        kept_by=(hostile, "[bold]m[/bold]"),
+        seen_by="tracemalloc",
+    )
+    found = report(sites=(site,), detail=hostile)
+    found = replace(found, scenario={"name": hostile}, warnings=(Caution("k", hostile, hostile),))
+    text = markdown.render(leak_view(found))
+    assert "<script>" not in text.replace("\\<", "")
+    assert not re.search(r"(?<!\\)\[bold\]", text)
+    screen = "".join(on_screen(found).split())
+    assert hostile in screen
+    assert "[bold]T[/bold]" in screen
+
+
+def test_long_names_keep_to_the_width(report):
+    name = "a_package.with_long_names.and_a_module:" + "x" * 60
+    site = replace(
+        HISTORY,
+        owner=f"{name}.prev",
+        type_name=name,
+        lines=(SiteLine(f"{name}.py", 1, "y" * 100, 1.0),),
+        kept_by=(name,) * 4,
+    )
+    text = on_screen(report(sites=(site,)))
+    (row,) = (line for line in text.splitlines() if "object graph" in line)
+    assert "3.80 KB" in row
+    assert "100.0" in row
+
+
+def test_the_json_of_a_leak_reads_back_whole(report):
+    values = json.loads(json_text.render(report()))
+    assert (values["schema"], values["kind"]) == ("memprof.report/1", "leak")
+    assert set(values["leak"]) >= {
+        "verdict", "bytes_per_cycle", "ci95_bytes", "floor_bytes", "sites",
+    }  # fmt: skip
+    assert TypeAdapter(LeakReport).validate_python(values) == report()
