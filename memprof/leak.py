@@ -90,9 +90,9 @@ class Site:
 
     @property
     def name(self) -> str:
-        """The owner, or else the line."""
+        """What it is called: its owner, or its first line where nothing owns it."""
         if self.owner or not self.lines:
-            return self.owner
+            return self.owner or self.type_name
         return f"{self.lines[0].path}:{self.lines[0].line}"
 
 

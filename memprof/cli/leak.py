@@ -11,8 +11,6 @@ from memprof.errors import ScenarioError, UsageError
 if TYPE_CHECKING:
     from memprof.scenario_file import LoadedScenario
 
-_FEWEST_CYCLES = 7
-
 
 def leak_command(
     scenario: options.OptionalScenario = None,
@@ -36,11 +34,12 @@ def leak_command(
     Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
     or it could not be measured; 130 interrupted.
     """
+    from memprof.analysis.leaks import FEWEST_CYCLES
     from memprof.scenario_file import load_default, load_scenario
 
-    if cycles < _FEWEST_CYCLES:
+    if cycles < FEWEST_CYCLES:
         raise UsageError(
-            f"--cycles: expected {_FEWEST_CYCLES} or more, found {cycles}; fewer cannot tell a "
+            f"--cycles: expected {FEWEST_CYCLES} or more, found {cycles}; fewer cannot tell a "
             "leak from chance"
         )
     changed = options.overrides(

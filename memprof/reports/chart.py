@@ -10,7 +10,7 @@ _HEIGHT = 9  # rows between the lowest and the highest tick, about
 _MOST_WIDTH = 80
 _LEAST_COLUMNS = 10
 _MOST_Y_TICKS = 5
-_COUNTED, _LEFT_OUT, _ABOVE, _BELOW = "•", "·", "↑", "↓"
+_COUNTED, _LEFT_OUT, _ABOVE, _BELOW = "●", "○", "↑", "↓"
 
 
 def draw(chart: Chart, width: int) -> list[str]:

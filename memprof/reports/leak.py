@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from memprof.leak import Leak, LeakReport, Signal, SignalName
 from memprof.reports.common import environment_section, interval, warnings_section
-from memprof.reports.leak_sites import label_of, remedy_section, sites_section
+from memprof.reports.leak_sites import remedy_section, sites_section
 from memprof.reports.page import Chart, Section, Table, View
 from memprof.units import format_size
 
@@ -46,7 +46,7 @@ def headline(leak: Leak) -> str:
     match leak.verdict:
         case "leak":
             low, high = map(format_size, leak.ci95_bytes)
-            first = f"; first at {label_of(leak.sites[0])}" if leak.sites else ""
+            first = f"; first at {leak.sites[0].name}" if leak.sites else ""
             return (
                 f"LEAK: {format_size(leak.bytes_per_cycle)} per cycle ({low} to {high}), "
                 f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
@@ -80,20 +80,22 @@ def _trend(leak: Leak) -> Section:
 
 
 def _counted(leak: Leak) -> str:
-    """How many cycles count, and which were left out."""
-    repeats = len(leak.warm_up_cycles)
-    over = "in 1 repeat" if repeats == 1 else f"in each of {repeats} repeats"
-    if len(set(leak.warm_up_cycles)) > 1:
-        left = ", ".join(map(str, leak.warm_up_cycles))
-        return (
-            f"Of {leak.cycles} cycles {over}, the first ones were left out as warm-up ({left}); "
-            "all others are counted."
-        )
-    left_out = leak.warm_up_cycles[0]
-    if not left_out:
-        return f"All {leak.cycles} cycles {over} are counted; none was left out as warm-up."
-    first = "first cycle was" if left_out == 1 else f"first {left_out} cycles were"
-    return f"{leak.cycles - left_out} cycles {over} are counted; the {first} left out as warm-up."
+    """How many cycles count, and how many were left out, in each repeat."""
+    lengths = [len(series) - 1 for series in leak.signals[0].series]
+    counted = [n - left for n, left in zip(lengths, leak.warm_up_cycles, strict=True)]
+    return (
+        f"Of the cycles, {_listed(counted)} are counted, after {_listed(leak.warm_up_cycles)} that "
+        f"were left out as warm-up, in {leak.repeats} "
+        f"{'repeat' if leak.repeats == 1 else 'repeats, a fresh worker each'}."
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """`10, 12 and 11`, or `10` where all are."""
+    if len(set(numbers)) == 1:
+        return str(numbers[0])
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
 
 
 def _charts(leak: Leak) -> Iterator[Chart]:

@@ -15,13 +15,6 @@ _MUCH = 0.2  # of the leak: unattributed growth that is worth another look
 _HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 
 
-def label_of(site: Site) -> str:
-    """What a site is called: its owner, or its first line where nothing owns it."""
-    if site.owner or not site.lines:
-        return site.owner or site.type_name
-    return f"{site.lines[0].path}:{site.lines[0].line}"
-
-
 # ---------------------------------------------------------------- sites
 
 
@@ -32,7 +25,7 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
     shown = leak.sites[:_MOST_SITES]
     tables = [_overview(leak, shown)] if shown else []
     tables += [_lines(site) for site in shown if site.lines]
-    chains = tuple((label_of(site), " <- ".join(site.kept_by)) for site in shown if site.kept_by)
+    chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
     if chains:
         tables.append(Table("what keeps it", ("what stays", "kept by"), chains, "prose"))
     yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables))
@@ -41,7 +34,7 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
 def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
     rows: list[tuple[str, ...]] = [
         (
-            label_of(site),
+            site.name,
             format_size(site.bytes_per_cycle),
             _count(site),
             site.type_name or "-",
@@ -67,7 +60,7 @@ def _lines(site: Site) -> Table:
         for each in site.lines[:_MOST_LINES]
     )
     made = "traced" if site.seen_by == "jax" else "allocated"
-    return Table(f"{label_of(site)}, {made} at", ("line", "per cycle", "source"), rows, "source")
+    return Table(f"{site.name}, {made} at", ("line", "per cycle", "source"), rows, "source")
 
 
 def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
@@ -107,12 +100,12 @@ def _remedy(site: Site) -> str:
         )
     if site.seen_by == "jax":
         return (
-            f"JAX traces {label_of(site)} anew in every cycle and remembers it for ever. Run one "
+            f"JAX traces {site.name} anew in every cycle and remembers it for ever. Run one "
             "compiled step (loop: jit, or the pass jit), or call jax.clear_caches() in between."
         )
     if site.kept_by:
         return (
-            f"{label_of(site)} is kept by {site.kept_by[-1]}. Drop the reference when an agent is "
+            f"{site.name} is kept by {site.kept_by[-1]}. Drop the reference when an agent is "
             "let go of, or bound what it is collected in."
         )
-    return f"Start at {label_of(site)}: what it makes in a cycle is still there after it."
+    return f"Start at {site.name}: what it makes in a cycle is still there after it."

@@ -6,14 +6,7 @@ from dataclasses import dataclass
 
 from memprof.analysis.leak_verdict import attributed, verdict_on
 from memprof.environment import describe_environment
-from memprof.errors import (
-    Interrupted,
-    LeakFound,
-    MeasurementError,
-    MemprofError,
-    Undecided,
-    UsageError,
-)
+from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
 from memprof.leak import CycleRun, Leak, LeakReport, Mode
 from memprof.results import Caution
 from memprof.scenario_file import LoadedScenario
@@ -41,16 +34,10 @@ def leak(
     for the sites of a leak in one more if there is any.
 
     Raises:
-        UsageError: the scenario leaves the choice of passes to `auto`.
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing was measured.
     """
     scenario = loaded.scenario
-    if scenario.auto:
-        raise UsageError(
-            "passes: expected names or none, found auto, which chooses by measuring; `memprof "
-            "profile` names the plan that it finds: give it with --passes"
-        )
     passes = tuple(scenario.passes)
     crew = Crew(loaded, limits, observer, total=scenario.repeats)
     runs: list[CycleRun] = []
