@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from memprof.results import SCHEMA, Caution, Environment, Interval
+from memprof.results import SCHEMA, Caution, Environment, Interval, LeakVerdict
 
 Mode = Literal["lifecycle", "steps"]
-LeakVerdict = Literal["leak", "clean", "inconclusive"]
 SignalName = Literal["native", "python", "objects", "process", "device"]
 Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
 

@@ -16,6 +16,7 @@ SCHEMA = "memprof.report/1"
 Interval = tuple[float, float]
 Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
 Claim = Literal["exact", "bounded"]
+LeakVerdict = Literal["leak", "clean", "inconclusive"]
 PassOutcome = Literal[
     "saves", "faster", "no_effect", "costs", "slower",
     "superfluous", "diverged", "failed", "not_checked",
@@ -89,10 +90,16 @@ class InstrumentReading:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Bytes that an agent gains by living one step longer; None where the run is too short."""
+    """Bytes that an agent gains by living one step longer; None where the run is too short.
 
+    `verdict` and `floor_bytes`, the smallest gain that would have been found, are as in a leak
+    check of the steps that were read.
+    """
+
+    verdict: LeakVerdict | None
     bytes_per_step: float | None
     ci95_bytes: Interval | None
+    floor_bytes: float | None
     first_step: int
     last_step: int
 

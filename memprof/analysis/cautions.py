@@ -111,11 +111,7 @@ def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
 def _retracing(name: str, variant: Variant, device: DeviceDetails) -> Caution:
     trend, most = variant.trend, device.retraces[0]
     growth = ""
-    if (
-        trend.bytes_per_step is not None
-        and trend.ci95_bytes is not None
-        and trend.ci95_bytes[0] > 0
-    ):
+    if trend.verdict == "leak" and trend.bytes_per_step is not None:
         size = format_size(trend.bytes_per_step * variant.ledger.agents)
         growth = f", and the process grows by {size} per step"
     return Caution(

@@ -8,18 +8,16 @@ from dataclasses import dataclass, replace
 
 from memprof.analysis import leaks
 from memprof.analysis.leaks import Judgement
-from memprof.analysis.marginal import mean_interval
 from memprof.leak import (
     Attribution,
     CycleReading,
     CycleRun,
     Leak,
-    LeakVerdict,
     Mode,
     Signal,
     SignalName,
 )
-from memprof.results import Interval
+from memprof.results import Interval, LeakVerdict
 
 _PAGE_BYTES = 4096
 _GRAINS: dict[SignalName, int] = {
@@ -80,7 +78,7 @@ def verdict_on(
         bytes_per_cycle=slope,
         ci95_bytes=interval,
         bytes_per_agent=slope / agents,
-        floor_bytes=_largest(floors),
+        floor_bytes=leaks.highest(floors),
         warm_up_cycles=tuple(repeat.start for repeat in repeats),
         cycles_needed=max(2 * cycles, *needed, 0) if verdict == "inconclusive" else None,
         compilations_per_cycle=statistics.fmean(counted) if counted else None,
@@ -129,17 +127,9 @@ class _Repeat:
 def _signal(
     name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat], settled: bool
 ) -> Signal:
-    slope, interval = _mean_slope(found)
-    verdicts = {judgement.verdict for judgement in found}
-    agreed = settled and len(verdicts) == 1
-    return Signal(
-        name=name,
-        verdict=found[0].verdict if agreed else "inconclusive",
-        per_cycle=slope,
-        ci95=interval,
-        floor=_largest([judgement.floor for judgement in found]),
-        series=tuple(tuple(repeat.series[name]) for repeat in repeats),
-    )
+    said = leaks.agreed(found, settled=settled)
+    series = tuple(tuple(repeat.series[name]) for repeat in repeats)
+    return Signal(name, said.verdict, said.per_cycle, said.ci95, said.floor, series)
 
 
 def _together(verdicts: Sequence[LeakVerdict]) -> LeakVerdict:
@@ -153,24 +143,14 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
     growths = []
     if all(heaps):
         judged = [leaks.judge(h, r.start, 1) for h, r in zip(heaps, repeats, strict=True)]
-        growths.append(_mean_slope(judged))
+        heap = leaks.agreed(judged, settled=True)
+        growths.append((heap.per_cycle, heap.ci95))
     growths += [
         (signal.per_cycle, signal.ci95)
         for signal in signals
         if signal.name in ("process", "device") and (signal.verdict == "leak" or not growths)
     ]
     return max(growths, key=lambda growth: growth[0])
-
-
-def _mean_slope(found: Sequence[Judgement]) -> tuple[float, Interval]:
-    within = statistics.fmean(judgement.half_width for judgement in found)
-    return mean_interval([judgement.slope for judgement in found], within)
-
-
-def _largest(floors: Sequence[float | None]) -> float | None:
-    """The floor of several readings that all have to see a leak; None if one sees none at all."""
-    known = [floor for floor in floors if floor is not None]
-    return max(known) if known and len(known) == len(floors) else None
 
 
 def _detail(

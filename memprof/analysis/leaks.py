@@ -26,8 +26,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from memprof.analysis.marginal import robust_fit
-from memprof.leak import LeakVerdict
+from memprof.analysis.marginal import mean_interval, robust_fit
+from memprof.results import Interval, LeakVerdict
 
 FEWEST_CYCLES = 7
 """With fewer, not even readings that always rise are significant."""
@@ -114,6 +114,39 @@ def judge(series: Sequence[float], cut: int, grain: float) -> Judgement:
     floor = _floor(window, line.slope, grain)
     needed = _cycles_needed(cycles, line.slope, floor) if verdict == "inconclusive" else None
     return Judgement(verdict, line.slope, line.half_width, floor, needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the repeats of one series say together.
+
+    Attributes:
+        verdict: theirs, if they agree; else inconclusive.
+        per_cycle, ci95: mean gain per cycle.
+        floor: the smallest gain that every repeat would have found; None if one finds none.
+    """
+
+    verdict: LeakVerdict
+    per_cycle: float
+    ci95: Interval
+    floor: float | None
+
+
+def agreed(found: Sequence[Judgement], *, settled: bool) -> Agreement:
+    """The repeats of one series; undecided unless all of them have `settled`."""
+    slope, interval = mean_interval(
+        [judgement.slope for judgement in found],
+        statistics.fmean(judgement.half_width for judgement in found),
+    )
+    alike = settled and len({judgement.verdict for judgement in found}) == 1
+    verdict = found[0].verdict if alike else "inconclusive"
+    return Agreement(verdict, slope, interval, highest([judgement.floor for judgement in found]))
+
+
+def highest(floors: Sequence[float | None]) -> float | None:
+    """The floor of several readings that all have to see a leak; None if one sees none at all."""
+    known = [floor for floor in floors if floor is not None]
+    return max(known) if known and len(known) == len(floors) else None
 
 
 def _verdict(window: Sequence[float]) -> LeakVerdict:

@@ -246,20 +246,23 @@ def _device(report: Report) -> list[Section]:
 
 def _trend(report: Report) -> Section:
     rows = tuple((name, *_trend_row(variant.trend)) for name, variant in _variants(report))
-    columns = ("", "per agent and step", "95 % interval", "steps")
+    columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
     text = (
         "Bytes that an agent gains by living one step longer: slope of the live heap (malloc and "
-        "Python's small objects), garbage collected, with the whole population alive.",
+        "Python's small objects), garbage collected, with the whole population alive; judged as "
+        "memprof leak does, which looks longer and says where.",
     )
     return Section("Trend", text, (Table("", columns, rows),))
 
 
-def _trend_row(trend: Trend) -> tuple[str, str, str]:
+def _trend_row(trend: Trend) -> tuple[str, ...]:
     steps = f"{trend.first_step} to {trend.last_step}"
     if trend.bytes_per_step is None:
-        return "not measured", "-", f"{steps}, too slow"
+        return "not measured", "-", "-", "-", f"{steps}, too slow"
     return (
+        str(trend.verdict),
         format_size(trend.bytes_per_step, signed=True),
         interval(trend.ci95_bytes, format_size),
+        format_size(trend.floor_bytes),
         steps,
     )

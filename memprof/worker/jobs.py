@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from array import array
 from collections.abc import MutableSequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from time import perf_counter
 import psutil
 
 from memprof.analysis import marginal
+from memprof.analysis.leaks import FEWEST_CYCLES
 from memprof.analysis.ledger import balance
 from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
@@ -40,8 +40,9 @@ from memprof.worker.protocol import Channel, Request
 _RESOLUTIONS = ((0.05, 5.0), (0.01, 3.0))
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
-_TREND_READINGS = 10
-_TREND_SECONDS = 4.0
+_TREND_READINGS = 12
+# Reading goes on for the first so long, and up to the second for as few readings as can be judged.
+_TREND_SECONDS = 4.0, 12.0
 
 
 def run(
@@ -250,7 +251,7 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> Tr
                 growth.live(agents, steps)
         except (MemoryError, ScenarioError):
             break  # the scenario did not ask for so many steps
-        gc.collect()
+        process.settle()
         size = process.live_heap_bytes()
         if size is None:
             break
@@ -258,8 +259,10 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> Tr
         count += 1
         if count == 1:
             start = perf_counter()  # the first may have to fill caches again
-        elif (perf_counter() - start) * count / (count - 1) > _TREND_SECONDS:
-            break
+        else:
+            after_next = (perf_counter() - start) * count / (count - 1)
+            if after_next > _TREND_SECONDS[count <= FEWEST_CYCLES]:
+                break
     return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]))
 
 

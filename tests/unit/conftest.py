@@ -77,7 +77,7 @@ def good_variant() -> Callable[..., Variant]:
                 (OperationHotspot("build", 20, 0.1, 1000.0, 5000),),
                 (LineHotspot("my_model.py", 3, "x = a[0] * b_c <tag> | `t`", 900.0, 2.0),),
             ),
-            trend=Trend(170.0, (165.0, 175.0), 21, 30),
+            trend=Trend("leak", 170.0, (165.0, 175.0), 4.0, 21, 30),
             device=device,
             timeline=None,
             samples=(),

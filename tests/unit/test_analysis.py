@@ -28,20 +28,30 @@ def series(heap, agents=10):
     return TrendSeries(agents=agents, first_step=21, stride=1, heap_bytes=tuple(heap))
 
 
-def test_steady_growth_is_given_per_agent_and_step():
-    found = trend([series(1_000_000 + 1700 * step for step in range(10)) for _ in range(3)])
+def test_steady_growth_is_a_leak_and_given_per_agent_and_step():
+    found = trend([series(1_000_000 + 1700 * step for step in range(12)) for _ in range(3)])
+    assert found.verdict == "leak"
     assert found.bytes_per_step == pytest.approx(170)
-    assert (found.first_step, found.last_step) == (21, 30)
+    assert (found.first_step, found.last_step) == (21, 32)
 
 
-def test_a_flat_heap_has_no_trend():
-    found = trend([series([500, 540, 480, 520, 500, 510, 490]), series([500] * 7)])
+def test_a_flat_heap_is_clean_with_a_floor():
+    found = trend([series([500, 540, 480, 520, 500, 510, 490, 505, 500]), series([500] * 9)])
+    assert found.verdict == "clean"
     low, high = found.ci95_bytes
     assert low < 0 < high
+    assert 1.6 <= found.floor_bytes < 10
+
+
+def test_repeats_that_contradict_each_other_decide_nothing():
+    found = trend([series(range(500, 620, 10)), series([500] * 12)])
+    assert found.verdict == "inconclusive"
 
 
 def test_too_few_readings_are_no_trend():
-    assert trend([series([1, 2, 3])]).bytes_per_step is None
+    found = trend([series(range(7))])
+    assert found.verdict is None
+    assert found.bytes_per_step is None
 
 
 def test_equal_digests_are_exact_and_one_other_digest_is_not():
@@ -200,7 +210,7 @@ def test_retracing_is_named_with_its_growth_and_its_line(good_variant, device):
 
 
 def test_without_a_certain_trend_retracing_claims_no_growth(good_variant, device):
-    flat = Trend(5.0, (-1.0, 11.0), 5, 9)
+    flat = Trend("clean", 5.0, (-1.0, 11.0), 20.0, 5, 16)
     variant = replace(good_variant(device=device()), trend=flat)
     (found,) = cautions.find(variant, None, equivalence.not_checked("no passes"), [], None)
     assert "grows" not in found.evidence

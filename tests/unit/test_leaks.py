@@ -1,0 +1,177 @@
+"""The judgement of scripted series: what is a leak, what only looks like one."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memprof.analysis import leaks
+
+GRAIN = 16
+NOISE = (-32, -16, 0, 16, 32)
+
+
+def watched(reading, cycles=10):
+    """The verdict on readings that are taken as a worker takes them: until they decide."""
+    series = [reading(0)]
+    for cycle in range(1, leaks.most_cycles(cycles) + 1):
+        series.append(reading(cycle))
+        if cycle >= cycles and leaks.decided([series], cycles):
+            break
+    cut = leaks.settled([series], cycles)
+    if cut is None:
+        return leaks.Judgement("inconclusive", 0.0, 0.0, None, None), series
+    return leaks.judge(series, cut, GRAIN), series
+
+
+def noisy(reading, seed=0):
+    chance = random.Random(seed)
+    return lambda cycle: reading(cycle) + chance.choice(NOISE)
+
+
+def flat(cycle):
+    return 1_000_000
+
+
+def test_a_flat_series_is_clean_down_to_the_smallest_block():
+    found, series = watched(flat)
+    assert found.verdict == "clean"
+    assert found.floor == GRAIN
+    assert len(series) == 11, "nothing rises, so the cycles asked for suffice"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_clean_and_the_floor_says_what_it_may_hide(seed):
+    found, _ = watched(noisy(flat, seed))
+    assert found.verdict == "clean"
+    assert found.floor < 100
+
+
+def test_chance_gives_a_false_alarm_in_less_than_one_of_a_thousand_repeats():
+    chance = random.Random(1)
+    verdicts = [watched(lambda cycle: chance.gauss(0, 30))[0].verdict for _ in range(1000)]
+    assert verdicts.count("clean") >= 999
+
+
+@pytest.mark.parametrize("at", range(1, 11))
+@pytest.mark.parametrize("seed", range(5))
+def test_a_single_step_is_no_leak(at, seed):
+    step = noisy(lambda cycle: 5000 * (cycle >= at), seed)
+    found, _ = watched(step)
+    assert found.verdict == "clean"
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 7])
+def test_a_staircase_is_a_leak_of_its_mean_slope(period):
+    """As lists grow: by jumps, every few cycles."""
+    found, _ = watched(noisy(lambda cycle: 500 * (cycle // period)))
+    assert found.verdict == "leak"
+    assert found.slope == pytest.approx(500 / period, rel=0.25)
+
+
+@pytest.mark.parametrize("fills", [1, 3, 5, 8])
+def test_a_cache_that_fills_is_no_leak_and_its_filling_is_left_out(fills):
+    found, series = watched(noisy(lambda cycle: 2000 * min(cycle, fills)))
+    assert found.verdict == "clean"
+    assert fills <= leaks.settled([series], 10) <= fills + 8
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.6, 0.7])
+def test_growth_that_dies_away_is_no_leak(rate):
+    found, _ = watched(lambda cycle: int(20_000 * (1 - rate**cycle)) // 16 * 16)
+    assert found.verdict == "clean"
+
+
+@pytest.mark.parametrize("rate", [0.9, 0.95])
+def test_growth_that_is_still_dying_away_decides_nothing(rate):
+    found, _ = watched(lambda cycle: int(20_000 * (1 - rate**cycle)) // 16 * 16)
+    assert found.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("ends", [12, 15])
+def test_growth_that_goes_on_for_longer_than_was_asked_for_and_then_ends_is_no_leak(ends):
+    """What rises is watched for twice the cycles: 12 or 15 cycles of growth deceive nobody."""
+    found, _ = watched(lambda cycle: 512 * min(cycle, ends))
+    assert found.verdict == "clean"
+
+
+@pytest.mark.parametrize("slope", [32, 64, 256])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_slow_leak_under_noise_is_found(slope, seed):
+    found, series = watched(noisy(lambda cycle: slope * cycle, seed))
+    assert found.verdict == "leak"
+    assert found.slope == pytest.approx(slope, abs=6)
+    assert found.floor < 32
+    assert len(series) > 20, "what rises is watched for twice the cycles"
+
+
+def test_one_byte_per_cycle_is_found_where_there_is_no_noise():
+    assert watched(lambda cycle: cycle)[0].verdict == "leak"
+
+
+@pytest.mark.parametrize("period", [3, 5, 7, 12])
+def test_what_a_collector_frees_again_is_no_leak(period):
+    assert watched(noisy(lambda cycle: 4000 * (cycle % period)))[0].verdict == "clean"
+
+
+def test_what_shrinks_is_no_leak():
+    assert watched(noisy(lambda cycle: -500 * cycle))[0].verdict == "clean"
+
+
+def test_a_leak_of_the_floor_is_found_on_the_same_readings():
+    """The floor is a promise: the same readings with a leak of that size are a leak."""
+    chance = random.Random(3)
+    series = [chance.choice(NOISE) * 4 for _ in range(16)]
+    floor = leaks.judge(series, 0, GRAIN).floor
+    level = leaks.judge(series, 0, GRAIN).slope
+    with_leak = [each + (floor * 1.001 - level) * n for n, each in enumerate(series)]
+    without = [each + (floor * 0.9 - level) * n for n, each in enumerate(series)]
+    assert leaks.judge(with_leak, 0, GRAIN).verdict == "leak"
+    assert leaks.judge(without, 0, GRAIN).verdict != "leak"
+
+
+def test_growth_after_a_long_decline_of_growth_is_not_trusted():
+    """It has been steady for less time than it took to become steady."""
+    falling = [sum(1000 - 40 * k for k in range(n)) for n in range(24)]
+    series = falling + [falling[-1] + 60 * n for n in range(1, 13)]
+    assert leaks.judge(series, 23, GRAIN).verdict == "inconclusive"
+    assert leaks.judge(series, 23, GRAIN).cycles_needed >= 24
+
+
+def test_repeats_that_disagree_are_inconclusive_and_a_blind_one_leaves_no_floor():
+    leaking = leaks.judge([64 * n for n in range(12)], 0, GRAIN)
+    clean = leaks.judge([0] * 12, 0, GRAIN)
+    assert leaks.agreed([leaking, leaking], settled=True).verdict == "leak"
+    assert leaks.agreed([leaking, leaking], settled=False).verdict == "inconclusive"
+    assert leaks.agreed([leaking, clean], settled=True).verdict == "inconclusive"
+    assert leaks.highest([16.0, 48.0]) == 48.0
+    assert leaks.highest([16.0, None]) is None
+
+
+def test_with_fewer_than_seven_cycles_not_even_steady_growth_is_certain():
+    rising = [1000 * n for n in range(leaks.FEWEST_CYCLES + 1)]
+    assert leaks.judge(rising, 0, GRAIN).verdict == "leak"
+    assert leaks.judge(rising[:-1], 0, GRAIN).verdict == "clean"
+    assert leaks.judge(rising[:-1], 0, GRAIN).floor is None, "and it says that it sees nothing"
+
+
+@given(
+    st.lists(st.integers(-200, 200), min_size=8, max_size=30),
+    st.integers(-(10**9), 10**9),
+    st.integers(1, 50),
+)
+def test_the_verdict_does_not_depend_on_the_level_or_the_unit(noise, level, unit):
+    found = leaks.judge(noise, 0, 1)
+    moved = leaks.judge([level + unit * each for each in noise], 0, 1)
+    assert moved.verdict == found.verdict
+    assert moved.slope == pytest.approx(unit * found.slope)
+
+
+@given(st.lists(st.integers(-200, 200), min_size=8, max_size=30), st.integers(0, 300))
+def test_more_growth_never_makes_a_leak_clean(noise, slope):
+    def verdict(extra):
+        return leaks.judge([n + extra * i for i, n in enumerate(noise)], 0, 1).verdict
+
+    if verdict(slope) == "leak":
+        assert verdict(slope + 50) == "leak"
