@@ -90,10 +90,19 @@ def _warm_up(series: Sequence[float], cycles: int) -> int | None:
     errors = [_standard_error(gains[cut:]) for cut in range(len(gains) - _SHORTEST + 1)]
     best = min(range(len(errors)), key=errors.__getitem__)
     allowed = min(range(last + 1), key=errors.__getitem__)
-    # A short tail may be quieter than the rest by chance, but not by far.
-    if best > last and errors[best] < errors[allowed] / _FAR_QUIETER:
+    # A short tail may be quieter than the rest by chance, but not by far. And where the rest gains
+    # as much it is only rougher: lists are enlarged by jumps.
+    quieter = best > last and errors[best] < errors[allowed] / _FAR_QUIETER
+    if quieter and not _alike(gains[best:], gains[allowed:]):
         return None
-    return allowed if allowed < last or allowed == 0 else None
+    at_the_end = allowed == last > 0
+    return None if at_the_end and not _alike(gains[last:], gains[:last]) else allowed
+
+
+def _alike(gains: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether both are the same growth on average."""
+    mean, other = statistics.fmean(gains), statistics.fmean(others)
+    return abs(other - mean) <= (1 - _SLOWING) * abs(other)
 
 
 def judge(series: Sequence[float], cut: int, grain: float) -> Judgement:

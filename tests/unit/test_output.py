@@ -48,6 +48,10 @@ def test_a_file_that_cannot_be_written_is_told_but_not_before_the_measurements_f
 
 def test_leak_has_a_scenario_of_its_own():
     loaded = load_default("leak", {"agents": 3})
-    assert (loaded.scenario.name, loaded.scenario.agents, loaded.scenario.steps) == ("default", 3, 5)
+    assert (loaded.scenario.name, loaded.scenario.agents, loaded.scenario.steps) == (
+        "default",
+        3,
+        5,
+    )
     assert loaded.scenario.passes == []
     assert Path(loaded.spec(()).folder).is_dir()
