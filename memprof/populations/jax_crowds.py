@@ -47,6 +47,12 @@ _keys = jax.jit(step_keys)
 _rollout_keys = jax.jit(rollout_keys, static_argnums=(1, 2))
 
 
+@jax.jit
+def _start(world: World, agent: Agent, keys: Any) -> Any:
+    """The first observations and states of the worlds of agents, a key each."""
+    return jax.vmap(world.env(agent).reset)(keys)
+
+
 class Crowd(Protocol):
     """Agents in one form, in chunks that step together."""
 
@@ -182,8 +188,6 @@ class Shared:
         self._stored = [plan.rest(self._first_state(models, state, c)) for c in self.chunks]
         self._carried: list[Any] = []
         self._step_keys: list[np.ndarray] = []
-        self._act = in_groups(act_alone, self._width)
-        self._roll = in_groups(roll_alone, self._width)
 
     def _first_state(self, models: Models, state: State, chunk: range) -> State:
         rows = [*chunk, *[chunk[-1]] * (self._size - len(chunk))]
@@ -202,7 +206,7 @@ class Shared:
             [self._padded(each) for each in observation],
             _keys(self._root, step, agents),
         )
-        state, acted = self._call.program(self._act, (self._template,), rows)
+        state, acted = self._program(act_alone, (self._template,), rows)
         self._rest(chunk, state)
         return self._real(chunk, acted)
 
@@ -213,20 +217,23 @@ class Shared:
         for_action, for_world = (keys[agents] for keys in self._step_keys)
         rows = (self._wake(chunk), self._carried[chunk], (for_action, for_world))
         fixed = (self._template, self._world)
-        state, self._carried[chunk], acted = self._call.program(self._roll, fixed, rows)
+        state, self._carried[chunk], acted = self._program(roll_alone, fixed, rows)
         if chunk == len(self.chunks) - 1:
             self._step_keys = []  # they have served everybody
         self._rest(chunk, state)
         return self._real(chunk, acted)
+
+    def _program(self, function: Callable[..., Any], fixed: tuple[Any, ...], rows: Any) -> Any:
+        return self._call.program(in_groups, function, self._width, fixed, rows)
 
     def _next_keys(self, steps: int) -> None:
         """The keys of the next `steps` of all agents; the first time, their worlds too."""
         if not self._carried:
             keys = jr.split(self._root, self._agents + 1)
             self._root = keys[0]
-            start = jax.jit(jax.vmap(self._world.env(self._template.agent).reset))
             for chunk in self.chunks:
-                self._carried.append(start(keys[1:][self._padded(np.asarray(chunk))]))
+                mine = keys[1:][self._padded(np.asarray(chunk))]
+                self._carried.append(_start(self._world, self._template.agent, mine))
         self._root, keys = _rollout_keys(self._root, self._agents, steps)
         self._step_keys = [np.asarray(each).swapaxes(0, 1) for each in keys]
 

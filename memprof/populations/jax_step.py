@@ -181,23 +181,26 @@ def roll_alone(
     return state, carried, jax.tree_util.tree_map(lambda x: x[:, 0], acted)
 
 
-def in_groups(function: Call, width: int) -> Call:
-    """`function` of one agent, mapped over the leading axis of its last arguments: `width` agents
-    at a time, so that the temporary arrays of no more agents exist at once."""
+@partial(jax.jit, static_argnums=(0, 1))
+def in_groups(function: Call, width: int, fixed: tuple[Any, ...], rows: Any) -> Any:
+    """`function` of one agent, with the arguments `fixed`, mapped over the leading axis of `rows`,
+    its last arguments: `width` agents at a time, so that the temporary arrays of no more agents
+    exist at once.
 
-    def mapped(fixed: tuple[Any, ...], rows: Any) -> Any:
-        def one(row: Any) -> Any:
-            return function(*fixed, *row)
+    Compiled once for all populations that are alike. A function compiled for each would stay with
+    JAX in part (15 KB), and make a leak of populations that come and go.
+    """
 
-        each = jax.vmap(one)
-        count = jax.tree_util.tree_leaves(rows)[0].shape[0]
-        if count <= width:
-            return each(rows)
-        split = partial(jax.tree_util.tree_map, lambda x: x.reshape(-1, width, *x.shape[1:]))
-        joined = partial(jax.tree_util.tree_map, lambda x: x.reshape(-1, *x.shape[2:]))
-        return joined(lax.map(each, split(rows)))
+    def one(row: Any) -> Any:
+        return function(*fixed, *row)
 
-    return jax.jit(mapped)
+    each = jax.vmap(one)
+    count = jax.tree_util.tree_leaves(rows)[0].shape[0]
+    if count <= width:
+        return each(rows)
+    split = partial(jax.tree_util.tree_map, lambda x: x.reshape(-1, width, *x.shape[1:]))
+    joined = partial(jax.tree_util.tree_map, lambda x: x.reshape(-1, *x.shape[2:]))
+    return joined(lax.map(each, split(rows)))
 
 
 # ---------------------------------------------------------------- keys
