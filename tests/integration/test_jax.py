@@ -13,6 +13,7 @@ import pytest
 
 from memprof.errors import ScenarioError
 from memprof.instruments.base import Stopwatch
+from memprof.instruments.compilations import Compilations
 from memprof.passes.catalogue import REORDERED
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.populations.trace import DigestTrace, ValueTrace
@@ -205,3 +206,17 @@ def test_double_precision_is_honoured():
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("passes", "loop"), [((), "jit"), (("share", "template"), "jit"), (("share",), "rollout")]
+)
+def test_a_population_like_one_before_it_compiles_nothing(passes, loop):
+    """A program for each population would stay with JAX in part: a leak, by kilobytes."""
+    compilations = Compilations()
+    for _ in range(2):
+        before = compilations.count
+        crowd = population("grid", passes, loop=loop)
+        lives(crowd, [])
+        crowd.close()
+    assert compilations.count == before > 0
