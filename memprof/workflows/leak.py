@@ -43,12 +43,13 @@ def leak(
     runs: list[CycleRun] = []
     found: Leak | None = None
     failure: MemprofError | None = None
+    cautions: list[Caution] = []
     try:
         for repeat in range(scenario.repeats):
             runs.append(_run(crew, mode, cycles, repeat, scenario.repeats))
         found = verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
         if found.verdict == "leak":
-            found = _attributed(found, crew)
+            found = _attributed(found, crew, cautions)
     except MeasurementError as error:
         if not runs:
             raise
@@ -57,6 +58,9 @@ def leak(
         if not runs:
             raise Interrupted("interrupted before anything was measured") from None
         failure = Interrupted("interrupted; the report holds what was measured until then")
+    if failure is not None:
+        remedy = "run it again; what was measured until then is here"
+        cautions.append(Caution("incomplete", str(failure), remedy))
     found = found or verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
     report = LeakReport(
         scenario=scenario.model_dump(mode="json"),
@@ -64,7 +68,7 @@ def leak(
             scenario.backend, runs[0].facts, limits.memory_bytes, cycles=True
         ),
         leak=found,
-        warnings=_cautions(failure),
+        warnings=tuple(cautions),
         complete=failure is None,
     )
     return LeakOutcome(report, failure or _failed(report))
@@ -84,25 +88,23 @@ def _run(crew: Crew, mode: Mode, cycles: int, repeat: int, repeats: int) -> Cycl
     return run
 
 
-def _attributed(found: Leak, crew: Crew) -> Leak:
-    """The leak with its sites."""
+def _attributed(found: Leak, crew: Crew, cautions: list[Caution]) -> Leak:
+    """The leak with its sites. It stays a leak if they cannot be found."""
     crew.total += 1
-    done = crew.run(
-        "sites of the leak",
-        found.passes,
-        job="sites",
-        mode=found.mode,
-        cycles=_WATCHED_CYCLES,
-        warm_up=max(found.warm_up_cycles),
-    )
+    try:
+        done = crew.run(
+            "sites of the leak",
+            found.passes,
+            job="sites",
+            mode=found.mode,
+            cycles=_WATCHED_CYCLES,
+            warm_up=max(found.warm_up_cycles),
+        )
+    except MeasurementError as error:
+        remedy = "lower --agents or --steps, or raise --timeout or --memory-limit"
+        cautions.append(Caution("no_sites", str(error), remedy))
+        return found
     return attributed(found, done.value)
-
-
-def _cautions(failure: MemprofError | None) -> tuple[Caution, ...]:
-    if failure is None:
-        return ()
-    remedy = "run it again; what was measured until then is here"
-    return (Caution("incomplete", str(failure), remedy),)
 
 
 def _failed(report: LeakReport) -> MemprofError | None:

@@ -42,3 +42,57 @@ def test_auto_in_the_scenario_is_refused_at_its_line(memprof, fake):
     assert run.code == 2
     line = (run.folder / "case.yaml").read_text().splitlines().index("passes: auto") + 1
     assert f"case.yaml:{line}: passes: auto chooses by measuring" in run.err
+
+
+def leak(run):
+    return run.report("case-leak")["leak"]
+
+
+def test_a_population_that_comes_and_goes_without_a_trace_is_clean(memprof, fake):
+    run = memprof("leak", fake(model={"growth": 64}, agents=20, steps=2))
+    assert run.code == 0, run.err
+    found = leak(run)
+    assert found["verdict"] == "clean"
+    assert found["floor_bytes"] <= 64
+    assert found["sites"] == []
+    assert "Clean: nothing grows" in run.out
+    assert "process (private)" in run.out
+    assert "Written: reports/case-leak.json, reports/case-leak.md" in run.out
+
+
+def test_what_agents_gain_while_they_live_on_is_found_to_the_byte(memprof, fake):
+    """A bytearray of 64 bytes per agent and step, in blocks of 64 + 80, and its place in a list."""
+    path = fake(model={"growth": 64}, agents=20, steps=2)
+    run = memprof("leak", path, "--mode", "steps", "--json", "-")
+    assert run.code == 1
+    assert run.out.startswith("{")
+    found = leak(run)
+    assert found["verdict"] == "leak"
+    assert found["bytes_per_agent"] == pytest.approx(2 * (64 + 80 + 8), rel=0.1)
+    assert found["bytes_per_cycle"] == pytest.approx(20 * found["bytes_per_agent"])
+    low, high = found["ci95_bytes"]
+    assert low <= found["bytes_per_cycle"] <= high
+    objects = next(each for each in found["signals"] if each["name"] == "objects")
+    assert objects["per_cycle"] == pytest.approx(2 * 20 * 2)
+    assert found["sites"][0]["owner"] == "FakeAgent.gained"
+    assert f"{found['repeats']} repeats" not in run.err
+    assert "leaks 6." in run.err
+    assert "FakeAgent.gained" in run.err
+
+
+def test_too_little_time_is_inconclusive_and_says_what_it_saw(memprof, fake):
+    path = fake(model={"growth": 64, "delay": 0.02}, agents=10, steps=2, repeats=2)
+    run = memprof("leak", path, "--mode", "steps", "--timeout", "4")
+    assert run.code == 3
+    assert "could not decide whether it leaks" in run.err
+    found = leak(run)
+    assert found["verdict"] == "inconclusive"
+    assert found["cycles_needed"] >= 20
+    assert found["signals"][0]["series"][0], "what was read is in the report"
+
+
+def test_the_verdict_is_the_same_from_one_repeat(memprof, fake):
+    run = memprof("leak", fake(repeats=1), "-q")
+    assert run.code == 0
+    assert run.out == ""
+    assert leak(run)["repeats"] == 1
