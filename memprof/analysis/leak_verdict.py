@@ -57,11 +57,9 @@ def verdict_on(
     is clean if all are.
     """
     repeats = [_Repeat.of(run, cycles) for run in runs]
-    settled = all(repeat.settled for repeat in repeats)
-    found = {name: [r.judge(name) for r in repeats] for name in repeats[0].series}
-    signals = tuple(
-        _signal(name, judgements, repeats, settled) for name, judgements in found.items()
-    )
+    names = repeats[0].series
+    found = {name: [repeat.judge(name) for repeat in repeats] for name in names}
+    signals = tuple(_signal(name, found[name], repeats) for name in names)
     verdict = _together([signal.verdict for signal in signals])
     slope, interval = _growth(signals, repeats)
     counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
@@ -99,24 +97,33 @@ def attributed(leak: Leak, found: Attribution) -> Leak:
 
 @dataclass(frozen=True, slots=True)
 class _Repeat:
-    """One clean worker: its series, and the reading from which on they count. One that has not
-    settled is shown by its end, and decides nothing."""
+    """One clean worker.
+
+    Attributes:
+        series: readings by signal.
+        cuts: readings to leave out of each; None for a series that has not settled, which decides
+            nothing and is shown by its end.
+        start: readings to leave out so that whatever settles has settled.
+        compilations: in each cycle from there on; None where nothing compiles.
+    """
 
     series: dict[SignalName, list[int]]
+    cuts: dict[SignalName, int | None]
     start: int
-    settled: bool
     compilations: float | None
 
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
         series = series_of(run.readings)
-        cut = leaks.settled(series.values(), cycles)
-        start = max(0, len(run.readings) - 1 - cycles) if cut is None else cut
+        cuts = {name: leaks.settled(values, cycles) for name, values in series.items()}
+        end = max(0, len(run.readings) - 1 - cycles)
+        start = max((cut for cut in cuts.values() if cut is not None), default=end)
         counted = run.compilations[start:]
-        return cls(series, start, cut is not None, statistics.fmean(counted) if counted else None)
+        return cls(series, cuts, start, statistics.fmean(counted) if counted else None)
 
     def judge(self, name: SignalName) -> Judgement:
-        return leaks.judge(self.series[name], self.start, _GRAINS[name])
+        cut = self.cuts[name]
+        return leaks.judge(self.series[name], self.start if cut is None else cut, _GRAINS[name])
 
     def heap(self) -> list[int]:
         """All that is handed out, by malloc and by Python's small-object allocator."""
@@ -124,9 +131,8 @@ class _Repeat:
         return [sum(values) for values in zip(*present, strict=True)]
 
 
-def _signal(
-    name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat], settled: bool
-) -> Signal:
+def _signal(name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat]) -> Signal:
+    settled = all(repeat.cuts[name] is not None for repeat in repeats)
     said = leaks.agreed(found, settled=settled)
     series = tuple(tuple(repeat.series[name]) for repeat in repeats)
     return Signal(name, said.verdict, said.per_cycle, said.ci95, said.floor, series)
@@ -165,9 +171,9 @@ def _detail(
     names = [signal.name for signal in signals if signal.verdict == verdict]
     if verdict == "leak":
         return f"{', '.join(names)} grow in every repeat, cycle after cycle"
-    late = sum(not repeat.settled for repeat in repeats)
+    late = [name for name in names if any(repeat.cuts[name] is None for repeat in repeats)]
     if late:
-        return f"the readings had not settled in {late} of {len(repeats)} repeats"
+        return f"{', '.join(late)} had not settled when the cycles ended"
     said = [
         f"{name}: "
         + ", ".join(

@@ -56,25 +56,24 @@ class Judgement:
     cycles_needed: int | None
 
 
-def settled(all_series: Collection[Sequence[float]], cycles: int) -> int | None:
-    """Readings to leave out at the start, so that no series is still warming up and at least
-    `cycles` gains remain; None if there have not been enough cycles for that."""
-    cuts = [_warm_up(series, cycles) for series in all_series]
-    found = [cut for cut in cuts if cut is not None]
-    return max(found) if len(found) == len(cuts) else None
-
-
 def decided(all_series: Collection[Sequence[float]], cycles: int) -> bool:
-    """Whether a run may end: everything has settled, and what seems to rise was watched for twice
-    the cycles, since a cache may take longer to fill than one is patient."""
-    cut = settled(all_series, cycles)
-    if cut is None:
-        return False
-    windows = [series[cut:] for series in all_series]
-    if not any(_rise(window) > _SUSPICIOUS for window in windows):
-        return True
-    enough = len(windows[0]) > max(2 * cycles, cut)
-    return enough and "inconclusive" not in map(_verdict, windows)
+    """Whether a run may end: something leaks, or everything has settled and is clean.
+
+    What seems to rise is watched for twice the cycles, since a cache may take longer to fill than
+    one is patient.
+    """
+    cuts = [settled(series, cycles) for series in all_series]
+    rising = False
+    for series, cut in zip(all_series, cuts, strict=True):
+        window = series[cut:] if cut is not None else ()
+        if cut is None or _rise(window) <= _SUSPICIOUS:
+            continue
+        verdict = _verdict(window)
+        enough = len(window) > max(2 * cycles, cut)
+        if enough and verdict == "leak":
+            return True
+        rising = rising or not enough or verdict == "inconclusive"
+    return None not in cuts and not rising
 
 
 def most_cycles(cycles: int) -> int:
@@ -82,7 +81,9 @@ def most_cycles(cycles: int) -> int:
     return 4 * cycles + 10
 
 
-def _warm_up(series: Sequence[float], cycles: int) -> int | None:
+def settled(series: Sequence[float], cycles: int) -> int | None:
+    """Readings to leave out at the start, so that `series` is no longer warming up and at least
+    `cycles` gains remain; None if there have not been enough cycles for that."""
     gains = [after - before for before, after in pairwise(series)]
     last = len(gains) - cycles
     if last < 0:

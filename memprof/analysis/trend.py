@@ -18,7 +18,7 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
     last = max(s.first_step + (len(s.heap_bytes) - 1) * s.stride for s in repeats)
     if any(len(series.heap_bytes) <= leaks.FEWEST_CYCLES for series in repeats):
         return Trend(None, None, None, None, first, last)
-    cuts = [leaks.settled([series.heap_bytes], leaks.FEWEST_CYCLES) for series in repeats]
+    cuts = [leaks.settled(series.heap_bytes, leaks.FEWEST_CYCLES) for series in repeats]
     found = [
         leaks.judge(series.heap_bytes, cut or 0, _GRAIN_BYTES)
         for series, cut in zip(repeats, cuts, strict=True)

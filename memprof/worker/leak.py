@@ -19,6 +19,8 @@ from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
 
 _UNKNOWN = -1
+_FEWEST_CYCLES = 3
+"""With fewer, there is not even an interval."""
 
 
 def leak(
@@ -52,7 +54,8 @@ def leak(
         readings.take()
         if cycle + 1 >= cycles and leaks.decided(series_of(readings.all()).values(), cycles):
             break
-        if seconds is not None and perf_counter() - start + 2 * max(durations) > seconds:
+        late = seconds is not None and perf_counter() - start + 2 * max(durations) > seconds
+        if late and cycle + 1 >= _FEWEST_CYCLES:
             break
     taken = readings.all()
     facts = population.facts

@@ -19,7 +19,7 @@ def watched(reading, cycles=10):
         series.append(reading(cycle))
         if cycle >= cycles and leaks.decided([series], cycles):
             break
-    cut = leaks.settled([series], cycles)
+    cut = leaks.settled(series, cycles)
     if cut is None:
         return leaks.Judgement("inconclusive", 0.0, 0.0, None, None), series
     return leaks.judge(series, cut, GRAIN), series
@@ -74,7 +74,7 @@ def test_a_staircase_is_a_leak_of_its_mean_slope(period):
 def test_a_cache_that_fills_is_no_leak_and_its_filling_is_left_out(fills):
     found, series = watched(noisy(lambda cycle: 2000 * min(cycle, fills)))
     assert found.verdict == "clean"
-    assert fills <= leaks.settled([series], 10) <= fills + 8
+    assert fills <= leaks.settled(series, 10) <= fills + 8
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.6, 0.7])
