@@ -19,6 +19,7 @@ _CHUNK_BYTES = 65536
 _CHUNK_LEVEL = 9
 _HEAD = struct.Struct("<II")
 _TAIL = struct.Struct("<III")
+_LENGTH = np.dtype("<u4")
 
 
 class History(MutableSequence[Any]):
@@ -199,9 +200,10 @@ def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
     value.pack()
-    sizes = [len(chunk) for chunk in value._chunks]
-    head = _TAIL.pack(len(sizes), value._packed, value._count)
-    lengths = struct.pack(f"<I{len(sizes)}I", len(value._data), *sizes)
+    pieces = (value._data, *value._chunks)
+    head = _TAIL.pack(len(value._chunks), value._packed, value._count)
+    # The module struct would remember a format for each number of chunks.
+    lengths = np.array([len(piece) for piece in pieces], _LENGTH).tobytes()
     self.parts += (head, lengths, *value._chunks, value._data)
     return ("h", value._layout, *([] if value.limit is None else [value.limit]))
 
@@ -211,8 +213,8 @@ def _read(self: Reader, layout: Layout, reference: Any) -> History:
     self.seen.append(value)
     count, value._packed, value._count = _TAIL.unpack_from(self.data, self.place)
     self.place += _TAIL.size
-    tail, *sizes = struct.unpack_from(f"<I{count}I", self.data, self.place)
-    self.place += 4 + 4 * count
+    tail, *sizes = np.frombuffer(self.data, _LENGTH, count + 1, self.place).tolist()
+    self.place += _LENGTH.itemsize * (count + 1)
     value._chunks = [self.take(size) for size in sizes]
     value._data = self.take(tail)
     value._layout = layout[1]
