@@ -296,11 +296,7 @@ def _check_options(scenario: Scenario) -> None:
 
 
 _BACKEND_OF = {"loop": "jax", "chunk": "jax", "keep": "numpy", "history_steps": "numpy"}
-_PASSES_OF = {
-    "chunk": ("template",),
-    "keep": ("template", "mmap"),
-    "history_steps": ("history",),
-}
+_PASSES_OF = {"chunk": ("template",), "keep": ("template", "mmap"), "history_steps": ("history",)}
 
 
 def _check_history(scenario: Scenario) -> None:
