@@ -225,6 +225,27 @@ def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
         )
 
 
+def history_problem(steps: int, algorithm: str | None, horizon: int) -> str | None:
+    """What is wrong with keeping only the last `steps` of the past; None if the agent reads no
+    further back.
+
+    PyMDP's MMP also tells by the number of observations whether there are more than its horizon.
+    """
+    if algorithm != "MMP":
+        return None
+    if horizon == 1:
+        return (
+            "expected an inference_horizon of 2 or more, since PyMDP's MMP takes its first actions "
+            "for its last ones with 1, found 1; set agent.inference_horizon, or leave it out"
+        )
+    if steps <= horizon:
+        return (
+            f"expected {horizon + 1} or more, since PyMDP's MMP reads inference_horizon "
+            f"({horizon}) steps back, found {steps}; set it to {horizon + 1}, or lower the horizon"
+        )
+    return None
+
+
 def agent_keywords(backend: str) -> frozenset[str]:
     """Keywords that a scenario may give to a backend's agent, read from the source of its class
     without importing PyMDP."""

@@ -159,6 +159,7 @@ def optimize(
     *,
     keep: Sequence[str] | None = None,
     store: Path | str | None = None,
+    history_steps: int | None = None,
 ) -> OptimizedPopulation:
     """A population of PyMDP agents that the caller built, stored as the passes say.
 
@@ -173,9 +174,12 @@ def optimize(
             `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
         store: a new folder for the pass `mmap`, which outlives the program: see `reopen`. Without
             it `mmap` uses a temporary folder.
+        history_steps: steps of their past that agents keep under the pass `history`; None for all
+            of them.
 
     Raises:
-        UsageError: an unknown pass, or something that is no such agent.
+        UsageError: an unknown pass, an option that does not fit, or something that is no such
+            agent.
         StoreError: the folder cannot be used.
     """
     names = (passes,) if isinstance(passes, str) else tuple(passes)
@@ -189,27 +193,44 @@ def optimize(
             raise UsageError("keep: takes effect under template and mmap only; add one to passes")
     if store is not None and "mmap" not in names:
         raise UsageError("store: only the pass mmap keeps agents in a folder; add it to passes")
+    if history_steps is not None:
+        _check_steps(history_steps)
+        if "history" not in names:
+            raise UsageError("history_steps: takes effect under history only; add it to passes")
     folder = None if store is None else Path(store)
     is_new = folder is not None and not folder.exists()
     try:
-        return OptimizedPopulation(agents, Plan.of(names, keep, folder))
+        return OptimizedPopulation(agents, Plan.of(names, keep, folder, history_steps))
     except BaseException:
         if folder is not None and is_new:
             shutil.rmtree(folder, ignore_errors=True)  # half a population is none
         raise
 
 
-def reopen(store: Path | str, agent_class: type) -> OptimizedPopulation:
+def reopen(
+    store: Path | str, agent_class: type, *, history_steps: int | None = None
+) -> OptimizedPopulation:
     """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, by
     this program or by another that was killed: every agent as it was when it last came to rest.
+
+    Args:
+        history_steps: as for `optimize`; None leaves histories as long as they were allowed to be.
 
     Raises:
         StoreError: the folder is damaged, is no such store, is in use by another process, or holds
             agents of another class.
     """
-    return OptimizedPopulation(
-        (), Plan((Histories(), Pool(), Mmap.reopen(Path(store), agent_class)))
-    )
+    if history_steps is not None:
+        _check_steps(history_steps)
+    passes = (Histories(history_steps), Pool(), Mmap.reopen(Path(store), agent_class))
+    return OptimizedPopulation((), Plan(passes))
+
+
+def _check_steps(history_steps: Any) -> None:
+    if type(history_steps) is not int or history_steps < 1:
+        raise UsageError(
+            f"history_steps: expected a whole number, 1 or more; found {history_steps!r}"
+        )
 
 
 def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:

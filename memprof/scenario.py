@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from memprof.agent_keywords import check_agent
+from memprof.agent_keywords import check_agent, history_problem
 from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
 from memprof.passes.catalogue import AUTO, PASSES
@@ -178,6 +178,11 @@ class Scenario(_Strict):
         description="results of inference that a record keeps; all of them if not given. What the "
         "next step reads is kept in any case",
     )
+    history_steps: Count | None = Field(
+        default=None,
+        description="steps of the past that agents keep under the pass history, so that a long "
+        "life takes no more memory than a short one; all of them if not given",
+    )
     loop: Literal["jit", "eager", "rollout"] | None = Field(
         default_factory=lambda fields: "jit" if fields.get("backend") == "jax" else None,
         description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
@@ -221,6 +226,7 @@ class Scenario(_Strict):
             )
         if self.backend != "fake":
             check_agent(self.backend, self.agent, self.learning, self.loop, self.steps, self.passes)
+            _check_history(self)
         return self
 
 
@@ -270,7 +276,7 @@ def _check_passes(names: list[str], backend: str) -> None:
 
 def _check_options(scenario: Scenario) -> None:
     """Options that one backend knows, and those that take effect under some passes only."""
-    for field, backend in (("loop", "jax"), ("chunk", "jax"), ("keep", "numpy")):
+    for field, backend in _BACKEND_OF.items():
         if getattr(scenario, field) is not None and scenario.backend != backend:
             raise FieldError(
                 field,
@@ -279,11 +285,27 @@ def _check_options(scenario: Scenario) -> None:
             )
     if scenario.backend == "jax" and scenario.loop is None:
         raise FieldError("loop", "expected jit, eager or rollout, found None; leave it out for jit")
-    for field, storing in (("chunk", ("template",)), ("keep", ("template", "mmap"))):
+    for field, names in _PASSES_OF.items():
         given = getattr(scenario, field) is not None
-        if given and scenario.passes and not {*scenario.passes} & {*storing, AUTO}:
-            one, add = ("passes", "one") if len(storing) > 1 else ("pass", "it")
+        if given and scenario.passes and not {*scenario.passes} & {*names, AUTO}:
+            one, add = ("passes", "one") if len(names) > 1 else ("pass", "it")
             raise FieldError(
                 field,
-                f"takes effect under the {one} {' and '.join(storing)} only; add {add} to passes",
+                f"takes effect under the {one} {' and '.join(names)} only; add {add} to passes",
             )
+
+
+_BACKEND_OF = {"loop": "jax", "chunk": "jax", "keep": "numpy", "history_steps": "numpy"}
+_PASSES_OF = {"chunk": ("template",), "keep": ("template", "mmap"), "history_steps": ("history",)}
+
+
+def _check_history(scenario: Scenario) -> None:
+    agent = scenario.agent
+    if scenario.history_steps is None or (
+        scenario.model.kind == "factory" and "inference_horizon" not in agent
+    ):
+        return  # the factory may say; then the pass itself checks
+    horizon = agent.get("inference_horizon", 1)
+    problem = history_problem(scenario.history_steps, agent.get("inference_algo"), horizon)
+    if problem:
+        raise FieldError("history_steps", problem)

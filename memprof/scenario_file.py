@@ -39,6 +39,7 @@ class LoadedScenario:
             loop=scenario.loop or "",
             chunk=scenario.chunk,
             keep=None if scenario.keep is None else tuple(scenario.keep),
+            history_steps=scenario.history_steps,
             agents=scenario.agents,
             steps=scenario.steps,
             seed=scenario.seed,

@@ -19,6 +19,7 @@ class PopulationSpec:
         loop: how JAX agents are run: `jit`, `eager` or `rollout`; empty for other backends.
         chunk: JAX agents that step together under `template`; None for as many as fit.
         keep: results of inference that survive rest under `template`; None for all of them.
+        history_steps: steps of the past that agents keep under `history`; None for all of them.
         folder: absolute path against which files and factories are looked up.
     """
 
@@ -29,6 +30,7 @@ class PopulationSpec:
     learning: tuple[str, ...]
     passes: tuple[str, ...]
     keep: tuple[str, ...] | None
+    history_steps: int | None
     loop: str
     chunk: int | None
     agents: int

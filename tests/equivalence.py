@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from memprof.passes.catalogue import PASSES, bound_of, candidates, passes_for
 from tests.conftest import SCENARIOS
@@ -31,16 +32,18 @@ def plans() -> dict[str, tuple[str, ...]]:
     return {**alone, ALL: candidates("numpy")}
 
 
-def live(path: Path, passes: tuple[str, ...], agents: int, steps: int, trace: Path) -> dict:
+def live(
+    path: Path, passes: tuple[str, ...], agents: int, steps: int, trace: Path, **changes: Any
+) -> dict:
     """One population's life in this fresh process: digests, and what differs from `trace`, which
-    the plain population writes."""
+    the plain population writes; `changes` are of its spec."""
     from memprof.instruments.base import DirectCalls
     from memprof.populations.base import population_class
     from memprof.populations.trace import DigestTrace, ValueTrace
     from memprof.scenario_file import load_scenario
     from memprof.targets import load_target
 
-    spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
+    spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps, **changes)
     for name in passes:
         if PASSES[name].early:
             load_target(PASSES[name].form("numpy").target)().install()

@@ -39,6 +39,7 @@ Loop = Annotated[
     typer.Option(metavar="jit|eager|rollout", help="Override the scenario's loop (JAX agents)."),
 ]
 Chunk = Annotated[int | None, typer.Option(help="Override the scenario's chunk (JAX agents).")]
+HistorySteps = Annotated[int | None, typer.Option(help="Override the scenario's history_steps.")]
 MaxSlowdown = Annotated[
     float | None,
     typer.Option(

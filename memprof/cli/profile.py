@@ -16,6 +16,7 @@ def profile_command(
     max_slowdown: options.MaxSlowdown = None,
     loop: options.Loop = None,
     chunk: options.Chunk = None,
+    history_steps: options.HistorySteps = None,
     instruments: options.Instruments = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 900.0,
@@ -39,6 +40,7 @@ def profile_command(
         max_slowdown=max_slowdown,
         loop=loop,
         chunk=chunk,
+        history_steps=history_steps,
         instruments=instruments,
         repeats=repeats,
     )

@@ -126,7 +126,7 @@ PASSES = {
             name="history",
             numpy=PassForm(
                 summary="actions, observations and beliefs of the past as compressed chunks that "
-                "read back whole",
+                "read back whole; with history_steps, the last of them only",
                 cost="a few microseconds per step, and a chunk compressed every 32",
                 target="memprof.passes.history:Histories",
             ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from memprof.passes.base import Pass
 from memprof.passes.catalogue import PASSES, PassForm
+from memprof.passes.history import Histories
 from memprof.passes.template import Template
 from memprof.store.activation import Activation
 from memprof.store.constants import is_constant
@@ -41,9 +42,14 @@ class Plan:
 
     @classmethod
     def of(
-        cls, names: Sequence[str], keep: tuple[str, ...] | None = None, store: Path | None = None
+        cls,
+        names: Sequence[str],
+        keep: tuple[str, ...] | None = None,
+        store: Path | None = None,
+        history_steps: int | None = None,
     ) -> Plan:
-        """New instances of the named passes; `keep` as in `Template`, `store` the folder of `mmap`.
+        """New instances of the named passes; `keep` as in `Template`, `store` the folder of `mmap`,
+        `history_steps` as in `Histories`.
 
         Of the two that store records, `mmap` includes `template`.
         """
@@ -52,6 +58,9 @@ class Plan:
         if plan.template is not None:
             plan.template.keep = keep
             plan.template.folder = store
+        for each in plan.passes:
+            if isinstance(each, Histories):
+                each.steps = history_steps
         return plan
 
     @property

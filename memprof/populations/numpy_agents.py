@@ -38,7 +38,8 @@ class NumpyPopulation:
         self._open()
 
     def _open(self) -> None:
-        plan = Plan.of(self._spec.passes, self._spec.keep)
+        spec = self._spec
+        plan = Plan.of(spec.passes, spec.keep, history_steps=spec.history_steps)
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""A list that grows at its end for ever, kept in compressed chunks that read back whole."""
+"""A list that grows at its end: whole and compressed, or a circular buffer of its last entries."""
 
 from __future__ import annotations
 
@@ -19,26 +19,36 @@ _CHUNK_BYTES = 65536
 _CHUNK_LEVEL = 9
 _HEAD = struct.Struct("<II")
 _TAIL = struct.Struct("<III")
+_LENGTH = np.dtype("<u4")
 
 
 class History(MutableSequence[Any]):
-    """Behaves as the list that it was made from.
+    """Behaves as the list that it was made from, or as the last `limit` entries of it.
 
     Entries at rest are bytes: up to 32 of one layout side by side in the tail, and before them
     chunks of such entries, byte by byte transposed (entries that resemble each other compress far
     better so) and compressed. `append` and reading a few entries at the end touch no chunk. Other
     changes turn all entries into plain objects until the next `pack`.
+
+    With a limit, all entries of one layout are in the tail, from which the oldest leaves as a new
+    one comes: full, it has the same size after every step. Only when the layout changes what was
+    there becomes a chunk, until the last of its entries is older than the limit.
+
+    Attributes:
+        limit: entries that are kept; None for all.
     """
 
-    __slots__ = ("_chunks", "_count", "_data", "_fresh", "_layout", "_packed")
+    __slots__ = ("_chunks", "_count", "_data", "_fresh", "_layout", "_packed", "limit")
 
-    def __init__(self, entries: Iterable[Any] = ()) -> None:
+    def __init__(self, entries: Iterable[Any] = (), limit: int | None = None) -> None:
+        self.limit = limit
         self._chunks: list[bytes] = []
         self._packed = 0  # entries in chunks
         self._layout: Layout | None = None
         self._count = 0  # entries in the tail
         self._data = b""
         self._fresh: list[Any] = list(entries)
+        self._let_go()
 
     def pack(self) -> None:
         """Encode the entries that were appended since the last time.
@@ -59,7 +69,9 @@ class History(MutableSequence[Any]):
             self._layout = layout
             self._data += data
             self._count += 1
-            if self._count >= _CHUNK_ENTRIES or len(self._data) >= _CHUNK_BYTES:
+            if self.limit is None and (
+                self._count >= _CHUNK_ENTRIES or len(self._data) >= _CHUNK_BYTES
+            ):
                 self._seal()
 
     def _seal(self) -> None:
@@ -71,8 +83,32 @@ class History(MutableSequence[Any]):
         self._packed += self._count
         self._layout, self._count, self._data = None, 0, b""
 
-    def __len__(self) -> int:
+    def _let_go(self) -> None:
+        """Drop what is older than the limit; of a chunk, all at once, when none is younger."""
+        if self.limit is None:
+            return
+        gone = self._stored() - self.limit
+        while gone > 0 and self._chunks:
+            count, _ = _HEAD.unpack_from(decompressed(self._chunks[0]))
+            if count > gone:
+                return
+            del self._chunks[0]
+            self._packed -= count
+            gone -= count
+        if gone > 0 and self._count:
+            count = min(gone, self._count)
+            self._data = self._data[count * (len(self._data) // self._count) :]
+            self._count -= count
+            gone -= count
+        del self._fresh[: max(0, gone)]
+
+    def _stored(self) -> int:
+        """All entries there are, those of a chunk that are older than the limit too."""
         return self._packed + self._count + len(self._fresh)
+
+    def __len__(self) -> int:
+        stored = self._stored()
+        return stored if self.limit is None else min(stored, self.limit)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -88,7 +124,8 @@ class History(MutableSequence[Any]):
     def _from(self, place: int) -> list[Any]:
         """The entries from `place`, or a little before it, to the end."""
         entries = list(self._fresh)
-        start = len(self) - len(entries)
+        place += self._stored() - len(self)
+        start = self._stored() - len(entries)
         if place < start and self._count:
             assert self._layout is not None
             skipped = max(0, place - self._packed)
@@ -107,12 +144,15 @@ class History(MutableSequence[Any]):
 
     def append(self, value: Any) -> None:
         self._fresh.append(value)
+        self._let_go()
 
     def insert(self, index: int, value: Any) -> None:
         self._thawed().insert(index, value)
+        self._let_go()
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._thawed()[index] = value
+        self._let_go()
 
     def __delitem__(self, index: Any) -> None:
         del self._thawed()[index]
@@ -120,11 +160,11 @@ class History(MutableSequence[Any]):
     def _thawed(self) -> list[Any]:
         """All entries as plain objects, to be changed."""
         if self._packed or self._count:
-            self.__init__(self._from(0))  # type: ignore[misc]
+            self.__init__(self[:], self.limit)  # type: ignore[misc]
         return self._fresh
 
     def __iter__(self) -> Any:
-        return iter(self._from(0))
+        return iter(self[:])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, list | History) and list(self) == list(other)
@@ -160,20 +200,21 @@ def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
     value.pack()
-    sizes = [len(chunk) for chunk in value._chunks]
-    head = _TAIL.pack(len(sizes), value._packed, value._count)
-    lengths = struct.pack(f"<I{len(sizes)}I", len(value._data), *sizes)
+    pieces = (value._data, *value._chunks)
+    head = _TAIL.pack(len(value._chunks), value._packed, value._count)
+    # The module struct would remember a format for each number of chunks.
+    lengths = np.array([len(piece) for piece in pieces], _LENGTH).tobytes()
     self.parts += (head, lengths, *value._chunks, value._data)
-    return ("h", value._layout)
+    return ("h", value._layout, *([] if value.limit is None else [value.limit]))
 
 
 def _read(self: Reader, layout: Layout, reference: Any) -> History:
-    value = History()
+    value = History(limit=next(iter(layout[2:]), None))
     self.seen.append(value)
     count, value._packed, value._count = _TAIL.unpack_from(self.data, self.place)
     self.place += _TAIL.size
-    tail, *sizes = struct.unpack_from(f"<I{count}I", self.data, self.place)
-    self.place += 4 + 4 * count
+    tail, *sizes = np.frombuffer(self.data, _LENGTH, count + 1, self.place).tolist()
+    self.place += _LENGTH.itemsize * (count + 1)
     value._chunks = [self.take(size) for size in sizes]
     value._data = self.take(tail)
     value._layout = layout[1]

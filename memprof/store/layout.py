@@ -9,7 +9,7 @@ layout is its kind:
     l, t, o                     list, tuple, object array: runs of equal layouts, counts in the data
     d, k                        dict with keys that are strings, other dict
     g, a                        NumPy scalar, NumPy array
-    h                           a History
+    h                           a History, with its limit if it has one
     r                           the n-th container before this one, once more
     =, x, z                     an array against its reference: the same, another at few positions,
                                 or zero but for few positions

@@ -124,6 +124,7 @@ def test_one_agent_is_enough(memprof, fake):
         (["profile", "case.yaml", "--loop", "fast"], "--loop: expected 'jit', 'eager' or"),
         (["profile", "case.yaml", "--loop", "jit"], "--loop: only the jax backend knows it"),
         (["profile", "case.yaml", "--chunk", "4"], "--chunk: only the jax backend knows it"),
+        (["profile", "case.yaml", "--history-steps", "0"], "--history-steps: expected greater"),
         (["profile", "case.yaml", "--memory-limit", "lots"], "--memory-limit: expected a size"),
         (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected a number above 0"),
         (["profile", "case.yaml", "--timeout", "nan"], "--timeout: expected a number above 0"),

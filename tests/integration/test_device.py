@@ -18,6 +18,7 @@ SPEC = PopulationSpec(
     learning=(),
     passes=(),
     keep=None,
+    history_steps=None,
     loop="jit",
     chunk=None,
     agents=AGENTS,

@@ -63,6 +63,7 @@ def population(agents, passes=(), *, loop="jit", chunk=None, count=COUNT, steps=
             learning=learning,
             passes=passes,
             keep=None,
+            history_steps=None,
             loop=loop,
             chunk=chunk,
             agents=count,

@@ -44,6 +44,7 @@ def live(tmp_path):
             learning=learning,
             passes=passes,
             keep=None,
+            history_steps=None,
             loop=loop,
             chunk=None,
             agents=3,

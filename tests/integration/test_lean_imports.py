@@ -16,7 +16,7 @@ from memprof.spec import PopulationSpec
 def live(passes):
     spec = PopulationSpec(
         backend="numpy", model={"kind": "grid_world", "size": 5}, private=True,
-        agent={"policy_len": 1}, learning=(), passes=passes, keep=None, loop="",
+        agent={"policy_len": 1}, learning=(), passes=passes, keep=None, history_steps=None, loop="",
         chunk=None, agents=4, steps=5, seed=0, folder="",
     )
     population, digests = population_class("numpy")(spec, DirectCalls()), DigestTrace(4, 5)

@@ -25,6 +25,14 @@ def jax(**agent):
     return {**JAX, "agent": agent}
 
 
+def bounded(steps, **agent):
+    return {
+        "passes": ["history"],
+        "history_steps": steps,
+        "agent": {"inference_algo": "MMP", **agent},
+    }
+
+
 def load(tmp_path, overrides=None, **fields):
     path = tmp_path / "case.yaml"
     path.write_text(yaml.safe_dump({**BASE, **fields}, sort_keys=False))
@@ -72,6 +80,20 @@ def test_an_instrument_may_be_for_one_backend_only(tmp_path, monkeypatch):
 )
 def test_a_rollout_knows_what_needs_a_window_of_the_past(tmp_path, fields):
     assert load(tmp_path, **fields, loop="rollout").scenario.loop == "rollout"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        bounded(4, inference_horizon=3),
+        {"passes": ["history"], "history_steps": 1},
+        {"passes": "auto", "history_steps": 1},
+        {"passes": "none", "history_steps": 1},
+        {**bounded(1), "model": {"kind": "factory", "callable": "agents:make"}},
+    ],
+)
+def test_the_past_may_be_as_short_as_agents_look_back(tmp_path, fields):
+    assert load(tmp_path, **fields).spec(()).history_steps == fields["history_steps"]
 
 
 @pytest.mark.parametrize("written", ["auto", ["auto"]])
@@ -161,6 +183,12 @@ MISTAKES = [
     ({**JAX, "chunk": 0}, "chunk", "greater than or equal to 1, found 0"),
     ({**JAX, "chunk": 3}, "chunk", "takes effect under the pass template only; add it to passes"),
     ({"passes": ["share"], "keep": ["qs"]}, "keep", "under the passes template and mmap only"),
+    ({"history_steps": 0}, "history_steps", "greater than or equal to 1, found 0"),
+    ({"history_steps": 8}, "history_steps", "under the pass history only; add it to passes"),
+    ({**JAX, "history_steps": 8}, "history_steps", "only the numpy backend knows it"),
+    (bounded(3, inference_horizon=3), "history_steps", "expected 4 or more, since PyMDP's MMP"),
+    (bounded(3, inference_horizon=1), "history_steps", "inference_horizon of 2 or more"),
+    (bounded(3), "history_steps", "since PyMDP's MMP takes its first actions for its last"),
     ({**JAX, "passes": ["pool"]}, "passes", "'pool' is for backend numpy; this scenario's is jax"),
     ({"passes": ["jit"]}, "passes", "'jit' is for backend jax; this scenario's is numpy"),
     ({**JAX, "passes": ["shar"]}, "passes", "'shar' is no jax pass; did you mean 'share'?"),
