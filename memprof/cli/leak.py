@@ -22,6 +22,7 @@ def leak_command(
     passes: options.NamedPasses = None,
     loop: options.Loop = None,
     chunk: options.Chunk = None,
+    history_steps: options.HistorySteps = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 900.0,
     memory_limit: options.MemoryLimit = None,
@@ -49,6 +50,7 @@ def leak_command(
         passes=passes,
         loop=loop,
         chunk=chunk,
+        history_steps=history_steps,
         repeats=repeats,
     )
     limit = options.memory_limit(memory_limit)
