@@ -1,0 +1,75 @@
+"""Leak checks whose workers die or are interrupted: what was measured stays, and nothing else."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import COMMAND
+from tests.faults.test_workers import errors, gone, wait_for_worker, workers_of
+
+
+def start(path):
+    return subprocess.Popen(
+        [*COMMAND, "leak", path.name],
+        cwd=path.parent,
+        stdout=subprocess.PIPE,
+        stderr=(path.parent / "stderr").open("w"),
+        text=True,
+        start_new_session=True,
+    )
+
+
+def report(folder):
+    return json.loads((folder / "reports" / "case-leak.json").read_text())
+
+
+@pytest.fixture
+def slow(fake):
+    """Agents whose cycles take a while."""
+    return fake(model={"delay": 0.02}, agents=5, steps=2, repeats=20)
+
+
+def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, tmp_path):
+    process = start(slow)
+    wait_for_worker(tmp_path, 3)
+    for worker in workers_of(tmp_path):
+        worker.kill()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "the worker was killed (SIGKILL) while in phase" in errors(tmp_path)
+    assert "incomplete" in out
+    found = report(tmp_path)
+    assert found["complete"] is False
+    assert found["leak"]["repeats"] == 2
+    assert found["leak"]["verdict"] == "clean"
+
+
+def test_an_interruption_keeps_what_was_measured(slow, tmp_path):
+    process = start(slow)
+    wait_for_worker(tmp_path, 3)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert gone(tmp_path)
+    assert report(tmp_path)["leak"]["repeats"] == 2
+
+
+def test_an_interruption_before_the_first_repeat_ends_writes_nothing(fake, tmp_path):
+    process = start(fake(model={"fault": "hang"}, agents=5))
+    wait_for_worker(tmp_path, 1)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert gone(tmp_path)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_agents_that_do_not_fit_are_reported_as_that(memprof, fake):
+    run = memprof("leak", fake(model={"fault": "exhaust"}), "--memory-limit", "500 MB")
+    assert run.code == 3
+    assert "does not fit in the memory limit of 500 MB" in run.err
+    assert not (run.folder / "reports").exists()
