@@ -17,6 +17,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.leak import Attribution
 from memprof.measurements import (
     GrowthPoint,
     InstrumentRun,
@@ -30,8 +31,10 @@ from memprof.populations.base import Population, population_class
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
+from memprof.worker.cycles import Cycles
 from memprof.worker.growth import Growth, Series
 from memprof.worker.protocol import Channel, Request
+from memprof.worker.sites import sites
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
 # grows on for up to so many seconds.
@@ -42,7 +45,9 @@ _TREND_READINGS = 10
 _TREND_SECONDS = 4.0
 
 
-def run(request: Request, channel: Channel) -> Measurement | InstrumentRun | TraceComparison:
+def run(
+    request: Request, channel: Channel
+) -> Measurement | InstrumentRun | TraceComparison | Attribution:
     """Do what the request asks for."""
     match request.job:
         case "measure":
@@ -51,6 +56,11 @@ def run(request: Request, channel: Channel) -> Measurement | InstrumentRun | Tra
             return read_through(request.spec, request.instrument, channel)
         case "trace":
             return trace(request.spec, Path(request.trace_file), request.compare, channel)
+        case "sites":
+            life = Cycles(_import(request.spec), request.spec, request.mode)
+            return sites(life, request.spec, request.warm_up, request.cycles, channel)
+        case _:
+            raise NotImplementedError(request.job)
 
 
 def measure(spec: PopulationSpec, channel: Channel) -> Measurement:

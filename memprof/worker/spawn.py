@@ -30,6 +30,7 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
+from memprof.leak import Attribution
 from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
 from memprof.units import format_size
 from memprof.worker.protocol import Request
@@ -41,6 +42,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
     "measure": TypeAdapter(Measurement),
     "instrument": TypeAdapter(InstrumentRun),
     "trace": TypeAdapter(TraceComparison),
+    "sites": TypeAdapter(Attribution),
 }
 
 
