@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import functools
 import gc
+import operator
 import tracemalloc
 import weakref
 from collections import deque
@@ -27,7 +28,7 @@ Key = tuple[int, str | None]
 """An old thing by its id, and the name under which it holds something; None for its entries."""
 
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
-_CHUNK = 2000
+_CHUNK = 500
 _LARGE = 1 << 20
 
 LruCache = type(functools.lru_cache(lambda: None))
@@ -55,7 +56,9 @@ class RetainedObjects:
         large = [t for t in things if issubclass(type(t), np.ndarray) and t.nbytes >= _LARGE]
         self._large = {id(thing): weakref.ref(thing) for thing in large}
         self._held = [thing for thing in things if id(thing) not in self._large]
-        self._holders = [thing for thing in self._held if _may_refer(thing)]
+        self._arrays = [t for t in _of(np.ndarray, self._held) if t.dtype.hasobject]
+        holders = [thing for thing in self._held if type(thing).__flags__ & _HAS_REFERENTS]
+        self._holders = [(some, self._held_referents(some)) for some in chunks(holders)]
         self._sized = [(kind, _of(kind, self._held)) for kind in _LENGTHS]
         self._lengths = [list(map(_LENGTHS[kind], sized)) for kind, sized in self._sized]
 
@@ -91,6 +94,9 @@ class RetainedObjects:
         """Let go of everything."""
         self.__dict__.clear()
 
+    def _held_referents(self, things: list[Any]) -> list[Any]:
+        return [t if id(t) not in self._large else None for t in gc.get_referents(*things)]
+
     def _is_new(self, thing: Any) -> bool:
         return id(thing) not in self._ids
 
@@ -103,12 +109,16 @@ class RetainedObjects:
                     yield thing, now, now - then
 
     def _holders_of_new(self) -> Iterator[Any]:
-        old = self._ids
-        for chunk in chunks(self._holders):
-            if not old.issuperset(map(id, referents_of(chunk))):
-                for thing in chunk:
-                    if not old.issuperset(map(id, referents_of([thing]))):
-                        yield thing
+        # Addresses are objects themselves, which tracemalloc would follow one by one, so most of
+        # the graph is compared with what it was like.
+        candidates = list(self._arrays)
+        for holders, before in self._holders:
+            now = gc.get_referents(*holders)
+            if len(now) != len(before) or not all(map(operator.is_, now, before)):
+                candidates += holders
+        for thing in candidates:
+            if not self._ids.issuperset(map(id, referents_of([thing]))):
+                yield thing
 
     def _entries(self, holder: Any) -> Iterator[tuple[str | None, tuple[Any, ...]]]:
         """What a thing refers to itself, entry by entry, under the name it has had there."""
@@ -209,12 +219,6 @@ class _Slotted:
 
 
 _SLOT = type(_Slotted.__dict__["slot"])
-
-
-def _may_refer(thing: Any) -> bool:
-    if issubclass(type(thing), np.ndarray):
-        return bool(thing.dtype.hasobject)
-    return bool(type(thing).__flags__ & _HAS_REFERENTS)
 
 
 def _of(kind: type, things: Iterable[Any]) -> list[Any]:

@@ -28,13 +28,18 @@ from memprof.worker.protocol import Channel
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
 # JAX's eager loop each frame costs seconds per cycle.
-_FRAMES, _FRAMES_EAGER = 8, 1
+_FRAMES, _FRAMES_EAGER = 5, 1
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3
 # Growth of the heap that the others leave over has to be this much to be looked for with memray.
 _NATIVE_BYTES, _NATIVE_SHARE = 64.0, 0.1
+# What malloc may take for a block beyond what was asked for.
+_OVERHEAD_BYTES = 24
 # A line that a holder accounts for this much of is no site of its own.
 _ACCOUNTED = 0.5
+# With less than this left over of all that lines gain, what is left over is no site: an object's
+# parts that the object graph does not show.
+_LEFT_OVER = 0.1
 _PACKAGE = Path(__file__).parents[1]
 _OWN = tuple(f"{_PACKAGE / room}/" for room in ("analysis", "instruments", "worker"))
 
@@ -77,7 +82,8 @@ def sites(
     found += held + list(_unaccounted(lines, held))
     traced_bytes = sum(each.size_bytes for each in lines.values())
     by_jax = sum(each.gain.size_bytes for each in found if each.seen_by == "jax")
-    unseen = heap - traced_bytes - by_jax
+    blocks = sum(each.things for each in lines.values())
+    unseen = heap - traced_bytes - by_jax - _OVERHEAD_BYTES * blocks
     looked = unseen > max(_NATIVE_BYTES, _NATIVE_SHARE * heap)
     if looked and native.is_installed():
         channel.progress("native", spec.agents)
@@ -190,10 +196,19 @@ def _line_growth(marks: list[_Mark], cycles: int) -> dict[Place, Gain]:
 
 
 def _unaccounted(lines: Mapping[Place, Gain], held: Iterable[_Growth]) -> Iterator[_Growth]:
-    """Lines that gain what no owner holds."""
+    """Lines that gain what no owner holds.
+
+    NumPy hands small buffers out again without telling tracemalloc, so what one line gains may be
+    another's: no more can be left over than all lines together gain beyond what owners hold.
+    """
     accounted = total(growth.gain for growth in held).lines
+    gained = sum(each.size_bytes for each in lines.values())
+    rest = gained - sum(accounted.values())
+    if rest < _LEFT_OVER * gained:
+        return
     for place, each in lines.items():
-        if accounted.get(place, 0.0) < _ACCOUNTED * each.size_bytes:
+        left = min(rest, each.size_bytes - accounted.get(place, 0.0))
+        if left > _ACCOUNTED * each.size_bytes:
             yield _Growth(Owner("", ()), each, "tracemalloc")
 
 
