@@ -7,7 +7,7 @@ per cycle, from the second to the third.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,8 +25,8 @@ class Held:
         size_bytes: of all that it alone, or it first, leads to.
         things: how many these are.
         entries: how many of these it holds itself, as a container.
-        gained: entries that it has more than at the start, old ones as well; 0 for what is no
-            container.
+        gained: entries that it has more than at the start, old ones as well; None for what has no
+            length, and under a name that stays.
         own_bytes: what the container itself takes for them.
         lines: bytes by the line that allocated them.
         types: things by type.
@@ -57,14 +57,11 @@ class Gain:
 
     def per(self, cycles: int) -> Gain:
         """The same for one of so many cycles."""
-        return self._scaled(1 / cycles)
-
-    def _scaled(self, factor: float) -> Gain:
         return Gain(
-            self.size_bytes * factor,
-            self.things * factor,
-            {place: size * factor for place, size in self.lines.items()},
-            {name: count * factor for name, count in self.types.items()},
+            self.size_bytes / cycles,
+            self.things / cycles,
+            {place: size / cycles for place, size in self.lines.items()},
+            {name: count / cycles for name, count in self.types.items()},
         )
 
 
@@ -91,13 +88,15 @@ def gain(before: Held, after: Held) -> Gain:
 def total(gains: Iterable[Gain]) -> Gain:
     """All gains as one."""
     size = things = 0.0
-    lines: Counter[Place] = Counter()
-    types: Counter[str] = Counter()
+    lines: defaultdict[Place, float] = defaultdict(float)
+    types: defaultdict[str, float] = defaultdict(float)
     for each in gains:
         size += each.size_bytes
         things += each.things
-        lines.update(each.lines)  # type: ignore[arg-type]
-        types.update(each.types)  # type: ignore[arg-type]
+        for place, line_size in each.lines.items():
+            lines[place] += line_size
+        for name, count in each.types.items():
+            types[name] += count
     return Gain(size, things, dict(lines), dict(types))
 
 

@@ -131,22 +131,22 @@ class Owners:
         if id(thing) in self._modules:
             return f"{self._modules[id(thing)]}.{_find(thing, below, slot) or '*'}"
         if id(thing) in self._classes:
-            name = _find(thing, below, slot) or "*"
-            return f"{self._classes[id(thing)].__qualname__}.{name}"
+            kind = self._classes[id(thing)]
+            return f"{kind.__qualname__}.{_find(thing, below, slot) or '*'}"
         if issubclass(type(thing), LruCache):
             return f"{thing.__module__}.{thing.__qualname__} (lru_cache)"
         if issubclass(type(thing), type):
             return f"{thing.__qualname__}.*"
         if issubclass(type(thing), FunctionType):
-            name = _find(_variables(thing), below, None)
-            return f"{thing.__module__}.{thing.__qualname__}: {name}" if name else None
+            variable = _find(_variables(thing), below, None)
+            return f"{thing.__module__}.{thing.__qualname__}: {variable}" if variable else None
         if issubclass(type(thing), GeneratorType | FrameType):
-            name = _find(_variables(thing), below, None)
-            return f"{_code_name(thing)}: {name}" if name else None
-        if below and below[0] is own_attributes(thing):  # the thing below that is the namespace
+            variable = _find(_variables(thing), below, None)
+            return f"{_code_name(thing)}: {variable}" if variable else None
+        if below and below[0] is own_attributes(thing):  # what is below that has the name
             below = below[1:]
-        name = _find(named_attributes(thing), below, slot)
-        return f"{type(thing).__qualname__}.{name}" if name else None
+        attribute = _find(named_attributes(thing), below, slot)
+        return f"{type(thing).__qualname__}.{attribute}" if attribute else None
 
     def _links(self, way: Way) -> Iterator[str]:
         for place, thing in enumerate(way[:_MOST_LINKS]):

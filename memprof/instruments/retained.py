@@ -8,6 +8,7 @@ through new ones only.
 from __future__ import annotations
 
 import array
+import contextlib
 import functools
 import gc
 import operator
@@ -41,6 +42,9 @@ _LENGTHS: dict[type, Callable[[Any], int]] = {
     array.array: array.array.__len__,
     LruCache: lambda cached: int(cached.cache_info().currsize),
 }
+# What an entry takes in a container's own table, over the times at which that is enlarged; a cache
+# keeps its entries in a dict that is counted.
+_ENTRY_BYTES = {list: 8, dict: 40, set: 32, deque: 8, bytearray: 1, LruCache: 0}
 
 
 class RetainedObjects:
@@ -69,17 +73,16 @@ class RetainedObjects:
             if reference() is None:
                 self._ids.discard(address)
         found: dict[Key, Held] = {}
-        for thing, length, gained in self._grown():
-            own_bytes = gained * nominal_bytes(thing) / length if length else 0.0
-            found[id(thing), None] = Held(gained=gained, own_bytes=own_bytes)
+        for thing, entry_bytes, gained in self._grown():
+            found[id(thing), None] = Held(gained=gained, own_bytes=gained * entry_bytes)
         frontier: deque[tuple[Held, Any]] = deque()
         for holder in self._holders_of_new():
             has_length = issubclass(type(holder), tuple(_LENGTHS))
             for slot, entry in self._entries(holder):
                 new = [thing for thing in entry if self._is_new(thing)]
                 if new:
-                    gained = 0 if has_length and slot is None else None
-                    held = found.setdefault((id(holder), slot), Held(gained=gained))
+                    same_length = 0 if has_length and slot is None else None
+                    held = found.setdefault((id(holder), slot), Held(gained=same_length))
                     held.entries += 1
                     frontier.extend((held, thing) for thing in new)
         self._claim(frontier)
@@ -101,12 +104,14 @@ class RetainedObjects:
         return id(thing) not in self._ids
 
     def _grown(self) -> Iterator[tuple[Any, int, int]]:
-        """Containers that are not as long as at the start, with their length and the difference."""
+        """Containers that are not as long as at the start: what an entry takes, and how many more
+        there are."""
         for (kind, sized), before in zip(self._sized, self._lengths, strict=True):
             lengths = map(_LENGTHS[kind], sized)
             for thing, now, then in zip(sized, lengths, before, strict=True):
                 if now != then:
-                    yield thing, now, now - then
+                    size = thing.itemsize if kind is array.array else _ENTRY_BYTES[kind]
+                    yield thing, size, now - then
 
     def _holders_of_new(self) -> Iterator[Any]:
         # Addresses are objects themselves, which tracemalloc would follow one by one, so most of
@@ -196,12 +201,10 @@ def named_attributes(thing: Any) -> dict[str, Any]:
     for kind in type(thing).__mro__:
         slots = kind.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            member = kind.__dict__.get(name)
+            member: Any = kind.__dict__.get(name)
             if type(member) is _SLOT:
-                try:
+                with contextlib.suppress(AttributeError):  # it is empty
                     found[name] = member.__get__(thing)
-                except AttributeError:
-                    continue
     return {**found, **own_attributes(thing)}
 
 

@@ -20,14 +20,14 @@ from memprof.analysis.retention import Gain, Held, Place, gain, is_steady, total
 from memprof.instruments import native, process, traced
 from memprof.instruments.owners import Owner, Owners
 from memprof.instruments.retained import Key, RetainedObjects
-from memprof.instruments.source_lines import short_path
+from memprof.instruments.source_lines import is_library, short_path
 from memprof.leak import Attribution, Evidence, Site, SiteLine
 from memprof.spec import PopulationSpec
 from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
-# JAX's eager loop each frame costs seconds per cycle.
+# JAX's eager loop each frame costs seconds per cycle, and half the cycles have to do.
 _FRAMES, _FRAMES_EAGER = 5, 1
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3
@@ -37,6 +37,8 @@ _NATIVE_BYTES, _NATIVE_SHARE = 64.0, 0.1
 _OVERHEAD_BYTES = 24
 # A line that a holder accounts for this much of is no site of its own.
 _ACCOUNTED = 0.5
+# What JAX remembers of a trace is a program at least.
+_TRACE_BYTES = 4096
 # With less than this left over of all that lines gain, what is left over is no site: an object's
 # parts that the object graph does not show.
 _LEFT_OVER = 0.1
@@ -75,11 +77,13 @@ def sites(
     heap, found = _heap_growth(life, spec, cycles)
     channel.progress("object graph", spec.agents)
     eager = spec.backend == "jax" and spec.loop == "eager"
-    marks, objects = _watch(life, cycles, _FRAMES_EAGER if eager else _FRAMES)
+    watched = max(cycles // 2, _FEWEST_CYCLES) if eager else cycles
+    marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES)
     channel.progress("owners", spec.agents)
-    held = list(_held_growth(marks, objects, life, cycles))
-    lines = _line_growth(marks, cycles)
-    found += held + list(_unaccounted(lines, held))
+    held = list(_held_growth(marks, objects, life, watched))
+    lines = _line_growth(marks, watched)
+    others = [*held, *_unaccounted(lines, held)]
+    found += [each for each in others if not (found and _is_jaxs_own(each))]
     traced_bytes = sum(each.size_bytes for each in lines.values())
     by_jax = sum(each.gain.size_bytes for each in found if each.seen_by == "jax")
     blocks = sum(each.things for each in lines.values())
@@ -122,7 +126,15 @@ def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float
     return growth, [
         _Growth(Owner("", ()), Gain(size * scale, 0.0, {place: size * scale}), "jax", traced[place])
         for place, size in gained.items()
+        if size * scale >= _TRACE_BYTES * traced[place]
     ]
+
+
+def _is_jaxs_own(growth: _Growth) -> bool:
+    """Whether JAX's caches hold it: what they keep of its traces is counted with those."""
+    return any(link.startswith("module jax") for link in growth.owner.kept_by) or all(
+        is_library(path) for path, _ in growth.gain.lines
+    )
 
 
 def _watch(life: Cycles, cycles: int, frames: int) -> tuple[list[_Mark], RetainedObjects]:
