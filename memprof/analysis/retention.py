@@ -48,12 +48,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What is held more than at an earlier mark."""
+    """What is held more than at an earlier mark; `own_bytes`, which are part of `size_bytes`, in
+    the containers' own tables."""
 
     size_bytes: float = 0.0
     things: float = 0.0
     lines: dict[Place, float] = field(default_factory=dict)
     types: dict[str, float] = field(default_factory=dict)
+    own_bytes: float = 0.0
 
     def per(self, cycles: int) -> Gain:
         """The same for one of so many cycles."""
@@ -62,6 +64,7 @@ class Gain:
             self.things / cycles,
             {place: size / cycles for place, size in self.lines.items()},
             {name: count / cycles for name, count in self.types.items()},
+            self.own_bytes / cycles,
         )
 
 
@@ -77,27 +80,30 @@ def gain(before: Held, after: Held) -> Gain:
     if replaced > 0 and size > 0:
         typical = before if before.entries else after
         kept = max(0.0, 1 - replaced * typical.size_bytes / typical.entries / size)
+    own_bytes = after.own_bytes - before.own_bytes
     return Gain(
-        size * kept + after.own_bytes - before.own_bytes,
+        size * kept + own_bytes,
         (after.things - before.things) * kept,
         {line: (after.lines[line] - before.lines[line]) * kept for line in after.lines},
         {name: (after.types[name] - before.types[name]) * kept for name in after.types},
+        own_bytes,
     )
 
 
 def total(gains: Iterable[Gain]) -> Gain:
     """All gains as one."""
-    size = things = 0.0
+    size = things = own_bytes = 0.0
     lines: defaultdict[Place, float] = defaultdict(float)
     types: defaultdict[str, float] = defaultdict(float)
     for each in gains:
         size += each.size_bytes
         things += each.things
+        own_bytes += each.own_bytes
         for place, line_size in each.lines.items():
             lines[place] += line_size
         for name, count in each.types.items():
             types[name] += count
-    return Gain(size, things, dict(lines), dict(types))
+    return Gain(size, things, dict(lines), dict(types), own_bytes)
 
 
 def is_steady(first: float, second: float) -> bool:

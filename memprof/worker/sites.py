@@ -213,9 +213,10 @@ def _unaccounted(lines: Mapping[Place, Gain], held: Iterable[_Growth]) -> Iterat
     NumPy hands small buffers out again without telling tracemalloc, so what one line gains may be
     another's: no more can be left over than all lines together gain beyond what owners hold.
     """
-    accounted = total(growth.gain for growth in held).lines
+    owned = total(growth.gain for growth in held)
+    accounted = owned.lines
     gained = sum(each.size_bytes for each in lines.values())
-    rest = gained - sum(accounted.values())
+    rest = gained - sum(accounted.values()) - owned.own_bytes
     if rest < _LEFT_OVER * gained:
         return
     for place, each in lines.items():

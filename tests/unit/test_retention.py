@@ -22,7 +22,7 @@ def held(size, things, entries=0, gained=None, own=0.0):
 
 def test_what_a_container_gains_is_what_it_holds_more():
     found = gain(held(200, 2, 2, 2, 16.0), held(400, 4, 4, 4, 32.0))
-    assert found == Gain(216.0, 2.0, {LINE: 200.0}, {"x": 2.0})
+    assert found == Gain(216.0, 2.0, {LINE: 200.0}, {"x": 2.0}, own_bytes=16.0)
 
 
 def test_entries_of_a_full_cache_only_replace_others():
@@ -69,7 +69,7 @@ class Thing:
 
 
 class Slotted:
-    __slots__ = ("kept", "empty")
+    __slots__ = ("empty", "kept")
 
     def __init__(self):
         self.kept = set()
@@ -177,7 +177,7 @@ def test_a_finalizer_that_keeps_its_own_object(module):
 
 
 def test_a_full_cache_and_replaced_values_are_no_growth(module):
-    for number in range(8):
+    for _ in range(8):
         bounded(object())
 
     def turn():
