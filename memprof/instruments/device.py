@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import linecache
-import sys
 from collections import Counter
 from time import perf_counter
-from types import FrameType
 from typing import Any, Self
 
 import jax
@@ -15,44 +13,33 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import Details, DirectCalls
 from memprof.instruments.buffers import buffers_of
-from memprof.instruments.compilations import COMPILED
-from memprof.instruments.source_lines import is_library, short_path
+from memprof.instruments.retraces import Retraces
+from memprof.instruments.source_lines import Place, short_path
 from memprof.instruments.walker import reachable
 from memprof.measurements import DeviceDetails, DeviceRow, Retrace
 from memprof.populations.base import EVERYBODY, Population
 from memprof.spec import PopulationSpec
 
-_TRACED = "/jax/core/compile/jaxpr_trace_duration"
 _FEWEST_STRIDES, _MOST_STRIDES = 2, 3
 _BRIEFLY_SECONDS = 5.0
 _MOST_LINES = 10
 
-Place = tuple[str, int]
-
 
 class DeviceMemory(DirectCalls):
-    """Counts live arrays by the buffers under them, and listens to what JAX traces and compiles.
-
-    JAX reports a trace when it is not part of another one, with the Python code that asked for it
-    still running: the stack tells which line retraces.
-    """
+    """Counts live arrays by the buffers under them, and listens to what JAX traces and compiles."""
 
     def __init__(self) -> None:
         # Held until the exit, so that no later buffer comes to have the address of one of these.
         self._before: list[Any] = []
-        self._traced: Counter[Place] = Counter()
-        self._compiled = 0
+        self._retraces = Retraces()
 
     def __enter__(self) -> Self:
         self._before = jax.live_arrays()
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        self._retraces.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # Older releases of JAX cannot forget a single listener.
-        forget = getattr(jax.monitoring, "unregister_event_duration_listener", None)
-        if forget is not None:
-            forget(self._heard)
+        self._retraces.__exit__(*exception)
         self._before = []
 
     def read(self, population: Population) -> int:
@@ -75,8 +62,8 @@ class DeviceMemory(DirectCalls):
                 caches_bytes=freed,
                 memory_stats={name: n for name, n in stats.items() if isinstance(n, int)},
                 first_steps=population.stride,
-                first_traces=self._traced.total(),
-                first_compilations=self._compiled,
+                first_traces=self._retraces.traced.total(),
+                first_compilations=self._retraces.compiled,
                 steps=steps,
                 traces_per_step=traced.total() / steps if steps else None,
                 compilations_per_step=compiled / steps if steps else None,
@@ -132,8 +119,8 @@ class DeviceMemory(DirectCalls):
             for count in range(1, _MOST_STRIDES + 1):
                 first = lived + count * stride
                 self._live_through(population, range(first, first + stride))
-                traced += self._traced
-                compiled += self._compiled
+                traced += self._retraces.traced
+                compiled += self._retraces.compiled
                 elapsed = perf_counter() - start
                 if count >= _FEWEST_STRIDES and elapsed + elapsed / count > _BRIEFLY_SECONDS:
                     break
@@ -143,26 +130,11 @@ class DeviceMemory(DirectCalls):
 
     def _live_through(self, population: Population, steps: range) -> None:
         """Let all agents live the steps; what was traced and compiled before is forgotten."""
-        self._traced, self._compiled = Counter(), 0
+        self._retraces.forget()
         for _ in population.live(range(len(population)), steps):
             pass
-
-    def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if event == _TRACED:
-            self._traced[_place(sys._getframe(1))] += 1
-        elif event == COMPILED:
-            self._compiled += 1
 
 
 def _buffers(arrays: list[Any]) -> dict[int, int]:
     """Bytes by address of the buffers under the arrays."""
     return {b.address: b.nbytes for array in arrays for b in buffers_of(array)}
-
-
-def _place(innermost: FrameType) -> Place:
-    """The innermost line on the stack that is the user's, PyMDP's or a model's."""
-    frame: FrameType | None = innermost
-    while frame is not None and is_library(frame.f_code.co_filename):
-        frame = frame.f_back
-    found = frame or innermost
-    return found.f_code.co_filename, found.f_lineno

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+import tracemalloc
+from functools import cache
 from pathlib import Path
+from types import FrameType
+
+Place = tuple[str, int]
+"""A source line: path and line number."""
 
 _STDLIB = sysconfig.get_path("stdlib")
 _SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
@@ -15,6 +21,7 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
+@cache
 def is_library(path: str) -> bool:
     """Whether a file is the standard library's own, or one of the libraries PyMDP computes with."""
     for site in _SITE:
@@ -30,3 +37,19 @@ def short_path(path: str, folder: str) -> str:
         if root and path.startswith(root.rstrip("/") + "/"):
             return path[len(root.rstrip("/")) + 1 :]
     return path
+
+
+def place_of(traceback: tracemalloc.Traceback) -> Place:
+    """The innermost traced line that is the user's, PyMDP's or a model's."""
+    frames = list(reversed(traceback))  # innermost first
+    frame = next((f for f in frames if not is_library(f.filename)), frames[-1])
+    return frame.filename, frame.lineno
+
+
+def running_place(innermost: FrameType) -> Place:
+    """The innermost line on the stack that is the user's, PyMDP's or a model's."""
+    frame: FrameType | None = innermost
+    while frame is not None and is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    found = frame or innermost
+    return found.f_code.co_filename, found.f_lineno

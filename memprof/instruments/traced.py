@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Self, TypeVar
 
 from memprof.instruments.base import Details, DirectCalls
-from memprof.instruments.source_lines import is_library, short_path
+from memprof.instruments.source_lines import Place, place_of, short_path
 from memprof.measurements import LineHotspot, OperationMemory
 from memprof.populations.base import Population, population_class
 from memprof.spec import PopulationSpec
@@ -93,7 +93,7 @@ def _lines(spec: PopulationSpec) -> tuple[LineHotspot, ...]:
     gc.collect()
     second = tracemalloc.take_snapshot()
     population.close()
-    one, both = _by_line(first), _by_line(second)
+    one, both = by_line(first), by_line(second)
     rows = []
     for place, (size, blocks) in both.items():
         size_of_one, blocks_of_one = one.get(place, (0, 0))
@@ -124,14 +124,12 @@ def _live_briefly(population: Population, steps: int) -> int:
     return steps
 
 
-def _by_line(snapshot: tracemalloc.Snapshot) -> dict[tuple[str, int], tuple[int, int]]:
+def by_line(snapshot: tracemalloc.Snapshot) -> dict[Place, tuple[int, int]]:
     """Live bytes and blocks by the innermost line that is the user's, PyMDP's or a model's."""
-    found: dict[tuple[str, int], tuple[int, int]] = {}
+    found: dict[Place, tuple[int, int]] = {}
     own = [tracemalloc.Filter(False, file) for file in (tracemalloc.__file__, __file__)]
     for statistic in snapshot.filter_traces(own).statistics("traceback"):
-        frames = list(reversed(statistic.traceback))  # innermost first
-        frame = next((f for f in frames if not is_library(f.filename)), frames[-1])
-        place = (frame.filename, frame.lineno)
+        place = place_of(statistic.traceback)
         size, blocks = found.get(place, (0, 0))
         found[place] = (size + statistic.size, blocks + statistic.count)
     return found

@@ -43,6 +43,7 @@ _NOT_OWNED = (
 )
 _SHARED = -2
 _SMALL_OBJECT = 512
+_ARRAY_HEADER = 96
 _PAGE = 4096
 
 
@@ -98,7 +99,7 @@ def reachable(roots: Iterable[Any]) -> list[Any]:
         if id(thing) in seen or _is_not_owned(thing) or isinstance(thing, DeviceBuffer):
             continue
         seen[id(thing)] = thing
-        stack.extend(_referents(thing))
+        stack.extend(referents(thing))
     return list(seen.values())
 
 
@@ -118,10 +119,11 @@ def _claim(
             continue
         else:
             holding.owner = _SHARED  # and so is all that it refers to
-        stack.extend(_referents(thing))
+        stack.extend(referents(thing))
 
 
-def _referents(thing: Any) -> Iterator[Any]:
+def referents(thing: Any) -> Iterator[Any]:
+    """What a thing refers to: also the elements of object arrays, bases of views, JAX buffers."""
     if is_device_array(thing):
         yield from buffers_of(thing)
     elif isinstance(thing, np.ndarray):
@@ -141,27 +143,35 @@ def _is_not_owned(thing: Any) -> bool:
     )
 
 
-def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holding:
+def nominal_bytes(thing: Any) -> int:
+    """Size of a thing alone; an array's data counts where the memory is its own."""
     if isinstance(thing, np.ndarray):
-        header, dimensions = 96, 16 * thing.ndim
-        data = thing.nbytes if thing.base is None else 0
-        nominal = header + dimensions + data
-        resident = _chunk(header) + _malloc_chunk(dimensions)
+        return _ARRAY_HEADER + _dimensions(thing) + (thing.nbytes if thing.base is None else 0)
+    return thing.nbytes if isinstance(thing, DeviceBuffer) else sys.getsizeof(thing)
+
+
+def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holding:
+    nominal = nominal_bytes(thing)
+    if isinstance(thing, np.ndarray):
+        resident = _chunk(_ARRAY_HEADER) + _malloc_chunk(_dimensions(thing))
         if thing.base is None:
             resident += (
-                pages.resident_bytes(thing.ctypes.data, data)
-                if data >= _PAGE and pages.readable
-                else _malloc_chunk(data)
+                pages.resident_bytes(thing.ctypes.data, thing.nbytes)
+                if thing.nbytes >= _PAGE and pages.readable
+                else _malloc_chunk(thing.nbytes)
             )
     elif isinstance(thing, DeviceBuffer):
-        nominal = thing.nbytes
         resident = pages.resident_bytes(thing.address, nominal) if thing.on_host else 0
         if thing.on_host and nominal < _PAGE:
             resident = _malloc_chunk(nominal)
     else:
-        nominal = sys.getsizeof(thing)
         resident = _chunk(nominal)
     return _Holding(owner, component, nominal, resident, 1)
+
+
+def _dimensions(array: np.ndarray) -> int:
+    """What an array takes for its shape and strides."""
+    return 16 * array.ndim
 
 
 def _chunk(size: int) -> int:

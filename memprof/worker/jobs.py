@@ -17,7 +17,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.leak import CycleRun
+from memprof.leak import Attribution, CycleRun
 from memprof.measurements import (
     GrowthPoint,
     InstrumentRun,
@@ -31,9 +31,11 @@ from memprof.populations.base import Population, population_class
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
+from memprof.worker.cycles import Cycles
 from memprof.worker.growth import Growth, Series
 from memprof.worker.leak import leak
 from memprof.worker.protocol import Channel, Request
+from memprof.worker.sites import sites
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
 # grows on for up to so many seconds.
@@ -47,7 +49,7 @@ _TREND_SECONDS = 4.0, 12.0
 
 def run(
     request: Request, channel: Channel
-) -> Measurement | InstrumentRun | TraceComparison | CycleRun:
+) -> Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution:
     """Do what the request asks for."""
     match request.job:
         case "measure":
@@ -57,14 +59,11 @@ def run(
         case "trace":
             return trace(request.spec, Path(request.trace_file), request.compare, channel)
         case "leak":
-            return leak(
-                _import(request.spec),
-                request.spec,
-                request.mode,
-                request.cycles,
-                request.seconds,
-                channel,
-            )
+            life = Cycles(_import(request.spec), request.spec, request.mode)
+            return leak(life, request.spec, request.cycles, request.seconds, channel)
+        case "sites":
+            life = Cycles(_import(request.spec), request.spec, request.mode)
+            return sites(life, request.spec, request.warm_up, request.cycles, channel)
 
 
 def measure(spec: PopulationSpec, channel: Channel) -> Measurement:

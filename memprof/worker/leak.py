@@ -12,8 +12,7 @@ from memprof.analysis.leak_verdict import series_of
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.buffers import live_device_bytes
-from memprof.leak import CycleReading, CycleRun, Mode
-from memprof.populations.base import Population
+from memprof.leak import CycleReading, CycleRun
 from memprof.spec import PopulationSpec
 from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
@@ -24,17 +23,11 @@ _FEWEST_CYCLES = 3
 
 
 def leak(
-    population_type: type[Population],
-    spec: PopulationSpec,
-    mode: Mode,
-    cycles: int,
-    seconds: float | None,
-    channel: Channel,
+    life: Cycles, spec: PopulationSpec, cycles: int, seconds: float | None, channel: Channel
 ) -> CycleRun:
     """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
     as `seconds` allow."""
     start = perf_counter()
-    population = Cycles(population_type, spec, mode)
     most = leaks.most_cycles(cycles)
     readings, compilations = _Readings(most + 1), _compilations(spec.backend)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
@@ -44,7 +37,7 @@ def leak(
         channel.progress(f"cycle {cycle + 1}", spec.agents)
         before, count = perf_counter(), compilations.count
         try:
-            population.run()
+            life.run()
         except (MemoryError, ScenarioError):
             if cycle < cycles:
                 raise
@@ -58,8 +51,8 @@ def leak(
         if late and cycle + 1 >= _FEWEST_CYCLES:
             break
     taken = readings.all()
-    facts = population.facts
-    population.close()
+    facts = life.facts
+    life.close()
     return CycleRun(
         readings=tuple(taken),
         seconds=tuple(durations[: len(taken) - 1]),
@@ -116,6 +109,6 @@ class _Nothing:
 def _compilations(backend: str) -> Any:
     if backend != "jax":
         return _Nothing()
-    from memprof.instruments.compilations import Compilations
+    from memprof.instruments.retraces import Compilations
 
     return Compilations()

@@ -30,7 +30,7 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
-from memprof.leak import CycleRun
+from memprof.leak import Attribution, CycleRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
 from memprof.units import format_size
 from memprof.worker.protocol import Request
@@ -43,6 +43,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
     "instrument": TypeAdapter(InstrumentRun),
     "trace": TypeAdapter(TraceComparison),
     "leak": TypeAdapter(CycleRun),
+    "sites": TypeAdapter(Attribution),
 }
 
 

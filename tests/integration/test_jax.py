@@ -13,7 +13,7 @@ import pytest
 
 from memprof.errors import ScenarioError
 from memprof.instruments.base import Stopwatch
-from memprof.instruments.compilations import Compilations
+from memprof.instruments.retraces import Compilations
 from memprof.passes.catalogue import REORDERED
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.populations.trace import DigestTrace, ValueTrace

@@ -1,0 +1,226 @@
+"""Names for what keeps objects alive: the attribute or variable that a container belongs to."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CellType, FrameType, FunctionType, GeneratorType, MethodType, ModuleType
+from typing import Any
+
+from memprof.instruments.retained import (
+    Key,
+    LruCache,
+    chunks,
+    everything,
+    named_attributes,
+    own_attributes,
+    referents_of,
+)
+
+_MOST_LINKS = 8
+_MOST_REFERRERS = 6
+
+Way = list[Any]
+"""From a thing to what holds it, and on to what holds that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a thing.
+
+    Attributes:
+        name: `Agent.prev_actions`, `service.SUBSCRIBERS`, `service.lookup (lru_cache)`.
+        kept_by: what keeps the owner alive, from whatever has the attribute upwards.
+    """
+
+    name: str
+    kept_by: tuple[str, ...]
+
+
+class Owners:
+    """The living object graph, climbed from what is held to what holds it.
+
+    A climb ends at a module, a class, a running function, or at `population`. `ignored` are the
+    caller's own containers.
+    """
+
+    def __init__(self, population: object, ignored: Iterable[Any]) -> None:
+        mine = {id(self), *map(id, ignored)}
+        self._things = [thing for thing in everything() if id(thing) not in mine]
+        self._modules = {
+            id(module.__dict__): name
+            for name, module in list(sys.modules.items())
+            if issubclass(type(module), ModuleType)
+        }
+        self._classes = {
+            id(_namespace(kind)): kind for kind in self._things if issubclass(type(kind), type)
+        }
+        self._locals = dict(_running_locals())
+        self._population = population
+
+    def of(self, keys: Iterable[Key], holders: Mapping[int, Any]) -> dict[Key, Owner]:
+        """The owner of each holder; `holders` has the things by their ids."""
+        parents = self._parents(holders)
+        ways = {key: self._way(each, parents) for key, each in holders.items()}
+        return {key: self._owner(ways[key[0]], key[1]) for key in keys}
+
+    def _parents(self, holders: Mapping[int, Any]) -> dict[int, list[Any]]:
+        """What refers to each thing, upwards until every holder has a way to a root."""
+        parents: dict[int, list[Any]] = {}
+        frontier = dict(holders)
+        for _ in range(_MOST_LINKS):
+            frontier = {key: each for key, each in frontier.items() if not self._is_root(each)}
+            parents.update(self._referrers(frontier))
+            if all(self._is_root(self._way(each, parents)[-1]) for each in holders.values()):
+                break
+            above = [parent for key in frontier for parent in parents[key]]
+            frontier = {id(each): each for each in above if id(each) not in parents}
+        return parents
+
+    def _referrers(self, targets: Mapping[int, Any]) -> dict[int, list[Any]]:
+        """Some of what refers to each target, by the target's id."""
+        found: dict[int, list[Any]] = {key: [] for key in targets}
+        wanted = targets.keys()
+        for chunk in chunks(self._things):
+            if wanted.isdisjoint(map(id, referents_of(chunk))):
+                continue
+            for thing in chunk:
+                for key in wanted & set(map(id, referents_of([thing]))):
+                    if len(found[key]) < _MOST_REFERRERS and key != id(thing):
+                        found[key].append(thing)
+        return found
+
+    def _way(self, thing: Any, parents: Mapping[int, list[Any]]) -> Way:
+        """The shortest way from a thing to a root, or the longest if none leads to one."""
+        way: Way = [thing]
+        ways, seen = [way], {id(thing)}
+        while ways:
+            way = ways.pop(0)
+            if self._is_root(way[-1]):
+                return way
+            for parent in parents.get(id(way[-1]), ()):
+                if id(parent) not in seen:
+                    seen.add(id(parent))
+                    ways.append([*way, parent])
+        return way
+
+    def _is_root(self, thing: Any) -> bool:
+        key = id(thing)
+        return (
+            key in self._modules
+            or key in self._classes
+            or key in self._locals
+            or thing is self._population
+            or issubclass(type(thing), type)
+        )
+
+    def _owner(self, way: Way, slot: str | None) -> Owner:
+        """The first thing on the way that has a name for what is below it."""
+        for place, thing in enumerate(way):
+            name = self._name(thing, way[place - 1 :: -1] if place else [], slot)
+            if name is not None:
+                return Owner(name, tuple(self._links(way[place:])))
+        return Owner(_type(way[0]), tuple(self._links(way[1:])))
+
+    def _name(self, thing: Any, below: Way, slot: str | None) -> str | None:
+        """What is directly below as `thing` calls it; None if that has no name there."""
+        if id(thing) in self._locals:
+            return self._locals[id(thing)]
+        if id(thing) in self._modules:
+            return f"{self._modules[id(thing)]}.{_find(thing, below, slot) or '*'}"
+        if id(thing) in self._classes:
+            kind = self._classes[id(thing)]
+            return f"{kind.__qualname__}.{_find(thing, below, slot) or '*'}"
+        if issubclass(type(thing), LruCache):
+            return f"{thing.__module__}.{thing.__qualname__} (lru_cache)"
+        if issubclass(type(thing), type):
+            return f"{thing.__qualname__}.*"
+        if issubclass(type(thing), FunctionType):
+            variable = _find(_variables(thing), below, None)
+            return f"{thing.__module__}.{thing.__qualname__}: {variable}" if variable else None
+        if issubclass(type(thing), GeneratorType | FrameType):
+            variable = _find(_variables(thing), below, None)
+            return f"{_code_name(thing)}: {variable}" if variable else None
+        if below and below[0] is own_attributes(thing):  # what is below that has the name
+            below = below[1:]
+        attribute = _find(named_attributes(thing), below, slot)
+        return f"{type(thing).__qualname__}.{attribute}" if attribute else None
+
+    def _links(self, way: Way) -> Iterator[str]:
+        for place, thing in enumerate(way[:_MOST_LINKS]):
+            above = way[place + 1] if place + 1 < len(way) else None
+            if thing is self._population:
+                yield "the population that lives on"
+            elif id(thing) in self._locals:
+                yield "running function"
+            elif id(thing) in self._modules:
+                yield f"module {self._modules[id(thing)]}"
+            elif id(thing) in self._classes or issubclass(type(thing), type):
+                kind = self._classes.get(id(thing), thing)
+                yield f"class {kind.__qualname__}"
+                yield f"module {kind.__module__}"
+            elif issubclass(type(thing), FunctionType | LruCache):
+                yield f"function {thing.__qualname__}"
+            elif issubclass(type(thing), GeneratorType | FrameType):
+                yield f"{type(thing).__name__} {_code_name(thing)}"
+            elif not issubclass(type(thing), CellType) and (
+                above is None or thing is not own_attributes(above)
+            ):
+                yield _type(thing)
+
+
+def _find(names: Mapping[str, Any], below: Way, slot: str | None) -> str | None:
+    """The name of the nearest thing below that has one; `slot` if there is nothing below."""
+    if not below:
+        return slot
+    for thing in below:
+        for name, value in names.items():
+            if value is thing:
+                return name
+    return None
+
+
+def _variables(thing: Any) -> dict[str, Any]:
+    """A function's closure variables, defaults and attributes, or what a frame calls by name."""
+    if issubclass(type(thing), FunctionType):
+        code = thing.__code__
+        defaults = thing.__defaults__ or ()
+        arguments = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
+        return {
+            **dict(zip(code.co_freevars, thing.__closure__ or (), strict=True)),
+            **dict(zip(arguments, defaults, strict=True)),
+            **(thing.__kwdefaults__ or {}),
+            **thing.__dict__,
+        }
+    frame = thing.gi_frame if issubclass(type(thing), GeneratorType) else thing
+    return {} if frame is None else dict(frame.f_locals)
+
+
+def _code_name(thing: Any) -> str:
+    code = thing.gi_code if issubclass(type(thing), GeneratorType) else thing.f_code
+    return str(code.co_qualname)
+
+
+def _running_locals() -> Iterator[tuple[int, str]]:
+    """Containers that running functions have variables for, by id; not memprof's own."""
+    for frame in sys._current_frames().values():
+        running: FrameType | None = frame
+        while running is not None:
+            if not running.f_globals.get("__name__", "").startswith("memprof."):
+                for name, value in running.f_locals.items():
+                    if type(value) in (list, dict, set):
+                        yield id(value), f"{running.f_code.co_qualname}: {name}"
+            running = running.f_back
+
+
+def _namespace(kind: type) -> dict[str, Any] | None:
+    """The dictionary behind a class's `__dict__`."""
+    return next((each for each in gc.get_referents(kind) if type(each) is dict), None)
+
+
+def _type(thing: Any) -> str:
+    if issubclass(type(thing), MethodType):
+        return f"method {thing.__qualname__}"
+    return type(thing).__qualname__

@@ -1,0 +1,246 @@
+"""The job `sites`: which attributes and lines keep memory from cycle to cycle.
+
+Runs after a clean worker has found that something grows, with instruments that would have spoiled
+that finding. Three phases: cycles in which only the heap is read, and JAX listened to; cycles in
+which the object graph and tracemalloc are watched; and, where neither sees what the heap gains,
+cycles under memray.
+"""
+
+from __future__ import annotations
+
+import gc
+import linecache
+import tracemalloc
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from memprof.analysis.retention import Gain, Held, Place, gain, is_steady, total
+from memprof.instruments import native, process, traced
+from memprof.instruments.owners import Owner, Owners
+from memprof.instruments.retained import Key, RetainedObjects
+from memprof.instruments.source_lines import is_library, short_path
+from memprof.leak import Attribution, Evidence, Site, SiteLine
+from memprof.spec import PopulationSpec
+from memprof.worker.cycles import Cycles
+from memprof.worker.protocol import Channel
+
+# Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
+# JAX's eager loop each frame costs seconds per cycle, and half the cycles have to do.
+_FRAMES, _FRAMES_EAGER = 5, 1
+_MOST_SITES, _MOST_LINES = 20, 5
+_FEWEST_CYCLES = 3
+# Growth of the heap that the others leave over has to be this much to be looked for with memray.
+_NATIVE_BYTES, _NATIVE_SHARE = 64.0, 0.1
+# What malloc may take for a block beyond what was asked for.
+_OVERHEAD_BYTES = 24
+# A line that a holder accounts for this much of is no site of its own.
+_ACCOUNTED = 0.5
+# What JAX remembers of a trace is a program at least.
+_TRACE_BYTES = 4096
+# With less than this left over of all that lines gain, what is left over is no site: an object's
+# parts that the object graph does not show.
+_LEFT_OVER = 0.1
+_PACKAGE = Path(__file__).parents[1]
+_OWN = tuple(f"{_PACKAGE / room}/" for room in ("analysis", "instruments", "worker"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What was there at one mark: `held` by old things, and traced `lines` with their bytes and
+    blocks."""
+
+    held: dict[Key, Held]
+    lines: dict[Place, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """What grew steadily, per cycle."""
+
+    owner: Owner
+    gain: Gain
+    seen_by: Evidence
+    traces: float | None = None
+
+
+def sites(
+    life: Cycles, spec: PopulationSpec, warm_up: int, cycles: int, channel: Channel
+) -> Attribution:
+    """Let the population live `warm_up` cycles, and watch `cycles` more by each instrument."""
+    cycles = max(cycles, _FEWEST_CYCLES)
+    channel.progress("warm up", spec.agents)
+    for _ in range(warm_up):
+        life.run()
+    channel.progress("heap", spec.agents)
+    heap, found = _heap_growth(life, spec, cycles)
+    channel.progress("object graph", spec.agents)
+    eager = spec.backend == "jax" and spec.loop == "eager"
+    watched = max(cycles // 2, _FEWEST_CYCLES) if eager else cycles
+    marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES)
+    channel.progress("owners", spec.agents)
+    held = list(_held_growth(marks, objects, life, watched))
+    lines = _line_growth(marks, watched)
+    others = [*held, *_unaccounted(lines, held)]
+    found += [each for each in others if not (found and _is_jaxs_own(each))]
+    traced_bytes = sum(each.size_bytes for each in lines.values())
+    by_jax = sum(each.gain.size_bytes for each in found if each.seen_by == "jax")
+    blocks = sum(each.things for each in lines.values())
+    unseen = heap - traced_bytes - by_jax - _OVERHEAD_BYTES * blocks
+    looked = unseen > max(_NATIVE_BYTES, _NATIVE_SHARE * heap)
+    if looked and native.is_installed():
+        channel.progress("native", spec.agents)
+        found += _native_growth(life, cycles, lines)
+    found.sort(key=lambda growth: growth.gain.size_bytes, reverse=True)
+    return Attribution(
+        sites=tuple(_site(growth, spec.folder) for growth in found[:_MOST_SITES]),
+        cycles=cycles,
+        traced_bytes_per_cycle=traced_bytes,
+        native_bytes_per_cycle=unseen if looked else 0.0,
+        native_seen=native.is_installed(),
+    )
+
+
+def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float, list[_Growth]]:
+    """Bytes that the live heap gains per cycle, and the lines at which JAX traces in every one."""
+    process.settle()
+    if spec.backend != "jax":
+        before = process.live_heap_bytes() or 0
+        for _ in range(cycles):
+            life.run()
+        process.settle()
+        return ((process.live_heap_bytes() or 0) - before) / cycles, []
+    from memprof.instruments.retraces import RetracedHeap
+
+    with RetracedHeap() as retraces:
+        before = process.live_heap_bytes() or 0
+        for _ in range(cycles):
+            life.run()
+        process.settle()
+        growth = ((process.live_heap_bytes() or 0) - before) / cycles
+    traced = {place: n / cycles for place, n in retraces.traced.items() if n >= cycles}
+    gained = {place: max(0, retraces.gained[place]) for place in traced}
+    # What is garbage by the end of the cycle was counted too.
+    scale = max(0.0, growth) / max(1, sum(gained.values()))
+    return growth, [
+        _Growth(Owner("", ()), Gain(size * scale, 0.0, {place: size * scale}), "jax", traced[place])
+        for place, size in gained.items()
+        if size * scale >= _TRACE_BYTES * traced[place]
+    ]
+
+
+def _is_jaxs_own(growth: _Growth) -> bool:
+    """Whether JAX's caches hold it: what they keep of its traces is counted with those."""
+    return any(link.startswith("module jax") for link in growth.owner.kept_by) or all(
+        is_library(path) for path, _ in growth.gain.lines
+    )
+
+
+def _watch(life: Cycles, cycles: int, frames: int) -> tuple[list[_Mark], RetainedObjects]:
+    """Marks after a third, two thirds and all of the cycles."""
+    process.settle()
+    objects = RetainedObjects()
+    tracemalloc.start(frames)
+    try:
+        return [_mark(life, objects, count) for count in _thirds(cycles)], objects
+    finally:
+        tracemalloc.stop()
+
+
+def _thirds(cycles: int) -> tuple[int, int, int]:
+    return cycles // 3, 2 * cycles // 3 - cycles // 3, cycles - 2 * cycles // 3
+
+
+def _mark(life: Cycles, objects: RetainedObjects, cycles: int) -> _Mark:
+    for _ in range(cycles):
+        life.run()
+    process.settle()
+    lines = traced.by_line(tracemalloc.take_snapshot())
+    own = [place for place in lines if place[0].startswith(_OWN)]
+    for place in own:
+        del lines[place]
+    return _Mark(objects.mark(), lines)
+
+
+def _held_growth(
+    marks: list[_Mark], objects: RetainedObjects, life: Cycles, cycles: int
+) -> Iterator[_Growth]:
+    """Owners that hold more and more, each with all that is held under its name."""
+    _, second, third = _thirds(cycles)
+    nothing = Held()
+    gains: dict[Key, tuple[Gain, Gain]] = {}
+    for key in {key for mark in marks for key in mark.held}:
+        one, two, three = (mark.held.get(key, nothing) for mark in marks)
+        each = gain(one, two), gain(two, three)
+        if any(part.size_bytes > 0 for part in each):
+            gains[key] = each
+    holders = objects.holders(gains)
+    objects.forget()
+    gc.collect()
+    owners = Owners(life.population, (holders,)).of(gains, holders)
+    by_name: dict[str, list[Key]] = {}
+    for key, owner in owners.items():
+        by_name.setdefault(owner.name, []).append(key)
+    for keys in by_name.values():
+        early, late = (total(gains[key][half] for key in keys) for half in (0, 1))
+        if is_steady(early.size_bytes / second, late.size_bytes / third):
+            yield _Growth(owners[keys[0]], total((early, late)).per(second + third), "object graph")
+
+
+def _line_growth(marks: list[_Mark], cycles: int) -> dict[Place, Gain]:
+    """What each line gains per cycle, where it gains steadily."""
+    _, second, third = _thirds(cycles)
+    found = {}
+    one, two, three = (mark.lines for mark in marks)
+    for place, (size, blocks) in three.items():
+        (size_1, blocks_1), (size_2, _) = one.get(place, (0, 0)), two.get(place, (0, 0))
+        if is_steady((size_2 - size_1) / second, (size - size_2) / third):
+            bytes_per_cycle = (size - size_1) / (second + third)
+            blocks_per_cycle = (blocks - blocks_1) / (second + third)
+            found[place] = Gain(bytes_per_cycle, blocks_per_cycle, {place: bytes_per_cycle})
+    return found
+
+
+def _unaccounted(lines: Mapping[Place, Gain], held: Iterable[_Growth]) -> Iterator[_Growth]:
+    """Lines that gain what no owner holds.
+
+    NumPy hands small buffers out again without telling tracemalloc, so what one line gains may be
+    another's: no more can be left over than all lines together gain beyond what owners hold.
+    """
+    owned = total(growth.gain for growth in held)
+    accounted = owned.lines
+    gained = sum(each.size_bytes for each in lines.values())
+    rest = gained - sum(accounted.values()) - owned.own_bytes
+    if rest < _LEFT_OVER * gained:
+        return
+    for place, each in lines.items():
+        left = min(rest, each.size_bytes - accounted.get(place, 0.0))
+        if left > _ACCOUNTED * each.size_bytes:
+            yield _Growth(Owner("", ()), each, "tracemalloc")
+
+
+def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Gain]) -> Iterator[_Growth]:
+    """Lines below which native libraries keep what tracemalloc has not seen."""
+    for place, (size, count) in native.kept_per_cycle(life.run, cycles).items():
+        seen = lines[place].size_bytes if place in lines else 0.0
+        if seen < _ACCOUNTED * size and not place[0].startswith(_OWN):
+            yield _Growth(Owner("", ()), Gain(size, count, {place: size}), "memray")
+
+
+def _site(growth: _Growth, folder: str) -> Site:
+    gain = growth.gain
+    lines = sorted(gain.lines.items(), key=lambda item: item[1], reverse=True)
+    return Site(
+        owner=growth.owner.name,
+        lines=tuple(
+            SiteLine(short_path(path, folder), line, linecache.getline(path, line).strip(), size)
+            for (path, line), size in lines[:_MOST_LINES]
+            if size > 0
+        ),
+        type_name=max(gain.types, key=lambda name: gain.types[name], default=""),
+        bytes_per_cycle=gain.size_bytes,
+        objects_per_cycle=gain.things,
+        kept_by=growth.owner.kept_by,
+        seen_by=growth.seen_by,
+        traces_per_cycle=growth.traces,
+    )

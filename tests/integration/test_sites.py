@@ -1,0 +1,95 @@
+"""The planted leaks of `scenarios/leaks`, each in a worker: the first site is the planted one."""
+
+from dataclasses import replace
+
+import pytest
+
+from memprof.scenario_file import load_scenario
+from memprof.worker.protocol import Request
+from memprof.worker.spawn import Limits, run_worker
+from tests.conftest import SCENARIOS
+
+AGENTS, STEPS, CYCLES = 20, 3, 3
+# The saturating cache is full by then, and a finalizer's number no longer one that Python caches.
+WARM_UP = 10
+LIMITS = Limits(timeout_seconds=240)
+
+
+def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields):
+    spec = replace(load_scenario(SCENARIOS / f"{name}.yaml").spec(()), **fields)
+    request = Request("sites", spec, mode=mode, warm_up=warm_up, cycles=cycles)
+    return run_worker(request, LIMITS, lambda mark: None).value
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "kept_by", "objects", "size", "text"),
+    [
+        ("small-object", "planted.NOTES", "module planted", 1, 48, "NOTES.append(Note(0))"),
+        ("finalizer-cycle", "finalize._registry", "class finalize", 7 * AGENTS, AGENTS * 1450,
+         "self.buffer = bytearray(1000)"),
+        ("lru-cache", "planted.lookup (lru_cache)", "function lookup", 3 * AGENTS, AGENTS * 1020,
+         "return np.zeros(100)"),
+        ("pinned-views", "planted.ROWS", "module planted", 2 * AGENTS, AGENTS * 8250,
+         "table = np.zeros((100, 10))"),
+        ("callback-registry", "planted.SUBSCRIBERS", "module planted", 9 * AGENTS, AGENTS * 1470,
+         "moves = np.stack("),
+    ],
+)  # fmt: skip
+def test_what_keeps_it_is_the_first_site(name, owner, kept_by, objects, size, text):
+    found = attribution(f"leaks/{name}")
+    first = found.sites[0]
+    assert (first.owner, first.kept_by[0], first.seen_by) == (owner, kept_by, "object graph")
+    assert first.objects_per_cycle == objects
+    assert first.bytes_per_cycle == pytest.approx(size, rel=0.05)
+    assert first.lines[0].text.startswith(text)
+    assert first.lines[0].path == "planted.py"
+    assert len(found.sites) == 1, found.sites[1:]
+
+
+def test_a_native_buffer_is_found_by_memray_to_the_byte():
+    found = attribution("leaks/native-buffer", cycles=6)
+    assert found.native_seen
+    assert found.native_bytes_per_cycle == pytest.approx(272, abs=64), "what malloc takes for 256"
+    assert [(site.seen_by, site.bytes_per_cycle) for site in found.sites] == [("memray", 256)]
+    (line,) = found.sites[0].lines
+    assert (line.path, line.text) == ("planted.py", '_libc.strdup(b"x" * 255)')
+
+
+def test_a_cache_that_is_full_is_no_site():
+    assert attribution("leaks/saturating-cache").sites == ()
+
+
+def test_pymdps_own_leak_is_named_with_what_keeps_the_agents():
+    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=STEPS)
+    (first,) = found.sites
+    assert first.owner == "Agent.prev_actions"
+    assert first.objects_per_cycle == AGENTS * STEPS
+    # An array of one number: its header, its shape, its data, and its place in the list.
+    assert first.bytes_per_cycle == AGENTS * STEPS * (96 + 16 + 8 + 8)
+    assert (first.kept_by[0], first.kept_by[-1]) == ("Agent", "the population that lives on")
+    assert first.lines[0].path == "pymdp/legacy/control.py"
+    assert first.type_name == "ndarray"
+
+
+def test_agents_that_come_and_go_leave_no_site():
+    assert attribution("leaks/prev-actions", warm_up=3, steps=2).sites == ()
+
+
+def test_the_pass_history_leaves_no_attribute_that_keeps_actions():
+    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=2, passes=("history",))
+    assert "Agent.prev_actions" not in [site.owner for site in found.sites]
+
+
+def test_eager_jax_is_named_by_the_line_that_traces():
+    found = attribution("leaks/eager-jax", "steps", warm_up=1)
+    first = found.sites[0]
+    assert (first.seen_by, first.traces_per_cycle) == ("jax", 1)
+    assert first.lines[0].path == "pymdp/control.py"
+    assert "lax.scan(" in first.lines[0].text
+    assert first.bytes_per_cycle > 1_000_000
+    assert all(site.bytes_per_cycle < 0.1 * first.bytes_per_cycle for site in found.sites[1:])
+
+
+def test_jax_that_is_made_to_forget_leaves_no_line_that_traces():
+    found = attribution("leaks/eager-jax-cleared", "steps", warm_up=1, agents=1)
+    assert [site for site in found.sites if site.seen_by == "jax"] == []

@@ -1,0 +1,205 @@
+"""What grows steadily, told from what is replaced, filled once or turned over; and its owners."""
+
+import functools
+import sys
+import types
+import weakref
+from collections import Counter, deque
+
+import numpy as np
+import pytest
+
+from memprof.analysis.retention import Gain, Held, gain, is_steady, total
+from memprof.instruments.owners import Owners
+from memprof.instruments.retained import RetainedObjects
+
+LINE, OTHER = ("a.py", 1), ("b.py", 2)
+
+
+def held(size, things, entries=0, gained=None, own=0.0):
+    return Held(size, things, entries, gained, own, Counter({LINE: size}), Counter({"x": things}))
+
+
+def test_what_a_container_gains_is_what_it_holds_more():
+    found = gain(held(200, 2, 2, 2, 16.0), held(400, 4, 4, 4, 32.0))
+    assert found == Gain(216.0, 2.0, {LINE: 200.0}, {"x": 2.0}, own_bytes=16.0)
+
+
+def test_entries_of_a_full_cache_only_replace_others():
+    found = gain(held(200, 2, 2, 0), held(400, 4, 4, 0))
+    assert (found.size_bytes, found.things) == (0, 0)
+
+
+def test_a_queue_gains_what_comes_less_what_goes():
+    found = gain(held(300, 3, entries=3, gained=2), held(600, 6, entries=6, gained=4))
+    assert found.size_bytes == pytest.approx(200)
+
+
+def test_an_attribute_that_is_replaced_by_something_longer_grows():
+    assert gain(held(100, 1, 1), held(150, 1, 1)).size_bytes == 50
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "steady"),
+    [
+        (10, 10, True),
+        (10, 6, True),
+        (10, 4, False),
+        (4, 10, False),
+        (0, 10, False),
+        (-5, -5, False),
+    ],
+)
+def test_steady_is_as_much_in_both_halves(first, second, steady):
+    assert is_steady(first, second) == steady
+
+
+def test_gains_add_up_and_lines_that_lose_are_not_lost():
+    one, two = Gain(5.0, 1.0, {LINE: 5.0}), Gain(-2.0, 0.0, {LINE: -3.0, OTHER: 1.0})
+    assert total([one, two]) == Gain(3.0, 1.0, {LINE: 2.0, OTHER: 1.0}, {})
+    assert total([]).per(3) == Gain()
+
+
+class Thing:
+    instances: list = []  # noqa: RUF012  # the leak
+
+    def __init__(self):
+        self.history = ()
+        self.events = deque()
+
+
+class Slotted:
+    __slots__ = ("empty", "kept")
+
+    def __init__(self):
+        self.kept = set()
+
+
+@functools.lru_cache(maxsize=4)
+def bounded(key):
+    return [key]
+
+
+@functools.cache
+def unbounded(key):
+    return [key]
+
+
+def closure():
+    seen = []
+
+    def note(thing):
+        seen.append(thing)
+
+    return note
+
+
+def generator():
+    collected = []
+    while True:
+        collected.append([(yield)])
+
+
+def grown(act, times=3):
+    """Owners that gain steadily when `act` is called, with what they gain each time."""
+    objects = RetainedObjects()
+    marks = []
+    for _ in range(3):
+        for _ in range(times):
+            act()
+        marks.append(objects.mark())
+    empty = Held()
+    one, two, three = marks
+    gains = {
+        key: (gain(one.get(key, empty), two.get(key, empty)), gain(two.get(key, empty), last))
+        for key, last in three.items()
+    }
+    gains = {k: g for k, g in gains.items() if is_steady(g[0].size_bytes, g[1].size_bytes)}
+    holders = objects.holders(gains)
+    objects.forget()
+    owners = Owners(None, (holders,)).of(gains, holders)
+    return {owner.name: (owner, gains[key][1].per(times)) for key, owner in owners.items()}
+
+
+MODULE = types.ModuleType("planted_module")
+
+
+@pytest.fixture
+def module(monkeypatch):
+    monkeypatch.setitem(sys.modules, "planted_module", MODULE)
+    MODULE.__dict__.update(
+        KEPT=[],
+        THING=Thing(),
+        SLOTTED=Slotted(),
+        note=closure(),
+        ARRAY=np.array([[], None], object),
+    )
+    MODULE.running = generator()
+    next(MODULE.running)
+    return MODULE
+
+
+def extend_history(thing):
+    thing.history = (*thing.history, object())
+
+
+@pytest.mark.parametrize(
+    ("act", "name", "kept_by", "things"),
+    [
+        (lambda m: m.KEPT.append(object()), "planted_module.KEPT", "module planted_module", 1),
+        (lambda m: extend_history(m.THING), "Thing.history", "Thing", 1),
+        (lambda m: m.THING.events.append([]), "Thing.events", "Thing", 1),
+        (lambda m: m.SLOTTED.kept.add(object()), "Slotted.kept", "Slotted", 1),
+        (lambda m: m.note([]), f"{__name__}.closure.<locals>.note: seen", "function", 1),
+        (lambda m: m.running.send(1), "generator: collected", "generator generator", 1),
+        (lambda m: m.ARRAY[0].append([]), "planted_module.ARRAY", "module planted_module", 1),
+        (lambda m: Thing.instances.append(Thing()), "Thing.instances", "class Thing", 2),
+        (lambda m: unbounded(object()), f"{__name__}.unbounded (lru_cache)", "function", 3),
+    ],
+)
+def test_the_owner_of_what_grows_is_named(module, act, name, kept_by, things):
+    found = grown(lambda: act(module))
+    assert name in found, found.keys()
+    owner, each = found[name]
+    assert owner.kept_by[0].startswith(kept_by)
+    assert each.things == pytest.approx(things, abs=0.4)
+
+
+def test_a_finalizer_that_keeps_its_own_object(module):
+    def open_one():
+        thing = Thing()
+        weakref.finalize(thing, extend_history, thing)
+
+    found = grown(open_one)
+    owner, _ = found["finalize._registry"]
+    assert owner.kept_by == ("class finalize", "module weakref")
+    weakref.finalize._registry.clear()
+
+
+def test_a_full_cache_and_replaced_values_are_no_growth(module):
+    for _ in range(8):
+        bounded(object())
+
+    def turn():
+        bounded(object())
+        module.KEPT[:] = [[], []]
+        module.THING.history = ([], [])
+
+    module.KEPT[:] = [[], []]
+    found = grown(turn)
+    assert not {name for name in found if "bounded" in name or "KEPT" in name or "Thing" in name}
+
+
+def test_what_a_view_pins_counts_in_full(module):
+    def pin():
+        module.KEPT.append(np.zeros((100, 10))[0])
+
+    _, each = grown(pin)["planted_module.KEPT"]
+    assert each.size_bytes == pytest.approx(8000, rel=0.05)
+
+
+def test_a_buffer_that_grows_in_place(module):
+    module.BUFFER = bytearray()
+    _, each = grown(lambda: module.BUFFER.extend(b"x" * 1000))["planted_module.BUFFER"]
+    assert each.size_bytes == pytest.approx(1000)
+    assert each.things == 0
