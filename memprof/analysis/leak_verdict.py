@@ -170,7 +170,7 @@ def _detail(
         return "no reading goes on growing, in any repeat"
     names = [signal.name for signal in signals if signal.verdict == verdict]
     if verdict == "leak":
-        return f"{', '.join(names)} grow in every repeat, cycle after cycle"
+        return f"growing in every repeat, cycle after cycle: {', '.join(names)}"
     late = [name for name in names if any(repeat.cuts[name] is None for repeat in repeats)]
     if late:
         return f"{', '.join(late)} had not settled when the cycles ended"

@@ -67,6 +67,11 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
     if len(leak.sites) > _MOST_SITES:
         yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
     missing = leak.unattributed_bytes
+    if missing and leak.sites:
+        yield (
+            "A site's bytes are its objects' own; what allocators add to them is among the "
+            "unattributed, like whatever no instrument saw."
+        )
     if missing is None:
         missing = 0.0 if leak.sites else leak.bytes_per_cycle
     if missing <= _MUCH * leak.bytes_per_cycle:
@@ -95,8 +100,8 @@ def _remedy(site: Site) -> str:
     owner, _, attribute = site.owner.rpartition(".")
     if owner == "Agent" and attribute in _HISTORIES:
         return (
-            f"PyMDP appends to {site.owner} in every step and never drops an entry. Set "
-            "history_steps to the number of steps to keep, and add the pass history."
+            f"PyMDP appends to {site.owner} in every step and never drops an entry. The pass "
+            "history keeps only as many as history_steps says: --passes history --history-steps 32."
         )
     if site.seen_by == "jax":
         return (
