@@ -35,7 +35,7 @@ FEWEST_CYCLES = 7
 # Standard deviations of Kendall's score: one-sided 0.1 % for a verdict, 5 % to look longer.
 _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
 _SLOWING = 0.6
-_SHORTEST, _FAR_QUIETER = 5, 8
+_SHORTEST, _FAR_QUIETER, _ALIKE = 5, 8, 0.2
 _FLOOR_STEPS = 40
 
 
@@ -96,14 +96,17 @@ def settled(series: Sequence[float], cycles: int) -> int | None:
     quieter = best > last and errors[best] < errors[allowed] / _FAR_QUIETER
     if quieter and not _alike(gains[best:], gains[allowed:]):
         return None
-    at_the_end = allowed == last > 0
-    return None if at_the_end and not _alike(gains[last:], gains[:last]) else allowed
+    if allowed < last or last == 0:
+        return allowed
+    # The best cut leaves no more than was asked for: there may be none, or the rest is rougher.
+    before = (cut for cut in range(last) if _alike(gains[last:], gains[cut:last]))
+    return next(before, None)
 
 
 def _alike(gains: Sequence[float], others: Sequence[float]) -> bool:
     """Whether both are the same growth on average."""
     mean, other = statistics.fmean(gains), statistics.fmean(others)
-    return abs(other - mean) <= (1 - _SLOWING) * abs(other)
+    return abs(other - mean) <= _ALIKE * abs(other)
 
 
 def judge(series: Sequence[float], cut: int, grain: float) -> Judgement:
