@@ -329,7 +329,7 @@ def test_the_agents_keywords_are_pymdps_own(backend, module, some):
     assert {*agent.values} <= agent_keywords(backend)
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(SCENARIOS.rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_scenario_is_valid_and_says_what_it_shows(path: Path):
     scenario = load_scenario(path).scenario
     assert scenario.name == path.stem

@@ -1,0 +1,71 @@
+"""`memprof leak` on real agents: a short form of `make soak`."""
+
+import pytest
+
+from tests.conftest import SCENARIOS
+
+BOUNDED = ("--passes", "history,pool,template", "--history-steps", 4)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "mode", "options"),
+    [
+        ("grid-5", "lifecycle", ("--passes", "policies,history,pool,template")),
+        ("grid-5", "steps", BOUNDED),
+        ("learning-10", "lifecycle", ("--passes", "sparse,belief")),
+        ("leaks/saturating-cache", "lifecycle", ()),
+        ("grid-10-jax", "lifecycle", ("--passes", "share,template")),
+        ("grid-10-jax", "steps", ("--passes", "jit")),
+        ("leaks/eager-jax", "steps", ("--passes", "jit")),
+    ],
+)
+def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, mode, options):
+    path = SCENARIOS / f"{scenario}.yaml"
+    run = memprof(
+        "leak", path, "--mode", mode, "--agents", 10, "--steps", 2, "--repeats", 1, *options
+    )
+    assert run.code == 0, run.out + run.err
+    leak = run.report(f"{path.stem}-leak")["leak"]
+    assert leak["verdict"] == "clean"
+    assert leak["floor_bytes"] < (1000 if "jax" in scenario else 256)
+    assert leak["compilations_per_cycle"] in (None, 0), "a program per population would stay"
+    objects = next(each for each in leak["signals"] if each["name"] == "objects")
+    assert objects["floor"] == 1
+
+
+@pytest.mark.parametrize(
+    ("scenario", "signal", "per_cycle", "site"),
+    [
+        ("small-object", "objects", 1, "planted.NOTES"),
+        ("native-buffer", "native", 272, "planted.py:73"),
+    ],
+)
+def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signal, per_cycle, site):
+    run = memprof("leak", SCENARIOS / "leaks" / f"{scenario}.yaml", "--repeats", 2)
+    assert run.code == 1, run.out + run.err
+    report = run.report(f"{scenario}-leak")
+    found = next(each for each in report["leak"]["signals"] if each["name"] == signal)
+    assert found["verdict"] == "leak"
+    assert found["per_cycle"] == pytest.approx(per_cycle, rel=0.05)
+    assert f"most of it at {site}" in run.err
+    assert f"first at {site}" in " ".join(run.out.split())
+
+
+def test_the_default_scenario_has_a_verdict_in_30_seconds(memprof):
+    run = memprof("leak", timeout=30)
+    assert run.code == 0, run.out + run.err
+    assert "Clean: nothing grows; a leak of" in run.out
+    assert "Written: reports/default-leak.json" in run.out
+
+
+def test_pymdps_own_leak_is_found_and_ends_with_a_bounded_history(memprof):
+    path = SCENARIOS / "leaks" / "prev-actions.yaml"
+    short = ("--mode", "steps", "--steps", 2, "--repeats", 1)
+    plain = memprof("leak", path, *short)
+    assert plain.code == 1
+    leak = plain.report("prev-actions-leak")["leak"]
+    assert leak["sites"][0]["owner"] == "Agent.prev_actions"
+    assert leak["bytes_per_agent"] == pytest.approx(2 * 175, rel=0.1)
+    assert "--passes history --history-steps" in " ".join(plain.out.split())
+    held = memprof("leak", path, *short, "--passes", "history", "--history-steps", 8)
+    assert held.code == 0
