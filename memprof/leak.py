@@ -105,14 +105,12 @@ class Attribution:
         traced_bytes_per_cycle: growth of the traced Python heap.
         native_bytes_per_cycle: growth of the live heap that neither the object graph, nor
             tracemalloc, nor JAX's own reports account for; 0 where they account for it.
-        native_seen: memray was there to look for that.
     """
 
     sites: tuple[Site, ...]
     cycles: int
     traced_bytes_per_cycle: float
-    native_bytes_per_cycle: float = 0.0
-    native_seen: bool = False
+    native_bytes_per_cycle: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +146,10 @@ class Leak:
         cycles_needed: cycles that would decide, where the verdict is inconclusive.
         compilations_per_cycle: programs that JAX compiles in each cycle; None for other backends.
         detail: the verdict in words.
-        unattributed_bytes: growth per cycle that no site accounts for; None where there was
-            nothing to attribute.
+        unattributed_bytes: growth per cycle that no site accounts for, what allocators add to
+            objects included; None where there was nothing to attribute.
+        native_bytes: growth per cycle that neither the object graph nor tracemalloc sees; None
+            likewise.
     """
 
     verdict: LeakVerdict
@@ -170,6 +170,7 @@ class Leak:
     signals: tuple[Signal, ...]
     sites: tuple[Site, ...]
     unattributed_bytes: float | None
+    native_bytes: float | None
     cycle_seconds: float
 
 

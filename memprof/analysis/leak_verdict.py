@@ -84,6 +84,7 @@ def verdict_on(
         signals=signals,
         sites=(),
         unattributed_bytes=None,
+        native_bytes=None,
         cycle_seconds=statistics.median(s for run in runs for s in run.seconds),
     )
 
@@ -92,7 +93,12 @@ def attributed(leak: Leak, found: Attribution) -> Leak:
     """The leak with its sites, and what they do not account for."""
     known = sum(site.bytes_per_cycle for site in found.sites)
     rest = max(0.0, leak.bytes_per_cycle - known)
-    return replace(leak, sites=found.sites, unattributed_bytes=rest)
+    return replace(
+        leak,
+        sites=found.sites,
+        unattributed_bytes=rest,
+        native_bytes=found.native_bytes_per_cycle,
+    )
 
 
 @dataclass(frozen=True, slots=True)

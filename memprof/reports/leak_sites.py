@@ -11,7 +11,6 @@ from memprof.units import format_size
 
 _MOST_SITES = 8
 _MOST_LINES = 5
-_MUCH = 0.2  # of the leak: unattributed growth that is worth another look
 _HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 
 
@@ -66,23 +65,19 @@ def _lines(site: Site) -> Table:
 def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
     if len(leak.sites) > _MOST_SITES:
         yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
-    missing = leak.unattributed_bytes
-    if missing and leak.sites:
+    if leak.unattributed_bytes and leak.sites:
         yield (
             "A site's bytes are its objects' own; what allocators add to them is among the "
             "unattributed, like whatever no instrument saw."
         )
-    if missing is None:
-        missing = 0.0 if leak.sites else leak.bytes_per_cycle
-    if missing <= _MUCH * leak.bytes_per_cycle:
-        return
     if not leak.sites:
-        yield f"No site was found: {format_size(missing)} per cycle stay unattributed."
-    if "memray" not in environment.versions:
-        yield (
-            "The extra memprof-pymdp[native] (memray) shows the lines of native allocations, which "
-            "Python's instruments do not see."
-        )
+        yield f"No site was found for the {format_size(leak.bytes_per_cycle)} per cycle."
+    if leak.native_bytes and all(site.seen_by != "memray" for site in leak.sites):
+        native = f"Native libraries keep {format_size(leak.native_bytes)} per cycle"
+        if "memray" in environment.versions:
+            yield f"{native}, and memray found no line for them."
+        else:
+            yield f"{native}: the extra memprof-pymdp[native] (memray) shows the lines."
 
 
 # ---------------------------------------------------------------- remedies

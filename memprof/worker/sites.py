@@ -97,7 +97,6 @@ def sites(
         cycles=cycles,
         traced_bytes_per_cycle=traced_bytes,
         native_bytes_per_cycle=unseen if looked else 0.0,
-        native_seen=native.is_installed(),
     )
 
 

@@ -74,6 +74,7 @@ def report() -> Callable[..., LeakReport]:
             ),
             sites=(HISTORY,),
             unattributed_bytes=12.0,
+            native_bytes=0.0,
             cycle_seconds=0.1,
         )
         return LeakReport(
@@ -194,11 +195,12 @@ def test_inconclusive_says_what_would_decide(clean):
 
 
 def test_growth_that_nothing_accounts_for_is_said_and_where_to_look(report):
-    found = report(sites=(), unattributed_bytes=3_800.0)
+    found = report(sites=(), unattributed_bytes=3_800.0, native_bytes=3_700.0)
     assert "first at" not in headline(found.leak)
     assert titles(found) == ["Trend", "Sites", "Environment"]
     text = words(on_screen(found))
-    assert "No site was found: 3.80 KB per cycle stay unattributed." in text
+    assert "No site was found for the 3.80 KB per cycle." in text
+    assert "Native libraries keep 3.70 KB per cycle: the extra memprof-pymdp[native]" in text
     assert "memprof-pymdp[native]" in text
     with_memray = replace(found, environment=replace(found.environment, versions={"memray": "1"}))
     assert "memprof-pymdp[native]" not in on_screen(with_memray)
