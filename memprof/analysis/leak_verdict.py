@@ -110,12 +110,15 @@ class _Repeat:
         cuts: readings to leave out of each; None for a series that has not settled, which decides
             nothing and is shown by its end.
         start: readings to leave out so that whatever settles has settled.
+        unconfirmed: readings that are too few to believe in a leak, where the cycles ended before
+            they decided.
         compilations: in each cycle from there on; None where nothing compiles.
     """
 
     series: dict[SignalName, list[int]]
     cuts: dict[SignalName, int | None]
     start: int
+    unconfirmed: int
     compilations: float | None
 
     @classmethod
@@ -125,11 +128,16 @@ class _Repeat:
         end = max(0, len(run.readings) - 1 - cycles)
         start = max((cut for cut in cuts.values() if cut is not None), default=end)
         counted = run.compilations[start:]
-        return cls(series, cuts, start, statistics.fmean(counted) if counted else None)
+        unconfirmed = 0 if leaks.decided(series.values(), cycles) else 2 * cycles
+        compilations = statistics.fmean(counted) if counted else None
+        return cls(series, cuts, start, unconfirmed, compilations)
 
     def judge(self, name: SignalName) -> Judgement:
-        cut = self.cuts[name]
-        return leaks.judge(self.series[name], self.start if cut is None else cut, _GRAINS[name])
+        series, cut = self.series[name], self.cuts[name]
+        found = leaks.judge(series, self.start if cut is None else cut, _GRAINS[name])
+        if found.verdict == "leak" and len(series) - (cut or 0) <= self.unconfirmed:
+            return replace(found, verdict="inconclusive", cycles_needed=self.unconfirmed)
+        return found
 
     def heap(self) -> list[int]:
         """All that is handed out, by malloc and by Python's small-object allocator."""

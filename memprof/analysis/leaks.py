@@ -6,13 +6,14 @@ fall. A leak goes on. The judgement has three parts:
 1. *Warm-up.* The cycles to leave out are found by the Marginal Standard Error Rule: cut where the
    standard error of the mean of what remains is smallest (White 1997, Simulation 69(6); compared
    with its rivals by Hoad, Robinson and Davies 2010, J. Oper. Res. Soc. 61). It is applied to the
-   gains from cycle to cycle, which are steady under a leak as well as without one. If it lies
-   so late that too few would remain, the series has not settled, and more cycles are needed.
+   gains from cycle to cycle, which are steady under a leak as well as without one. If the best cut
+   would leave too few, the series has not settled, and more cycles are needed.
 2. *Trend.* Mann (1945) and Kendall's test with its correction for ties, at 0.1 % (one-sided); the
    slope is Theil's and Sen's, with Sen's interval (`marginal.robust_fit`).
-3. *Persistence.* Mann-Kendall alone takes a single step for a trend (Hamed and Rao 1998 show it for
-   any dependence). A leak gains in each third of the window, and in the last third no less than
-   0.6 of what a third gains on average: what slows down may be about to saturate.
+3. *Persistence.* Mann-Kendall alone gives false alarms: it takes a single step for a trend, as all
+   readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each third
+   of the window, and in the last third no less than 0.6 of what a third gains on average: what slows
+   down may be about to saturate.
 
 The floor is found by trial: the smallest steady gain that, added to the very readings, the same
 judgement takes for a leak.

@@ -34,6 +34,19 @@ def test_its_factory_is_a_sound_model(tmp_path):
     check_model(names["make"](size=4, agent=0), "model")
 
 
+@pytest.mark.parametrize("file", ["README.md", "docs/leaks.md"])
+def test_the_leak_that_is_shown_is_that_of_the_committed_example(file):
+    text = (ROOT / file).read_text()
+    shown = text[text.index("\nprev-actions: ") :]
+    shown = shown[: shown.index("```")]
+    example = (ROOT / "reports" / "examples" / "prev-actions-leak.md").read_text()
+    figures = re.findall(
+        r"\d[\d.]* (?:MB|KB|B)\b", shown[: shown.index("┤")] + shown.split("┬")[-1]
+    )
+    assert len(figures) > 15
+    assert set(figures) <= set(re.findall(r"\d[\d.]* (?:MB|KB|B)\b", example))
+
+
 def test_its_report_is_that_of_the_committed_example():
     shown = README[README.index("\ngrid-29: ") : README.index("Written: reports/grid-29.json")]
     example = (ROOT / "reports" / "examples" / "grid-29.md").read_text()

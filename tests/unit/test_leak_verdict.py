@@ -1,0 +1,95 @@
+"""The verdict on a population, from scripted readings of clean workers."""
+
+import pytest
+
+from memprof.analysis.leak_verdict import attributed, verdict_on
+from memprof.leak import Attribution, CycleReading, CycleRun, Site
+
+MB = 10**6
+
+
+def run(cycles=21, native=0, python=0, objects=0, process=0, device=None, compiled=()):
+    """A worker whose readings gain so much in every cycle, after a first that gains a megabyte."""
+    readings = tuple(
+        CycleReading(
+            native_bytes=MB * (n > 0) + native * n,
+            python_bytes=MB * (n > 0) + python * n,
+            python_blocks=1000 * (n > 0) + objects * n,
+            process_bytes=100 * MB + 4096 * (process * n // 4096),
+            device_bytes=None if device is None else device * n,
+        )
+        for n in range(cycles + 1)
+    )
+    return CycleRun(readings, (0.1,) * cycles, compiled, {})
+
+
+def verdict(*runs, cycles=10):
+    return verdict_on(runs, "lifecycle", cycles, 20, 3, ())
+
+
+def of(leak, name):
+    return next(each for each in leak.signals if each.name == name)
+
+
+def test_without_growth_it_is_clean_and_the_first_cycle_is_warm_up():
+    leak = verdict(run(), run())
+    assert leak.verdict == "clean"
+    assert leak.warm_up_cycles == (1, 1)
+    assert leak.floor_bytes == 16
+    assert of(leak, "objects").floor == 1
+    assert "device" not in [each.name for each in leak.signals]
+
+
+def test_native_and_python_growth_add_up_per_cycle_and_per_agent():
+    leak = verdict(run(native=256, python=64, objects=1), run(native=256, python=64, objects=1))
+    assert leak.verdict == "leak"
+    assert leak.bytes_per_cycle == pytest.approx(320)
+    assert leak.bytes_per_agent == pytest.approx(16)
+    assert of(leak, "objects").per_cycle == pytest.approx(1)
+    assert leak.detail.endswith("native, python, objects")
+
+
+def test_memory_that_is_mapped_directly_shows_in_the_process_alone():
+    leak = verdict(run(process=MB), run(process=MB))
+    assert leak.verdict == "leak"
+    assert leak.bytes_per_cycle == pytest.approx(MB, rel=0.01)
+    assert of(leak, "native").verdict == "clean"
+
+
+def test_memory_on_a_device_counts():
+    leak = verdict(run(device=4096), run(device=4096))
+    assert (leak.verdict, leak.bytes_per_cycle) == ("leak", pytest.approx(4096))
+
+
+def test_repeats_that_disagree_decide_nothing_and_say_so():
+    leak = verdict(run(native=256), run())
+    assert leak.verdict == "inconclusive"
+    assert leak.cycles_needed >= 20
+    assert "native: leak in 1, clean in 1 of 2 repeats" in leak.detail
+
+
+def test_a_leak_is_not_believed_from_cycles_that_ended_too_early():
+    """As when the time is up: what rises has to be watched for twice the cycles."""
+    leak = verdict(run(cycles=12, native=256), run(cycles=12, native=256))
+    assert leak.verdict == "inconclusive"
+    assert leak.cycles_needed == 20
+
+
+def test_too_few_cycles_to_settle_decide_nothing():
+    leak = verdict(run(cycles=4), run(cycles=4))
+    assert leak.verdict == "inconclusive"
+    assert "had not settled" in leak.detail
+
+
+def test_compilations_count_after_the_warm_up():
+    leak = verdict(run(compiled=(5, *(1,) * 20)))
+    assert leak.compilations_per_cycle == 1
+    assert verdict(run()).compilations_per_cycle is None
+
+
+def test_what_the_sites_do_not_account_for_is_unattributed():
+    leak = verdict(run(native=256), run(native=256))
+    site = Site("a.KEPT", (), "bytes", 200.0, 1.0, ("module a",), "object graph")
+    found = attributed(leak, Attribution((site,), 6, 200.0, 0.0))
+    assert found.unattributed_bytes == pytest.approx(56)
+    assert found.sites == (site,)
