@@ -10,10 +10,10 @@ fall. A leak goes on. The judgement has three parts:
    would leave too few, the series has not settled, and more cycles are needed.
 2. *Trend.* Mann (1945) and Kendall's test with its correction for ties, at 0.1 % (one-sided); the
    slope is Theil's and Sen's, with Sen's interval (`marginal.robust_fit`).
-3. *Persistence.* Mann-Kendall alone gives false alarms: it takes a single step for a trend, as all
-   readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each third
-   of the window, and in the last third no less than 0.6 of what a third gains on average: what slows
-   down may be about to saturate.
+3. *Persistence.* Mann-Kendall alone gives false alarms: it takes a single step for a trend, as
+   all readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each
+   third of the window, and in the last no less than 0.6 of what a third gains on average: what
+   slows down may be about to saturate.
 
 The floor is found by trial: the smallest steady gain that, added to the very readings, the same
 judgement takes for a leak.
