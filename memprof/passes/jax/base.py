@@ -53,10 +53,11 @@ class JaxPass:
 
 
 class JaxPlan:
-    """The passes of one population, in order."""
+    """The passes of one population, in order; but for the one that encodes agents at rest, after
+    which there is nothing left for another to change."""
 
     def __init__(self, passes: Iterable[JaxPass]) -> None:
-        self.passes = tuple(passes)
+        self.passes = tuple(sorted(passes, key=lambda each: each.chunks))
         self.compiles = any(each.compiles for each in self.passes)
         self.shares = any(each.shares for each in self.passes)
         self.chunks = any(each.chunks for each in self.passes)
