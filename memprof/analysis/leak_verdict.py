@@ -109,7 +109,7 @@ class _Repeat:
         series: readings by signal.
         cuts: readings to leave out of each; None for a series that has not settled, which decides
             nothing and is shown by its end.
-        start: readings to leave out so that whatever settles has settled.
+        start: readings to leave out of the heap as a whole.
         unconfirmed: readings that are too few to believe in a leak, where the cycles ended before
             they decided.
         compilations: in each cycle from there on; None where nothing compiles.
@@ -126,7 +126,9 @@ class _Repeat:
         series = series_of(run.readings)
         cuts = {name: leaks.settled(values, cycles) for name, values in series.items()}
         end = max(0, len(run.readings) - 1 - cycles)
-        start = max((cut for cut in cuts.values() if cut is not None), default=end)
+        known = {name: cut for name, cut in cuts.items() if cut is not None}
+        of_heap = [cut for name, cut in known.items() if name in _HEAP]
+        start = max(of_heap or known.values(), default=end)
         counted = run.compilations[start:]
         unconfirmed = 0 if leaks.decided(series.values(), cycles) else 2 * cycles
         compilations = statistics.fmean(counted) if counted else None
@@ -181,10 +183,11 @@ def _detail(
 ) -> str:
     """Why the verdict is what it is."""
     if verdict == "clean":
-        return "no reading goes on growing, in any repeat"
+        return "no reading goes on growing" + (", in any repeat" if len(repeats) > 1 else "")
     names = [signal.name for signal in signals if signal.verdict == verdict]
     if verdict == "leak":
-        return f"growing in every repeat, cycle after cycle: {', '.join(names)}"
+        every = " in every repeat" if len(repeats) > 1 else ""
+        return f"growing{every}, cycle after cycle: {', '.join(names)}"
     late = [name for name in names if any(repeat.cuts[name] is None for repeat in repeats)]
     if late:
         return f"{', '.join(late)} had not settled when the cycles ended"

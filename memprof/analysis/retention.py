@@ -29,7 +29,7 @@ class Held:
             length, and under a name that stays.
         own_bytes: what the container itself takes for them.
         lines: bytes by the line that allocated them.
-        types: things by type.
+        types: its own entries by type.
     """
 
     size_bytes: int = 0

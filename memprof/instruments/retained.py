@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import functools
 import gc
 import operator
+import sys
 import tracemalloc
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,7 +32,9 @@ Key = tuple[int, str | None]
 """An old thing by its id, and the name under which it holds something; None for its entries."""
 
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
+_MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT
 _CHUNK = 500
+_OWN_MODULES = tuple(f"memprof.{room}" for room in ("analysis", "instruments", "worker"))
 _LARGE = 1 << 20
 
 LruCache = type(functools.lru_cache(lambda: None))
@@ -84,6 +89,7 @@ class RetainedObjects:
                     same_length = 0 if has_length and slot is None else None
                     held = found.setdefault((id(holder), slot), Held(gained=same_length))
                     held.entries += 1
+                    held.types[type_name(new[-1])] += 1
                     frontier.extend((held, thing) for thing in new)
         self._claim(frontier)
         return found
@@ -144,14 +150,13 @@ class RetainedObjects:
         while frontier:
             held, thing = frontier.popleft()
             key = -thing.address if isinstance(thing, DeviceBuffer) else id(thing)
-            if key in claimed or not self._is_new(thing) or type(thing) in weakref.ProxyTypes:
+            if key in claimed or not self._is_new(thing) or _leads_astray(thing):
                 continue
             claimed.add(key)
             size = nominal_bytes(thing)
             held.size_bytes += size
             held.things += not isinstance(thing, DeviceBuffer)
-            held.types[type_name(thing)] += 1
-            traceback = tracemalloc.get_object_traceback(thing) if traced else None
+            traceback = _traceback(thing) if traced else None
             if traceback is not None:
                 held.lines[place_of(traceback)] += size
             frontier.extend((held, other) for other in referents(thing))
@@ -215,6 +220,29 @@ def own_attributes(thing: Any) -> dict[str, Any]:
     except AttributeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _traceback(thing: Any) -> tracemalloc.Traceback | None:
+    """Where a thing was allocated.
+
+    CPython 3.11 forgets that an instance with attributes begins with two pointers to them, before
+    its header, and finds nothing under its address.
+    """
+    found = tracemalloc.get_object_traceback(thing)
+    if found is None and sys.version_info < (3, 12) and type(thing).__flags__ & _MANAGED_DICT:
+        traced_at = ctypes.pythonapi._PyTraceMalloc_GetTraceback
+        traced_at.argtypes, traced_at.restype = [ctypes.c_uint, ctypes.c_size_t], ctypes.py_object
+        frames = traced_at(0, id(thing) - 4 * ctypes.sizeof(ctypes.c_void_p))
+        found = None if frames is None else tracemalloc.Traceback(frames)
+    return found
+
+
+def _leads_astray(thing: Any) -> bool:
+    """Whether what is behind a thing is not held by it, or by memprof's own work only: a kept
+    exception has the frames of its callers, up to those that watch it."""
+    if type(thing) is FrameType:
+        return str(thing.f_globals.get("__name__", "")).startswith(_OWN_MODULES)
+    return type(thing) in weakref.ProxyTypes
 
 
 class _Slotted:

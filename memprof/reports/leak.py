@@ -10,13 +10,6 @@ from memprof.reports.leak_sites import remedy_section, sites_section
 from memprof.reports.page import Chart, Section, Table, View
 from memprof.units import format_size
 
-_READ: dict[SignalName, str] = {
-    "native": "native (malloc)",
-    "python": "python (objects)",
-    "objects": "objects (count)",
-    "process": "process (private)",
-    "device": "device (arrays)",
-}
 _HEAP: tuple[SignalName, ...] = ("native", "python")
 _LEAST_SPAN_BYTES = 100.0
 
@@ -37,8 +30,11 @@ def leak_view(report: LeakReport) -> View:
         life = f"build, {leak.steps} {steps} and release"
     else:
         life = f"{leak.steps} more {steps}"
-    title = f"{report.scenario['name']}: {leak.agents} agents, {leak.cycles} cycles of {life}"
-    return View(title, headline(leak), tuple(sections))
+    title = f"{report.scenario['name']}: {leak.agents} agents, cycles of {life}"
+    said, repeats = headline(leak), report.scenario["repeats"]
+    if leak.repeats < repeats:
+        said = f"After {leak.repeats} of {repeats} repeats: {said}"
+    return View(title, said, tuple(sections))
 
 
 def headline(leak: Leak) -> str:
@@ -66,13 +62,19 @@ def headline(leak: Leak) -> str:
 def _trend(leak: Leak) -> Section:
     text = [_counted(leak)]
     if leak.verdict != "inconclusive" and leak.detail:  # else the headline says it
-        text.append(leak.detail)
+        text.append(f"{leak.detail[0].upper()}{leak.detail[1:]}.")
     if leak.compilations_per_cycle is not None:
-        text.append(f"JAX compiles {leak.compilations_per_cycle:.3g} programs in each cycle.")
+        text.append(f"Programs that JAX compiles per cycle: {leak.compilations_per_cycle:.3g}.")
+    if any(s.name == "process" and s.per_cycle == leak.bytes_per_cycle for s in leak.signals):
+        text.append(
+            "The process gains more than its allocators have handed out: memory that is mapped "
+            "directly, as for threads, or what fragments."
+        )
     text.append(
         "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
-        "python what Python's own allocator of small objects has. The floor is the smallest gain "
-        "per cycle that would have been found in every repeat."
+        "python what Python's own allocator of small objects has, objects in how many blocks; "
+        "process is its private memory, device JAX's live arrays. The floor is the smallest steady "
+        "gain per cycle that would have been found in every repeat."
     )
     columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
     table = Table("", columns, tuple(map(_signal_row, leak.signals)))
@@ -83,10 +85,11 @@ def _counted(leak: Leak) -> str:
     """How many cycles count, and how many were left out, in each repeat."""
     lengths = [len(series) - 1 for series in leak.signals[0].series]
     counted = [n - left for n, left in zip(lengths, leak.warm_up_cycles, strict=True)]
+    repeats = "1 repeat" if leak.repeats == 1 else f"{leak.repeats} repeats, a fresh worker each"
     return (
         f"Of the cycles, {_listed(counted)} are counted, after {_listed(leak.warm_up_cycles)} that "
-        f"were left out as warm-up, in {leak.repeats} "
-        f"{'repeat' if leak.repeats == 1 else 'repeats, a fresh worker each'}."
+        f"were left out as warm-up, in {repeats}. At least {leak.cycles} were asked for; what "
+        "rises is watched for twice as many."
     )
 
 
@@ -112,7 +115,7 @@ def _charts(leak: Leak) -> Iterator[Chart]:
         return
     start = readings[left_out]
     points = tuple((float(cycle), float(each - start)) for cycle, each in enumerate(readings))
-    names = " + ".join(_READ[each.name] for each in drawn)
+    names = " + ".join(each.name for each in drawn)
     yield Chart(
         title=f"{names} after each cycle, repeat 1",
         x_label="cycle",
@@ -135,7 +138,7 @@ def _signal_row(signal: Signal) -> tuple[str, ...]:
         per_cycle = _change(signal.per_cycle)
         show = format_size
     return (
-        _READ[signal.name],
+        signal.name,
         signal.verdict,
         per_cycle,
         interval(signal.ci95, show),

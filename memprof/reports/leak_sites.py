@@ -84,14 +84,17 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
 
 
 def remedy_section(leak: Leak) -> Iterator[Section]:
-    """What to do about the first site; none where nothing leaks or nothing is known."""
-    if leak.verdict == "leak" and leak.sites:
-        yield Section("What to do", (_remedy(leak.sites[0]),))
+    """What to do about the first site, and about those that PyMDP is known for."""
+    if leak.verdict == "leak":
+        known = [remedy for site in leak.sites if (remedy := _known_remedy(site))]
+        first = [] if leak.sites and _known_remedy(leak.sites[0]) else [_remedy(leak)]
+        yield Section("What to do", tuple(dict.fromkeys((*first, *known))))
     elif leak.verdict == "inconclusive" and leak.cycles_needed:
         yield Section("What to do", (f"Run it again with --cycles {leak.cycles_needed}.",))
 
 
-def _remedy(site: Site) -> str:
+def _known_remedy(site: Site) -> str | None:
+    """What helps against PyMDP's own leaks."""
     owner, _, attribute = site.owner.rpartition(".")
     if owner == "Agent" and attribute in _HISTORIES:
         return (
@@ -103,9 +106,18 @@ def _remedy(site: Site) -> str:
             f"JAX traces {site.name} anew in every cycle and remembers it for ever. Run one "
             "compiled step (loop: jit, or the pass jit), or call jax.clear_caches() in between."
         )
-    if site.kept_by:
+    return None
+
+
+def _remedy(leak: Leak) -> str:
+    """Where to begin with any other leak."""
+    if not leak.sites:
         return (
-            f"{site.name} is kept by {site.kept_by[-1]}. Drop the reference when an agent is "
-            "let go of, or bound what it is collected in."
+            "Look at what is done once in some cycles; run it with fewer agents, or leave parts of "
+            "the model and the environment out, until it is clean."
         )
-    return f"Start at {site.name}: what it makes in a cycle is still there after it."
+    site = leak.sites[0]
+    if not site.kept_by:
+        return f"Start at {site.name}: what it makes in a cycle is still there after it."
+    end = "Bound it" if leak.mode == "steps" else "Let go of it with the agents, or bound it"
+    return f"{site.name} is kept by {site.kept_by[-1]}. {end}."

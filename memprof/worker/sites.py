@@ -12,8 +12,9 @@ import gc
 import linecache
 import tracemalloc
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 from memprof.analysis.retention import Gain, Held, Place, gain, is_steady, total
 from memprof.instruments import native, process, traced
@@ -26,10 +27,12 @@ from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
-# JAX's eager loop each frame costs seconds per cycle, and half the cycles have to do.
+# JAX's eager loop each frame costs seconds per cycle, and as few cycles as possible have to do.
 _FRAMES, _FRAMES_EAGER = 5, 1
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3
+# What tracemalloc makes of a second, about, and how long it may take with as many cycles as asked.
+_TRACED_SLOWDOWN, _TRACED_SECONDS = 10.0, 60.0
 # Growth of the heap that the others leave over has to be this much to be looked for with memray.
 _NATIVE_BYTES, _NATIVE_SHARE = 64.0, 0.1
 # What malloc may take for a block beyond what was asked for.
@@ -73,15 +76,18 @@ def sites(
     for _ in range(warm_up):
         life.run()
     channel.progress("heap", spec.agents)
+    start = perf_counter()
     heap, found = _heap_growth(life, spec, cycles)
+    traced_seconds = _TRACED_SLOWDOWN * (perf_counter() - start)
     channel.progress("object graph", spec.agents)
     eager = spec.backend == "jax" and spec.loop == "eager"
-    watched = max(cycles // 2, _FEWEST_CYCLES) if eager else cycles
+    watched = _FEWEST_CYCLES if eager or traced_seconds > _TRACED_SECONDS else cycles
     marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES)
     channel.progress("owners", spec.agents)
     held = list(_held_growth(marks, objects, life, watched))
     lines = _line_growth(marks, watched)
-    others = [*held, *_unaccounted(lines, held)]
+    held = _completed(held, lines, heap - sum(each.gain.size_bytes for each in held))
+    others = [*held, *_unaccounted(held, lines, heap)]
     found += [each for each in others if not (found and _is_jaxs_own(each))]
     traced_bytes = sum(each.size_bytes for each in lines.values())
     by_jax = sum(each.gain.size_bytes for each in found if each.seen_by == "jax")
@@ -200,21 +206,47 @@ def _line_growth(marks: list[_Mark], cycles: int) -> dict[Place, Gain]:
     return found
 
 
-def _unaccounted(lines: Mapping[Place, Gain], held: Iterable[_Growth]) -> Iterator[_Growth]:
+def _completed(held: list[_Growth], lines: Mapping[Place, Gain], room: float) -> list[_Growth]:
+    """Owners with what the lines of their things gain beyond the sizes that the things give: an
+    instance does not count the values of its attributes. Together no more than `room`."""
+    owned = total(growth.gain for growth in held).lines
+    extras = []
+    for growth in held:
+        mine = {place: size for place, size in growth.gain.lines.items() if place in lines}
+        whole = {p: lines[p].size_bytes * size / owned[p] for p, size in mine.items() if size > 0}
+        extras.append({p: max(0.0, size - mine[p]) for p, size in whole.items()})
+    beyond = [
+        max(0.0, sum(extra.values()) - growth.gain.own_bytes)
+        for growth, extra in zip(held, extras, strict=True)
+    ]
+    fits = min(1.0, max(0.0, room) / sum(beyond)) if sum(beyond) else 0.0
+    return [
+        replace(growth, gain=total((growth.gain, _extra(extra, size * fits))))
+        for growth, extra, size in zip(held, extras, beyond, strict=True)
+    ]
+
+
+def _extra(lines: dict[Place, float], size_bytes: float) -> Gain:
+    """`size_bytes`, split as the lines are."""
+    scale = size_bytes / sum(lines.values()) if size_bytes else 0.0
+    return Gain(size_bytes, 0.0, {place: size * scale for place, size in lines.items()})
+
+
+def _unaccounted(
+    held: Iterable[_Growth], lines: Mapping[Place, Gain], heap: float
+) -> Iterator[_Growth]:
     """Lines that gain what no owner holds.
 
     NumPy hands small buffers out again without telling tracemalloc, so what one line gains may be
-    another's: no more can be left over than all lines together gain beyond what owners hold.
+    another's: no more can be left over than the heap gains beyond what owners hold.
     """
     owned = total(growth.gain for growth in held)
-    accounted = owned.lines
     gained = sum(each.size_bytes for each in lines.values())
-    rest = gained - sum(accounted.values()) - owned.own_bytes
-    if rest < _LEFT_OVER * gained:
+    rest = min(gained - sum(owned.lines.values()) - owned.own_bytes, heap - owned.size_bytes)
+    if rest < _LEFT_OVER * heap:
         return
     for place, each in lines.items():
-        left = min(rest, each.size_bytes - accounted.get(place, 0.0))
-        if left > _ACCOUNTED * each.size_bytes:
+        if place not in owned.lines and each.size_bytes <= rest:
             yield _Growth(Owner("", ()), each, "tracemalloc")
 
 

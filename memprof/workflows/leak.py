@@ -14,7 +14,9 @@ from memprof.units import format_size
 from memprof.worker.spawn import Limits
 from memprof.workflows.crew import Crew, Observer
 
-_WATCHED_CYCLES = 6
+_WATCHED_CYCLES, _MOST_WATCHED = 6, 45
+_WATCHED_OBJECTS = 9
+"""What leaks less than an object per cycle is watched for as long as it takes to leak so many."""
 _USED_TIME = 0.9
 """Share of a worker's time limit after which it ends its cycles and says what it has."""
 
@@ -97,21 +99,29 @@ def _attributed(found: Leak, crew: Crew, cautions: list[Caution]) -> Leak:
             found.passes,
             job="sites",
             mode=found.mode,
-            cycles=_WATCHED_CYCLES,
+            cycles=_watched(found),
             warm_up=max(found.warm_up_cycles),
         )
     except MeasurementError as error:
-        remedy = "lower --agents or --steps, or raise --timeout or --memory-limit"
+        remedy = "the verdict stands; mend what the worker met, and run it again for the sites"
         cautions.append(Caution("no_sites", str(error), remedy))
         return found
     return attributed(found, done.value)
 
 
+def _watched(found: Leak) -> int:
+    """Cycles in which a leak shows its sites."""
+    objects = next(signal for signal in found.signals if signal.name == "objects")
+    if objects.verdict != "leak":
+        return _WATCHED_CYCLES
+    return min(_MOST_WATCHED, max(_WATCHED_CYCLES, round(_WATCHED_OBJECTS / objects.per_cycle)))
+
+
 def _failed(report: LeakReport) -> MemprofError | None:
     found, name = report.leak, report.scenario["name"]
     if found.verdict == "leak":
-        site = found.sites[0] if found.sites else None
-        first = f"; most of it at {site.name}" if site is not None else ""
+        first = f"; first at {found.sites[0].name}" if found.sites else "; no site was found"
+        first += "".join(f" ({each.evidence})" for each in report.warnings)
         return LeakFound(
             f"{name} leaks {format_size(found.bytes_per_cycle)} per cycle, "
             f"{format_size(found.bytes_per_agent)} per agent{first}"

@@ -47,7 +47,7 @@ def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signa
     found = next(each for each in report["leak"]["signals"] if each["name"] == signal)
     assert found["verdict"] == "leak"
     assert found["per_cycle"] == pytest.approx(per_cycle, rel=0.05)
-    assert f"most of it at {site}" in run.err
+    assert f"first at {site}" in run.err
     assert f"first at {site}" in " ".join(run.out.split())
 
 

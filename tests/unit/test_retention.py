@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import tracemalloc
 import types
 import weakref
 from collections import Counter, deque
@@ -203,3 +204,52 @@ def test_a_buffer_that_grows_in_place(module):
     _, each = grown(lambda: module.BUFFER.extend(b"x" * 1000))["planted_module.BUFFER"]
     assert each.size_bytes == pytest.approx(1000)
     assert each.things == 0
+
+
+class Memo:
+    """Its attributes are values beside it, which its own size does not count."""
+
+    def __init__(self):
+        self.a = self.b = self.c = None
+
+
+def kept_by(kept, act):
+    """What the list `kept` holds of what `act` made."""
+    tracemalloc.start(1)
+    objects = RetainedObjects()
+    act()
+    held = objects.mark()[id(kept), None]
+    objects.forget()
+    tracemalloc.stop()
+    return held
+
+
+def test_an_instance_is_found_with_its_type_and_the_line_that_made_it():
+    kept = []
+
+    def act():
+        kept.append(Memo())
+
+    held = kept_by(kept, act)
+    assert list(held.types) == [f"{__name__}.Memo"]
+    assert [path for path, _ in held.lines] == [__file__]
+
+
+def test_a_kept_exception_does_not_hold_what_watches_it():
+    """Its traceback leads to the frames of all callers, memprof's own among them."""
+    kept, population = [], [bytes(10**6)]
+
+    def act():
+        own = {"__name__": "memprof.worker.fake", "raise_": raise_, "watching": population}
+        exec("def watch():\n    seen = list(watching)\n    raise_(seen)", own)
+        own["watch"]()
+
+    def raise_(seen):
+        try:
+            raise ValueError
+        except ValueError as error:
+            kept.append(error)
+
+    held = kept_by(kept, act)
+    assert list(held.types) == ["ValueError"]
+    assert held.size_bytes < 20_000
