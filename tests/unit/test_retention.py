@@ -237,14 +237,14 @@ def test_an_instance_is_found_with_its_type_and_the_line_that_made_it():
 
 def test_a_kept_exception_does_not_hold_what_watches_it():
     """Its traceback leads to the frames of all callers, memprof's own among them."""
-    kept, population = [], [bytes(10**6)]
+    kept = []
 
     def act():
-        own = {"__name__": "memprof.worker.fake", "raise_": raise_, "watching": population}
-        exec("def watch():\n    seen = list(watching)\n    raise_(seen)", own)
+        own = {"__name__": "memprof.worker.fake", "raise_": raise_}
+        exec("def watch():\n    found = bytearray(10**6)\n    raise_()", own)
         own["watch"]()
 
-    def raise_(seen):
+    def raise_():
         try:
             raise ValueError
         except ValueError as error:
