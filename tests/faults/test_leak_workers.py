@@ -2,24 +2,11 @@
 
 import json
 import signal
-import subprocess
 import time
 
 import pytest
 
-from tests.conftest import COMMAND
-from tests.faults.test_workers import errors, gone, wait_for_worker, workers_of
-
-
-def start(path):
-    return subprocess.Popen(
-        [*COMMAND, "leak", path.name],
-        cwd=path.parent,
-        stdout=subprocess.PIPE,
-        stderr=(path.parent / "stderr").open("w"),
-        text=True,
-        start_new_session=True,
-    )
+from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
 
 def report(folder):
@@ -33,7 +20,7 @@ def slow(fake):
 
 
 def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, tmp_path):
-    process = start(slow)
+    process = start(slow, command="leak")
     wait_for_worker(tmp_path, 3)
     for worker in workers_of(tmp_path):
         worker.kill()
@@ -48,7 +35,7 @@ def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, 
 
 
 def test_an_interruption_keeps_what_was_measured(slow, tmp_path):
-    process = start(slow)
+    process = start(slow, command="leak")
     wait_for_worker(tmp_path, 3)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
@@ -58,7 +45,7 @@ def test_an_interruption_keeps_what_was_measured(slow, tmp_path):
 
 
 def test_an_interruption_before_the_first_repeat_ends_writes_nothing(fake, tmp_path):
-    process = start(fake(model={"fault": "hang"}, agents=5))
+    process = start(fake(model={"fault": "hang"}, agents=5), command="leak")
     wait_for_worker(tmp_path, 1)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

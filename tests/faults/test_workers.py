@@ -132,9 +132,9 @@ def test_an_instrument_that_fails_loses_nothing_that_was_measured(fake, tmp_path
     assert "instrument_failed" in out
 
 
-def start(path, *options):
+def start(path, *options, command="profile"):
     return subprocess.Popen(
-        [*COMMAND, "profile", path.name, *options],
+        [*COMMAND, command, path.name, *options],
         cwd=path.parent,
         stdout=subprocess.PIPE,
         stderr=(path.parent / "stderr").open("w"),
