@@ -64,7 +64,9 @@ def verdict_on(
     slope, interval = _growth(signals, repeats)
     counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
     needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
-    floors = [signal.floor for signal in signals if signal.name in _HEAP]
+    # Where nothing tells what malloc has handed out, native leaks show in the process alone.
+    telling = _HEAP if "native" in names else ("python", "process")
+    floors = [signal.floor for signal in signals if signal.name in telling]
     return Leak(
         verdict=verdict,
         mode=mode,

@@ -64,6 +64,15 @@ def leak(
         remedy = "run it again; what was measured until then is here"
         cautions.append(Caution("incomplete", str(failure), remedy))
     found = found or verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
+    if all(signal.name != "native" for signal in found.signals):
+        cautions.append(
+            Caution(
+                "no_native_heap",
+                "this platform gives no account of malloc: a native leak shows in the process only, "
+                "to the page",
+                "measure on Linux with glibc",
+            )
+        )
     report = LeakReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(

@@ -1,5 +1,7 @@
 """The verdict on a population, from scripted readings of clean workers."""
 
+from dataclasses import replace
+
 import pytest
 
 from memprof.analysis.leak_verdict import attributed, verdict_on
@@ -38,6 +40,13 @@ def test_without_growth_it_is_clean_and_the_first_cycle_is_warm_up():
     assert leak.floor_bytes == 16
     assert of(leak, "objects").floor == 1
     assert "device" not in [each.name for each in leak.signals]
+
+
+def test_where_malloc_tells_nothing_the_floor_is_that_of_pages():
+    blind = replace(run(), readings=tuple(replace(r, native_bytes=None) for r in run().readings))
+    leak = verdict(blind, blind)
+    assert "native" not in [each.name for each in leak.signals]
+    assert (leak.verdict, leak.floor_bytes) == ("clean", 4096)
 
 
 def test_native_and_python_growth_add_up_per_cycle_and_per_agent():
