@@ -68,8 +68,8 @@ def leak(
         cautions.append(
             Caution(
                 "no_native_heap",
-                "this platform gives no account of malloc: a native leak shows in the process only, "
-                "to the page",
+                "this platform gives no account of malloc: a native leak shows in the process "
+                "only, to the page",
                 "measure on Linux with glibc",
             )
         )
