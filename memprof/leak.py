@@ -101,15 +101,11 @@ class Attribution:
 
     Attributes:
         sites: most bytes first.
-        cycles: cycles that were watched.
-        traced_bytes_per_cycle: growth of the traced Python heap.
         native_bytes_per_cycle: growth of the live heap that neither the object graph, nor
             tracemalloc, nor JAX's own reports account for; 0 where they account for it.
     """
 
     sites: tuple[Site, ...]
-    cycles: int
-    traced_bytes_per_cycle: float
     native_bytes_per_cycle: float
 
 

@@ -100,8 +100,6 @@ def sites(
     found.sort(key=lambda growth: growth.gain.size_bytes, reverse=True)
     return Attribution(
         sites=tuple(_site(growth, spec.folder) for growth in found[:_MOST_SITES]),
-        cycles=cycles,
-        traced_bytes_per_cycle=traced_bytes,
         native_bytes_per_cycle=unseen if looked else 0.0,
     )
 
