@@ -215,6 +215,7 @@ def test_double_precision_is_honoured():
 )
 def test_a_population_like_one_before_it_compiles_nothing(passes, loop):
     """A program for each population would stay with JAX in part: a leak, by kilobytes."""
+    jax.clear_caches()  # of other tests
     compilations = Compilations()
     for _ in range(2):
         before = compilations.count
