@@ -19,12 +19,12 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
     if any(len(series.heap_bytes) <= leaks.FEWEST_CYCLES for series in repeats):
         return Trend(None, None, None, None, first, last)
     cuts = [leaks.settled(series.heap_bytes, leaks.FEWEST_CYCLES) for series in repeats]
-    found = [
-        leaks.judge(series.heap_bytes, cut or 0, _GRAIN_BYTES)
-        for series, cut in zip(repeats, cuts, strict=True)
-    ]
-    heap = leaks.agreed(found, settled=None not in cuts)
-    each = repeats[0].agents * repeats[0].stride
-    low, high = heap.ci95
-    floor = None if heap.floor is None else heap.floor / each
-    return Trend(heap.verdict, heap.per_cycle / each, (low / each, high / each), floor, first, last)
+    found = [_judged(series, cut or 0) for series, cut in zip(repeats, cuts, strict=True)]
+    each = leaks.agreed(found, settled=None not in cuts)
+    return Trend(each.verdict, each.per_cycle, each.ci95, each.floor, first, last)
+
+
+def _judged(series: TrendSeries, cut: int) -> leaks.Judgement:
+    """One repeat, in bytes per agent and step; repeats differ in the number of agents."""
+    lives = series.agents * series.stride
+    return leaks.judge([size / lives for size in series.heap_bytes], cut, _GRAIN_BYTES / lives)

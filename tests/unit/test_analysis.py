@@ -35,6 +35,13 @@ def test_steady_growth_is_a_leak_and_given_per_agent_and_step():
     assert (found.first_step, found.last_step) == (21, 32)
 
 
+def test_repeats_with_other_numbers_of_agents_are_of_one_mind():
+    few, many = (series((170 * n * step for step in range(12)), agents=n) for n in (10, 30))
+    found = trend([few, many])
+    assert found.bytes_per_step == pytest.approx(170)
+    assert found.ci95_bytes == pytest.approx((170, 170))
+
+
 def test_a_flat_heap_is_clean_with_a_floor():
     found = trend([series([500, 540, 480, 520, 500, 510, 490, 505, 500]), series([500] * 9)])
     assert found.verdict == "clean"
