@@ -43,8 +43,8 @@ _RESOLUTIONS = ((0.05, 5.0), (0.01, 3.0))
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
 _TREND_READINGS = 12
-# Reading goes on for the first so long, and up to the second for as few readings as can be judged.
-_TREND_SECONDS = 4.0, 12.0
+# Reading goes on for so long; but as few readings as can be judged may take up to the second.
+_TREND_SECONDS, _LONGEST_TREND = 4.0, 10.0
 
 
 def run(
@@ -258,10 +258,14 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> Tr
         count += 1
         if count == 1:
             start = perf_counter()  # the first may have to fill caches again
+            continue
+        each = (perf_counter() - start) / (count - 1)
+        if count <= FEWEST_CYCLES:
+            slow = each * FEWEST_CYCLES > _LONGEST_TREND
         else:
-            after_next = (perf_counter() - start) * count / (count - 1)
-            if after_next > _TREND_SECONDS[count <= FEWEST_CYCLES]:
-                break
+            slow = each * count > _TREND_SECONDS
+        if slow:
+            break
     return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]))
 
 
