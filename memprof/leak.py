@@ -14,6 +14,8 @@ from memprof.results import SCHEMA, Caution, Environment, Interval, LeakVerdict
 
 Mode = Literal["lifecycle", "steps"]
 SignalName = Literal["native", "python", "objects", "process", "device"]
+HEAP: tuple[SignalName, ...] = ("native", "python")
+"""The signals that together are all that is handed out."""
 Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from memprof.analysis import leaks
 from memprof.analysis.leaks import Judgement
 from memprof.leak import (
+    HEAP,
     Attribution,
     CycleReading,
     CycleRun,
@@ -27,7 +28,6 @@ _GRAINS: dict[SignalName, int] = {
     "process": _PAGE_BYTES,
     "device": 16,
 }
-_HEAP: tuple[SignalName, ...] = ("native", "python")
 
 
 def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, list[int]]:
@@ -65,7 +65,7 @@ def verdict_on(
     counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
     needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
     # Where nothing tells what malloc has handed out, native leaks show in the process alone.
-    telling = _HEAP if "native" in names else ("python", "process")
+    telling = HEAP if "native" in names else ("python", "process")
     floors = [signal.floor for signal in signals if signal.name in telling]
     return Leak(
         verdict=verdict,
@@ -129,7 +129,7 @@ class _Repeat:
         cuts = {name: leaks.settled(values, cycles) for name, values in series.items()}
         end = max(0, len(run.readings) - 1 - cycles)
         known = {name: cut for name, cut in cuts.items() if cut is not None}
-        of_heap = [cut for name, cut in known.items() if name in _HEAP]
+        of_heap = [cut for name, cut in known.items() if name in HEAP]
         start = max(of_heap or known.values(), default=end)
         counted = run.compilations[start:]
         unconfirmed = 0 if leaks.decided(series.values(), cycles) else 2 * cycles
@@ -145,7 +145,7 @@ class _Repeat:
 
     def heap(self) -> list[int]:
         """All that is handed out, by malloc and by Python's small-object allocator."""
-        present = [self.series[name] for name in _HEAP if name in self.series]
+        present = [self.series[name] for name in HEAP if name in self.series]
         return [sum(values) for values in zip(*present, strict=True)]
 
 

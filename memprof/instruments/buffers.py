@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,12 @@ def is_device_array(thing: Any) -> bool:
     return jax is not None and isinstance(thing, jax.Array)
 
 
+def bytes_by_address(arrays: Iterable[Any]) -> dict[int, int]:
+    """The size of each buffer under the arrays, by its address."""
+    return {b.address: b.nbytes for array in arrays for b in buffers_of(array)}
+
+
 def live_device_bytes() -> int | None:
     """Bytes of all live JAX arrays, each buffer once; None where JAX is not loaded."""
     jax = sys.modules.get("jax")
-    if jax is None:
-        return None
-    buffers = {b.address: b.nbytes for array in jax.live_arrays() for b in buffers_of(array)}
-    return sum(buffers.values())
+    return None if jax is None else sum(bytes_by_address(jax.live_arrays()).values())

@@ -12,7 +12,7 @@ import jax
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import Details, DirectCalls
-from memprof.instruments.buffers import buffers_of
+from memprof.instruments.buffers import buffers_of, bytes_by_address
 from memprof.instruments.retraces import Retraces
 from memprof.instruments.source_lines import Place, short_path
 from memprof.instruments.walker import reachable
@@ -51,14 +51,13 @@ class DeviceMemory(DirectCalls):
         rows = self._by_component(population)
         freed = process.freed_by(population.drop_caches)
         steps, traced, compiled = self._live_on(population, spec.steps)
-        population.drop_caches()
-        population.grow(agents)
+        population.grow(agents)  # anew, with nothing compiled
         self._live_through(population, range(population.stride))
         return Details(
             device=DeviceDetails(
                 agents=agents,
                 rows=rows,
-                before_bytes=sum(_buffers(self._before).values()),
+                before_bytes=sum(bytes_by_address(self._before).values()),
                 caches_bytes=freed,
                 memory_stats={name: n for name, n in stats.items() if isinstance(n, int)},
                 first_steps=population.stride,
@@ -81,8 +80,8 @@ class DeviceMemory(DirectCalls):
 
     def _live(self) -> dict[int, int]:
         """Bytes by address of the live buffers that there were not at the entry."""
-        before = _buffers(self._before)
-        now = _buffers(jax.live_arrays())
+        before = bytes_by_address(self._before)
+        now = bytes_by_address(jax.live_arrays())
         return {address: size for address, size in now.items() if address not in before}
 
     def _by_component(self, population: Population) -> tuple[DeviceRow, ...]:
@@ -133,8 +132,3 @@ class DeviceMemory(DirectCalls):
         self._retraces.forget()
         for _ in population.live(range(len(population)), steps):
             pass
-
-
-def _buffers(arrays: list[Any]) -> dict[int, int]:
-    """Bytes by address of the buffers under the arrays."""
-    return {b.address: b.nbytes for array in arrays for b in buffers_of(array)}

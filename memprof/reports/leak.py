@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from memprof.leak import Leak, LeakReport, Signal, SignalName
+from memprof.leak import HEAP, Leak, LeakReport, Signal
 from memprof.reports.common import environment_section, interval, warnings_section
 from memprof.reports.leak_sites import remedy_section, sites_section
 from memprof.reports.page import Chart, Section, Table, View
 from memprof.units import format_size
 
-_HEAP: tuple[SignalName, ...] = ("native", "python")
 _LEAST_SPAN_BYTES = 100.0
 
 
@@ -103,7 +102,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _charts(leak: Leak) -> Iterator[Chart]:
     """The first repeat of the heap, or of what grows where the heap does not."""
-    drawn = [each for each in leak.signals if each.name in _HEAP]
+    drawn = [each for each in leak.signals if each.name in HEAP]
     if leak.verdict == "leak" and all(each.verdict != "leak" for each in drawn):
         drawn = [each for each in leak.signals if each.verdict == "leak"][:1] or drawn
     if not drawn:
