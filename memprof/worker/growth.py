@@ -1,8 +1,4 @@
-"""Growing a population in batches, letting every agent live its steps.
-
-Whatever is noted while the population grows has its place reserved beforehand: a list that grows
-along would be measured as part of the agents.
-"""
+"""Growing a population in batches, letting every agent live its steps."""
 
 from __future__ import annotations
 
@@ -10,12 +6,13 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import astuple, fields
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from memprof.instruments import process
 from memprof.measurements import GrowthPoint, Reading
 from memprof.populations.base import Behaviour, Population
 from memprof.worker.protocol import Channel
+from memprof.worker.rows import Rows
 
 _BATCHES = 5
 # The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
@@ -131,31 +128,19 @@ class Series:
     """Readings against the number of agents."""
 
     _MOST = 64
-    _WIDTH = 1 + len(fields(Reading))
-    _UNKNOWN = -1
 
     def __init__(self) -> None:
-        self._values = array("q", [0]) * (self._MOST * self._WIDTH)
-        self._count = 0
+        self._rows = Rows(self._MOST, 1 + len(fields(Reading)))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._rows)
 
     def take(self, agents: int) -> None:
         """Settle, read the process, and keep the reading."""
         process.settle()
-        row = (agents, *astuple(process.read()))
-        start = self._count * self._WIDTH
-        self._values[start : start + self._WIDTH] = array(
-            "q", [self._UNKNOWN if value is None else value for value in row]
-        )
-        self._count += 1
+        self._rows.append((agents, *astuple(process.read())))
 
     def points(self) -> list[GrowthPoint]:
         """All readings, smallest population first, and in the order in which they were taken."""
-        points = []
-        for start in range(0, self._count * self._WIDTH, self._WIDTH):
-            agents, *values = self._values[start : start + self._WIDTH]
-            known: list[Any] = [None if value == self._UNKNOWN else value for value in values]
-            points.append(GrowthPoint(agents, Reading(*known)))
+        points = [GrowthPoint(agents, Reading(*values)) for agents, *values in self._rows]
         return sorted(points, key=lambda point: point.agents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from dataclasses import fields
 from time import perf_counter
 from typing import Any
 
@@ -16,8 +17,8 @@ from memprof.leak import CycleReading, CycleRun
 from memprof.spec import PopulationSpec
 from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
+from memprof.worker.rows import Rows
 
-_UNKNOWN = -1
 _FEWEST_CYCLES = 3
 """With fewer, there is not even an interval."""
 
@@ -62,42 +63,26 @@ def leak(
 
 
 class _Readings:
-    """Readings in memory that was reserved beforehand: a list that grew along would be a leak."""
-
-    _WIDTH = 5
+    """Readings, one after the other."""
 
     def __init__(self, most: int) -> None:
-        self._values = array("q", [0]) * (most * self._WIDTH)
-        self._count = 0
+        self._rows = Rows(most, len(fields(CycleReading)))
 
     def take(self) -> None:
         """Settle, read, and keep the reading."""
         process.settle()
-        row = (
-            process.native_heap_bytes(),
-            process.small_object_bytes(),
-            sys.getallocatedblocks(),
-            process.read().private_bytes,
-            live_device_bytes(),
+        self._rows.append(
+            (
+                process.native_heap_bytes(),
+                process.small_object_bytes(),
+                sys.getallocatedblocks(),
+                process.read().private_bytes,
+                live_device_bytes(),
+            )
         )
-        start = self._count * self._WIDTH
-        self._values[start : start + self._WIDTH] = array(
-            "q", [_UNKNOWN if value is None else value for value in row]
-        )
-        self._count += 1
 
     def all(self) -> list[CycleReading]:
-        readings = []
-        for start in range(0, self._count * self._WIDTH, self._WIDTH):
-            native, python, blocks, private, device = self._values[start : start + self._WIDTH]
-            readings.append(
-                CycleReading(_known(native), _known(python), blocks, private, _known(device))
-            )
-        return readings
-
-
-def _known(value: int) -> int | None:
-    return None if value == _UNKNOWN else value
+        return [CycleReading(*row) for row in self._rows]
 
 
 class _Nothing:
