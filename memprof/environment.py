@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from memprof import limits
 from memprof.results import Environment
 
 _PACKAGES = (
@@ -31,8 +32,6 @@ WORKER_ALLOCATOR = {"jax": {"MALLOC_ARENA_MAX": "1"}}
 # What glibc's threads put by for their next allocations counts as handed out, and grows for
 # hundreds of steps: kilobytes in a process with XLA's threads.
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_UNLIMITED = 1 << 60
 
 
 def worker_environment(backend: str, *, cycles: bool) -> dict[str, str]:
@@ -66,8 +65,8 @@ def describe_environment(
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
         total_memory_bytes=psutil.virtual_memory().total,
-        cgroup_limit_bytes=_cgroup_limit(),
-        rlimit_bytes=memory_limit_bytes or _rlimit(),
+        cgroup_limit_bytes=limits.cgroup_limit_bytes(),
+        rlimit_bytes=memory_limit_bytes or limits.rlimit_bytes(resource.RLIMIT_DATA),
         huge_pages=_huge_pages(),
         allocator=allocator,
         device=facts.get("device", "unknown"),
@@ -82,16 +81,3 @@ def _huge_pages() -> str:
         text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
         mode = text[text.index("[") + 1 : text.index("]")]
     return f"{mode}, NUMPY_MADVISE_HUGEPAGE={os.environ.get('NUMPY_MADVISE_HUGEPAGE', 'unset')}"
-
-
-def _cgroup_limit() -> int | None:
-    for path in _CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):
-            limit = int(Path(path).read_text())
-            return limit if limit < _UNLIMITED else None
-    return None
-
-
-def _rlimit() -> int | None:
-    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
-    return None if limit == resource.RLIM_INFINITY else limit

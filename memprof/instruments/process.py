@@ -18,7 +18,7 @@ from memprof.measurements import Reading
 
 _STATUS = Path("/proc/self/status")
 _ROLLUP = Path("/proc/self/smaps_rollup")
-_SIZES = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+_SIZES = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
@@ -169,7 +169,15 @@ def reset_peak() -> bool:
 
 def peak_rss_bytes() -> int | None:
     """Highest resident set since `reset_peak`; None off Linux."""
+    return status().get("VmHWM")
+
+
+def status() -> dict[str, int]:
+    """The kernel's sizes of this process in bytes, by their names in proc(5); empty off Linux.
+
+    Among them `VmData` (private writable mappings, what RLIMIT_DATA counts), `VmSize` (all
+    mappings), and `VmPeak`, the highest `VmSize` ever.
+    """
     with contextlib.suppress(OSError):
-        match = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-        return int(match[1]) * 1024 if match else None
-    return None
+        return {name: int(size) * 1024 for name, size in _SIZES.findall(_STATUS.read_text())}
+    return {}

@@ -13,6 +13,7 @@ import psutil
 from memprof.analysis import marginal
 from memprof.analysis.leaks import FEWEST_CYCLES
 from memprof.analysis.ledger import balance
+from memprof.density import DensityRun
 from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
@@ -32,6 +33,7 @@ from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
 from memprof.worker.cycles import Cycles
+from memprof.worker.density import density
 from memprof.worker.growth import Growth, Series
 from memprof.worker.leak import leak
 from memprof.worker.protocol import Channel, Request
@@ -49,7 +51,7 @@ _TREND_SECONDS, _LONGEST_TREND = 4.0, 10.0
 
 def run(
     request: Request, channel: Channel
-) -> Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution:
+) -> Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution | DensityRun:
     """Do what the request asks for."""
     match request.job:
         case "measure":
@@ -64,6 +66,13 @@ def run(
         case "sites":
             life = Cycles(_import(request.spec), request.spec, request.mode)
             return sites(life, request.spec, request.warm_up, request.cycles, channel)
+        case "density":
+            spec = request.spec
+            _warm_up(spec, channel)
+            population_type = _import(spec)
+            return density(
+                population_type, spec, request.sizes, request.resolve, request.seconds, channel
+            )
 
 
 def measure(spec: PopulationSpec, channel: Channel) -> Measurement:

@@ -12,7 +12,7 @@ from memprof.leak import Mode
 from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
 
-Job = Literal["measure", "instrument", "trace", "leak", "sites"]
+Job = Literal["measure", "instrument", "trace", "leak", "sites", "density"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ class Request:
         trace_file: where the job `trace` writes values, or reads them when `compare` is set.
         mode, cycles: for the jobs `leak` and `sites`.
         warm_up: cycles before the ones that the job `sites` watches.
-        seconds: for how long the job `leak` may go on; None for as long as it takes.
+        seconds: for how long the jobs `leak` and `density` may go on; None for as long as it takes.
+        sizes: populations of the job `density`, smallest first.
+        resolve: the job `density` goes on until it knows what an agent costs.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -37,6 +39,8 @@ class Request:
     cycles: int = 0
     warm_up: int = 0
     seconds: float | None = None
+    sizes: tuple[int, ...] = ()
+    resolve: bool = False
     memory_limit_bytes: int | None = None
 
     def to_json(self) -> str:
@@ -49,6 +53,7 @@ class Request:
         for name in ("learning", "passes"):
             spec[name] = tuple(spec[name])
         spec["keep"] = None if spec["keep"] is None else tuple(spec["keep"])
+        values["sizes"] = tuple(values["sizes"])
         return cls(spec=PopulationSpec(**spec), **values)
 
 
@@ -65,6 +70,10 @@ class Channel:
     def result(self, value: Any) -> None:
         """Hand over the result, a dataclass of `memprof.measurements`."""
         self._send({"event": "result", "value": asdict(value)})
+
+    def part(self, value: Any) -> None:
+        """Hand over what is known so far of a result; the parent has it whatever comes."""
+        self._send({"event": "part", "value": asdict(value)})
 
     def error(
         self, kind: Literal["scenario", "backend", "memory", "failure"], **facts: str

@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from memprof.density import DensityRun
 from memprof.environment import worker_environment
 from memprof.errors import (
     BackendFailed,
@@ -44,6 +45,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
     "trace": TypeAdapter(TraceComparison),
     "leak": TypeAdapter(CycleRun),
     "sites": TypeAdapter(Attribution),
+    "density": TypeAdapter(DensityRun),
 }
 
 
@@ -77,9 +79,10 @@ def run_worker(
     on_progress: Callable[[Mark], None],
     *,
     sample: bool = False,
+    on_part: Callable[[Any], None] | None = None,
 ) -> Finished:
     """Run one job in a fresh process; it and its temporary files are gone when this returns or
-    raises.
+    raises. `on_part` is told what is known of the result so far, where a job says it.
 
     Raises:
         ScenarioError: the worker found the scenario wrong.
@@ -87,7 +90,7 @@ def run_worker(
     """
     request = replace(request, memory_limit_bytes=limits.memory_bytes)
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        return _run(request, limits, on_progress, sample, folder)
+        return _run(request, limits, on_progress, sample, on_part or (lambda value: None), folder)
 
 
 def _run(
@@ -95,6 +98,7 @@ def _run(
     limits: Limits,
     on_progress: Callable[[Mark], None],
     sample: bool,
+    on_part: Callable[[Any], None],
     folder: str,
 ) -> Finished:
     reader, writer = os.pipe()
@@ -130,7 +134,7 @@ def _run(
             assert process.stdin is not None
             process.stdin.write(request.to_json().encode())
             process.stdin.close()
-        last = _follow(reader, request, limits, keep)
+        last = _follow(reader, request, limits, keep, on_part)
         process.wait()
     finally:
         os.close(reader)
@@ -146,8 +150,10 @@ def _follow(
     request: Request,
     limits: Limits,
     on_progress: Callable[[Mark], None],
+    on_part: Callable[[Any], None],
 ) -> dict[str, Any] | None:
-    """Pass on progress until the pipe closes; the last event that was a result or an error."""
+    """Pass on progress and parts until the pipe closes; the last event that was a result or an
+    error."""
     start = time.monotonic()
     buffer, last, label = b"", None, "start"
     while True:
@@ -169,12 +175,14 @@ def _follow(
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             event = json.loads(line)
-            if event.pop("event") == "progress":
-                mark = Mark(**event)
+            if event["event"] == "progress":
+                mark = Mark(event["seconds"], event["label"], event["agents"])
                 label = mark.label
                 on_progress(mark)
+            elif event["event"] == "part":
+                on_part(_RESULTS[request.job].validate_python(event["value"]))
             else:
-                last = json.loads(line)
+                last = event
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -204,6 +212,12 @@ def _failure(
             f"the population does not fit in the memory limit of "
             f"{format_size(limits.memory_bytes)}; raise --memory-limit, lower --agents, or add "
             "passes",
+            detail=detail,
+        )
+    if event is not None and event["kind"] == "memory":
+        return MemoryLimitReached(
+            f"the population does not fit in this machine's memory ({event['message']}); lower "
+            "--agents, or add passes",
             detail=detail,
         )
     if event is not None and event["kind"] == "backend":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,14 +36,24 @@ class Crew:
     started: int = 0
 
     def run(
-        self, title: str, passes: tuple[str, ...], *, sample: bool = False, **request: Any
+        self,
+        title: str,
+        passes: tuple[str, ...],
+        *,
+        sample: bool = False,
+        on_part: Callable[[Any], None] | None = None,
+        **request: Any,
     ) -> Finished:
         self.started += 1
         self.observer.worker(title, self.started, self.total)
         spec = self.loaded.spec(passes)
         try:
             return run_worker(
-                Request(spec=spec, **request), self.limits, self.observer.phase, sample=sample
+                Request(spec=spec, **request),
+                self.limits,
+                self.observer.phase,
+                sample=sample,
+                on_part=on_part,
             )
         except ScenarioError as error:
             where = self.loaded.where(error.field)

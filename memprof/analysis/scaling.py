@@ -1,0 +1,75 @@
+"""How cost and speed grow with the number of agents."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+from memprof.analysis.marginal import per_agent
+from memprof.analysis.readings import process_bytes
+from memprof.density import DensityPoint, DensityRun, SizeRow, VariantName
+from memprof.results import PerAgent
+
+_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+def sweep_sizes(most: int) -> tuple[int, ...]:
+    """One agent, and a tenth, a quarter, a half, three quarters and all of `most`."""
+    return tuple(sorted({1, *(max(1, round(share * most)) for share in _SHARES)}))
+
+
+def cost(runs: Sequence[DensityRun]) -> PerAgent:
+    """Marginal and fixed cost of an agent over all repeats; each has two sizes or more."""
+    return per_agent(
+        [[(point.agents, _total(run, point)) for point in run.points] for run in runs],
+        statistics.fmean(_total(run, run.points[-1]) for run in runs),
+        None,
+    )
+
+
+def size_rows(variant: VariantName, runs: Sequence[DensityRun]) -> tuple[SizeRow, ...]:
+    """A row for every size that all repeats reached."""
+    sizes = [{point.agents: point for point in run.points} for run in runs]
+    common = sorted(set.intersection(*map(set, sizes)))
+    rows: list[SizeRow] = []
+    first_rate: float | None = None
+    for agents in common:
+        points = [each[agents] for each in sizes]
+        total = statistics.fmean(map(_total, runs, points))
+        empty = statistics.fmean(process_bytes(run.baseline) for run in runs)
+        seconds = _mean(points, lambda point: point.step_seconds)
+        rate = None if seconds is None else 1 / seconds
+        first_rate = first_rate or rate
+        before = rows[-1] if rows else None
+        rows.append(
+            SizeRow(
+                variant=variant,
+                agents=agents,
+                total_bytes=total,
+                marginal_bytes=(total - before.total_bytes) / (agents - before.agents)
+                if before
+                else None,
+                per_agent_bytes=(total - empty) / agents,
+                peak_bytes=_mean(points, lambda point: point.peak_rss_bytes),
+                steps_per_second=rate,
+                steps_per_second_per_agent=None if rate is None else rate / agents,
+                efficiency=None if rate is None or first_rate is None else rate / first_rate,
+                stepped=min(point.stepped for point in points),
+                build_seconds=statistics.fmean(point.build_seconds for point in points),
+                optimise_seconds=_mean(points, lambda point: point.optimise_seconds),
+            )
+        )
+    return tuple(rows)
+
+
+def _total(run: DensityRun, point: DensityPoint) -> float:
+    """USS at the point, pages of files as at the baseline."""
+    growth = point.reading.private_bytes - run.baseline.private_bytes
+    return process_bytes(run.baseline) + growth
+
+
+def _mean(
+    points: Sequence[DensityPoint], figure: Callable[[DensityPoint], float | None]
+) -> float | None:
+    known = [value for value in map(figure, points) if value is not None]
+    return statistics.fmean(known) if len(known) == len(points) else None

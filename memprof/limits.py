@@ -1,0 +1,100 @@
+"""What bounds the memory of a process: its own limits, its control group's, the machine's."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+Gauge = Literal["resident", "data", "virtual"]
+BoundName = Literal["--memory-limit", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "machine"]
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+_UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bound on a worker's memory.
+
+    Attributes:
+        limit_bytes: what the worker may have; for `cgroup` and `machine`, which others use too,
+            what they had left when it was asked.
+        gauge: what it is held against: resident memory, the data segment (private writable
+            mappings, touched or not), or the whole address space.
+    """
+
+    name: BoundName
+    limit_bytes: int
+    gauge: Gauge
+
+
+def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:
+    """Every bound on a worker that is started now; `memory_limit_bytes` is the user's own, set as
+    its RLIMIT_DATA."""
+    found = []
+    if memory_limit_bytes is not None:
+        found.append(Bound("--memory-limit", memory_limit_bytes, "data"))
+    if (limit := rlimit_bytes(resource.RLIMIT_DATA)) is not None:
+        found.append(Bound("RLIMIT_DATA", limit, "data"))
+    if (limit := rlimit_bytes(resource.RLIMIT_AS)) is not None:
+        found.append(Bound("RLIMIT_AS", limit, "virtual"))
+    group = _cgroup()
+    if group is not None:
+        found.append(Bound("cgroup", max(0, group[0] - group[1]), "resident"))
+    found.append(Bound("machine", psutil.virtual_memory().available, "resident"))
+    return tuple(found)
+
+
+def scarce(share: float) -> bool:
+    """Whether less than this share of the memory of the machine, or of the control group, is
+    left."""
+    memory = psutil.virtual_memory()
+    group = _cgroup()
+    return bool(
+        memory.available < share * memory.total
+        or (group is not None and group[0] - group[1] < share * group[0])
+    )
+
+
+def cgroup_limit_bytes() -> int | None:
+    """The control group's limit; None if there is none."""
+    group = _cgroup()
+    return None if group is None else group[0]
+
+
+def rlimit_bytes(kind: int) -> int | None:
+    """The soft limit of a resource; None if there is none."""
+    limit = resource.getrlimit(kind)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _cgroup() -> tuple[int, int] | None:
+    """Limit and usage of the control group, without the page cache that it can drop."""
+    for limit_file, usage_file in _CGROUPS:
+        with contextlib.suppress(OSError, ValueError):
+            limit, usage = (int(Path(file).read_text()) for file in (limit_file, usage_file))
+            if limit >= _UNLIMITED:
+                return None
+            return limit, max(0, usage - _droppable(Path(usage_file).parent))
+    return None
+
+
+def _droppable(folder: Path) -> int:
+    """Bytes of files in the page cache that nobody used lately."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, value = line.split()
+            if name in ("inactive_file", "total_inactive_file"):
+                return int(value)
+    return 0
