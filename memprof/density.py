@@ -125,13 +125,11 @@ class Verification:
         asked: agents that it was to build.
         found: agents that lived at once.
         ended: `memory` when it hit the limit, `reached` when all that were asked for fit.
-        detail: how it ended, in words.
     """
 
     asked: int
     found: int
     ended: Ended
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

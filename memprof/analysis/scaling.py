@@ -27,6 +27,15 @@ def cost(runs: Sequence[DensityRun]) -> PerAgent:
     )
 
 
+def step_seconds(runs: Sequence[DensityRun]) -> float | None:
+    """One agent's step in the largest population that was stepped, averaged over the repeats."""
+    timed = [
+        [point.step_seconds for point in run.points if point.step_seconds is not None]
+        for run in runs
+    ]
+    return statistics.fmean(each[-1] for each in timed) if all(timed) else None
+
+
 def size_rows(variant: VariantName, runs: Sequence[DensityRun]) -> tuple[SizeRow, ...]:
     """A row for every size that all repeats reached."""
     sizes = [{point.agents: point for point in run.points} for run in runs]

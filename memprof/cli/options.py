@@ -21,6 +21,21 @@ Mode = Annotated[
     Literal["lifecycle", "steps"],
     typer.Option(help="What a cycle is: agents are built, step and go; or the same ones step on."),
 ]
+MaxAgents = Annotated[
+    int, typer.Option(help="Largest population of the sweep: 1, a tenth, ... and all of it.")
+]
+AgentsAtOnce = Annotated[
+    int | None,
+    typer.Option("--agents", help="Let so many live at once, after the sweep, with the passes."),
+]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Run as many agents as fit under --memory-limit, and more."),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="End the sweep after this, with what it has."),
+]
 Agents = Annotated[int | None, typer.Option(help="Override the scenario's agents.")]
 Steps = Annotated[int | None, typer.Option(help="Override the scenario's steps.")]
 Seed = Annotated[int | None, typer.Option(help="Override the scenario's seed.")]

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from memprof.density import DensityReport
 from memprof.errors import MemprofError, OutputError
 from memprof.leak import LeakReport
 from memprof.reports import json_text, markdown, sinks, terminal
@@ -37,7 +38,7 @@ class Output:
         sinks.check_writable([*self._json_files(), self._markdown_file()])
 
     def deliver(
-        self, report: Report | LeakReport, view: View, failure: MemprofError | None
+        self, report: Report | LeakReport | DensityReport, view: View, failure: MemprofError | None
     ) -> None:
         """Write the files, print what was asked for, and end as the measurement did.
 

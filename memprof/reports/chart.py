@@ -10,7 +10,7 @@ _HEIGHT = 9  # rows between the lowest and the highest tick, about
 _MOST_WIDTH = 80
 _LEAST_COLUMNS = 10
 _MOST_Y_TICKS = 5
-_COUNTED, _LEFT_OUT, _ABOVE, _BELOW = "●", "○", "↑", "↓"
+_MARKS, _ABOVE, _BELOW = "●○", "↑", "↓"
 
 
 def draw(chart: Chart, width: int) -> list[str]:
@@ -24,14 +24,20 @@ def draw(chart: Chart, width: int) -> list[str]:
 
     rows_per_tick = max(1, round(_HEIGHT / (len(ticks) - 1)))
     rows = [[" "] * columns for _ in range(rows_per_tick * (len(ticks) - 1) + 1)]  # lowest first
-    seen = set()
-    for points, mark in ((chart.left_out, _LEFT_OUT), (chart.points, _COUNTED)):
-        for x, y in points:
+    legend: dict[str, str] = {}
+    for series, mark in reversed(list(zip(chart.series, _MARKS, strict=False))):
+        for x, y in series.points:
             column = round((x - x_low) / (x_high - x_low) * (columns - 1))
             row = round((y - ticks[0]) / (ticks[-1] - ticks[0]) * (len(rows) - 1))
-            drawn = _BELOW if row < 0 else _ABOVE if row >= len(rows) else mark
+            drawn, where = (
+                (_BELOW, ", below the chart")
+                if row < 0
+                else (_ABOVE, ", above the chart")
+                if row >= len(rows)
+                else (mark, "")
+            )
             rows[min(max(row, 0), len(rows) - 1)][column] = drawn
-            seen.add(drawn)
+            legend[drawn] = f"{drawn} {series.name}{where}"
 
     lines = []
     for number, row_marks in reversed(list(enumerate(rows))):
@@ -39,19 +45,20 @@ def draw(chart: Chart, width: int) -> list[str]:
         label, axis = ("", "│") if between else (labels[tick], "┤")
         lines.append(f"{label:>{margin}} {axis}{''.join(row_marks)}".rstrip())
     lines += _x_axis(chart.x_label, margin, columns, x_low, x_high)
-    if chart.left_out:
-        lines.append(f"{'':>{margin}}  {_legend(seen)}")
+    if len([each for each in chart.series if each.points]) > 1:
+        words = [legend[mark] for mark in (*_MARKS, _BELOW, _ABOVE) if mark in legend]
+        lines.append(f"{'':>{margin}}  {', '.join(words)}")
     return lines
 
 
 def _y_range(chart: Chart) -> tuple[float, float]:
-    values = [y for _, y in chart.points]
+    values = [y for series in chart.series if series.fits for _, y in series.points]
     low = min(values)
     return low, max(*values, low + chart.least_span)
 
 
 def _x_range(chart: Chart) -> tuple[float, float]:
-    values = [x for x, _ in (*chart.points, *chart.left_out)]
+    values = [x for series in chart.series for x, _ in series.points]
     return min(values), max(values)
 
 
@@ -88,13 +95,3 @@ def _x_axis(label: str, margin: int, columns: int, low: float, high: float) -> l
         f"{'':>{margin}} └{''.join(line)}",
         f"{label:>{margin}}  {''.join(names).rstrip()}",
     ]
-
-
-def _legend(seen: set[str]) -> str:
-    entries = (
-        (_COUNTED, "counted"),
-        (_LEFT_OUT, "left out"),
-        (_BELOW, "left out, below the chart"),
-        (_ABOVE, "left out, above the chart"),
-    )
-    return ", ".join(f"{mark} {words}" for mark, words in entries if mark in seen)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from memprof.density import DensityReport
 from memprof.leak import LeakReport
 from memprof.results import Report
 
 
-def render(report: Report | LeakReport) -> str:
+def render(report: Report | LeakReport | DensityReport) -> str:
     """`memprof.report/1` as indented JSON."""
     values = asdict(report)
     ordered = {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}

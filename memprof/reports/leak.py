@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from memprof.leak import HEAP, Leak, LeakReport, Signal
 from memprof.reports.common import environment_section, interval, warnings_section
 from memprof.reports.leak_sites import remedy_section, sites_section
-from memprof.reports.page import Chart, Section, Table, View
+from memprof.reports.page import Chart, Section, Series, Table, View
 from memprof.units import format_size
 
 _LEAST_SPAN_BYTES = 100.0
@@ -119,8 +119,10 @@ def _charts(leak: Leak) -> Iterator[Chart]:
         title=f"{names} after each cycle, repeat 1",
         x_label="cycle",
         show=_change,
-        points=points[left_out:],
-        left_out=points[:left_out],
+        series=(
+            Series("counted", points[left_out:]),
+            Series("left out", points[:left_out], fits=False),
+        ),
         least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)),
     )
 

@@ -19,23 +19,34 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """Points (x, y) of a chart that belong together.
+
+    Attributes:
+        fits: the y axis spans them; points of a series that does not are drawn at its edge.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    fits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Points of y against x.
 
     Attributes:
         x_label: what x counts.
         show: a value of y in words, as short as it can be.
-        points: (x, y); two or more, of different x.
-        left_out: points that do not count. They are drawn differently, and where they do not fit
-            between the others, at the edge.
+        series: drawn differently, the first one on top; together two points or more, of different
+            x.
         least_span: the y axis spans at least this much, so that noise does not fill the chart.
     """
 
     title: str
     x_label: str
     show: Callable[[float], str]
-    points: tuple[tuple[float, float], ...]
-    left_out: tuple[tuple[float, float], ...] = ()
+    series: tuple[Series, ...]
     least_span: float = 1.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, fields
 from time import perf_counter
@@ -30,8 +31,10 @@ _PORTION_SECONDS, _PORTION_SHARE = 0.25, 0.01
 """Agents are built in portions of so much time, and of so much of the population."""
 _ROUND_SECONDS = 1.0
 """A round that would take longer covers the first agents only."""
+_ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
+"""Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _FEWEST_POINTS = 4
-_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 1.6
+_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 4.0, 1.6
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
 _SCARCE = 0.04
@@ -105,8 +108,7 @@ class Sweep:
         self._channel.progress("round", len(self._population))
         per_step = self._rate / (self._spec.steps + 1)
         most = agents if whole_round else max(1, int(_ROUND_SECONDS / per_step))
-        seconds, stepped = self._round(most)
-        self._keep((*point, round(seconds / stepped * 1e9), stepped))
+        self._keep((*point, round(self._step_seconds(most) * 1e9), min(most, agents)))
 
     def resolve(self) -> None:
         """Grow on until the cost of an agent is known well, within limits."""
@@ -198,8 +200,18 @@ class Sweep:
         if self._end is not None and perf_counter() > self._end:
             raise TimeUp
 
-    def _round(self, most: int) -> tuple[float, int]:
-        """Let the agents step once more, all of them or the first `most`; seconds, and how many."""
+    def _step_seconds(self, most: int) -> float:
+        """One step of one agent, all agents or the first `most` stepping in turn: the median of a
+        few rounds where a round is short."""
+        stepped = min(most, len(self._population))
+        rounds: list[float] = []
+        while not rounds or (sum(rounds) < _ROUNDS_SECONDS and len(rounds) < _MOST_ROUNDS):
+            rounds.append(self._round(most))
+        return statistics.median(rounds) / stepped
+
+    def _round(self, most: int) -> float:
+        """Let the agents step once more, all of them or the first `most`; seconds of a step of
+        all."""
         seconds, start, lived = 0.0, 0, []
         for stop, steps in self._lived:
             cut = max(start, min(stop, most))
@@ -212,8 +224,7 @@ class Sweep:
             start = stop
         self._lived = lived
         self._merge()
-        stride = self._population.stride
-        return seconds / stride, min(most, len(self._population))
+        return seconds / self._population.stride
 
     def _merge(self) -> None:
         """Neighbours that have lived as many steps are one."""

@@ -71,7 +71,7 @@ def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
     runs = Runs(VariantRuns(()))
     crew = Crew(loaded, limits, observer)
     try:
-        runs.plan = _choose(runs, crew) if scenario.auto else tuple(scenario.passes)
+        runs.plan = choose(runs, crew) if scenario.auto else tuple(scenario.passes)
         runs.after = VariantRuns(runs.plan) if runs.plan else None
         crew.total += _count(runs, loaded)
         _measure(runs, crew, scenario.repeats, "memory_profiler" in scenario.instruments)
@@ -99,7 +99,7 @@ def _measured(runs: Runs) -> bool:
     return bool(runs.before.clean)
 
 
-def _choose(runs: Runs, crew: Crew) -> Plan:
+def choose(runs: Runs, crew: Crew) -> Plan:
     """The plan that `auto` finds, one fresh worker for each plan that it looks at."""
 
     def measure(plan: Plan) -> Cost:
@@ -116,7 +116,7 @@ def _choose(runs: Runs, crew: Crew) -> Plan:
         file = Path(folder) / "trace"
 
         def compare(plan: Plan) -> Equivalence:
-            found = _compared(runs.before, VariantRuns(plan), file, crew)
+            found = compared((), plan, _words(plan), file, crew)
             bound = bound_of(plan, scenario.backend)
             return judge(found, bound, only_reorders(plan, scenario.backend))
 
@@ -209,15 +209,14 @@ def _compare(runs: Runs, crew: Crew) -> None:
     if same_digests(before, after):
         return
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        runs.comparison = _compared(runs.before, runs.after, Path(folder) / "trace", crew)
+        runs.comparison = compared((), runs.plan, "after", Path(folder) / "trace", crew)
 
 
-def _compared(before: VariantRuns, after: VariantRuns, file: Path, crew: Crew) -> TraceComparison:
+def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> TraceComparison:
     """Every value of both, by a worker each; the first one's are in `file`, if that exists."""
     crew.total += 1 if file.exists() else 2
-    name = "after" if after.clean else _words(after.passes)
     if not file.exists():
-        crew.run("before, trace", before.passes, job="trace", trace_file=str(file))
-    done = crew.run(f"{name}, trace", after.passes, job="trace", trace_file=str(file), compare=True)
+        crew.run("before, trace", before, job="trace", trace_file=str(file))
+    done = crew.run(f"{name}, trace", after, job="trace", trace_file=str(file), compare=True)
     found: TraceComparison = done.value
     return found

@@ -261,9 +261,9 @@ def test_noise_below_the_floor_does_not_fill_the_chart(clean):
 def test_native_and_python_are_one_heap(report):
     python = Signal("python", "clean", 0.0, (0.0, 0.0), 16.0, (tuple(range(0, 1_100, 100)),) * 3)
     (chart,) = section(report(signals=(native(), python)), "Trend").charts
-    assert chart.points[0] == (2.0, 0.0)
-    assert chart.points[-1] == (10.0, 8 * 3_900.0)
-    assert [x for x, _ in chart.left_out] == [0.0, 1.0]
+    assert chart.series[0].points[0] == (2.0, 0.0)
+    assert chart.series[0].points[-1] == (10.0, 8 * 3_900.0)
+    assert [x for x, _ in chart.series[1].points] == [0.0, 1.0]
 
 
 def test_where_the_heap_holds_still_the_chart_is_of_what_grows(report):
@@ -271,7 +271,7 @@ def test_where_the_heap_holds_still_the_chart_is_of_what_grows(report):
     device = Signal("device", "leak", 3_800.0, (3_800.0, 3_800.0), 1.0, (tuple(GROWING),) * 3)
     (chart,) = section(report(signals=(still, device)), "Trend").charts
     assert chart.title.startswith("device")
-    assert chart.points[-1][1] == 8 * 3_800.0
+    assert chart.series[0].points[-1][1] == 8 * 3_800.0
 
 
 def test_many_cycles_fit_the_screen_too(report):

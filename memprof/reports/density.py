@@ -1,0 +1,255 @@
+"""The view of a density report that all formats for people share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memprof.density import (
+    Capacity,
+    DensityReport,
+    DensityVariant,
+    Room,
+    SizeRow,
+    VariantName,
+    Verification,
+)
+from memprof.reports.common import environment_section, interval, positive, warnings_section
+from memprof.reports.page import Chart, Section, Series, Table, View
+from memprof.units import format_seconds, format_size
+
+_LEAST_SPAN = 0.05
+_BOUNDS = {
+    "--memory-limit": "--memory-limit",
+    "RLIMIT_DATA": "the shell's limit on data (ulimit -d)",
+    "RLIMIT_AS": "the shell's limit on address space (ulimit -v)",
+    "cgroup": "what the control group has left",
+    "machine": "what the machine has free",
+}
+
+
+def density_view(report: DensityReport) -> View:
+    """What a person reads of a density report, in the order in which it matters."""
+    sections = [
+        _capacity(report),
+        _sweep(report),
+        environment_section(report.environment),
+    ]
+    if report.warnings:
+        sections.insert(1, warnings_section(report.warnings))
+    scenario = report.scenario
+    largest = max(variant.lived for _, variant in _variants(report))
+    title = f"{scenario['name']}: up to {_count(largest)} agents, {scenario['steps']} steps each"
+    return View(title, headline(report), tuple(sections))
+
+
+def headline(report: DensityReport) -> str:
+    """How many agents fit before and after."""
+    before, *after = report.density.capacity
+    room = before.room
+    said = (
+        f"{_count(room.agents)} agents fit in {format_size(room.limit_bytes)} "
+        f"({_BOUNDS[room.bound]}; 95 % lower bound)"
+    )
+    if not after or report.variants.after is None:
+        return f"{said}."
+    names = ", ".join(report.variants.after.passes)
+    match report.equivalence.verdict:
+        case "exact" | "bounded":
+            fit = _count(after[0].room.agents)
+            return f"{said}; with {names} {fit}. {_per_gib(report.variants.after, report)}"
+        case "diverged":
+            return f"{said}; with {names} agents behave differently, so no capacity is claimed."
+        case _:
+            return f"{said}; behaviour with {names} was not checked, so no capacity is claimed."
+
+
+def _per_gib(after: DensityVariant, report: DensityReport) -> str:
+    least = "" if after.per_agent.resolved else "at least "
+    ratio = after.agents_per_gib / report.variants.before.agents_per_gib
+    return (
+        f"Per GiB, {least}{_count(after.agents_per_gib)} agents instead of "
+        f"{_count(report.variants.before.agents_per_gib)}, {least}{_count(ratio)} times as many."
+    )
+
+
+def _variants(report: DensityReport) -> Iterator[tuple[VariantName, DensityVariant]]:
+    yield "before", report.variants.before
+    if report.variants.after is not None:
+        yield "after", report.variants.after
+
+
+def _capacity(report: DensityReport) -> Section:
+    variants, capacities = dict(_variants(report)), report.density.capacity
+    names = [
+        f"{each} ({_passes(variants[each])})" if each == "after" else each for each in variants
+    ]
+    costs = [variant.per_agent for variant in variants.values()]
+    rooms = [each.room for each in capacities]
+    rows = [
+        (
+            "marginal per agent",
+            *(
+                format_size(each.marginal_bytes) if each.resolved else "below resolution"
+                for each in costs
+            ),
+        ),
+        ("  95 % interval", *(interval(positive(each.ci95_bytes), format_size) for each in costs)),
+        ("fixed", *(format_size(each.fixed_bytes) for each in costs)),
+        ("transient peak", *(format_size(each.transient_bytes) for each in rooms)),
+        ("agents per GiB", *(_count(each.agents_per_gib) for each in variants.values())),
+        ("agents that fit", *(_count(each.agents) for each in rooms)),
+        ("  by the line itself", *(_count(each.expected) for each in rooms)),
+        ("  in", *(f"{format_size(each.limit_bytes)} ({each.bound})" for each in rooms)),
+        ("lived at once", *(_count(each.lived) for each in variants.values())),
+        ("time per step", *(format_seconds(each.step_seconds) for each in variants.values())),
+        ("time to build an agent", *(format_seconds(v.build_seconds) for v in variants.values())),
+        (
+            "  of which optimising it",
+            *(format_seconds(v.optimise_seconds) for v in variants.values()),
+        ),
+        ("USS before the first agent", *(format_size(v.baseline_bytes) for v in variants.values())),
+        ("USS after the last one left", *(_left(v) for v in variants.values())),
+    ]
+    text = [f"Equivalence: {report.equivalence.verdict}: {report.equivalence.detail}."]
+    text += [_verified(each) for each in capacities if each.verification is not None]
+    text += [line for each in capacities for line in _other_bounds(each)]
+    text.append(
+        "Marginal and fixed are the slope and the intercept of USS against the number of agents. "
+        "What fits is the line at the upper end of its interval, with the transient peak of "
+        "building and stepping on top, up to the lowest of all bounds. --memory-limit is the "
+        "RLIMIT_DATA of a worker, which also counts memory that agents map and never touch."
+    )
+    columns = ("", *names)
+    return Section("Capacity", tuple(text), (Table("", columns, tuple(rows)),))
+
+
+def _passes(variant: DensityVariant) -> str:
+    count = len(variant.passes)
+    return variant.passes[0] if count == 1 else f"{count} passes"
+
+
+def _left(variant: DensityVariant) -> str:
+    if variant.left_bytes is None:
+        return "-"
+    change = variant.left_bytes / variant.baseline_bytes - 1
+    return f"{format_size(variant.left_bytes)} ({change:+.1%})"
+
+
+def _verified(capacity: Capacity) -> str:
+    found, room = capacity.verification, capacity.room
+    assert found is not None
+    name, limit = capacity.variant, format_size(room.limit_bytes)
+    start = f"Verified, {name}: {_count(min(found.found, room.agents))} agents lived in {limit}"
+    match found.ended:
+        case "memory":
+            off = found.found / room.expected - 1
+            held = "as predicted" if found.found >= room.agents else "fewer than predicted"
+            return (
+                f"{start}, {held}; the limit was met at {_count(found.found)}, {off:+.1%} from the "
+                f"{_count(room.expected)} of the line."
+            )
+        case "reached":
+            return f"{start}; a tenth more, {_count(found.asked)}, fit too{_within(room, found)}."
+        case _:
+            return f"{start} before the time was up, of {_count(room.agents)} predicted."
+
+
+def _within(room: Room, found: Verification) -> str:
+    most = "no upper end" if room.most is None else f"up to {_count(room.most)}"
+    inside = room.most is None or found.asked <= room.most
+    return f", {'within' if inside else 'beyond'} the interval ({most})"
+
+
+def _other_bounds(capacity: Capacity) -> Iterator[str]:
+    for room in capacity.others:
+        yield (
+            f"Other bounds, {capacity.variant}: {_count(room.agents)} in "
+            f"{format_size(room.limit_bytes)}, {_BOUNDS[room.bound]}."
+        )
+
+
+def _sweep(report: DensityReport) -> Section:
+    tables, charts = [], list(_charts(report))
+    for name, variant in _variants(report):
+        rows = _shown(report.density.points, name)
+        passes = f", with {', '.join(variant.passes)}" if variant.passes else ""
+        tables.append(
+            Table(
+                f"memory, {name}{passes}",
+                ("agents", "total (USS)", "marginal", "per agent", "peak (RSS)"),
+                tuple(_memory_row(row) for row in rows),
+            )
+        )
+    for name, _ in _variants(report):
+        rows = [row for row in _shown(report.density.points, name) if row.steps_per_second]
+        tables.append(
+            Table(
+                f"speed, {name}",
+                ("agents", "steps/s", "per agent", "efficiency", "build", "optimise"),
+                tuple(_speed_row(row) for row in rows),
+            )
+        )
+    text = (
+        "Marginal is the growth since the size above for each new agent, per agent the growth "
+        "since there was no agent for each; readings are at rest, after every agent has lived its "
+        "steps. Then all agents step in turn, each once; efficiency is their rate against that of "
+        "the smallest population. Build is one agent with all that the passes do to it.",
+    )
+    return Section("Sweep", text, tuple(tables), tuple(charts))
+
+
+def _shown(points: tuple[SizeRow, ...], name: VariantName) -> list[SizeRow]:
+    """The sizes that were asked for, and the largest."""
+    rows = [row for row in points if row.variant == name]
+    return [row for row in rows if row.steps_per_second is not None or row is rows[-1]]
+
+
+def _memory_row(row: SizeRow) -> tuple[str, ...]:
+    return (
+        _count(row.agents),
+        format_size(row.total_bytes),
+        format_size(row.marginal_bytes),
+        format_size(row.per_agent_bytes),
+        format_size(row.peak_bytes),
+    )
+
+
+def _speed_row(row: SizeRow) -> tuple[str, ...]:
+    return (
+        _count(row.agents),
+        "-" if row.steps_per_second is None else _rate(row.steps_per_second),
+        "-" if row.steps_per_second_per_agent is None else _rate(row.steps_per_second_per_agent),
+        "-" if row.efficiency is None else f"{row.efficiency:.0%}",
+        format_seconds(row.build_seconds),
+        format_seconds(row.optimise_seconds),
+    )
+
+
+def _charts(report: DensityReport) -> Iterator[Chart]:
+    """Both variants over the sizes that both have, and alone one that goes far beyond."""
+    shown = {name: _shown(report.density.points, name) for name, _ in _variants(report)}
+    common = min(rows[-1].agents for rows in shown.values())
+    yield _chart(
+        "total memory (USS) against agents",
+        {name: [r for r in rows if r.agents <= common] for name, rows in shown.items()},
+    )
+    for name, rows in shown.items():
+        if rows[-1].agents > 2 * common:
+            yield _chart(f"total memory (USS) against agents, {name}", {name: rows})
+
+
+def _chart(title: str, rows: dict[VariantName, list[SizeRow]]) -> Chart:
+    series = tuple(
+        Series(name, tuple((float(row.agents), row.total_bytes) for row in each))
+        for name, each in rows.items()
+    )
+    largest = max(row.total_bytes for each in rows.values() for row in each)
+    return Chart(title, "agents", format_size, series, least_span=_LEAST_SPAN * largest)
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"

@@ -1,0 +1,255 @@
+"""`memprof density`: how many agents fit, and how cost and speed grow with their number."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memprof.analysis import equivalence, readings, scaling
+from memprof.analysis.capacity import lowest, usage
+from memprof.density import (
+    Capacity,
+    Density,
+    DensityReport,
+    DensityRun,
+    DensityVariant,
+    DensityVariants,
+    Room,
+)
+from memprof.environment import describe_environment
+from memprof.errors import (
+    BehaviourDiverged,
+    Interrupted,
+    MeasurementError,
+    MemoryLimitReached,
+    MemprofError,
+    WorkerTimeout,
+)
+from memprof.limits import Bound, bounds
+from memprof.passes.catalogue import bound_of, only_reorders
+from memprof.results import Caution, Equivalence
+from memprof.scenario_file import LoadedScenario
+from memprof.units import format_size
+from memprof.worker.spawn import Limits
+from memprof.workflows.crew import Crew, Observer
+from memprof.workflows.runs import Runs, VariantRuns, choose, compared
+from memprof.workflows.sweeps import Clock, VariantSweep, measure, verify
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks for.
+
+    Attributes:
+        max_agents: the largest population of the asked.
+        agents: a population that is to live at once with the passes, or without them if there are
+            none, beyond the sweep; None for no such.
+        verify: put the capacity to the test.
+        seconds: for all workers together; None for as long as it takes.
+    """
+
+    max_agents: int
+    agents: int | None
+    verify: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DensityOutcome:
+    """A report, and what the command has to end with: None when all is well."""
+
+    report: DensityReport
+    failure: MemprofError | None
+
+
+def density(
+    loaded: LoadedScenario, asked: Asked, limits: Limits, observer: Observer
+) -> DensityOutcome:
+    """Let the population grow from size to size in fresh clean workers, before and after the passes
+    interleaved over the repeats.
+
+    Hitting a memory limit, or the time limit, ends a variant's sweep with what it has.
+
+    Raises:
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: the plain population has no two sizes to make a line of.
+    """
+    machine = bounds(limits.memory_bytes)
+    scenario = loaded.scenario
+    crew = Crew(loaded, limits, observer)
+    variants: list[VariantSweep] = []
+    verdict = equivalence.not_checked("the passes were not measured")
+    failure: MemprofError | None = None
+    try:
+        clock = Clock(asked.seconds)
+        plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
+        variants = _variants(plan, asked)
+        crew.total += len(variants) * (scenario.repeats + asked.verify)
+        for repeat in range(scenario.repeats):
+            for number, variant in enumerate(variants if repeat % 2 == 0 else variants[::-1]):
+                workers = (scenario.repeats - repeat) * len(variants) - number
+                title = f"{variant.name}, repeat {repeat + 1} of {scenario.repeats}"
+                measure(variant, title, crew, clock, workers)
+        verdict = _equivalence(variants, crew)
+        for variant in variants if asked.verify else ():
+            verify(variant, _capacity(variant, machine).room, crew, clock)
+    except MeasurementError as error:
+        failure = error
+    except KeyboardInterrupt:
+        failure = Interrupted("interrupted; the report holds what was measured until then")
+    known = [each for each in variants if _lines(each)]
+    if not known or known[0].name != "before":
+        raise failure or _too_few(variants[0])
+    report = DensityReport(
+        scenario=scenario.model_dump(mode="json"),
+        environment=describe_environment(
+            scenario.backend, known[0].runs[0].facts, limits.memory_bytes
+        ),
+        variants=DensityVariants(
+            _condensed(known[0]), _condensed(known[1]) if len(known) > 1 else None
+        ),
+        density=Density(
+            points=tuple(row for each in known for row in scaling.size_rows(each.name, each.runs)),
+            capacity=tuple(_capacity(each, machine) for each in known),
+        ),
+        equivalence=verdict,
+        warnings=tuple(_cautions(known, failure)),
+        complete=failure is None,
+    )
+    return DensityOutcome(report, failure or _diverged(report))
+
+
+def _variants(plan: tuple[str, ...], asked: Asked) -> list[VariantSweep]:
+    """Before and after; the one that the user wants the most of goes on to `agents`."""
+    sizes = scaling.sweep_sizes(asked.max_agents)
+    beyond = sizes
+    if asked.agents is not None:
+        further = (n for n in scaling.sweep_sizes(asked.agents) if n > asked.max_agents)
+        beyond = (*(n for n in sizes if n < asked.agents), *further)
+    if not plan:
+        return [VariantSweep("before", (), beyond)]
+    return [VariantSweep("before", (), sizes), VariantSweep("after", plan, beyond)]
+
+
+def _equivalence(variants: list[VariantSweep], crew: Crew) -> Equivalence:
+    """Whether the first agents behave alike; value by value where their digests differ."""
+    if len(variants) < 2:
+        return equivalence.not_checked("no passes to check")
+    after = variants[1]
+    lived = [run.lived for each in variants for run in each.runs]
+    agents = min([*lived, *(len(run.digests) for each in variants for run in each.runs)], default=0)
+    if agents == 0:
+        return equivalence.not_checked("no agent lived in every run")
+    scenario = crew.loaded.scenario
+    first = [[run.digests[:agents] for run in each.runs] for each in variants]
+    if not equivalence.reproducible(first[0]):
+        return equivalence.not_checked(
+            "the plain population itself behaves differently in two runs with the same seed"
+        )
+    if equivalence.same_digests(*first):
+        return equivalence.exact(agents, scenario.steps)
+    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
+        found = compared((), after.passes, "after", Path(folder) / "trace", crew)
+    return equivalence.judge(
+        found,
+        bound_of(after.passes, scenario.backend),
+        only_reorders(after.passes, scenario.backend),
+    )
+
+
+def _lines(variant: VariantSweep) -> list[DensityRun]:
+    """Runs with two sizes or more, which make a line."""
+    return [run for run in variant.runs if len(run.points) > 1]
+
+
+def _condensed(variant: VariantSweep) -> DensityVariant:
+    runs = _lines(variant)
+    cost = scaling.cost(runs)
+    last = scaling.size_rows(variant.name, runs)[-1]
+    at_most = [run.points[-1] for run in runs]
+    left = [readings.process_bytes(run.left) for run in runs if run.left is not None]
+    each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
+    return DensityVariant(
+        passes=variant.passes,
+        repeats=len(runs),
+        per_agent=cost,
+        agents_per_gib=GIB / each,
+        lived=variant.lived,
+        ended=variant.ended,
+        detail=variant.detail,
+        uss_bytes=_mean([point.reading.uss_bytes for point in at_most]),
+        pss_bytes=_mean([point.reading.pss_bytes for point in at_most]),
+        peak_bytes=_highest([p.peak_rss_bytes for run in runs for p in run.points]),
+        baseline_bytes=statistics.fmean(readings.process_bytes(run.baseline) for run in runs),
+        left_bytes=statistics.fmean(left) if left else None,
+        step_seconds=scaling.step_seconds(runs),
+        build_seconds=last.build_seconds,
+        optimise_seconds=last.optimise_seconds,
+        kept_whole=tuple(sorted({name for run in runs for name in run.kept_whole})),
+        samples=tuple(run.points for run in runs),
+    )
+
+
+def _capacity(variant: VariantSweep, machine: tuple[Bound, ...]) -> Capacity:
+    rooms: list[Room] = []
+    for bound in machine:
+        found = usage(_lines(variant), bound.gauge)
+        if found is not None:
+            rooms.append(found.room(bound))
+    first = lowest(rooms)
+    others = tuple(room for room in rooms if room is not first)
+    return Capacity(variant.name, first, others, variant.verification)
+
+
+def _mean(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _highest(values: Sequence[int | None]) -> float | None:
+    return max((float(value) for value in values if value is not None), default=None)
+
+
+def _cautions(variants: list[VariantSweep], failure: MemprofError | None) -> Iterator[Caution]:
+    if failure is not None:
+        remedy = "run it again; what was measured until then is here"
+        yield Caution("incomplete", str(failure), remedy)
+    for each in variants:
+        if each.ended == "memory":
+            evidence = f"{each.name}: {each.lived:,} agents lived; {each.detail}"
+            yield Caution("memory_limit", evidence, "this is a result: larger sizes do not fit")
+        if each.ended == "time":
+            evidence = f"{each.name}: {each.detail} at {each.lived:,} agents"
+            yield Caution("time_limit", evidence, "raise --time-limit for larger sizes")
+        cost = scaling.cost(_lines(each))
+        if not cost.resolved:
+            evidence = f"{each.name}: an agent costs at most {format_size(cost.ci95_bytes[1])}"
+            remedy = "raise --max-agents or --agents: more agents are needed to tell it from zero"
+            yield Caution("below_resolution", evidence, remedy)
+        if each.verification is not None and each.verification.ended == "time":
+            evidence = f"{each.name}: {each.verification.found:,} agents were verified in the time"
+            yield Caution("not_verified", evidence, "raise --time-limit to verify the rest")
+
+
+def _too_few(variant: VariantSweep) -> MemprofError:
+    if variant.ended == "memory":
+        return MemoryLimitReached(f"{variant.detail} ({variant.lived} agents lived)")
+    return WorkerTimeout(
+        f"the time limit ended the sweep at {variant.lived} agents, before there were two sizes to "
+        "compare; raise --time-limit, or lower --steps"
+    )
+
+
+def _diverged(report: DensityReport) -> MemprofError | None:
+    if report.equivalence.verdict != "diverged" or report.variants.after is None:
+        return None
+    return BehaviourDiverged(
+        f"passes {', '.join(report.variants.after.passes)} changed what the agents do "
+        f"({report.equivalence.detail}); no capacity is claimed for them. Leave the pass out, or "
+        "report it with this scenario"
+    )

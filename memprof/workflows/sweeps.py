@@ -1,0 +1,128 @@
+"""The workers of one `memprof density`: one variant's population that grows until it meets a
+limit."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil
+
+from memprof.analysis import scaling
+from memprof.density import DensityRun, Ended, Room, VariantName, Verification
+from memprof.errors import MeasurementError, MemoryLimitReached
+from memprof.workflows.crew import Crew
+
+_LEAST_SECONDS = 1.0
+_VERIFY_SECONDS = 600.0
+"""A verification may take so long where no time limit is given."""
+_BEYOND = 1.1
+_FEWEST_POINTS = 4
+_FEWEST_AGENTS = 4
+_FITTING = 0.9
+"""Share of the agents that met the limit that a sweep within it goes up to."""
+
+
+@dataclass(slots=True)
+class VariantSweep:
+    """The runs of one variant, and why they ended."""
+
+    name: VariantName
+    passes: tuple[str, ...]
+    sizes: tuple[int, ...]
+    runs: list[DensityRun] = field(default_factory=list)
+    lived: int = 0
+    ended: Ended = "reached"
+    detail: str = ""
+    verification: Verification | None = None
+
+
+class Clock:
+    """The time that is left for all workers."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def share(self, workers: int) -> float | None:
+        """Seconds for the next of so many workers; None where there is no limit."""
+        if self._end is None:
+            return None
+        return max(_LEAST_SECONDS, (self._end - time.monotonic()) / workers)
+
+
+def measure(variant: VariantSweep, title: str, crew: Crew, clock: Clock, workers: int) -> None:
+    """One more run; where it shows that the memory holds fewer agents than were asked for, one with
+    sizes that it holds takes its place."""
+    run = _grow(variant, title, crew, variant.sizes, clock.share(workers), resolve=True)
+    if run is not None:
+        variant.runs.append(run)
+    if variant.ended != "memory" or variant.lived < _FEWEST_AGENTS:
+        return
+    fitting = scaling.sweep_sizes(int(_FITTING * variant.lived))
+    if variant.sizes != fitting and (run is None or len(run.points) < _FEWEST_POINTS):
+        ended, detail = variant.ended, variant.detail
+        variant.sizes = fitting
+        crew.total += 1
+        again = _grow(
+            variant, f"{title}, what fits", crew, fitting, clock.share(workers), resolve=False
+        )
+        if again is not None:
+            variant.runs = [again]
+        variant.ended, variant.detail = ended, detail
+
+
+def _grow(
+    variant: VariantSweep,
+    title: str,
+    crew: Crew,
+    sizes: tuple[int, ...],
+    seconds: float | None,
+    *,
+    resolve: bool,
+) -> DensityRun | None:
+    """A worker that grows from size to size, or what it had when it met a limit.
+
+    Raises:
+        MeasurementError: it failed in another way; what it had is kept in the variant.
+    """
+    latest: deque[DensityRun] = deque(maxlen=1)
+    try:
+        done = crew.run(
+            title,
+            variant.passes,
+            job="density",
+            sizes=sizes,
+            resolve=resolve,
+            seconds=seconds,
+            on_part=latest.append,
+        )
+        latest.append(done.value)
+        if done.value.time_up:
+            variant.ended, variant.detail = "time", "the time limit ended the sweep"
+    except MemoryLimitReached as error:
+        variant.ended, variant.detail = "memory", str(error)
+    except (MeasurementError, KeyboardInterrupt) as error:
+        variant.ended, variant.detail = "failed", str(error) or "interrupted"
+        variant.runs += latest
+        raise
+    finally:
+        variant.lived = max([variant.lived, *(run.lived for run in latest)])
+    return latest[0] if latest else None
+
+
+def verify(variant: VariantSweep, room: Room, crew: Crew, clock: Clock) -> None:
+    """Let as many agents live as fit by the line, and a tenth more if they do, under the limit."""
+    if room.agents < 1:
+        return
+    asked = ceil(_BEYOND * max(room.agents, room.expected))
+    trial = VariantSweep(variant.name, variant.passes, (room.agents, asked))
+    seconds = clock.share(1)
+    run = _grow(
+        trial,
+        f"{variant.name}, verify {room.agents:,} agents",
+        crew,
+        trial.sizes,
+        _VERIFY_SECONDS if seconds is None else seconds,
+        resolve=False,
+    )
+    variant.verification = Verification(asked, 0 if run is None else trial.lived, trial.ended)
