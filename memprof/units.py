@@ -41,6 +41,14 @@ def format_size(size_bytes: float | None, *, signed: bool = False) -> str:
     return f"{sign}{size:.0f} B"
 
 
+def format_limit(size_bytes: int) -> str:
+    """A limit as people set it: `2 GiB` where it is a whole number of GiB or MiB."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20)):
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor} {unit}"
+    return format_size(size_bytes)
+
+
 def format_seconds(seconds: float | None) -> str:
     """`seconds` in s, ms or µs with three digits."""
     if seconds is None:

@@ -15,7 +15,7 @@ from memprof.density import (
 )
 from memprof.reports.common import environment_section, interval, positive, warnings_section
 from memprof.reports.page import Chart, Section, Series, Table, View
-from memprof.units import format_seconds, format_size
+from memprof.units import format_limit, format_seconds, format_size
 
 _LEAST_SPAN = 0.05
 _BOUNDS = {
@@ -47,7 +47,7 @@ def headline(report: DensityReport) -> str:
     before, *after = report.density.capacity
     room = before.room
     said = (
-        f"{_count(room.agents)} agents fit in {format_size(room.limit_bytes)} "
+        f"{_count(room.agents)} agents fit in {format_limit(room.limit_bytes)} "
         f"({_BOUNDS[room.bound]}; 95 % lower bound)"
     )
     if not after or report.variants.after is None:
@@ -99,7 +99,7 @@ def _capacity(report: DensityReport) -> Section:
         ("agents per GiB", *(_count(each.agents_per_gib) for each in variants.values())),
         ("agents that fit", *(_count(each.agents) for each in rooms)),
         ("  by the line itself", *(_count(each.expected) for each in rooms)),
-        ("  in", *(f"{format_size(each.limit_bytes)} ({each.bound})" for each in rooms)),
+        ("  in", *(f"{format_limit(each.limit_bytes)} ({each.bound})" for each in rooms)),
         ("lived at once", *(_count(each.lived) for each in variants.values())),
         ("time per step", *(format_seconds(each.step_seconds) for each in variants.values())),
         ("time to build an agent", *(format_seconds(v.build_seconds) for v in variants.values())),
@@ -138,7 +138,7 @@ def _left(variant: DensityVariant) -> str:
 def _verified(capacity: Capacity) -> str:
     found, room = capacity.verification, capacity.room
     assert found is not None
-    name, limit = capacity.variant, format_size(room.limit_bytes)
+    name, limit = capacity.variant, format_limit(room.limit_bytes)
     start = f"Verified, {name}: {_count(min(found.found, room.agents))} agents lived in {limit}"
     match found.ended:
         case "memory":
@@ -164,7 +164,7 @@ def _other_bounds(capacity: Capacity) -> Iterator[str]:
     for room in capacity.others:
         yield (
             f"Other bounds, {capacity.variant}: {_count(room.agents)} in "
-            f"{format_size(room.limit_bytes)}, {_BOUNDS[room.bound]}."
+            f"{format_limit(room.limit_bytes)}, {_BOUNDS[room.bound]}."
         )
 
 

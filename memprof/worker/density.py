@@ -34,7 +34,7 @@ _ROUND_SECONDS = 1.0
 _ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _FEWEST_POINTS = 4
-_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 4.0, 1.6
+_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 1.6
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
 _SCARCE = 0.04

@@ -33,7 +33,7 @@ from memprof.errors import (
 from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, CycleRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
-from memprof.units import format_size
+from memprof.units import format_limit, format_size
 from memprof.worker.protocol import Request
 
 _KEPT_OUTPUT_LINES = 40
@@ -210,7 +210,7 @@ def _failure(
             return _too_low_for_imports(request, detail)
         return MemoryLimitReached(
             f"the population does not fit in the memory limit of "
-            f"{format_size(limits.memory_bytes)}; raise --memory-limit, lower --agents, or add "
+            f"{format_limit(limits.memory_bytes)}; raise --memory-limit, lower --agents, or add "
             "passes",
             detail=detail,
         )
@@ -245,7 +245,7 @@ def _too_low_for_imports(request: Request, detail: str = "") -> MemoryLimitReach
     limit, backend = request.memory_limit_bytes or 0, request.spec.backend
     needs = f"PyMDP with backend {backend} needs about {format_size(_import_bytes(request))}"
     return MemoryLimitReached(
-        f"the memory limit of {format_size(limit)} is too low for the imports alone; {needs}. "
+        f"the memory limit of {format_limit(limit)} is too low for the imports alone; {needs}. "
         "Raise --memory-limit",
         detail=detail,
     )

@@ -100,7 +100,7 @@ def _grow(
         if done.value.time_up:
             variant.ended, variant.detail = "time", "the time limit ended the sweep"
     except MemoryLimitReached as error:
-        variant.ended, variant.detail = "memory", str(error)
+        variant.ended, variant.detail = "memory", str(error).partition(";")[0]
     except (MeasurementError, KeyboardInterrupt) as error:
         variant.ended, variant.detail = "failed", str(error) or "interrupted"
         variant.runs += latest
