@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, dataclass, fields
 from time import perf_counter
 from typing import Any
 
@@ -64,11 +64,22 @@ def density(
             sweep.resolve()
     except TimeUp:
         time_up = True
+        sweep.take_last()
     return sweep.run(time_up=time_up, left=sweep.leave())
 
 
 class TimeUp(Exception):
     """The sweep has used up its time."""
+
+
+@dataclass(slots=True)
+class _Built:
+    """What building agents took since the last size; `optimised` is the stopwatch's count of what
+    the passes did until then."""
+
+    optimised: float = 0.0
+    seconds: float = 0.0
+    agents: int = 0
 
 
 class Sweep:
@@ -92,6 +103,7 @@ class Sweep:
         # Steps that agents have lived: (up to which agent, how many).
         self._lived: list[tuple[int, int]] = []
         self._rate = 0.0
+        self._built = _Built()
         process.settle()
         self._filled = process.fill_free_blocks()
         process.reset_peak()
@@ -103,8 +115,8 @@ class Sweep:
         Raises:
             TimeUp: the time was over; points that were completed stand.
         """
-        built = self._grow_to(agents)
-        point = self._read(built)
+        self._grow_to(agents)
+        point = self._read()
         self._channel.progress("round", len(self._population))
         per_step = self._rate / (self._spec.steps + 1)
         most = agents if whole_round else max(1, int(_ROUND_SECONDS / per_step))
@@ -122,10 +134,16 @@ class Sweep:
                     return
                 more = 1
             try:
-                built = self._grow_to(agents + more)
+                self._grow_to(agents + more)
             except (MemoryError, ScenarioError):
                 return  # nobody asked for so many; what was measured stands
-            self._keep((*self._read(built), None, 0))
+            self._keep((*self._read(), None, 0))
+
+    def take_last(self) -> None:
+        """Read the population that time has left, where it is a new size."""
+        sizes = [row[0] for row in self._rows]
+        if len(self._population) > max(sizes, default=0):
+            self._keep((*self._read(), None, 0))
 
     def leave(self) -> Reading:
         """Let all agents go; what the process has then."""
@@ -148,19 +166,19 @@ class Sweep:
             digests=self._digests.per_agent(),
         )
 
-    def _grow_to(self, agents: int) -> tuple[float, float | None]:
-        """Build agents, each of which lives the scenario's steps; seconds of building one, and of
-        what the passes do to one."""
-        optimised, seconds, first = self._optimised(), 0.0, len(self._population)
+    def _grow_to(self, agents: int) -> None:
+        """Build agents, each of which lives the scenario's steps; keeps count of what that took."""
+        self._built = _Built(self._optimised())
         while (count := len(self._population)) < agents:
             if count and scarce(_SCARCE):
                 raise MemoryError(f"less than {_SCARCE:.0%} of the machine's memory is left")
             start = perf_counter()
             new = self._population.grow(self._next(count, agents))
-            seconds += perf_counter() - start
-            for first_step in range(0, self._spec.steps, self._population.stride):
-                last_step = min(self._spec.steps, first_step + self._population.stride)
-                self._live(new, range(first_step, last_step), "build")
+            self._built.seconds += perf_counter() - start
+            self._built.agents += len(new)
+            for first in range(0, self._spec.steps, self._population.stride):
+                last = min(self._spec.steps, first + self._population.stride)
+                self._live(new, range(first, last), "build")
             self._rate = (perf_counter() - start) / len(new)
             if self._population.rebuilds:
                 self._lived.clear()
@@ -168,9 +186,6 @@ class Sweep:
             self._merge()
             process.clear_free_lists()
             self._channel.part(self.run())
-        built = agents if self._population.rebuilds else agents - first
-        spent = self._optimised() - optimised
-        return seconds / built, spent / built if spent else None
 
     def _next(self, count: int, agents: int) -> int:
         """How many agents there are to be after the next portion."""
@@ -238,14 +253,14 @@ class Sweep:
     def _optimised(self) -> float:
         return sum(each.seconds for each in self._watch.times() if each.operation == "optimise")
 
-    def _read(self, built: tuple[float, float | None]) -> tuple[int | None, ...]:
+    def _read(self) -> tuple[int | None, ...]:
         """Settle, and read; the start of a row."""
         agents = len(self._population)
         self._channel.progress("settle", agents)
         process.settle()
         sizes, reading = process.status(), process.read()
         process.reset_peak()
-        build_seconds, optimise_seconds = built
+        optimising, built = self._optimised() - self._built.optimised, max(1, self._built.agents)
         return (
             agents,
             *astuple(reading),
@@ -253,8 +268,8 @@ class Sweep:
             sizes.get("VmSize"),
             sizes.get("VmPeak"),
             sizes.get("VmHWM"),
-            round(build_seconds * 1e9),
-            None if optimise_seconds is None else round(optimise_seconds * 1e9),
+            round(self._built.seconds / built * 1e9),
+            round(optimising / built * 1e9) if optimising else None,
         )
 
     def _keep(self, row: tuple[int | None, ...]) -> None:

@@ -39,6 +39,7 @@ from memprof.workflows.runs import Runs, VariantRuns, choose, compared
 from memprof.workflows.sweeps import Clock, VariantSweep, measure, verify
 
 GIB = 2**30
+_FEWEST_SIZES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def density(
 
     Raises:
         ScenarioError: a worker found the scenario wrong.
-        MeasurementError: the plain population has no two sizes to make a line of.
+        MeasurementError: there are too few sizes of the plain population to make a line of.
     """
     machine = bounds(limits.memory_bytes)
     scenario = loaded.scenario
@@ -118,7 +119,7 @@ def density(
             capacity=tuple(_capacity(each, machine) for each in known),
         ),
         equivalence=verdict,
-        warnings=tuple(_cautions(known, failure)),
+        warnings=tuple(_cautions(variants, failure)),
         complete=failure is None,
     )
     return DensityOutcome(report, failure or _diverged(report))
@@ -163,8 +164,8 @@ def _equivalence(variants: list[VariantSweep], crew: Crew) -> Equivalence:
 
 
 def _lines(variant: VariantSweep) -> list[DensityRun]:
-    """Runs with two sizes or more, which make a line."""
-    return [run for run in variant.runs if len(run.points) > 1]
+    """Runs with sizes enough for a line and its interval."""
+    return [run for run in variant.runs if len(run.points) >= _FEWEST_SIZES]
 
 
 def _condensed(variant: VariantSweep) -> DensityVariant:
@@ -226,8 +227,11 @@ def _cautions(variants: list[VariantSweep], failure: MemprofError | None) -> Ite
         if each.ended == "time":
             evidence = f"{each.name}: {each.detail} at {each.lived:,} agents"
             yield Caution("time_limit", evidence, "raise --time-limit for larger sizes")
-        cost = scaling.cost(_lines(each))
-        if not cost.resolved:
+        cost = scaling.cost(_lines(each)) if _lines(each) else None
+        if cost is None:
+            evidence = f"{each.name}: fewer than {_FEWEST_SIZES} sizes were measured"
+            yield Caution("not_measured", evidence, "raise --time-limit or --memory-limit")
+        elif not cost.resolved:
             evidence = f"{each.name}: an agent costs at most {format_size(cost.ci95_bytes[1])}"
             remedy = "raise --max-agents or --agents: more agents are needed to tell it from zero"
             yield Caution("below_resolution", evidence, remedy)
@@ -240,8 +244,8 @@ def _too_few(variant: VariantSweep) -> MemprofError:
     if variant.ended == "memory":
         return MemoryLimitReached(f"{variant.detail} ({variant.lived} agents lived)")
     return WorkerTimeout(
-        f"the time limit ended the sweep at {variant.lived} agents, before there were two sizes to "
-        "compare; raise --time-limit, or lower --steps"
+        f"the time limit ended the sweep at {variant.lived} agents, before there were "
+        f"{_FEWEST_SIZES} sizes to compare; raise --time-limit, or lower --steps"
     )
 
 
