@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from memprof.analysis.marginal import per_agent
 from memprof.analysis.readings import process_bytes
 from memprof.density import DensityPoint, DensityRun, SizeRow, VariantName
+from memprof.measurements import Reading
 from memprof.results import PerAgent
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -21,8 +22,8 @@ def sweep_sizes(most: int) -> tuple[int, ...]:
 def cost(runs: Sequence[DensityRun]) -> PerAgent:
     """Marginal and fixed cost of an agent over all repeats; each has two sizes or more."""
     return per_agent(
-        [[(point.agents, _total(run, point)) for point in run.points] for run in runs],
-        statistics.fmean(_total(run, run.points[-1]) for run in runs),
+        [[(point.agents, total_bytes(run, point.reading)) for point in run.points] for run in runs],
+        statistics.fmean(total_bytes(run, run.points[-1].reading) for run in runs),
         None,
     )
 
@@ -44,7 +45,7 @@ def size_rows(variant: VariantName, runs: Sequence[DensityRun]) -> tuple[SizeRow
     first_rate: float | None = None
     for agents in common:
         points = [each[agents] for each in sizes]
-        total = statistics.fmean(map(_total, runs, points))
+        total = statistics.fmean(map(total_bytes, runs, [point.reading for point in points]))
         empty = statistics.fmean(process_bytes(run.baseline) for run in runs)
         seconds = _mean(points, lambda point: point.step_seconds)
         rate = None if seconds is None else 1 / seconds
@@ -71,9 +72,10 @@ def size_rows(variant: VariantName, runs: Sequence[DensityRun]) -> tuple[SizeRow
     return tuple(rows)
 
 
-def _total(run: DensityRun, point: DensityPoint) -> float:
-    """USS at the point, pages of files as at the baseline."""
-    growth = point.reading.private_bytes - run.baseline.private_bytes
+def total_bytes(run: DensityRun, reading: Reading) -> float:
+    """USS at a reading, pages of files as at the baseline: they come and go with other processes
+    that map the same libraries."""
+    growth = reading.private_bytes - run.baseline.private_bytes
     return process_bytes(run.baseline) + growth
 
 

@@ -66,14 +66,19 @@ class DirectCalls:
 
 
 class Stopwatch:
-    """The clean worker's probe: time per operation, and nothing else."""
+    """The clean worker's probe: time per operation, and the one in which memory ran out, as a note
+    of the MemoryError."""
 
     def __init__(self) -> None:
         self._totals: dict[str, list[float]] = {}
 
     def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
         start = perf_counter()
-        result = function(*arguments)
+        try:
+            result = function(*arguments)
+        except MemoryError as error:
+            error.add_note(operation)
+            raise
         elapsed = perf_counter() - start
         total = self._totals.get(operation)
         if total is None:

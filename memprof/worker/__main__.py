@@ -35,7 +35,9 @@ def main() -> int:
         channel.error("failure", message=str(error), detail=error.detail)
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
-        channel.error("memory", message=f"out of memory: {error}", detail=traceback.format_exc())
+        during = "".join(f" during {operation}" for operation in getattr(error, "__notes__", ()))
+        message = f"out of memory{during}: {error}"
+        channel.error("memory", message=message, detail=traceback.format_exc())
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         channel.error("failure", message=message, detail=traceback.format_exc())

@@ -208,10 +208,11 @@ def _failure(
     if limits.memory_bytes is not None and _limit_was_hit(event, code, request, marks):
         if not marks or marks[-1].label == "import":
             return _too_low_for_imports(request, detail)
+        during = "" if event is None else f" ({event['message']})"
         return MemoryLimitReached(
             f"the population does not fit in the memory limit of "
-            f"{format_limit(limits.memory_bytes)}; raise --memory-limit, lower --agents, or add "
-            "passes",
+            f"{format_limit(limits.memory_bytes)}{during}; raise --memory-limit, lower --agents, "
+            "or add passes",
             detail=detail,
         )
     if event is not None and event["kind"] == "memory":

@@ -42,6 +42,7 @@ class Crew:
         *,
         sample: bool = False,
         on_part: Callable[[Any], None] | None = None,
+        limits: Limits | None = None,
         **request: Any,
     ) -> Finished:
         self.started += 1
@@ -50,7 +51,7 @@ class Crew:
         try:
             return run_worker(
                 Request(spec=spec, **request),
-                self.limits,
+                limits or self.limits,
                 self.observer.phase,
                 sample=sample,
                 on_part=on_part,

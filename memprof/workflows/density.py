@@ -173,7 +173,7 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
     cost = scaling.cost(runs)
     last = scaling.size_rows(variant.name, runs)[-1]
     at_most = [run.points[-1] for run in runs]
-    left = [readings.process_bytes(run.left) for run in runs if run.left is not None]
+    left = [scaling.total_bytes(run, run.left) for run in runs if run.left is not None]
     each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
     return DensityVariant(
         passes=variant.passes,

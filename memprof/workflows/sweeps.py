@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from memprof.analysis import scaling
 from memprof.density import DensityRun, Ended, Room, VariantName, Verification
 from memprof.errors import MeasurementError, MemoryLimitReached
+from memprof.worker.spawn import Limits
 from memprof.workflows.crew import Crew
 
 _LEAST_SECONDS = 1.0
 _VERIFY_SECONDS = 600.0
 """A verification may take so long where no time limit is given."""
 _BEYOND = 1.1
-_FEWEST_POINTS = 4
-_FEWEST_AGENTS = 4
+_FEWEST_SIZES = 4
+_FEW = (1, 2, 3, 4)
 _FITTING = 0.9
 """Share of the agents that met the limit that a sweep within it goes up to."""
 
@@ -51,24 +52,27 @@ class Clock:
 
 
 def measure(variant: VariantSweep, title: str, crew: Crew, clock: Clock, workers: int) -> None:
-    """One more run; where it shows that the memory holds fewer agents than were asked for, one with
-    sizes that it holds takes its place."""
+    """One more run; where the memory holds fewer agents than were asked for, a second one with
+    sizes that it holds takes its place.
+
+    Where not even a few agents fit, those few are measured without the limit: what they cost says
+    how many fit.
+    """
     run = _grow(variant, title, crew, variant.sizes, clock.share(workers), resolve=True)
-    if run is not None:
-        variant.runs.append(run)
-    if variant.ended != "memory" or variant.lived < _FEWEST_AGENTS:
+    if variant.ended != "memory" or (run is not None and len(run.points) >= _FEWEST_SIZES):
+        variant.runs += [] if run is None else [run]
         return
-    fitting = scaling.sweep_sizes(int(_FITTING * variant.lived))
-    if variant.sizes != fitting and (run is None or len(run.points) < _FEWEST_POINTS):
-        ended, detail = variant.ended, variant.detail
-        variant.sizes = fitting
-        crew.total += 1
-        again = _grow(
-            variant, f"{title}, what fits", crew, fitting, clock.share(workers), resolve=False
-        )
-        if again is not None:
-            variant.runs = [again]
-        variant.ended, variant.detail = ended, detail
+    limits = crew.limits
+    variant.sizes = scaling.sweep_sizes(int(_FITTING * variant.lived))
+    if len(variant.sizes) < _FEWEST_SIZES:
+        variant.sizes, limits = _FEW, replace(crew.limits, memory_bytes=None)
+    lived, detail = variant.lived, variant.detail
+    crew.total += 1
+    title = f"{title}, {variant.sizes[-1]} agents"
+    seconds = clock.share(workers)
+    fitting = _grow(variant, title, crew, variant.sizes, seconds, limits=limits, resolve=False)
+    variant.runs = [] if fitting is None else [fitting]
+    variant.lived, variant.ended, variant.detail = lived, "memory", detail
 
 
 def _grow(
@@ -79,6 +83,7 @@ def _grow(
     seconds: float | None,
     *,
     resolve: bool,
+    limits: Limits | None = None,
 ) -> DensityRun | None:
     """A worker that grows from size to size, or what it had when it met a limit.
 
@@ -95,6 +100,7 @@ def _grow(
             resolve=resolve,
             seconds=seconds,
             on_part=latest.append,
+            limits=limits,
         )
         latest.append(done.value)
         if done.value.time_up:
