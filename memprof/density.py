@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from memprof.limits import BoundName, Gauge
 from memprof.measurements import Reading
-from memprof.results import SCHEMA, Caution, Environment, Equivalence, PerAgent
+from memprof.results import SCHEMA, Caution, Environment, Equivalence, Interval, PerAgent
 
 VariantName = Literal["before", "after"]
 Ended = Literal["reached", "time", "memory", "failed"]
@@ -176,6 +176,30 @@ class DensityVariant:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadsRow:
+    """The agents of a population stepped by several threads, against one thread.
+
+    Attributes:
+        steps: of each agent; a step is one operation.
+        running: threads that ran at one time; the others waited, since more did not pay.
+        one_thread_per_second, threads_per_second: operations.
+        ratio, ratio_ci95: the second over the first, of neighbouring blocks.
+        growth_bytes: private memory of the process gained over all operations.
+    """
+
+    variant: VariantName
+    agents: int
+    steps: int
+    threads: int
+    running: int
+    one_thread_per_second: float
+    threads_per_second: float
+    ratio: float
+    ratio_ci95: Interval
+    growth_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class DensityVariants:
     before: DensityVariant
     after: DensityVariant | None
@@ -183,8 +207,13 @@ class DensityVariants:
 
 @dataclass(frozen=True, slots=True)
 class Density:
+    """What was found at each size, what follows for the capacity, and how threads did; `suite` if
+    the sizes are those of the predecessor's benchmarks."""
+
     points: tuple[SizeRow, ...]
     capacity: tuple[Capacity, ...]
+    threads: tuple[ThreadsRow, ...]
+    suite: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,14 @@ def mean_interval(samples: Sequence[float], within: float = 0.0) -> tuple[float,
     return mean, (mean - half, mean + half)
 
 
+def median_half_width(samples: Sequence[float]) -> float:
+    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
+    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
+    low = max(0, round(len(ordered) / 2 - reach) - 1)
+    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
+    return (ordered[high] - ordered[low]) / 2
+
+
 def per_agent(
     repeats: Sequence[Sequence[tuple[int, float]]], at_n_bytes: float, held_bytes: float | None
 ) -> PerAgent:

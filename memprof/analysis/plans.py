@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memprof.analysis.equivalence import Digests
-from memprof.analysis.marginal import mean_interval, per_agent
+from memprof.analysis.marginal import mean_interval, median_half_width, per_agent
 from memprof.analysis.readings import process_at, process_bytes, process_points
 from memprof.measurements import Measurement
 from memprof.results import PassOutcome, PerAgent, StepSeconds
@@ -133,17 +133,9 @@ def words(gain: Gain, ratio: float = 1.0) -> str:
 
 def _step_seconds(clean: Sequence[Measurement]) -> StepSeconds:
     medians = [statistics.median(run.step_seconds) for run in clean]
-    within = statistics.fmean(_median_half_width(run.step_seconds) for run in clean)
+    within = statistics.fmean(median_half_width(run.step_seconds) for run in clean)
     median, interval = mean_interval(medians, within)
     return StepSeconds(median, interval)
-
-
-def _median_half_width(samples: tuple[float, ...]) -> float:
-    """Half the 95 % interval of a median, by order statistics (binomial, normal approximation)."""
-    ordered, reach = sorted(samples), 0.98 * math.sqrt(len(samples))
-    low = max(0, round(len(ordered) / 2 - reach) - 1)
-    high = min(len(ordered) - 1, round(len(ordered) / 2 + reach))
-    return (ordered[high] - ordered[low]) / 2
 
 
 def _half(cost: PerAgent) -> float:
