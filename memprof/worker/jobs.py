@@ -23,6 +23,7 @@ from memprof.measurements import (
     InstrumentRun,
     LedgerRow,
     Measurement,
+    ThreadsRun,
     TraceComparison,
     TrendSeries,
 )
@@ -36,6 +37,7 @@ from memprof.worker.growth import Growth, Series
 from memprof.worker.leak import leak
 from memprof.worker.protocol import Channel, Request
 from memprof.worker.sites import sites
+from memprof.worker.threads import threads
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
 # grows on for up to so many seconds.
@@ -49,7 +51,7 @@ _TREND_SECONDS, _LONGEST_TREND = 4.0, 10.0
 
 def run(
     request: Request, channel: Channel
-) -> Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution:
+) -> Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution | ThreadsRun:
     """Do what the request asks for."""
     match request.job:
         case "measure":
@@ -64,6 +66,8 @@ def run(
         case "sites":
             life = Cycles(_import(request.spec), request.spec, request.mode)
             return sites(life, request.spec, request.warm_up, request.cycles, channel)
+        case "threads":
+            return threads(_import, request.spec, request.threads, channel)
 
 
 def measure(spec: PopulationSpec, channel: Channel) -> Measurement:

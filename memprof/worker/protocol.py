@@ -12,7 +12,7 @@ from memprof.leak import Mode
 from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
 
-Job = Literal["measure", "instrument", "trace", "leak", "sites"]
+Job = Literal["measure", "instrument", "trace", "leak", "sites", "threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Request:
         mode, cycles: for the jobs `leak` and `sites`.
         warm_up: cycles before the ones that the job `sites` watches.
         seconds: for how long the job `leak` may go on; None for as long as it takes.
+        threads: that step the agents, for the job `threads`.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -37,6 +38,7 @@ class Request:
     cycles: int = 0
     warm_up: int = 0
     seconds: float | None = None
+    threads: int = 1
     memory_limit_bytes: int | None = None
 
     def to_json(self) -> str:

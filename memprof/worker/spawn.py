@@ -31,7 +31,7 @@ from memprof.errors import (
 )
 from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, CycleRun
-from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.units import format_size
 from memprof.worker.protocol import Request
 
@@ -44,6 +44,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
     "trace": TypeAdapter(TraceComparison),
     "leak": TypeAdapter(CycleRun),
     "sites": TypeAdapter(Attribution),
+    "threads": TypeAdapter(ThreadsRun),
 }
 
 
