@@ -107,7 +107,11 @@ def _run(
             stderr=subprocess.STDOUT,
             pass_fds=[writer],
             env={
-                **worker_environment(request.spec.backend, cycles=request.cycles > 0),
+                **worker_environment(
+                    request.spec.backend,
+                    cycles=request.cycles > 0,
+                    threads=request.job == "threads",
+                ),
                 "PYTHONHASHSEED": "0",
                 "TMPDIR": folder,
             },

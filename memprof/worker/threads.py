@@ -8,7 +8,6 @@ from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from queue import SimpleQueue
-from statistics import median
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -25,9 +24,10 @@ from memprof.worker.growth import Recorder
 from memprof.worker.protocol import Channel
 
 _BLOCKS = 20
-_TRIALS = 3
-# More threads at once have to be that much faster than fewer: chance alone decides below it, and
-# threads that wait for the interpreter cost time that other processes could use.
+# Trials of how many threads to run at once: so many, of so many seconds or steps.
+_TRIALS, _TRIAL_SECONDS, _LONGEST_TRIAL = 4, 0.05, 5
+# More threads at once have to be that much faster in every trial: chance alone decides below it,
+# and threads that wait for the interpreter cost time that other processes could use.
 _PAYS_OFF = 0.97
 
 
@@ -122,21 +122,28 @@ def _warm_up(crew: Crew) -> tuple[int, int]:
     Threads that compute in Python take turns anyway, and then it costs time to let many try; those
     that compute in NumPy, or wait, can do so side by side.
     """
-    processors = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    choices = sorted({1, min(processors, crew.count), crew.count})
-    crew.live_alone(range(1))
-    step, trials = 1, {choice: array("d", [0.0]) * _TRIALS for choice in choices}
+    crew.live_alone(range(1))  # finds facts that later steps only look up
+    step_seconds = crew.live_alone(range(1, 2))
+    length = max(1, min(_LONGEST_TRIAL, round(_TRIAL_SECONDS / step_seconds)))
+    choices = sorted({1, min(_processors(), crew.count), crew.count})
+    lived, trials = 2, []
     for trial in range(_TRIALS):
-        for choice in choices:
-            trials[choice][trial] = crew.live(range(step, step + 1), choice)
-            step += 1
+        seconds = {}
+        for choice in choices if trial % 2 == 0 else choices[::-1]:
+            seconds[choice] = crew.live(range(lived, lived + length), choice)
+            lived += length
+        trials.append(seconds)
     best = choices[0]
     for choice in choices[1:]:
-        if median(trials[choice]) < _PAYS_OFF * median(trials[best]):
+        if all(seconds[choice] < _PAYS_OFF * seconds[best] for seconds in trials):
             best = choice
-    return step, best
+    return lived, best
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Crew:
