@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize", "reopen"]
+__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize", "reopen", "thread_random"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the API on first use: the command starts without NumPy and PyMDP."""
+    if name == "thread_random":
+        from memprof.populations import thread_random
+
+        return thread_random.thread_random
     if name in __all__:
         from memprof import population
 

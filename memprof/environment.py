@@ -28,16 +28,19 @@ _BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
 _ALLOCATOR_VARIABLES = ("PYTHONMALLOC", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 # Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
 # process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.
-WORKER_ALLOCATOR = {"jax": {"MALLOC_ARENA_MAX": "1"}}
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+WORKER_ALLOCATOR = {"jax": _ONE_ARENA}
 # What glibc's threads put by for their next allocations counts as handed out, and grows for
 # hundreds of steps: kilobytes in a process with XLA's threads.
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
 
 
-def worker_environment(backend: str, *, cycles: bool) -> dict[str, str]:
+def worker_environment(backend: str, *, cycles: bool, threads: bool = False) -> dict[str, str]:
     """Environment variables of a backend's workers; what the user has set stays. Workers that
-    compare `cycles` run without the allocator's thread caches."""
-    variables = {**WORKER_ALLOCATOR.get(backend, {}), **os.environ}
+    compare `cycles` run without the allocator's thread caches, and those that step agents from
+    several `threads` with one arena."""
+    own = _ONE_ARENA if threads else WORKER_ALLOCATOR.get(backend, {})
+    variables = {**own, **os.environ}
     if cycles:
         tunables = variables.get("GLIBC_TUNABLES", "")
         variables["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, _NO_THREAD_CACHES)))
@@ -45,17 +48,24 @@ def worker_environment(backend: str, *, cycles: bool) -> dict[str, str]:
 
 
 def describe_environment(
-    backend: str, facts: dict[str, str], memory_limit_bytes: int | None, *, cycles: bool = False
+    backend: str,
+    facts: dict[str, str],
+    memory_limit_bytes: int | None,
+    *,
+    cycles: bool = False,
+    threads: bool = False,
 ) -> Environment:
     """Versions, allocator settings, huge pages, limits and processors, as workers find them;
-    `facts` is what they found out about their backend, `cycles` as in `worker_environment`."""
+    `facts` is what they found out about their backend, `cycles` and `threads` as in
+    `worker_environment`."""
     versions = {"python": platform.python_version()}
     for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     libc, libc_version = platform.libc_ver()
     allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
-    for name, value in sorted(worker_environment(backend, cycles=cycles).items()):
+    variables = worker_environment(backend, cycles=cycles, threads=threads)
+    for name, value in sorted(variables.items()):
         if name.startswith(_ALLOCATOR_VARIABLES):
             allocator[name] = value
     return Environment(

@@ -265,3 +265,40 @@ class TraceComparison:
     max_abs_belief_error: float | None
     max_divergence_nats: float | None
     first_difference: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadsRun:
+    """One worker in which one thread and several let the same agents live, by turns.
+
+    Attributes:
+        steps: steps that every agent lived between the two readings of memory; before them, it had
+            lived some more while threads warmed up.
+        operations: steps of single agents between the two readings, in one thread and in several.
+        running: threads that ran at one time, the others waiting for their turn: as many as were
+            found to pay off. All `threads` did an equal share of the work.
+        one_thread_seconds: wall-clock time per operation, for each block that one thread did,
+            taking down its behaviour included.
+        threads_seconds: the same, for each block of the several threads; blocks of both kinds come
+            in the order 1, several, several, 1.
+        before_private_bytes: private memory before the first operation, settled.
+        after_private_bytes: private memory after the last one, settled; all agents and threads are
+            still there.
+        peak_rss_bytes: highest resident set between the two; None where the platform cannot tell.
+        facts: what a reader must know of the backend.
+        digests: per agent, of the first `steps` steps of its life, as in `Measurement`; equal to
+            those if the threads changed nothing.
+    """
+
+    agents: int
+    steps: int
+    operations: int
+    threads: int
+    running: int
+    one_thread_seconds: tuple[float, ...]
+    threads_seconds: tuple[float, ...]
+    before_private_bytes: int
+    after_private_bytes: int
+    peak_rss_bytes: int | None
+    facts: dict[str, str]
+    digests: tuple[str, ...]

@@ -74,7 +74,13 @@ class OptimizedPopulation:
 
     Agents keep everything they are: beliefs, what they learned, their past, attributes that a
     subclass added. Large arrays of an active agent are read-only, because agents share them; PyMDP
-    itself replaces arrays and never writes into one. Safe for threads that use different agents.
+    itself replaces arrays and never writes into one.
+
+    Safe for threads that use different agents: each agent is stored and comes back exactly. What
+    agents draw is another matter: PyMDP samples, and breaks ties, with the one generator behind
+    `np.random`, so threads draw from it in an order that chance decides, and seeding it in one
+    seeds it for all. Inside `with memprof.thread_random():` every thread has a generator of its
+    own, and what an agent does depends only on what its thread seeded, and when.
 
     Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
     its functions while the population is in use).

@@ -90,9 +90,9 @@ class _Tuner:
 
     def pause(self) -> None:
         """The step is over; judge the collections so far when there are enough."""
-        if self._since is not None:
-            self._used_seconds += perf_counter() - self._since
-            self._since = None
+        since, self._since = self._since, None  # another thread may pause at the same time
+        if since is not None:
+            self._used_seconds += perf_counter() - since
         if self._collections < _COLLECTIONS:
             return
         if self._paused_seconds > _LARGEST_SHARE * self._used_seconds:

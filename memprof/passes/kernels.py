@@ -66,8 +66,9 @@ class Kernels:
             return self._own.spm_dot(X, x, dims_to_omit)
         if X.ndim == 2 and len(x) == 1 and dims_to_omit is None:
             case, vector = self._matrix(X), x[0]
-            if case.facts and _is_belief(vector, X.shape[1:]):
-                product = case.facts.product(vector)
+            facts = case.facts  # read once: another thread may find that the case is none
+            if facts and _is_belief(vector, X.shape[1:]):
+                product = facts.product(vector)
                 return product if case.proven else settle([case], product, self._own.spm_dot(X, x))
         first, kept = X.ndim - len(x), [0] if dims_to_omit is None else dims_to_omit
         operands: list[Any] = [X, list(range(X.ndim))]
@@ -80,7 +81,8 @@ class Kernels:
     def spm_MDP_G(self, A: np.ndarray, x: np.ndarray) -> Any:
         """PyMDP's loop over states, with each state's part remembered."""
         case = self._surprise.of(A, None, A)
-        if not case.facts or x.dtype != object:
+        facts = case.facts
+        if not facts or x.dtype != object:
             return self._own.spm_MDP_G(A, x)
         joint = reduce(np.multiply.outer, x)
         if not _is_belief(joint, A.shape[1:]):
@@ -88,7 +90,7 @@ class Kernels:
         likely = (joint * (joint > NEGLIGIBLE)).ravel()
         if not likely.any():
             return self._own.spm_MDP_G(A, x)
-        outcomes, certainty = case.facts.under(likely)
+        outcomes, certainty = facts.under(likely)
         G = certainty - outcomes.dot(maths.spm_log_single(outcomes))
         return G if case.proven else settle([case], G, self._own.spm_MDP_G(A, x))
 
@@ -96,11 +98,12 @@ class Kernels:
         """PyMDP's sum, with the logarithm of the softmax of C remembered."""
         n_steps, utility = len(qo_pi), 0
         cases = [self._preferences.of(prior, n_steps, prior, n_steps) for prior in C]
-        if not all(case.facts for case in cases):
+        facts = [case.facts for case in cases]
+        if not all(facts):
             return self._own.calc_expected_utility(qo_pi, C)
         for step, qo in enumerate(qo_pi):
-            for modality, case in enumerate(cases):
-                utility += qo[modality].dot(case.facts[step])  # type: ignore[index]
+            for modality, known in enumerate(facts):
+                utility += qo[modality].dot(known[step])  # type: ignore[index]
         if all(case.proven for case in cases):
             return utility
         return settle(cases, utility, self._own.calc_expected_utility(qo_pi, C))

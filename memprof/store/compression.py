@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-
 import zstandard
 
 _LEVEL = 3
-_local = threading.local()  # a compressor must not be used by two threads at once
+# Contexts that nobody uses now: two threads must not use one at once, but one after the other may,
+# so there are as many as were ever in use at once (tens of kilobytes each).
+_compressors: dict[int, list[zstandard.ZstdCompressor]] = {}
+_decompressors: list[zstandard.ZstdDecompressor] = []
 
 
 def compressed(data: bytes, level: int = _LEVEL) -> bytes:
     """A Zstandard frame of `data`."""
-    compressors = _local.__dict__.setdefault("compressors", {})
-    compressor = compressors.get(level)
-    if compressor is None:
-        compressor = compressors[level] = zstandard.ZstdCompressor(level=level)
+    free = _compressors.setdefault(level, [])
+    try:
+        compressor = free.pop()
+    except IndexError:
+        compressor = zstandard.ZstdCompressor(level=level)
     # A copy: the compressor's own result keeps the memory that incompressible data would take.
-    return bytes(memoryview(compressor.compress(data)))
+    frame = bytes(memoryview(compressor.compress(data)))
+    free.append(compressor)
+    return frame
 
 
 def decompressed(frame: bytes) -> bytes:
@@ -26,8 +30,10 @@ def decompressed(frame: bytes) -> bytes:
     Raises:
         zstandard.ZstdError: the frame is damaged.
     """
-    decompressor = _local.__dict__.get("decompressor")
-    if decompressor is None:
-        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
-    data: bytes = decompressor.decompress(frame)
+    try:
+        decompressor = _decompressors.pop()
+    except IndexError:
+        decompressor = zstandard.ZstdDecompressor()
+    data: bytes = decompressor.decompress(frame)  # one that has failed is not used again
+    _decompressors.append(decompressor)
     return data

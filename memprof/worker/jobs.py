@@ -24,6 +24,7 @@ from memprof.measurements import (
     InstrumentRun,
     LedgerRow,
     Measurement,
+    ThreadsRun,
     TraceComparison,
     TrendSeries,
 )
@@ -38,6 +39,7 @@ from memprof.worker.growth import Growth, Series
 from memprof.worker.leak import leak
 from memprof.worker.protocol import Channel, Request
 from memprof.worker.sites import sites
+from memprof.worker.threads import threads
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
 # grows on for up to so many seconds.
@@ -51,7 +53,9 @@ _TREND_SECONDS, _LONGEST_TREND = 4.0, 10.0
 
 def run(
     request: Request, channel: Channel
-) -> Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution | DensityRun:
+) -> (
+    Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution | DensityRun | ThreadsRun
+):
     """Do what the request asks for."""
     match request.job:
         case "measure":
@@ -73,6 +77,8 @@ def run(
             return density(
                 population_type, spec, request.sizes, request.resolve, request.seconds, channel
             )
+        case "threads":
+            return threads(_import, request.spec, request.threads, channel)
 
 
 def measure(spec: PopulationSpec, channel: Channel) -> Measurement:

@@ -12,7 +12,7 @@ from memprof.leak import Mode
 from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
 
-Job = Literal["measure", "instrument", "trace", "leak", "sites", "density"]
+Job = Literal["measure", "instrument", "trace", "leak", "sites", "density", "threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Request:
         seconds: for how long the jobs `leak` and `density` may go on; None for as long as it takes.
         sizes: populations of the job `density`, smallest first.
         resolve: the job `density` goes on until it knows what an agent costs.
+        threads: that step the agents, for the job `threads`.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -41,6 +42,7 @@ class Request:
     seconds: float | None = None
     sizes: tuple[int, ...] = ()
     resolve: bool = False
+    threads: int = 1
     memory_limit_bytes: int | None = None
 
     def to_json(self) -> str:

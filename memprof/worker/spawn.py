@@ -32,7 +32,7 @@ from memprof.errors import (
 )
 from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, CycleRun
-from memprof.measurements import InstrumentRun, Mark, Measurement, TraceComparison
+from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.units import format_limit, format_size
 from memprof.worker.protocol import Request
 
@@ -46,6 +46,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
     "leak": TypeAdapter(CycleRun),
     "sites": TypeAdapter(Attribution),
     "density": TypeAdapter(DensityRun),
+    "threads": TypeAdapter(ThreadsRun),
 }
 
 
@@ -110,7 +111,11 @@ def _run(
             stderr=subprocess.STDOUT,
             pass_fds=[writer],
             env={
-                **worker_environment(request.spec.backend, cycles=request.cycles > 0),
+                **worker_environment(
+                    request.spec.backend,
+                    cycles=request.cycles > 0,
+                    threads=request.job == "threads",
+                ),
                 "PYTHONHASHSEED": "0",
                 "TMPDIR": folder,
             },
