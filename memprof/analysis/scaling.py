@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from memprof.analysis.marginal import per_agent
+from memprof.analysis.marginal import median_half_width, per_agent
 from memprof.analysis.readings import process_bytes
-from memprof.density import DensityPoint, DensityRun, SizeRow, VariantName
-from memprof.measurements import Reading
+from memprof.density import DensityPoint, DensityRun, SizeRow, ThreadsRow, VariantName
+from memprof.measurements import Reading, ThreadsRun
 from memprof.results import PerAgent
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -70,6 +70,25 @@ def size_rows(variant: VariantName, runs: Sequence[DensityRun]) -> tuple[SizeRow
             )
         )
     return tuple(rows)
+
+
+def threads_row(variant: VariantName, run: ThreadsRun) -> ThreadsRow:
+    """Throughput with threads against that of one, by the medians over neighbouring blocks."""
+    pairs = list(zip(run.one_thread_seconds, run.threads_seconds, strict=False))
+    ratios = [alone / together for alone, together in pairs]
+    ratio, half = statistics.median(ratios), median_half_width(ratios)
+    return ThreadsRow(
+        variant=variant,
+        agents=run.agents,
+        steps=run.steps,
+        threads=run.threads,
+        running=run.running,
+        one_thread_per_second=1 / statistics.median(run.one_thread_seconds),
+        threads_per_second=1 / statistics.median(run.threads_seconds),
+        ratio=ratio,
+        ratio_ci95=(ratio - half, ratio + half),
+        growth_bytes=run.after_private_bytes - run.before_private_bytes,
+    )
 
 
 def total_bytes(run: DensityRun, reading: Reading) -> float:

@@ -10,11 +10,13 @@ from memprof.errors import UsageError
 
 def density_command(
     scenario: options.OptionalScenario = None,
-    max_agents: options.MaxAgents = 100,
+    max_agents: options.MaxAgents = None,
     agents: options.AgentsAtOnce = None,
     memory_limit: options.MemoryLimit = None,
     verify: options.Verify = False,
     time_limit: options.TimeLimit = None,
+    threads: options.Threads = None,
+    suite: options.Suite = False,
     steps: options.Steps = None,
     seed: options.Seed = None,
     passes: options.Passes = None,
@@ -33,13 +35,15 @@ def density_command(
     Exit codes: 0 fine, memory or time limits that were met included; 1 behaviour diverged; 2 the
     command line or the scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
+    from memprof.analysis.scaling import sweep_sizes
     from memprof.scenario_file import load_default, load_scenario
+    from memprof.workflows.sweeps import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
 
-    for name, value, least in (("--max-agents", max_agents, 2), ("--agents", agents, 1)):
-        if value is not None and not least <= value <= _MOST_AGENTS:
-            raise UsageError(
-                f"{name}: expected {least} to {_MOST_AGENTS:,} agents, found {value:,}"
-            )
+    _check("--max-agents", max_agents, 2, _MOST_AGENTS)
+    _check("--agents", agents, 1, _MOST_AGENTS)
+    _check("--threads", threads, 2, THREADED_AGENTS)
+    if suite and max_agents is not None:
+        raise UsageError("--max-agents: --suite has sizes of its own; leave one of the two out")
     if verify and memory_limit is None:
         raise UsageError("--verify: needs a limit to verify against; add --memory-limit, as 2GiB")
     changed = options.overrides(
@@ -56,7 +60,7 @@ def density_command(
     seconds = options.positive("--timeout", timeout)
     until = None if time_limit is None else options.positive("--time-limit", time_limit)
     if scenario is None:
-        loaded = load_default("density", changed)
+        loaded = load_default("suite" if suite else "density", changed)
     else:
         loaded = load_scenario(scenario, changed)
 
@@ -69,9 +73,17 @@ def density_command(
     output = Output(out, f"{loaded.scenario.name}-density", json, quiet)
     output.check()
     with progress(quiet=quiet) as observer:
-        asked = Asked(max_agents, agents, verify, until)
+        sizes = SUITE_SIZES if suite else sweep_sizes(max_agents or _MAX_AGENTS)
+        threads = threads or (SUITE_THREADS if suite else None)
+        asked = Asked(sizes, agents, verify, until, threads, suite)
         outcome = density(loaded, asked, Limits(seconds, limit), observer)
     output.deliver(outcome.report, density_view(outcome.report), outcome.failure)
 
 
+_MAX_AGENTS = 100
 _MOST_AGENTS = 10**8
+
+
+def _check(name: str, value: int | None, least: int, most: int) -> None:
+    if value is not None and not least <= value <= most:
+        raise UsageError(f"{name}: expected {least} to {most:,}, found {value:,}")

@@ -22,7 +22,18 @@ Mode = Annotated[
     typer.Option(help="What a cycle is: agents are built, step and go; or the same ones step on."),
 ]
 MaxAgents = Annotated[
-    int, typer.Option(help="Largest population of the sweep: 1, a tenth, ... and all of it.")
+    int | None,
+    typer.Option(
+        help="Largest population of the sweep: 1, a tenth, ... all of it.  [default: 100]"
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Let 30 agents live 50 steps from so many threads too, against one."),
+]
+Suite = Annotated[
+    bool,
+    typer.Option("--suite", help="The predecessor's benchmarks, beside its published figures."),
 ]
 AgentsAtOnce = Annotated[
     int | None,

@@ -15,6 +15,7 @@ from memprof.density import (
 )
 from memprof.reports.common import environment_section, interval, positive, warnings_section
 from memprof.reports.page import Chart, Section, Series, Table, View
+from memprof.reports.suite import suite_section, threads_section
 from memprof.units import format_limit, format_seconds, format_size
 
 _LEAST_SPAN = 0.05
@@ -31,7 +32,9 @@ def density_view(report: DensityReport) -> View:
     """What a person reads of a density report, in the order in which it matters."""
     sections = [
         _capacity(report),
+        *([suite_section(report)] if report.density.suite else []),
         _sweep(report),
+        *([threads_section(report)] if report.density.threads else []),
         environment_section(report.environment),
     ]
     if report.warnings:

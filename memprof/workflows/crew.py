@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from memprof.errors import ScenarioError
@@ -43,11 +43,16 @@ class Crew:
         sample: bool = False,
         on_part: Callable[[Any], None] | None = None,
         limits: Limits | None = None,
+        agents: int | None = None,
+        steps: int | None = None,
         **request: Any,
     ) -> Finished:
+        """Run one job, on the scenario's population or one of other `agents` and `steps`; within
+        other `limits` than those of the crew if they are given."""
         self.started += 1
         self.observer.worker(title, self.started, self.total)
         spec = self.loaded.spec(passes)
+        spec = replace(spec, agents=agents or spec.agents, steps=steps or spec.steps)
         try:
             return run_worker(
                 Request(spec=spec, **request),

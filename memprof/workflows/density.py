@@ -36,7 +36,7 @@ from memprof.units import format_size
 from memprof.worker.spawn import Limits
 from memprof.workflows.crew import Crew, Observer
 from memprof.workflows.runs import Runs, VariantRuns, choose, compared
-from memprof.workflows.sweeps import Clock, VariantSweep, measure, verify
+from memprof.workflows.sweeps import Clock, VariantSweep, measure, step_from_threads, verify
 
 GIB = 2**30
 _FEWEST_SIZES = 3
@@ -47,17 +47,21 @@ class Asked:
     """What a user asks for.
 
     Attributes:
-        max_agents: the largest population of the asked.
+        sizes: the populations of the sweep, smallest first.
         agents: a population that is to live at once with the passes, or without them if there are
             none, beyond the sweep; None for no such.
         verify: put the capacity to the test.
         seconds: for all workers together; None for as long as it takes.
+        threads: that step agents at once; None for no such benchmark.
+        suite: the sizes are those of the predecessor's benchmarks.
     """
 
-    max_agents: int
+    sizes: tuple[int, ...]
     agents: int | None
     verify: bool
     seconds: float | None
+    threads: int | None
+    suite: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,15 @@ def density(
         clock = Clock(asked.seconds)
         plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
         variants = _variants(plan, asked)
-        crew.total += len(variants) * (scenario.repeats + asked.verify)
+        crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))
         for repeat in range(scenario.repeats):
             for number, variant in enumerate(variants if repeat % 2 == 0 else variants[::-1]):
                 workers = (scenario.repeats - repeat) * len(variants) - number
                 title = f"{variant.name}, repeat {repeat + 1} of {scenario.repeats}"
                 measure(variant, title, crew, clock, workers)
         verdict = _equivalence(variants, crew)
+        for variant in variants if asked.threads else ():
+            step_from_threads(variant, asked.threads or 1, crew)
         for variant in variants if asked.verify else ():
             verify(variant, _capacity(variant, machine).room, crew, clock)
     except MeasurementError as error:
@@ -117,6 +123,8 @@ def density(
         density=Density(
             points=tuple(row for each in known for row in scaling.size_rows(each.name, each.runs)),
             capacity=tuple(_capacity(each, machine) for each in known),
+            threads=tuple(each.threads for each in known if each.threads is not None),
+            suite=asked.suite,
         ),
         equivalence=verdict,
         warnings=tuple(_cautions(variants, failure)),
@@ -127,10 +135,9 @@ def density(
 
 def _variants(plan: tuple[str, ...], asked: Asked) -> list[VariantSweep]:
     """Before and after; the one that the user wants the most of goes on to `agents`."""
-    sizes = scaling.sweep_sizes(asked.max_agents)
-    beyond = sizes
+    sizes = beyond = asked.sizes
     if asked.agents is not None:
-        further = (n for n in scaling.sweep_sizes(asked.agents) if n > asked.max_agents)
+        further = (n for n in scaling.sweep_sizes(asked.agents) if n > sizes[-1])
         beyond = (*(n for n in sizes if n < asked.agents), *further)
     if not plan:
         return [VariantSweep("before", (), beyond)]

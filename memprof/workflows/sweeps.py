@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 
 from memprof.analysis import scaling
-from memprof.density import DensityRun, Ended, Room, VariantName, Verification
+from memprof.density import DensityRun, Ended, Room, ThreadsRow, VariantName, Verification
 from memprof.errors import MeasurementError, MemoryLimitReached
 from memprof.worker.spawn import Limits
 from memprof.workflows.crew import Crew
 
+SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4
+THREADED_AGENTS, THREADED_STEPS = 30, 50
 _LEAST_SECONDS = 1.0
 _VERIFY_SECONDS = 600.0
 """A verification may take so long where no time limit is given."""
@@ -36,6 +38,7 @@ class VariantSweep:
     ended: Ended = "reached"
     detail: str = ""
     verification: Verification | None = None
+    threads: ThreadsRow | None = None
 
 
 class Clock:
@@ -114,6 +117,19 @@ def _grow(
     finally:
         variant.lived = max([variant.lived, *(run.lived for run in latest)])
     return latest[0] if latest else None
+
+
+def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:
+    """Let the agents of the predecessor's benchmark step from one thread and from several."""
+    done = crew.run(
+        f"{variant.name}, {threads} threads",
+        variant.passes,
+        job="threads",
+        threads=threads,
+        agents=THREADED_AGENTS,
+        steps=THREADED_STEPS,
+    )
+    variant.threads = scaling.threads_row(variant.name, done.value)
 
 
 def verify(variant: VariantSweep, room: Room, crew: Crew, clock: Clock) -> None:
