@@ -9,7 +9,7 @@ import numpy as np
 from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
-from memprof.errors import ScenarioError
+from memprof.errors import MemprofError, ScenarioError
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import (
@@ -73,7 +73,7 @@ class NumpyPopulation:
     def _live(self, agent: int, step: int) -> Behaviour:
         try:
             return self._step(agent, step)
-        except (ScenarioError, MemoryError):
+        except (MemprofError, MemoryError):
             raise
         except Exception as error:
             raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
