@@ -1,0 +1,191 @@
+"""The view of a density report: what it says of capacities, threads and the predecessor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from pydantic import TypeAdapter
+
+from memprof.density import (
+    Capacity,
+    Density,
+    DensityReport,
+    DensityVariant,
+    DensityVariants,
+    Room,
+    SizeRow,
+    ThreadsRow,
+    Verification,
+)
+from memprof.reports import json_text, markdown, terminal
+from memprof.reports.density import density_view
+from memprof.results import Environment, Equivalence, PerAgent
+
+GIB = 2**30
+BEFORE = DensityVariant(
+    passes=(),
+    repeats=1,
+    per_agent=PerAgent(31.4e6, (31.3e6, 31.5e6), 120e6, 3.2e9, True),
+    agents_per_gib=34.2,
+    lived=100,
+    ended="reached",
+    detail="",
+    uss_bytes=3.2e9,
+    pss_bytes=3.2e9,
+    peak_bytes=3.3e9,
+    baseline_bytes=120e6,
+    left_bytes=121e6,
+    step_seconds=13e-3,
+    build_seconds=75e-3,
+    optimise_seconds=None,
+    kept_whole=(),
+    samples=(),
+)
+AFTER = replace(
+    BEFORE,
+    passes=("history", "pool", "template"),
+    per_agent=PerAgent(300.0, (280.0, 320.0), 155e6, 155e6, True),
+    agents_per_gib=GIB / 300,
+    lived=1_000,
+    optimise_seconds=1.5e-3,
+)
+
+
+def size(variant, agents, total, rate=100.0):
+    per_agent = (total - 120e6) / agents
+    return SizeRow(
+        variant, agents, total, None, per_agent, total, rate, rate / agents, 1.0, agents, 1e-3, None
+    )
+
+
+def room(agents, expected=None, most=None, bound="--memory-limit"):
+    return Room(bound, "data", 2 * GIB, agents, expected or agents, most, 5.8e6)
+
+
+@pytest.fixture
+def report():
+    def make(**density) -> DensityReport:
+        points = (
+            size("before", 1, 151e6),
+            size("before", 50, 1.69e9),
+            size("before", 75, 2.47e9),
+            size("after", 1, 154e6),
+            size("after", 50, 154e6),
+            size("after", 75, 154e6),
+        )
+        capacity = (
+            Capacity("before", room(54), (room(700, bound="machine"),), None),
+            Capacity("after", room(6_000_000), (), None),
+        )
+        return DensityReport(
+            scenario={"name": "case", "steps": 5},
+            environment=Environment(
+                {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
+            ),
+            variants=DensityVariants(BEFORE, AFTER),
+            density=replace(Density(points, capacity, (), False), **density),
+            equivalence=Equivalence("exact", 100, 5, 1.0, 0.0, 0.0, "all digests are equal"),
+            warnings=(),
+            complete=True,
+        )
+
+    return make
+
+
+def on_screen(found: DensityReport) -> str:
+    return " ".join(terminal.render(density_view(found), width=80, color=False).split())
+
+
+def test_the_headline_says_how_many_fit_and_how_many_more(report):
+    assert on_screen(report()).startswith(
+        "case: up to 1,000 agents, 5 steps each 54 agents fit in 2 GiB (--memory-limit; 95 % lower "
+        "bound); with history, pool, template 6,000,000. Per GiB, 3,579,139 agents instead of 34, "
+        "104,653 times as many."
+    )
+    assert "Other bounds, before: 700 in 2 GiB, what the machine has free." in on_screen(report())
+
+
+def test_below_resolution_nothing_but_the_least_is_claimed(report):
+    vague = replace(AFTER, per_agent=PerAgent(100.0, (-50.0, 400.0), 1.0, 1.0, False))
+    found = replace(report(), variants=DensityVariants(BEFORE, vague))
+    assert "Per GiB, at least 3,579,139 agents instead of 34, at least" in on_screen(found)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("diverged", "agents behave differently, so no capacity is claimed"),
+        ("not_checked", "was not checked, so no capacity is claimed"),
+    ],
+)
+def test_without_proof_there_is_no_capacity_after(report, verdict, said):
+    unproved = Equivalence(verdict, 0, 0, None, None, None, "why")
+    text = on_screen(replace(report(), equivalence=unproved))
+    assert said in text
+    assert "times as many" not in text
+
+
+@pytest.mark.parametrize(
+    ("verification", "said"),
+    [
+        (
+            Verification(60, 55, "memory"),
+            "54 agents lived in 2 GiB, as predicted; the limit was met at 55, +1.9% from the 54",
+        ),
+        (
+            Verification(60, 50, "memory"),
+            "50 agents lived in 2 GiB, fewer than predicted; the limit was met at 50, -7.4%",
+        ),
+        (
+            Verification(60, 60, "reached"),
+            "a tenth more, 60, fit too, within the interval (up to 65)",
+        ),
+        (
+            Verification(70, 70, "reached"),
+            "a tenth more, 70, fit too, beyond the interval (up to 65)",
+        ),
+        (Verification(60, 20, "time"), "20 agents lived in 2 GiB before the time was up, of 54"),
+    ],
+)
+def test_a_verification_says_how_it_ended(report, verification, said):
+    capacity = Capacity("before", room(54, most=65), (), verification)
+    assert said in on_screen(report(capacity=(capacity,)))
+
+
+def test_the_chart_has_both_variants(report):
+    text = markdown.render(density_view(report()))
+    assert "● before, ○ after" in text
+    assert "| 75 | 2.47 GB |" in text
+
+
+def test_threads_and_the_predecessor_stand_side_by_side(report):
+    threads = (
+        ThreadsRow("before", 30, 50, 4, 1, 75.0, 80.0, 1.07, (1.0, 1.1), 98e3),
+        ThreadsRow("after", 30, 50, 4, 2, 1500.0, 1650.0, 1.1, (1.05, 1.15), -4e3),
+    )
+    text = on_screen(report(threads=threads, suite=True))
+    for said in (
+        "one agent 95.4 MB to 0.02 MB 31.0 MB 34.0 MB",
+        "75 agents, each 0.017 MB 31.3 MB 453 KB",
+        "to optimise an agent 9.2 ms - 1.50 ms",
+        "4,967/s 80/s 1,650/s",
+        "after 1,500/s 1,650/s 1.10 x 1.05 .. 1.15 -4.00 KB",
+        "before: 1 of the 4 threads ran at one time",
+        "Its agents were mocks",
+    ):
+        assert said in text
+    plain = on_screen(report())
+    assert "predecessor" not in plain
+    assert "Threads" not in plain
+
+
+def test_the_json_reads_back_whole(report):
+    values = json.loads(json_text.render(report()))
+    assert (values["schema"], values["kind"]) == ("memprof.report/1", "density")
+    assert set(values["density"]) >= {"points", "capacity"}
+    assert set(values["variants"]["after"]["per_agent"]) >= {
+        "marginal_bytes", "ci95_bytes", "fixed_bytes", "at_n_bytes",
+    }  # fmt: skip
+    assert TypeAdapter(DensityReport).validate_python(values) == report()
