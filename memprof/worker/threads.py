@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from memprof.errors import ScenarioError
 from memprof.instruments import process
@@ -146,6 +146,20 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
+class _Work:
+    """A thread's share of a block, and whose turn it is `then`, with what."""
+
+    __slots__ = ("agents", "steps", "then")
+
+    def __init__(self, agents: range, steps: range, then: tuple[_Inbox, _Work] | None) -> None:
+        self.agents = agents
+        self.steps = steps
+        self.then = then
+
+
+_Inbox: TypeAlias = "SimpleQueue[_Work | None]"
+
+
 class Crew:
     """Threads that let the agents of one population live, each its own share of them.
 
@@ -158,7 +172,7 @@ class Crew:
         self._population = population
         self._recorder = recorder
         self._failed = False
-        self._inboxes: list[SimpleQueue[_Work | None]] = [SimpleQueue() for _ in range(count)]
+        self._inboxes: list[_Inbox] = [SimpleQueue() for _ in range(count)]
         self._outbox: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -192,41 +206,52 @@ class Crew:
     def live(self, steps: range, running: int) -> float:
         """Let the threads do it, at most `running` of them at one time; the seconds of it.
 
-        They wait in so many lanes for each other. The lanes have equal shares of the agents, and in
-        a lane so have its threads.
+        They form so many lanes, in each of which a thread wakes the next when it has done its
+        share: threads that were awake and waiting would slow the one that runs. The lanes have
+        equal shares of the agents, and in a lane so have its threads.
 
         Raises:
-            Exception: what the first thread that failed raised, when all have stopped.
+            Exception: what a thread raised, when all have stopped.
         """
         agents = range(len(self._population))
-        work = []
-        for lane in range(running):
-            members = range(lane, self.count, running)
-            turn = threading.Lock()
-            for place in range(len(members)):
-                share = agents[lane::running][place :: len(members)]
-                work.append(_Work(share, steps, turn))
+        heads = [
+            self._lane(range(lane, self.count, running), agents[lane::running], steps)
+            for lane in range(running)
+        ]
         start = perf_counter()
-        for inbox, each in zip(self._inboxes, work, strict=True):
-            inbox.put(each)
-        errors = [self._outbox.get() for _ in work]
+        for inbox, work in heads:
+            inbox.put(work)
+        errors = [self._outbox.get() for _ in heads]
         elapsed = perf_counter() - start
         for error in errors:
             if error is not None:
                 raise error
         return elapsed
 
-    def _run(self, inbox: SimpleQueue[_Work | None]) -> None:
+    def _lane(self, members: range, agents: range, steps: range) -> tuple[_Inbox, _Work]:
+        """The work of a lane's first thread, which leads to that of the others."""
+        then: tuple[_Inbox, _Work] | None = None
+        for place in reversed(range(len(members))):
+            work = _Work(agents[place :: len(members)], steps, then)
+            then = self._inboxes[members[place]], work
+        assert then is not None
+        return then
+
+    def _run(self, inbox: _Inbox) -> None:
         """One thread's life: its share of each block, until there are no more."""
         while (work := inbox.get()) is not None:
             error: BaseException | None = None
             try:
-                with work.turn:
-                    self._live(work.agents, work.steps)
+                self._live(work.agents, work.steps)
             except BaseException as raised:
                 self._failed = True
                 error = raised
-            self._outbox.put(error)
+            if error is None and work.then is not None:
+                following, share = work.then
+                following.put(share)
+                del following, share
+            else:
+                self._outbox.put(error)
             del error, work
 
     def _live(self, agents: range, steps: range) -> None:
@@ -235,14 +260,3 @@ class Crew:
             if self._failed:
                 return  # another thread's error ends the job
             del lived
-
-
-class _Work:
-    """A thread's share of a block, for when its turn comes."""
-
-    __slots__ = ("agents", "steps", "turn")
-
-    def __init__(self, agents: range, steps: range, turn: threading.Lock) -> None:
-        self.agents = agents
-        self.steps = steps
-        self.turn = turn
