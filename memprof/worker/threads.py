@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from queue import SimpleQueue
-from time import perf_counter
+from time import perf_counter, process_time
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -23,7 +23,8 @@ from memprof.spec import PopulationSpec
 from memprof.worker.growth import Recorder
 from memprof.worker.protocol import Channel
 
-_BLOCKS = 20
+# Few and long ones: when the machine is busy, a thread that is woken waits for a processor first.
+_BLOCKS = 10
 # Trials of how many threads to run at once: so many, of so many seconds or steps.
 _TRIALS, _TRIAL_SECONDS, _LONGEST_TRIAL = 4, 0.05, 5
 # More threads at once have to be that much faster in every trial: chance alone decides below it,
@@ -54,7 +55,7 @@ def threads(
     blocks = [
         range(first, min(first + length, spec.steps)) for first in range(0, spec.steps, length)
     ]
-    seconds = array("d", [0.0]) * len(blocks)
+    seconds, processor = (array("d", [0.0]) * len(blocks) for _ in range(2))
     with ExitStack() as stack:
         stack.enter_context(thread_random())
         crew = stack.enter_context(Crew(population, count, digests))
@@ -67,10 +68,10 @@ def threads(
         channel.progress("step", spec.agents)
         for number, steps in enumerate(blocks):
             shifted = range(lived + steps.start, lived + steps.stop)
-            if _alone(number):
-                seconds[number] = crew.live_alone(shifted) / len(steps) / spec.agents
-            else:
-                seconds[number] = crew.live(shifted, running) / len(steps) / spec.agents
+            start = process_time()
+            elapsed = crew.live_alone(shifted) if _alone(number) else crew.live(shifted, running)
+            processor[number] = (process_time() - start) / len(steps) / spec.agents
+            seconds[number] = elapsed / len(steps) / spec.agents
         peak = process.peak_rss_bytes() if peak_known else None
         channel.progress("settle", spec.agents)
         process.settle()
@@ -84,8 +85,10 @@ def threads(
         operations=spec.agents * spec.steps,
         threads=count,
         running=running,
-        one_thread_seconds=tuple(each for n, each in enumerate(seconds) if _alone(n)),
-        threads_seconds=tuple(each for n, each in enumerate(seconds) if not _alone(n)),
+        one_thread_seconds=_blocks(seconds, alone=True),
+        threads_seconds=_blocks(seconds, alone=False),
+        one_thread_cpu_seconds=_blocks(processor, alone=True),
+        threads_cpu_seconds=_blocks(processor, alone=False),
         before_private_bytes=before,
         after_private_bytes=after,
         peak_rss_bytes=peak,
@@ -114,6 +117,10 @@ def _check(spec: PopulationSpec, count: int) -> None:
 def _alone(block: int) -> bool:
     """Whether one thread lives the block; drift over a run hits both orders alike."""
     return block % 4 in (0, 3)
+
+
+def _blocks(values: array[float], *, alone: bool) -> tuple[float, ...]:
+    return tuple(value for block, value in enumerate(values) if _alone(block) == alone)
 
 
 def _warm_up(crew: Crew) -> tuple[int, int]:
