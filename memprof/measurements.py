@@ -281,6 +281,10 @@ class ThreadsRun:
             taking down its behaviour included.
         threads_seconds: the same, for each block of the several threads; blocks of both kinds come
             in the order 1, several, several, 1.
+        one_thread_cpu_seconds: processor time of the whole process per operation, for the blocks of
+            one thread; wall-clock time far above it says that other processes had the processors,
+            and then threads, which are woken and wait for one, seem slower than they are.
+        threads_cpu_seconds: the same, for the blocks of the several threads.
         before_private_bytes: private memory before the first operation, settled.
         after_private_bytes: private memory after the last one, settled; all agents and threads are
             still there.
@@ -297,6 +301,8 @@ class ThreadsRun:
     running: int
     one_thread_seconds: tuple[float, ...]
     threads_seconds: tuple[float, ...]
+    one_thread_cpu_seconds: tuple[float, ...]
+    threads_cpu_seconds: tuple[float, ...]
     before_private_bytes: int
     after_private_bytes: int
     peak_rss_bytes: int | None

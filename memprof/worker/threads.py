@@ -8,9 +8,9 @@ from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from queue import SimpleQueue
-from time import perf_counter
+from time import perf_counter, process_time
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from memprof.errors import ScenarioError
 from memprof.instruments import process
@@ -23,7 +23,8 @@ from memprof.spec import PopulationSpec
 from memprof.worker.growth import Recorder
 from memprof.worker.protocol import Channel
 
-_BLOCKS = 20
+# Few and long ones: when the machine is busy, a thread that is woken waits for a processor first.
+_BLOCKS = 10
 # Trials of how many threads to run at once: so many, of so many seconds or steps.
 _TRIALS, _TRIAL_SECONDS, _LONGEST_TRIAL = 4, 0.05, 5
 # More threads at once have to be that much faster in every trial: chance alone decides below it,
@@ -54,7 +55,7 @@ def threads(
     blocks = [
         range(first, min(first + length, spec.steps)) for first in range(0, spec.steps, length)
     ]
-    seconds = array("d", [0.0]) * len(blocks)
+    seconds, processor = (array("d", [0.0]) * len(blocks) for _ in range(2))
     with ExitStack() as stack:
         stack.enter_context(thread_random())
         crew = stack.enter_context(Crew(population, count, digests))
@@ -67,10 +68,10 @@ def threads(
         channel.progress("step", spec.agents)
         for number, steps in enumerate(blocks):
             shifted = range(lived + steps.start, lived + steps.stop)
-            if _alone(number):
-                seconds[number] = crew.live_alone(shifted) / len(steps) / spec.agents
-            else:
-                seconds[number] = crew.live(shifted, running) / len(steps) / spec.agents
+            start = process_time()
+            elapsed = crew.live_alone(shifted) if _alone(number) else crew.live(shifted, running)
+            processor[number] = (process_time() - start) / len(steps) / spec.agents
+            seconds[number] = elapsed / len(steps) / spec.agents
         peak = process.peak_rss_bytes() if peak_known else None
         channel.progress("settle", spec.agents)
         process.settle()
@@ -84,8 +85,10 @@ def threads(
         operations=spec.agents * spec.steps,
         threads=count,
         running=running,
-        one_thread_seconds=tuple(each for n, each in enumerate(seconds) if _alone(n)),
-        threads_seconds=tuple(each for n, each in enumerate(seconds) if not _alone(n)),
+        one_thread_seconds=_blocks(seconds, alone=True),
+        threads_seconds=_blocks(seconds, alone=False),
+        one_thread_cpu_seconds=_blocks(processor, alone=True),
+        threads_cpu_seconds=_blocks(processor, alone=False),
         before_private_bytes=before,
         after_private_bytes=after,
         peak_rss_bytes=peak,
@@ -114,6 +117,10 @@ def _check(spec: PopulationSpec, count: int) -> None:
 def _alone(block: int) -> bool:
     """Whether one thread lives the block; drift over a run hits both orders alike."""
     return block % 4 in (0, 3)
+
+
+def _blocks(values: array[float], *, alone: bool) -> tuple[float, ...]:
+    return tuple(value for block, value in enumerate(values) if _alone(block) == alone)
 
 
 def _warm_up(crew: Crew) -> tuple[int, int]:
@@ -146,6 +153,20 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
+class _Work:
+    """A thread's share of a block, and whose turn it is `then`, with what."""
+
+    __slots__ = ("agents", "steps", "then")
+
+    def __init__(self, agents: range, steps: range, then: tuple[_Inbox, _Work] | None) -> None:
+        self.agents = agents
+        self.steps = steps
+        self.then = then
+
+
+_Inbox: TypeAlias = "SimpleQueue[_Work | None]"
+
+
 class Crew:
     """Threads that let the agents of one population live, each its own share of them.
 
@@ -158,7 +179,7 @@ class Crew:
         self._population = population
         self._recorder = recorder
         self._failed = False
-        self._inboxes: list[SimpleQueue[_Work | None]] = [SimpleQueue() for _ in range(count)]
+        self._inboxes: list[_Inbox] = [SimpleQueue() for _ in range(count)]
         self._outbox: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -192,41 +213,52 @@ class Crew:
     def live(self, steps: range, running: int) -> float:
         """Let the threads do it, at most `running` of them at one time; the seconds of it.
 
-        They wait in so many lanes for each other. The lanes have equal shares of the agents, and in
-        a lane so have its threads.
+        They form so many lanes, in each of which a thread wakes the next when it has done its
+        share: threads that were awake and waiting would slow the one that runs. The lanes have
+        equal shares of the agents, and in a lane so have its threads.
 
         Raises:
-            Exception: what the first thread that failed raised, when all have stopped.
+            Exception: what a thread raised, when all have stopped.
         """
         agents = range(len(self._population))
-        work = []
-        for lane in range(running):
-            members = range(lane, self.count, running)
-            turn = threading.Lock()
-            for place in range(len(members)):
-                share = agents[lane::running][place :: len(members)]
-                work.append(_Work(share, steps, turn))
+        heads = [
+            self._lane(range(lane, self.count, running), agents[lane::running], steps)
+            for lane in range(running)
+        ]
         start = perf_counter()
-        for inbox, each in zip(self._inboxes, work, strict=True):
-            inbox.put(each)
-        errors = [self._outbox.get() for _ in work]
+        for inbox, work in heads:
+            inbox.put(work)
+        errors = [self._outbox.get() for _ in heads]
         elapsed = perf_counter() - start
         for error in errors:
             if error is not None:
                 raise error
         return elapsed
 
-    def _run(self, inbox: SimpleQueue[_Work | None]) -> None:
+    def _lane(self, members: range, agents: range, steps: range) -> tuple[_Inbox, _Work]:
+        """The work of a lane's first thread, which leads to that of the others."""
+        then: tuple[_Inbox, _Work] | None = None
+        for place in reversed(range(len(members))):
+            work = _Work(agents[place :: len(members)], steps, then)
+            then = self._inboxes[members[place]], work
+        assert then is not None
+        return then
+
+    def _run(self, inbox: _Inbox) -> None:
         """One thread's life: its share of each block, until there are no more."""
         while (work := inbox.get()) is not None:
             error: BaseException | None = None
             try:
-                with work.turn:
-                    self._live(work.agents, work.steps)
+                self._live(work.agents, work.steps)
             except BaseException as raised:
                 self._failed = True
                 error = raised
-            self._outbox.put(error)
+            if error is None and work.then is not None:
+                following, share = work.then
+                following.put(share)
+                del following, share
+            else:
+                self._outbox.put(error)
             del error, work
 
     def _live(self, agents: range, steps: range) -> None:
@@ -235,14 +267,3 @@ class Crew:
             if self._failed:
                 return  # another thread's error ends the job
             del lived
-
-
-class _Work:
-    """A thread's share of a block, for when its turn comes."""
-
-    __slots__ = ("agents", "steps", "turn")
-
-    def __init__(self, agents: range, steps: range, turn: threading.Lock) -> None:
-        self.agents = agents
-        self.steps = steps
-        self.turn = turn

@@ -166,6 +166,7 @@ def test_the_job_reports_every_operation_and_the_same_behaviour():
     assert (found.threads, len(found.one_thread_seconds), len(found.threads_seconds)) == (3, 3, 3)
     assert 1 <= found.running <= 3
     assert all(seconds > 0 for seconds in found.one_thread_seconds + found.threads_seconds)
+    assert (len(found.one_thread_cpu_seconds), len(found.threads_cpu_seconds)) == (3, 3)
     assert found.peak_rss_bytes is None or found.peak_rss_bytes >= found.after_private_bytes
     assert found.digests == digests_of(path, passes, AGENTS, STEPS)
 
