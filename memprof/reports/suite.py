@@ -19,7 +19,8 @@ def threads_section(report: DensityReport) -> Section:
         f"{first.agents} agents x {first.steps} steps, dealt out to {first.threads} threads, "
         "against one thread, in blocks by turns; a step of one agent is one operation. The ratio "
         "is the median over neighbouring blocks, with its 95 % interval. Every thread has its own "
-        "generator of random numbers, so agents do what they do in one thread.",
+        "generator of random numbers, so agents do what they do in one thread. Growth is of the "
+        "process over all steps, in a worker with one malloc arena (MALLOC_ARENA_MAX=1).",
     ]
     for each in report.density.threads:
         if each.running < each.threads:
