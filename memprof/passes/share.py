@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from memprof.passes.base import Pass
-from memprof.store.constants import Constants, constant
+from memprof.store.constants import Constants, noted_equal
 
 
 class Share(Pass):
@@ -29,7 +29,7 @@ class Share(Pass):
                 setattr(agent, name, shared)
 
     def world_array(self, array: Any, first: Any) -> Any:
-        return constant(array)
+        return noted_equal(array)
 
 
 def _shared(value: Any, constants: Constants) -> Any:

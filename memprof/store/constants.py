@@ -38,9 +38,9 @@ def constant(array: np.ndarray) -> np.ndarray:
     """
     if is_constant(array):
         return array
-    known = _known_equal(array)
-    if known is not None:
-        return known
+    noted = noted_equal(array)
+    if noted is not array:
+        return noted
     compact = array if _is_compact(array) else array.copy(order="K")
     found, place = _found(compact)
     if found is None:
@@ -48,7 +48,7 @@ def constant(array: np.ndarray) -> np.ndarray:
         found.flags.writeable = False
         _by_key[place] = found
         _by_identity[id(found)] = found
-    remember_equal(array, found)
+    note_equal(array, found)
     return found
 
 
@@ -120,7 +120,7 @@ def compared_once() -> Iterator[None]:
         _equals.reset(token)
 
 
-def remember_equal(array: np.ndarray, other: np.ndarray) -> None:
+def note_equal(array: np.ndarray, other: np.ndarray) -> None:
     """Note, inside `compared_once`, that `array` has the bits and the layout of `other`; of use if
     that is a constant."""
     known = _equals.get()
@@ -129,11 +129,17 @@ def remember_equal(array: np.ndarray, other: np.ndarray) -> None:
         known[id(array)] = array, other  # alive, so that its identity stays its own
 
 
-def known_equal(array: np.ndarray, other: np.ndarray) -> bool:
+def noted_equal(array: np.ndarray) -> np.ndarray:
+    """The constant that `note_equal` was told of; the array itself if there is none."""
+    known = _equals.get()
+    return known.get(id(array), (array, array))[1] if known else array
+
+
+def surely_equal(array: np.ndarray, other: np.ndarray) -> bool:
     """Whether it takes no look at them to say that both have the same bits and layout: they share
     their memory, or it was noted."""
     array, other = _whole(array), _whole(other)
-    return array is other or _known_equal(array) is other
+    return array is other or noted_equal(array) is other
 
 
 def same_bits(array: np.ndarray, other: np.ndarray) -> bool:
@@ -141,17 +147,11 @@ def same_bits(array: np.ndarray, other: np.ndarray) -> bool:
     constant, if one of them is."""
     if (array.dtype, array.shape) != (other.dtype, other.shape):
         return False
-    if known_equal(array, other):
+    if surely_equal(array, other):
         return True
     if array.nbytes < LARGE_BYTES or not (_is_compact(array) and _is_compact(other)):
         return array.strides == other.strides and array.tobytes() == other.tobytes()
     return _is_content(other, array, _compact(array))
-
-
-def _known_equal(array: np.ndarray) -> np.ndarray | None:
-    known = _equals.get()
-    entry = known.get(id(array)) if known else None
-    return None if entry is None else entry[1]
 
 
 def _whole(array: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memprof.store.constants import known_equal, remember_equal, same_bits, segments_of
+from memprof.store.constants import note_equal, same_bits, segments_of, surely_equal
 from memprof.store.layout import LARGE_BYTES
 from memprof.store.segments import changes
 
@@ -104,7 +104,7 @@ def difference(array: np.ndarray, reference: np.ndarray | None) -> Difference | 
     bits = _BITS.get(array.dtype.itemsize)
     if bits is None or array.size >= 2**32:
         return None
-    if reference is not None and known_equal(array, reference):
+    if reference is not None and surely_equal(array, reference):
         return Difference(np.empty(0, np.int64), np.empty(0, array.dtype))
     left, most = _flat(array).view(bits), array.size * _MOST
     segments = None if reference is None else segments_of(reference)
@@ -115,7 +115,7 @@ def difference(array: np.ndarray, reference: np.ndarray | None) -> Difference | 
     if positions is None or len(positions) > most:
         return None
     if reference is not None and not len(positions):
-        remember_equal(array, reference)
+        note_equal(array, reference)
     return Difference(positions, _flat(array)[positions])
 
 
