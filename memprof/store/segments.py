@@ -23,6 +23,8 @@ _PIECE = 65536
 # A segment costs 4 bytes and a word: with at most one per so many words, under a twentieth of the
 # array. With more of them NumPy's overhead per segment would exceed what is saved, too.
 _WORDS_PER_SEGMENT = 32
+# One segment of so many is looked at first, to save reading what is quite another array.
+_SAMPLED = 16
 # Runs of zeros in which something else was found are searched one by one, up to so many.
 _MOST_SEARCHED = 256
 
@@ -95,11 +97,15 @@ class Segments:
 
     def equal(self, words: Words) -> bool:
         """Whether these words, as many, are those of the array."""
+        if self._sampled_changes(words):
+            return False
         return bool((np.maximum.reduceat(words, self.starts) == self.values).all())
 
     def changes(self, words: Words) -> np.ndarray | None:
         """Where these words, as many, are others: ascending, int64. None where the runs of zeros
-        with something else in them are too many to search one by one."""
+        with something else in them are too many to search one by one, or are likely to be."""
+        if self._sampled_changes(words) > _MOST_SEARCHED // _SAMPLED:
+            return None
         changed = np.flatnonzero(np.maximum.reduceat(words, self.starts) != self.values)
         starts = self.starts[changed].astype(np.int64)
         ends = np.append(self.starts, self.size)[changed + 1]
@@ -111,3 +117,7 @@ class Segments:
             start, end = starts[run], ends[run]
             found.append(np.flatnonzero(words[start:end] != 0) + start)
         return np.sort(np.concatenate(found))
+
+    def _sampled_changes(self, words: Words) -> int:
+        found = words[self.starts[::_SAMPLED]] != self.values[::_SAMPLED]
+        return int(np.count_nonzero(found))
