@@ -194,4 +194,4 @@ def _equal(left: list[Any], right: list[Any]) -> bool:
 def _alike(left: Any, right: Any) -> bool:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return same_bits(right, left)
-    return bool(left == right)
+    return isinstance(left, ChangedArray) and left == right

@@ -1,12 +1,15 @@
 """Equality of arrays: exact, whatever way it takes."""
 
 import gc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memprof.passes.plan import Plan
+from memprof.populations.environment import Environments
 from memprof.store import constants
 from memprof.store.constants import compared_once, constant, same_bits, segments_of
 from memprof.store.difference import difference
@@ -237,3 +240,25 @@ def test_inside_the_block_an_array_is_read_once(monkeypatch):
     assert len(reads) == 1
     array[3] += 1
     assert constant(array) is not kept
+
+
+def test_environments_of_equal_models_are_one_and_of_others_apart():
+    """By every pass that has a say in it, and bit by bit."""
+
+    def arguments(entry):
+        A, B = np.zeros((100, 100)), np.zeros((100, 100, 5))
+        A[:, 0] = B[:, 0] = 0.01
+        B[99, 99, 4] = entry
+        return {"A": [A], "B": [B]}
+
+    for passes in ((), ("share",), ("template",), ("share", "template"), ("sparse",)):
+        plan = Plan.of(passes)
+        worlds = Environments(plan.world_array)
+        for entry in (1.0, 1.0, 0.0, -0.0, 1.0):
+            model = arguments(entry)
+            with compared_once():
+                plan.build(SimpleNamespace(**model), 0)
+                worlds.add(None, model)
+        kept = worlds._worlds
+        assert kept[0] is kept[1] is kept[4], passes
+        assert len({id(world) for world in kept}) == 3, passes
