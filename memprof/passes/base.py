@@ -41,7 +41,8 @@ class Pass:
     def world_array(self, array: Any, first: Any) -> Any:
         """The form in which an agent's environment keeps an array of the model; it would hold the
         array that the pass has just replaced in the agent. `first` is the array at the same place
-        in the first environment, the array itself for that one. An array, or a `ChangedArray`."""
+        in the first environment, the array itself for that one. An array, or a `ChangedArray`;
+        best `first` itself where both have the same bits."""
         return array
 
     def close(self) -> None:

@@ -102,7 +102,7 @@ PASSES = {
             numpy=PassForm(
                 summary="equal arrays of different agents become one read-only array; an agent "
                 "that learns gets its own again (copy on write)",
-                cost="one hash of each array when an agent is built; nothing per step",
+                cost="each array is read once when an agent is built; nothing per step",
                 target="memprof.passes.share:Share",
             ),
             jax=PassForm(

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from memprof.passes.base import Pass
 from memprof.passes.catalogue import PASSES, PassForm
 from memprof.passes.history import Histories
 from memprof.passes.template import Template
 from memprof.store.activation import Activation
-from memprof.store.constants import is_constant
+from memprof.store.constants import all_segments, is_constant
 from memprof.store.flatten import Handed, NotStorable, is_objects
 from memprof.store.layout import Layout
 from memprof.store.packed import Packed
@@ -121,11 +123,12 @@ class Plan:
     def world_array(self, array: Any, first: Any) -> Any:
         """The form in which an environment keeps an array of its model; `first` is the same array
         of the first environment."""
+        kept, alone = array, array is first
         for each in self.passes:
-            kept = each.world_array(array, first)
-            if kept is not array:
-                return kept
-        return array
+            kept = each.world_array(kept, kept if alone else first)
+            if not isinstance(kept, np.ndarray):
+                break  # nothing is left for another pass to change
+        return kept
 
     def close(self) -> None:
         """Let go of the agents, and leave the process as it was before `install`."""
@@ -139,7 +142,7 @@ class Plan:
             yield from self.template.holdings()
         yield "scratch", list(self._scratch.buffers())
         others = [each for each in self.passes if each is not self.template]
-        yield "passes", [others, self._layouts]
+        yield "passes", [others, self._layouts, all_segments()]
 
     def _pack(self, agent: Any, activation: Activation | None) -> None:
         handed = activation.handed if activation else Handed()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_not
 from typing import Any
 
 import numpy as np
 
 from memprof.passes.base import Pass
-from memprof.store.constants import Constants
+from memprof.store.constants import Constants, noted_equal
 
 
 class Share(Pass):
@@ -26,6 +27,9 @@ class Share(Pass):
             shared = _shared(value, constants)
             if shared is not value:
                 setattr(agent, name, shared)
+
+    def world_array(self, array: Any, first: Any) -> Any:
+        return noted_equal(array)
 
 
 def _shared(value: Any, constants: Constants) -> Any:
@@ -47,8 +51,7 @@ def _container(
     value: Any, elements: Any, constants: Constants, rebuild: Callable[[list[Any]], Any]
 ) -> Any:
     shared = [_shared(element, constants) for element in elements]
-    changed = any(new is not old for new, old in zip(shared, elements, strict=True))
-    return rebuild(shared) if changed else value
+    return rebuild(shared) if any(map(is_not, shared, elements)) else value
 
 
 def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:

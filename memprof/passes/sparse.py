@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memprof.passes.base import Pass
+from memprof.store.constants import is_constant
 from memprof.store.difference import ChangedArray
 from memprof.store.layout import zeros
 
@@ -20,4 +21,6 @@ class Sparse(Pass):
     packs = ("A", "B", "pA", "pB")
 
     def world_array(self, array: Any, first: Any) -> Any:
+        if is_constant(array):
+            return array
         return ChangedArray.of(array, zeros(array.dtype.str, array.shape, "C"))

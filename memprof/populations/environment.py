@@ -14,6 +14,7 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.populations.base import EVERYBODY
+from memprof.store.constants import same_bits
 from memprof.store.difference import ChangedArray
 
 
@@ -33,7 +34,7 @@ class GenerativeProcess:
         self._transition = arguments.get("B_factor_list") or [[f] for f in factors]
 
     def __eq__(self, other: object) -> bool:
-        """Whether both describe the same world, value by value."""
+        """Whether both describe the same world, bit by bit."""
         return (
             isinstance(other, GenerativeProcess)
             and self._observed == other._observed
@@ -93,16 +94,14 @@ class Environments:
             self._worlds.append(UserEnvironment(own, [a.shape[0] for a in arguments["A"]]))
             return
         process = GenerativeProcess(arguments)
-        if self._first is not None and self._first == process:
-            self._worlds.append(self._first)
-            return
         for name in ("A", "B"):
             arrays = getattr(process, name)
             firsts = getattr(self._first, name) if self._first else arrays
             if len(arrays) == len(firsts):
                 setattr(process, name, list(map(self._kept_as, arrays, firsts)))
-        self._first = self._first or process
-        self._worlds.append(process)
+        if self._first is None:
+            self._first = process
+        self._worlds.append(self._first if self._first == process else process)
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives after `action`; the first time, without one."""
@@ -188,6 +187,11 @@ def _draw(probabilities: np.ndarray) -> int:
 
 
 def _equal(left: list[Any], right: list[Any]) -> bool:
-    return len(left) == len(right) and all(
-        a is b or np.array_equal(a, b) for a, b in zip(left, right, strict=True)
-    )
+    """Whether arrays, in the form in which they are kept, are equal one by one."""
+    return len(left) == len(right) and all(map(_alike, left, right))
+
+
+def _alike(left: Any, right: Any) -> bool:
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        return same_bits(right, left)
+    return isinstance(left, ChangedArray) and left == right

@@ -47,17 +47,17 @@ class FakePopulation:
 
     def grow(self, agents: int) -> range:
         first = len(self)
-        for _ in range(first, agents):
+        for index in range(first, agents):
             self._probe.call("build", self._build)
+            if self._plan.passes:
+                self._probe.call("optimise", self._plan.build, self._agents[index], index)
         return range(first, agents)
 
     def _build(self) -> None:
         index = len(self._agents)
         if index == 1:
             _fail(self._spec.model["fault"])
-        agent = FakeAgent(self._buffer())
-        self._plan.build(agent, index)
-        self._agents.append(agent)
+        self._agents.append(FakeAgent(self._buffer()))
 
     def _buffer(self) -> bytearray:
         buffer = self._handed or bytearray(b"\x01") * int(self._spec.model["size"])

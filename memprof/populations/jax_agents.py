@@ -69,13 +69,16 @@ class JaxPopulation:
             self._empty()
             self.drop_caches()  # programs for another number of agents are of no use
         try:
-            self._probe.call("build", self._build, agents)
+            models = self._probe.call("build", self._build, agents)
+            assert self._crowd is not None
+            self._crowd.fill(models)
         except Exception as error:
             raise memory_error(error) or error from None
         self._count = agents
         return range(agents)
 
-    def _build(self, agents: int) -> None:
+    def _build(self, agents: int) -> Models:
+        """The crowd, still empty, and what its agents are made of."""
         first = self._model_of(0)
         models = Models(self._spec, first.arguments)
         if self._models_differ():
@@ -99,6 +102,7 @@ class JaxPopulation:
         else:
             compiled = plan.compiles or self._spec.loop == "jit"
             self._crowd = Batch(models, agents, plan, self._probe, root, compiled, world)
+        return models
 
     def _model_of(self, agent: int) -> GenerativeModel:
         np.random.seed(step_seed(self._spec.seed, agent, -1))

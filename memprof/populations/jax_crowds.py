@@ -59,6 +59,10 @@ class Crowd(Protocol):
     @property
     def chunks(self) -> list[range]: ...
 
+    def fill(self, models: Models) -> None:
+        """Build and store the agents; once, before the first step."""
+        ...
+
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         """One step of a chunk's agents, who perceive `observation`."""
         ...
@@ -108,10 +112,13 @@ class Batch:
         self._agent = models.agent(range(agents))
         self._plan, self._world, self._root = plan, world, root
         self._call = _Calls(probe)
-        self._stored = plan.rest(State(first_mind(self._agent), {}))
+        self._stored: Any = None
         self._carry: dict[str, Any] | None = None
         self._act = jax.jit(act) if compiled else None
         self._rollout = jax.jit(_batch_rollout, static_argnums=2) if compiled else _batch_rollout
+
+    def fill(self, models: Models) -> None:
+        self._stored = _optimised(self._plan, self._call, State(first_mind(self._agent), {}))
 
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         acted: Acted
@@ -185,9 +192,19 @@ class Shared:
         self._size = self._width * groups
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
         self._template = TemplateAgent.of(agent, self._own)
-        self._stored = [plan.rest(self._first_state(models, state, c)) for c in self.chunks]
+        self._first: State | None = state
+        self._stored: list[Any] = []
         self._carried: list[Any] = []
         self._step_keys: list[np.ndarray] = []
+
+    def fill(self, models: Models) -> None:
+        plan, call = self._plan, self._call
+        for chunk in self.chunks:  # one by one, and nothing keeps a state that is stored
+            stored = _optimised(
+                plan, call, call("build", self._first_state, models, self._first, chunk)
+            )
+            self._stored.append(stored)
+        self._first = None
 
     def _first_state(self, models: Models, state: State, chunk: range) -> State:
         rows = [*chunk, *[chunk[-1]] * (self._size - len(chunk))]
@@ -275,6 +292,11 @@ class Shared:
             (EVERYBODY, "other agent objects", template),
             (EVERYBODY, "passes", self._plan),
         ]
+
+
+def _optimised(plan: JaxPlan, call: _Calls, state: State) -> Any:
+    """The stored form of newly built agents."""
+    return call("optimise", plan.rest, state) if plan.rests else plan.rest(state)
 
 
 def _of_agent(agent: Agent, owner: int) -> list[Holding]:

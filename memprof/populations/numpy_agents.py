@@ -23,6 +23,7 @@ from memprof.populations.base import (
 from memprof.populations.environment import Environments
 from memprof.populations.roster import Roster
 from memprof.spec import PopulationSpec
+from memprof.store.constants import compared_once
 
 
 class NumpyPopulation:
@@ -43,18 +44,21 @@ class NumpyPopulation:
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
+        self._new: tuple[Agent, Any, dict[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self._roster)
 
     def grow(self, agents: int) -> range:
         first = len(self)
-        for _ in range(first, agents):
-            self._probe.call("build", self._build)
+        for index in range(first, agents):
+            self._probe.call("build", self._build, index)
+            if self._spec.passes:
+                self._probe.call("optimise", self._optimise)
         return range(first, agents)
 
-    def _build(self) -> None:
-        index = len(self._roster)
+    def _build(self, index: int) -> None:
+        """PyMDP's agent and its world; taken over at once where there is nothing to optimise."""
         np.random.seed(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
         arguments = {**model.arguments, **self._spec.agent}
@@ -62,8 +66,18 @@ class NumpyPopulation:
             check_model(arguments, model_field(self._spec))
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
-        self._roster.add(self._construct(arguments))
-        self._environments.add(model.environment, model.world or arguments)
+        self._new = self._construct(arguments), model.environment, model.world or arguments
+        if not self._spec.passes:
+            self._optimise()
+
+    def _optimise(self) -> None:
+        """What memprof makes of the agent that was built, and of its world."""
+        assert self._new is not None
+        agent, environment, world = self._new
+        self._new = None  # what no agent needs any more is freed in here
+        with compared_once():
+            self._roster.add(agent)
+            self._environments.add(environment, world)
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         for step in steps:

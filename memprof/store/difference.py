@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memprof.store.constants import note_equal, same_bits, segments_of, surely_equal
+from memprof.store.layout import LARGE_BYTES
+from memprof.store.segments import changes
+
 _COUNT = struct.Struct("<I")
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-# Compared piece by piece, so that the comparison stays in the processor's cache.
-_PIECE = 65536
 # A position costs 4 bytes and a value its own size: beyond this share the array itself is smaller.
 _MOST = 0.125
 
@@ -49,7 +51,7 @@ class Difference:
         return cls(positions, np.frombuffer(data[values:end], dtype)), end
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ChangedArray:
     """A reference array in C order, changed at few positions, of which columns can be read."""
 
@@ -63,12 +65,25 @@ class ChangedArray:
             return array
         if not (array.flags.c_contiguous and reference.flags.c_contiguous):
             return array
+        if array.nbytes < LARGE_BYTES and same_bits(array, reference):
+            return reference  # two calls of NumPy's, where `difference` takes a dozen
         changed = difference(array, reference)
         if changed is None:
             return array
         if not len(changed.positions):
             return reference
         return cls(reference, Difference(changed.positions.astype(np.uint32), changed.values))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same changes of one reference."""
+        return (
+            isinstance(other, ChangedArray)
+            and self.reference is other.reference
+            and np.array_equal(self.changed.positions, other.changed.positions)
+            and self.changed.values.tobytes() == other.changed.values.tobytes()
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equality by content
 
     def column(self, index: tuple[int, ...]) -> np.ndarray:
         """`array[:, *index]`."""
@@ -89,20 +104,18 @@ def difference(array: np.ndarray, reference: np.ndarray | None) -> Difference | 
     bits = _BITS.get(array.dtype.itemsize)
     if bits is None or array.size >= 2**32:
         return None
-    left = _flat(array).view(bits)
-    right = None if reference is None else _flat(reference).view(bits)
-    most = int(array.size * _MOST)
-    found: list[np.ndarray] = []
-    total = 0
-    for start in range(0, len(left), _PIECE):
-        end = start + _PIECE
-        places = np.flatnonzero(left[start:end] != (0 if right is None else right[start:end]))
-        if len(places):
-            total += len(places)
-            if total > most:
-                return None
-            found.append(places + start)
-    positions = np.concatenate(found) if found else np.empty(0, np.int64)
+    if reference is not None and surely_equal(array, reference):
+        return Difference(np.empty(0, np.int64), np.empty(0, array.dtype))
+    left, most = _flat(array).view(bits), array.size * _MOST
+    segments = None if reference is None else segments_of(reference)
+    positions = None if segments is None else segments.changes(left)
+    if positions is None:
+        right = None if reference is None else _flat(reference).view(bits)
+        positions = changes(left, right, most)
+    if positions is None or len(positions) > most:
+        return None
+    if reference is not None and not len(positions):
+        note_equal(array, reference)
     return Difference(positions, _flat(array)[positions])
 
 

@@ -200,6 +200,8 @@ def _is_plain(value: Any) -> bool:
 
 def _same(value: Any, known: Any) -> bool:
     """Whether a value surely is what the template holds; large arrays by identity only."""
+    if value is known:
+        return True
     if type(value) is not type(known):
         return False
     if isinstance(value, list | tuple):
@@ -219,7 +221,7 @@ def _same(value: Any, known: Any) -> bool:
         return alike and value.tobytes() == known.tobytes()
     if type(value) in (float, complex):
         return _content([value]) == _content([known])
-    return value is known or (type(value) in _ATOMS and value == known)
+    return type(value) in _ATOMS and bool(value == known)
 
 
 def _all_same(layout: Layout, value: Any, known: Any) -> bool:

@@ -33,7 +33,7 @@ class Growth:
         sizes: numbers of agents at which the population is read, up to the scenario's.
         compile_seconds: the first step of all agents of the last size, where the backend compiles
             in it; None elsewhere.
-        build_seconds: building one agent, averaged likewise, for every size.
+        build_seconds: building one agent, passes included, averaged likewise, for every size.
     """
 
     def __init__(

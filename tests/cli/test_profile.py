@@ -36,6 +36,8 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     assert buffer["private_resident_bytes"] >= 2**20 * before["ledger"]["agents"]
     assert before["hotspots"]["lines"][0]["path"] == "memprof/populations/fake.py"
     assert "bytearray" in before["hotspots"]["lines"][0]["text"]
+    found = [[o["operation"] for o in v["hotspots"]["operations"]] for v in (before, after)]
+    assert found == [["build", "act"], ["build", "optimise", "act"]]
     build = next(o for o in before["hotspots"]["operations"] if o["operation"] == "build")
     assert build["retained_bytes_per_call"] == pytest.approx(2**20, rel=0.01)
     assert before["timeline"]["samples"]
