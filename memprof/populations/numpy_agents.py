@@ -9,7 +9,8 @@ import numpy as np
 from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
-from memprof.errors import ScenarioError
+from memprof.errors import MemprofError, ScenarioError
+from memprof.measurements import WorkingSetUse
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import (
@@ -39,7 +40,12 @@ class NumpyPopulation:
 
     def _open(self) -> None:
         spec = self._spec
-        plan = Plan.of(spec.passes, spec.keep, history_steps=spec.history_steps)
+        plan = Plan.of(
+            spec.passes,
+            spec.keep,
+            history_steps=spec.history_steps,
+            working_set=spec.working_set,
+        )
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
@@ -48,13 +54,20 @@ class NumpyPopulation:
         return len(self._roster)
 
     def grow(self, agents: int) -> range:
-        first = len(self)
-        for _ in range(first, agents):
+        first = self._roster.count
+        for _ in range(len(self), agents):
             self._probe.call("build", self._build)
-        return range(first, agents)
+        return range(first, self._roster.count)
+
+    def leave(self, agents: range) -> None:
+        for agent in agents:
+            self._roster.leave(agent)
+            self._environments.leave(agent)
+        if not len(self):
+            self._handed = None
 
     def _build(self) -> None:
-        index = len(self._roster)
+        index = self._roster.count
         np.random.seed(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
         arguments = {**model.arguments, **self._spec.agent}
@@ -67,13 +80,13 @@ class NumpyPopulation:
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         for step in steps:
-            for agent in agents:
+            for agent in self._roster.in_turn(agents):
                 yield Lived(agent, step, self._live(agent, step))
 
     def _live(self, agent: int, step: int) -> Behaviour:
         try:
             return self._step(agent, step)
-        except (ScenarioError, MemoryError):
+        except (MemprofError, MemoryError, IndexError):
             raise
         except Exception as error:
             raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
@@ -118,6 +131,9 @@ class NumpyPopulation:
     @property
     def kept_whole(self) -> tuple[str, ...]:
         return tuple(f"{name} ({kind})" for name, kind in self._roster.kept_whole.items())
+
+    def working_set(self) -> WorkingSetUse | None:
+        return self._roster.working_set()
 
     def facts(self) -> dict[str, str]:
         return {"device": "cpu"}

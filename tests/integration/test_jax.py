@@ -64,6 +64,7 @@ def population(agents, passes=(), *, loop="jit", chunk=None, count=COUNT, steps=
             passes=passes,
             keep=None,
             history_steps=None,
+            working_set=None,
             loop=loop,
             chunk=chunk,
             agents=count,
