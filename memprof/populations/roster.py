@@ -164,10 +164,18 @@ class Roster:
 
     # ------------------------------------------------ what the working set does to agents
 
-    def activate(self, index: int) -> Activation:
-        """The agent, from its record."""
+    def read(self, index: int) -> Any:
+        """The record of an agent.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+        """
         stored = self._unsaved.get(index)
-        return self._plan.wake(self._plan.records[index] if stored is None else stored, index)
+        return self._plan.records[index] if stored is None else stored
+
+    def activate(self, index: int, record: Any) -> Activation:
+        """The agent of a record."""
+        return self._plan.wake(record, index)
 
     def hibernate(self, index: int, activation: Activation) -> None:
         """Store the agent; a record for which the disk has no room waits in memory.

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter, thread_time
 from typing import Any, Protocol
 
 from memprof.errors import AgentActive, StoreError
 from memprof.measurements import WorkingSetUse
 from memprof.store.activation import Activation
+from memprof.store.ahead import Ahead
+
+_TIMED, _WORTH_SECONDS = 8, 1e-3
 
 
 class Store(Protocol):
     """Where agents rest. Its methods may be called by several threads, for different agents."""
 
-    def activate(self, index: int) -> Activation:
-        """The agent, from its record."""
+    def read(self, index: int) -> Any:
+        """The record of an agent.
+
+        Raises:
+            IndexError: there is none.
+        """
+        ...
+
+    def activate(self, index: int, record: Any) -> Activation:
+        """The agent of a record."""
         ...
 
     def hibernate(self, index: int, activation: Activation) -> None:
@@ -64,7 +76,9 @@ class WorkingSet:
         self._changed = threading.Condition()
         self._bytes = self._most_bytes = self._typical_bytes = 0
         self._hits = self._activations = self._ahead = self._hibernations = 0
-        self._helper: _Helper | None = None
+        self._waits: deque[float] = deque(maxlen=_TIMED)
+        self._asked = 0
+        self._helper: Ahead | None = None
 
     @property
     def used(self) -> list[int]:
@@ -85,7 +99,10 @@ class WorkingSet:
         try:
             counted = self._typical_bytes
             self._make_room(counted)
-            activation = self._store.activate(index)
+            wall, own = perf_counter(), thread_time()
+            record = self._store.read(index)
+            waited = (perf_counter() - wall) - (thread_time() - own)
+            activation = self._store.activate(index, record)
         except BaseException:
             with self._changed:
                 del self._used[index]
@@ -94,6 +111,7 @@ class WorkingSet:
             self._used[index] = activation, counted
             self._count(counted)
             self._activations += 1
+            self._waits.append(waited)
         return activation.agent
 
     def _taken(self, index: int) -> _Idle | None:
@@ -119,41 +137,47 @@ class WorkingSet:
         """
         activation, counted = self._used[index]
         assert activation is not None
-        activation.spare()
-        held = self._store.held_bytes(activation)
-        with self._changed:
-            del self._used[index]
-            self._idle[index] = _Idle(activation, held)
-            self._typical_bytes = held
-            self._count(held - counted)
+        held = counted
+        try:
+            activation.spare()
+            held = self._store.held_bytes(activation)
+        finally:
+            with self._changed:
+                del self._used[index]
+                self._idle[index] = _Idle(activation, held)
+                self._typical_bytes = held
+                self._count(held - counted)
         self._make_room(0)
 
     def ahead(self, index: int) -> None:
-        """Let a thread of its own activate an agent that is about to be used, if there is room for
-        it beside those in use. Nothing happens where that would not save time."""
+        """Let a thread of its own activate an agent that is about to be used, where records have to
+        be waited for: on a disk that is slow, or has more of them than fit into the page cache.
+
+        Else nothing happens: all the rest of an activation is Python's work, and a second thread
+        takes from the first the time that it saves, and more. So the quickest of the last reads has
+        to have waited for a millisecond; every so often one is left to its user, to be timed.
+        """
         with self._changed:
-            if (
-                index in self._idle
-                or index in self._used
-                or index in self._moving
-                or self._typical_bytes < WORTH_A_THREAD
-                or self._typical_bytes > self._budget_bytes
-            ):
+            waits = len(self._waits) == _TIMED and min(self._waits) >= _WORTH_SECONDS
+            if not waits or self._is_known(index) or self._typical_bytes > self._budget_bytes:
+                return
+            self._asked += 1
+            if self._asked % _TIMED == 0:
                 return
         self._make_room(self._typical_bytes)
         if self._helper is None:
-            self._helper = _Helper(self._activate_ahead)
+            self._helper = Ahead(self._activate_ahead)
         self._helper.ask(index)
 
     def _activate_ahead(self, index: int) -> None:
         with self._changed:
-            if index in self._idle or index in self._used or index in self._moving:
+            if self._is_known(index):
                 return
             if self._bytes + self._typical_bytes > self._budget_bytes:
                 return
             self._moving.add(index)
         try:
-            activation = self._store.activate(index)
+            activation = self._store.activate(index, self._store.read(index))
             idle = _Idle(activation, self._store.held_bytes(activation))
         except Exception:
             idle = None  # whoever uses the agent meets the same, and can be told
@@ -165,6 +189,9 @@ class WorkingSet:
                 self._ahead += 1
             self._moving.discard(index)
             self._changed.notify_all()
+
+    def _is_known(self, index: int) -> bool:
+        return index in self._idle or index in self._used or index in self._moving
 
     def in_turn(self, agents: Iterable[int]) -> Iterator[int]:
         """Each of `agents` once, in the order that finds most of them active: those that are, the
@@ -293,44 +320,3 @@ class WorkingSet:
                     self._changed.notify_all()
         if failed is not None:
             raise failed
-
-
-WORTH_A_THREAD = 1 << 20
-"""Agents of fewer bytes are not activated ahead: decoding them is Python's work, which a second
-thread takes from the first."""
-
-
-class _Helper:
-    """A thread that does one thing ahead of time, the last one asked for."""
-
-    def __init__(self, task: Callable[[int], None]) -> None:
-        self._task = task
-        self._asked: int | None = None
-        self._ended = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="memprof-ahead", daemon=True)
-        self._thread.start()
-
-    def ask(self, index: int) -> None:
-        with self._changed:
-            self._asked = index
-            self._changed.notify()
-
-    def end(self) -> None:
-        """Wait for what is being done, and end."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-        if self._thread is not threading.current_thread():  # whose garbage collection ends us
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._asked is None and not self._ended:
-                    self._changed.wait()
-                if self._ended:
-                    return
-                index, self._asked = self._asked, None
-            assert index is not None
-            self._task(index)
