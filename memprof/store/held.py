@@ -62,11 +62,11 @@ def _walk(stack: list[Any], shared: Container[int], seen: set[int]) -> int:
             continue
         seen.add(id(thing))
         if kind is np.ndarray:
-            total += _HEADER + _chunk(16 * thing.ndim)
+            total += _HEADER + _malloc_chunk(16 * thing.ndim)
             if thing.base is not None:
                 stack.append(thing.base)
             else:
-                total += _chunk(thing.nbytes)
+                total += _malloc_chunk(thing.nbytes)
                 if thing.dtype.hasobject:
                     stack.extend(thing.ravel(order="K").tolist())
             continue
@@ -104,5 +104,10 @@ _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
 
 
 def _chunk(size: int) -> int:
-    """What malloc or Python's allocator sets aside, in steps of 16 bytes."""
-    return (size + 23) // 16 * 16
+    """What Python's allocator sets aside for an object, in steps of 16 bytes."""
+    return (size + 15) // 16 * 16
+
+
+def _malloc_chunk(size: int) -> int:
+    """What malloc sets aside: a header, steps of 16 bytes, at least 32."""
+    return max(32, (size + 23) // 16 * 16)
