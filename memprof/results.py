@@ -150,7 +150,6 @@ class Variant:
     peak_bytes: float | None
     file_bytes: float
     kept_whole: tuple[str, ...]
-    working_set: WorkingSetUse | None
     step_seconds: StepSeconds
     compile_seconds: float | None
     build_seconds: float
@@ -161,6 +160,7 @@ class Variant:
     device: DeviceDetails | None
     timeline: Timeline | None
     samples: tuple[tuple[GrowthPoint, ...], ...]
+    working_set: WorkingSetUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,11 @@ def lived(name, passes, budget, agents=7, steps=6):
         population.close()
 
 
-@pytest.mark.parametrize("name", ["grid-5", "learning-all", "t-maze", "private-mazes"])
-@pytest.mark.parametrize("passes", [KEPT, ON_DISK])
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [("grid-5", ON_DISK), ("learning-all", KEPT), ("learning-all", ON_DISK), ("t-maze", KEPT),
+     ("private-mazes", KEPT)],
+)  # fmt: skip
 def test_agents_live_as_they_would_have_without_us(name, passes):
     size = {"private-mazes": 3, "learning-all": 5}.get(name, 7)
     steps = 3 if name == "private-mazes" else 6
@@ -72,9 +75,7 @@ def test_agents_live_as_they_would_have_without_us(name, passes):
     assert some.most_active_bytes <= budget + 1.5 * everything.active_bytes / size
 
 
-@pytest.mark.parametrize(
-    ("name", "steps"), [("grid-10", 4), ("learning-10", 4), ("t-maze", 5), ("mmp", 5)]
-)
+@pytest.mark.parametrize(("name", "steps"), [("grid-10", 4), ("learning-10", 4), ("t-maze", 5)])
 def test_what_an_active_agent_takes_is_what_a_walk_over_it_finds(name, steps):
     """Also lent buffers: agents of learning-10 come back with what they learned patched in."""
     passes = ("pool", "template", "working_set")
@@ -314,12 +315,12 @@ def test_mistakes_get_one_clear_message(passes, budget, words):
 
 
 def test_a_worker_measures_the_working_set_beside_the_rest():
-    spec = spec_of("grid-5", ("template", "working_set"), 20_000, agents=6, steps=3)
+    spec = spec_of("learning-10", ("template", "working_set"), 10**9, agents=5, steps=3)
     done = run_worker(Request("measure", spec), Limits(), lambda mark: None)
     use = done.value.working_set
-    assert use.budget_bytes == 20_000
-    assert 0 < use.active_bytes <= 20_000
-    assert use.hits + use.activations == 18
+    assert use.budget_bytes == 10**9
+    assert use.active_bytes > 5 * 0.7e6
+    assert use.hits + use.activations == 15
     assert use.activations - use.hibernations == use.active_agents > 0
     assert "working set" in {row.component for row in done.value.ledger.rows}
 

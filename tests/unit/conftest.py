@@ -56,7 +56,6 @@ def good_variant() -> Callable[..., Variant]:
             peak_bytes=None,
             file_bytes=0,
             kept_whole=kept_whole,
-            working_set=None,
             step_seconds=StepSeconds(step_seconds, (step_seconds * 0.99, step_seconds * 1.01)),
             compile_seconds=None,
             build_seconds=0.1,
