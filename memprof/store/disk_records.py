@@ -180,6 +180,7 @@ class DiskRecords:
         def remove(transaction: _Transaction) -> None:
             self._check_there(index, transaction)
             removed = (self._removed(transaction) + 1).to_bytes(8, "big")
+            transaction.delete(_key(index))  # only so do pages that are almost empty become one
             transaction.put(_key(index), self._tombstone(index))
             transaction.put(_REMOVED, zlib.crc32(removed, self._salt).to_bytes(4, "big") + removed)
 

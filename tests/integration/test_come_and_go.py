@@ -15,6 +15,7 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.errors import AgentActive, UsageError
 from memprof.instruments.base import DirectCalls
+from memprof.populations.fake import FakePopulation
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
 from memprof.scenario_file import load_scenario
@@ -239,3 +240,19 @@ def test_all_that_stays_of_a_record_is_a_pointer_or_a_tombstone(tmp_path):
     with pytest.raises(IndexError, match="agent 2 has left"):
         again[2]
     again.close()
+
+
+def test_calibration_agents_come_and_go(tmp_path):
+    path = tmp_path / "case.yaml"
+    path.write_text("{name: case, backend: fake, passes: [], model: {kind: buffer, size: 1 MB}}")
+    population = FakePopulation(load_scenario(path).spec(()), DirectCalls())
+    assert population.grow(3) == range(3)
+    population.leave(range(1, 2))
+    assert len(population) == 2
+    with pytest.raises(IndexError, match="agent 1 has left"):
+        list(population.live(range(1, 2), range(1)))
+    assert population.grow(3) == range(3, 4)
+    assert sum(name == "buffer" for _, name, _ in population.holdings()) == 3
+    assert population.working_set() is None
+    population.close()
+    assert population.grow(2) == range(2)
