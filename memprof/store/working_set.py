@@ -63,7 +63,7 @@ class WorkingSet:
     outside of the lock.
 
     Agents count from when they come out of use, for what they hold then; until then an agent that
-    was just activated counts as much as the last one measured, and room for it is made before.
+    was just activated counts as much as the mean of them, and room for it is made before.
     """
 
     def __init__(self, store: Store, budget_bytes: int) -> None:
@@ -74,7 +74,7 @@ class WorkingSet:
         self._moving: set[int] = set()
         self._storing = 0
         self._changed = threading.Condition()
-        self._bytes = self._most_bytes = self._typical_bytes = 0
+        self._bytes = self._most_bytes = self._last_bytes = 0
         self._hits = self._activations = self._ahead = self._hibernations = 0
         self._waits: deque[float] = deque(maxlen=_TIMED)
         self._asked = 0
@@ -93,11 +93,11 @@ class WorkingSet:
             AgentActive: it is in use already.
             StoreError: another one, which was to make room for it, could not be stored.
         """
+        counted = self._typical_bytes()
         idle = self._taken(index)
         if idle is not None:
             return idle.activation.agent
         try:
-            counted = self._typical_bytes
             self._make_room(counted)
             wall, own = perf_counter(), thread_time()
             record = self._store.read(index)
@@ -145,7 +145,7 @@ class WorkingSet:
             with self._changed:
                 del self._used[index]
                 self._idle[index] = _Idle(activation, held)
-                self._typical_bytes = held
+                self._last_bytes = held
                 self._count(held - counted)
         self._make_room(0)
 
@@ -159,21 +159,23 @@ class WorkingSet:
         """
         with self._changed:
             waits = len(self._waits) == _TIMED and min(self._waits) >= _WORTH_SECONDS
-            if not waits or self._is_known(index) or self._typical_bytes > self._budget_bytes:
+            wanted = self._typical_bytes()
+            if not waits or self._is_known(index) or wanted > self._budget_bytes:
                 return
             self._asked += 1
             if self._asked % _TIMED == 0:
                 return
-        self._make_room(self._typical_bytes)
-        if self._helper is None:
-            self._helper = Ahead(self._activate_ahead)
-        self._helper.ask(index)
+            if self._helper is None:
+                self._helper = Ahead(self._activate_ahead)
+            helper = self._helper
+        self._make_room(wanted)
+        helper.ask(index)
 
     def _activate_ahead(self, index: int) -> None:
         with self._changed:
             if self._is_known(index):
                 return
-            if self._bytes + self._typical_bytes > self._budget_bytes:
+            if self._bytes + self._typical_bytes() > self._budget_bytes:
                 return
             self._moving.add(index)
         try:
@@ -288,6 +290,12 @@ class WorkingSet:
             idle = list(self._idle.items())
         for index, each in idle:
             yield index, [each, *each.activation.held()]
+
+    def _typical_bytes(self) -> int:
+        """Mean of the active agents; the last one measured, if none is active."""
+        with self._changed:
+            active = len(self._idle) + len(self._used)
+            return self._bytes // active if active else self._last_bytes
 
     def _count(self, more_bytes: int) -> None:
         self._bytes += more_bytes

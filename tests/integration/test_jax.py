@@ -228,4 +228,4 @@ def test_a_population_like_one_before_it_compiles_nothing(passes, loop):
 
 def test_one_of_a_batch_cannot_leave():
     with pytest.raises(UsageError, match="one batch of a fixed size"):
-        population("learning D").leave(range(0, 1))
+        population("learning D").leave(range(1))

@@ -143,6 +143,15 @@ def test_growth_stores_agents_that_had_their_turn_as_well_as_it_can():
     assert crowd.use().hits >= before + 5 + 4
 
 
+def test_one_large_agent_does_not_drive_out_all_small_ones():
+    """Room is made for an agent like the others, not for one like the last."""
+    store = Agents([10] * 20 + [300])
+    crowd = WorkingSet(store, 600)
+    for index in (*range(10), 20, *range(10, 20)):
+        use(crowd, index)
+    assert crowd.use().hibernations == 0
+
+
 def test_an_agent_larger_than_the_budget_is_stored_after_use():
     store = Agents([100, 100])
     crowd = WorkingSet(store, 1)
