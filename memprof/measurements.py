@@ -102,6 +102,29 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkingSetUse:
+    """What the pass `working_set` did until now.
+
+    Attributes:
+        active_agents, active_bytes: now; bytes that they hold alone, lent buffers included.
+        most_active_bytes: at any time.
+        hits: uses of an agent that was active already.
+        activations: agents made from their records, for a use or ahead of it.
+        activated_ahead: those that a thread activated before they were asked for.
+        hibernations: agents that were stored to make room, or because all were asked to.
+    """
+
+    budget_bytes: int
+    active_agents: int
+    active_bytes: int
+    most_active_bytes: int
+    hits: int
+    activations: int
+    activated_ahead: int
+    hibernations: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A phase of a worker's life: `label` began at `seconds` (epoch in a worker's events, since the
     worker's start in a report) for a population of `agents`."""
@@ -129,6 +152,7 @@ class Measurement:
         build_seconds: building one agent, passes included, averaged over a batch.
         file_bytes: what the population takes in files on disk with `at_n.agents` agents.
         kept_whole: attributes that a pass could not encode exactly, with their types.
+        working_set: what that pass did until then; None without it.
         facts: what a reader must know of the backend: its device and settings.
         digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
     """
@@ -147,6 +171,7 @@ class Measurement:
     ledger: Ledger
     file_bytes: int
     kept_whole: tuple[str, ...]
+    working_set: WorkingSetUse | None
     facts: dict[str, str]
     digests: tuple[str, ...]
 

@@ -13,16 +13,17 @@ from typing import Any, Self
 
 from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
-from memprof.measurements import LedgerRow
-from memprof.passes.catalogue import passes_for
+from memprof.measurements import LedgerRow, WorkingSetUse
+from memprof.passes.catalogue import PASSES, passes_for
 from memprof.passes.history import Histories
 from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
 from memprof.passes.pool import Pool
 from memprof.passes.template import RESULTS
+from memprof.passes.working_set import StayActive
 from memprof.populations.roster import Roster
 from memprof.store.exemplar import StoredAgent
-from memprof.units import format_size
+from memprof.units import format_size, parse_size
 
 AUTO = ("history", "pool", "template")
 """The exact passes that `auto` stands for here: they help every population and need no trial."""
@@ -82,6 +83,10 @@ class OptimizedPopulation:
     seeds it for all. Inside `with memprof.thread_random():` every thread has a generator of its
     own, and what an agent does depends only on what its thread seeded, and when.
 
+    Agents come (`add`) and go (`remove`); an index is never given again. Under the pass
+    `working_set` agents stay active after use, within a budget, and `in_turn` gives the order in
+    which that helps most.
+
     Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
     its functions while the population is in use).
     """
@@ -99,20 +104,51 @@ class OptimizedPopulation:
             raise
 
     def __len__(self) -> int:
+        """How many agents there are, without those that were removed."""
         return len(self._roster)
+
+    def add(self, agent: Any) -> int:
+        """Take over one more agent, which is empty afterwards. Its index.
+
+        Raises:
+            UsageError: it is no PyMDP agent, or the population is closed.
+            StoreError: the store has no room for it.
+        """
+        self._check_open()
+        _check(agent)
+        return self._roster.add(agent)
+
+    def remove(self, index: int) -> None:
+        """Let an agent go for good, with all that was kept of it. Its index stays its own.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+            AgentActive: it is in use.
+        """
+        self._check_open()
+        self._check_index(index)
+        self._roster.leave(index)
+
+    def in_turn(self, indices: Iterable[int] | None = None) -> Iterator[int]:
+        """Each of `indices`, or of all agents that there are, once: under the pass `working_set`
+        those that are active first, and the next one is activated ahead where that saves time."""
+        self._check_open()
+        return iter(self._roster.in_turn(self._roster.indices() if indices is None else indices))
 
     @contextmanager
     def activate(self, index: int) -> Iterator[Any]:
         """The agent number `index`; stored again when the block ends, even by an exception.
 
+        Under the pass `working_set` it stays active instead, and is stored when others need its
+        place; should that fail, the block that made it necessary raises the StoreError.
+
         Raises:
-            IndexError: there is no such agent.
+            IndexError: there is no such agent, or no longer.
             AgentActive: it is active already, here or in another thread.
             UsageError: the population is closed.
         """
         self._check_open()
-        if not 0 <= index < len(self):
-            raise IndexError(f"agent {index}: there are {len(self)}, numbered from 0")
+        self._check_index(index)
         agent = self._roster.wake(index)
         try:
             yield agent
@@ -130,18 +166,41 @@ class OptimizedPopulation:
         middle = sorted(held)[len(held) // 2] if held else None
         return PopulationMemory(len(self), rows, middle, self._roster.kept_whole)
 
+    def working_set(self) -> WorkingSetUse | None:
+        """What the pass `working_set` did until now; None without it."""
+        self._check_open()
+        return self._roster.working_set()
+
+    def flush(self) -> None:
+        """Put all agents to rest that nobody uses, so that a store holds them as they are.
+
+        Raises:
+            StoreError: some could not be stored. What there was no room for stays in memory, to be
+                tried again.
+        """
+        self._check_open()
+        self._roster.flush()
+
     def close(self) -> None:
-        """Let go of all agents, and leave PyMDP as it was; a `store` stays on disk.
+        """Let go of all agents, and leave PyMDP as it was; a `store` stays on disk, and holds them
+        as they are.
 
         Raises:
             UsageError: an agent is active.
+            StoreError: as for `flush`; the population is still open.
         """
         if self._close.alive and self._roster.active:
             raise UsageError(
                 f"agents {', '.join(map(str, self._roster.active))} are active; leave their `with` "
                 "blocks before the population is closed"
             )
+        if self._close.alive and self._roster.lasts:
+            self._roster.flush()
         self._close()
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < self._roster.count:
+            raise IndexError(f"agent {index}: there are {self._roster.count}, numbered from 0")
 
     def _check_open(self) -> None:
         if not self._close.alive:
@@ -166,6 +225,7 @@ def optimize(
     keep: Sequence[str] | None = None,
     store: Path | str | None = None,
     history_steps: int | None = None,
+    working_set: int | str | None = None,
 ) -> OptimizedPopulation:
     """A population of PyMDP agents that the caller built, stored as the passes say.
 
@@ -182,6 +242,8 @@ def optimize(
             it `mmap` uses a temporary folder.
         history_steps: steps of their past that agents keep under the pass `history`; None for all
             of them.
+        working_set: what agents that stay active under the pass `working_set` may take together, in
+            bytes or as "64 MiB", which it is if not given.
 
     Raises:
         UsageError: an unknown pass, an option that does not fit, or something that is no such
@@ -203,10 +265,14 @@ def optimize(
         _check_steps(history_steps)
         if "history" not in names:
             raise UsageError("history_steps: takes effect under history only; add it to passes")
+    _check_requirements(names)
+    budget = _budget(working_set)
+    if budget is not None and "working_set" not in names:
+        raise UsageError("working_set: takes effect under working_set only; add it to passes")
     folder = None if store is None else Path(store)
     is_new = folder is not None and not folder.exists()
     try:
-        return OptimizedPopulation(agents, Plan.of(names, keep, folder, history_steps))
+        return OptimizedPopulation(agents, Plan.of(names, keep, folder, history_steps, budget))
     except BaseException:
         if folder is not None and is_new:
             shutil.rmtree(folder, ignore_errors=True)  # half a population is none
@@ -214,13 +280,19 @@ def optimize(
 
 
 def reopen(
-    store: Path | str, agent_class: type, *, history_steps: int | None = None
+    store: Path | str,
+    agent_class: type,
+    *,
+    history_steps: int | None = None,
+    working_set: int | str | None = None,
 ) -> OptimizedPopulation:
     """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, by
-    this program or by another that was killed: every agent as it was when it last came to rest.
+    this program or by another that was killed: every agent as it was when it last came to rest,
+    under its index. Agents that were removed are not there.
 
     Args:
         history_steps: as for `optimize`; None leaves histories as long as they were allowed to be.
+        working_set: as for `optimize`, with the pass of that name; None is without it.
 
     Raises:
         StoreError: the folder is damaged, is no such store, is in use by another process, or holds
@@ -228,8 +300,32 @@ def reopen(
     """
     if history_steps is not None:
         _check_steps(history_steps)
-    passes = (Histories(history_steps), Pool(), Mmap.reopen(Path(store), agent_class))
+    budget = _budget(working_set)
+    passes = [Histories(history_steps), Pool(), Mmap.reopen(Path(store), agent_class)]
+    if budget is not None:
+        passes.append(StayActive(budget))
     return OptimizedPopulation((), Plan(passes))
+
+
+def _budget(working_set: Any) -> int | None:
+    """Bytes of the option."""
+    if working_set is None:
+        return None
+    try:
+        budget = 0 if isinstance(working_set, bool) else parse_size(working_set)
+    except ValueError as error:
+        raise UsageError(f"working_set: {error}, found {working_set!r}") from None
+    if budget < 1:
+        raise UsageError(f"working_set: expected a size above 0, found {working_set!r}")
+    return budget
+
+
+def _check_requirements(names: Sequence[str]) -> None:
+    for position, name in enumerate(names):
+        needed = PASSES[name].requires_one
+        if needed and not {*needed} & {*names[:position]}:
+            either = " or ".join(map(repr, needed))
+            raise UsageError(f"passes: {name!r} needs {either} before it")
 
 
 def _check_steps(history_steps: Any) -> None:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from memprof.measurements import DeviceDetails, GrowthPoint, Ledger, LineHotspot, Mark, TypeRow
+from memprof.measurements import (
+    DeviceDetails,
+    GrowthPoint,
+    Ledger,
+    LineHotspot,
+    Mark,
+    TypeRow,
+    WorkingSetUse,
+)
 
 SCHEMA = "memprof.report/1"
 
@@ -125,9 +133,10 @@ class Variant:
     """The population without passes, or with them.
 
     `file_bytes` is what the whole population takes in files on disk; it is in none of the other
-    figures. `kept_whole` names attributes that a pass could not encode exactly. `compile_seconds`
-    is the first step of all agents, where the backend compiles in it. `device` is there
-    if the instrument of that name was asked for.
+    figures. `kept_whole` names attributes that a pass could not encode exactly. `working_set` is
+    what that pass did in the first repeat, until the population had lived the scenario's steps.
+    `compile_seconds` is the first step of all agents, where the backend compiles in it. `device` is
+    there if the instrument of that name was asked for.
     """
 
     passes: tuple[str, ...]
@@ -151,6 +160,7 @@ class Variant:
     device: DeviceDetails | None
     timeline: Timeline | None
     samples: tuple[tuple[GrowthPoint, ...], ...]
+    working_set: WorkingSetUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

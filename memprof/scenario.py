@@ -183,6 +183,11 @@ class Scenario(_Strict):
         description="steps of the past that agents keep under the pass history, so that a long "
         "life takes no more memory than a short one; all of them if not given",
     )
+    working_set: Size | None = Field(
+        default=None,
+        description="what agents that stay active under the pass working_set may take together; "
+        "64 MiB if not given",
+    )
     loop: Literal["jit", "eager", "rollout"] | None = Field(
         default_factory=lambda fields: "jit" if fields.get("backend") == "jax" else None,
         description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
@@ -272,6 +277,10 @@ def _check_passes(names: list[str], backend: str) -> None:
         for needed in PASSES[name].requires:
             if needed not in names[:position]:
                 raise FieldError("passes", f"{name!r} needs {needed!r} before it in the list")
+        any_of = PASSES[name].requires_one
+        if any_of and not {*any_of} & {*names[:position]}:
+            either = " or ".join(map(repr, any_of))
+            raise FieldError("passes", f"{name!r} needs {either} before it in the list")
 
 
 def _check_options(scenario: Scenario) -> None:
@@ -287,7 +296,8 @@ def _check_options(scenario: Scenario) -> None:
         raise FieldError("loop", "expected jit, eager or rollout, found None; leave it out for jit")
     for field, names in _PASSES_OF.items():
         given = getattr(scenario, field) is not None
-        if given and scenario.passes and not {*scenario.passes} & {*names, AUTO}:
+        auto = {AUTO} if any(not PASSES[name].on_request for name in names) else set()
+        if given and scenario.passes and not {*scenario.passes} & {*names, *auto}:
             one, add = ("passes", "one") if len(names) > 1 else ("pass", "it")
             raise FieldError(
                 field,
@@ -295,8 +305,19 @@ def _check_options(scenario: Scenario) -> None:
             )
 
 
-_BACKEND_OF = {"loop": "jax", "chunk": "jax", "keep": "numpy", "history_steps": "numpy"}
-_PASSES_OF = {"chunk": ("template",), "keep": ("template", "mmap"), "history_steps": ("history",)}
+_BACKEND_OF = {
+    "loop": "jax",
+    "chunk": "jax",
+    "keep": "numpy",
+    "history_steps": "numpy",
+    "working_set": "numpy",
+}
+_PASSES_OF = {
+    "chunk": ("template",),
+    "keep": ("template", "mmap"),
+    "history_steps": ("history",),
+    "working_set": ("working_set",),
+}
 
 
 def _check_history(scenario: Scenario) -> None:

@@ -40,6 +40,7 @@ class LoadedScenario:
             chunk=scenario.chunk,
             keep=None if scenario.keep is None else tuple(scenario.keep),
             history_steps=scenario.history_steps,
+            working_set=scenario.working_set,
             agents=scenario.agents,
             steps=scenario.steps,
             seed=scenario.seed,

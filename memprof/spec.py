@@ -20,6 +20,8 @@ class PopulationSpec:
         chunk: JAX agents that step together under `template`; None for as many as fit.
         keep: results of inference that survive rest under `template`; None for all of them.
         history_steps: steps of the past that agents keep under `history`; None for all of them.
+        working_set: bytes that active agents may take under the pass of that name; None for its
+            own budget.
         folder: absolute path against which files and factories are looked up.
     """
 
@@ -31,6 +33,7 @@ class PopulationSpec:
     passes: tuple[str, ...]
     keep: tuple[str, ...] | None
     history_steps: int | None
+    working_set: int | None
     loop: str
     chunk: int | None
     agents: int

@@ -28,7 +28,8 @@ PATHS = sorted(path for path in SCENARIOS.glob("*.yaml") if "backend: jax" not i
 
 def plans() -> dict[str, tuple[str, ...]]:
     """Passes by the name of the row; what a pass needs comes before it."""
-    alone = {name: (*PASSES[name].requires, name) for name in passes_for("numpy")}
+    needed = {name: (*PASSES[name].requires, *PASSES[name].requires_one[:1]) for name in PASSES}
+    alone = {name: (*needed[name], name) for name in passes_for("numpy")}
     return {**alone, ALL: candidates("numpy")}
 
 

@@ -55,6 +55,8 @@ def passes_command() -> None:
             print(f"        claim: {_claim(form)}; cost: {form.cost}")
         if info.requires:
             print(f"    requires: {', '.join(info.requires)}")
+        if info.requires_one:
+            print(f"    requires: {' or '.join(info.requires_one)}")
     _entry(
         AUTO,
         "measures the exact passes on the scenario and keeps the smallest plan whose time per step "

@@ -23,6 +23,7 @@ def leak_command(
     loop: options.Loop = None,
     chunk: options.Chunk = None,
     history_steps: options.HistorySteps = None,
+    working_set: options.WorkingSet = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 900.0,
     memory_limit: options.MemoryLimit = None,
@@ -51,6 +52,7 @@ def leak_command(
         loop=loop,
         chunk=chunk,
         history_steps=history_steps,
+        working_set=working_set,
         repeats=repeats,
     )
     limit = options.memory_limit(memory_limit)

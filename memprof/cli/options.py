@@ -66,6 +66,12 @@ Loop = Annotated[
 ]
 Chunk = Annotated[int | None, typer.Option(help="Override the scenario's chunk (JAX agents).")]
 HistorySteps = Annotated[int | None, typer.Option(help="Override the scenario's history_steps.")]
+WorkingSet = Annotated[
+    str | None,
+    typer.Option(
+        "--working-set", metavar="SIZE", help="Override the scenario's working_set, as 64MiB."
+    ),
+]
 MaxSlowdown = Annotated[
     float | None,
     typer.Option(

@@ -17,6 +17,7 @@ def profile_command(
     loop: options.Loop = None,
     chunk: options.Chunk = None,
     history_steps: options.HistorySteps = None,
+    working_set: options.WorkingSet = None,
     instruments: options.Instruments = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 900.0,
@@ -41,6 +42,7 @@ def profile_command(
         loop=loop,
         chunk=chunk,
         history_steps=history_steps,
+        working_set=working_set,
         instruments=instruments,
         repeats=repeats,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import (
@@ -62,7 +63,7 @@ def walk(
     holdings: Iterable[tuple[int, str, Any]], agents: int
 ) -> tuple[tuple[LedgerRow, ...], tuple[int, ...]]:
     """Rows of the ledger for (owner, component, object) triples, and what each of the `agents`
-    holds alone.
+    holds alone, in no order.
 
     An object reached from two owners is shared; its bytes belong to the component that reached it
     first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
@@ -80,14 +81,15 @@ def walk(
     rows = tuple(_row(component, found.values(), readable) for component in components)
     if not readable:
         return rows, ()
-    held = dict.fromkeys(range(agents), 0)
+    held: Counter[int] = Counter()
     each = 0
     for holding in found.values():
         if holding.owner == EACH:
             each += holding.resident
         elif holding.owner >= 0:
             held[holding.owner] += holding.resident
-    return rows, tuple(size + each // agents for size in held.values())
+    sizes = [*held.values(), *[0] * (agents - len(held))]
+    return rows, tuple(size + each // agents for size in sizes)
 
 
 def reachable(roots: Iterable[Any]) -> list[Any]:

@@ -16,8 +16,9 @@ class Pass:
     - `install`, before the first agent: changes of the process (and, for a pass that is `early` in
       the catalogue, before PyMDP is imported);
     - `build`, once per new agent, in place;
-    - `rest`, after every use of an agent, and `wake`, before the next one, in place: what the agent
-      looks like in between is the pass's affair;
+    - `rest`, when an agent comes to rest, after every use of it or after many, and `wake`, before
+      the next one, in place: what the agent looks like in between is the pass's affair;
+    - `leave`, when an agent has left for good, and `empty`, when the last one has;
     - `close`, after the last agent: leaves the process as it was before `install`.
 
     Attributes:
@@ -37,6 +38,12 @@ class Pass:
 
     def wake(self, agent: Any, index: int, loans: Loans) -> None:
         """Undo `rest`: the agent is about to be used, and may use what is lent until it rests."""
+
+    def leave(self, index: int) -> None:
+        """Forget an agent."""
+
+    def empty(self) -> None:
+        """Let go of what was kept for all agents: there is none. Others may come."""
 
     def world_array(self, array: Any, first: Any) -> Any:
         """The form in which an agent's environment keeps an array of the model; it would hold the

@@ -39,8 +39,8 @@ class PassInfo:
     """One pass, in its form for each backend.
 
     An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
-    come before it in a plan. `auto` tries the passes that are exact or only reorder, but for those
-    that only make sense `on_request`.
+    come before it in a plan, `requires_one` some of which one must. `auto` tries the passes that
+    are exact or only reorder, but for those that only make sense `on_request`.
     """
 
     name: str
@@ -50,6 +50,7 @@ class PassInfo:
     early: bool = False
     on_request: bool = False
     requires: tuple[str, ...] = ()
+    requires_one: tuple[str, ...] = ()
 
     @property
     def forms(self) -> dict[str, PassForm]:
@@ -193,6 +194,17 @@ PASSES = {
                 target="memprof.passes.mmap:Mmap",
             ),
             on_request=True,
+        ),
+        PassInfo(
+            name="working_set",
+            numpy=PassForm(
+                summary="agents stay active after use, within a budget of bytes (working_set); the "
+                "least recently used hibernate, and steps are taken by active agents first",
+                cost="the budget, in memory; a killed process loses what active agents did",
+                target="memprof.passes.working_set:StayActive",
+            ),
+            on_request=True,
+            requires_one=("template", "mmap"),
         ),
         PassInfo(
             name="gc",

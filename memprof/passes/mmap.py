@@ -72,6 +72,11 @@ class Mmap(Template):
         return self._disk
 
     @property
+    def lasts(self) -> bool:  # type: ignore[override]
+        """Whether the folder outlives the population."""
+        return self._temporary is None
+
+    @property
     def file_bytes(self) -> int:  # type: ignore[override]
         """What the files take on disk."""
         return self._disk.file_bytes if self._disk else 0
@@ -111,6 +116,13 @@ class Mmap(Template):
     def activate(self, record: Any, index: int) -> Activation:
         whole = self._whole.get(index)
         return super().activate(LargeRecord(record, (), whole) if whole else record, index)
+
+    def leave(self, index: int) -> None:
+        self._whole.pop(index, None)
+
+    def empty(self) -> None:
+        """The template stays: it is in the store, and not in memory of the process's own."""
+        self._scratch.clear()
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield from super().holdings()

@@ -12,11 +12,13 @@ from memprof.passes.base import Pass
 from memprof.passes.catalogue import PASSES, PassForm
 from memprof.passes.history import Histories
 from memprof.passes.template import Template
+from memprof.passes.working_set import StayActive
 from memprof.store.activation import Activation
 from memprof.store.constants import all_segments, is_constant
 from memprof.store.flatten import Handed, NotStorable, is_objects
 from memprof.store.layout import Layout
 from memprof.store.packed import Packed
+from memprof.store.records import MemoryRecords
 from memprof.store.scratch import Loans, Scratch
 from memprof.targets import load_target
 
@@ -38,7 +40,7 @@ class Plan:
             type(each).rest is not Pass.rest or type(each).wake is not Pass.wake
             for each in self.passes
         )
-        self._agents: list[Any] = []
+        self._agents = MemoryRecords()
         self._scratch = Scratch()
         self._layouts: dict[Layout, Layout] = {}
 
@@ -49,9 +51,10 @@ class Plan:
         keep: tuple[str, ...] | None = None,
         store: Path | None = None,
         history_steps: int | None = None,
+        working_set: int | None = None,
     ) -> Plan:
         """New instances of the named passes; `keep` as in `Template`, `store` the folder of `mmap`,
-        `history_steps` as in `Histories`.
+        `history_steps` as in `Histories`, `working_set` the budget of the pass of that name.
 
         Of the two that store records, `mmap` includes `template`.
         """
@@ -63,7 +66,15 @@ class Plan:
         for each in plan.passes:
             if isinstance(each, Histories):
                 each.steps = history_steps
+            if isinstance(each, StayActive) and working_set is not None:
+                each.budget_bytes = working_set
         return plan
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """What active agents may take together; None where agents rest after every use."""
+        budgets = (each.budget_bytes for each in self.passes if isinstance(each, StayActive))
+        return next(budgets, None) if self.template is not None else None
 
     @property
     def records(self) -> Any:
@@ -85,8 +96,15 @@ class Plan:
         """Whether agents at rest are in files, not in memory."""
         return self.template is not None and self.template.in_files
 
+    @property
+    def lasts(self) -> bool:
+        """Whether those files outlive the population."""
+        return self.template is not None and self.template.in_files and self.template.lasts
+
     def install(self) -> None:
         """Prepare the process for every pass."""
+        if self.template is not None and self.budget_bytes is not None:
+            self.template.bound_scratch()
         for each in self.passes:
             each.install()
 
@@ -120,6 +138,23 @@ class Plan:
             each.wake(activation.agent, index, activation.loans)
         return activation
 
+    def held_bytes(self, activation: Activation) -> int:
+        """What an active agent takes, beyond what it has in common with others."""
+        assert self.template is not None
+        return self.template.held_bytes(activation)
+
+    def leave(self, index: int) -> None:
+        """Forget an agent, and what was kept for all of them if it was the last one."""
+        records = self.records
+        del records[index]
+        for each in self.passes:
+            each.leave(index)
+        if records.removed == len(records):
+            self._scratch.clear()
+            self._layouts.clear()
+            for each in self.passes:
+                each.empty()
+
     def world_array(self, array: Any, first: Any) -> Any:
         """The form in which an environment keeps an array of its model; `first` is the same array
         of the first environment."""
@@ -132,7 +167,7 @@ class Plan:
 
     def close(self) -> None:
         """Let go of the agents, and leave the process as it was before `install`."""
-        self._agents.clear()
+        self._agents.close()
         for each in reversed(self.passes):
             each.close()
 

@@ -19,10 +19,14 @@ from memprof.store.constants import constant
 from memprof.store.difference import ChangedArray
 from memprof.store.exemplar import Changes, Exemplar
 from memprof.store.flatten import Flattener, Handed
+from memprof.store.held import held_bytes
 from memprof.store.layout import Layout, from_json
 from memprof.store.records import MemoryRecords, Records
 from memprof.store.scratch import Loans, Scratch
 from memprof.store.unflatten import Reader
+
+_BOOKKEEPING_BYTES = 600
+"""Of an active agent, around it: its activation, its place in the working set."""
 
 _COMPRESSED = 0x8000
 _MOST_LAYOUTS = 1024
@@ -47,13 +51,14 @@ class Template(Pass):
     Attributes:
         keep: results of inference that survive rest; None for all of them.
         file_bytes, folder: what files take on disk and where they are; for records in files.
-        in_files: records are in files, not in memory.
+        in_files, lasts: records are in files, not in memory; and outlive the population.
         keeps_outside: large arrays that nothing makes smaller stay arrays, outside of the record.
         kept_whole: attributes for which there is no exact encoding, with their type.
     """
 
     keeps_outside = True
     in_files = False
+    lasts = False
     file_bytes = 0
     folder: Path | None = None
     INLINE = 0x7FFF
@@ -102,6 +107,24 @@ class Template(Pass):
         reader = Reader(values, large.outside, loans)
         agent = self._exemplars[number].unflatten(Changes(layout, large.whole), reader)
         return Activation(agent, loans, reader.handed)
+
+    def held_bytes(self, activation: Activation) -> int:
+        """What an active agent takes, beyond what the template and its own record hold."""
+        exemplar = self._exemplars[self._numbers[type(activation.agent)]]
+        outside = {id(array) for array in activation.handed.outside()}
+        shared = exemplar.ids | outside if outside else exemplar.ids
+        return _BOOKKEEPING_BYTES + held_bytes(activation.held(), shared)
+
+    def bound_scratch(self) -> None:
+        """Keep no more than one buffer of a kind that is not lent: agents keep theirs."""
+        self._scratch.most = 1
+
+    def empty(self) -> None:
+        self._exemplars.clear()
+        self._numbers.clear()
+        self._layouts.clear()
+        self._layout_numbers.clear()
+        self._scratch.clear()
 
     def world_array(self, array: Any, first: Any) -> Any:
         return constant(array) if array is first else ChangedArray.of(array, first)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from memprof.errors import ScenarioError
+from memprof.measurements import WorkingSetUse
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
 
@@ -61,17 +62,30 @@ class Population(Protocol):
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """How many agents there are, without those that left."""
+        ...
 
     def grow(self, agents: int) -> range:
         """Let there be `agents` agents, with their environments, passes applied. Returns those that
-        are new: all of them where a population has to be built anew to have more."""
+        are new: all of them where a population has to be built anew to have more. No number is
+        given twice but by building anew."""
+        ...
+
+    def leave(self, agents: range) -> None:
+        """Let agents go for good, with their environments: nothing of them stays but a pointer.
+
+        Raises:
+            IndexError: one is not there, or no longer.
+            UsageError: agents of this backend cannot leave.
+        """
         ...
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         """Let agents perceive, plan and act, `steps` times; the work is done as they are asked for.
 
-        `steps` begins where the agents' last one ended. Every agent's steps come in their order."""
+        `steps` begins where the agents' last one ended. Every agent's steps come in their order;
+        within a step, agents come in the order that suits the population, each once."""
         ...
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
@@ -87,6 +101,10 @@ class Population(Protocol):
     @property
     def kept_whole(self) -> tuple[str, ...]:
         """Attributes that a pass could not encode exactly, with their types."""
+        ...
+
+    def working_set(self) -> WorkingSetUse | None:
+        """What the pass `working_set` did until now; None without it."""
         ...
 
     def facts(self) -> dict[str, str]:

@@ -84,7 +84,8 @@ class Environments:
     def __init__(self, kept_as: Callable[[Any, Any], Any]) -> None:
         self._kept_as = kept_as
         self._first: GenerativeProcess | None = None
-        self._worlds: list[GenerativeProcess | UserEnvironment] = []
+        self._worlds: list[GenerativeProcess | UserEnvironment | None] = []
+        self._left = 0
         self._states = array("q")
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
@@ -103,9 +104,18 @@ class Environments:
             self._first = process
         self._worlds.append(self._first if self._first == process else process)
 
+    def leave(self, agent: int) -> None:
+        """Let go of an agent's environment. The first process stays for as long as there is any
+        agent: others may share it, or keep arrays as differences from its."""
+        self._worlds[agent] = None
+        self._left += 1
+        if self._left == len(self._worlds):
+            self._first = None
+
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives after `action`; the first time, without one."""
         world = self._worlds[agent]
+        assert world is not None
         if isinstance(world, UserEnvironment):
             return world.reset() if action is None else world.step(action)
         state = world.first() if action is None else world.next(self._states[agent], action)
@@ -115,7 +125,7 @@ class Environments:
     def holdings(self) -> Iterator[tuple[int, Any]]:
         """What the environments hold, by agent; `EVERYBODY` for all."""
         for agent, world in enumerate(self._worlds):
-            if world is not self._first:
+            if world is not self._first and world is not None:
                 yield agent, world
         yield EVERYBODY, [self._first, self._states]
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from memprof.measurements import WorkingSetUse
 from memprof.passes.plan import Plan
 from memprof.populations.base import EVERYBODY, Behaviour, Lived, Probe, step_seed
 from memprof.spec import PopulationSpec
+from memprof.store.records import has_left
 
 
 class FakeAgent:
@@ -39,19 +41,34 @@ class FakePopulation:
         self._probe = probe
         self._plan = Plan.of(spec.passes)
         self._plan.install()
-        self._agents: list[FakeAgent] = []
+        self._agents: list[FakeAgent | None] = []
+        self._left = 0
         self._handed: bytearray | None = None
 
     def __len__(self) -> int:
-        return len(self._agents)
+        return len(self._agents) - self._left
 
     def grow(self, agents: int) -> range:
-        first = len(self)
-        for index in range(first, agents):
+        first = len(self._agents)
+        for index in range(first, first + agents - len(self)):
             self._probe.call("build", self._build)
             if self._plan.passes:
                 self._probe.call("optimise", self._plan.build, self._agents[index], index)
-        return range(first, agents)
+        return range(first, len(self._agents))
+
+    def leave(self, agents: range) -> None:
+        for agent in agents:
+            self._there(agent)
+            self._agents[agent] = None
+            self._left += 1
+        if not len(self):
+            self._handed = None
+
+    def _there(self, index: int) -> FakeAgent:
+        agent = self._agents[index]
+        if agent is None:
+            raise IndexError(has_left(index))
+        return agent
 
     def _build(self) -> None:
         index = len(self._agents)
@@ -70,7 +87,7 @@ class FakePopulation:
                 yield Lived(agent, step, self._probe.call("act", self._act, agent, step))
 
     def _act(self, agent: int, step: int) -> Behaviour:
-        activation = self._plan.wake(self._agents[agent], agent)
+        activation = self._plan.wake(self._there(agent), agent)
         body, growth = activation.agent, self._spec.model["growth"]
         if self._spec.model["delay"]:
             time.sleep(self._spec.model["delay"])
@@ -85,6 +102,8 @@ class FakePopulation:
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         for index, agent in enumerate(self._agents):
+            if agent is None:
+                continue
             yield index, "buffer", agent.buffer
             yield index, "histories", agent.gained
             yield index, "other agent objects", agent
@@ -99,6 +118,9 @@ class FakePopulation:
     def kept_whole(self) -> tuple[str, ...]:
         return ()
 
+    def working_set(self) -> WorkingSetUse | None:
+        return None
+
     def facts(self) -> dict[str, str]:
         return {"device": "cpu"}
 
@@ -107,6 +129,7 @@ class FakePopulation:
 
     def close(self) -> None:
         self._agents.clear()
+        self._left = 0
         self._handed = None
         self._plan.close()
         self._plan = Plan.of(self._spec.passes)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from memprof.errors import BackendFailed, ScenarioError
+from memprof.errors import BackendFailed, ScenarioError, UsageError
+from memprof.measurements import WorkingSetUse
 from memprof.models.base import GenerativeModel, model_builder
 from memprof.passes.jax.base import JaxPlan
 from memprof.populations.base import Behaviour, Lived, Probe, refused, step_seed
@@ -76,6 +77,12 @@ class JaxPopulation:
             raise memory_error(error) or error from None
         self._count = agents
         return range(agents)
+
+    def leave(self, agents: range) -> None:
+        raise UsageError(
+            "JAX agents step as one batch of a fixed size: none can leave unless all of them are "
+            "built anew. Close the population and build one of the agents that stay"
+        )
 
     def _build(self, agents: int) -> Models:
         """The crowd, still empty, and what its agents are made of."""
@@ -198,6 +205,9 @@ class JaxPopulation:
     @property
     def kept_whole(self) -> tuple[str, ...]:
         return ()
+
+    def working_set(self) -> WorkingSetUse | None:
+        return None
 
     def facts(self) -> dict[str, str]:
         device = jax.local_devices()[0]

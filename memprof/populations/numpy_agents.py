@@ -10,6 +10,7 @@ from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
 from memprof.errors import MemprofError, ScenarioError
+from memprof.measurements import WorkingSetUse
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import (
@@ -40,7 +41,12 @@ class NumpyPopulation:
 
     def _open(self) -> None:
         spec = self._spec
-        plan = Plan.of(spec.passes, spec.keep, history_steps=spec.history_steps)
+        plan = Plan.of(
+            spec.passes,
+            spec.keep,
+            history_steps=spec.history_steps,
+            working_set=spec.working_set,
+        )
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
@@ -50,12 +56,19 @@ class NumpyPopulation:
         return len(self._roster)
 
     def grow(self, agents: int) -> range:
-        first = len(self)
-        for index in range(first, agents):
+        first = self._roster.count
+        for index in range(first, first + agents - len(self)):
             self._probe.call("build", self._build, index)
             if self._spec.passes:
                 self._probe.call("optimise", self._optimise)
-        return range(first, agents)
+        return range(first, self._roster.count)
+
+    def leave(self, agents: range) -> None:
+        for agent in agents:
+            self._roster.leave(agent)
+            self._environments.leave(agent)
+        if not len(self):
+            self._handed = None
 
     def _build(self, index: int) -> None:
         """PyMDP's agent and its world; taken over at once where there is nothing to optimise."""
@@ -81,22 +94,18 @@ class NumpyPopulation:
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         for step in steps:
-            for agent in agents:
+            for agent in self._roster.in_turn(agents):
                 yield Lived(agent, step, self._live(agent, step))
 
     def _live(self, agent: int, step: int) -> Behaviour:
-        try:
-            return self._step(agent, step)
-        except (MemprofError, MemoryError):
-            raise
-        except Exception as error:
-            raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
-
-    def _step(self, agent: int, step: int) -> Behaviour:
         call, roster = self._probe.call, self._roster
         body = call("wake", roster.wake, agent) if roster.rests else roster.wake(agent)
         try:
             return self._act(body, agent, step)
+        except (MemprofError, MemoryError):
+            raise
+        except Exception as error:
+            raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
         finally:
             if roster.rests:
                 call("rest", roster.rest, agent)
@@ -132,6 +141,9 @@ class NumpyPopulation:
     @property
     def kept_whole(self) -> tuple[str, ...]:
         return tuple(f"{name} ({kind})" for name, kind in self._roster.kept_whole.items())
+
+    def working_set(self) -> WorkingSetUse | None:
+        return self._roster.working_set()
 
     def facts(self) -> dict[str, str]:
         return {"device": "cpu"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from memprof.errors import AgentActive
+from memprof.errors import AgentActive, MemprofError, StoreError
+from memprof.measurements import WorkingSetUse
 from memprof.passes.plan import Plan
 from memprof.populations.base import EVERYBODY
 from memprof.store.activation import Activation
+from memprof.store.working_set import WorkingSet
 
 # Attributes of the agent, by the ledger's component; all others are "other agent objects".
 _COMPONENTS = {
@@ -27,18 +29,38 @@ _COMPONENTS = {
 
 
 class Roster:
-    """Agents by index. Safe for several threads that use different agents."""
+    """Agents by index, which is never given twice. Safe for several threads that use different
+    agents."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._active: dict[int, Activation] = {}
+        self._unsaved: dict[int, Any] = {}
         self._lock = threading.Lock()
+        self._adding = threading.Lock()
         self._installed = False
-        if len(self):  # a store that was opened again
+        budget = plan.budget_bytes
+        self._working_set = None if budget is None else WorkingSet(self, budget)
+        if self.count:  # a store that was opened again
             self._install()
 
     def __len__(self) -> int:
+        """How many agents there are."""
+        records = self._plan.records
+        return len(records) - int(records.removed)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._plan.records
+
+    @property
+    def count(self) -> int:
+        """How many there have been: the index of the next."""
         return len(self._plan.records)
+
+    def indices(self) -> Sequence[int]:
+        """The agents that there are."""
+        everybody = range(self.count)
+        return everybody if len(self) == self.count else [i for i in everybody if i in self]
 
     @property
     def file_bytes(self) -> int:
@@ -51,31 +73,58 @@ class Roster:
         return self._plan.kept_whole
 
     @property
+    def lasts(self) -> bool:
+        """Whether agents outlive us, in files."""
+        return self._plan.lasts
+
+    @property
     def rests(self) -> bool:
         """Whether agents have to be woken before use, and put to rest afterwards."""
         return self._plan.rests
 
-    def add(self, agent: Any) -> None:
-        """Take over a newly built agent: apply the passes, and store it."""
-        if not self._installed:
-            self._install()
-        index = len(self._plan.records)
-        self._plan.build(agent, index)
-        stored = self._plan.store(agent, index)
-        self._plan.records.append(stored)
+    def add(self, agent: Any) -> int:
+        """Take over a newly built agent: apply the passes, and store it. Its index."""
+        with self._adding:
+            if not self._installed:
+                self._install()
+            index = self.count
+            self._plan.build(agent, index)
+            stored = self._plan.store(agent, index)
+            self._plan.records.append(stored)
+            return index
 
     def _install(self) -> None:
         """Prepare the process, once there are agents that need it."""
         self._installed = True
         self._plan.install()
 
+    def leave(self, index: int) -> None:
+        """Let an agent go for good.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+            AgentActive: it is in use.
+        """
+        with self._adding:
+            if self._working_set is not None:
+                with self._working_set.leaving(index):
+                    self._plan.leave(index)
+                    self._unsaved.pop(index, None)
+                return
+            with self._lock:
+                if index in self._active:
+                    raise AgentActive(index)
+                self._plan.leave(index)
+
     def wake(self, index: int) -> Any:
         """The agent, ready for use until `rest`.
 
         Raises:
-            IndexError: there is no such agent.
+            IndexError: there is no such agent, or no longer.
             AgentActive: it is in use already.
         """
+        if self._working_set is not None:
+            return self._working_set.wake(index)
         with self._lock:
             stored = self._plan.records[index]
             if index in self._active:
@@ -89,7 +138,11 @@ class Roster:
         return activation.agent
 
     def rest(self, index: int) -> None:
-        """Store an agent again that was woken; if that fails, it stays as it was stored before."""
+        """End the use of an agent that was woken. Without a working set it is stored again; if that
+        fails, it stays as it was stored before."""
+        if self._working_set is not None:
+            self._working_set.rest(index)
+            return
         activation = self._active[index]
         try:
             self._plan.records[index] = self._plan.store(activation.agent, index, activation)
@@ -99,12 +152,70 @@ class Roster:
     @property
     def active(self) -> list[int]:
         """Agents in use."""
-        return sorted(self._active)
+        return sorted(self._active) if self._working_set is None else self._working_set.used
+
+    def in_turn(self, agents: Iterable[int]) -> Iterable[int]:
+        """The agents in the order in which waking them costs least, each once."""
+        return agents if self._working_set is None else self._working_set.in_turn(agents)
+
+    def working_set(self) -> WorkingSetUse | None:
+        """What the working set did until now; None if there is none."""
+        return None if self._working_set is None else self._working_set.use()
+
+    # ------------------------------------------------ what the working set does to agents
+
+    def read(self, index: int) -> Any:
+        """The record of an agent.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+        """
+        stored = self._unsaved.get(index)
+        return self._plan.records[index] if stored is None else stored
+
+    def activate(self, index: int, record: Any) -> Activation:
+        """The agent of a record."""
+        return self._plan.wake(record, index)
+
+    def hibernate(self, index: int, activation: Activation) -> None:
+        """Store the agent; a record for which the disk has no room waits in memory.
+
+        Raises:
+            StoreError: there is no room, or no exact encoding.
+        """
+        what = f"agent {index} could not be put to rest"
+        try:
+            stored = self._plan.store(activation.agent, index, activation)
+        except MemprofError as error:
+            raise StoreError(f"{what} and is as it was stored last: {error}") from error
+        try:
+            self._plan.records[index] = stored
+        except StoreError as error:
+            self._unsaved[index] = stored
+            raise StoreError(f"{what} and waits in memory until flush(): {error}") from error
+        self._unsaved.pop(index, None)
+
+    def held_bytes(self, activation: Activation) -> int:
+        """What the active agent takes, beyond what it has in common with others."""
+        return self._plan.held_bytes(activation)
+
+    def flush(self) -> None:
+        """Store all agents that nobody uses, and what could not be stored before.
+
+        Raises:
+            StoreError: there is no room; what could not be stored stays in memory.
+        """
+        if self._working_set is not None:
+            self._working_set.flush()
+        for index, stored in list(self._unsaved.items()):
+            self._plan.records[index] = stored
+            del self._unsaved[index]
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything held, as (agent, component, object); `EVERYBODY` for what is nobody's."""
-        for index in range(0 if self._plan.in_files else len(self)):
-            stored = self._plan.records[index]
+        records = self._plan.records
+        for index in () if self._plan.in_files else self.indices():
+            stored = records[index]
             attributes = getattr(stored, "__dict__", None)
             if attributes is None:
                 yield index, "records", stored
@@ -114,14 +225,32 @@ class Roster:
                     if name in attributes:
                         yield index, component, attributes[name]
             yield index, "other agent objects", stored
+        for index, stored in self._unsaved.items():
+            yield index, "records", stored
         for component, held in self._plan.holdings():
             yield EVERYBODY, component, held
+        if self._working_set is not None:
+            for index, held in self._working_set.holdings():
+                yield index, "working set", held
 
     def close(self) -> None:
-        """Let go of all agents, and leave the process as it was."""
-        self._active.clear()
-        if self._installed:
-            self._plan.close()
+        """Let go of all agents, stored where that outlives us, and leave the process as it was.
+
+        Raises:
+            StoreError: some could not be stored; they are as they were stored before.
+        """
+        try:
+            if self._working_set is not None:
+                self._working_set.stop()
+            if self._plan.lasts:
+                self.flush()
+        finally:
+            if self._working_set is not None:
+                self._working_set.clear()
+            self._active.clear()
+            self._unsaved.clear()
+            if self._installed:
+                self._plan.close()
 
 
 _WAKING: Any = None

@@ -43,11 +43,15 @@ class DigestTrace:
 
 
 class ValueTrace:
-    """Every value, written to a file; or compared with such a file while it is produced."""
+    """Every value, written to a file; or compared with such a file while it is produced.
+
+    The two populations may take the agents of a step in different orders.
+    """
 
     def __init__(self, file: BinaryIO, *, compare: bool) -> None:
         self._file = file
         self._compare = compare
+        self._read: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._agents: set[int] = set()
         self._steps = self._actions = self._equal = 0
         self._error = self._divergence = 0.0
@@ -59,10 +63,10 @@ class ValueTrace:
         beliefs = _flat((behaviour.beliefs, behaviour.policies))
         action = _flat(behaviour.action)
         if not self._compare:
-            np.save(self._file, beliefs)
-            np.save(self._file, action)
+            for values in (np.array([agent, step]), beliefs, action):
+                np.save(self._file, values)
             return
-        expected_beliefs, expected_action = np.load(self._file), np.load(self._file)
+        expected_beliefs, expected_action = self._expected(agent, step)
         self._agents.add(agent)
         self._steps = max(self._steps, step + 1)
         self._actions += 1
@@ -78,6 +82,13 @@ class ValueTrace:
         same_beliefs = beliefs.tobytes() == expected_beliefs.tobytes()
         if self._first is None and not (same_action and same_beliefs):
             self._first = (agent, step)
+
+    def _expected(self, agent: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Beliefs and action in the file; what comes before them there is kept until its turn."""
+        while (agent, step) not in self._read:
+            read_agent, read_step = np.load(self._file).tolist()
+            self._read[read_agent, read_step] = np.load(self._file), np.load(self._file)
+        return self._read.pop((agent, step))
 
     def comparison(self) -> TraceComparison:
         """What the comparison found."""

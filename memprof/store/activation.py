@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,17 @@ class Activation:
     agent: Any
     loans: Loans
     handed: Handed
+
+    def spare(self) -> None:
+        """Give back what the agent has no more use for, though it stays active."""
+        self.handed.forget_unused()
+        self.loans.end_unused()
+
+    def held(self) -> Iterator[Any]:
+        """All that the active agent holds, for the ledger."""
+        yield self.agent
+        yield from self.loans.held()
+        yield [(array, data) for array, _, data in self.handed.values()]
 
     def end(self) -> None:
         """Give back what was lent, once the agent holds it no longer."""

@@ -2,7 +2,8 @@
 
     store.json     format, identity of the template, where its blobs are; published last
     template.bin   the blobs of the template, aligned; never written again
-    data.mdb       the records, in LMDB: index (8 bytes, big-endian) -> CRC-32 and record
+    data.mdb       the records, in LMDB: index (8 bytes, big-endian) -> CRC-32 and record; of one
+                   that was removed, the CRC-32 of that alone; and how many those are
     lock.mdb       LMDB's table of readers
     writer         locked by the process that has the store open for writing
 
@@ -26,7 +27,7 @@ import lmdb
 from memprof.errors import StoreError
 from memprof.store.blobs import Blobs, write_blobs
 from memprof.store.header import CREATE_AGAIN, Header
-from memprof.store.records import not_negative
+from memprof.store.records import has_left, not_negative
 from memprof.store.writer_lock import lock_for_writing
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _BLOBS, _DATA = "template.bin", "data.mdb"
 _FIRST_MAP_BYTES = 64 << 20
 _CHECKSUM_BYTES = 4
+_REMOVED = b"\0"  # a key before that of every index
 _DAMAGE = (
     FileNotFoundError,
     lmdb.CorruptedError,
@@ -141,14 +143,27 @@ class DiskRecords:
     def __len__(self) -> int:
         return self._transact(_count)
 
+    @property
+    def removed(self) -> int:
+        """How many were removed."""
+        return self._transact(self._removed)
+
+    def __contains__(self, index: int) -> bool:
+        def there(transaction: _Transaction) -> bool:
+            value = transaction.get(_key(index))
+            return value is not None and value != self._tombstone(index)
+
+        return index >= 0 and self._transact(there)
+
     def __getitem__(self, index: int) -> bytes:
         def get(transaction: _Transaction) -> bytes:
             value = transaction.get(_key(index))
             if value is None:
-                self._check_appended(index, transaction)
+                self._check_there(index, transaction)
                 raise self._damaged(f"record {index} is missing")
             record = bytes(value[_CHECKSUM_BYTES:])
             if value[:_CHECKSUM_BYTES] != self._checksum(index, record):
+                self._check_there(index, transaction)
                 raise self._damaged(f"record {index} has changed since it was written")
             return record
 
@@ -156,10 +171,20 @@ class DiskRecords:
 
     def __setitem__(self, index: int, record: bytes) -> None:
         def replace(transaction: _Transaction) -> None:
-            self._check_appended(index, transaction)
+            self._check_there(index, transaction)
             transaction.put(_key(index), self._checksum(index, record) + record)
 
         self._transact(replace, write=True)
+
+    def __delitem__(self, index: int) -> None:
+        def remove(transaction: _Transaction) -> None:
+            self._check_there(index, transaction)
+            removed = (self._removed(transaction) + 1).to_bytes(8, "big")
+            transaction.delete(_key(index))  # only so do pages that are almost empty become one
+            transaction.put(_key(index), self._tombstone(index))
+            transaction.put(_REMOVED, zlib.crc32(removed, self._salt).to_bytes(4, "big") + removed)
+
+        self._transact(remove, write=True)
 
     def blob(self, name: str) -> memoryview:
         """A blob of the template: read-only, aligned to 64 bytes, in pages that processes share.
@@ -218,15 +243,32 @@ class DiskRecords:
 
     def _check_gaps(self) -> None:
         def counts(transaction: _Transaction) -> tuple[int, int]:
-            return _count(transaction), transaction.stat()["entries"]
+            others = transaction.get(_REMOVED) is not None
+            return _count(transaction), transaction.stat()["entries"] - others
 
         count, found = self._transact(counts)
         if count != found:
             raise self._damaged(f"there are {found} records where the last is number {count - 1}")
 
-    def _check_appended(self, index: int, transaction: _Transaction) -> None:
+    def _check_there(self, index: int, transaction: _Transaction) -> None:
         if index >= _count(transaction):
             raise IndexError(f"{self._folder}: there is no record {index}")
+        value = transaction.get(_key(index))
+        if value is not None and value == self._tombstone(index):
+            raise IndexError(has_left(index))
+
+    def _removed(self, transaction: _Transaction) -> int:
+        value = transaction.get(_REMOVED)
+        if value is None:
+            return 0
+        count = bytes(value[_CHECKSUM_BYTES:])
+        if value[:_CHECKSUM_BYTES] != zlib.crc32(count, self._salt).to_bytes(4, "big"):
+            raise self._damaged("the number of removed records has changed since it was written")
+        return int.from_bytes(count, "big")
+
+    def _tombstone(self, index: int) -> bytes:
+        """What is in the place of a removed record: a checksum that no record has alone."""
+        return self._checksum(index, b"removed")
 
     def _checksum(self, index: int, record: bytes) -> bytes:
         """Of the record in its place: it fails for one of another index or another template."""

@@ -12,6 +12,7 @@ import numpy as np
 from memprof.store.constants import Constants
 from memprof.store.derived import DERIVED, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
+from memprof.store.held import reachable_ids
 from memprof.store.layout import LARGE_BYTES, Layout, plain
 from memprof.store.unflatten import Reader
 
@@ -57,6 +58,14 @@ class Exemplar:
         self._slots = _slots(kind)
         names = tuple(name for name, value in self.state.items() if _is_plain(value))
         self._plain = _Plain.of(names, self.state)
+        self._ids: frozenset[int] | None = None
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The identities of all objects of the template, by which agents share them."""
+        if self._ids is None:
+            self._ids = frozenset(reachable_ids([self.state]))
+        return self._ids
 
     @classmethod
     def of(cls, agent: Any) -> Exemplar:

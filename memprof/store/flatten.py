@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,17 @@ class NotStorable(MemprofError):
 class Handed(dict[int, tuple[np.ndarray, Layout, bytes]]):
     """Arrays that decoding handed out, by identity, with the encoding that they had: read-only
     ones, which are as they were, and ones that are kept outside of the data, whatever they hold."""
+
+    def forget_unused(self) -> None:
+        """Let go of the arrays that the agent has let go of."""
+        for key in list(self):
+            # The entry, and getrefcount's own argument.
+            if sys.getrefcount(self[key][0]) == 2:
+                del self[key]
+
+    def outside(self) -> Iterator[np.ndarray]:
+        """The arrays that are in the record as they are in the agent."""
+        return (array for array, layout, _ in self.values() if layout[0] == "e")
 
 
 @dataclass(slots=True)

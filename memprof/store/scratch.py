@@ -25,8 +25,13 @@ class _Loan:
 @dataclass(slots=True)
 class Scratch:
     """Buffers that wait for the next agent, as many as were in use at once, by the reference array
-    that they equal."""
+    that they equal.
 
+    Attributes:
+        most: buffers that wait for each reference; None for any number.
+    """
+
+    most: int | None = None
     _free: dict[int, list[np.ndarray]] = field(default_factory=dict)
     _references: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -41,7 +46,15 @@ class Scratch:
 
     def keep(self, reference: np.ndarray, buffer: np.ndarray) -> None:
         """Take back a buffer that equals its reference again."""
-        self._free[id(reference)].append(buffer)
+        self._references[id(reference)] = reference
+        free = self._free.setdefault(id(reference), [])
+        if self.most is None or len(free) < self.most:
+            free.append(buffer)
+
+    def clear(self) -> None:
+        """Let go of all buffers that are not lent."""
+        self._free.clear()
+        self._references.clear()
 
     def buffers(self) -> Iterator[Any]:
         """All buffers that are not lent, for the ledger."""
@@ -70,9 +83,23 @@ class Loans(Borrower):
 
         Every view of a buffer holds a reference to it, which is how they are noticed.
         """
+        self.end_unused()
+        self._loans.clear()
+
+    def end_unused(self) -> None:
+        """Give back the buffers that nobody looks at any more, such as the prior that an agent has
+        replaced by what it learned."""
+        used = []
         for loan in self._loans:
             # The loan and getrefcount's own argument.
             if sys.getrefcount(loan.buffer) == 2:
                 loan.changed.undo(loan.buffer, loan.reference)
                 self._scratch.keep(loan.reference, loan.buffer)
-        self._loans.clear()
+            else:
+                used.append(loan)
+        self._loans = used
+
+    def held(self) -> Iterator[Any]:
+        """What is lent, for the ledger: buffers, and what they are changed by."""
+        for loan in self._loans:
+            yield from (loan.buffer, loan.changed.positions, loan.changed.values)

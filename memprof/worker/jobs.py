@@ -101,7 +101,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         _read(series, agents, channel)
     at_n = series.points()[-1]
     peak = process.peak_rss_bytes() if peak_known else None
-    file_bytes = population.file_bytes
+    file_bytes, working_set = population.file_bytes, population.working_set()
     _extend(growth, series, channel)
 
     channel.progress("ledger", len(population))
@@ -128,6 +128,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         ledger=ledger,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
+        working_set=working_set,
         facts=population.facts(),
         digests=digests.per_agent(),
     )

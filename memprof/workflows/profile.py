@@ -99,6 +99,7 @@ def _variant(runs: VariantRuns) -> Variant:
         peak_bytes=max(peaks) if peaks else None,
         file_bytes=_mean([run.file_bytes for run in clean]),
         kept_whole=tuple(sorted({each for run in clean for each in run.kept_whole})),
+        working_set=clean[0].working_set,
         step_seconds=cost.step_seconds,
         compile_seconds=statistics.median(compiled) if compiled else None,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),

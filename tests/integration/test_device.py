@@ -19,6 +19,7 @@ SPEC = PopulationSpec(
     passes=(),
     keep=None,
     history_steps=None,
+    working_set=None,
     loop="jit",
     chunk=None,
     agents=AGENTS,

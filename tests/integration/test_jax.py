@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from memprof.errors import ScenarioError
+from memprof.errors import ScenarioError, UsageError
 from memprof.instruments.base import Stopwatch
 from memprof.instruments.retraces import Compilations
 from memprof.passes.catalogue import REORDERED
@@ -64,6 +64,7 @@ def population(agents, passes=(), *, loop="jit", chunk=None, count=COUNT, steps=
             passes=passes,
             keep=None,
             history_steps=None,
+            working_set=None,
             loop=loop,
             chunk=chunk,
             agents=count,
@@ -223,3 +224,8 @@ def test_a_population_like_one_before_it_compiles_nothing(passes, loop):
         lives(crowd, [])
         crowd.close()
     assert compilations.count == before > 0
+
+
+def test_one_of_a_batch_cannot_leave():
+    with pytest.raises(UsageError, match="one batch of a fixed size"):
+        population("learning D").leave(range(1))

@@ -45,6 +45,7 @@ def live(tmp_path):
             passes=passes,
             keep=None,
             history_steps=None,
+            working_set=None,
             loop=loop,
             chunk=None,
             agents=3,

@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from memprof.errors import OutputError
+from memprof.measurements import WorkingSetUse
 from memprof.reports import json_text, markdown, sinks, terminal
 from memprof.reports.view import headline, view_of
 from memprof.results import PassResult, Report
@@ -87,6 +88,23 @@ def test_a_plan_without_passes_claims_nothing(report, good_variant):
     assert "Equivalence" not in text
     assert "after (" not in text
     assert "did nothing here" in text
+
+
+def test_the_working_set_is_said_in_a_line(report, good_variant):
+    use = WorkingSetUse(64 * 2**20, 7, 40_000_000, 45_000_000, 300, 120, 20, 113)
+    after = replace(good_variant(10.0, passes=("template", "working_set")), working_set=use)
+    with_it, without = (
+        " ".join(terminal.render(view_of(each), width=200, color=False).split())
+        for each in (report(after=after), report())
+    )
+    assert (
+        "Working set: 7 agents are active and take 40.0 MB (at most 45.0 MB) of 67.1 MB; in 75.0% "
+        "of 400 uses the agent was active already; 120 were activated, 20 of them ahead, 113 "
+        "hibernated." in with_it
+    )
+    assert "Working set" not in without
+    values = json.loads(json_text.render(report(after=after)))
+    assert values["variants"]["after"]["working_set"]["hits"] == 300
 
 
 def test_a_bounded_plan_says_how_far_beliefs_moved(report):

@@ -96,6 +96,13 @@ def test_the_past_may_be_as_short_as_agents_look_back(tmp_path, fields):
     assert load(tmp_path, **fields).spec(()).history_steps == fields["history_steps"]
 
 
+def test_a_working_set_is_a_size(tmp_path):
+    passes = ["mmap", "working_set"]
+    loaded = load(tmp_path, passes=passes, working_set="64 MiB")
+    assert loaded.spec(()).working_set == 2**26
+    assert load(tmp_path, passes=passes).spec(()).working_set is None
+
+
 @pytest.mark.parametrize("written", ["auto", ["auto"]])
 def test_auto_may_stand_for_the_passes(tmp_path, written):
     scenario = load(tmp_path, passes=written, max_slowdown=2).scenario
@@ -186,6 +193,13 @@ MISTAKES = [
     ({"history_steps": 0}, "history_steps", "greater than or equal to 1, found 0"),
     ({"history_steps": 8}, "history_steps", "under the pass history only; add it to passes"),
     ({**JAX, "history_steps": 8}, "history_steps", "only the numpy backend knows it"),
+    ({"working_set": "much"}, "working_set", "expected a size such as 64 KB"),
+    ({"working_set": 0}, "working_set", "greater than 0, found 0"),
+    ({"working_set": "1 MiB"}, "working_set", "under the pass working_set only; add it to passes"),
+    ({"passes": "auto", "working_set": 1}, "working_set", "under the pass working_set only"),
+    ({**JAX, "working_set": "1 MiB"}, "working_set", "only the numpy backend knows it"),
+    ({"passes": ["working_set"]}, "passes", "'working_set' needs 'template' or 'mmap' before it"),
+    ({"passes": ["working_set", "mmap"]}, "passes", "needs 'template' or 'mmap' before it"),
     (bounded(3, inference_horizon=3), "history_steps", "expected 4 or more, since PyMDP's MMP"),
     (bounded(3, inference_horizon=1), "history_steps", "inference_horizon of 2 or more"),
     (bounded(3), "history_steps", "since PyMDP's MMP takes its first actions for its last"),

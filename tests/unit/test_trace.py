@@ -54,6 +54,25 @@ def test_agents_and_steps_beyond_the_reserved_are_left_out():
     assert trace.per_agent() == before
 
 
+def test_the_agents_of_a_step_may_come_in_another_order():
+    """A working set takes those that are active first."""
+    file = io.BytesIO()
+    writer = ValueTrace(file, compare=False)
+    for step in range(2):
+        for agent in range(3):
+            writer.record(agent, step, behaviour(action=float(10 * step + agent)))
+    for wrong, agreed in ((0.0, 6), (1.0, 5)):
+        file.seek(0)
+        reader = ValueTrace(file, compare=True)
+        for step, order in enumerate(([2, 0, 1], [1, 2, 0])):
+            for agent in order:
+                changed = wrong if (agent, step) == (2, 1) else 0.0
+                reader.record(agent, step, behaviour(action=float(10 * step + agent) + changed))
+        found = reader.comparison()
+        assert (found.agents, found.actions_equal) == (3, agreed)
+        assert found.first_difference == ((2, 1) if wrong else None)
+
+
 def compared(first, second):
     file = io.BytesIO()
     writer = ValueTrace(file, compare=False)
