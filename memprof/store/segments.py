@@ -24,7 +24,7 @@ _PIECE = 65536
 # array. With more of them NumPy's overhead per segment would exceed what is saved, too.
 _WORDS_PER_SEGMENT = 32
 # One segment of so many is looked at first, to save reading what is quite another array.
-_SAMPLED = 16
+_SAMPLED = 64
 # Runs of zeros in which something else was found are searched one by one, up to so many.
 _MOST_SEARCHED = 256
 
