@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from memprof.limits import BoundName, Gauge
-from memprof.measurements import Reading
+from memprof.measurements import Reading, WorkingSetUse
 from memprof.results import SCHEMA, Caution, Environment, Equivalence, Interval, PerAgent
 
 VariantName = Literal["before", "after"]
@@ -53,6 +53,8 @@ class DensityRun:
         baseline: after warm-up, before the first agent.
         lived: agents that were built and lived the scenario's steps, after the last point too.
         time_up: it ended early because its time was over.
+        replaced: agents that left while the others stayed, and as many that came in their place.
+        working_set: what the pass of that name did; None without it.
         left: after the last agent left; None if it did not come to that.
         facts: what a reader must know of the backend.
         kept_whole: attributes that a pass could not encode exactly.
@@ -63,7 +65,9 @@ class DensityRun:
     points: tuple[DensityPoint, ...]
     lived: int
     time_up: bool
+    replaced: int
     left: Reading | None
+    working_set: WorkingSetUse | None
     facts: dict[str, str]
     kept_whole: tuple[str, ...]
     digests: tuple[str, ...]
@@ -152,7 +156,9 @@ class DensityVariant:
         ended: why the sweep ended: it `reached` its last size, or its `time` was up, or the
             `memory` that it may have.
         uss_bytes, pss_bytes, peak_bytes: at the largest size.
+        replaced: agents that left while others stayed, and as many that came in their place.
         baseline_bytes, left_bytes: USS before the first agent, and after the last one left.
+        working_set: what the pass of that name did in the first repeat; None without it.
         step_seconds: one agent's step among `stepped` others, at the largest size.
     """
 
@@ -167,7 +173,9 @@ class DensityVariant:
     pss_bytes: float | None
     peak_bytes: float | None
     baseline_bytes: float
+    replaced: int
     left_bytes: float | None
+    working_set: WorkingSetUse | None
     step_seconds: float | None
     build_seconds: float
     optimise_seconds: float | None

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memprof.analysis.marginal import Line, mean_interval, memory_line, robust_fit
+from memprof.analysis.marginal import Line, largest, mean_interval, memory_line, robust_fit
 from memprof.analysis.readings import process_bytes
 from memprof.density import DensityPoint, DensityRun, Room
 from memprof.limits import Bound, Gauge
@@ -66,7 +66,10 @@ def usage(runs: Sequence[DensityRun], gauge: Gauge) -> Usage | None:
     runs = [run for run in runs if len(run.points) > 1]
     if not runs:
         return None
-    lines = [memory_line([(p.agents, p.reading.private_bytes) for p in run.points]) for run in runs]
+    lines = [
+        memory_line(largest([(p.agents, p.reading.private_bytes) for p in run.points]))
+        for run in runs
+    ]
     within = statistics.fmean(line.half_width for line in lines)
     slope, (low, _) = mean_interval([line.slope for line in lines], within)
     half_width = slope - low
@@ -76,11 +79,11 @@ def usage(runs: Sequence[DensityRun], gauge: Gauge) -> Usage | None:
         if excess is None:
             return None
         slope, half_width, grain = slope + excess.slope, half_width + excess.half_width, _GRAIN
-    largest = [run.points[-1] for run in runs]
-    anchor = max(point.agents for point in largest)
+    last = [run.points[-1] for run in runs]
+    anchor = max(point.agents for point in last)
     levels = [
         _bytes(run, point, gauge) + slope * (anchor - point.agents)
-        for run, point in zip(runs, largest, strict=True)
+        for run, point in zip(runs, last, strict=True)
     ]
     middle = statistics.fmean(levels)
     return Usage(
@@ -110,7 +113,7 @@ def _untouched(runs: Sequence[DensityRun], gauge: Gauge) -> Line | None:
                 return None
             excess.append((point.agents, mapped - point.reading.private_bytes))
         grown = excess[-1][1] - excess[0][1]
-        lines.append(robust_fit(excess) if grown > _GRAIN else Line(0.0, 0.0, 0.0))
+        lines.append(robust_fit(largest(excess)) if grown > _GRAIN else Line(0.0, 0.0, 0.0))
     return max(lines, key=lambda line: line.slope)
 
 

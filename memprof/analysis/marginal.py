@@ -11,6 +11,7 @@ from itertools import combinations
 from memprof.results import Interval, PerAgent
 
 _PAGE_BYTES = 4096
+_LARGE, _FEWEST_LARGE = 0.1, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,17 @@ def memory_line(points: Sequence[tuple[float, float]]) -> Line:
     line = robust_fit(points)
     span = max(x for x, _ in points) - min(x for x, _ in points)
     return Line(line.slope, line.intercept, max(line.half_width, 2 * _PAGE_BYTES / span))
+
+
+def largest(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+    """The points of sizes from a tenth of the largest on, where these are four or more; else all.
+
+    For sizes that are far apart: the first agents fill caches, and over a few agents a reading's
+    scatter makes any slope.
+    """
+    most = max(agents for agents, _ in points)
+    chosen = [(agents, size) for agents, size in points if agents >= _LARGE * most]
+    return chosen if len(chosen) >= _FEWEST_LARGE else points
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:

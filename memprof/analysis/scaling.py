@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from memprof.analysis.marginal import median_half_width, per_agent
+from memprof.analysis.marginal import largest, median_half_width, per_agent
 from memprof.analysis.readings import process_bytes
 from memprof.density import DensityPoint, DensityRun, SizeRow, ThreadsRow, VariantName
 from memprof.measurements import Reading, ThreadsRun
@@ -22,7 +22,10 @@ def sweep_sizes(most: int) -> tuple[int, ...]:
 def cost(runs: Sequence[DensityRun]) -> PerAgent:
     """Marginal and fixed cost of an agent over all repeats; each has two sizes or more."""
     return per_agent(
-        [[(point.agents, total_bytes(run, point.reading)) for point in run.points] for run in runs],
+        [
+            largest([(point.agents, total_bytes(run, point.reading)) for point in run.points])
+            for run in runs
+        ],
         statistics.fmean(total_bytes(run, run.points[-1].reading) for run in runs),
         None,
     )

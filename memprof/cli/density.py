@@ -24,6 +24,7 @@ def density_command(
     loop: options.Loop = None,
     chunk: options.Chunk = None,
     history_steps: options.HistorySteps = None,
+    working_set: options.WorkingSet = None,
     repeats: options.Repeats = None,
     timeout: options.Timeout = 7200.0,
     json: options.Json = None,
@@ -54,6 +55,7 @@ def density_command(
         loop=loop,
         chunk=chunk,
         history_steps=history_steps,
+        working_set=working_set,
         repeats=repeats,
     )
     limit = options.memory_limit(memory_limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from memprof.measurements import WorkingSetUse
 from memprof.reports.page import Section, Table
 from memprof.results import Caution, Environment, Interval
 from memprof.units import format_size
@@ -17,6 +18,19 @@ def interval(bounds: Interval | None, show: Callable[[float], str]) -> str:
 def positive(bounds: Interval) -> Interval:
     """No memory and no time is less than none, whatever the noise says."""
     return max(0.0, bounds[0]), max(0.0, bounds[1])
+
+
+def working_set_line(use: WorkingSetUse) -> str:
+    """What the pass `working_set` did."""
+    uses = use.hits + use.activations - use.activated_ahead
+    ahead = f", {use.activated_ahead:,} of them ahead" if use.activated_ahead else ""
+    return (
+        f"Working set: {use.active_agents:,} agents are active and take "
+        f"{format_size(use.active_bytes)} (at most {format_size(use.most_active_bytes)}) of "
+        f"{format_size(use.budget_bytes)}; in {use.hits / max(1, uses):.1%} of {uses:,} uses the "
+        f"agent was active already; {use.activations:,} were activated{ahead}, "
+        f"{use.hibernations:,} hibernated."
+    )
 
 
 def warnings_section(warnings: Sequence[Caution]) -> Section:

@@ -13,7 +13,13 @@ from memprof.density import (
     VariantName,
     Verification,
 )
-from memprof.reports.common import environment_section, interval, positive, warnings_section
+from memprof.reports.common import (
+    environment_section,
+    interval,
+    positive,
+    warnings_section,
+    working_set_line,
+)
 from memprof.reports.page import Chart, Section, Series, Table, View
 from memprof.reports.suite import suite_section, threads_section
 from memprof.units import format_limit, format_seconds, format_size
@@ -110,12 +116,12 @@ def _capacity(report: DensityReport) -> Section:
             "  of which optimising it",
             *(format_seconds(v.optimise_seconds) for v in variants.values()),
         ),
-        ("USS before the first agent", *(format_size(v.baseline_bytes) for v in variants.values())),
-        ("USS after the last one left", *(_left(v) for v in variants.values())),
     ]
     text = [f"Equivalence: {report.equivalence.verdict}: {report.equivalence.detail}."]
     text += [_verified(each) for each in capacities if each.verification is not None]
     text += [line for each in capacities for line in _other_bounds(each)]
+    text += [_left(name, each) for name, each in variants.items() if each.left_bytes is not None]
+    text += [working_set_line(v.working_set) for v in variants.values() if v.working_set]
     text.append(
         "Marginal and fixed are the slope and the intercept of USS against the number of agents. "
         "What fits is the line at the upper end of its interval, with the transient peak of "
@@ -131,11 +137,17 @@ def _passes(variant: DensityVariant) -> str:
     return variant.passes[0] if count == 1 else f"{count} passes"
 
 
-def _left(variant: DensityVariant) -> str:
-    if variant.left_bytes is None:
-        return "-"
-    change = variant.left_bytes / variant.baseline_bytes - 1
-    return f"{format_size(variant.left_bytes)} ({change:+.1%})"
+def _left(name: VariantName, variant: DensityVariant) -> str:
+    """What agents that leave give back."""
+    empty, left = variant.baseline_bytes, variant.left_bytes or 0.0
+    replaced = ""
+    if variant.replaced:
+        replaced = f"{_count(variant.replaced)} agents left and as many new ones came; "
+    return (
+        f"Come and go, {name}: {replaced}after the last one left, the process has "
+        f"{format_size(left)}, {left / empty - 1:+.1%} against {format_size(empty)} before the "
+        "first came."
+    )
 
 
 def _verified(capacity: Capacity) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memprof.measurements import WorkingSetUse
+from memprof.reports.common import working_set_line
 from memprof.reports.page import Section, Table
 from memprof.results import PassResult, Report
 from memprof.units import format_size
@@ -27,7 +27,7 @@ def passes_section(report: Report) -> Section:
     text += [f"{each.name}: {each.detail}." for each in kept]
     after = report.variants.after
     if after is not None and after.working_set is not None:
-        text.append(_working_set(after.working_set))
+        text.append(working_set_line(after.working_set))
     if left:
         names = ("pass", "outcome", "why")
         reasons = tuple((each.name, _outcome(each), each.detail) for each in left)
@@ -38,18 +38,6 @@ def passes_section(report: Report) -> Section:
             f"({report.scenario['max_slowdown']:g}) of the time per step before."
         )
     return Section("Passes", tuple(text), tuple(tables))
-
-
-def _working_set(use: WorkingSetUse) -> str:
-    uses = use.hits + use.activations - use.activated_ahead
-    ahead = f", {use.activated_ahead} of them ahead" if use.activated_ahead else ""
-    return (
-        f"Working set: {use.active_agents} agents are active and take "
-        f"{format_size(use.active_bytes)} (at most {format_size(use.most_active_bytes)}) of "
-        f"{format_size(use.budget_bytes)}; in {use.hits / max(1, uses):.1%} of {uses} uses the "
-        f"agent was active already; {use.activations} were activated{ahead}, "
-        f"{use.hibernations} hibernated."
-    )
 
 
 def _row(found: PassResult) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import Stopwatch
 from memprof.limits import scarce
-from memprof.measurements import Reading
+from memprof.measurements import Reading, WorkingSetUse
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace
 from memprof.spec import PopulationSpec
@@ -34,6 +34,7 @@ _ROUND_SECONDS = 1.0
 _ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _FEWEST_POINTS = 4
+_REPLACE_SECONDS = 1.0
 _RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 1.6
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
@@ -65,7 +66,8 @@ def density(
     except TimeUp:
         time_up = True
         sweep.take_last()
-    return sweep.run(time_up=time_up, left=sweep.leave())
+    replaced = 0 if time_up else sweep.replace_some()
+    return sweep.run(time_up=time_up, replaced=replaced, left=sweep.leave())
 
 
 class TimeUp(Exception):
@@ -102,6 +104,8 @@ class Sweep:
         self._population = build(spec, self._watch)
         # Steps that agents have lived: (up to which agent, how many).
         self._lived: list[tuple[int, int]] = []
+        self._there = range(0)
+        self._use: WorkingSetUse | None = None
         self._rate = 0.0
         self._built = _Built()
         process.settle()
@@ -145,22 +149,44 @@ class Sweep:
         if len(self._population) > max(sizes, default=0):
             self._keep((*self._read(), None, 0))
 
+    def replace_some(self) -> int:
+        """Let agents go while the others stay, and as many new ones come and live their steps; how
+        many that were."""
+        if self._population.rebuilds:
+            return 0
+        agents = len(self._population)
+        going = min(agents // 2, int(_REPLACE_SECONDS / self._rate))
+        self._channel.progress("replace", going)
+        self._population.leave(range(going))
+        new = self._population.grow(agents)
+        for _ in self._population.live(new, range(self._spec.steps)):
+            pass
+        self._there = range(going, new.stop)
+        return going
+
     def leave(self) -> Reading:
-        """Let all agents go; what the process has then."""
+        """Let all agents go, the last one too; what the process has then."""
         self._channel.progress("leave", len(self._population))
-        self._population.close()
-        self._population.drop_caches()
+        if self._population.rebuilds:
+            self._population.close()
+            self._population.drop_caches()
+        else:
+            self._population.leave(self._there)
         process.settle()
         return process.read()
 
-    def run(self, *, time_up: bool = False, left: Reading | None = None) -> DensityRun:
+    def run(
+        self, *, time_up: bool = False, replaced: int = 0, left: Reading | None = None
+    ) -> DensityRun:
         """What was measured so far."""
         return DensityRun(
             baseline=self._baseline,
             points=tuple(sorted(map(_point, self._rows), key=lambda point: point.agents)),
             lived=self._lived[-1][0] if self._lived else 0,
             time_up=time_up,
+            replaced=replaced,
             left=left,
+            working_set=self._use,
             facts=self._population.facts(),
             kept_whole=self._population.kept_whole,
             digests=self._digests.per_agent(),
@@ -182,6 +208,7 @@ class Sweep:
             self._rate = (perf_counter() - start) / len(new)
             if self._population.rebuilds:
                 self._lived.clear()
+            self._there = range(new.stop)
             self._lived.append((new.stop, self._spec.steps))
             self._merge()
             process.clear_free_lists()
@@ -274,13 +301,14 @@ class Sweep:
 
     def _keep(self, row: tuple[int | None, ...]) -> None:
         self._rows.append(row)
+        self._use = self._population.working_set()
         self._channel.part(self.run())
 
     def _resolved(self) -> bool:
         points = [(row[0], row[1 + _PRIVATE]) for row in self._rows]
         if len(points) < _FEWEST_POINTS:
             return False
-        line = marginal.memory_line(points)
+        line = marginal.memory_line(marginal.largest(points))
         return line.half_width <= _RESOLUTION * abs(line.slope)
 
     def _room(self) -> int:

@@ -39,7 +39,7 @@ def point(
 
 def run(*points: DensityPoint) -> DensityRun:
     baseline = Reading(BASE + FILES, BASE + FILES, BASE, BASE, BASE)
-    return DensityRun(baseline, points, points[-1].agents, False, baseline, {}, (), ())
+    return DensityRun(baseline, points, points[-1].agents, False, 0, baseline, None, {}, (), ())
 
 
 def sweep(each: float, **options: float) -> DensityRun:
