@@ -19,9 +19,10 @@ from tests.conftest import SCENARIOS, assert_ledger_adds_up, digests_of
 
 # deep-policy's steps take seconds; the others live long enough for histories and horizons to fill.
 SIZES = {"deep-policy": (4, 1), "learning-29": (4, 4), "private-mazes": (5, 5)}
-# Their agents take long enough for a command before and after to go on for half a minute.
-SLOW = ("deep-policy", "mmp", "t-maze")
-COMMANDED = (*SLOW, "learning-29", "private-mazes", "dense-random", "factory")
+# Measuring these takes so long that they are measured before their passes only; what `share` does
+# is looked at in this process.
+SLOW = ("deep-policy", "mmp", "t-maze", "learning-29", "private-mazes")
+COMMANDED = (*SLOW, "dense-random", "factory")
 
 
 @pytest.mark.parametrize("name", COMMANDED)
@@ -36,7 +37,7 @@ def test_it_runs_and_share_behaves_exactly(memprof, name):
     report = run.report(name)
     before, after = report["variants"]["before"], report["variants"]["after"]
     if name in SLOW:
-        few = (2, 1) if name == "deep-policy" else (3, 6)
+        few = (2, 1) if name == "deep-policy" else (3, 4)
         assert digests_of(path, ("share",), *few) == digests_of(path, (), *few)
         assert private_bytes(path, ("share",)) < private_bytes(path, ())
     else:
