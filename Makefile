@@ -41,11 +41,11 @@ check: $(VENV)/.tested
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The object graph of a process that has run JAX is large, and the unit tests walk it.
+# The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
 # Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
 test: check
-	$(BIN)/pytest -m "not serial" -n 2 --dist worksteal --ignore tests/integration
-	$(BIN)/pytest -m "not serial" -n 2 --dist worksteal tests/integration
+	$(BIN)/pytest -m "not serial" -n 2 --dist worksteal --ignore tests/integration --ignore tests/accuracy
+	$(BIN)/pytest -m "not serial" -n 2 --dist worksteal tests/integration tests/accuracy
 	$(BIN)/pytest -m serial
 
 fast: $(VENV)/.tested

@@ -54,6 +54,18 @@ def digests_of(path: Path, passes: tuple[str, ...], agents: int, steps: int) -> 
     return found.per_agent()
 
 
+def assert_ledger_adds_up(ledger: dict[str, Any], least: float, name: str) -> None:
+    """The rows are all that is explained, and that is `least` of the growth, and no more than it:
+    but for what the process freed since the baseline, some 0.4 MB whatever the agents."""
+    growth, explained = ledger["growth_bytes"], ledger["explained_bytes"]
+    assert explained >= least * growth, name
+    assert explained - growth <= max((1 - least) * growth, 500_000), name
+    assert explained + ledger["unexplained_bytes"] == growth
+    assert explained == sum(
+        row["private_resident_bytes"] + row["shared_resident_bytes"] for row in ledger["rows"]
+    )
+
+
 @pytest.fixture
 def memprof(tmp_path: Path) -> Command:
     """Run `memprof ARGUMENTS` in an empty folder of its own."""

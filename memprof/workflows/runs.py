@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from memprof.analysis.equivalence import judge, same_digests
+from memprof.analysis.equivalence import judge, reproducible, same_digests
 from memprof.analysis.plans import Cost, Plan, cost_of
 from memprof.analysis.search import Search
 from memprof.errors import Interrupted, MeasurementError, MemprofError
@@ -202,11 +202,12 @@ def _instruments(runs: Runs, crew: Crew, names: list[str]) -> None:
 
 
 def _compare(runs: Runs, crew: Crew) -> None:
-    """Where digests differ, run both populations once more and compare value by value."""
+    """Where digests differ, run both populations once more and compare value by value; but not
+    where the plain one differs from itself, which no value could put right."""
     if runs.after is None:
         return
     before, after = ([run.digests for run in v.clean] for v in (runs.before, runs.after))
-    if same_digests(before, after):
+    if same_digests(before, after) or not reproducible(before):
         return
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
         runs.comparison = compared((), runs.plan, "after", Path(folder) / "trace", crew)

@@ -81,8 +81,8 @@ def test_what_agents_gain_while_they_live_on_is_found_to_the_byte(memprof, fake)
 
 
 def test_too_little_time_is_inconclusive_and_says_what_it_saw(memprof, fake):
-    path = fake(model={"growth": 64, "delay": 0.02}, agents=10, steps=2, repeats=2)
-    run = memprof("leak", path, "--mode", "steps", "--timeout", "4")
+    path = fake(model={"growth": 64, "delay": 0.05}, agents=10, steps=2)
+    run = memprof("leak", path, "--mode", "steps", "--timeout", "8")
     assert run.code == 3
     assert "could not decide whether it leaks" in run.err
     found = leak(run)

@@ -85,12 +85,13 @@ def test_a_kept_budget_is_fine_and_a_broken_one_exits_with_1(memprof, fake):
 
 
 def test_the_budget_is_that_of_the_population_after_the_passes(memprof, fake):
-    run = memprof("profile", fake(passes=["fake-share"], budget={"per_agent": "1 KB"}), "-q")
+    path = fake(model={"growth": 10_000}, passes=["fake-share"], budget={"per_agent": "50 KB"})
+    run = memprof("profile", path, "-q")
     assert run.code == 0, run.err
 
 
 def test_a_pass_that_changes_behaviour_is_caught_and_saves_nothing(memprof, fake):
-    run = memprof("profile", fake(passes=["fake-share", "fake-break"]))
+    run = memprof("profile", fake(model={"growth": 10_000}, passes=["fake-share", "fake-break"]))
     assert run.code == 1
     assert "changed what the agents do (first difference: agent 1, step 0)" in run.err
     assert "agents behave differently, so no saving" in " ".join(run.out.split())

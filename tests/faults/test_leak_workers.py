@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 
 import pytest
 
@@ -47,7 +46,6 @@ def test_an_interruption_keeps_what_was_measured(slow, tmp_path):
 def test_an_interruption_before_the_first_repeat_ends_writes_nothing(fake, tmp_path):
     process = start(fake(model={"fault": "hang"}, agents=5), command="leak")
     wait_for_worker(tmp_path, 1)
-    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130

@@ -51,6 +51,7 @@ def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signa
     assert f"first at {site}" in " ".join(run.out.split())
 
 
+@pytest.mark.serial  # it is held to a time
 def test_the_default_scenario_has_a_verdict_in_30_seconds(memprof):
     run = memprof("leak", timeout=30)
     assert run.code == 0, run.out + run.err

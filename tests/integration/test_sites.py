@@ -12,6 +12,8 @@ from tests.conftest import SCENARIOS
 AGENTS, STEPS, CYCLES = 20, 3, 3
 # The saturating cache is full by then, and a finalizer's number no longer one that Python caches.
 WARM_UP = 10
+# What PyMDP only plots with is most of the object graph, and no part of these agents.
+LEAN = ("lean_imports",)
 LIMITS = Limits(timeout_seconds=240)
 
 
@@ -36,7 +38,7 @@ def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields
     ],
 )  # fmt: skip
 def test_what_keeps_it_is_the_first_site(name, owner, kept_by, objects, size, text):
-    found = attribution(f"leaks/{name}")
+    found = attribution(f"leaks/{name}", passes=LEAN)
     first = found.sites[0]
     assert (first.owner, first.kept_by[0], first.seen_by) == (owner, kept_by, "object graph")
     assert first.objects_per_cycle == objects
@@ -47,7 +49,7 @@ def test_what_keeps_it_is_the_first_site(name, owner, kept_by, objects, size, te
 
 
 def test_a_native_buffer_is_found_by_memray_to_the_byte():
-    found = attribution("leaks/native-buffer", cycles=6)
+    found = attribution("leaks/native-buffer", cycles=6, passes=LEAN)
     assert found.native_bytes_per_cycle == pytest.approx(272, abs=64), "what malloc takes for 256"
     assert [(site.seen_by, site.bytes_per_cycle) for site in found.sites] == [("memray", 256)]
     (line,) = found.sites[0].lines
@@ -55,7 +57,7 @@ def test_a_native_buffer_is_found_by_memray_to_the_byte():
 
 
 def test_a_cache_that_is_full_is_no_site():
-    assert attribution("leaks/saturating-cache").sites == ()
+    assert attribution("leaks/saturating-cache", passes=LEAN).sites == ()
 
 
 def test_pymdps_own_leak_is_named_with_what_keeps_the_agents():
@@ -75,7 +77,9 @@ def test_agents_that_come_and_go_leave_no_site():
 
 
 def test_the_pass_history_leaves_no_attribute_that_keeps_actions():
-    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=2, passes=("history",))
+    found = attribution(
+        "leaks/prev-actions", "steps", warm_up=2, steps=2, passes=(*LEAN, "history")
+    )
     assert "Agent.prev_actions" not in [site.owner for site in found.sites]
 
 
