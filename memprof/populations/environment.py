@@ -16,6 +16,7 @@ from memprof.errors import ScenarioError
 from memprof.populations.base import EVERYBODY
 from memprof.store.constants import same_bits
 from memprof.store.difference import ChangedArray
+from memprof.store.records import Numbered
 
 
 class GenerativeProcess:
@@ -84,9 +85,8 @@ class Environments:
     def __init__(self, kept_as: Callable[[Any, Any], Any]) -> None:
         self._kept_as = kept_as
         self._first: GenerativeProcess | None = None
-        self._worlds: list[GenerativeProcess | UserEnvironment | None] = []
-        self._left = 0
-        self._states = array("q")
+        self._worlds = Numbered()
+        self._states = array("q")  # from the first world that is not forgotten
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
         """One more agent's environment, `own` or sampled from the model in `arguments`."""
@@ -107,25 +107,26 @@ class Environments:
     def leave(self, agent: int) -> None:
         """Let go of an agent's environment. The first process stays for as long as there is any
         agent: others may share it, or keep arrays as differences from its."""
-        self._worlds[agent] = None
-        self._left += 1
-        if self._left == len(self._worlds):
+        start = self._worlds.start
+        del self._worlds[agent]
+        del self._states[: self._worlds.start - start]
+        if self._worlds.removed == len(self._worlds):
             self._first = None
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives after `action`; the first time, without one."""
-        world = self._worlds[agent]
-        assert world is not None
+        world: GenerativeProcess | UserEnvironment = self._worlds[agent]
         if isinstance(world, UserEnvironment):
             return world.reset() if action is None else world.step(action)
-        state = world.first() if action is None else world.next(self._states[agent], action)
-        self._states[agent] = state
+        place = agent - self._worlds.start
+        state = world.first() if action is None else world.next(self._states[place], action)
+        self._states[place] = state
         return world.observe(state)
 
     def holdings(self) -> Iterator[tuple[int, Any]]:
         """What the environments hold, by agent; `EVERYBODY` for all."""
-        for agent, world in enumerate(self._worlds):
-            if world is not self._first and world is not None:
+        for agent, world in self._worlds.items():
+            if world is not self._first:
                 yield agent, world
         yield EVERYBODY, [self._first, self._states]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
 from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 

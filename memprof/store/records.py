@@ -5,6 +5,7 @@ Records on disk are in `memprof.store.disk_records`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 
@@ -37,53 +38,84 @@ class Records(Protocol):
         """Let go of the records; on disk, they stay there."""
 
 
-class MemoryRecords:
-    """Records in a list: each costs its object and one pointer, a removed one the pointer."""
+class Numbered:
+    """Values numbered from 0 in the order in which they come; each can be replaced or removed, and
+    no number is given again.
 
-    __slots__ = ("_records", "_removed")
+    Removed ones are forgotten in stretches from the start, so that where the oldest leave first, or
+    all, nothing of them stays; else each leaves a pointer.
+
+    Attributes:
+        start: all below it were removed, and are forgotten.
+        removed: how many were removed.
+    """
+
+    __slots__ = ("_gone_since", "_values", "removed", "start")
 
     def __init__(self) -> None:
-        self._records: list[Any] = []
-        self._removed = 0
+        self._values: list[Any] = []
+        self.start = self.removed = self._gone_since = 0
 
-    @property
-    def removed(self) -> int:
-        """How many were removed."""
-        return self._removed
-
-    def append(self, record: Any) -> int:
-        """Add a record; its index."""
-        self._records.append(record)
-        return len(self._records) - 1
+    def append(self, value: Any) -> int:
+        """Add a value; its number."""
+        self._values.append(value)
+        return len(self) - 1
 
     def __len__(self) -> int:
-        return len(self._records)
+        """How many were added: the next number."""
+        return self.start + len(self._values)
 
     def __contains__(self, index: int) -> bool:
-        return 0 <= index < len(self) and self._records[index] is not _REMOVED
+        place = index - self.start
+        return 0 <= place < len(self._values) and self._values[place] is not _REMOVED
 
     def __getitem__(self, index: int) -> Any:
-        record = self._records[not_negative(index)]
-        if record is _REMOVED:
-            raise IndexError(has_left(index))
-        return record
+        return self._values[self._place(index)]
 
-    def __setitem__(self, index: int, record: Any) -> None:
-        self[index]  # an IndexError where there is none
-        self._records[index] = record
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._values[self._place(index)] = value
 
     def __delitem__(self, index: int) -> None:
         self[index] = _REMOVED
-        self._removed += 1
+        self.removed += 1
+        self._gone_since += 1
+        if self._gone_since > len(self._values) // 2:
+            self._gone_since = 0
+            self._forget()
+
+    def items(self) -> Iterator[tuple[int, Any]]:
+        """Numbers and values of those that are there."""
+        for place, value in enumerate(self._values):
+            if value is not _REMOVED:
+                yield self.start + place, value
 
     def close(self) -> None:
-        """Forget the records."""
-        self._records.clear()
-        self._removed = 0
+        """Forget all of them, and their numbers."""
+        self._values.clear()
+        self.start = self.removed = self._gone_since = 0
+
+    def _place(self, index: int) -> int:
+        place = not_negative(index) - self.start
+        if place < 0 or self._values[place] is _REMOVED:
+            raise IndexError(has_left(index))
+        return place
+
+    def _forget(self) -> None:
+        """Drop the places of the removed ones at the start."""
+        here = (place for place, value in enumerate(self._values) if value is not _REMOVED)
+        first = next(here, len(self._values))
+        del self._values[:first]
+        self.start += first
+
+
+class MemoryRecords(Numbered):
+    """Records in a list: each costs its object and one pointer."""
+
+    __slots__ = ()
 
 
 _REMOVED: Any = None
-"""Stands in the place of a record that was removed."""
+"""Stands in the place of a value that was removed."""
 
 
 def has_left(index: int) -> str:

@@ -29,13 +29,15 @@ _WATCHED = 100
 """Agents whose behaviour is noted down."""
 _PORTION_SECONDS, _PORTION_SHARE = 0.25, 0.01
 """Agents are built in portions of so much time, and of so much of the population."""
+_TOLD_SHARE = 0.005
+"""The parent is told of every population that is so much larger."""
 _ROUND_SECONDS = 1.0
 """A round that would take longer covers the first agents only."""
 _ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _FEWEST_POINTS = 4
 _REPLACE_SECONDS = 1.0
-_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 1.6
+_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 1.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
 _SCARCE = 0.04
@@ -105,6 +107,7 @@ class Sweep:
         # Steps that agents have lived: (up to which agent, how many).
         self._lived: list[tuple[int, int]] = []
         self._there = range(0)
+        self._told = 0
         self._use: WorkingSetUse | None = None
         self._rate = 0.0
         self._built = _Built()
@@ -212,7 +215,8 @@ class Sweep:
             self._lived.append((new.stop, self._spec.steps))
             self._merge()
             process.clear_free_lists()
-            self._channel.part(self.run())
+            if new.stop >= self._told * (1 + _TOLD_SHARE):
+                self._tell()
 
     def _next(self, count: int, agents: int) -> int:
         """How many agents there are to be after the next portion."""
@@ -302,6 +306,11 @@ class Sweep:
     def _keep(self, row: tuple[int | None, ...]) -> None:
         self._rows.append(row)
         self._use = self._population.working_set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Send home what is known; what comes of the population now, that much has been seen."""
+        self._told = len(self._population)
         self._channel.part(self.run())
 
     def _resolved(self) -> bool:
