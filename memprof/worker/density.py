@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from time import perf_counter
 from typing import Any
 
@@ -20,15 +20,13 @@ from memprof.measurements import Reading, WorkingSetUse
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace
 from memprof.spec import PopulationSpec
+from memprof.worker.living import Living, TimeUp
 from memprof.worker.protocol import Channel
 from memprof.worker.rows import Rows
 
-MOST_SIZES = 32
-_MOST_POINTS = 2 * MOST_SIZES
+_MOST_POINTS = 64
 _WATCHED = 100
 """Agents whose behaviour is noted down."""
-_PORTION_SECONDS, _PORTION_SHARE = 0.25, 0.01
-"""Agents are built in portions of so much time, and of so much of the population."""
 _TOLD_SHARE = 0.005
 """The parent is told of every population that is so much larger."""
 _ROUND_SECONDS = 1.0
@@ -36,10 +34,10 @@ _ROUND_SECONDS = 1.0
 _ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _FEWEST_POINTS = 4
-_REPLACE_SECONDS = 1.0
-_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 1.2
+_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
+_REPLACE_SECONDS = 1.0
 _SCARCE = 0.04
 """With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
 
@@ -59,31 +57,16 @@ def density(
         MemoryError: the population does not fit in the memory that the worker may have.
     """
     sweep = Sweep(build, spec, sizes, seconds, channel)
-    time_up = False
     try:
         for size in sizes:
             sweep.visit(size, whole_round=size == sizes[-1])
         if resolve:
             sweep.resolve()
+        replaced, time_up = sweep.living.replace(_REPLACE_SECONDS), False
     except TimeUp:
-        time_up = True
         sweep.take_last()
-    replaced = 0 if time_up else sweep.replace_some()
-    return sweep.run(time_up=time_up, replaced=replaced, left=sweep.leave())
-
-
-class TimeUp(Exception):
-    """The sweep has used up its time."""
-
-
-@dataclass(slots=True)
-class _Built:
-    """What building agents took since the last size; `optimised` is the stopwatch's count of what
-    the passes did until then."""
-
-    optimised: float = 0.0
-    seconds: float = 0.0
-    agents: int = 0
+        replaced, time_up = 0, True
+    return sweep.run(time_up=time_up, replaced=replaced, left=sweep.left())
 
 
 class Sweep:
@@ -97,20 +80,16 @@ class Sweep:
         seconds: float | None,
         channel: Channel,
     ) -> None:
-        self._spec = spec
         self._channel = channel
-        self._end = None if seconds is None else perf_counter() + seconds
+        self._steps = spec.steps
         self._watch = Stopwatch()
         self._digests = DigestTrace(min(_WATCHED, sizes[-1]), spec.steps)
         self._rows = Rows(_MOST_POINTS, len(fields(DensityPoint)) - 1 + len(fields(Reading)))
         self._population = build(spec, self._watch)
-        # Steps that agents have lived: (up to which agent, how many).
-        self._lived: list[tuple[int, int]] = []
-        self._there = range(0)
+        self.living = Living(self._population, spec, self._digests, seconds, channel.progress)
         self._told = 0
+        self._optimised_before = 0.0
         self._use: WorkingSetUse | None = None
-        self._rate = 0.0
-        self._built = _Built()
         process.settle()
         self._filled = process.fill_free_blocks()
         process.reset_peak()
@@ -124,18 +103,18 @@ class Sweep:
         """
         self._grow_to(agents)
         point = self._read()
-        self._channel.progress("round", len(self._population))
-        per_step = self._rate / (self._spec.steps + 1)
-        most = agents if whole_round else max(1, int(_ROUND_SECONDS / per_step))
-        self._keep((*point, round(self._step_seconds(most) * 1e9), min(most, agents)))
+        self._channel.progress("round", agents)
+        per_step = self.living.agent_seconds / (self._steps + 1)
+        most = agents if whole_round else min(agents, max(1, int(_ROUND_SECONDS / per_step)))
+        self._keep((*point, round(self._step_seconds(most) * 1e9), most))
 
     def resolve(self) -> None:
         """Grow on until the cost of an agent is known well, within limits."""
         end = perf_counter() + _RESOLVE_SECONDS
         while len(self._rows) < _MOST_POINTS and not self._resolved():
             agents = len(self._population)
-            affordable = int((end - perf_counter()) / self._rate)
-            more = min(int(agents * (_RESOLVE_FACTOR - 1)) + 1, affordable, self._room())
+            affordable = int((end - perf_counter()) / self.living.agent_seconds)
+            more = min(int(agents * _RESOLVE_FACTOR) + 1, affordable, self._room())
             if more < max(1, agents // 8):
                 if len(self._rows) >= _FEWEST_POINTS:
                     return
@@ -148,33 +127,12 @@ class Sweep:
 
     def take_last(self) -> None:
         """Read the population that time has left, where it is a new size."""
-        sizes = [row[0] for row in self._rows]
-        if len(self._population) > max(sizes, default=0):
+        if len(self._population) > max((row[0] for row in self._rows), default=0):
             self._keep((*self._read(), None, 0))
 
-    def replace_some(self) -> int:
-        """Let agents go while the others stay, and as many new ones come and live their steps; how
-        many that were."""
-        if self._population.rebuilds:
-            return 0
-        agents = len(self._population)
-        going = min(agents // 2, int(_REPLACE_SECONDS / self._rate))
-        self._channel.progress("replace", going)
-        self._population.leave(range(going))
-        new = self._population.grow(agents)
-        for _ in self._population.live(new, range(self._spec.steps)):
-            pass
-        self._there = range(going, new.stop)
-        return going
-
-    def leave(self) -> Reading:
-        """Let all agents go, the last one too; what the process has then."""
-        self._channel.progress("leave", len(self._population))
-        if self._population.rebuilds:
-            self._population.close()
-            self._population.drop_caches()
-        else:
-            self._population.leave(self._there)
+    def left(self) -> Reading:
+        """Let all agents go; what the process has then."""
+        self.living.leave()
         process.settle()
         return process.read()
 
@@ -185,7 +143,7 @@ class Sweep:
         return DensityRun(
             baseline=self._baseline,
             points=tuple(sorted(map(_point, self._rows), key=lambda point: point.agents)),
-            lived=self._lived[-1][0] if self._lived else 0,
+            lived=self._told,
             time_up=time_up,
             replaced=replaced,
             left=left,
@@ -196,92 +154,25 @@ class Sweep:
         )
 
     def _grow_to(self, agents: int) -> None:
-        """Build agents, each of which lives the scenario's steps; keeps count of what that took."""
-        self._built = _Built(self._optimised())
+        self.living.count_anew()
+        self._optimised_before = self._optimised()
         while (count := len(self._population)) < agents:
             if count and scarce(_SCARCE):
                 raise MemoryError(f"less than {_SCARCE:.0%} of the machine's memory is left")
-            start = perf_counter()
-            new = self._population.grow(self._next(count, agents))
-            self._built.seconds += perf_counter() - start
-            self._built.agents += len(new)
-            for first in range(0, self._spec.steps, self._population.stride):
-                last = min(self._spec.steps, first + self._population.stride)
-                self._live(new, range(first, last), "build")
-            self._rate = (perf_counter() - start) / len(new)
-            if self._population.rebuilds:
-                self._lived.clear()
-            self._there = range(new.stop)
-            self._lived.append((new.stop, self._spec.steps))
-            self._merge()
-            process.clear_free_lists()
-            if new.stop >= self._told * (1 + _TOLD_SHARE):
+            self.living.come(agents)
+            if len(self._population) >= self._told * (1 + _TOLD_SHARE):
                 self._tell()
 
-    def _next(self, count: int, agents: int) -> int:
-        """How many agents there are to be after the next portion."""
-        if self._population.rebuilds:
-            return agents
-        portion = min(_PORTION_SECONDS / self._rate if self._rate else 1, _PORTION_SHARE * agents)
-        return min(agents, count + max(1, int(portion)))
-
-    def _live(self, agents: range, steps: range, label: str) -> float:
-        """Let agents live the steps; the seconds of it."""
-        start = told = perf_counter()
-        # A population that is built anew for every size may round differently in each.
-        watched = not self._population.rebuilds or agents.stop <= _WATCHED
-        for lived in self._population.live(agents, steps):
-            if watched:
-                self._digests.record(*lived)
-            now = perf_counter()
-            if now - told > _PORTION_SECONDS:
-                told = now
-                self._check_time()
-                self._channel.progress(label, agents.stop)
-        self._check_time()
-        self._channel.progress(label, agents.stop)
-        return perf_counter() - start
-
-    def _check_time(self) -> None:
-        if self._end is not None and perf_counter() > self._end:
-            raise TimeUp
-
     def _step_seconds(self, most: int) -> float:
-        """One step of one agent, all agents or the first `most` stepping in turn: the median of a
-        few rounds where a round is short."""
-        stepped = min(most, len(self._population))
+        """One step of one agent, the first `most` stepping in turn: the median of a few rounds
+        where a round is short."""
         rounds: list[float] = []
         while not rounds or (sum(rounds) < _ROUNDS_SECONDS and len(rounds) < _MOST_ROUNDS):
-            rounds.append(self._round(most))
-        return statistics.median(rounds) / stepped
-
-    def _round(self, most: int) -> float:
-        """Let the agents step once more, all of them or the first `most`; seconds of a step of
-        all."""
-        seconds, start, lived = 0.0, 0, []
-        for stop, steps in self._lived:
-            cut = max(start, min(stop, most))
-            if cut > start:
-                more = range(steps, steps + self._population.stride)
-                seconds += self._live(range(start, cut), more, "round")
-                lived.append((cut, more.stop))
-            if stop > cut:
-                lived.append((stop, steps))
-            start = stop
-        self._lived = lived
-        self._merge()
-        return seconds / self._population.stride
-
-    def _merge(self) -> None:
-        """Neighbours that have lived as many steps are one."""
-        merged: list[tuple[int, int]] = []
-        for stop, steps in self._lived:
-            if merged and merged[-1][1] == steps:
-                merged.pop()
-            merged.append((stop, steps))
-        self._lived = merged
+            rounds.append(self.living.round(most))
+        return statistics.median(rounds) / most
 
     def _optimised(self) -> float:
+        """Seconds that the passes have taken for new agents."""
         return sum(each.seconds for each in self._watch.times() if each.operation == "optimise")
 
     def _read(self) -> tuple[int | None, ...]:
@@ -291,7 +182,7 @@ class Sweep:
         process.settle()
         sizes, reading = process.status(), process.read()
         process.reset_peak()
-        optimising, built = self._optimised() - self._built.optimised, max(1, self._built.agents)
+        optimising, built = self._optimised() - self._optimised_before, max(1, self.living.built)
         return (
             agents,
             *astuple(reading),
@@ -299,7 +190,7 @@ class Sweep:
             sizes.get("VmSize"),
             sizes.get("VmPeak"),
             sizes.get("VmHWM"),
-            round(self._built.seconds / built * 1e9),
+            round(self.living.build_seconds / built * 1e9),
             round(optimising / built * 1e9) if optimising else None,
         )
 
@@ -309,8 +200,8 @@ class Sweep:
         self._tell()
 
     def _tell(self) -> None:
-        """Send home what is known; what comes of the population now, that much has been seen."""
-        self._told = len(self._population)
+        """Send home what is known so far; a population that was told of has lived."""
+        self._told = len(self.living.there)
         self._channel.part(self.run())
 
     def _resolved(self) -> bool:
@@ -322,9 +213,8 @@ class Sweep:
 
     def _room(self) -> int:
         """How many more agents may be built only to resolve their cost."""
-        rows = list(self._rows)
-        grown = rows[-1][1 + _PRIVATE] - self._baseline.private_bytes
-        each = max(1.0, grown / rows[-1][0])
+        last = list(self._rows)[-1]
+        each = max(1.0, (last[1 + _PRIVATE] - self._baseline.private_bytes) / last[0])
         return int(_RESOLVE_SHARE * psutil.virtual_memory().available / each)
 
 
