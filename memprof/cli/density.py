@@ -66,6 +66,14 @@ def density_command(
     else:
         loaded = load_scenario(scenario, changed)
 
+    if loaded.scenario.backend != "jax":
+        threads = threads or (SUITE_THREADS if suite else None)
+    elif threads is not None:
+        raise UsageError(
+            "--threads: is for the backend numpy; JAX agents live as one computation for all of "
+            "them, which XLA spreads over the processors itself. Leave it out"
+        )
+
     from memprof.cli.output import Output
     from memprof.cli.progress import progress
     from memprof.reports.density import density_view
@@ -76,7 +84,6 @@ def density_command(
     output.check()
     with progress(quiet=quiet) as observer:
         sizes = SUITE_SIZES if suite else sweep_sizes(max_agents or _MAX_AGENTS)
-        threads = threads or (SUITE_THREADS if suite else None)
         asked = Asked(sizes, agents, verify, until, threads, suite)
         outcome = density(loaded, asked, Limits(seconds, limit), observer)
     output.deliver(outcome.report, density_view(outcome.report), outcome.failure)

@@ -111,6 +111,12 @@ def test_a_wrong_command_line_says_what_to_do(memprof, fake, arguments, said):
     assert not (run.folder / "reports").exists()
 
 
+def test_threads_are_for_numpy_agents(memprof, scenario):
+    run = memprof("density", scenario(backend="jax"), "--threads", 2)
+    assert run.code == 2
+    assert "--threads: is for the backend numpy" in run.err
+
+
 def test_json_on_standard_output_is_all_there_is(memprof, fake):
     run = memprof("density", fake(), "--max-agents", 4, "--json", "-", "--quiet")
     assert run.code == 0, run.err
