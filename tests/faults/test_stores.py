@@ -1,4 +1,4 @@
-"""A store whose disk is full, or whose files are cut off: nothing that was committed is lost unseen."""
+"""Stores with a full disk, or cut off: nothing that was committed is lost unseen."""
 
 import os
 import subprocess
