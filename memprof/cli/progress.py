@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.progress import (
 
 from memprof.measurements import Mark
 from memprof.workflows.crew import Observer
+
+
+_LONG_SECONDS = 30.0
 
 
 @contextlib.contextmanager
@@ -47,8 +51,21 @@ class _Silent:
 
 
 class _Lines(_Silent):
+    """A line per worker, and more where one works for long."""
+
+    def __init__(self) -> None:
+        self._said = 0.0
+
     def worker(self, title: str, number: int, total: int) -> None:
-        print(f"worker {number} of {total}: {title}", file=sys.stderr, flush=True)
+        self._say(f"worker {number} of {total}: {title}")
+
+    def phase(self, mark: Mark) -> None:
+        if time.monotonic() > self._said + _LONG_SECONDS:
+            self._say(f"  {_words(mark)}")
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Bar:
@@ -62,6 +79,9 @@ class _Bar:
         self._bar.update(self._task, description=title, completed=number - 1, total=total)
 
     def phase(self, mark: Mark) -> None:
-        size = f" {mark.agents} agents" if mark.agents else ""
-        description = f"{self._title}: {mark.label}{size}"
+        description = f"{self._title}: {_words(mark)}"
         self._bar.update(self._task, description=description, refresh=True)  # however short it is
+
+
+def _words(mark: Mark) -> str:
+    return f"{mark.label} {mark.agents:,} agents" if mark.agents else mark.label

@@ -137,8 +137,8 @@ def _variants(plan: tuple[str, ...], asked: Asked) -> list[VariantSweep]:
     """Before and after; the one that the user wants the most of goes on to `agents`."""
     sizes = beyond = asked.sizes
     if asked.agents is not None:
-        further = (n for n in scaling.sweep_sizes(asked.agents) if n > sizes[-1])
-        beyond = (*(n for n in sizes if n < asked.agents), *further)
+        further = [n for n in scaling.sweep_sizes(asked.agents) if n > sizes[-1]]
+        beyond = (*(n for n in sizes if n < asked.agents), *(further or [asked.agents]))
     if not plan:
         return [VariantSweep("before", (), beyond)]
     return [VariantSweep("before", (), sizes), VariantSweep("after", plan, beyond)]
