@@ -20,7 +20,6 @@ from rich.progress import (
 from memprof.measurements import Mark
 from memprof.workflows.crew import Observer
 
-
 _LONG_SECONDS = 30.0
 
 
