@@ -15,7 +15,8 @@ def test_numbers_and_values_are_those_of_a_dictionary(moves):
     numbered, known = Numbered(), {}
     for move in moves:
         if move is None:
-            known[numbered.append(f"value {len(numbered)}")] = f"value {len(numbered) - 1}"
+            value = f"value {len(numbered)}"
+            known[numbered.append(value)] = value
         elif move in known:
             del numbered[move], known[move]
         else:
