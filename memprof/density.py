@@ -8,12 +8,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from memprof.limits import BoundName, Gauge
 from memprof.measurements import Reading, WorkingSetUse
-from memprof.results import SCHEMA, Caution, Environment, Equivalence, Interval, PerAgent
+from memprof.results import (
+    SCHEMA,
+    BudgetCheck,
+    Caution,
+    Environment,
+    Equivalence,
+    Interval,
+    PerAgent,
+)
 
 VariantName = Literal["before", "after"]
 Ended = Literal["reached", "time", "memory", "failed"]
+Gauge = Literal["resident", "data", "virtual"]
+BoundName = Literal["--memory-limit", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "machine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bound on a worker's memory.
+
+    Attributes:
+        limit_bytes: what the worker may have; for `cgroup` and `machine`, which others use too,
+            what they had left when it was asked.
+        gauge: what it is held against: resident memory, the data segment (private writable
+            mappings, touched or not), or the whole address space.
+    """
+
+    name: BoundName
+    limit_bytes: int
+    gauge: Gauge
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +81,7 @@ class DensityRun:
         replaced: agents that left while the others stayed, and as many that came in their place.
         working_set: what the pass of that name did; None without it.
         left: after the last agent left; None if it did not come to that.
+        file_bytes: what the population took in files on disk at the last point.
         facts: what a reader must know of the backend.
         kept_whole: attributes that a pass could not encode exactly.
         digests: behaviour of the first agents over the scenario's steps.
@@ -68,6 +94,7 @@ class DensityRun:
     replaced: int
     left: Reading | None
     working_set: WorkingSetUse | None
+    file_bytes: int
     facts: dict[str, str]
     kept_whole: tuple[str, ...]
     digests: tuple[str, ...]
@@ -159,6 +186,7 @@ class DensityVariant:
         replaced: agents that left while others stayed, and as many that came in their place.
         baseline_bytes, left_bytes: USS before the first agent, and after the last one left.
         working_set: what the pass of that name did in the first repeat; None without it.
+        file_bytes: what the largest population took in files on disk; it is in no other figure.
         step_seconds: one agent's step among `stepped` others, at the largest size.
     """
 
@@ -176,6 +204,7 @@ class DensityVariant:
     replaced: int
     left_bytes: float | None
     working_set: WorkingSetUse | None
+    file_bytes: float
     step_seconds: float | None
     build_seconds: float
     optimise_seconds: float | None
@@ -233,6 +262,7 @@ class DensityReport:
     variants: DensityVariants
     density: Density
     equivalence: Equivalence
+    budget: BudgetCheck | None
     warnings: tuple[Caution, ...]
     complete: bool
     kind: Literal["density"] = "density"

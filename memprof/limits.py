@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
-Gauge = Literal["resident", "data", "virtual"]
-BoundName = Literal["--memory-limit", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "machine"]
+from memprof.density import Bound
 
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -21,22 +18,6 @@ _CGROUPS = (
     ),
 )
 _UNLIMITED = 1 << 60
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A bound on a worker's memory.
-
-    Attributes:
-        limit_bytes: what the worker may have; for `cgroup` and `machine`, which others use too,
-            what they had left when it was asked.
-        gauge: what it is held against: resident memory, the data segment (private writable
-            mappings, touched or not), or the whole address space.
-    """
-
-    name: BoundName
-    limit_bytes: int
-    gauge: Gauge
 
 
 def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:

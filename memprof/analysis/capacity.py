@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from memprof.analysis.marginal import Line, largest, mean_interval, memory_line, robust_fit
 from memprof.analysis.readings import process_bytes
-from memprof.density import DensityPoint, DensityRun, Room
-from memprof.limits import Bound, Gauge
+from memprof.density import Bound, DensityPoint, DensityRun, Gauge, Room
 
 _GRAIN = 2 * 2**20
 """Bytes in which allocators map memory: it may be untouched whatever the agents do."""

@@ -30,6 +30,13 @@ def not_checked(why: str) -> Equivalence:
     return Equivalence("not_checked", 0, 0, None, None, None, why)
 
 
+def not_reproducible() -> Equivalence:
+    """No verdict, since the plain population is not what it was."""
+    return not_checked(
+        "the plain population itself behaves differently in two runs with the same seed"
+    )
+
+
 def judge(
     comparison: TraceComparison, bound: float | None = None, same_actions: bool = False
 ) -> Equivalence:

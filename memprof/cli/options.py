@@ -114,9 +114,12 @@ def memory_limit(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return parse_size(text)
+        size = parse_size(text)
     except ValueError as error:
         raise UsageError(f"--memory-limit: {error}, found {text!r}") from None
+    if size == 0:
+        raise UsageError(f"--memory-limit: expected a size above 0, found {text!r}")
+    return size
 
 
 def positive(name: str, value: float) -> float:

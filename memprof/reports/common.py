@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from memprof.measurements import WorkingSetUse
 from memprof.reports.page import Section, Table
-from memprof.results import Caution, Environment, Interval
+from memprof.results import BudgetCheck, Caution, Environment, Interval
 from memprof.units import format_size
 
 
@@ -18,6 +18,15 @@ def interval(bounds: Interval | None, show: Callable[[float], str]) -> str:
 def positive(bounds: Interval) -> Interval:
     """No memory and no time is less than none, whatever the noise says."""
     return max(0.0, bounds[0]), max(0.0, bounds[1])
+
+
+def budget_line(budget: BudgetCheck) -> str:
+    """What is left of the scenario's budget, or by how much it is broken."""
+    state = "kept" if budget.kept else "BROKEN"
+    return (
+        f"Budget: {state}; {format_size(budget.marginal_bytes)} of "
+        f"{format_size(budget.limit_bytes)} per agent."
+    )
 
 
 def working_set_line(use: WorkingSetUse) -> str:

@@ -14,6 +14,7 @@ from memprof.density import (
     Verification,
 )
 from memprof.reports.common import (
+    budget_line,
     environment_section,
     interval,
     positive,
@@ -25,6 +26,7 @@ from memprof.reports.suite import suite_section, threads_section
 from memprof.units import format_limit, format_seconds, format_size
 
 _LEAST_SPAN = 0.05
+_PLAIN_RATIO = 10
 _BOUNDS = {
     "--memory-limit": "--memory-limit",
     "RLIMIT_DATA": "the shell's limit on data (ulimit -d)",
@@ -75,9 +77,10 @@ def headline(report: DensityReport) -> str:
 def _per_gib(after: DensityVariant, report: DensityReport) -> str:
     least = "" if after.per_agent.resolved else "at least "
     ratio = after.agents_per_gib / report.variants.before.agents_per_gib
+    times = _count(ratio) if ratio >= _PLAIN_RATIO else f"{ratio:.2g}"
     return (
         f"Per GiB, {least}{_count(after.agents_per_gib)} agents instead of "
-        f"{_count(report.variants.before.agents_per_gib)}, {least}{_count(ratio)} times as many."
+        f"{_count(report.variants.before.agents_per_gib)}, {least}{times} times as many."
     )
 
 
@@ -117,7 +120,12 @@ def _capacity(report: DensityReport) -> Section:
             *(format_seconds(v.optimise_seconds) for v in variants.values()),
         ),
     ]
+    files = [format_size(each.file_bytes) for each in variants.values()]
+    if any(each.file_bytes for each in variants.values()):
+        rows.append(("in files, the largest", *files))
     text = [f"Equivalence: {report.equivalence.verdict}: {report.equivalence.detail}."]
+    if report.budget is not None:
+        text.append(budget_line(report.budget))
     text += [_verified(each) for each in capacities if each.verification is not None]
     text += [line for each in capacities for line in _other_bounds(each)]
     text += [_left(name, each) for name, each in variants.items() if each.left_bytes is not None]
@@ -125,7 +133,9 @@ def _capacity(report: DensityReport) -> Section:
     text.append(
         "Marginal and fixed are the slope and the intercept of USS against the number of agents. "
         "What fits is the line at the upper end of its interval, with the transient peak of "
-        "building and stepping on top, up to the lowest of all bounds. --memory-limit is the "
+        "building and stepping on top, up to the lowest of all bounds; it is extrapolated from the "
+        "largest population that was measured. Agents per GiB are by the marginal cost alone, and "
+        "files are on no account. --memory-limit is the "
         "RLIMIT_DATA of a worker, which also counts memory that agents map and never touch."
     )
     columns = ("", *names)
@@ -204,11 +214,14 @@ def _sweep(report: DensityReport) -> Section:
                 tuple(_speed_row(row) for row in rows),
             )
         )
+    together = (
+        "as one computation" if report.scenario.get("backend") == "jax" else "in turn, each once"
+    )
     text = (
         "Marginal is the growth since the size above for each new agent, per agent the growth "
         "since there was no agent for each; readings are at rest, after every agent has lived its "
-        "steps. Then all agents step in turn, each once; efficiency is their rate against that of "
-        "the smallest population. Build is one agent with all that the passes do to it.",
+        f"steps. Then all agents step {together}; efficiency is their rate against that of the "
+        "smallest population. Build is one agent with all that the passes do to it.",
     )
     return Section("Sweep", text, tuple(tables), tuple(charts))
 

@@ -44,7 +44,12 @@ def write_files(texts: Mapping[Path, str]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """Replace a file, the one that a link leads to; write into what is no file, such as a pipe."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(

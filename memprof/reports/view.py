@@ -6,7 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
-from memprof.reports.common import environment_section, interval, positive, warnings_section
+from memprof.reports.common import (
+    budget_line,
+    environment_section,
+    interval,
+    positive,
+    warnings_section,
+)
 from memprof.reports.device import device_section
 from memprof.reports.instruments import instruments_section
 from memprof.reports.page import Section, Table, View
@@ -138,11 +144,7 @@ def _before_and_after(report: Report) -> Section:
             text.append(f"Reduction: {_reduction(report.variants.before, after)}.")
         text.append(f"Equivalence: {_equivalence(report)}.")
     if report.budget is not None:
-        state = "kept" if report.budget.kept else "BROKEN"
-        text.append(
-            f"Budget: {state}; {format_size(report.budget.marginal_bytes)} of "
-            f"{format_size(report.budget.limit_bytes)} per agent."
-        )
+        text.append(budget_line(report.budget))
     repeats = report.variants.before.repeats
     text.append(
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "

@@ -33,7 +33,10 @@ _ROUND_SECONDS = 1.0
 """A round that would take longer covers the first agents only."""
 _ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
-_FEWEST_POINTS = 4
+_NEW_SIZE = 1.1
+_FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
+"""A cost is known from so many sizes at the least, and so much growth: the first agents move into
+memory that was freed before."""
 _RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
@@ -90,6 +93,7 @@ class Sweep:
         self._told = 0
         self._optimised_before = 0.0
         self._use: WorkingSetUse | None = None
+        self._file_bytes = 0
         process.settle()
         self._filled = process.fill_free_blocks()
         process.reset_peak()
@@ -126,8 +130,8 @@ class Sweep:
             self._keep((*self._read(), None, 0))
 
     def take_last(self) -> None:
-        """Read the population that time has left, where it is a new size."""
-        if len(self._population) > max((row[0] for row in self._rows), default=0):
+        """Read the population that time has left, where it is much of a new size."""
+        if len(self._population) >= _NEW_SIZE * max((row[0] for row in self._rows), default=1):
             self._keep((*self._read(), None, 0))
 
     def left(self) -> Reading:
@@ -148,6 +152,7 @@ class Sweep:
             replaced=replaced,
             left=left,
             working_set=self._use,
+            file_bytes=self._file_bytes,
             facts=self._population.facts(),
             kept_whole=self._population.kept_whole,
             digests=self._digests.per_agent(),
@@ -197,6 +202,7 @@ class Sweep:
     def _keep(self, row: tuple[int | None, ...]) -> None:
         self._rows.append(row)
         self._use = self._population.working_set()
+        self._file_bytes = self._population.file_bytes
         self._tell()
 
     def _tell(self) -> None:
@@ -207,6 +213,8 @@ class Sweep:
     def _resolved(self) -> bool:
         points = [(row[0], row[1 + _PRIVATE]) for row in self._rows]
         if len(points) < _FEWEST_POINTS:
+            return False
+        if points[-1][1] - points[0][1] < _LEAST_GROWTH_BYTES:
             return False
         line = marginal.memory_line(marginal.largest(points))
         return line.half_width <= _RESOLUTION * abs(line.slope)

@@ -37,6 +37,8 @@ from memprof.units import format_limit, format_size
 from memprof.worker.protocol import Request
 
 _KEPT_OUTPUT_LINES = 40
+# Libraries load more of themselves when they are first used.
+_IMPORTING = ("start", "import", "warm up")
 _IMPORT_SECONDS = 45.0
 _IMPORT_BYTES = {"numpy": 500 * 10**6, "jax": 500 * 10**6}
 _RESULTS: dict[str, TypeAdapter[Any]] = {
@@ -162,7 +164,7 @@ def _follow(
     start = time.monotonic()
     buffer, last, label = b"", None, "start"
     while True:
-        importing = label in ("start", "import")
+        importing = label in _IMPORTING
         seconds = limits.import_seconds() if importing else limits.timeout_seconds
         left = None if seconds is None else start + seconds - time.monotonic()
         if left is not None and left <= 0:
@@ -211,7 +213,7 @@ def _failure(
     detail = output if event is None else event["detail"]
     phase = marks[-1].label if marks else "start"
     if limits.memory_bytes is not None and _limit_was_hit(event, code, request, marks):
-        if not marks or marks[-1].label == "import":
+        if phase in _IMPORTING and not _during(event):
             return _too_low_for_imports(request, detail)
         during = "" if event is None else f" ({event['message']})"
         return MemoryLimitReached(
@@ -239,12 +241,17 @@ def _failure(
     name, cause = signal.Signals(-code).name, ""
     if code == -signal.SIGKILL:
         cause = (
-            ", most often by the kernel because the machine ran out of memory; lower --agents, or "
-            "what one agent needs"
+            ", most often by the kernel because the machine ran out of memory; let fewer agents "
+            "live, or make one need less"
         )
     return WorkerDied(
         f"the worker was killed ({name}) while in phase {phase!r}{cause}", detail=detail
     )
+
+
+def _during(event: dict[str, Any] | None) -> bool:
+    """Whether memory ran out while agents were built or stepped."""
+    return event is not None and event["kind"] == "memory" and " during " in event["message"]
 
 
 def _too_low_for_imports(request: Request, detail: str = "") -> MemoryLimitReached:
@@ -270,7 +277,7 @@ def _limit_was_hit(
         return code != -signal.SIGKILL
     if event["kind"] == "backend":
         return (request.memory_limit_bytes or 0) < _import_bytes(request)
-    importing = not marks or marks[-1].label == "import"
+    importing = not marks or marks[-1].label in _IMPORTING
     return event["kind"] == "memory" or (importing and "ModuleNotFound" not in event["message"])
 
 

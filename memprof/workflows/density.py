@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from memprof.analysis import equivalence, readings, scaling
 from memprof.analysis.capacity import lowest, usage
 from memprof.density import (
+    Bound,
     Capacity,
     Density,
     DensityReport,
@@ -28,14 +27,15 @@ from memprof.errors import (
     MemprofError,
     WorkerTimeout,
 )
-from memprof.limits import Bound, bounds
+from memprof.limits import bounds
 from memprof.passes.catalogue import bound_of, only_reorders
 from memprof.results import Caution, Equivalence
 from memprof.scenario_file import LoadedScenario
 from memprof.units import format_size
 from memprof.worker.spawn import Limits
+from memprof.workflows.budget import budget_check, over_budget
 from memprof.workflows.crew import Crew, Observer
-from memprof.workflows.runs import Runs, VariantRuns, choose, compared
+from memprof.workflows.runs import Runs, VariantRuns, choose, compared_with_plain
 from memprof.workflows.sweeps import Clock, VariantSweep, measure, step_from_threads, verify
 
 GIB = 2**30
@@ -88,12 +88,12 @@ def density(
     scenario = loaded.scenario
     crew = Crew(loaded, limits, observer)
     variants: list[VariantSweep] = []
-    verdict = equivalence.not_checked("the passes were not measured")
+    verdict: Equivalence | None = None
     failure: MemprofError | None = None
     try:
         clock = Clock(asked.seconds)
         plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
-        variants = _variants(plan, asked)
+        variants = _variants(plan, asked, scenario.steps)
         crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))
         for repeat in range(scenario.repeats):
             for number, variant in enumerate(variants if repeat % 2 == 0 else variants[::-1]):
@@ -111,63 +111,60 @@ def density(
         failure = Interrupted("interrupted; the report holds what was measured until then")
     known = [each for each in variants if _lines(each)]
     if not known or known[0].name != "before":
-        raise failure or _too_few(variants[0])
+        raise _nothing(variants, failure)
+    condensed = [_condensed(each) for each in known]
     report = DensityReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
             scenario.backend, known[0].runs[0].facts, limits.memory_bytes
         ),
-        variants=DensityVariants(
-            _condensed(known[0]), _condensed(known[1]) if len(known) > 1 else None
-        ),
+        variants=DensityVariants(condensed[0], condensed[1] if len(known) > 1 else None),
         density=Density(
             points=tuple(row for each in known for row in scaling.size_rows(each.name, each.runs)),
             capacity=tuple(_capacity(each, machine) for each in known),
             threads=tuple(each.threads for each in known if each.threads is not None),
             suite=asked.suite,
         ),
-        equivalence=verdict,
+        equivalence=verdict or _equivalence(variants, None),
+        budget=budget_check(scenario, condensed[-1].per_agent),
         warnings=tuple(_cautions(variants, failure)),
         complete=failure is None,
     )
-    return DensityOutcome(report, failure or _diverged(report))
+    return DensityOutcome(report, failure or _diverged(report) or over_budget(report.budget))
 
 
-def _variants(plan: tuple[str, ...], asked: Asked) -> list[VariantSweep]:
+def _variants(plan: tuple[str, ...], asked: Asked, steps: int) -> list[VariantSweep]:
     """Before and after; the one that the user wants the most of goes on to `agents`."""
     sizes = beyond = asked.sizes
     if asked.agents is not None:
         further = [n for n in scaling.sweep_sizes(asked.agents) if n > sizes[-1]]
         beyond = (*(n for n in sizes if n < asked.agents), *(further or [asked.agents]))
     if not plan:
-        return [VariantSweep("before", (), beyond)]
-    return [VariantSweep("before", (), sizes), VariantSweep("after", plan, beyond)]
+        return [VariantSweep("before", (), steps, beyond)]
+    return [VariantSweep("before", (), steps, sizes), VariantSweep("after", plan, steps, beyond)]
 
 
-def _equivalence(variants: list[VariantSweep], crew: Crew) -> Equivalence:
-    """Whether the first agents behave alike; value by value where their digests differ."""
+def _equivalence(variants: list[VariantSweep], crew: Crew | None) -> Equivalence:
+    """Whether the first agents behave alike; value by value where their digests differ, if there is
+    a crew to find out."""
     if len(variants) < 2:
         return equivalence.not_checked("no passes to check")
-    after = variants[1]
-    lived = [run.lived for each in variants for run in each.runs]
-    agents = min([*lived, *(len(run.digests) for each in variants for run in each.runs)], default=0)
-    if agents == 0:
-        return equivalence.not_checked("no agent lived in every run")
-    scenario = crew.loaded.scenario
-    first = [[run.digests[:agents] for run in each.runs] for each in variants]
-    if not equivalence.reproducible(first[0]):
-        return equivalence.not_checked(
-            "the plain population itself behaves differently in two runs with the same seed"
-        )
-    if equivalence.same_digests(*first):
-        return equivalence.exact(agents, scenario.steps)
-    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        found = compared((), after.passes, "after", Path(folder) / "trace", crew)
-    return equivalence.judge(
-        found,
-        bound_of(after.passes, scenario.backend),
-        only_reorders(after.passes, scenario.backend),
-    )
+    runs = [run for each in variants for run in each.runs]
+    agents = min((min(run.lived, len(run.digests)) for run in runs), default=0)
+    if agents == 0 or not all(each.runs for each in variants):
+        return equivalence.not_checked("the passes were not measured")
+    before, after = ([run.digests[:agents] for run in each.runs] for each in variants)
+    if not equivalence.reproducible(before):
+        return equivalence.not_reproducible()
+    if equivalence.same_digests(before, after):
+        return equivalence.exact(agents, variants[0].steps)
+    if crew is None:
+        return equivalence.not_checked("the digests differ, and the comparison was not finished")
+    plan, backend = variants[1].passes, crew.loaded.scenario.backend
+    found = compared_with_plain(plan, len(before), crew)
+    if found is None:
+        return equivalence.not_reproducible()
+    return equivalence.judge(found, bound_of(plan, backend), only_reorders(plan, backend))
 
 
 def _lines(variant: VariantSweep) -> list[DensityRun]:
@@ -178,7 +175,8 @@ def _lines(variant: VariantSweep) -> list[DensityRun]:
 def _condensed(variant: VariantSweep) -> DensityVariant:
     runs = _lines(variant)
     cost = scaling.cost(runs)
-    last = scaling.size_rows(variant.name, runs)[-1]
+    rows = scaling.size_rows(variant.name, runs)
+    last = next((row for row in reversed(rows) if row.steps_per_second is not None), rows[-1])
     at_most = [run.points[-1] for run in runs]
     left = [scaling.total_bytes(run, run.left) for run in runs if run.left is not None]
     each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
@@ -197,6 +195,7 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
         replaced=max(run.replaced for run in runs),
         left_bytes=statistics.fmean(left) if left else None,
         working_set=runs[0].working_set,
+        file_bytes=statistics.fmean(run.file_bytes for run in runs),
         step_seconds=scaling.step_seconds(runs),
         build_seconds=last.build_seconds,
         optimise_seconds=last.optimise_seconds,
@@ -244,12 +243,27 @@ def _cautions(variants: list[VariantSweep], failure: MemprofError | None) -> Ite
             evidence = f"{each.name}: an agent costs at most {format_size(cost.ci95_bytes[1])}"
             remedy = "raise --max-agents or --agents: more agents are needed to tell it from zero"
             yield Caution("below_resolution", evidence, remedy)
+        use = each.runs[0].working_set if each.runs else None
+        if use is not None and use.hibernations == 0:
+            evidence = f"{each.name}: all agents stayed active, so they cost what active ones do"
+            remedy = "lower --working-set, or raise --agents until agents hibernate"
+            yield Caution("working_set_not_full", evidence, remedy)
+        if each.unlimited:
+            evidence = f"{each.name}: {each.lived:,} agents fit, too few to fit a line through"
+            remedy = "figures are of a sweep without the limit; what fits was derived from them"
+            yield Caution("measured_without_limit", evidence, remedy)
         if each.verification is not None and each.verification.ended == "time":
             evidence = f"{each.name}: {each.verification.found:,} agents were verified in the time"
             yield Caution("not_verified", evidence, "raise --time-limit to verify the rest")
 
 
-def _too_few(variant: VariantSweep) -> MemprofError:
+def _nothing(variants: list[VariantSweep], failure: MemprofError | None) -> MemprofError:
+    """Why there is no report."""
+    if isinstance(failure, Interrupted):
+        return Interrupted(f"interrupted before {_FEWEST_SIZES} sizes were measured: no report")
+    if failure is not None:
+        return failure
+    variant = variants[0]
     if variant.ended == "memory":
         return MemoryLimitReached(f"{variant.detail} ({variant.lived} agents lived)")
     return WorkerTimeout(

@@ -11,11 +11,10 @@ from memprof.analysis.plans import cost_of
 from memprof.analysis.trend import trend
 from memprof.analysis.waterfall import chosen, waterfall
 from memprof.environment import describe_environment
-from memprof.errors import BehaviourDiverged, BudgetExceeded, MemprofError
+from memprof.errors import BehaviourDiverged, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.passes.catalogue import PASSES, bound_of, only_reorders
 from memprof.results import (
-    BudgetCheck,
     Equivalence,
     Hotspots,
     PassResult,
@@ -25,8 +24,8 @@ from memprof.results import (
 )
 from memprof.scenario import Scenario
 from memprof.scenario_file import LoadedScenario
-from memprof.units import format_size
 from memprof.worker.spawn import Limits
+from memprof.workflows.budget import budget_check, over_budget
 from memprof.workflows.crew import Observer
 from memprof.workflows.runs import Runs, VariantRuns, run_all
 
@@ -53,7 +52,7 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
     if scenario.auto and not runs.plan and runs.failure is None:
         after = before  # no pass helps: the best plan is none
     verdict, passes = _behaviour(runs, scenario)
-    budget = _budget(scenario, after or before)
+    budget = budget_check(scenario, (after or before).per_agent)
     report = Report(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
@@ -128,10 +127,8 @@ def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
             "no passes to check" if not scenario.passes else "the passes were not measured"
         )
     before = [run.digests for run in (*runs.before.clean, *runs.trials.get((), ()))]
-    if not equivalence.reproducible(before):
-        return equivalence.not_checked(
-            "the plain population itself behaves differently in two runs with the same seed"
-        )
+    if not (equivalence.reproducible(before) and runs.reproducible):
+        return equivalence.not_reproducible()
     if runs.after is None:
         return equivalence.exact(scenario.agents, scenario.steps, "auto kept no pass")
     after = [run.digests for run in runs.after.clean]
@@ -162,14 +159,6 @@ def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassR
     return verdict, rows if runs.search is None else chosen(rows, runs.search)
 
 
-def _budget(scenario: Scenario, variant: Variant) -> BudgetCheck | None:
-    if scenario.budget is None:
-        return None
-    limit, cost = scenario.budget.per_agent, variant.per_agent
-    held = cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1]
-    return BudgetCheck(limit, held, held <= limit)
-
-
 def _broken_check(report: Report) -> MemprofError | None:
     verdict, budget = report.equivalence, report.budget
     if verdict.verdict == "diverged":
@@ -179,10 +168,4 @@ def _broken_check(report: Report) -> MemprofError | None:
             f"passes {', '.join(broken or plan)} changed what the agents do ({verdict.detail}); no "
             "saving is claimed. Leave the pass out, or report it with this scenario"
         )
-    if budget is not None and not budget.kept:
-        return BudgetExceeded(
-            f"budget.per_agent: expected at most {format_size(budget.limit_bytes)}, found "
-            f"{format_size(budget.marginal_bytes)} per agent after the passes; add passes, or "
-            "raise the budget"
-        )
-    return None
+    return over_budget(budget)

@@ -43,6 +43,8 @@ class Runs:
         trials: single clean workers, by their plan: those of the search and the waterfall.
         trial_failures: why a plan of the waterfall has none.
         search: how `auto` came to its plan.
+        comparison: value by value, where digests differ.
+        reproducible: False where the plain population differs from itself, value by value.
         failure: what ended the runs early.
     """
 
@@ -53,6 +55,7 @@ class Runs:
     trial_failures: dict[Plan, str] = field(default_factory=dict)
     search: Search | None = None
     comparison: TraceComparison | None = None
+    reproducible: bool = True
     failure: MemprofError | None = None
 
 
@@ -209,8 +212,20 @@ def _compare(runs: Runs, crew: Crew) -> None:
     before, after = ([run.digests for run in v.clean] for v in (runs.before, runs.after))
     if same_digests(before, after) or not reproducible(before):
         return
+    runs.comparison = compared_with_plain(runs.plan, len(before), crew)
+    runs.reproducible = runs.comparison is not None
+
+
+def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison | None:
+    """Every value of the population under a plan against the plain one; None where the plain one,
+    of which only one of the `repeats` is known, differs from itself."""
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        runs.comparison = compared((), runs.plan, "after", Path(folder) / "trace", crew)
+        file = Path(folder) / "trace"
+        if repeats == 1:
+            itself = compared((), (), "before, again", file, crew)
+            if itself.first_difference is not None:
+                return None
+        return compared((), plan, "after", file, crew)
 
 
 def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> TraceComparison:

@@ -17,6 +17,7 @@ from memprof.workflows.crew import Crew
 SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4
 THREADED_AGENTS, THREADED_STEPS = 30, 50
 _LEAST_SECONDS = 1.0
+_GRACE_SECONDS = 60.0
 _VERIFY_SECONDS = 600.0
 """A verification may take so long where no time limit is given."""
 _BEYOND = 1.1
@@ -28,15 +29,22 @@ _FITTING = 0.9
 
 @dataclass(slots=True)
 class VariantSweep:
-    """The runs of one variant, and why they ended."""
+    """The runs of one variant, and why they ended.
+
+    Attributes:
+        lived: most agents that lived at once, within the limits.
+        unlimited: so few lived that their cost was measured without the memory limit.
+    """
 
     name: VariantName
     passes: tuple[str, ...]
+    steps: int
     sizes: tuple[int, ...]
     runs: list[DensityRun] = field(default_factory=list)
     lived: int = 0
     ended: Ended = "reached"
     detail: str = ""
+    unlimited: bool = False
     verification: Verification | None = None
     threads: ThreadsRow | None = None
 
@@ -69,11 +77,12 @@ def measure(variant: VariantSweep, title: str, crew: Crew, clock: Clock, workers
     variant.sizes = scaling.sweep_sizes(int(_FITTING * variant.lived))
     if len(variant.sizes) < _FEWEST_SIZES:
         variant.sizes, limits = _FEW, replace(crew.limits, memory_bytes=None)
+        variant.unlimited = True
     lived, detail = variant.lived, variant.detail
     crew.total += 1
     title = f"{title}, {variant.sizes[-1]} agents"
     seconds = clock.share(workers)
-    fitting = _grow(variant, title, crew, variant.sizes, seconds, limits=limits, resolve=False)
+    fitting = _grow(variant, title, crew, variant.sizes, seconds, limits=limits, resolve=True)
     variant.runs = [] if fitting is None else [fitting]
     variant.lived, variant.ended, variant.detail = lived, "memory", detail
 
@@ -103,7 +112,7 @@ def _grow(
             resolve=resolve,
             seconds=seconds,
             on_part=latest.append,
-            limits=limits,
+            limits=_in_time(limits or crew.limits, seconds),
         )
         latest.append(done.value)
         if done.value.time_up:
@@ -117,6 +126,14 @@ def _grow(
     finally:
         variant.lived = max([variant.lived, *(run.lived for run in latest)])
     return latest[0] if latest else None
+
+
+def _in_time(limits: Limits, seconds: float | None) -> Limits:
+    """Limits that end a worker which does not end itself when its time is up."""
+    if seconds is None:
+        return limits
+    late = seconds + _GRACE_SECONDS
+    return replace(limits, timeout_seconds=min(late, limits.timeout_seconds or late))
 
 
 def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:
@@ -137,7 +154,7 @@ def verify(variant: VariantSweep, room: Room, crew: Crew, clock: Clock) -> None:
     if room.agents < 1:
         return
     asked = ceil(_BEYOND * max(room.agents, room.expected))
-    trial = VariantSweep(variant.name, variant.passes, (room.agents, asked))
+    trial = VariantSweep(variant.name, variant.passes, variant.steps, (room.agents, asked))
     seconds = clock.share(1)
     run = _grow(
         trial,

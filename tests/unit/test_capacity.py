@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from memprof.analysis.capacity import lowest, usage
 from memprof.analysis.scaling import size_rows, sweep_sizes
-from memprof.density import DensityPoint, DensityRun
-from memprof.limits import Bound
+from memprof.density import Bound, DensityPoint, DensityRun
 from memprof.measurements import Reading
 
 MB = 10**6
@@ -39,7 +38,7 @@ def point(
 
 def run(*points: DensityPoint) -> DensityRun:
     baseline = Reading(BASE + FILES, BASE + FILES, BASE, BASE, BASE)
-    return DensityRun(baseline, points, points[-1].agents, False, 0, baseline, None, {}, (), ())
+    return DensityRun(baseline, points, points[-1].agents, False, 0, baseline, None, 0, {}, (), ())
 
 
 def sweep(each: float, **options: float) -> DensityRun:

@@ -39,6 +39,7 @@ BEFORE = DensityVariant(
     replaced=50,
     left_bytes=121e6,
     working_set=None,
+    file_bytes=0.0,
     step_seconds=13e-3,
     build_seconds=75e-3,
     optimise_seconds=None,
@@ -89,6 +90,7 @@ def report():
             variants=DensityVariants(BEFORE, AFTER),
             density=replace(Density(points, capacity, (), False), **density),
             equivalence=Equivalence("exact", 100, 5, 1.0, 0.0, 0.0, "all digests are equal"),
+            budget=None,
             warnings=(),
             complete=True,
         )
