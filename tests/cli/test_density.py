@@ -122,3 +122,23 @@ def test_json_on_standard_output_is_all_there_is(memprof, fake):
     assert run.code == 0, run.err
     assert json.loads(run.out)["kind"] == "density"
     assert run.err == ""
+
+
+def test_a_budget_is_judged_here_too(memprof, fake):
+    run = memprof("density", fake("1 MiB", budget={"per_agent": "1 KB"}), "--max-agents", 8)
+    assert run.code == 1
+    assert "budget.per_agent: expected at most 1.00 KB, found 1.05 MB" in run.err
+    assert "Budget: BROKEN" in run.out
+    assert run.report("case-density")["budget"]["kept"] is False
+
+
+def test_where_too_few_fit_it_is_said_what_was_measured(memprof, fake):
+    run = memprof("density", fake("100 MiB"), "--max-agents", 10, "--memory-limit", "400 MB")
+    assert run.code == 0, run.err
+    report = run.report("case-density")
+    assert [each["kind"] for each in report["warnings"]] == [
+        "memory_limit",
+        "measured_without_limit",
+    ]
+    assert report["variants"]["before"]["lived"] < 4
+    assert report["density"]["capacity"][0]["room"]["agents"] <= 3

@@ -82,3 +82,33 @@ def test_jax_agents_are_swept_too(memprof, scenario):
     report = run.report("case-density")
     assert sizes(report, "before")[:3] == [1, 2, 3]
     assert all(row["steps_per_second"] for row in report["density"]["points"][:3])
+
+
+UNSEEDED = """
+import numpy as np
+
+class Unseeded:
+    chance = np.random.default_rng()
+
+    def reset(self):
+        return int(self.chance.integers(9))
+
+    def step(self, action):
+        return self.reset()
+
+def make():
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0], B[0] = np.eye(9), np.eye(9)[:, :, None]
+    return {"A": A, "B": B}, Unseeded()
+"""
+
+
+def test_one_repeat_is_enough_to_know_that_nothing_can_be_compared(memprof, scenario, tmp_path):
+    (tmp_path / "own.py").write_text(UNSEEDED)
+    path = scenario(model={"kind": "factory", "callable": "own:make"}, passes=["share"])
+    run = memprof("density", path, "--max-agents", 3, "--time-limit", 20)
+    assert run.code == 0, run.err
+    verdict = run.report("case-density")["equivalence"]
+    assert verdict["verdict"] == "not_checked"
+    assert "itself behaves differently" in verdict["detail"]
+    assert "was not checked, so no capacity is claimed" in run.out

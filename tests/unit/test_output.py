@@ -1,6 +1,7 @@
 """What a command does with its report, whatever it measured."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from memprof.cli.output import Output
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
 from memprof.reports.page import View
+from memprof.reports.sinks import write_files
 from memprof.scenario_file import load_default
 
 VIEW = View("title", "the headline", ())
@@ -55,3 +57,25 @@ def test_leak_has_a_scenario_of_its_own():
     )
     assert loaded.scenario.passes == []
     assert Path(loaded.spec(()).folder).is_dir()
+
+
+def test_what_is_no_file_is_written_into_and_links_are_followed(tmp_path):
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_files({link: "through", pipe: "into"})
+        assert os.read(reader, 100) == b"into"
+    finally:
+        os.close(reader)
+    assert link.is_symlink()
+    assert target.read_text() == "through"
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a device of Linux")
+def test_a_full_device_is_an_error_and_stays_a_device():
+    with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
+        write_files({Path("/dev/full"): "text"})
+    assert Path("/dev/full").is_char_device()
