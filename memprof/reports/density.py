@@ -49,7 +49,8 @@ def density_view(report: DensityReport) -> View:
         sections.insert(1, warnings_section(report.warnings))
     scenario = report.scenario
     largest = max(variant.lived for _, variant in _variants(report))
-    title = f"{scenario['name']}: up to {_count(largest)} agents, {scenario['steps']} steps each"
+    steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
+    title = f"{scenario['name']}: up to {_count(largest)} agents, {steps} each"
     return View(title, headline(report), tuple(sections))
 
 

@@ -53,3 +53,14 @@ def test_its_report_is_that_of_the_committed_example():
     figures = re.findall(r"\d[\d.]* (?:MB|KB|ms)\b", shown)
     assert len(figures) > 50
     assert set(figures) <= set(re.findall(r"\d[\d.]* (?:MB|KB|ms)\b", example))
+
+
+def test_the_million_that_is_shown_is_that_of_the_committed_example():
+    shown = README[README.index("\ngrid-10: ") :]
+    shown = shown[: shown.index("```")]
+    example = (ROOT / "reports" / "examples" / "grid-10-density.md").read_text()
+    figures = re.findall(r"\d[\d.,]* (?:GB|MB|KB|B|ms|µs)\b|\d+(?:,\d{3})+", shown)
+    assert len(figures) > 50
+    assert set(figures) <= set(
+        re.findall(r"\d[\d.,]* (?:GB|MB|KB|B|ms|µs)\b|\d+(?:,\d{3})+", example)
+    )
