@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from memprof.analysis import equivalence, readings, scaling
 from memprof.analysis.capacity import lowest, usage
+from memprof.analysis.scaling import threads_row
 from memprof.density import (
     Bound,
     Capacity,
@@ -103,8 +104,9 @@ def density(
         verdict = _equivalence(variants, crew)
         for variant in variants if asked.threads else ():
             step_from_threads(variant, asked.threads or 1, crew)
-        for variant in variants if asked.verify else ():
-            verify(variant, _capacity(variant, machine).room, crew, clock)
+        for number, variant in enumerate(variants if asked.verify else ()):
+            seconds = clock.share(len(variants) - number)
+            verify(variant, _capacity(variant, machine).room, crew, seconds)
     except MeasurementError as error:
         failure = error
     except KeyboardInterrupt:
@@ -113,6 +115,7 @@ def density(
     if not known or known[0].name != "before":
         raise _nothing(variants, failure)
     condensed = [_condensed(each) for each in known]
+    verdict = verdict or _equivalence(variants, None)
     report = DensityReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
@@ -122,12 +125,12 @@ def density(
         density=Density(
             points=tuple(row for each in known for row in scaling.size_rows(each.name, each.runs)),
             capacity=tuple(_capacity(each, machine) for each in known),
-            threads=tuple(each.threads for each in known if each.threads is not None),
+            threads=tuple(threads_row(v.name, v.threads) for v in known if v.threads is not None),
             suite=asked.suite,
         ),
-        equivalence=verdict or _equivalence(variants, None),
+        equivalence=verdict,
         budget=budget_check(scenario, condensed[-1].per_agent),
-        warnings=tuple(_cautions(variants, failure)),
+        warnings=tuple(_cautions(variants, verdict, failure)),
         complete=failure is None,
     )
     return DensityOutcome(report, failure or _diverged(report) or over_budget(report.budget))
@@ -224,10 +227,16 @@ def _highest(values: Sequence[int | None]) -> float | None:
     return max((float(value) for value in values if value is not None), default=None)
 
 
-def _cautions(variants: list[VariantSweep], failure: MemprofError | None) -> Iterator[Caution]:
+def _cautions(
+    variants: list[VariantSweep], verdict: Equivalence, failure: MemprofError | None
+) -> Iterator[Caution]:
     if failure is not None:
         remedy = "run it again; what was measured until then is here"
         yield Caution("incomplete", str(failure), remedy)
+    threaded = {each.threads.digests for each in variants if each.threads is not None}
+    if len(threaded) > 1 and verdict.verdict == "exact":
+        evidence = "agents that several threads step do not do the same before and after the passes"
+        yield Caution("threads_diverged", evidence, "report it with this scenario")
     for each in variants:
         if each.ended == "memory":
             evidence = f"{each.name}: {each.lived:,} agents lived; {each.detail}"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 
 from memprof.analysis import scaling
-from memprof.density import DensityRun, Ended, Room, ThreadsRow, VariantName, Verification
+from memprof.density import DensityRun, Ended, Room, VariantName, Verification
 from memprof.errors import MeasurementError, MemoryLimitReached
+from memprof.measurements import ThreadsRun
 from memprof.worker.spawn import Limits
 from memprof.workflows.crew import Crew
 
@@ -46,7 +47,7 @@ class VariantSweep:
     detail: str = ""
     unlimited: bool = False
     verification: Verification | None = None
-    threads: ThreadsRow | None = None
+    threads: ThreadsRun | None = None
 
 
 class Clock:
@@ -146,16 +147,16 @@ def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:
         agents=THREADED_AGENTS,
         steps=THREADED_STEPS,
     )
-    variant.threads = scaling.threads_row(variant.name, done.value)
+    variant.threads = done.value
 
 
-def verify(variant: VariantSweep, room: Room, crew: Crew, clock: Clock) -> None:
-    """Let as many agents live as fit by the line, and a tenth more if they do, under the limit."""
+def verify(variant: VariantSweep, room: Room, crew: Crew, seconds: float | None) -> None:
+    """Let as many agents live as fit by the line, and a tenth more if they do, under the limit; for
+    so many seconds."""
     if room.agents < 1:
         return
     asked = ceil(_BEYOND * max(room.agents, room.expected))
     trial = VariantSweep(variant.name, variant.passes, variant.steps, (room.agents, asked))
-    seconds = clock.share(1)
     run = _grow(
         trial,
         f"{variant.name}, verify {room.agents:,} agents",
