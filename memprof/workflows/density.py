@@ -92,8 +92,8 @@ def density(
     verdict: Equivalence | None = None
     failure: MemprofError | None = None
     try:
-        clock = Clock(asked.seconds)
         plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
+        clock = Clock(asked.seconds)
         variants = _variants(plan, asked, scenario.steps)
         crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))
         for repeat in range(scenario.repeats):
