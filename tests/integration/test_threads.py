@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.errors import ScenarioError, WorkerFailed
+from memprof.errors import ScenarioError, MemoryLimitReached
 from memprof.instruments.base import DirectCalls
 from memprof.populations.base import population_class
 from memprof.populations.thread_random import thread_random
@@ -193,7 +193,7 @@ def test_what_cannot_be_is_said(scenario, changes, options, field, words):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [("ValueError", ScenarioError), ("MemoryError", WorkerFailed)]
+    ("error", "expected"), [("ValueError", ScenarioError), ("MemoryError", MemoryLimitReached)]
 )
 def test_what_an_agent_s_world_raises_in_a_thread_ends_the_job(scenario, error, expected):
     path = scenario(model={"kind": "factory", "callable": "tired:make"})
