@@ -37,7 +37,7 @@ _NEW_SIZE = 1.1
 _FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
 """A cost is known from so many sizes at the least, and so much growth: the first agents move into
 memory that was freed before."""
-_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 6.0, 0.2
+_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 3.0, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
 _REPLACE_SECONDS = 1.0

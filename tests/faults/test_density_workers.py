@@ -127,7 +127,7 @@ def test_the_limit_is_met_wherever_it_is_met(
 ):
     path = scenario(**{**SCENARIO, "passes": passes})
     limit = one_agent_bytes + room
-    run = memprof("density", path, "--memory-limit", limit, "--max-agents", 10)
+    run = memprof("density", path, "--memory-limit", limit, "--time-limit", 6)
     assert run.code == 0, run.err
     report = run.report("case-density")
     variant = report["variants"]["after" if passes else "before"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.errors import ScenarioError, MemoryLimitReached
+from memprof.errors import MemoryLimitReached, ScenarioError
 from memprof.instruments.base import DirectCalls
 from memprof.populations.base import population_class
 from memprof.populations.thread_random import thread_random
