@@ -26,7 +26,7 @@ def density_command(
     history_steps: options.HistorySteps = None,
     working_set: options.WorkingSet = None,
     repeats: options.Repeats = None,
-    timeout: options.Timeout = 7200.0,
+    timeout: options.Timeout = 86_400.0,
     json: options.Json = None,
     out: options.Out = Path("reports"),
     quiet: options.Quiet = False,
