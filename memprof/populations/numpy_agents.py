@@ -100,18 +100,21 @@ class NumpyPopulation:
 
     def _live(self, agent: int, step: int) -> Behaviour:
         call, roster = self._probe.call, self._roster
-        body = call("wake", roster.wake, agent) if roster.rests else roster.wake(agent)
+        if not roster.rests:
+            return self._act_checked(roster.at(agent), agent, step)
+        body = call("wake", roster.wake, agent)
+        try:
+            return self._act_checked(body, agent, step)
+        finally:
+            call("rest", roster.rest, agent)
+
+    def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
         try:
             return self._act(body, agent, step)
         except (MemprofError, MemoryError):
             raise
         except Exception as error:
             raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
-        finally:
-            if roster.rests:
-                call("rest", roster.rest, agent)
-            else:
-                roster.rest(agent)
 
     def _act(self, body: Agent, agent: int, step: int) -> Behaviour:
         call = self._probe.call

@@ -116,6 +116,14 @@ class Roster:
                     raise AgentActive(index)
                 self._plan.leave(index)
 
+    def at(self, index: int) -> Any:
+        """The agent, where agents do not rest; nobody is told that it is in use.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+        """
+        return self._plan.records[index]
+
     def wake(self, index: int) -> Any:
         """The agent, ready for use until `rest`.
 

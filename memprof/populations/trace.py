@@ -22,23 +22,25 @@ class DigestTrace:
     _WIDTH = 16
 
     def __init__(self, agents: int, steps: int) -> None:
-        self._digests = np.full((agents, steps, self._WIDTH), 255, np.uint8)
+        self._agents, self._steps = agents, steps
+        self._digests = bytearray(b"\xff") * (agents * steps * self._WIDTH)
 
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
         """Keep the hash of one agent's step; agents and steps beyond the reserved are left out."""
-        reserved_agents, reserved_steps, _ = self._digests.shape
-        if agent >= reserved_agents or step >= reserved_steps:
+        if agent >= self._agents or step >= self._steps:
             return
-        digest = hashlib.blake2b(digest_size=self._WIDTH)
-        for leaf in _leaves(behaviour):
-            digest.update(np.ascontiguousarray(leaf).view(np.uint8).data)
-        self._digests[agent, step] = np.frombuffer(digest.digest(), np.uint8)
+        # As little as can be: it runs between steps, whose time it must not change.
+        data = b"".join([leaf.tobytes() for leaf in _leaves(behaviour)])
+        start = (agent * self._steps + step) * self._WIDTH
+        digest = hashlib.blake2b(data, digest_size=self._WIDTH).digest()
+        self._digests[start : start + self._WIDTH] = digest
 
     def per_agent(self) -> tuple[str, ...]:
         """One digest per agent, over all its steps."""
+        row = self._steps * self._WIDTH
         return tuple(
-            hashlib.blake2b(row.tobytes(), digest_size=self._WIDTH).hexdigest()
-            for row in self._digests
+            hashlib.blake2b(self._digests[start : start + row], digest_size=self._WIDTH).hexdigest()
+            for start in range(0, len(self._digests), row)
         )
 
 
@@ -139,4 +141,4 @@ def _leaves(values: Any) -> Iterator[np.ndarray]:
         for value in values:
             yield from _leaves(value)
     else:
-        yield np.atleast_1d(values)
+        yield values if type(values) is np.ndarray and values.ndim else np.atleast_1d(values)
