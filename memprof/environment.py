@@ -53,10 +53,9 @@ def describe_environment(
     memory_limit_bytes: int | None,
     *,
     cycles: bool = False,
-    threads: bool = False,
 ) -> Environment:
     """Versions, allocator settings, huge pages, limits and processors, as workers find them;
-    `facts` is what they found out about their backend, `cycles` and `threads` as in
+    `facts` is what they found out about their backend, `cycles` as in
     `worker_environment`."""
     versions = {"python": platform.python_version()}
     for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
@@ -64,16 +63,14 @@ def describe_environment(
             versions[package] = metadata.version(package)
     libc, libc_version = platform.libc_ver()
     allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
-    variables = worker_environment(backend, cycles=cycles, threads=threads)
+    variables = worker_environment(backend, cycles=cycles)
     for name, value in sorted(variables.items()):
         if name.startswith(_ALLOCATOR_VARIABLES):
             allocator[name] = value
     return Environment(
         versions=versions,
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu_count=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cpu_count=processors(),
         total_memory_bytes=psutil.virtual_memory().total,
         cgroup_limit_bytes=limits.cgroup_limit_bytes(),
         rlimit_bytes=memory_limit_bytes or limits.rlimit_bytes(resource.RLIMIT_DATA),
@@ -82,6 +79,13 @@ def describe_environment(
         device=facts.get("device", "unknown"),
         backend={name: value for name, value in facts.items() if name != "device"},
     )
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _huge_pages() -> str:

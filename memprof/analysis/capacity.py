@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memprof.analysis.marginal import Line, largest, mean_interval, memory_line, robust_fit
-from memprof.analysis.readings import process_bytes
+from memprof.analysis.readings import since_baseline
 from memprof.density import Bound, DensityPoint, DensityRun, Gauge, Room
 
 _GRAIN = 2 * 2**20
@@ -125,8 +125,7 @@ def _bytes(run: DensityRun, point: DensityPoint, gauge: Gauge) -> float:
     mapped = None if gauge == "resident" else _mapped(point, gauge)
     if mapped is not None:
         return mapped
-    of_files = process_bytes(run.baseline) - run.baseline.private_bytes
-    return point.reading.private_bytes + of_files
+    return since_baseline(run.baseline, point.reading)
 
 
 def _transient(points: Sequence[DensityPoint], gauge: Gauge) -> float:

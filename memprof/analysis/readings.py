@@ -46,8 +46,13 @@ def process_points(run: Measurement) -> list[tuple[int, float]]:
 
 def process_at(run: Measurement, point: GrowthPoint) -> float:
     """USS of the worker at `point`, pages of files held at their baseline."""
-    growth = point.reading.private_bytes - run.baseline.private_bytes
-    return process_bytes(run.baseline) + growth
+    return since_baseline(run.baseline, point.reading)
+
+
+def since_baseline(baseline: Reading, reading: Reading) -> float:
+    """USS at a reading, pages of files as at the baseline: they come and go with other processes
+    that map the same libraries."""
+    return process_bytes(baseline) + reading.private_bytes - baseline.private_bytes
 
 
 def side_by_side(

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from memprof.analysis.marginal import largest, median_half_width, per_agent
-from memprof.analysis.readings import process_bytes
+from memprof.analysis.readings import process_bytes, since_baseline
 from memprof.density import DensityPoint, DensityRun, SizeRow, ThreadsRow, VariantName
-from memprof.measurements import Reading, ThreadsRun
+from memprof.measurements import ThreadsRun
 from memprof.results import PerAgent
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -23,10 +23,10 @@ def cost(runs: Sequence[DensityRun]) -> PerAgent:
     """Marginal and fixed cost of an agent over all repeats; each has two sizes or more."""
     return per_agent(
         [
-            largest([(point.agents, total_bytes(run, point.reading)) for point in run.points])
+            largest([(p.agents, since_baseline(run.baseline, p.reading)) for p in run.points])
             for run in runs
         ],
-        statistics.fmean(total_bytes(run, run.points[-1].reading) for run in runs),
+        statistics.fmean(since_baseline(run.baseline, run.points[-1].reading) for run in runs),
         None,
     )
 
@@ -48,7 +48,10 @@ def size_rows(variant: VariantName, runs: Sequence[DensityRun]) -> tuple[SizeRow
     first_rate: float | None = None
     for agents in common:
         points = [each[agents] for each in sizes]
-        total = statistics.fmean(map(total_bytes, runs, [point.reading for point in points]))
+        total = statistics.fmean(
+            since_baseline(run.baseline, point.reading)
+            for run, point in zip(runs, points, strict=True)
+        )
         empty = statistics.fmean(process_bytes(run.baseline) for run in runs)
         seconds = _mean(points, lambda point: point.step_seconds)
         rate = None if seconds is None else 1 / seconds
@@ -92,13 +95,6 @@ def threads_row(variant: VariantName, run: ThreadsRun) -> ThreadsRow:
         ratio_ci95=(ratio - half, ratio + half),
         growth_bytes=run.after_private_bytes - run.before_private_bytes,
     )
-
-
-def total_bytes(run: DensityRun, reading: Reading) -> float:
-    """USS at a reading, pages of files as at the baseline: they come and go with other processes
-    that map the same libraries."""
-    growth = reading.private_bytes - run.baseline.private_bytes
-    return process_bytes(run.baseline) + growth
 
 
 def _mean(

@@ -15,7 +15,7 @@ from memprof.measurements import WorkingSetUse
 from memprof.passes.plan import Plan
 from memprof.populations.base import EVERYBODY, Behaviour, Lived, Probe, step_seed
 from memprof.spec import PopulationSpec
-from memprof.store.records import has_left
+from memprof.store.records import Numbered
 
 
 class FakeAgent:
@@ -41,12 +41,11 @@ class FakePopulation:
         self._probe = probe
         self._plan = Plan.of(spec.passes)
         self._plan.install()
-        self._agents: list[FakeAgent | None] = []
-        self._left = 0
+        self._agents = Numbered()
         self._handed: bytearray | None = None
 
     def __len__(self) -> int:
-        return len(self._agents) - self._left
+        return len(self._agents) - self._agents.removed
 
     def grow(self, agents: int) -> range:
         first = len(self._agents)
@@ -58,17 +57,9 @@ class FakePopulation:
 
     def leave(self, agents: range) -> None:
         for agent in agents:
-            self._there(agent)
-            self._agents[agent] = None
-            self._left += 1
+            del self._agents[agent]
         if not len(self):
             self._handed = None
-
-    def _there(self, index: int) -> FakeAgent:
-        agent = self._agents[index]
-        if agent is None:
-            raise IndexError(has_left(index))
-        return agent
 
     def _build(self) -> None:
         index = len(self._agents)
@@ -87,7 +78,7 @@ class FakePopulation:
                 yield Lived(agent, step, self._probe.call("act", self._act, agent, step))
 
     def _act(self, agent: int, step: int) -> Behaviour:
-        activation = self._plan.wake(self._there(agent), agent)
+        activation = self._plan.wake(self._agents[agent], agent)
         body, growth = activation.agent, self._spec.model["growth"]
         if self._spec.model["delay"]:
             time.sleep(self._spec.model["delay"])
@@ -101,9 +92,7 @@ class FakePopulation:
         return Behaviour(beliefs, beliefs, np.array([seed % 5 + body.broken]))
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
-        for index, agent in enumerate(self._agents):
-            if agent is None:
-                continue
+        for index, agent in self._agents.items():
             yield index, "buffer", agent.buffer
             yield index, "histories", agent.gained
             yield index, "other agent objects", agent
@@ -128,8 +117,7 @@ class FakePopulation:
         return False
 
     def close(self) -> None:
-        self._agents.clear()
-        self._left = 0
+        self._agents.close()
         self._handed = None
         self._plan.close()
         self._plan = Plan.of(self._spec.passes)

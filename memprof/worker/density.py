@@ -20,13 +20,11 @@ from memprof.measurements import Reading, WorkingSetUse
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace
 from memprof.spec import PopulationSpec
-from memprof.worker.living import Living, TimeUp
+from memprof.worker.living import WATCHED, Living, TimeUp
 from memprof.worker.protocol import Channel
 from memprof.worker.rows import Rows
 
 _MOST_POINTS = 64
-_WATCHED = 100
-"""Agents whose behaviour is noted down."""
 _TOLD_SHARE = 0.005
 """The parent is told of every population that is so much larger."""
 _ROUND_SECONDS = 1.0
@@ -86,7 +84,7 @@ class Sweep:
         self._channel = channel
         self._steps = spec.steps
         self._watch = Stopwatch()
-        self._digests = DigestTrace(min(_WATCHED, sizes[-1]), spec.steps)
+        self._digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
         self._rows = Rows(_MOST_POINTS, len(fields(DensityPoint)) - 1 + len(fields(Reading)))
         self._population = build(spec, self._watch)
         self.living = Living(self._population, spec, self._digests, seconds, channel.progress)

@@ -10,9 +10,9 @@ from memprof.populations.base import Population
 from memprof.spec import PopulationSpec
 from memprof.worker.growth import Recorder
 
-_WATCHED = 100
-"""The largest population that is watched, where it is built anew for every size: each may round
-differently."""
+WATCHED = 100
+"""Agents whose behaviour is noted down; and the largest population whose is, where it is built anew
+for every size, since each may round differently."""
 _PORTION_SECONDS, _PORTION_SHARE = 0.25, 0.01
 """Agents are built in portions of so much time, and of so much of the population."""
 
@@ -132,7 +132,7 @@ class Living:
     def _live(self, agents: range, steps: range, label: str) -> float:
         """Let agents live the steps; the seconds of it."""
         start = told = perf_counter()
-        watched = not self._population.rebuilds or agents.stop <= _WATCHED
+        watched = not self._population.rebuilds or agents.stop <= WATCHED
         for lived in self._population.live(agents, steps):
             if watched:
                 self._recorder.record(*lived)

@@ -12,6 +12,7 @@ from time import perf_counter, process_time
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from memprof.environment import processors
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
@@ -134,7 +135,7 @@ def _warm_up(crew: Crew) -> tuple[int, int]:
     crew.live_alone(range(1))  # finds facts that later steps only look up
     step_seconds = crew.live_alone(range(1, 2))
     length = max(1, min(_LONGEST_TRIAL, round(_TRIAL_SECONDS / step_seconds)))
-    choices = sorted({1, min(_processors(), crew.count), crew.count})
+    choices = sorted({1, min(processors(), crew.count), crew.count})
     lived, trials = 2, []
     for trial in range(_TRIALS):
         seconds = {}
@@ -147,12 +148,6 @@ def _warm_up(crew: Crew) -> tuple[int, int]:
         if all(seconds[choice] < _PAYS_OFF * seconds[best] for seconds in trials):
             best = choice
     return lived, best
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Work:

@@ -181,7 +181,7 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
     rows = scaling.size_rows(variant.name, runs)
     last = next((row for row in reversed(rows) if row.steps_per_second is not None), rows[-1])
     at_most = [run.points[-1] for run in runs]
-    left = [scaling.total_bytes(run, run.left) for run in runs if run.left is not None]
+    left = [readings.since_baseline(run.baseline, run.left) for run in runs if run.left is not None]
     each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
     return DensityVariant(
         passes=variant.passes,
