@@ -17,8 +17,9 @@ Plan = tuple[str, ...]
 
 _LEAST_PER_AGENT = 0.01
 _LEAST_FIXED = _LEAST_TRANSIENT = 0.05
-# A resident set moves by whole huge pages, whatever the agents do.
-_TRANSIENT_RESOLUTION_BYTES = 2 * 2**20
+# A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
+# the agents do: two workers of one plan may differ by that.
+_PROCESS_RESOLUTION_BYTES = 2 * 2**20
 _FASTER, _SLOWER = 0.95, 1.1
 
 
@@ -75,12 +76,12 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
 
 def gain(before: Cost, after: Cost) -> Gain:
     """What `after` saves. Below resolution is: intervals that overlap, less than 1 % per agent,
-    less than 5 % of the fixed cost or of the transient peak."""
+    less than 5 % or 2 MiB of the fixed cost or of the transient peak."""
     was, now = before.per_agent, after.per_agent
     saved = was.marginal_bytes - now.marginal_bytes
     apart = was.ci95_bytes[0] > now.ci95_bytes[1] or now.ci95_bytes[0] > was.ci95_bytes[1]
     # The intercept of a line is as uncertain as its slope times the population.
-    doubt = before.agents * (_half(was) + _half(now))
+    doubt = max(_PROCESS_RESOLUTION_BYTES, before.agents * (_half(was) + _half(now)))
     return Gain(
         saved if apart and abs(saved) > _LEAST_PER_AGENT * was.marginal_bytes else None,
         _beyond(before.fixed_bytes, after.fixed_bytes, _LEAST_FIXED, doubt),
@@ -88,7 +89,7 @@ def gain(before: Cost, after: Cost) -> Gain:
             before.transient_bytes,
             after.transient_bytes,
             _LEAST_TRANSIENT,
-            _TRANSIENT_RESOLUTION_BYTES,
+            _PROCESS_RESOLUTION_BYTES,
         ),
     )
 

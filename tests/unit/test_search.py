@@ -78,6 +78,12 @@ def test_a_merit_counts_beyond_resolution_only(change, kept):
     assert found.kept == (("a",) if kept else ())
 
 
+@pytest.mark.parametrize(("fixed", "kept"), [(23.4e6, False), (22.8e6, True)])
+def test_a_small_process_may_differ_by_an_arena_from_itself(fixed, kept):
+    found, _ = search(lambda plan, _: cost(fixed=fixed if plan else 25e6), "a")
+    assert found.kept == (("a",) if kept else ())
+
+
 def test_a_pass_that_changes_behaviour_is_left_out_whatever_it_saves():
     def rule(plan, _):
         return cost(1000 - 900 * ("a" in plan) - 50 * ("b" in plan), digests=(str("a" in plan),))
