@@ -63,7 +63,8 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
         raise ValueError(f"{metric} has no tolerance: it is the same, or it is not")
     if metric not in DEFAULTS:
         raise ValueError(f"{metric!r} is no metric with a tolerance; {nearest(metric, DEFAULTS)}")
-    relative, absolute = [], []
+    relative: list[float] = []
+    absolute: list[float] = []
     for part in str(text).split(" or "):
         percent = _PERCENT.fullmatch(part)
         if percent:
@@ -74,7 +75,7 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
             absolute.append(_size(part))
     if len(relative) > 1 or len(absolute) > 1:
         raise ValueError(f"expected one percentage, one size, or both, found {text!r}")
-    return Tolerance(*(relative or [0.0]), *(absolute or [0.0]))
+    return Tolerance(sum(relative), sum(absolute))
 
 
 def parse_tolerances(text: str) -> dict[str, Tolerance]:
