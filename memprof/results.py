@@ -15,6 +15,8 @@ from memprof.measurements import (
     Ledger,
     LineHotspot,
     Mark,
+    Reading,
+    TrendSeries,
     TypeRow,
     WorkingSetUse,
 )
@@ -129,6 +131,20 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One clean worker's raw figures, which another run can be held against; see `Measurement`."""
+
+    baseline: Reading
+    points: tuple[GrowthPoint, ...]
+    at_n: GrowthPoint
+    peak_rss_bytes: int | None
+    step_seconds: tuple[float, ...]
+    batches: int
+    reference_seconds: tuple[float, ...]
+    trend: TrendSeries
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """The population without passes, or with them.
 
@@ -159,7 +175,7 @@ class Variant:
     trend: Trend
     device: DeviceDetails | None
     timeline: Timeline | None
-    samples: tuple[tuple[GrowthPoint, ...], ...]
+    samples: tuple[Sample, ...]
     working_set: WorkingSetUse | None = None
 
 

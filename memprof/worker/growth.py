@@ -12,6 +12,7 @@ from memprof.instruments import process
 from memprof.measurements import GrowthPoint, Reading
 from memprof.populations.base import Behaviour, Population
 from memprof.worker.protocol import Channel
+from memprof.worker.reference import Reference
 from memprof.worker.rows import Rows
 
 _BATCHES = 5
@@ -34,6 +35,7 @@ class Growth:
         compile_seconds: the first step of all agents of the last size, where the backend compiles
             in it; None elsewhere.
         build_seconds: building one agent, passes included, averaged likewise, for every size.
+        reference: the loop that steps are held against, run between them.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Growth:
         self._step_seconds = array("d", [0.0]) * (len(self.sizes) * steps)
         self.compile_seconds: float | None = None
         self.build_seconds = array("d", [0.0]) * len(self.sizes)
+        self.reference = Reference(len(self._step_seconds) // population.stride)
         self._channel = channel
         self._recorder = recorder
 
@@ -69,6 +72,7 @@ class Growth:
                     self._step_seconds[place + step] = elapsed / len(new) / len(steps)
                 if self.population.rebuilds and steps.start == 0:
                     self.compile_seconds = elapsed
+                self.reference.take()
             yield last
 
     @property

@@ -121,6 +121,8 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         at_n=at_n,
         peak_rss_bytes=peak,
         step_seconds=growth.step_seconds,
+        batches=len(growth.sizes),
+        reference_seconds=growth.reference.seconds,
         compile_seconds=growth.compile_seconds,
         build_seconds=tuple(growth.build_seconds),
         operations=watch.times(),

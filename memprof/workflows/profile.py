@@ -13,12 +13,14 @@ from memprof.analysis.waterfall import chosen, waterfall
 from memprof.environment import describe_environment
 from memprof.errors import BehaviourDiverged, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.measurements import Measurement
 from memprof.passes.catalogue import PASSES, bound_of, only_reorders
 from memprof.results import (
     Equivalence,
     Hotspots,
     PassResult,
     Report,
+    Sample,
     Variant,
     Variants,
 )
@@ -26,7 +28,7 @@ from memprof.scenario import Scenario
 from memprof.scenario_file import LoadedScenario
 from memprof.worker.spawn import Limits
 from memprof.workflows.budget import budget_check, over_budget
-from memprof.workflows.crew import Observer
+from memprof.workflows.crew import Crew, Observer
 from memprof.workflows.runs import Runs, VariantRuns, run_all
 
 
@@ -45,7 +47,13 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing was measured.
     """
-    runs = run_all(loaded, limits, observer)
+    runs = run_all(Crew(loaded, limits, observer))
+    report = condense(runs, loaded, limits)
+    return Outcome(report, runs.failure or _broken_check(report))
+
+
+def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
+    """What all the workers' figures come to."""
     scenario = loaded.scenario
     before = _variant(runs.before)
     after = _variant(runs.after) if runs.after else None
@@ -53,7 +61,7 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         after = before  # no pass helps: the best plan is none
     verdict, passes = _behaviour(runs, scenario)
     budget = budget_check(scenario, (after or before).per_agent)
-    report = Report(
+    return Report(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
             scenario.backend, runs.before.clean[0].facts, limits.memory_bytes
@@ -72,7 +80,6 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         ),
         complete=runs.failure is None,
     )
-    return Outcome(report, runs.failure or _broken_check(report))
 
 
 def _variant(runs: VariantRuns) -> Variant:
@@ -113,7 +120,20 @@ def _variant(runs: VariantRuns) -> Variant:
         trend=trend([run.trend for run in clean]),
         device=device.device if device else None,
         timeline=readings.timeline(runs.sampled),
-        samples=tuple(run.points for run in clean),
+        samples=tuple(_sample(run) for run in clean),
+    )
+
+
+def _sample(run: Measurement) -> Sample:
+    return Sample(
+        baseline=run.baseline,
+        points=run.points,
+        at_n=run.at_n,
+        peak_rss_bytes=run.peak_rss_bytes,
+        step_seconds=run.step_seconds,
+        batches=run.batches,
+        reference_seconds=run.reference_seconds,
+        trend=run.trend,
     )
 
 

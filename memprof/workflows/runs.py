@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,8 +18,8 @@ from memprof.measurements import InstrumentRun, Measurement, TraceComparison
 from memprof.passes.catalogue import PASSES, bound_of, candidates, only_reorders
 from memprof.results import Equivalence
 from memprof.scenario_file import LoadedScenario
-from memprof.worker.spawn import Finished, Limits
-from memprof.workflows.crew import Crew, Observer
+from memprof.worker.spawn import Finished
+from memprof.workflows.crew import Crew
 
 VariantName = Literal["before", "after"]
 
@@ -59,7 +60,7 @@ class Runs:
     failure: MemprofError | None = None
 
 
-def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
+def run_all(crew: Crew) -> Runs:
     """The search if the scenario asks for it, then clean workers, before and after interleaved over
     the repeats, then the plans in between, then the instruments.
 
@@ -70,17 +71,52 @@ def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing at all was measured, or the user ended it before that.
     """
-    scenario = loaded.scenario
+    scenario = crew.loaded.scenario
     runs = Runs(VariantRuns(()))
-    crew = Crew(loaded, limits, observer)
-    try:
-        runs.plan = choose(runs, crew) if scenario.auto else tuple(scenario.passes)
-        runs.after = VariantRuns(runs.plan) if runs.plan else None
-        crew.total += _count(runs, loaded)
+    with _kept(runs):
+        _choose_plan(runs, crew)
+        crew.total += _count(runs, crew.loaded)
         _measure(runs, crew, scenario.repeats, "memory_profiler" in scenario.instruments)
         _waterfall(runs, crew)
         _instruments(runs, crew, [n for n in scenario.instruments if INSTRUMENTS[n].target])
         _compare(runs, crew)
+    return runs
+
+
+def run_clean(crew: Crew) -> Runs:
+    """The same without the plans in between and the instruments.
+
+    Raises:
+        ScenarioError, MeasurementError: as `run_all`.
+    """
+    runs = Runs(VariantRuns(()))
+    with _kept(runs):
+        _choose_plan(runs, crew)
+        crew.total += len(list(_variants(runs))) * crew.loaded.scenario.repeats
+        _measure(runs, crew, crew.loaded.scenario.repeats)
+        _compare(runs, crew)
+    return runs
+
+
+def run_again(runs: Runs, crew: Crew) -> None:
+    """One more repeat of clean workers."""
+    with _kept(runs):
+        crew.total += len(list(_variants(runs)))
+        _measure(runs, crew, 1)
+
+
+def run_between(runs: Runs, crew: Crew) -> None:
+    """The plans in between, which show what each pass does."""
+    with _kept(runs):
+        crew.total += len(_plans_between(runs))
+        _waterfall(runs, crew)
+
+
+@contextmanager
+def _kept(runs: Runs) -> Iterator[None]:
+    """What was measured outlives a failure or Ctrl-C, which is noted; unless nothing was."""
+    try:
+        yield
     except MeasurementError as error:
         if not _measured(runs):
             raise
@@ -93,13 +129,19 @@ def run_all(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Runs:
         runs.plan = runs.search.kept
     if runs.after is not None and not runs.after.clean:
         runs.after = None
-    return runs
 
 
 def _measured(runs: Runs) -> bool:
     """Whether there is anything to report: if need be, the search's own plain workers."""
     runs.before.clean = runs.before.clean or runs.trials.get((), [])
     return bool(runs.before.clean)
+
+
+def _choose_plan(runs: Runs, crew: Crew) -> None:
+    """The scenario's passes, or those that `auto` finds."""
+    scenario = crew.loaded.scenario
+    runs.plan = choose(runs, crew) if scenario.auto else tuple(scenario.passes)
+    runs.after = VariantRuns(runs.plan) if runs.plan else None
 
 
 def choose(runs: Runs, crew: Crew) -> Plan:
@@ -162,13 +204,14 @@ def _variants(runs: Runs) -> Iterator[tuple[VariantName, VariantRuns]]:
         yield "after", runs.after
 
 
-def _measure(runs: Runs, crew: Crew, repeats: int, sample: bool) -> None:
-    for repeat in range(repeats):
+def _measure(runs: Runs, crew: Crew, repeats: int, sample: bool = False) -> None:
+    done_before = len(runs.before.clean)
+    for repeat in range(done_before, done_before + repeats):
         order = list(_variants(runs))
         for name, variant in order if repeat % 2 == 0 else reversed(order):
             first = not variant.clean
             done = crew.run(
-                f"{name}, repeat {repeat + 1} of {repeats}",
+                f"{name}, repeat {repeat + 1} of {done_before + repeats}",
                 variant.passes,
                 job="measure",
                 sample=sample and first,

@@ -1,0 +1,245 @@
+"""The gate's judgement: whether a scenario got worse, by the samples of two runs.
+
+Every figure has an interval from the spread between fresh workers and the doubt within each. The
+interval of a change joins those of both runs, as of independent errors. A metric is *worse* when
+the whole of that lies beyond the tolerance, *the same* or *better* when the whole lies within it or
+below, and *could not be measured* when it lies on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from memprof.analysis.marginal import Line, mean_interval, memory_line
+from memprof.gate import Change, MetricChange, Unit
+from memprof.measurements import GrowthPoint
+from memprof.results import Interval, Report, Sample, Variant
+from memprof.tolerance import MetricName, Tolerance
+
+# Agents first fill what is free in pages that the process has already; more than so much is not
+# that, but memory that was handed out and never touched.
+_FREE_BYTES = 2 * 2**20
+_PAGE_BYTES = 4096
+_RANKS = {"exact": 0, "bounded": 1, "diverged": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure of one run."""
+
+    value: float
+    ci95: Interval
+
+    @property
+    def half(self) -> float:
+        return (self.ci95[1] - self.ci95[0]) / 2
+
+
+def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list[MetricChange]:
+    """A verdict on each metric that either run has."""
+    found = [
+        _figure(name, unit, measure(optimised(was)), measure(optimised(now)), tolerances[name])
+        for name, unit, measure in _FIGURES
+    ]
+    return [each for each in (*found, _equivalence(was, now), _budget(was, now)) if each]
+
+
+def optimised(report: Report) -> Variant:
+    """The population as the scenario wants it: with its passes if it has any."""
+    return report.variants.after or report.variants.before
+
+
+def undecided(metrics: Sequence[MetricChange]) -> bool:
+    """Whether further repeats of the run now may still bring a decision."""
+    return any(
+        each.verdict == "could_not_measure" and each.change_ci95 is not None for each in metrics
+    )
+
+
+def _figure(
+    name: MetricName,
+    unit: Unit,
+    was: Estimate | None,
+    now: Estimate | None,
+    tolerance: Tolerance,
+) -> MetricChange | None:
+    if was is None and now is None:
+        return None
+    if was is None or now is None:
+        which = "the baseline" if was is None else "this run"
+        there = now if was is None else was
+        assert there is not None
+        return MetricChange(
+            name,
+            unit,
+            "could_not_measure",
+            was=was.value if was else None,
+            now=now.value if now else None,
+            detail=f"{which} has no figure",
+        )
+    allowed = tolerance.allowed(was.value)
+    change, half = now.value - was.value, math.hypot(was.half, now.half)
+    interval = (change - half, change + half)
+    verdict = verdict_on(interval, allowed)
+    detail = ""
+    if verdict == "could_not_measure":
+        noisier = "the baseline" if was.half > now.half else "this run"
+        detail = f"too noisy to tell, {noisier} most; more repeats narrow the interval"
+    return MetricChange(
+        name, unit, verdict, was.value, was.ci95, now.value, now.ci95, change, interval, allowed,
+        detail,
+    )  # fmt: skip
+
+
+def verdict_on(change: Interval, allowed: float) -> Change:
+    """What an interval of a change means under a tolerance."""
+    low, high = change
+    if low > allowed:
+        return "worse"
+    if high < -allowed:
+        return "better"
+    return "same" if high <= allowed else "could_not_measure"
+
+
+# ---------------------------------------------------------------- figures
+
+
+def marginal(variant: Variant) -> Estimate:
+    """Growth of private memory for each agent, over the workers.
+
+    Where agents first filled memory that was free in the process, its growth says too little, and
+    by chance; then it is the growth of what the allocators have handed out.
+    """
+    lines = [_growth(sample.points) for sample in variant.samples]
+    return _estimate([line.slope for line in lines], [line.half_width for line in lines])
+
+
+def fixed(variant: Variant) -> Estimate:
+    """The process without agents, but for pages of files, which other processes change."""
+    lines = [memory_line(_private(sample.points)) for sample in variant.samples]
+    agents = variant.samples[0].at_n.agents
+    return _estimate(
+        [line.intercept for line in lines], [line.half_width * agents for line in lines]
+    )
+
+
+def peak(variant: Variant) -> Estimate | None:
+    """Highest resident set while the population was built and stepped, but for pages of files."""
+    peaks = [
+        sample.peak_rss_bytes - (sample.at_n.reading.rss_bytes - sample.at_n.reading.private_bytes)
+        for sample in variant.samples
+        if sample.peak_rss_bytes is not None
+    ]
+    return _estimate(peaks, [_PAGE_BYTES] * len(peaks)) if peaks else None
+
+
+def growth_per_step(variant: Variant) -> Estimate | None:
+    """Bytes that an agent gains by living one step longer."""
+    trend = variant.trend
+    if trend.bytes_per_step is None or trend.ci95_bytes is None:
+        return None
+    return Estimate(trend.bytes_per_step, trend.ci95_bytes)
+
+
+def step_ratio(variant: Variant) -> Estimate | None:
+    """Time of an agent's step over that of the reference loop in the same worker."""
+    ratios = [
+        _undisturbed(sample) / _quickest(sample.reference_seconds)
+        for sample in variant.samples
+        if sample.reference_seconds
+    ]
+    return _estimate(ratios, [0.0] * len(ratios)) if ratios else None
+
+
+_FIGURES: tuple[tuple[MetricName, Unit, Callable[[Variant], Estimate | None]], ...] = (
+    ("marginal_bytes", "bytes", marginal),
+    ("fixed_bytes", "bytes", fixed),
+    ("peak_bytes", "bytes", peak),
+    ("growth_bytes_per_step", "bytes", growth_per_step),
+    ("step_ratio", "ratio", step_ratio),
+)
+
+
+def _growth(points: Sequence[GrowthPoint]) -> Line:
+    private = memory_line(_private(points))
+    heap = [
+        (point.agents, float(point.reading.heap_bytes))
+        for point in points
+        if point.reading.heap_bytes is not None
+    ]
+    if len(heap) < len(points):
+        return private
+    handed_out = memory_line(heap)
+    filled = (heap[-1][1] - heap[0][1]) - _span(_private(points))
+    return handed_out if private.slope < handed_out.slope and filled < _FREE_BYTES else private
+
+
+def _private(points: Sequence[GrowthPoint]) -> list[tuple[int, float]]:
+    return [(point.agents, float(point.reading.private_bytes)) for point in points]
+
+
+def _span(points: Sequence[tuple[int, float]]) -> float:
+    return points[-1][1] - points[0][1]
+
+
+def _undisturbed(sample: Sample) -> float:
+    """Mean time of a step, each at its quickest over the batches of agents that lived it.
+
+    A busy machine only ever adds time; but a step that is slow by itself is slow in every batch.
+    """
+    steps = len(sample.step_seconds) // sample.batches
+    batches = [
+        sample.step_seconds[first : first + steps]
+        for first in range(0, steps * sample.batches, steps)
+    ]
+    return statistics.fmean(min(times) for times in zip(*batches, strict=True))
+
+
+def _quickest(seconds: Sequence[float]) -> float:
+    """The first decile: the quickest of all may be a fluke."""
+    return sorted(seconds)[len(seconds) // 10]
+
+
+def _estimate(values: Sequence[float], within: Sequence[float]) -> Estimate:
+    return Estimate(*mean_interval(values, statistics.fmean(within)))
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def _equivalence(was: Report, now: Report) -> MetricChange | None:
+    before, after = was.equivalence.verdict, now.equivalence.verdict
+    if not optimised(now).passes and not optimised(was).passes:
+        return None
+    detail = after if before == after else f"{before} before, {after} now"
+    if now.equivalence.detail and after != "exact":
+        detail = f"{detail}: {now.equivalence.detail}"
+    if after == "not_checked":
+        verdict: Change = "same" if before == after else "could_not_measure"
+    elif before == "not_checked":
+        verdict = "worse" if after == "diverged" else "better"
+    else:
+        rank = _RANKS[after] - _RANKS[before]
+        verdict = "worse" if rank > 0 else "better" if rank < 0 else "same"
+    return MetricChange("equivalence", "verdict", verdict, detail=detail)
+
+
+def _budget(was: Report, now: Report) -> MetricChange | None:
+    if now.budget is None:
+        return None
+    kept = was.budget is None or was.budget.kept
+    verdict: Change = (
+        "same" if kept == now.budget.kept else "better" if now.budget.kept else "worse"
+    )
+    return MetricChange(
+        "budget",
+        "verdict",
+        verdict,
+        was=was.budget.marginal_bytes if was.budget else None,
+        now=now.budget.marginal_bytes,
+        allowed=float(now.budget.limit_bytes),
+        detail="kept" if now.budget.kept else "broken",
+    )
