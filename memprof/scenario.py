@@ -112,7 +112,7 @@ class Npz(_Model):
 
 
 class Factory(_Model):
-    """Your own function: returns the agent's keyword arguments, or those and an environment."""
+    """Your own function: returns an agent or its keyword arguments, or that and an environment."""
 
     kind: Literal["factory"]
     callable: str = Field(

@@ -23,11 +23,14 @@ class GenerativeModel:
         environment: an object with `reset()` and `step(action)`, both returning the observation;
             None for one that samples from `world`.
         world: A, B and D of the world to sample from; None for the agent's own.
+        agent: the agent where the user's own code builds it; `arguments` are then what it has of A,
+            B, D and the lists of factors. None for one to be built of `arguments`.
     """
 
     arguments: dict[str, Any]
     environment: Any = None
     world: dict[str, Any] | None = None
+    agent: Any = None
 
 
 def model_builder(model: dict[str, Any], folder: str) -> Callable[[int], GenerativeModel]:

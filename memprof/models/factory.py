@@ -8,15 +8,22 @@ import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from memprof.errors import ScenarioError, nearest
 from memprof.models.base import GenerativeModel
+
+# What describes the world of an agent that is ready.
+_MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
+# The first ready agent of each factory: one that comes again would live twice in one population.
+_firsts: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def builder(callable: str, params: dict[str, Any], folder: str) -> Callable[[int], GenerativeModel]:
     """Call the function with `params`, and with the agent's index if it has a parameter `agent`.
 
-    It returns the PyMDP agent's keyword arguments, or a pair of those and an environment.
+    It returns the PyMDP agent's keyword arguments or a new agent of PyMDP's NumPy backend, or a
+    pair of one of those and an environment.
 
     Raises:
         ScenarioError: it cannot be imported, does not take the parameters, raises, or returns
@@ -37,9 +44,23 @@ def builder(callable: str, params: dict[str, Any], folder: str) -> Callable[[int
                 f"{callable} raised {type(error).__name__}: {error}",
                 detail=_own_traceback(error),
             ) from None
-        return _model(returned, callable)
+        model = _model(returned, callable)
+        if model.agent is not None:
+            _check_new(model.agent, agent, callable)
+        return model
 
     return build
+
+
+def _check_new(ready: Any, index: int, target: str) -> None:
+    if ready is _firsts.get(target):
+        raise ScenarioError(
+            "model.callable",
+            f"{target} returned an agent that it has returned before; expected a new one from "
+            "every call",
+        )
+    if index == 0:
+        _firsts[target] = ready
 
 
 def _import(target: str, folder: str) -> Callable[..., Any]:
@@ -79,12 +100,14 @@ def _signature(
 
 
 def _model(returned: Any, target: str) -> GenerativeModel:
-    arguments, environment = returned if _is_pair(returned) else (returned, None)
-    if not isinstance(arguments, dict):
+    made, environment = returned if _is_pair(returned) else (returned, None)
+    ready = _is_agent(made)
+    if not ready and not isinstance(made, dict):
         raise ScenarioError(
             "model.callable",
-            f"{target} returned {type(returned).__name__}; expected a dict of the PyMDP agent's "
-            "keyword arguments, or a pair of it and an environment",
+            f"{target} returned {_class_of(made)}; expected a dict of the PyMDP agent's keyword "
+            "arguments, a new pymdp.legacy.agent.Agent, or a pair of one of these and an "
+            "environment",
         )
     if environment is not None:
         for method in ("reset", "step"):
@@ -94,7 +117,21 @@ def _model(returned: Any, target: str) -> GenerativeModel:
                     f"the environment that {target} returned, {type(environment).__name__}, has no "
                     f"{method}(); expected reset() and step(action), both returning an observation",
                 )
-    return GenerativeModel(dict(arguments), environment)
+    if ready:
+        own = {name: getattr(made, name) for name in _MODEL if hasattr(made, name)}
+        return GenerativeModel(own, environment, agent=made)
+    return GenerativeModel(dict(made), environment)
+
+
+def _is_agent(made: Any) -> bool:
+    """Whether it is an agent of PyMDP's NumPy backend, which whoever made one has imported."""
+    module = sys.modules.get("pymdp.legacy.agent")
+    return module is not None and isinstance(made, module.Agent)
+
+
+def _class_of(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def _is_pair(returned: Any) -> bool:

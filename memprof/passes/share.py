@@ -26,7 +26,7 @@ class Share(Pass):
         for name, value in list(vars(agent).items()):
             shared = _shared(value, constants)
             if shared is not value:
-                setattr(agent, name, shared)
+                vars(agent)[name] = shared  # whatever the agent's class does when one is set
 
     def world_array(self, array: Any, first: Any) -> Any:
         return noted_equal(array)

@@ -113,7 +113,14 @@ class JaxPopulation:
 
     def _model_of(self, agent: int) -> GenerativeModel:
         np.random.seed(step_seed(self._spec.seed, agent, -1))
-        return self._model(agent)
+        model = self._model(agent)
+        if model.agent is not None:
+            raise ScenarioError(
+                "backend",
+                f"{self._spec.model['callable']} returned a ready NumPy agent, which backend jax "
+                "cannot run; set backend: numpy, or return keyword arguments",
+            )
+        return model
 
     def _models_differ(self) -> bool:
         """Whether every agent's model has to be built to know it."""

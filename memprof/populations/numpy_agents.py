@@ -23,6 +23,7 @@ from memprof.populations.base import (
     step_seed,
 )
 from memprof.populations.environment import Environments
+from memprof.populations.ready import check_ready, failed
 from memprof.populations.roster import Roster
 from memprof.spec import PopulationSpec
 from memprof.store.constants import compared_once
@@ -75,12 +76,15 @@ class NumpyPopulation:
         """PyMDP's agent and its world; taken over at once where there is nothing to optimise."""
         np.random.seed(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
+        if model.agent is not None:
+            check_ready(self._spec, model.agent)
         arguments = {**model.arguments, **self._spec.agent}
         if index == 0:
             check_model(arguments, model_field(self._spec))
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
-        self._new = self._construct(arguments), model.environment, model.world or arguments
+        agent = self._construct(arguments) if model.agent is None else model.agent
+        self._new = agent, model.environment, model.world or arguments
         if not self._spec.passes:
             self._optimise()
 
@@ -114,12 +118,16 @@ class NumpyPopulation:
         except (MemprofError, MemoryError):
             raise
         except Exception as error:
-            raise refused(self._spec, error, f"failed at step {step} of agent {agent}") from None
+            where = f"step {step} of agent {agent}"
+            if type(body) is not Agent:
+                raise failed(self._spec, body, error, where) from None
+            raise refused(self._spec, error, f"failed at {where}") from None
 
     def _act(self, body: Agent, agent: int, step: int) -> Behaviour:
         call = self._probe.call
         np.random.seed(step_seed(self._spec.seed, agent, step))
-        observation = call("environment", self._environments.observe, agent, body.action)
+        last = body.action if step else None  # a ready agent may have acted elsewhere before
+        observation = call("environment", self._environments.observe, agent, last)
         learning = self._spec.learning
         previous = body.qs if "B" in learning else None
         beliefs = call("infer_states", body.infer_states, observation)

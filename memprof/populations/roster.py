@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 from memprof.errors import AgentActive, MemprofError, StoreError
@@ -13,7 +16,8 @@ from memprof.populations.base import EVERYBODY
 from memprof.store.activation import Activation
 from memprof.store.working_set import WorkingSet
 
-# Attributes of the agent, by the ledger's component; all others are "other agent objects".
+# Attributes of PyMDP's agent, by the ledger's component; all others of its attributes are "other
+# agent objects", and what a user's own class adds goes by its name.
 _COMPONENTS = {
     "A": ("A",),
     "B": ("B",),
@@ -26,6 +30,7 @@ _COMPONENTS = {
     "inference (q_pi, G, F)": ("q_pi", "G", "F"),
     "histories": ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist"),
 }
+_ATOMS = (type(None), bool, int, float, complex, str)
 
 
 class Roster:
@@ -232,6 +237,8 @@ class Roster:
                 for name in names:
                     if name in attributes:
                         yield index, component, attributes[name]
+            for name, value in _added(type(stored), attributes):
+                yield index, f"{type(stored).__name__}.{name}", value
             yield index, "other agent objects", stored
         for index, stored in self._unsaved.items():
             yield index, "records", stored
@@ -259,6 +266,32 @@ class Roster:
             self._unsaved.clear()
             if self._installed:
                 self._plan.close()
+
+
+def _added(kind: type, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What user's code added to PyMDP's agents, but for single numbers and words."""
+    pymdps = _set_by_pymdp(kind)
+    for name, value in attributes.items() if pymdps else ():
+        if name not in pymdps and type(value) not in _ATOMS:
+            yield name, value
+
+
+@lru_cache
+def _set_by_pymdp(kind: type) -> frozenset[str]:
+    """Attributes that PyMDP's own classes set, as their code has it; none for other agents."""
+    methods = [
+        method
+        for base in kind.__mro__
+        if base.__module__.startswith("pymdp.")
+        for method in vars(base).values()
+        if isinstance(method, FunctionType)
+    ]
+    return frozenset(
+        step.argval
+        for method in methods
+        for step in dis.get_instructions(method)
+        if step.opname == "STORE_ATTR"
+    )
 
 
 _WAKING: Any = None

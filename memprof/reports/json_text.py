@@ -1,17 +1,141 @@
-"""The report as JSON: the contract with scripts and CI. Bytes and seconds, never scaled units."""
+"""The report as JSON: the contract with scripts and CI. Bytes and seconds, never scaled units.
+
+What is written here is read back here too: reports, and the baseline that a gate holds runs
+against.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from memprof.density import DensityReport
+from memprof.gate import BASELINE_SCHEMA, Baseline, GateReport
 from memprof.leak import LeakReport
-from memprof.results import Report
+from memprof.results import SCHEMA, Report
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+AnyReport = Report | LeakReport | DensityReport | GateReport
+
+_KINDS: Mapping[str, type[AnyReport]] = {
+    "profile": Report,
+    "leak": LeakReport,
+    "density": DensityReport,
+    "gate": GateReport,
+    "compare": GateReport,
+    "self_check": GateReport,
+}
+_MOST_SHOWN = 60
+_T = TypeVar("_T")
 
 
-def render(report: Report | LeakReport | DensityReport) -> str:
+def render(report: AnyReport) -> str:
     """`memprof.report/1` as indented JSON."""
-    values = asdict(report)
-    ordered = {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}
-    return json.dumps(ordered, indent=1, allow_nan=False) + "\n"
+    return _dump(_headed(asdict(report)))
+
+
+def parse(text: str) -> AnyReport:
+    """The report that `render` wrote, of whatever kind.
+
+    Raises:
+        ValueError: it is no report, one of another schema or kind, or damaged; in one sentence.
+    """
+    values = _load(text, SCHEMA)
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {_shown(kind)}")
+    return _validate(_KINDS[kind], values)
+
+
+def render_baseline(baseline: Baseline) -> str:
+    """`memprof.baseline/1` as indented JSON, scenarios by name, so that versions of it compare
+    line by line: a scenario that stays is written as it was read."""
+    values = asdict(_validate(Baseline, asdict(baseline)))  # 5 in a field for 5.0 becomes 5.0
+    scenarios = {
+        name: {**entry, "report": _headed(entry["report"])}
+        for name, entry in sorted(values["scenarios"].items())
+    }
+    return _dump({"schema": values["schema"], "scenarios": scenarios})
+
+
+def parse_baseline(text: str) -> Baseline:
+    """The baseline that `render_baseline` wrote.
+
+    Raises:
+        ValueError: it is no baseline, one of another schema, or damaged; in one sentence.
+    """
+    return _validate(Baseline, _load(text, BASELINE_SCHEMA))
+
+
+def _headed(values: dict[str, Any]) -> dict[str, Any]:
+    """What says what a report is comes first."""
+    return {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}
+
+
+def _dump(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=1, allow_nan=False) + "\n"
+
+
+def _load(text: str, schema: str) -> dict[str, Any]:
+    """A JSON object that says that it is of `schema`."""
+    try:
+        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON as memprof writes it, but {_reason(error)}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object with a schema, found {_shown(values)}")
+    if "schema" not in values:
+        raise ValueError(f"schema: expected {schema}, but there is none")
+    if values["schema"] != schema:
+        raise ValueError(f"schema: expected {schema}, found {_shown(values['schema'])}")
+    return values
+
+
+def _finite(text: str) -> float:
+    """JSON has no NaN and no infinity, though Python reads them."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"found {text} for a number")
+    return number
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        place = f"line {error.lineno}, column {error.colno}"
+        return f"{error.msg[0].lower()}{error.msg[1:]} in {place}"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _validate(form: type[_T], values: dict[str, Any]) -> _T:
+    """`values` as a `form`, without conversions but that of lists to tuples."""
+    from pydantic import TypeAdapter, ValidationError
+
+    # A path that is no Unicode was written with half characters, which are refused: they become ?.
+    text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
+    try:
+        return TypeAdapter(form).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ValueError(_problem(error.errors()[0])) from None
+
+
+def _problem(found: ErrorDetails) -> str:
+    """The first thing that is wrong, as field, expected and found."""
+    field = _shown(".".join(map(str, found["loc"])))[1:-1]
+    if found["type"] == "missing":
+        return f"{field}: is missing"
+    message = found["msg"]
+    if message.startswith("Input should be "):
+        expected = message.removeprefix("Input should be ")
+        return f"{field}: expected {expected}, found {_shown(found['input'])}"
+    return f"{field}: {message[0].lower()}{message[1:]}, found {_shown(found['input'])}"
+
+
+def _shown(value: object) -> str:
+    """`value` as JSON, cut off where it is long."""
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

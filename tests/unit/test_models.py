@@ -217,6 +217,11 @@ import numpy as np
 def good(size=2, agent=None): return {"A": size, "agent": agent}
 def pair(): return {}, "no environment"
 def nothing(): return None
+class Odd: pass
+def odd(): return Odd()
+def agent_nowhere():
+    from pymdp.legacy.agent import Agent
+    return object.__new__(Agent), "no environment"
 def raises(): raise RuntimeError("from inside")
 """
 
@@ -252,6 +257,8 @@ def test_a_factory_gets_its_params_and_the_agents_index(tmp_path):
         ("good", "made", {"sice": 1}, "unexpected keyword argument 'sice'", ""),
         ("raises", "made", {}, "raised RuntimeError: from inside", 'raise RuntimeError("from'),
         ("nothing", "made", {}, "returned NoneType; expected a dict", ""),
+        ("odd", "made", {}, "returned made.Odd; expected a dict", ""),
+        ("agent_nowhere", "made", {}, "the environment that made:agent_nowhere returned, str", ""),
         ("pair", "made", {}, "has no reset()", ""),
     ],
 )

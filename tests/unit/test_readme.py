@@ -32,6 +32,11 @@ def test_its_factory_is_a_sound_model(tmp_path):
     names = {}
     exec(source, names)  # our own file
     check_model(names["make"](size=4, agent=0), "model")
+    source = re.search(
+        r"```python\n(from pymdp.legacy.agent import Agent\n.*?)```", README, re.DOTALL
+    )
+    exec(source[1], names)
+    assert names["make_agent"](size=4, agent=0).memory.shape == (4, 4)
 
 
 @pytest.mark.parametrize("file", ["README.md", "docs/leaks.md"])

@@ -1,0 +1,276 @@
+"""Factories that return agents which the user's own code built."""
+
+import numpy as np
+import pytest
+
+from memprof.errors import ScenarioError
+from memprof.instruments.base import Stopwatch
+from memprof.instruments.walker import walk
+from memprof.populations.numpy_agents import NumpyPopulation
+from memprof.scenario_file import load_scenario
+from tests.conftest import digests_of
+
+OWN = """
+import functools
+import numpy as np
+from pymdp.legacy.agent import Agent
+
+def model(cells=60):
+    A, B, D = (np.empty(1, dtype=object) for _ in range(3))
+    A[0] = np.full((cells, cells), 0.1 / (cells - 1))
+    np.fill_diagonal(A[0], 0.9)
+    B[0] = np.stack([np.roll(np.eye(cells), way, axis=0) for way in (-1, 0, 1)], axis=2)
+    D[0] = np.full(cells, 1 / cells)
+    return {"A": A, "B": B, "D": D}
+
+class Forager(Agent):
+    '''An agent with a copy of A, a count of visits, and a diary.'''
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.memory = self.A[0] * np.random.random()
+        self.diary = []
+        self.steps = 0
+        self.name = "forager"
+
+    def infer_states(self, observation):
+        beliefs = super().infer_states(observation)
+        self.steps += 1
+        self.diary = [*self.diary, int(np.argmax(beliefs[0]))][-4:]
+        return beliefs
+
+class World:
+    def reset(self):
+        return 0
+
+    def step(self, action):
+        return int(action[0])
+
+def keywords():
+    return model()
+
+def plain():
+    return Agent(**model())
+
+def forager():
+    return Forager(**model())
+
+def experienced():
+    agent = forager()
+    for observation in (1, 2):
+        agent.infer_states([observation])
+        agent.infer_policies()
+        agent.sample_action()
+    return agent
+
+def with_world():
+    return forager(), World()
+
+def learner():
+    return Forager(**model(), pA=np.array([10 * model()["A"][0], None], dtype=object)[:1])
+
+def half():
+    agent = plain()
+    agent.A[0] = agent.A[0] * 0.5
+    return agent
+
+@functools.cache
+def the_same():
+    return plain()
+
+@functools.cache
+def one_each(agent):
+    return plain()
+
+class Counter(Agent):
+    def infer_states(self, observation):
+        self.visits[observation[0]] += 1
+        return super().infer_states(observation)
+
+def counter():
+    agent = Counter(**model())
+    agent.visits = np.zeros(60)
+    return agent
+
+class Mirror(Agent):
+    def infer_states(self, observation):
+        return self.itself.calm(observation)
+
+    def calm(self, observation):
+        return super().infer_states(observation)
+
+def mirror():
+    agent = Mirror(**model())
+    agent.itself = agent
+    return agent
+
+def explodes():
+    agent = forager()
+    agent.infer_policies = None
+    return agent
+"""
+
+
+@pytest.fixture
+def own(scenario, tmp_path, monkeypatch):
+    """A scenario of agents from a function in `OWN`."""
+    import sys
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own.py").write_text(OWN)
+
+    def write(function, **fields):
+        model = {"kind": "factory", "callable": f"own:{function}", **fields.pop("model", {})}
+        return scenario(model=model, **fields)
+
+    yield write
+    sys.modules.pop("own", None)
+
+
+def lived(path, passes=(), steps=3):
+    """A population of three agents that have lived."""
+    population = NumpyPopulation(load_scenario(path).spec(passes), Stopwatch())
+    for _ in population.live(population.grow(3), range(steps)):
+        pass
+    return population
+
+
+def test_a_ready_agent_lives_as_one_from_the_same_keyword_arguments(own):
+    assert digests_of(own("plain"), (), 3, 4) == digests_of(own("keywords"), (), 3, 4)
+
+
+@pytest.mark.parametrize("made", ["forager", "with_world", "experienced", "plain"])
+@pytest.mark.parametrize(
+    "passes",
+    [
+        ("share",),
+        ("share", "template"),
+        ("share", "pool", "policies", "history", "template", "working_set"),
+        ("share", "sparse"),
+        ("mmap",),
+    ],
+    ids="+".join,
+)
+def test_passes_keep_the_behaviour_of_a_users_class(own, made, passes):
+    path = own(made)
+    assert digests_of(path, passes, 4, 5) == digests_of(path, (), 4, 5)
+
+
+def test_passes_keep_what_a_users_class_adds(own):
+    population = lived(own("forager"), ("share", "template"))
+    agent = population._roster.wake(1)
+    assert type(agent).__name__ == "Forager"
+    assert (agent.steps, agent.name) == (3, "forager")
+    assert len(agent.diary) == 3
+    ratio = agent.memory / agent.A[0]
+    assert ratio.min() == pytest.approx(ratio.max())
+    assert 0 < ratio.min() < 1
+    population.close()
+
+
+def test_a_ready_agent_that_has_acted_elsewhere_begins_in_its_world(own):
+    """Its last action belongs to another world; only PyMDP itself goes on from there."""
+    population = lived(own("experienced"), steps=0)
+    first = population._roster.at(0)
+    assert first.action is not None
+    next(iter(population.live(range(3), range(1))))
+    assert first.diary[-1] in range(60)
+    assert population._environments._states[0] in range(60)
+    np.random.seed(0)
+    seen = []
+    population._environments.observe = lambda agent, action: seen.append(action) or (0,)
+    list(population.live(range(1, 2), range(2)))
+    assert seen[0] is None
+    assert seen[1] is not None
+    population.close()
+
+
+def test_what_a_users_class_adds_has_its_own_rows_in_the_ledger(own):
+    population = lived(own("forager"))
+    rows = {row.component: row for row in walk(population.holdings(), 3)[0]}
+    matrix = 60 * 60 * 8
+    assert matrix * 3 <= rows["Forager.memory"].nominal_bytes <= (matrix + 200) * 3
+    assert rows["Forager.memory"].private_resident_bytes >= matrix * 3
+    assert rows["Forager.diary"].nominal_bytes > 0
+    assert not {"Forager.steps", "Forager.name", "Forager.action", "Forager.mb_dict"} & {*rows}
+    assert rows["other agent objects"].nominal_bytes < matrix
+    population.close()
+
+
+def test_the_world_of_a_ready_agent_is_its_own_a_b_and_d(own):
+    population = lived(own("forager"))
+    world, agent = population._environments._worlds[0], population._roster.at(0)
+    assert world.A[0] is agent.A[0]
+    assert world.B[0] is agent.B[0]
+    assert np.array_equal(world.D[0], agent.D[0])
+    population.close()
+
+
+def test_what_it_has_parameters_for_is_learned(own):
+    path = own("learner", learning=["A"])
+    population = lived(path)
+    agent = population._roster.at(0)
+    assert not np.array_equal(agent.A[0], population._environments._first.A[0])
+    population.close()
+    assert digests_of(path, ("share", "template"), 3, 4) == digests_of(path, (), 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("function", "fields", "field", "words"),
+    [
+        ("forager", {"agent": {"policy_len": 2}}, "agent", "too late; found ['policy_len']"),
+        ("forager", {"model": {"private": False}}, "model.private", "leave it out"),
+        ("forager", {"learning": ["B"]}, "learning", "B cannot be learned: own:forager returned a"),
+        ("learner", {"learning": ["A", "D"]}, "learning", "without pD"),
+        ("half", {}, "model.callable", "A0 is not normalised"),
+        ("the_same", {}, "model.callable", "an agent that it has returned before"),
+        ("explodes", {}, "model.callable", "Forager failed at step 0 of agent 0: TypeError"),
+    ],
+)
+def test_what_contradicts_a_ready_agent_is_named(own, function, fields, field, words):
+    with pytest.raises(ScenarioError) as caught:
+        lived(own(function, **fields))
+    assert caught.value.field == field
+    assert words in caught.value.problem
+
+
+def test_an_agent_of_another_population_is_not_taken_again(own):
+    """Workers build a population to warm up, and then the one that they measure."""
+    path = own("one_each")
+    lived(path).close()
+    with pytest.raises(ScenarioError, match="returned before"):
+        lived(path)
+
+
+@pytest.mark.parametrize(
+    ("function", "passes", "words"),
+    [
+        ("counter", ("share",), "Counter failed at step 0 of agent 0: ValueError: assignment dest"),
+        ("counter", ("share",), "Replace arrays (x = x + 1, not x += 1), or leave the pass out"),
+        ("mirror", ("template",), "nothing of its own may refer to it. Leave the pass out"),
+    ],
+)
+def test_a_pass_that_the_users_class_cannot_live_with_is_named(own, function, passes, words):
+    lived(own(function)).close()
+    with pytest.raises(ScenarioError) as caught:
+        lived(own(function), passes)
+    assert caught.value.field == "passes"
+    assert words in caught.value.problem
+
+
+def test_the_command_measures_ready_agents_and_points_to_the_line(memprof, own):
+    run = memprof("profile", own("forager", steps=2, passes=[]), "-q")
+    assert run.code == 0, run.err
+    rows = run.report()["variants"]["before"]["ledger"]["rows"]
+    (memory,) = [row for row in rows if row["component"] == "Forager.memory"]
+    assert memory["private_resident_bytes"] > 0
+    run = memprof("profile", own("forager", agent={"gamma": 2.0}), "-q")
+    assert run.code == 2
+    assert "case.yaml:" in run.err
+    assert "agent: own:forager returned a ready agent" in run.err
+
+
+def test_jax_agents_are_not_built_of_a_ready_numpy_agent(memprof, own):
+    run = memprof("profile", own("plain", backend="jax", passes=[]), "-q")
+    assert run.code == 2
+    assert "backend: own:plain returned a ready NumPy agent" in run.err
