@@ -4,7 +4,8 @@
     ├── CheckFailed            1   the measurement is fine, its result is not
     │   ├── BudgetExceeded         an agent costs more than the scenario allows
     │   ├── BehaviourDiverged      a pass changed what the agents do
-    │   └── LeakFound              memory grows from cycle to cycle
+    │   ├── LeakFound              memory grows from cycle to cycle
+    │   └── RegressionFound        a scenario got worse than its baseline
     ├── UsageError             2   the command line or the scenario is wrong
     │   ├── ScenarioError          with the field, and the line of the scenario file
     │   └── AgentActive            an agent of a population is asked for while it is in use
@@ -14,7 +15,8 @@
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
         ├── BackendFailed          the backend is missing or does not start
-        ├── Undecided              too few cycles, or too noisy ones, to tell a leak from chance
+        ├── Undecided              too few readings, or too noisy ones, to tell
+        ├── NotComparable          no baseline, or one of another scenario or environment
         ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
         └── Interrupted        130     Ctrl-C or SIGTERM
@@ -54,6 +56,10 @@ class BehaviourDiverged(CheckFailed):
 
 class LeakFound(CheckFailed):
     """Memory grows from cycle to cycle; the message says by how much, and where first."""
+
+
+class RegressionFound(CheckFailed):
+    """A scenario got worse than the baseline allows; the message says what, and by how much."""
 
 
 class UsageError(MemprofError):
@@ -125,7 +131,12 @@ class BackendFailed(MeasurementError):
 
 
 class Undecided(MeasurementError):
-    """Leak or chance, the readings cannot tell; the message says how many cycles would decide."""
+    """Leak or chance, worse or the same: the readings cannot tell; the message says what would."""
+
+
+class NotComparable(MeasurementError):
+    """There is nothing to hold a run against: the baseline is missing, damaged, or of another
+    scenario or environment; or a run did not end."""
 
 
 class StoreError(MeasurementError):

@@ -19,6 +19,7 @@ from memprof.agent_keywords import check_agent, history_problem
 from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
 from memprof.passes.catalogue import AUTO, PASSES
+from memprof.tolerance import Tolerance, parse_tolerance
 from memprof.units import parse_size
 
 Size = Annotated[
@@ -204,6 +205,16 @@ class Scenario(_Strict):
     )
     repeats: int = Field(default=3, ge=1, le=1000)
     budget: Budget | None = None
+    tolerances: dict[str, str | int] = Field(
+        default_factory=dict,
+        description="how much a metric may change before memprof gate calls it worse, by name: "
+        "5%, 2MB, or 5% or 2MB",
+    )
+
+    @property
+    def allowances(self) -> dict[str, Tolerance]:
+        """The tolerances, read."""
+        return {name: parse_tolerance(name, str(text)) for name, text in self.tolerances.items()}
 
     @property
     def auto(self) -> bool:
@@ -215,6 +226,16 @@ class Scenario(_Strict):
     def _learning_once(cls, names: list[str]) -> list[str]:
         _once(names, "learning")
         return names
+
+    @field_validator("tolerances")
+    @classmethod
+    def _readable(cls, tolerances: dict[str, str | int]) -> dict[str, str | int]:
+        for name, text in tolerances.items():
+            try:
+                parse_tolerance(name, str(text))
+            except ValueError as error:
+                raise FieldError(f"tolerances.{name}", str(error)) from None
+        return tolerances
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:

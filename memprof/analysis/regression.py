@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from memprof.analysis.marginal import Line, mean_interval, memory_line
 from memprof.gate import Change, MetricChange, Unit
 from memprof.measurements import GrowthPoint
-from memprof.results import Interval, Report, Sample, Variant
+from memprof.results import Interval, Report, Sample, Variant, Verdict
 from memprof.tolerance import MetricName, Tolerance
 
 # Agents first fill what is free in pages that the process has already; more than so much is not
 # that, but memory that was handed out and never touched.
 _FREE_BYTES = 2 * 2**20
 _PAGE_BYTES = 4096
-_RANKS = {"exact": 0, "bounded": 1, "diverged": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,33 +210,35 @@ def _estimate(values: Sequence[float], within: Sequence[float]) -> Estimate:
 
 
 def _equivalence(was: Report, now: Report) -> MetricChange | None:
-    before, after = was.equivalence.verdict, now.equivalence.verdict
+    """Behaviour that diverged is worse, whatever it was: no saving may be claimed for it."""
     if not optimised(now).passes and not optimised(was).passes:
         return None
+    before, after = was.equivalence.verdict, now.equivalence.verdict
     detail = after if before == after else f"{before} before, {after} now"
     if now.equivalence.detail and after != "exact":
         detail = f"{detail}: {now.equivalence.detail}"
+    return MetricChange("equivalence", "verdict", _behaviour(before, after), detail=detail)
+
+
+def _behaviour(before: Verdict, after: Verdict) -> Change:
+    if after == "diverged":
+        return "worse"
+    if before == after:
+        return "same"
     if after == "not_checked":
-        verdict: Change = "same" if before == after else "could_not_measure"
-    elif before == "not_checked":
-        verdict = "worse" if after == "diverged" else "better"
-    else:
-        rank = _RANKS[after] - _RANKS[before]
-        verdict = "worse" if rank > 0 else "better" if rank < 0 else "same"
-    return MetricChange("equivalence", "verdict", verdict, detail=detail)
+        return "could_not_measure"
+    return "worse" if (before, after) == ("exact", "bounded") else "better"
 
 
 def _budget(was: Report, now: Report) -> MetricChange | None:
+    """A budget that is broken is worse, whatever it was."""
     if now.budget is None:
         return None
-    kept = was.budget is None or was.budget.kept
-    verdict: Change = (
-        "same" if kept == now.budget.kept else "better" if now.budget.kept else "worse"
-    )
+    mended = was.budget is not None and not was.budget.kept
     return MetricChange(
         "budget",
         "verdict",
-        verdict,
+        "worse" if not now.budget.kept else "better" if mended else "same",
         was=was.budget.marginal_bytes if was.budget else None,
         now=now.budget.marginal_bytes,
         allowed=float(now.budget.limit_bytes),

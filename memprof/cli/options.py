@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from memprof.errors import UsageError
+from memprof.tolerance import Tolerance, parse_tolerances
 from memprof.units import parse_size
 
 ScenarioArgument = Annotated[
@@ -92,6 +93,32 @@ Json = Annotated[
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder for the JSON and Markdown reports.")
 ]
+Tolerances = Annotated[
+    str | None,
+    typer.Option(
+        "--tolerance",
+        metavar="METRIC=SIZE,...",
+        help="What may change, as marginal_bytes=5%,peak_bytes=2MB; replaces the scenario's.",
+    ),
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdicts as JUnit XML.")
+]
+BenchmarkJson = Annotated[
+    Path | None,
+    typer.Option(
+        "--benchmark-json",
+        metavar="FILE",
+        help="Write the figures for github-action-benchmark (customSmallerIsBetter).",
+    ),
+]
+BencherJson = Annotated[
+    Path | None,
+    typer.Option(
+        "--bencher-json", metavar="FILE", help="Write the figures in Bencher Metric Format."
+    ),
+]
+Github = Annotated[bool, typer.Option("--github", help="Print annotations for GitHub, too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report on screen.")]
 
 
@@ -120,6 +147,18 @@ def memory_limit(text: str | None) -> int | None:
     if size == 0:
         raise UsageError(f"--memory-limit: expected a size above 0, found {text!r}")
     return size
+
+
+def tolerances(text: str | None) -> dict[str, Tolerance]:
+    """The tolerances of `--tolerance`.
+
+    Raises:
+        UsageError: one is wrong.
+    """
+    try:
+        return parse_tolerances(text) if text is not None else {}
+    except ValueError as error:
+        raise UsageError(f"--tolerance: {error}") from None
 
 
 def positive(name: str, value: float) -> float:

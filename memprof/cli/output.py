@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from memprof.density import DensityReport
 from memprof.errors import MemprofError, OutputError
-from memprof.leak import LeakReport
 from memprof.reports import json_text, markdown, sinks, terminal
 from memprof.reports.page import View
-from memprof.results import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +28,23 @@ class Output:
     json: str | None
     quiet: bool
 
-    def check(self) -> None:
+    def check(self, further: Iterable[Path] = ()) -> None:
         """See that the files can be written: now, not after minutes of measuring.
 
         Raises:
             UsageError: they cannot.
         """
-        sinks.check_writable([*self._json_files(), self._markdown_file()])
+        sinks.check_writable([*self._json_files(), self._markdown_file(), *further])
 
     def deliver(
-        self, report: Report | LeakReport | DensityReport, view: View, failure: MemprofError | None
+        self,
+        report: json_text.AnyReport,
+        view: View,
+        failure: MemprofError | None,
+        further: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
-        """Write the files, print what was asked for, and end as the measurement did.
+        """Write the files and the `further` texts, print what was asked for, and end as the
+        measurement did.
 
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
@@ -48,6 +52,7 @@ class Output:
         as_json = json_text.render(report)
         texts = dict.fromkeys(self._json_files(), as_json)
         texts[self._markdown_file()] = markdown.render(view)
+        texts.update(further)
         try:  # files first: whoever reads standard output may go away
             sinks.write_files(texts)
         except OutputError as error:

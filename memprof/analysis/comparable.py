@@ -1,0 +1,74 @@
+"""Whether two runs can be held against each other at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from memprof.results import Environment
+
+# Releases of these decide on what an agent takes; of Python itself, the minor version does.
+_DECISIVE = ("inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
+# Fields that say how well a scenario is measured and judged, or for whom it is described.
+_INDIFFERENT = ("description", "instruments", "repeats", "budget", "tolerances")
+
+
+def scenario_hash(scenario: Mapping[str, Any]) -> str:
+    """SHA-256 of the fields that decide on a scenario's figures."""
+    text = json.dumps(_decisive(scenario), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def scenario_changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The fields that decide on a scenario's figures and differ: `agents: 20, now 10`."""
+    before, after = _decisive(was), _decisive(now)
+    return [
+        f"{name}: {_show(before.get(name))}, now {_show(after.get(name))}"
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    ]
+
+
+def environment_changes(was: Environment, now: Environment) -> list[str]:
+    """What makes the figures of two environments incomparable: other versions of the backend,
+    another mode of huge pages, another allocator."""
+    return [
+        f"{name}: {before or 'none'}, now {after or 'none'}"
+        for name, before, after in _conditions(was, now)
+        if before != after
+    ]
+
+
+def _decisive(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in scenario.items() if name not in _INDIFFERENT}
+
+
+def _conditions(was: Environment, now: Environment) -> Iterator[tuple[str, str, str]]:
+    yield "python", _minor(was), _minor(now)
+    for name in _DECISIVE:
+        yield name, was.versions.get(name, ""), now.versions.get(name, "")
+    yield "platform", _platform(was), _platform(now)
+    yield "device", was.device, now.device
+    yield "huge pages", was.huge_pages, now.huge_pages
+    for kind, before, after in (
+        ("allocator", was.allocator, now.allocator),
+        ("backend", was.backend, now.backend),
+    ):
+        for name in sorted({*before, *after}):
+            yield f"{kind} {name}", before.get(name, ""), after.get(name, "")
+
+
+def _minor(environment: Environment) -> str:
+    return ".".join(environment.versions.get("python", "").split(".")[:2])
+
+
+def _platform(environment: Environment) -> str:
+    """System and processor, without the kernel's release."""
+    words = environment.platform.split()
+    return f"{words[0]} {words[-1]}" if words else ""
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,62 @@
+"""`memprof compare`: two reports of `memprof profile`, held against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memprof.cli import options
+from memprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from memprof.results import Report
+
+
+def compare_command(
+    was: Annotated[Path, typer.Argument(metavar="WAS.json", help="The report of the run before.")],
+    now: Annotated[Path, typer.Argument(metavar="NOW.json", help="The report of the run now.")],
+    tolerance: options.Tolerances = None,
+    junit: options.Junit = None,
+    benchmark_json: options.BenchmarkJson = None,
+    bencher_json: options.BencherJson = None,
+    github: options.Github = False,
+    json: options.Json = None,
+    out: options.Out = Path("reports"),
+    quiet: options.Quiet = False,
+) -> None:
+    """Hold two reports of memprof profile against each other.
+
+    Exit codes: 0 nothing is worse; 1 something is; 2 a file is no such report; 3 the figures are
+    too noisy to tell, or from environments that cannot be compared.
+    """
+    given = options.tolerances(tolerance)
+    before, after = _read(was), _read(now)
+
+    from memprof.cli.ci_formats import CiFormats
+    from memprof.cli.output import Output
+    from memprof.workflows.compare import compare
+
+    formats = CiFormats(junit, benchmark_json, bencher_json, github)
+    formats.check(json)
+    output = Output(out, f"{after.scenario['name']}-compare", json, quiet)
+    output.check(formats.files())
+    outcome = compare(before, after, (str(was), str(now)), given)
+    formats.deliver(output, outcome.report, outcome.failure)
+
+
+def _read(path: Path) -> Report:
+    from memprof.reports.json_text import parse
+    from memprof.results import Report
+
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: {reason}") from None
+    if not isinstance(found, Report):
+        raise UsageError(
+            f"{path}: expected a report of memprof profile, found one of kind {found.kind!r}"
+        )
+    return found

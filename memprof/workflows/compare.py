@@ -1,0 +1,43 @@
+"""`memprof compare`: two reports of `memprof profile`, held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from memprof.analysis import comparable, regression
+from memprof.errors import NotComparable
+from memprof.gate import GateReport
+from memprof.results import Caution, Report
+from memprof.tolerance import Tolerance
+from memprof.workflows.cases import comparison
+from memprof.workflows.gate import GateOutcome, failure_of
+
+
+def compare(
+    was: Report, now: Report, files: tuple[str, str], tolerances: Mapping[str, Tolerance]
+) -> GateOutcome:
+    """A verdict on each metric. Scenarios may differ, such as in their passes; that is said.
+
+    Raises:
+        NotComparable: the reports are from environments whose figures cannot be compared.
+    """
+    changed = comparable.environment_changes(was.environment, now.environment)
+    if changed:
+        raise NotComparable(
+            f"{files[0]} and {files[1]} are from environments whose figures cannot be compared: "
+            f"{'; '.join(changed)}; measure both in one environment"
+        )
+    found = comparison(
+        str(now.scenario["name"]), files[1], was, now, regression.judge(was, now, tolerances)
+    )
+    others = comparable.scenario_changes(was.scenario, now.scenario)
+    warnings = [
+        Caution(
+            "other_scenario",
+            "; ".join(others),
+            "read the changes as those of the scenario, not of the code",
+        )
+    ] * bool(others)
+    report = GateReport(files[0], (replace(found, warnings=tuple(warnings)),), kind="compare")
+    return GateOutcome(report, failure_of(report))

@@ -1,0 +1,213 @@
+"""`memprof gate`: scenarios held against what they cost when the baseline was made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from memprof.analysis import comparable
+from memprof.environment import describe_environment
+from memprof.errors import (
+    Interrupted,
+    MeasurementError,
+    MemprofError,
+    NotComparable,
+    RegressionFound,
+    Undecided,
+)
+from memprof.gate import Baseline, BaselineEntry, Change, Comparison, GateReport
+from memprof.reports.changes import clause
+from memprof.results import Environment, Report
+from memprof.workflows.cases import Case, Rules, compare, measure
+from memprof.workflows.crew import Observer
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """A report, and what the command has to end with: None when all is well. `baseline` is to be
+    written if it is there."""
+
+    report: GateReport
+    failure: MemprofError | None
+    baseline: Baseline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A case held against its entry. `report` is None where nothing was measured, `failure` what
+    ended its workers early."""
+
+    case: Case
+    comparison: Comparison
+    report: Report | None = None
+    failure: MemprofError | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        return isinstance(self.failure, Interrupted)
+
+
+def gate(
+    cases: Sequence[Case], baseline: Baseline | str, file: Path, rules: Rules, observer: Observer
+) -> GateOutcome:
+    """Measure every scenario and judge it by the baseline; a text says why there is none.
+
+    Raises:
+        ScenarioError: a worker found a scenario wrong.
+    """
+    held: list[_Held] = []
+    for case in cases:
+        entry = _entry(case, baseline)
+        problem = entry if isinstance(entry, str) else _foreign(case, entry)
+        if isinstance(entry, str) or problem:
+            held.append(_refused(case, f"{problem}; --update makes a new one"))
+        else:
+            held.append(_hold(case, entry, rules, observer))
+        if held[-1].interrupted:
+            break
+    report = _report(held, file)
+    return GateOutcome(report, failure_of(report))
+
+
+def update(
+    cases: Sequence[Case],
+    baseline: Baseline | str,
+    file: Path,
+    rules: Rules,
+    observer: Observer,
+    *,
+    force: bool,
+) -> GateOutcome:
+    """Measure every scenario for the baseline. What is in it is replaced where nothing got worse,
+    or under `force`; all of it or nothing.
+
+    Raises:
+        ScenarioError: a worker found a scenario wrong.
+    """
+    held: list[_Held] = []
+    for case in cases:
+        entry = _entry(case, baseline)
+        problem = "" if isinstance(entry, str) else _foreign(case, entry)
+        if problem and not force:
+            held.append(_refused(case, f"{problem}; --force replaces it unseen"))
+        else:
+            known = None if isinstance(entry, str) or problem else entry
+            held.append(_hold(case, known, rules, observer))
+        if held[-1].interrupted:
+            break
+    report = _report(held, file)
+    failure = failure_of(report)
+    whole = all(each.report is not None and each.failure is None for each in held)
+    if failure is not None and not (force and whole):
+        return GateOutcome(report, failure)
+    entries = {} if isinstance(baseline, str) else dict(baseline.scenarios)
+    for each in held:
+        assert each.report is not None
+        entries[each.case.name] = _new_entry(each.case, each.report, file)
+    report = replace(report, updated=tuple(each.case.name for each in held))
+    return GateOutcome(report, None, Baseline(entries))
+
+
+def failure_of(report: GateReport) -> MemprofError | None:
+    """What a command ends with: that something got worse, else what is not known."""
+    if not report.complete:
+        return Interrupted("interrupted; the report holds what was measured until then")
+    worse = _said(report, "worse")
+    if worse:
+        return RegressionFound(worse)
+    unknown = _said(report, "could_not_measure")
+    if any(each.failure for each in report.scenarios):
+        return NotComparable(unknown)
+    return Undecided(unknown) if unknown else None
+
+
+def _said(report: GateReport, verdict: Change) -> str:
+    """All that came out as `verdict`, in a sentence."""
+    return "; ".join(
+        f"{found.name}: {said}"
+        for found in report.scenarios
+        if found.verdict == verdict
+        for said in (
+            [found.failure]
+            if found.failure and verdict == "could_not_measure"
+            else [clause(each, found) for each in found.metrics if each.verdict == verdict]
+        )
+    )
+
+
+def _hold(case: Case, entry: BaselineEntry | None, rules: Rules, observer: Observer) -> _Held:
+    """Measure the case, and judge it by its entry; where there is none, measure what each pass
+    does too, for those who will be held against it."""
+    chosen = case
+    if case.loaded.scenario.auto and entry is not None:
+        after = entry.report.variants.after  # what auto chose then: a new search may waver
+        chosen = case.with_passes(after.passes if after else ())
+    try:
+        measured = measure(chosen, rules, observer)
+    except MeasurementError as error:
+        return _Held(case, _unknown(case, str(error)), failure=error)
+    if entry is None:
+        measured.tell_passes_apart()
+        found = _unknown(case, str(measured.failure or ""))
+    else:
+        found = compare(measured, entry.report)
+        problem = _foreign_environment(entry, measured.report.environment)
+        if problem:
+            found = _unknown(case, problem)
+    return _Held(case, found, measured.report, measured.failure)
+
+
+def _entry(case: Case, baseline: Baseline | str) -> BaselineEntry | str:
+    """The baseline of a case, or why there is none."""
+    if isinstance(baseline, str):
+        return baseline
+    known = baseline.scenarios
+    if case.name in known:
+        return known[case.name]
+    return f"the baseline has no scenario {case.name!r}, only {', '.join(known) or 'none'}"
+
+
+def _foreign(case: Case, entry: BaselineEntry) -> str:
+    """Why a case cannot be held against its entry, as far as that is known before it is measured;
+    empty if it can."""
+    scenario = case.loaded.scenario
+    if entry.scenario_hash != case.hash():
+        changed = comparable.scenario_changes(
+            entry.report.scenario, scenario.model_dump(mode="json")
+        )
+        what = "; ".join(changed) or "the content of its model's file"
+        return f"the scenario is not the one of the baseline ({what})"
+    was = entry.report.environment
+    now = describe_environment(scenario.backend, {}, None)
+    return _foreign_environment(entry, replace(now, device=was.device, backend=was.backend))
+
+
+def _foreign_environment(entry: BaselineEntry, now: Environment) -> str:
+    changed = comparable.environment_changes(entry.report.environment, now)
+    if not changed:
+        return ""
+    return f"the baseline's figures are from another environment ({'; '.join(changed)})"
+
+
+def _refused(case: Case, problem: str) -> _Held:
+    return _Held(case, _unknown(case, problem))
+
+
+def _unknown(case: Case, failure: str) -> Comparison:
+    return Comparison(case.name, case.file, (0, 0), (), failure=failure)
+
+
+def _report(held: Sequence[_Held], file: Path) -> GateReport:
+    return GateReport(
+        str(file),
+        tuple(each.comparison for each in held),
+        complete=not any(each.interrupted for each in held),
+    )
+
+
+def _new_entry(case: Case, report: Report, file: Path) -> BaselineEntry:
+    path = os.path.relpath(case.loaded.path.absolute(), file.absolute().parent)
+    scenario = case.loaded.scenario.model_dump(mode="json")
+    return BaselineEntry(path, case.hash(), replace(report, scenario=scenario))
