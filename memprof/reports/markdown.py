@@ -37,5 +37,5 @@ def _table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    """Text from scenarios and source lines is data: nothing in it is markup."""
-    return _SPECIAL.sub(r"\\\1", text.strip().replace("\n", " "))
+    """Text from scenarios and source lines is data: nothing in it is markup, or another line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.strip().splitlines()))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TextIO
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from memprof.reports.chart import draw
 from memprof.reports.page import Table, View
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and ends of lines
 
 
 def render_for(stream: TextIO, view: View) -> str:
@@ -25,17 +28,17 @@ def render(view: View, *, width: int, color: bool) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False
     )
-    console.print(f"\n[bold]{escape(view.title)}[/]")
-    console.print(escape(view.headline))
+    console.print(Text("\n").append_text(_text(view.title, "bold")))
+    console.print(_text(view.headline))
     for section in view.sections:
-        console.print(f"\n[bold cyan]{escape(section.title)}[/]")
+        console.print(Text("\n").append_text(_text(section.title, "bold cyan")))
         for chart in section.charts:
-            console.print(f"[italic]{escape(chart.title)}[/]")
+            console.print(_text(chart.title, "italic"))
             console.print("\n".join(draw(chart, width)), markup=False, no_wrap=True)
         for table in section.tables:
             console.print(_table(table, width))
         for line in section.text:
-            console.print(f"[dim]{escape(line)}[/]")
+            console.print(_text(line, "dim"))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -43,9 +46,8 @@ def render(view: View, *, width: int, color: bool) -> str:
 def _table(table: Table, width: int) -> RichTable:
     headed = any(table.columns)
     drawn = RichTable(
-        title=escape(table.title) or None,
+        title=_text(table.title, "italic") if table.title else None,
         title_justify="left",
-        title_style="italic",
         box=box.SIMPLE_HEAD if headed else None,
         show_header=headed,
         pad_edge=False,
@@ -54,14 +56,19 @@ def _table(table: Table, width: int) -> RichTable:
         figure = position > 0 and table.kind == "figures"
         source = position > 0 and table.kind == "source"
         drawn.add_column(
-            escape(column),
+            _text(column),
             justify="right" if figure else "left",
             no_wrap=figure or source,
             overflow="fold",
         )
     for row in table.rows if table.kind != "source" else _clipped(table, width):
-        drawn.add_row(*(escape(cell) for cell in row))
+        drawn.add_row(*map(_text, row))
     return drawn
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text from scenarios and source lines is data: it commands neither rich nor the terminal."""
+    return Text(_CONTROL.sub("\ufffd", text), style)
 
 
 def _clipped(table: Table, width: int) -> list[tuple[str, ...]]:

@@ -1,0 +1,190 @@
+"""The view of a gate, a comparison and a self-check that all formats for people share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memprof.gate import AlarmRate, Change, Comparison, GateReport, MetricChange
+from memprof.reports.changes import (
+    WORDS,
+    amount,
+    clause,
+    difference,
+    figure,
+    listed,
+    tolerance,
+)
+from memprof.reports.common import warnings_section
+from memprof.reports.page import Section, Table, View
+from memprof.units import format_seconds, format_size
+
+_COLUMNS = (
+    "Runs are comparisons of one run with the next, though nothing had changed; alarms came out "
+    "worse, and with 95 % confidence their rate is below the one shown; open could not be "
+    "measured. Largest is the largest change that was seen, allowed the smallest tolerance."
+)
+
+
+def view_of(report: GateReport) -> View:
+    """What a person reads, in the order in which it matters."""
+    sections = [_scenario(each) for each in report.scenarios]
+    sections += _alarms(report.alarms)
+    if report.updated:
+        replaced = f"Replaced in {report.baseline}: {', '.join(report.updated)}."
+        sections.append(Section("Baseline", (replaced,)))
+    said = headline(report)
+    return View(_title(report), said if report.complete else f"Cut short: {said}", tuple(sections))
+
+
+def headline(report: GateReport) -> str:
+    """What got worse, or could not be measured, or that all is as before, in one sentence."""
+    if report.kind == "self_check" and report.alarms:
+        return _rate(report.alarms)
+    worse = [_said(each, "worse") for each in report.scenarios if _has(each, "worse")]
+    unknown = [
+        _said(each, "could_not_measure")
+        for each in report.scenarios
+        if each.failure or _has(each, "could_not_measure")
+    ]
+    better = [_said(each, "better") for each in report.scenarios if _has(each, "better")]
+    if worse or unknown:
+        return f"{listed(worse + unknown)}."
+    if better:
+        return f"Nothing is worse; {listed(better)}."
+    if report.scenarios:
+        return "Everything is as before, within its tolerance."
+    if report.updated:
+        return f"Replaced in {report.baseline}: {', '.join(report.updated)}."
+    return "Nothing was measured."
+
+
+def _title(report: GateReport) -> str:
+    match report.kind:
+        case "compare":
+            now = ", ".join(each.file for each in report.scenarios)
+            return f"compare: {now} against {report.baseline}"
+        case "self_check":
+            return f"self-check: {_count(len({each.scenario for each in report.alarms}))}"
+        case _:
+            return f"gate: {_count(len(report.scenarios))} against {report.baseline}"
+
+
+def _count(scenarios: int) -> str:
+    return "1 scenario" if scenarios == 1 else f"{scenarios} scenarios"
+
+
+def _has(found: Comparison, verdict: Change) -> bool:
+    return any(each.verdict == verdict for each in found.metrics)
+
+
+def _said(found: Comparison, verdict: Change) -> str:
+    """`grid-29: marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)`."""
+    if verdict == "could_not_measure" and found.failure:
+        return f"{found.name} could not be measured: {found.failure.removesuffix('.')}"
+    those = (clause(each, found) for each in found.metrics if each.verdict == verdict)
+    return f"{found.name}: {', '.join(those)}"
+
+
+# ---------------------------------------------------------------- scenarios
+
+
+def _scenario(found: Comparison) -> Section:
+    title = f"{found.name}: {found.verdict.replace('_', ' ')}"
+    return Section(title, tuple(_text(found)), tuple(_tables(found)))
+
+
+def _text(found: Comparison) -> Iterator[str]:
+    if found.failure:
+        yield f"Could not be measured: {found.failure}"
+    for each in found.metrics:
+        if each.detail:
+            yield f"{each.metric}: {each.detail}"
+    then, now = found.repeats
+    took = f"; it took {format_seconds(found.seconds)}" if found.seconds else ""
+    yield f"Fresh workers: {then} then, {now} now, of {found.file}{took}."
+    if any(each.unit == "ratio" for each in found.metrics):
+        yield "step_ratio is time per step over that of a reference loop in the same worker."
+
+
+def _tables(found: Comparison) -> Iterator[Table]:
+    if found.metrics:
+        rows = tuple(row for each in found.metrics for row in _metric_rows(each))
+        columns = ("metric", "then", "now", "change", "tolerance", "verdict")
+        yield Table("", columns, rows)
+    if found.components and (_has(found, "worse") or _has(found, "better")):
+        rows = tuple(
+            (
+                each.component,
+                format_size(each.private_bytes, signed=True) if each.private_bytes else "",
+                format_size(each.shared_bytes, signed=True) if each.shared_bytes else "",
+            )
+            for each in found.components
+        )
+        yield Table("what changed", ("component", "private per agent", "shared"), rows)
+    if found.passes and (_has(found, "worse") or _has(found, "better")):
+        rows = tuple(
+            (each.name, format_size(each.was_bytes), format_size(each.now_bytes))
+            for each in found.passes
+        )
+        yield Table("what passes save per agent", ("pass", "then", "now"), rows)
+    if found.warnings:
+        (warnings,) = warnings_section(found.warnings).tables
+        yield Table("warnings", warnings.columns, warnings.rows, warnings.kind)
+
+
+def _metric_rows(metric: MetricChange) -> Iterator[tuple[str, ...]]:
+    """The figures of a metric, and below each the ends of its interval."""
+    yield (
+        metric.metric,
+        figure(metric, metric.was),
+        figure(metric, metric.now),
+        difference(metric, metric.change),
+        tolerance(metric),
+        WORDS[metric.verdict],
+    )
+    bounds = (metric.was_ci95, metric.now_ci95, metric.change_ci95)
+    if any(bounds):
+        for end, label in enumerate(("  at least", "  at most")):
+            was, now, change = (each[end] if each else None for each in bounds)
+            ends = (figure(metric, was), figure(metric, now), difference(metric, change))
+            yield (label, *ends, "", "")
+
+
+# ---------------------------------------------------------------- self-check
+
+
+def _rate(alarms: tuple[AlarmRate, ...]) -> str:
+    """How often the gate would have cried wolf, over all scenarios and metrics."""
+    compared = sum(each.comparisons for each in alarms)
+    false = sum(each.false_alarms for each in alarms)
+    undecided = sum(each.undecided for each in alarms)
+    most = max(alarms, key=lambda each: each.most_ci95)
+    return (
+        f"{false} of {compared} comparisons of a scenario with itself came out worse "
+        f"({false / max(1, compared):.1%}), {undecided} undecided; the rate of a single metric is "
+        f"below {most.most_ci95:.1%} (95 %), highest for {most.metric} of {most.scenario}."
+    )
+
+
+def _alarms(alarms: tuple[AlarmRate, ...]) -> list[Section]:
+    """A section for each scenario; what the columns mean stands below the last one."""
+    scenarios = dict.fromkeys(each.scenario for each in alarms)
+    columns = ("metric", "runs", "alarms", "rate <", "open", "largest", "allowed")
+    sections = []
+    for name in scenarios:
+        rows = tuple(_alarm_row(each) for each in alarms if each.scenario == name)
+        text = (_COLUMNS,) if name == next(reversed(scenarios)) else ()
+        sections.append(Section(name, text, (Table("", columns, rows),)))
+    return sections
+
+
+def _alarm_row(found: AlarmRate) -> tuple[str, ...]:
+    return (
+        found.metric,
+        str(found.comparisons),
+        str(found.false_alarms),
+        f"{found.most_ci95:.1%}",
+        str(found.undecided),
+        amount(found.unit, found.largest_change),
+        amount(found.unit, found.allowed),
+    )

@@ -1,0 +1,193 @@
+"""What people read of a gate, a comparison and a self-check."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memprof.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
+from memprof.reports import markdown, terminal
+from memprof.reports.gate import headline, view_of
+from memprof.reports.page import Section
+from memprof.results import Caution
+from tests.gate_reports import (
+    ALL,
+    BETTER,
+    COMPARED,
+    FAILED,
+    GATE,
+    GROWN,
+    LEVEL,
+    SAME,
+    SELF_CHECK,
+    SMALLER,
+    UNCHANGED,
+    WORSE,
+)
+
+
+def gate(*scenarios: Comparison) -> GateReport:
+    return GateReport("baseline.json", scenarios)
+
+
+def section(found: GateReport, title: str) -> Section:
+    return next(each for each in view_of(found).sections if each.title == title)
+
+
+def hostile(text: str) -> GateReport:
+    """A report in which every text from outside is `text`."""
+    found = replace(
+        WORSE,
+        name=text,
+        file=text,
+        metrics=tuple(replace(each, detail=text) for each in WORSE.metrics),
+        components=(ComponentChange(text, 1e6, 0.0),),
+        passes=(PassChange(text, 1.0, None),),
+        warnings=(Caution(text, text, text),),
+        failure=text,
+    )
+    alarms = tuple(replace(each, scenario=text) for each in SELF_CHECK.alarms)
+    return GateReport(text, (found,), updated=(text,), alarms=alarms)
+
+
+def test_what_got_worse_is_said_by_metric_and_component():
+    found = replace(WORSE, metrics=(GROWN, LEVEL), components=(ComponentChange("B", 28.3e6, 0),))
+    assert headline(gate(found, SAME)) == (
+        "grid-29: marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)."
+    )
+
+
+def test_shared_components_explain_the_fixed_cost_and_only_growth_explains_growth():
+    components = (ComponentChange("A", -5e6, 0), ComponentChange("tables", 0, 9e6))
+    grown = replace(SMALLER, verdict="worse", change=9e6, change_ci95=(8e6, 10e6))
+    found = replace(WORSE, metrics=(GROWN, grown), components=components)
+    assert headline(gate(found)) == (
+        "grid-29: marginal_bytes worse by +28.3 MB per agent, "
+        "fixed_bytes worse by +9.00 MB (tables: +9.00 MB shared)."
+    )
+
+
+def test_what_got_worse_comes_before_what_could_not_be_measured():
+    assert headline(gate(FAILED, SAME)) == (
+        "t-maze could not be measured: the worker died of signal 9."
+    )
+    assert headline(GATE).endswith("; t-maze could not be measured: the worker died of signal 9.")
+    assert "peak_bytes could not be measured (the platform has no peak)" in headline(GATE)
+    assert "equivalence worse (was exact, now diverged)" in headline(GATE)
+    assert "step_ratio worse by +50.0%" in headline(GATE)
+
+
+def test_if_nothing_is_worse_it_says_what_is_better_or_that_all_is_as_before():
+    assert headline(gate(SAME, BETTER)) == (
+        "Nothing is worse; grid-10: fixed_bytes better by -55.0 MB."
+    )
+    assert headline(gate(SAME)) == "Everything is as before, within its tolerance."
+    assert headline(gate()) == "Nothing was measured."
+    assert headline(replace(gate(), updated=("a", "b"))) == "Replaced in baseline.json: a, b."
+    cut = view_of(replace(gate(SAME), complete=False))
+    assert cut.headline == "Cut short: Everything is as before, within its tolerance."
+
+
+def test_many_scenarios_do_not_burst_the_sentence():
+    many = [replace(WORSE, name=f"s{number}", metrics=(GROWN,)) for number in range(9)]
+    assert headline(gate(*many)).endswith("s2: marginal_bytes worse by +28.3 MB per agent "
+                                          "(B: +28.3 MB private per agent and -28.3 MB shared); "
+                                          "and 6 more.")  # fmt: skip
+
+
+def test_a_metric_stands_with_its_intervals_its_tolerance_and_its_verdict():
+    figures, components, passes, warnings = section(GATE, "grid-29: worse").tables
+    assert figures.columns == ("metric", "then", "now", "change", "tolerance", "verdict")
+    assert figures.rows[:3] == (
+        ("marginal_bytes", "14.7 KB", "28.3 MB", "+28.3 MB", "735 B", "worse"),
+        ("  at least", "14.5 KB", "28.2 MB", "+28.2 MB", "", ""),
+        ("  at most", "14.9 KB", "28.4 MB", "+28.4 MB", "", ""),
+    )
+    rows = {row[0]: row[1:] for row in figures.rows}
+    assert rows["step_ratio"] == ("1.5", "2.25", "+50.0%", "25.0%", "worse")
+    assert rows["peak_bytes"] == ("300 MB", "-", "-", "-", "unknown")
+    assert rows["equivalence"] == ("-", "-", "-", "-", "worse")
+    assert components.rows == (("B", "+28.3 MB", "-28.3 MB"), ("histories", "", "-4.00 KB"))
+    assert passes.rows == (("template", "31.4 MB", "-"), ("history", "-", "170 B"))
+    assert warnings.rows == (("environment", "numpy was 2.3, is 2.4", "make the baseline anew"),)
+    assert "equivalence: was exact, now diverged" in section(GATE, "grid-29: worse").text
+
+
+def test_components_are_shown_only_where_something_changed():
+    quiet = replace(SAME, components=WORSE.components, passes=WORSE.passes)
+    assert len(section(gate(quiet), "grid-5: same").tables) == 1
+
+
+def test_a_scenario_that_failed_says_why_and_has_no_table():
+    found = section(GATE, "t-maze: could not measure")
+    assert found.text[0] == "Could not be measured: the worker died of signal 9"
+    assert found.tables == ()
+
+
+def test_a_ratio_that_was_nothing_is_not_divided_by():
+    odd = MetricChange("step_ratio", "ratio", "worse", was=0.0, now=0.5, change=0.5)
+    assert "step_ratio worse by +0.5" in headline(gate(replace(WORSE, metrics=(odd,))))
+
+
+def test_each_kind_has_its_title_and_says_what_was_replaced():
+    assert view_of(GATE).title == "gate: 4 scenarios against baseline.json"
+    assert view_of(COMPARED).title == "compare: scenarios/grid-29.yaml against a.json"
+    assert section(UNCHANGED, "Baseline").text == ("Replaced in baseline.json: grid-5.",)
+
+
+def test_a_self_check_says_how_often_it_would_have_cried_wolf():
+    view = view_of(SELF_CHECK)
+    assert view.headline == (
+        "Cut short: 1 of 59 comparisons of a scenario with itself came out worse (1.7%), 1 "
+        "undecided; the rate of a single metric is below 21.6% (95 %), highest for step_ratio of "
+        "grid-5."
+    )
+    (table,) = section(SELF_CHECK, "grid-5").tables
+    assert table.rows == (
+        ("marginal_bytes", "19", "0", "14.6%", "1", "120 B", "1.65 KB"),
+        ("step_ratio", "20", "1", "21.6%", "0", "0.4", "0.375"),
+        ("equivalence", "20", "0", "13.9%", "0", "-", "-"),
+    )
+
+
+@pytest.mark.parametrize("found", ALL, ids=lambda found: found.kind)
+def test_the_terminal_keeps_to_80_columns_and_folds_no_metric(found):
+    text = terminal.render(view_of(found), width=80, color=False)
+    assert max(map(len, text.splitlines())) <= 80
+    for each in found.scenarios:
+        assert all(re.search(rf"\b{metric.metric}\b", text) for metric in each.metrics)
+
+
+CHARACTERS = st.sampled_from("ab1 |*_`<>[]/#-+.\\\n\r\t\x1b\x00\x85\u2028:") | st.characters()
+TEXT = st.text(CHARACTERS, min_size=1, max_size=30).filter(str.strip)
+
+
+@given(TEXT)
+def test_text_from_outside_is_never_markup_in_markdown(text):
+    rendered = markdown.render(view_of(hostile(text)))
+    harmless = markdown.render(view_of(hostile("x")))
+    lines, expected = rendered.splitlines(), harmless.splitlines()
+    assert [kind_of(line) for line in lines if line] == [kind_of(x) for x in expected if x]
+    assert not re.search(r"(?<!\\)(?:\\\\)*<", rendered)
+
+
+def kind_of(line: str) -> tuple[str, int]:
+    """What a line is to Markdown: a heading, an item of a list, a row with so many cells, text."""
+    cells = len(re.findall(r"(?<!\\)(?:\\\\)*\|", line))
+    return re.match(r"(#+ |[-+*] |\d+[.)] |>|```|---|===|)", line)[0], cells
+
+
+@settings(max_examples=30)
+@given(TEXT)
+def test_text_from_outside_commands_neither_rich_nor_the_terminal(text):
+    rendered = terminal.render(view_of(hostile(text)), width=80, color=False)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", rendered)
+
+
+def test_what_looks_like_markup_of_rich_is_text():
+    colored = terminal.render(view_of(hostile("[bold]x[/]:warning:")), width=200, color=True)
+    assert "[bold]x[/]:warning:" in colored
