@@ -80,7 +80,8 @@ def gate_command(
     from memprof.cli.progress import progress
     from memprof.reports.json_text import render_baseline
     from memprof.worker.spawn import Limits
-    from memprof.workflows import gate, self_check as checking
+    from memprof.workflows import gate
+    from memprof.workflows import self_check as checking
     from memprof.workflows.cases import Rules
 
     formats = CiFormats(junit, benchmark_json, bencher_json, github)
