@@ -19,7 +19,8 @@ def render(view: View) -> str:
         parts += [_text(line) for line in section.text]
         parts += [_chart(chart) for chart in section.charts]
         parts += [_table(table) for table in section.tables]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text.encode(errors="replace").decode()  # a path may be no Unicode
 
 
 def _chart(chart: Chart) -> str:

@@ -14,7 +14,8 @@ from rich.text import Text
 from memprof.reports.chart import draw
 from memprof.reports.page import Table, View
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and ends of lines
+# Control characters but tabs and ends of lines, and the half characters of what is no Unicode.
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render_for(stream: TextIO, view: View) -> str:
@@ -68,7 +69,7 @@ def _table(table: Table, width: int) -> RichTable:
 
 def _text(text: str, style: str = "") -> Text:
     """Text from scenarios and source lines is data: it commands neither rich nor the terminal."""
-    return Text(_CONTROL.sub("\ufffd", text), style)
+    return Text(_UNFIT.sub("\ufffd", text), style)
 
 
 def _clipped(table: Table, width: int) -> list[tuple[str, ...]]:

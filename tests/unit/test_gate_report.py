@@ -162,7 +162,9 @@ def test_the_terminal_keeps_to_80_columns_and_folds_no_metric(found):
         assert all(re.search(rf"\b{metric.metric}\b", text) for metric in each.metrics)
 
 
-CHARACTERS = st.sampled_from("ab1 |*_`<>[]/#-+.\\\n\r\t\x1b\x00\x85\u2028:") | st.characters()
+CHARACTERS = st.sampled_from("ab1 |*_`<>[]/#-+.\\\n\r\t\x1b\x00\x85\u2028:") | st.characters(
+    codec=None
+)
 TEXT = st.text(CHARACTERS, min_size=1, max_size=30).filter(str.strip)
 
 
@@ -173,6 +175,7 @@ def test_text_from_outside_is_never_markup_in_markdown(text):
     lines, expected = rendered.splitlines(), harmless.splitlines()
     assert [kind_of(line) for line in lines if line] == [kind_of(x) for x in expected if x]
     assert not re.search(r"(?<!\\)(?:\\\\)*<", rendered)
+    rendered.encode()
 
 
 def kind_of(line: str) -> tuple[str, int]:
@@ -186,6 +189,7 @@ def kind_of(line: str) -> tuple[str, int]:
 def test_text_from_outside_commands_neither_rich_nor_the_terminal(text):
     rendered = terminal.render(view_of(hostile(text)), width=80, color=False)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", rendered)
+    rendered.encode()
 
 
 def test_what_looks_like_markup_of_rich_is_text():
