@@ -147,8 +147,10 @@ class Measurement:
         peak_rss_bytes: highest resident set from the baseline until `at_n` was reached.
         step_seconds: one agent's step, averaged over a batch, for every batch and step; without
             those that the backend compiled in.
-        batches: step_seconds are those of so many batches, one after the other, equally many each.
-        reference_seconds: the reference loop (`memprof.worker.reference`), run between the steps.
+        step_cpu_seconds: the same in processor time, taking down behaviour included.
+        batches: so many, one after the other in `step_cpu_seconds`.
+        reference_cpu_seconds: of the reference loop (`memprof.worker.reference`), run between the
+            steps.
         compile_seconds: the first step of all agents, compilation included; None where the backend
             does not compile.
         build_seconds: building one agent, passes included, averaged over a batch.
@@ -166,8 +168,9 @@ class Measurement:
     at_n: GrowthPoint
     peak_rss_bytes: int | None
     step_seconds: tuple[float, ...]
+    step_cpu_seconds: tuple[float, ...]
     batches: int
-    reference_seconds: tuple[float, ...]
+    reference_cpu_seconds: tuple[float, ...]
     compile_seconds: float | None
     build_seconds: tuple[float, ...]
     operations: tuple[OperationTime, ...]

@@ -134,13 +134,14 @@ class Timeline:
 class Sample:
     """One clean worker's raw figures, which another run can be held against; see `Measurement`."""
 
-    baseline: Reading
+    start: Reading
+    imported: Reading
     points: tuple[GrowthPoint, ...]
     at_n: GrowthPoint
     peak_rss_bytes: int | None
-    step_seconds: tuple[float, ...]
+    step_cpu_seconds: tuple[float, ...]
     batches: int
-    reference_seconds: tuple[float, ...]
+    reference_cpu_seconds: tuple[float, ...]
     trend: TrendSeries
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 
 from memprof.analysis.regression import optimised
@@ -61,7 +62,14 @@ def _rows(was: Variant, now: Variant) -> Iterator[ComponentChange]:
 
 
 def _imports(was: Variant, now: Variant) -> ComponentChange:
-    return ComponentChange("imports", 0.0, now.imports_bytes - was.imports_bytes)
+    return ComponentChange("imports", 0.0, _imported(now) - _imported(was))
+
+
+def _imported(variant: Variant) -> float:
+    """Without pages of files, which other processes change."""
+    return statistics.fmean(
+        sample.imported.private_bytes - sample.start.private_bytes for sample in variant.samples
+    )
 
 
 def _private(row: LedgerRow | None, ledger: Ledger) -> float:

@@ -19,9 +19,9 @@ from memprof.measurements import GrowthPoint
 from memprof.results import Interval, Report, Sample, Variant, Verdict
 from memprof.tolerance import MetricName, Tolerance
 
-# Agents first fill what is free in pages that the process has already; more than so much is not
-# that, but memory that was handed out and never touched.
-_FREE_BYTES = 2 * 2**20
+# A process grows by whole pages and arenas, after its agents have filled what was free in those
+# that it had: so far its growth says less, and by chance, than what its allocators have handed out.
+_GRAIN_BYTES = 2 * 2**20
 _PAGE_BYTES = 4096
 
 
@@ -107,10 +107,8 @@ def verdict_on(change: Interval, allowed: float) -> Change:
 
 
 def marginal(variant: Variant) -> Estimate:
-    """Growth of private memory for each agent, over the workers.
-
-    Where agents first filled memory that was free in the process, its growth says too little, and
-    by chance; then it is the growth of what the allocators have handed out.
+    """Growth of private memory for each agent, over the workers; where that is no more and no less
+    than what the allocators have handed out, but for the grain of a process, this finer reading.
     """
     lines = [_growth(sample.points) for sample in variant.samples]
     return _estimate([line.slope for line in lines], [line.half_width for line in lines])
@@ -144,11 +142,11 @@ def growth_per_step(variant: Variant) -> Estimate | None:
 
 
 def step_ratio(variant: Variant) -> Estimate | None:
-    """Time of an agent's step over that of the reference loop in the same worker."""
+    """Processor time of an agent's step over that of the reference loop in the same worker."""
     ratios = [
-        _undisturbed(sample) / _quickest(sample.reference_seconds)
+        _undisturbed(sample) / _quickest(sample.reference_cpu_seconds)
         for sample in variant.samples
-        if sample.reference_seconds
+        if sample.reference_cpu_seconds
     ]
     return _estimate(ratios, [0.0] * len(ratios)) if ratios else None
 
@@ -163,17 +161,14 @@ _FIGURES: tuple[tuple[MetricName, Unit, Callable[[Variant], Estimate | None]], .
 
 
 def _growth(points: Sequence[GrowthPoint]) -> Line:
-    private = memory_line(_private(points))
+    private = _private(points)
     heap = [
         (point.agents, float(point.reading.heap_bytes))
         for point in points
         if point.reading.heap_bytes is not None
     ]
-    if len(heap) < len(points):
-        return private
-    handed_out = memory_line(heap)
-    filled = (heap[-1][1] - heap[0][1]) - _span(_private(points))
-    return handed_out if private.slope < handed_out.slope and filled < _FREE_BYTES else private
+    alike = len(heap) == len(points) and abs(_span(private) - _span(heap)) < _GRAIN_BYTES
+    return memory_line(heap if alike else private)
 
 
 def _private(points: Sequence[GrowthPoint]) -> list[tuple[int, float]]:
@@ -189,9 +184,9 @@ def _undisturbed(sample: Sample) -> float:
 
     A busy machine only ever adds time; but a step that is slow by itself is slow in every batch.
     """
-    steps = len(sample.step_seconds) // sample.batches
+    steps = len(sample.step_cpu_seconds) // sample.batches
     batches = [
-        sample.step_seconds[first : first + steps]
+        sample.step_cpu_seconds[first : first + steps]
         for first in range(0, steps * sample.batches, steps)
     ]
     return statistics.fmean(min(times) for times in zip(*batches, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import astuple, fields
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Protocol
 
 from memprof.instruments import process
@@ -53,6 +53,7 @@ class Growth:
         self.sizes = [agents * visit // count for visit in visits]
         self._step_seconds = array("d", [0.0]) * (len(self.sizes) * steps)
         self.compile_seconds: float | None = None
+        self._step_cpu_seconds = array("d", [0.0]) * len(self._step_seconds)
         self.build_seconds = array("d", [0.0]) * len(self.sizes)
         self.reference = Reference(len(self._step_seconds) // population.stride)
         self._channel = channel
@@ -66,10 +67,13 @@ class Growth:
             self.build_seconds[batch] = seconds / len(new)
             self._channel.progress("step", last)
             for steps in self.strides(0, self.steps):
+                start = process_time()
                 elapsed = self.live(new, steps)
+                cpu = process_time() - start
                 place = batch * self.steps
                 for step in steps:
                     self._step_seconds[place + step] = elapsed / len(new) / len(steps)
+                    self._step_cpu_seconds[place + step] = cpu / len(new) / len(steps)
                 if self.population.rebuilds and steps.start == 0:
                     self.compile_seconds = elapsed
                 self.reference.take()
@@ -79,13 +83,17 @@ class Growth:
     def step_seconds(self) -> tuple[float, ...]:
         """One agent's step, averaged over the new agents, for every size and step; but for those
         that a population compiled in, unless it lived no others."""
+        return self._but_compiled(self._step_seconds)
+
+    @property
+    def step_cpu_seconds(self) -> tuple[float, ...]:
+        """The same in processor time of the whole process, taking down behaviour included."""
+        return self._but_compiled(self._step_cpu_seconds)
+
+    def _but_compiled(self, seconds: array[float]) -> tuple[float, ...]:
         compiled = self.population.stride if self.compile_seconds is not None else 0
         first = compiled if compiled < self.steps else 0
-        return tuple(
-            seconds
-            for place, seconds in enumerate(self._step_seconds)
-            if place % self.steps >= first
-        )
+        return tuple(each for place, each in enumerate(seconds) if place % self.steps >= first)
 
     def extend_to(self, agents: int) -> None:
         """Grow on, in batches as large as the first: larger ones would fragment memory more."""

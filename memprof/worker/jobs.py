@@ -59,7 +59,7 @@ def run(
     """Do what the request asks for."""
     match request.job:
         case "measure":
-            return measure(request.spec, channel)
+            return measure(request.spec, channel, resolve=request.resolve)
         case "instrument":
             return read_through(request.spec, request.instrument, channel)
         case "trace":
@@ -81,7 +81,7 @@ def run(
             return threads(_import, request.spec, request.threads, channel)
 
 
-def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
+def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
     start = process.read()
     channel.progress("import")
@@ -102,7 +102,7 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
     at_n = series.points()[-1]
     peak = process.peak_rss_bytes() if peak_known else None
     file_bytes, working_set = population.file_bytes, population.working_set()
-    _extend(growth, series, channel)
+    _extend(growth, series, channel, resolve=resolve)
 
     channel.progress("ledger", len(population))
     points = series.points()
@@ -121,8 +121,9 @@ def measure(spec: PopulationSpec, channel: Channel) -> Measurement:
         at_n=at_n,
         peak_rss_bytes=peak,
         step_seconds=growth.step_seconds,
+        step_cpu_seconds=tuple(growth.step_cpu_seconds),
         batches=len(growth.sizes),
-        reference_seconds=growth.reference.seconds,
+        reference_cpu_seconds=growth.reference.seconds,
         compile_seconds=growth.compile_seconds,
         build_seconds=tuple(growth.build_seconds),
         operations=watch.times(),
@@ -220,12 +221,15 @@ def _read(series: Series, agents: int, channel: Channel) -> None:
     channel.progress("read", agents)
 
 
-def _extend(growth: Growth, series: Series, channel: Channel) -> None:
-    """Grow past the scenario's count until the marginal cost is resolved, within limits."""
+def _extend(growth: Growth, series: Series, channel: Channel, *, resolve: bool) -> None:
+    """Grow past the scenario's count as far as a line needs it, and to `resolve` the marginal cost,
+    until it is known well, within limits."""
     start = perf_counter()
     while len(series) < _FEWEST_POINTS:
         growth.extend_to(len(growth.population) + 1)
         _read(series, len(growth.population), channel)
+    if not resolve:
+        return
     rate = growth.seconds_per_agent()
     for resolution, seconds in _RESOLUTIONS:
         while not _resolved(points := series.points(), resolution):

@@ -26,7 +26,7 @@ class Request:
         warm_up: cycles before the ones that the job `sites` watches.
         seconds: for how long the jobs `leak` and `density` may go on; None for as long as it takes.
         sizes: populations of the job `density`, smallest first.
-        resolve: the job `density` goes on until it knows what an agent costs.
+        resolve: the jobs `measure` and `density` go on until they know what an agent costs.
         threads: that step the agents, for the job `threads`.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """

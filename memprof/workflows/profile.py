@@ -126,13 +126,14 @@ def _variant(runs: VariantRuns) -> Variant:
 
 def _sample(run: Measurement) -> Sample:
     return Sample(
-        baseline=run.baseline,
+        start=run.start,
+        imported=run.imported,
         points=run.points,
         at_n=run.at_n,
         peak_rss_bytes=run.peak_rss_bytes,
-        step_seconds=run.step_seconds,
+        step_cpu_seconds=run.step_cpu_seconds,
         batches=run.batches,
-        reference_seconds=run.reference_seconds,
+        reference_cpu_seconds=run.reference_cpu_seconds,
         trend=run.trend,
     )
 

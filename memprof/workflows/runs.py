@@ -46,6 +46,7 @@ class Runs:
         search: how `auto` came to its plan.
         comparison: value by value, where digests differ.
         reproducible: False where the plain population differs from itself, value by value.
+        resolve: clean workers go on until they know well what an agent costs.
         failure: what ended the runs early.
     """
 
@@ -57,6 +58,7 @@ class Runs:
     search: Search | None = None
     comparison: TraceComparison | None = None
     reproducible: bool = True
+    resolve: bool = True
     failure: MemprofError | None = None
 
 
@@ -84,12 +86,13 @@ def run_all(crew: Crew) -> Runs:
 
 
 def run_clean(crew: Crew) -> Runs:
-    """The same without the plans in between and the instruments.
+    """The same without the plans in between and the instruments, and without agents beyond the
+    scenario's that only resolve what one costs.
 
     Raises:
         ScenarioError, MeasurementError: as `run_all`.
     """
-    runs = Runs(VariantRuns(()))
+    runs = Runs(VariantRuns(()), resolve=False)
     with _kept(runs):
         _choose_plan(runs, crew)
         crew.total += len(list(_variants(runs))) * crew.loaded.scenario.repeats
@@ -175,7 +178,7 @@ def choose(runs: Runs, crew: Crew) -> Plan:
 
 
 def _trial(runs: Runs, crew: Crew, plan: Plan, title: str) -> Cost:
-    done = crew.run(title, plan, job="measure")
+    done = crew.run(title, plan, job="measure", resolve=True)
     runs.trials.setdefault(plan, []).append(done.value)
     return cost_of([done.value])
 
@@ -214,6 +217,7 @@ def _measure(runs: Runs, crew: Crew, repeats: int, sample: bool = False) -> None
                 f"{name}, repeat {repeat + 1} of {done_before + repeats}",
                 variant.passes,
                 job="measure",
+                resolve=runs.resolve,
                 sample=sample and first,
             )
             variant.clean.append(done.value)

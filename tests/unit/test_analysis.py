@@ -115,8 +115,8 @@ def measurement(step=0.01, size=1000):
     )
     zero = Reading(9000, 8000, None, 6000, 7000)
     return Measurement(
-        zero, zero, zero, points, points[-1], None, (step,) * 20, 1, (0.001,) * 20, None, (0.1,),
-        (), series([0] * 5), balance(20, 1, [], []), 0, (), None, {}, ("d",),
+        zero, zero, zero, points, points[-1], None, (step,) * 20, (step,) * 20, 1, (0.001,),
+        None, (0.1,), (), series([0] * 5), balance(20, 1, [], []), 0, (), None, {}, ("d",),
     )  # fmt: skip
 
 
