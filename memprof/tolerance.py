@@ -43,10 +43,10 @@ class Tolerance:
 
 
 DEFAULTS: Mapping[str, Tolerance] = {
-    "marginal_bytes": Tolerance(0.05, 256),
+    "marginal_bytes": Tolerance(0.05, 64),
     "fixed_bytes": Tolerance(0.05, 4 * 2**20),
     "peak_bytes": Tolerance(0.05, 4 * 2**20),
-    "growth_bytes_per_step": Tolerance(0.05, 64),
+    "growth_bytes_per_step": Tolerance(0.05, 32),
     "step_ratio": Tolerance(0.25),
 }
 _NO_TOLERANCE = ("equivalence", "budget")

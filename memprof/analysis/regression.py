@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from memprof.analysis.marginal import Line, mean_interval, memory_line
+from memprof.analysis.marginal import Line, mean_interval, memory_line, robust_fit
 from memprof.gate import Change, MetricChange, Unit
 from memprof.measurements import GrowthPoint
 from memprof.results import Interval, Report, Sample, Variant, Verdict
@@ -168,7 +168,7 @@ def _growth(points: Sequence[GrowthPoint]) -> Line:
         if point.reading.heap_bytes is not None
     ]
     alike = len(heap) == len(points) and abs(_span(private) - _span(heap)) < _GRAIN_BYTES
-    return memory_line(heap if alike else private)
+    return robust_fit(heap) if alike else memory_line(private)
 
 
 def _private(points: Sequence[GrowthPoint]) -> list[tuple[int, float]]:
