@@ -202,9 +202,12 @@ def _bytes(size: Any) -> int | None:
     from memprof.units import parse_size
 
     try:
-        return None if size is None else parse_size(size)
+        found = None if size is None else parse_size(size)
     except ValueError as error:
         raise UsageError(f"per_agent: {error}, found {size!r}") from None
+    if found == 0:
+        raise UsageError("per_agent: expected more than nothing, found 0 bytes")
+    return found
 
 
 def _loaded(

@@ -57,10 +57,10 @@ def _place_of(build: Any) -> tuple[str, str, Path]:
         found = f"{type(build).__qualname__} {name}".strip()
     elif getattr(known, name, None) is not build:
         found = f"{name} of {module}"
-    elif file := inspect.getsourcefile(known):
-        return name, module, Path(file).resolve()
-    else:
+    elif getattr(known, "__file__", None) is None:
         found = f"{name} of {module}, which has no file"
+    else:
+        return name, module, Path(inspect.getsourcefile(known) or str(known.__file__)).resolve()
     raise UsageError(
         "expected a function at the top level of a module, which fresh worker processes can "
         f"import, found {found}. Write `def build(): ...` outside of any function or class; hand "

@@ -19,14 +19,14 @@ def render(report: Report, failure: CheckFailed) -> str:
         return f"{scenario['name']}: {failure}"
     passes = f"passes {', '.join(variant.passes)}" if variant.passes else "no passes"
     low, high = (format_size(max(0.0, end)) for end in variant.per_agent.ci95_bytes)
-    plan = (
-        f"Marginal cost: {format_size(variant.per_agent.marginal_bytes)} ({low} to {high}); limit: "
-        f"{format_size(report.budget.limit_bytes)}. {scenario['agents']} agents, "
-        f"{scenario['steps']} steps, {passes}, {variant.repeats} fresh "
-        f"{'worker' if variant.repeats == 1 else 'workers'}."
+    workers = "1 fresh worker" if variant.repeats == 1 else f"{variant.repeats} fresh workers"
+    return (
+        f"{scenario['name']}: {_verdict(report.budget, variant.per_agent)}\n"
+        f"Marginal cost: {format_size(variant.per_agent.marginal_bytes)} ({low} to {high}); "
+        f"limit: {format_size(report.budget.limit_bytes)}.\n"
+        f"{scenario['agents']} agents, {scenario['steps']} steps, {passes}, {workers}.\n\n"
+        f"{render_table(_table(variant.ledger), width=_WIDTH)}"
     )
-    verdict = f"{scenario['name']}: {_verdict(report.budget, variant.per_agent)}"
-    return f"{verdict}\n{plan}\n\n{render_table(_table(variant.ledger), width=_WIDTH)}"
 
 
 def _verdict(budget: BudgetCheck, cost: PerAgent) -> str:
