@@ -19,14 +19,19 @@ def render(report: Report, failure: CheckFailed) -> str:
         return f"{scenario['name']}: {failure}"
     passes = f"passes {', '.join(variant.passes)}" if variant.passes else "no passes"
     low, high = (format_size(max(0.0, end)) for end in variant.per_agent.ci95_bytes)
-    workers = "1 fresh worker" if variant.repeats == 1 else f"{variant.repeats} fresh workers"
+    agents, steps = _count(scenario["agents"], "agent"), _count(scenario["steps"], "step")
+    workers = _count(variant.repeats, "fresh worker")
     return (
         f"{scenario['name']}: {_verdict(report.budget, variant.per_agent)}\n"
         f"Marginal cost: {format_size(variant.per_agent.marginal_bytes)} ({low} to {high}); "
         f"limit: {format_size(report.budget.limit_bytes)}.\n"
-        f"{scenario['agents']} agents, {scenario['steps']} steps, {passes}, {workers}.\n\n"
+        f"{agents}, {steps}, {passes}, {workers}.\n\n"
         f"{render_table(_table(variant.ledger), width=_WIDTH)}"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _verdict(budget: BudgetCheck, cost: PerAgent) -> str:

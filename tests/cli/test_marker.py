@@ -166,7 +166,7 @@ def session(tmp_path_factory) -> Session:
     [
         ("kept", "PASSED", ()),
         ("over", "FAILED", ("small: an agent costs 20", "KB, more than 64.0 KB", "limit: 64.0 KB")),
-        ("over", "FAILED", ("3 agents, 1 steps, no passes, 1 fresh worker.",)),
+        ("over", "FAILED", ("3 agents, 1 step, no passes, 1 fresh worker.",)),
         ("own_budget", "FAILED", ("budgeted: an agent costs", "more than 50.0 KB")),
         ("own_budget_holds_too", "FAILED", ("more than 50.0 KB",)),
         ("after_the_passes", "PASSED", ()),

@@ -105,7 +105,7 @@ def test_an_attribute_that_copies_a_for_each_agent_fails_the_test_and_is_named(s
     text = "\n".join(lines)
     assert "Marginal cost: 1" in text
     assert "limit: 100 KB" in text
-    assert "4 agents, 1 steps, no passes, 1 fresh worker." in text
+    assert "4 agents, 1 step, no passes, 1 fresh worker." in text
     table = text[text.index("component") :].splitlines()[2:]
     ledger = {row[0]: row[1:] for row in (line.strip().split("  ") for line in table if line)}
     names = list(ledger)
