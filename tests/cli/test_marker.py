@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
 
-from tests.conftest import Session, run_pytest
+from tests.conftest import ROOT, Session, run_pytest
 
 SCENARIOS = {
     "small": {},
@@ -245,6 +246,11 @@ def test_a_run_that_does_not_use_it_hardly_pays():
         (line,) = [each for each in done.stderr.splitlines() if each.endswith("pytest_plugin")]
         microseconds.append(int(line.split("|")[1]))
     assert min(microseconds) < 10_000
+
+
+def test_an_installed_memprof_is_a_plugin_without_being_asked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {project["name"]: "memprof.pytest_plugin"}
 
 
 def test_the_marker_and_the_fixture_are_listed(tmp_path):
