@@ -102,6 +102,15 @@ def run_pytest(folder: Path, *arguments: object) -> Session:
 
 
 @pytest.fixture
+def compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of one test that compile the same JAX programs share them, as files. They trace and
+    ask for a compilation as often as without; the second time, it is done sooner."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+@pytest.fixture
 def memprof(tmp_path: Path) -> Command:
     """Run `memprof ARGUMENTS` in an empty folder of its own."""
 
