@@ -51,14 +51,12 @@ def gate(*arguments: object, plant: str = "", codes: tuple[int, ...] = (0,)) -> 
 
 def power(runs: int) -> bool:
     """Whether 5 % more is caught in every run, and 2 % more never reported."""
-    return all(
-        [
-            _caught("grid-5", share, tolerance, expected, count)
-            for name, count in (("grid-5", runs), ("grid-29", runs // 4))
-            for share, tolerance, expected in ((0.05, TIGHT, "worse"), (0.02, None, "same"))
-            if name == "grid-5" or count
-        ]
-    )
+    judged = [
+        _caught(name, share, tolerance, expected, count)
+        for name, count in (("grid-5", runs), ("grid-29", runs // 4))
+        for share, tolerance, expected in ((0.05, TIGHT, "worse"), (0.02, None, "same"))
+    ]
+    return all(judged)
 
 
 def _caught(name: str, share: float, tolerance: str | None, expected: str, runs: int) -> bool:
