@@ -13,12 +13,13 @@ from memprof.results import PassResult, Report, Variant
 _LEAST_SHARE = 0.05
 _LEAST_PRIVATE_BYTES = 16
 _LEAST_SHARED_BYTES = 64 * 1024
+_LEAST_IMPORTS_BYTES = 2 * 2**20  # as coarse as a process is, whatever it imports
 
 
 def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
     """Components whose resident bytes changed, the largest change first; what is less than a
     twentieth of the largest is left out."""
-    found = [*_rows(optimised(was), optimised(now)), _imports(optimised(was), optimised(now))]
+    found = [*_rows(optimised(was), optimised(now)), *_imports(optimised(was), optimised(now))]
     private = max(abs(each.private_bytes) for each in found)
     shared = max(abs(each.shared_bytes) for each in found)
     told = [
@@ -61,8 +62,10 @@ def _rows(was: Variant, now: Variant) -> Iterator[ComponentChange]:
     yield ComponentChange("unexplained", rest, 0.0)
 
 
-def _imports(was: Variant, now: Variant) -> ComponentChange:
-    return ComponentChange("imports", 0.0, _imported(now) - _imported(was))
+def _imports(was: Variant, now: Variant) -> Iterator[ComponentChange]:
+    change = _imported(now) - _imported(was)
+    if abs(change) >= _LEAST_IMPORTS_BYTES:
+        yield ComponentChange("imports", 0.0, change)
 
 
 def _imported(variant: Variant) -> float:
