@@ -42,6 +42,12 @@ def summary(report: GateReport) -> str:
     return kept[: kept.rfind("\n") + 1] + _CUT
 
 
+def inert(text: str, token: str) -> str:
+    """`text` for the log of a job, no line of which is a command; nobody may be able to guess
+    `token`, which ends this (GitHub's documentation: stopping and starting workflow commands)."""
+    return f"::stop-commands::{token}\n{text.rstrip()}\n::{token}::\n"
+
+
 def _annotations(found: Comparison) -> Iterator[tuple[str, str, str, str]]:
     """Level, file, title and message."""
     if found.failure:

@@ -45,9 +45,11 @@ BENCHER = {
         "propertyNames": {"pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 64},
         "additionalProperties": {
             "type": "object",
-            "properties": dict.fromkeys(
-                ("value", "lower_value", "upper_value"), {"type": "number"}
-            ),
+            "properties": {
+                "value": {"type": "number"},
+                "lower_value": {"type": "number"},
+                "upper_value": {"type": "number"},
+            },
             "required": ["value"],
             "additionalProperties": False,
         },
@@ -119,8 +121,8 @@ def test_without_figures_there_is_nothing():
 
 @given(
     st.text(st.characters(codec=None), min_size=1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.floats(0, 1e300),
+    st.floats(-1e15, 1e15),
+    st.floats(0, 1e15),
 )
 def test_any_name_and_figure_keeps_to_the_schemas(name, now, reach):
     metric = replace(GROWN, now=now, now_ci95=(now - reach, now + reach))

@@ -82,7 +82,9 @@ def test_what_is_as_before_is_not_annotated():
     assert github.annotations(SELF_CHECK) == ""
 
 
-TEXT = st.text(st.characters() | st.sampled_from("%:,=\r\n\x85\u2028 25ADC"), min_size=1) | (
+TEXT = st.text(
+    st.characters(codec="utf-8") | st.sampled_from("%:,=\r\n\x85\u2028 25ADC"), min_size=1
+) | (
     st.sampled_from(
         ["\n::error::x", "::", "%0A::error::x", "%250A", "\r\n##[add-mask]x", "a=b,c=d"]
     )
@@ -103,6 +105,11 @@ def test_any_text_reaches_the_reader_as_it_was_and_is_no_command(text, file):
     assert (warning.name, warning.data) == ("warning", f"{text}; {text}")
     (failed,) = commands(GateReport("b", (replace(FAILED, name=text, failure=text),)))
     assert failed.data == text
+
+
+def test_a_report_in_the_log_commands_nothing():
+    lines = github.inert("one\n::error::two\n", "s3cret").splitlines()
+    assert lines == ["::stop-commands::s3cret", "one", "::error::two", "::s3cret::"]
 
 
 def test_a_path_that_is_no_unicode_can_be_printed():
