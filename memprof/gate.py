@@ -14,7 +14,7 @@ from memprof.tolerance import MetricName
 
 BASELINE_SCHEMA = "memprof.baseline/1"
 
-Change = Literal["better", "same", "worse", "could_not_measure"]
+Change = Literal["better", "same", "worse", "could_not_measure", "new"]
 Unit = Literal["bytes", "ratio", "verdict"]
 
 
@@ -23,6 +23,7 @@ class MetricChange:
     """One metric of a scenario, then and now.
 
     Attributes:
+        verdict: `new` where the baseline had no such scenario.
         unit: `ratio` is time per step over that of the reference loop in the same worker; what is a
             `verdict` has no figures, only a `detail`.
         was, now: None where it is not a figure, or was not measured.
@@ -99,7 +100,7 @@ class Comparison:
         found = {each.verdict for each in self.metrics}
         if self.failure and "worse" not in found:
             return "could_not_measure"
-        worst: tuple[Change, ...] = ("worse", "could_not_measure", "better")
+        worst: tuple[Change, ...] = ("worse", "could_not_measure", "better", "new")
         return next((each for each in worst if each in found), "same")
 
 

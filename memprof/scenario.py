@@ -120,6 +120,15 @@ class Factory(_Model):
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function"
     )
     params: dict[str, Any] = Field(default_factory=dict)
+    file: str | None = Field(
+        default=None,
+        description="the module's file, where its name does not lead there; relative to the "
+        "scenario file",
+    )
+    path: list[str] = Field(
+        default_factory=list,
+        description="folders to import from, relative to the scenario file; its own if not given",
+    )
 
 
 class Buffer(_Model):

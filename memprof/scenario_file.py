@@ -81,6 +81,19 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
     return loaded
 
 
+def scenario_of(fields: Mapping[str, Any], path: Path) -> LoadedScenario:
+    """A scenario that stands in no file of its own; its relative paths start where `path` is.
+
+    Raises:
+        ScenarioError: a field is wrong.
+    """
+    try:
+        scenario = Scenario.model_validate(dict(fields))
+    except ValidationError as error:
+        raise _scenario_error(error, {}, lambda field: "") from None
+    return LoadedScenario(scenario, path, {})
+
+
 def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
     """The scenario that comes with memprof for a command that was given none.
 

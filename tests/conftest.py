@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -32,6 +34,16 @@ class Run:
 
     def report(self, name: str = "case") -> dict[str, Any]:
         return json.loads((self.folder / "reports" / f"{name}.json").read_text())
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one run of pytest gave; outcomes and what was said, by test."""
+
+    code: int
+    out: str
+    outcomes: dict[str, str]
+    texts: dict[str, str]
 
 
 Command = Callable[..., Run]
@@ -64,6 +76,38 @@ def assert_ledger_adds_up(ledger: dict[str, Any], least: float, name: str) -> No
     assert explained == sum(
         row["private_resident_bytes"] + row["shared_resident_bytes"] for row in ledger["rows"]
     )
+
+
+def run_pytest(folder: Path, *arguments: object) -> Session:
+    """pytest with memprof's plugin, and no other that happens to be installed, in a folder."""
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    file = folder / "junit.xml"
+    plugin = ["-p", "memprof.pytest_plugin", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", *plugin, f"--junitxml={file}", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "80"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    found = re.findall(r"::(\w+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b", done.stdout)
+    texts: dict[str, str] = {}
+    for case in ElementTree.parse(file).iter("testcase") if file.exists() else ():
+        said = [f"{each.get('message')}\n{each.text}" for each in case if each.tag != "properties"]
+        texts[case.get("name", "")] = "\n".join(said)
+    return Session(done.returncode, done.stdout + done.stderr, dict(found), texts)
+
+
+@pytest.fixture
+def compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of one test that compile the same JAX programs share them, as files. They trace and
+    ask for a compilation as often as without; the second time, it is done sooner."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 @pytest.fixture

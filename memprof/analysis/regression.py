@@ -1,9 +1,11 @@
 """The gate's judgement: whether a scenario got worse, by the samples of two runs.
 
-Every figure has an interval from the spread between fresh workers and the doubt within each. The
-interval of a change joins those of both runs, as of independent errors. A metric is *worse* when
-the whole of that lies beyond the tolerance, *the same* or *better* when the whole lies within it or
-below, and *could not be measured* when it lies on both sides.
+Every figure has an interval from its spread over fresh workers: how a worker's own readings scatter
+about a line is the same in every worker, and a difference takes it out; it counts only where there
+is a single worker. The interval of a change is Student's for two samples, of a spread that both
+runs share: they are measured in one way. A metric is *worse* when the whole of it lies beyond the
+tolerance, *the same* or *better* when the whole lies within it or below, and *could not be
+measured* when it lies on both sides.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from memprof.analysis.marginal import Line, mean_interval, memory_line, robust_fit
+from memprof.analysis.marginal import Line, mean_interval, memory_line, robust_fit, student_t
 from memprof.gate import Change, MetricChange, Unit
 from memprof.measurements import GrowthPoint
 from memprof.results import Interval, Report, Sample, Variant, Verdict
@@ -23,18 +25,28 @@ from memprof.tolerance import MetricName, Tolerance
 # that it had: so far its growth says less, and by chance, than what its allocators have handed out.
 _GRAIN_BYTES = 2 * 2**20
 _PAGE_BYTES = 4096
+_FEWEST_READINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure of one run."""
+    """A figure of one run.
 
-    value: float
-    ci95: Interval
+    Attributes:
+        values: one for each worker.
+        within: half the 95 % interval of one of them, by the scatter of its own readings.
+    """
+
+    values: tuple[float, ...]
+    within: float
 
     @property
-    def half(self) -> float:
-        return (self.ci95[1] - self.ci95[0]) / 2
+    def value(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def ci95(self) -> Interval:
+        return mean_interval(self.values, self.within if len(self.values) == 1 else 0.0)[1]
 
 
 def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list[MetricChange]:
@@ -44,6 +56,23 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
         for name, unit, measure in _FIGURES
     ]
     return [each for each in (*found, _equivalence(was, now), _budget(was, now)) if each]
+
+
+def first(now: Report) -> list[MetricChange]:
+    """The metrics of a run that there is nothing to hold against; what must not be is worse even
+    so."""
+    measured = ((name, unit, measure(optimised(now))) for name, unit, measure in _FIGURES)
+    found = [
+        MetricChange(name, unit, "new", now=each.value, now_ci95=each.ci95)
+        for name, unit, each in measured
+        if each is not None
+    ]
+    verdicts = (_equivalence(now, now), _budget(now, now))
+    return found + [
+        each if each.verdict == "worse" else replace(each, verdict="new")
+        for each in verdicts
+        if each is not None
+    ]
 
 
 def optimised(report: Report) -> Variant:
@@ -80,17 +109,29 @@ def _figure(
             detail=f"{which} has no figure",
         )
     allowed = tolerance.allowed(was.value)
-    change, half = now.value - was.value, math.hypot(was.half, now.half)
+    change, half = now.value - was.value, _half_width(was, now)
     interval = (change - half, change + half)
     verdict = verdict_on(interval, allowed)
     detail = ""
     if verdict == "could_not_measure":
-        noisier = "the baseline" if was.half > now.half else "this run"
-        detail = f"too noisy to tell, {noisier} most; more repeats narrow the interval"
+        detail = "too noisy to tell; more repeats, then and now, narrow the interval"
     return MetricChange(
         name, unit, verdict, was.value, was.ci95, now.value, now.ci95, change, interval, allowed,
         detail,
     )  # fmt: skip
+
+
+def _half_width(was: Estimate, now: Estimate) -> float:
+    """Half the 95 % interval of the difference of two means."""
+    before, after = was.values, now.values
+    freedom = len(before) + len(after) - 2
+    if freedom == 0:
+        return math.hypot(was.within, now.within)
+    squares = sum(
+        (each - statistics.fmean(values)) ** 2 for values in (before, after) for each in values
+    )
+    scale = 1 / len(before) + 1 / len(after)
+    return student_t(freedom) * math.sqrt(squares / freedom * scale)
 
 
 def verdict_on(change: Interval, allowed: float) -> Change:
@@ -134,11 +175,17 @@ def peak(variant: Variant) -> Estimate | None:
 
 
 def growth_per_step(variant: Variant) -> Estimate | None:
-    """Bytes that an agent gains by living one step longer."""
-    trend = variant.trend
-    if trend.bytes_per_step is None or trend.ci95_bytes is None:
+    """Bytes that an agent gains by living one step longer; None where a worker had no time to
+    tell."""
+    series = [sample.trend for sample in variant.samples]
+    if any(len(each.heap_bytes) < _FEWEST_READINGS for each in series):
         return None
-    return Estimate(trend.bytes_per_step, trend.ci95_bytes)
+    lines = [robust_fit(list(enumerate(map(float, each.heap_bytes)))) for each in series]
+    lives = [each.agents * each.stride for each in series]
+    return _estimate(
+        [line.slope / life for line, life in zip(lines, lives, strict=True)],
+        [line.half_width / life for line, life in zip(lines, lives, strict=True)],
+    )
 
 
 def step_ratio(variant: Variant) -> Estimate | None:
@@ -198,7 +245,7 @@ def _quickest(seconds: Sequence[float]) -> float:
 
 
 def _estimate(values: Sequence[float], within: Sequence[float]) -> Estimate:
-    return Estimate(*mean_interval(values, statistics.fmean(within)))
+    return Estimate(tuple(values), statistics.fmean(within))
 
 
 # ---------------------------------------------------------------- verdicts
@@ -210,6 +257,9 @@ def _equivalence(was: Report, now: Report) -> MetricChange | None:
         return None
     before, after = was.equivalence.verdict, now.equivalence.verdict
     detail = after if before == after else f"{before} before, {after} now"
+    if after == "diverged":
+        broken = [each.name for each in now.passes if each.kept and each.outcome == "diverged"]
+        detail = f"{detail} with {', '.join(broken or optimised(now).passes)}"
     if now.equivalence.detail and after != "exact":
         detail = f"{detail}: {now.equivalence.detail}"
     return MetricChange("equivalence", "verdict", _behaviour(before, after), detail=detail)

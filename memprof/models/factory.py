@@ -6,12 +6,14 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from memprof.errors import ScenarioError, nearest
 from memprof.models.base import GenerativeModel
+from memprof.models.importing import import_module
 
 # What describes the world of an agent that is ready.
 _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
@@ -19,8 +21,17 @@ _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
 _firsts: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def builder(callable: str, params: dict[str, Any], folder: str) -> Callable[[int], GenerativeModel]:
+def builder(
+    callable: str,
+    params: dict[str, Any],
+    folder: str,
+    file: str | None = None,
+    path: Sequence[str] = (),
+) -> Callable[[int], GenerativeModel]:
     """Call the function with `params`, and with the agent's index if it has a parameter `agent`.
+
+    Its module is looked up in `folder`, or in the folders of `path` if there are any; `file` is
+    where it is, if its name does not say so. Both are relative to `folder`.
 
     It returns the PyMDP agent's keyword arguments or a new agent of PyMDP's NumPy backend, or a
     pair of one of those and an environment.
@@ -29,7 +40,8 @@ def builder(callable: str, params: dict[str, Any], folder: str) -> Callable[[int
         ScenarioError: it cannot be imported, does not take the parameters, raises, or returns
             something else; its own traceback goes along.
     """
-    function = _import(callable, folder)
+    folders = [str(Path(folder, each)) for each in path] or [folder]
+    function = _import(callable, str(Path(folder, file)) if file else "", folders)
     takes_agent = "agent" in _signature(function, callable, params).parameters
 
     def build(agent: int) -> GenerativeModel:
@@ -63,12 +75,10 @@ def _check_new(ready: Any, index: int, target: str) -> None:
         _firsts[target] = ready
 
 
-def _import(target: str, folder: str) -> Callable[..., Any]:
+def _import(target: str, file: str, path: Sequence[str]) -> Callable[..., Any]:
     module_name, _, function_name = target.partition(":")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name, file, path)
     except Exception as error:
         raise ScenarioError(
             "model.callable",
@@ -141,6 +151,7 @@ def _is_pair(returned: Any) -> bool:
 def _own_traceback(error: Exception) -> str:
     """The traceback from the first frame outside memprof and the import system on."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    others = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen importlib")
+    own = [frame for frame in frames if not frame.filename.startswith(others)]
     lines = traceback.format_list(own) + traceback.format_exception_only(error)
     return "Traceback (most recent call last):\n" + "".join(lines)

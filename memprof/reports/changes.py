@@ -14,6 +14,7 @@ WORDS: dict[Change, str] = {
     "better": "better",
     "same": "same",
     "worse": "worse",
+    "new": "new",
     "could_not_measure": "unknown",
 }
 _PER = {"marginal_bytes": " per agent", "growth_bytes_per_step": " per agent and step"}
@@ -56,7 +57,10 @@ def clause(metric: MetricChange, found: Comparison) -> str:
     if metric.verdict == "same":
         return f"{metric.metric} same"
     by = f"{difference(metric, metric.change)}{_PER.get(metric.metric, '')}"
+    less = [optimisation(each) for each in found.passes if _saves_less(each)]
     behind = listed([component(each) for each in causes(metric, found)])
+    if metric.metric == "marginal_bytes" and metric.verdict == "worse" and less:
+        behind = f"{behind}; {listed(less)}"
     return f"{metric.metric} {metric.verdict} by {by}{f' ({behind})' if behind else ''}"
 
 
@@ -80,11 +84,11 @@ def _figure(
 
 
 def causes(metric: MetricChange, found: Comparison) -> list[ComponentChange]:
-    """The components that went the same way as a metric: private ones make up the marginal cost,
-    shared ones the fixed."""
-    if metric.change is None or metric.metric not in ("marginal_bytes", "fixed_bytes"):
+    """The components that went the same way as a metric: private ones make up the marginal cost and
+    its growth, shared ones the fixed cost."""
+    private = metric.metric in _PER
+    if metric.change is None or not (private or metric.metric == "fixed_bytes"):
         return []
-    private = metric.metric == "marginal_bytes"
     return [
         each
         for each in found.components
@@ -105,6 +109,10 @@ def component(found: ComponentChange) -> str:
 def optimisation(found: PassChange) -> str:
     """`template: saved 31.4 MB per agent, saves nothing now`."""
     return f"{found.name}: saved {_saving(found.was_bytes)}, saves {_saving(found.now_bytes)} now"
+
+
+def _saves_less(found: PassChange) -> bool:
+    return (found.now_bytes or 0.0) < (found.was_bytes or 0.0)
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -99,11 +99,16 @@ def _text(found: Comparison) -> Iterator[str]:
     for each in found.metrics:
         if each.detail:
             yield f"{each.metric}: {each.detail}"
-    then, now = found.repeats
-    took = f"; it took {format_seconds(found.seconds)}" if found.seconds else ""
-    yield f"Fresh workers: {then} then, {now} now, of {found.file}{took}."
+    if found.repeats[1]:
+        yield _workers(found)
     if any(each.unit == "ratio" for each in found.metrics):
         yield "step_ratio is time per step over that of a reference loop in the same worker."
+
+
+def _workers(found: Comparison) -> str:
+    then, now = found.repeats
+    took = f"; it took {format_seconds(found.seconds)}" if found.seconds else ""
+    return f"Fresh workers: {f'{then} then, ' if then else ''}{now} now, of {found.file}{took}."
 
 
 def _tables(found: Comparison) -> Iterator[Table]:

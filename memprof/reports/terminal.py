@@ -44,6 +44,14 @@ def render(view: View, *, width: int, color: bool) -> str:
     return console.file.getvalue()
 
 
+def render_table(table: Table, *, width: int) -> str:
+    """One table as plain text."""
+    console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False)
+    console.print(_table(table, width))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().split("\n"))
+
+
 def _table(table: Table, width: int) -> RichTable:
     headed = any(table.columns)
     drawn = RichTable(

@@ -127,6 +127,21 @@ def compare(measured: Measured, was: Report) -> Comparison:
     )
 
 
+def alone(measured: Measured) -> Comparison:
+    """The case as it is now, with nothing to hold it against; what its passes do is told apart, for
+    those who will be held against it."""
+    measured.tell_passes_apart()
+    report = measured.report
+    return Comparison(
+        name=measured.case.name,
+        file=measured.case.file,
+        repeats=(0, report.variants.before.repeats),
+        metrics=tuple(regression.first(report)),
+        failure=str(measured.failure or ""),
+        seconds=time.monotonic() - measured.started,
+    )
+
+
 def comparison(
     name: str,
     file: str,

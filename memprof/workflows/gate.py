@@ -20,7 +20,7 @@ from memprof.errors import (
 from memprof.gate import Baseline, BaselineEntry, Change, Comparison, GateReport
 from memprof.reports.changes import clause
 from memprof.results import Environment, Report
-from memprof.workflows.cases import Case, Rules, compare, measure
+from memprof.workflows.cases import Case, Rules, alone, compare, measure
 from memprof.workflows.crew import Observer
 
 
@@ -138,8 +138,7 @@ def _said(report: GateReport, verdict: Change) -> str:
 
 
 def _hold(case: Case, entry: BaselineEntry | None, rules: Rules, observer: Observer) -> _Held:
-    """Measure the case, and judge it by its entry; where there is none, measure what each pass
-    does too, for those who will be held against it."""
+    """Measure the case, and judge it by its entry if there is one."""
     chosen = case
     if case.loaded.scenario.auto and entry is not None:
         after = entry.report.variants.after  # what auto chose then: a new search may waver
@@ -149,8 +148,7 @@ def _hold(case: Case, entry: BaselineEntry | None, rules: Rules, observer: Obser
     except MeasurementError as error:
         return _Held(case, _unknown(case, str(error)), failure=error)
     if entry is None:
-        measured.tell_passes_apart()
-        found = _unknown(case, str(measured.failure or ""))
+        found = alone(measured)
     else:
         found = compare(measured, entry.report)
         problem = _foreign_environment(entry, measured.report.environment)

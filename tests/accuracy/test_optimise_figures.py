@@ -44,7 +44,9 @@ def seconds_to_optimise(name, passes):
     "passes", ["share,pool,template", "history,pool,template", "template", "mmap"]
 )
 def test_optimising_an_agent_of_grid_29_takes_two_milliseconds_at_most(passes):
-    """Best of some rounds, since whatever else runs on the machine only ever adds."""
-    found = [seconds_to_optimise("grid-29", tuple(passes.split(","))) for _ in range(ROUNDS)]
+    """Some round shows it, since whatever else runs on the machine only ever adds."""
+    found = []
+    while len(found) < ROUNDS and (not found or min(found) > 0.002):
+        found.append(seconds_to_optimise("grid-29", tuple(passes.split(","))))
     print(f"{passes}: {min(found) * 1e3:.2f} ms per agent, rounds up to {max(found) * 1e3:.2f} ms")
     assert min(found) <= 0.002

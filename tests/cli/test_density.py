@@ -64,12 +64,12 @@ def test_meeting_the_limit_is_a_result(memprof, fake):
 
 def test_the_time_limit_ends_the_sweep_with_what_it_has(memprof, fake):
     path = fake("64 KiB", model={"delay": 0.05}, steps=1)
-    run = memprof("density", path, "--max-agents", 1000, "--time-limit", 8, timeout=40)
+    run = memprof("density", path, "--max-agents", 200, "--time-limit", 5, timeout=40)
     assert run.code == 0, run.err
     report = run.report("case-density")
     assert report["variants"]["before"]["ended"] == "time"
     assert [each["kind"] for each in report["warnings"]] == ["time_limit"]
-    assert 1 < max(row["agents"] for row in rows(report)) < 1000
+    assert 1 < max(row["agents"] for row in rows(report)) < 200
 
 
 def test_more_agents_live_at_once_with_the_passes(memprof, fake):

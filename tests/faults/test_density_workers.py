@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_sweep_with_what_it_has(scenario, tmp_path, tempora
     process = start(
         path,
         "--max-agents",
-        200,
+        120,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (80 * MIB, 80 * MIB)),
     )
     process.communicate(timeout=120)
@@ -159,7 +159,7 @@ def test_a_full_disk_ends_the_sweep_with_what_it_has(scenario, tmp_path, tempora
     assert "make room on the disk" in said
     report = report_of(tmp_path)
     assert report["complete"] is False
-    assert 10 < report["variants"]["after"]["lived"] < 200
+    assert 10 < report["variants"]["after"]["lived"] < 120
     assert report["equivalence"]["verdict"] != "diverged"
     assert list(temporary.iterdir()) == []
     assert gone(tmp_path)

@@ -175,15 +175,15 @@ def test_two_hundred_large_agents_weigh_little_more_than_one():
     assert one > 16e6
 
 
-@pytest.mark.parametrize("passes", [("belief", "template"), ("template", "belief")])
-def test_half_precision_changes_beliefs_within_its_bound(passes):
+def test_half_precision_changes_beliefs_within_its_bound():
     file = io.BytesIO()
     agents = ({**FACTORS, "num_obs": [6], "num_states": [5], "num_controls": [2]}, STOCHASTIC, ())
     lives(population(agents), [ValueTrace(file, compare=False)])
-    file.seek(0)
-    values = ValueTrace(file, compare=True)
-    lives(population(agents, passes), [values])
-    assert REORDERED < values.comparison().max_abs_belief_error <= 5e-3
+    for passes in (("belief", "template"), ("template", "belief")):
+        file.seek(0)
+        values = ValueTrace(file, compare=True)
+        lives(population(agents, passes), [values])
+        assert REORDERED < values.comparison().max_abs_belief_error <= 5e-3
 
 
 def test_a_rollout_needs_a_world_that_pymdp_can_sample_from():

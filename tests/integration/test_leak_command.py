@@ -41,7 +41,7 @@ def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, m
     ],
 )
 def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signal, per_cycle, site):
-    run = memprof("leak", SCENARIOS / "leaks" / f"{scenario}.yaml", "--repeats", 2)
+    run = memprof("leak", SCENARIOS / "leaks" / f"{scenario}.yaml", "--repeats", 1)
     assert run.code == 1, run.out + run.err
     report = run.report(f"{scenario}-leak")
     found = next(each for each in report["leak"]["signals"] if each["name"] == signal)

@@ -258,16 +258,10 @@ def test_a_pass_that_the_users_class_cannot_live_with_is_named(own, function, pa
     assert words in caught.value.problem
 
 
-def test_the_command_measures_ready_agents_and_points_to_the_line(memprof, own):
-    run = memprof("profile", own("forager", steps=2, passes=[]), "-q")
-    assert run.code == 0, run.err
-    rows = run.report()["variants"]["before"]["ledger"]["rows"]
-    (memory,) = [row for row in rows if row["component"] == "Forager.memory"]
-    assert memory["private_resident_bytes"] > 0
+def test_the_command_points_to_the_line_that_contradicts_a_ready_agent(memprof, own):
     run = memprof("profile", own("forager", agent={"gamma": 2.0}), "-q")
     assert run.code == 2
-    assert "case.yaml:" in run.err
-    assert "agent: own:forager returned a ready agent" in run.err
+    assert "case.yaml:9: agent: own:forager returned a ready agent" in run.err
 
 
 def test_jax_agents_are_not_built_of_a_ready_numpy_agent(memprof, own):

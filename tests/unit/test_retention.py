@@ -125,56 +125,83 @@ def grown(act, times=3):
 MODULE = types.ModuleType("planted_module")
 
 
-@pytest.fixture
-def module(monkeypatch):
-    monkeypatch.setitem(sys.modules, "planted_module", MODULE)
-    MODULE.__dict__.update(
-        KEPT=[],
-        THING=Thing(),
-        SLOTTED=Slotted(),
-        note=closure(),
-        ARRAY=np.array([[], None], object),
-    )
-    MODULE.running = generator()
-    next(MODULE.running)
-    return MODULE
+@pytest.fixture(scope="module")
+def module():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "planted_module", MODULE)
+        MODULE.__dict__.update(
+            KEPT=[],
+            VIEWS=[],
+            BUFFER=bytearray(),
+            THING=Thing(),
+            SLOTTED=Slotted(),
+            note=closure(),
+            ARRAY=np.array([[], None], object),
+        )
+        MODULE.running = generator()
+        next(MODULE.running)
+        yield MODULE
 
 
 def extend_history(thing):
     thing.history = (*thing.history, object())
 
 
-@pytest.mark.parametrize(
-    ("act", "name", "kept_by", "things"),
-    [
-        (lambda m: m.KEPT.append(object()), "planted_module.KEPT", "module planted_module", 1),
-        (lambda m: extend_history(m.THING), "Thing.history", "Thing", 1),
-        (lambda m: m.THING.events.append([]), "Thing.events", "Thing", 1),
-        (lambda m: m.SLOTTED.kept.add(object()), "Slotted.kept", "Slotted", 1),
-        (lambda m: m.note([]), f"{__name__}.closure.<locals>.note: seen", "function", 1),
-        (lambda m: m.running.send(1), "generator: collected", "generator generator", 1),
-        (lambda m: m.ARRAY[0].append([]), "planted_module.ARRAY", "module planted_module", 1),
-        (lambda m: Thing.instances.append(Thing()), "Thing.instances", "class Thing", 2),
-        (lambda m: unbounded(object()), f"{__name__}.unbounded (lru_cache)", "function", 3),
-    ],
+def open_one():
+    thing = Thing()
+    weakref.finalize(thing, extend_history, thing)
+
+
+LEAKS = (
+    (lambda m: m.KEPT.append(object()), "planted_module.KEPT", "module planted_module", 1),
+    (lambda m: extend_history(m.THING), "Thing.history", "Thing", 1),
+    (lambda m: m.THING.events.append([]), "Thing.events", "Thing", 1),
+    (lambda m: m.SLOTTED.kept.add(object()), "Slotted.kept", "Slotted", 1),
+    (lambda m: m.note([]), f"{__name__}.closure.<locals>.note: seen", "function", 1),
+    (lambda m: m.running.send(1), "generator: collected", "generator generator", 1),
+    (lambda m: m.ARRAY[0].append([]), "planted_module.ARRAY", "module planted_module", 1),
+    (lambda m: Thing.instances.append(Thing()), "Thing.instances", "class Thing", 2),
+    (lambda m: unbounded(object()), f"{__name__}.unbounded (lru_cache)", "function", 3),
+    (lambda m: m.VIEWS.append(np.zeros((100, 10))[0]), "planted_module.VIEWS", "module", 2),
+    (lambda m: m.BUFFER.extend(b"x" * 1000), "planted_module.BUFFER", "module", 0),
 )
-def test_the_owner_of_what_grows_is_named(module, act, name, kept_by, things):
-    found = grown(lambda: act(module))
+
+
+@pytest.fixture(scope="module")
+def found(module):
+    """All leaks at once: a walk over what this process has imported takes a second or two."""
+
+    def act():
+        open_one()
+        for leak, *_ in LEAKS:
+            leak(module)
+
+    yield grown(act)
+    weakref.finalize._registry.clear()
+
+
+@pytest.mark.parametrize(("name", "kept_by", "things"), [leak[1:] for leak in LEAKS])
+def test_the_owner_of_what_grows_is_named(found, name, kept_by, things):
     assert name in found, found.keys()
     owner, each = found[name]
     assert owner.kept_by[0].startswith(kept_by)
     assert each.things == pytest.approx(things, abs=0.4)
 
 
-def test_a_finalizer_that_keeps_its_own_object(module):
-    def open_one():
-        thing = Thing()
-        weakref.finalize(thing, extend_history, thing)
-
-    found = grown(open_one)
+def test_a_finalizer_that_keeps_its_own_object(found):
     owner, _ = found["finalize._registry"]
     assert owner.kept_by == ("class finalize", "module weakref")
-    weakref.finalize._registry.clear()
+
+
+def test_what_a_view_pins_counts_in_full(found):
+    _, each = found["planted_module.VIEWS"]
+    assert each.size_bytes == pytest.approx(8000, rel=0.05)
+
+
+def test_a_buffer_that_grows_in_place(found):
+    _, each = found["planted_module.BUFFER"]
+    assert each.size_bytes == pytest.approx(1000)
+    assert each.things == 0
 
 
 def test_a_full_cache_and_replaced_values_are_no_growth(module):
@@ -191,21 +218,6 @@ def test_a_full_cache_and_replaced_values_are_no_growth(module):
     assert not {name for name in found if "bounded" in name or "KEPT" in name or "Thing" in name}
 
 
-def test_what_a_view_pins_counts_in_full(module):
-    def pin():
-        module.KEPT.append(np.zeros((100, 10))[0])
-
-    _, each = grown(pin)["planted_module.KEPT"]
-    assert each.size_bytes == pytest.approx(8000, rel=0.05)
-
-
-def test_a_buffer_that_grows_in_place(module):
-    module.BUFFER = bytearray()
-    _, each = grown(lambda: module.BUFFER.extend(b"x" * 1000))["planted_module.BUFFER"]
-    assert each.size_bytes == pytest.approx(1000)
-    assert each.things == 0
-
-
 class Memo:
     """Its attributes are values beside it, which its own size does not count."""
 
@@ -215,8 +227,8 @@ class Memo:
 
 def kept_by(kept, act):
     """What the list `kept` holds of what `act` made."""
-    tracemalloc.start(1)
     objects = RetainedObjects()
+    tracemalloc.start(1)  # what is old by now has no line
     act()
     held = objects.mark()[id(kept), None]
     objects.forget()

@@ -1,0 +1,253 @@
+"""The pytest plugin: the marker `agent_memory` and the fixture `memprof`.
+
+Both measure agents in fresh worker processes, as `memprof profile` does, and fail a test whose
+agents cost too much. A test run that uses neither pays for the import of this file only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+if TYPE_CHECKING:
+    from memprof.errors import MemprofError
+    from memprof.results import Report
+    from memprof.scenario_file import LoadedScenario
+    from memprof.workflows.check import Checked
+
+_MARKER = "agent_memory"
+_TIMEOUT_SECONDS = 900.0
+Agents: TypeAlias = "str | os.PathLike[str] | Callable[..., Any]"
+
+_checked: pytest.StashKey[Checked] = pytest.StashKey()
+_error: pytest.StashKey[MemprofError] = pytest.StashKey()
+_calls: pytest.StashKey[int] = pytest.StashKey()
+_session: pytest.StashKey[dict[tuple[Path, int | None], Checked]] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known, also to `--strict-markers`."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(*, per_agent=None, scenario=None): fail the test if an agent of the scenario, "
+        "or of what the fixture memprof measures, costs more than per_agent (such as '64 KB')",
+    )
+    config.stash[_session] = {}
+
+
+@pytest.fixture
+def memprof(request: pytest.FixtureRequest) -> Profiler:
+    """Measure agents in fresh processes: `memprof(build, agents=20, per_agent="64 KB")`."""
+    return Profiler(request.node)
+
+
+class Profiler:
+    """The fixture's value, one for each test."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        item.stash[_calls] = 0
+
+    def __call__(
+        self,
+        build: Agents,
+        *,
+        per_agent: str | int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Report:
+        """Measure the agents that a function builds, or those of a scenario file.
+
+        Fails the test if one costs more than `per_agent` (if not given, the marker's), or if passes
+        change what agents do.
+
+        Args:
+            build: a function at the top level of a module, which may take the agent's index as
+                `agent`. It returns a PyMDP agent or its keyword arguments, or a pair of that and an
+                environment. Or the path of a scenario file, relative to pytest's rootdir.
+            per_agent: the largest marginal cost of an agent, in bytes or as `"64 KB"`.
+            params: further arguments of the function.
+            fields: fields of the scenario, such as agents, steps, passes and repeats. Without
+                `passes`, a function's agents are measured as they are.
+
+        Raises:
+            MemprofError: it could not be measured, or makes no sense.
+        """
+        __tracebackhide__ = True
+        self._item.stash[_calls] += 1
+        from memprof.errors import MemprofError
+
+        try:
+            marked = _marked(self._item).get("per_agent")
+            loaded = _loaded(self._item.config, build, params or {}, fields)
+            checked = _check(loaded, _bytes(marked if per_agent is None else per_agent))
+        except MemprofError as error:
+            self._item.stash[_error] = error
+            raise
+        _fail(checked)
+        return checked.report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """After the fixtures: measure the marker's scenario, so that what goes wrong is an error."""
+    yield
+    if item.get_closest_marker(_MARKER) is None:
+        return
+    from memprof.errors import MemprofError
+
+    try:
+        _measure_marked(item)
+    except MemprofError as error:
+        item.stash[_error] = error
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """After the test's body: what is wrong with the marker's scenario fails the test."""
+    yield
+    if _checked in item.stash:
+        _fail(item.stash[_checked])
+    elif item.get_closest_marker(_MARKER) is not None and not item.stash.get(_calls, 0):
+        from memprof.errors import UsageError
+
+        item.stash[_error] = UsageError(
+            f"{_MARKER}: nothing was checked: the test took the fixture memprof and never called "
+            "it. Call it, or give the marker a scenario"
+        )
+        raise item.stash[_error]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Our errors say all in one message; a traceback through memprof would add nothing."""
+    report = yield
+    error = item.stash.get(_error, None)
+    if error is not None and call.excinfo is not None and call.excinfo.value is error:
+        text = call.excinfo.getrepr(style="value")
+        if error.detail:
+            text.addsection("in the worker", error.detail)
+        report.longrepr = text
+        report.not_measured = True  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """What could not be measured is an error, also where the test's body asked for it."""
+    if report.failed and report.when == "call" and getattr(report, "not_measured", False):
+        return "error", "E", "ERROR"
+    return None
+
+
+def _measure_marked(item: pytest.Item) -> None:
+    """Measure the scenario of the item's marker, once in a session for the same limit."""
+    from memprof.errors import UsageError
+
+    arguments = _marked(item)
+    given, per_agent = arguments.get("scenario"), _bytes(arguments.get("per_agent"))
+    if given is None:
+        if "memprof" not in getattr(item, "fixturenames", ()):
+            raise UsageError(
+                f"{_MARKER}: nothing to check; give it scenario='path.yaml', or measure agents in "
+                "the test with the fixture memprof"
+            )
+        if per_agent is None:
+            raise UsageError(f"{_MARKER}: no size; give it per_agent, such as '64 KB'")
+        return
+    loaded = _loaded(item.config, given, {}, {})
+    if per_agent is None and loaded.scenario.budget is None:
+        raise UsageError(
+            f"{_MARKER}: no size; give it per_agent, such as '64 KB', since {given} has no budget"
+        )
+    session, key = item.config.stash[_session], (loaded.path.resolve(), per_agent)
+    if key not in session:
+        session[key] = _check(loaded, per_agent)
+    item.stash[_checked] = session[key]
+
+
+def _marked(item: pytest.Item) -> Mapping[str, Any]:
+    """The arguments of the item's marker, the nearest one.
+
+    Raises:
+        UsageError: they make no sense.
+    """
+    from memprof.errors import UsageError, nearest
+
+    marker = item.get_closest_marker(_MARKER)
+    if marker is None:
+        return {}
+    if marker.args:
+        raise UsageError(
+            f"{_MARKER}: expected keyword arguments only, such as per_agent='64 KB', found "
+            f"{marker.args[0]!r}"
+        )
+    for name in marker.kwargs.keys() - {"per_agent", "scenario"}:
+        raise UsageError(
+            f"{_MARKER}: {name!r} is no argument; {nearest(name, ('per_agent', 'scenario'))}"
+        )
+    if sum(each.name == _MARKER for each in item.own_markers) > 1:
+        raise UsageError(f"{_MARKER}: is there twice on this test; leave one out")
+    return marker.kwargs
+
+
+def _bytes(size: Any) -> int | None:
+    from memprof.errors import UsageError
+    from memprof.units import parse_size
+
+    try:
+        found = None if size is None else parse_size(size)
+    except ValueError as error:
+        raise UsageError(f"per_agent: {error}, found {size!r}") from None
+    if found == 0:
+        raise UsageError("per_agent: expected more than nothing, found 0 bytes")
+    return found
+
+
+def _loaded(
+    config: pytest.Config, agents: Agents, params: Mapping[str, Any], fields: Mapping[str, Any]
+) -> LoadedScenario:
+    """The scenario of a file or a function; no instrument unless it is asked for."""
+    from memprof.errors import ScenarioError, UsageError, option_of
+    from memprof.scenario_file import load_scenario
+    from memprof.scenario_function import scenario_of_function
+
+    if not isinstance(agents, str | os.PathLike):
+        return scenario_of_function(agents, params, {"instruments": [], "passes": [], **fields})
+    path = config.rootpath / agents
+    if not path.exists():
+        raise UsageError(
+            f"no such scenario file: {path}; relative paths start at pytest's rootdir, "
+            f"{config.rootpath}"
+        )
+    if params:
+        raise UsageError("params: are those of a function; a scenario file has its own")
+    try:
+        return load_scenario(Path(os.path.relpath(path)), {"instruments": [], **fields})
+    except ScenarioError as error:
+        if error.where == option_of(error.field.partition(".")[0]):  # there is no command line
+            raise ScenarioError(error.field, error.problem) from None
+        raise
+
+
+def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
+    from memprof.cli.progress import progress
+    from memprof.worker.spawn import Limits
+    from memprof.workflows.check import check, limited
+
+    with progress(quiet=True) as observer:
+        return check(limited(loaded, per_agent), Limits(_TIMEOUT_SECONDS), observer)
+
+
+def _fail(checked: Checked) -> None:
+    """Fail the test where its agents did."""
+    if checked.failure is not None:
+        from memprof.reports import failure
+
+        pytest.fail(failure.render(checked.report, checked.failure), pytrace=False)
