@@ -1,5 +1,5 @@
-"""GitHub's runner, as far as memprof's workflow needs one: jobs of `run:` steps as they are written,
-in a clone of a repository of their own, and the few actions that they use."""
+"""GitHub's runner, as far as memprof's workflow needs one: its `run:` steps as they are written, in
+clones of a repository, and what the few actions do that it uses."""
 
 from __future__ import annotations
 

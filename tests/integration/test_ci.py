@@ -1,4 +1,4 @@
-"""What docs/ci.md shows runs as it is written: the workflow for GitHub, and the script for others."""
+"""What docs/ci.md shows runs as written: the workflow for GitHub, and the script for others."""
 
 import json
 import re
