@@ -18,6 +18,7 @@ class Explorer(Agent):
     """An agent that remembers what it saw last."""
 
     seen: list[np.ndarray]
+    ballast: bytes
 
     def infer_states(self, observation, *args, **kwargs):
         self.seen.append(np.full(8, float(observation[0])))
@@ -49,13 +50,14 @@ def build(agent: int, size: int) -> Agent:
     kind = ListedExplorer if PLANT == "policies" else Explorer
     explorer = kind(**arguments, policy_len=2)
     explorer.seen = []
+    explorer.ballast = b""
     match PLANT:
         case "copy":
             explorer.likelihood = explorer.A[0] * (1.0 + agent)
         case "policies":
             explorer.policies = [policy.astype(float).tolist() for policy in explorer.policies]
         case "ballast":
-            explorer.ballast = np.full(int(AMOUNT), agent % 256, dtype=np.uint8)
+            explorer.ballast = bytes([agent % 256]) * int(AMOUNT)
     return explorer
 
 

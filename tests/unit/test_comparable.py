@@ -1,0 +1,75 @@
+"""When two runs can be held against each other."""
+
+from dataclasses import replace
+
+import pytest
+
+from memprof.analysis.comparable import environment_changes, scenario_changes, scenario_hash
+
+SCENARIO = {"name": "grid", "agents": 20, "repeats": 3, "budget": None, "model": {"size": 5}}
+
+
+@pytest.fixture
+def environment(report):
+    return report().environment
+
+
+@pytest.mark.parametrize("field", ["description", "instruments", "repeats", "budget", "tolerances"])
+def test_how_a_scenario_is_measured_and_judged_is_indifferent(field):
+    other = {**SCENARIO, field: "other"}
+    assert scenario_hash(other) == scenario_hash(SCENARIO)
+    assert scenario_changes(SCENARIO, other) == []
+
+
+def test_what_decides_on_the_figures_is_named():
+    other = {**SCENARIO, "agents": 10, "model": {"size": 6}}
+    assert scenario_hash(other) != scenario_hash(SCENARIO)
+    assert scenario_changes(SCENARIO, other) == [
+        "agents: 20, now 10",
+        'model: {"size": 5}, now {"size": 6}',
+    ]
+
+
+def test_the_order_of_fields_is_indifferent():
+    assert scenario_hash(dict(reversed(SCENARIO.items()))) == scenario_hash(SCENARIO)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("huge_pages", "never", "huge pages"),
+        ("allocator", {"libc": "musl 1.2"}, "allocator libc"),
+        (
+            "allocator",
+            {"libc": "glibc 2.36", "MALLOC_ARENA_MAX": "1"},
+            "allocator MALLOC_ARENA_MAX",
+        ),
+        ("device", "gpu", "device"),
+        ("backend", {"x64": "on"}, "backend x64"),
+        ("platform", "Linux 6.1 aarch64", "platform"),
+        ("versions", {"python": "3.12.1", "numpy": "2.4"}, "python"),
+        ("versions", {"python": "3.11.7", "numpy": "2.5"}, "numpy"),
+        ("versions", {"python": "3.11.7", "numpy": "2.4", "jax": "0.9"}, "jax"),
+    ],
+)
+def test_another_environment_is_named(environment, field, value, said):
+    plain = replace(
+        environment,
+        platform="Linux 6.1 x86_64",
+        versions={"python": "3.11.7", "numpy": "2.4"},
+        allocator={"libc": "glibc 2.36"},
+    )
+    (found,) = environment_changes(plain, replace(plain, **{field: value}))
+    assert found.startswith(f"{said}: ")
+
+
+def test_what_does_not_decide_is_indifferent(environment):
+    plain = replace(environment, platform="Linux 6.1 x86_64", versions={"python": "3.11.7"})
+    other = replace(
+        plain,
+        platform="Linux 6.8 x86_64",
+        versions={"python": "3.11.9", "psutil": "8"},
+        cpu_count=64,
+        total_memory_bytes=1,
+    )
+    assert environment_changes(plain, other) == []

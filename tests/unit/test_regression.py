@@ -1,0 +1,226 @@
+"""The gate's judgement, on samples of known figures."""
+
+from dataclasses import replace
+
+import pytest
+
+from memprof.analysis import changes, regression
+from memprof.analysis.alarms import alarm_rates, highest_rate
+from memprof.gate import ComponentChange, MetricChange, PassChange
+from memprof.measurements import GrowthPoint, LedgerRow, Reading, TrendSeries
+from memprof.results import BudgetCheck, Sample
+from memprof.tolerance import DEFAULTS
+
+MB = 10**6
+
+
+def reading(private, heap):
+    return Reading(private + 30 * MB, private + 9 * MB, None, private, heap)
+
+
+def sample(
+    per_agent=50_000, heap_per_agent=None, fixed=100 * MB, peak=2 * MB, growth=160, step=2e-3,
+    slow=(), at_hand=0,
+):  # fmt: skip
+    """A worker whose agents cost so much; `slow` batches were disturbed, and the first agents moved
+    into `at_hand` bytes that were free."""
+    handed = per_agent if heap_per_agent is None else heap_per_agent
+    points = tuple(
+        GrowthPoint(n, reading(fixed + max(0, n * per_agent - at_hand), MB + n * handed))
+        for n in (4, 8, 12, 16, 20)
+    )
+    steps = [
+        step * (9 if (batch, index) in slow else 1) for batch in range(5) for index in range(4)
+    ]
+    heap = tuple(MB + 20 * growth * count for count in range(6))
+    return Sample(
+        start=reading(10 * MB, 0),
+        imported=reading(80 * MB, 0),
+        points=points,
+        at_n=points[-1],
+        peak_rss_bytes=points[-1].reading.rss_bytes + peak,
+        step_cpu_seconds=tuple(steps),
+        batches=5,
+        reference_cpu_seconds=(5e-4,) * 9 + (9e-4,),
+        trend=TrendSeries(20, 21, 1, heap),
+    )
+
+
+@pytest.fixture
+def run(report, good_variant):
+    """A report of a scenario with the pass `share`, from these samples."""
+
+    def make(*samples, **fields):
+        plain = report()
+        after = replace(good_variant(passes=("share",)), samples=samples, repeats=len(samples))
+        return replace(plain, variants=replace(plain.variants, after=after), **fields)
+
+    return make
+
+
+def judged(was, now, tolerances=DEFAULTS):
+    return {each.metric: each for each in regression.judge(was, now, tolerances)}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ((6, 8), "worse"),
+        ((5.01, 8), "worse"),
+        ((4, 6), "could_not_measure"),
+        ((-9, 6), "could_not_measure"),
+        ((-1, 5), "same"),
+        ((-9, 4), "same"),
+        ((-9, -6), "better"),
+    ],
+)
+def test_only_an_interval_beyond_the_tolerance_is_worse(change, verdict):
+    assert regression.verdict_on(change, 5) == verdict
+
+
+def test_figures_are_those_of_the_samples(run):
+    found = judged(run(sample(), sample()), run(sample(per_agent=60_000), sample(per_agent=60_000)))
+    assert found["marginal_bytes"].was == pytest.approx(50_000)
+    assert found["marginal_bytes"].change == pytest.approx(10_000)
+    assert found["marginal_bytes"].verdict == "worse"
+    assert found["fixed_bytes"].was == pytest.approx(100 * MB)
+    assert found["peak_bytes"].was == pytest.approx(103 * MB)
+    assert found["growth_bytes_per_step"].was == pytest.approx(160)
+    assert found["step_ratio"].was == pytest.approx(4)
+    others = [name for name, each in found.items() if each.verdict != "same"]
+    assert others == ["marginal_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "metric"),
+    [
+        ({"fixed": 107 * MB}, "fixed_bytes"),
+        ({"peak": 9 * MB}, "peak_bytes"),
+        ({"growth": 200}, "growth_bytes_per_step"),
+        ({"step": 2.6e-3}, "step_ratio"),
+        ({"slow": [(batch, 2) for batch in range(5)]}, "step_ratio"),  # slow by itself
+    ],
+)
+def test_each_metric_has_an_eye_of_its_own(run, change, metric):
+    found = judged(run(*[sample()] * 3), run(*[sample(**change)] * 3))
+    assert found[metric].verdict == "worse"
+
+
+def test_a_busy_machine_makes_no_step_slower(run):
+    disturbed = {(batch, index) for batch in range(4) for index in range(4)}
+    found = judged(run(*[sample()] * 3), run(*[sample(slow=disturbed)] * 3))
+    assert found["step_ratio"].verdict == "same"
+
+
+def test_what_agents_find_free_makes_them_no_cheaper(run):
+    """The process grows by less, as its agents first fill what others left; by chance more or less
+    of that. What the allocators handed out is the same."""
+    was = run(*[sample(at_hand=free) for free in (100_000, 300_000, 600_000)])
+    found = judged(was, run(*[sample(per_agent=53_000)] * 3))["marginal_bytes"]
+    assert found.verdict == "worse"
+    assert found.change == pytest.approx(3000)
+
+
+def test_memory_that_nobody_touched_is_no_cost(run):
+    """30 MB handed out to each agent, of which a tenth is resident."""
+    lazy = {"per_agent": 3 * MB, "heap_per_agent": 30 * MB}
+    assert judged(run(sample(**lazy)), run(sample(**lazy)))["marginal_bytes"].was == pytest.approx(
+        3 * MB
+    )
+
+
+def test_the_spread_of_both_runs_decides_together(run):
+    """Two repeats then say little of their own spread; nine now say how large it is."""
+    was = run(*[sample(per_agent=size) for size in (49_000, 51_000)])
+    few = judged(was, run(*[sample(per_agent=size) for size in (49_000, 51_000)]))
+    many = judged(was, run(*[sample(per_agent=size) for size in (49_000, 51_000, 50_000) * 3]))
+    assert few["marginal_bytes"].verdict == "could_not_measure"
+    assert regression.undecided(list(few.values()))
+    assert many["marginal_bytes"].verdict == "same"
+    assert not regression.undecided(list(many.values()))
+
+
+def test_what_one_run_does_not_have_is_not_measured(run):
+    short = replace(sample(), trend=TrendSeries(20, 21, 1, (1, 2)), reference_cpu_seconds=())
+    found = judged(run(sample()), run(short))
+    assert found["growth_bytes_per_step"].verdict == "could_not_measure"
+    assert found["step_ratio"].detail == "this run has no figure"
+    assert "growth_bytes_per_step" not in judged(run(short), run(short))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ("exact", "exact", "same"),
+        ("exact", "bounded", "worse"),
+        ("bounded", "exact", "better"),
+        ("exact", "diverged", "worse"),
+        ("diverged", "diverged", "worse"),
+        ("diverged", "exact", "better"),
+        ("exact", "not_checked", "could_not_measure"),
+        ("not_checked", "not_checked", "same"),
+        ("not_checked", "exact", "better"),
+    ],
+)
+def test_behaviour_that_diverged_is_worse_whatever_it_was(run, before, after, verdict):
+    was, now = run(sample()), run(sample())
+    was = replace(was, equivalence=replace(was.equivalence, verdict=before))
+    now = replace(now, equivalence=replace(now.equivalence, verdict=after))
+    assert judged(was, now)["equivalence"].verdict == verdict
+
+
+def test_a_broken_budget_is_worse_whatever_it_was(run):
+    kept, broken = BudgetCheck(100, 90.0, True), BudgetCheck(100, 110.0, False)
+    assert (
+        judged(run(sample(), budget=kept), run(sample(), budget=kept))["budget"].verdict == "same"
+    )
+    was = run(sample(), budget=broken)
+    assert judged(was, run(sample(), budget=broken))["budget"].verdict == "worse"
+    assert judged(was, run(sample(), budget=kept))["budget"].verdict == "better"
+    assert "budget" not in judged(was, run(sample(), budget=None))
+
+
+def test_a_new_scenario_is_new_but_must_not_diverge(run):
+    report = run(sample())
+    assert {each.verdict for each in regression.first(report)} == {"new"}
+    wrong = replace(report, equivalence=replace(report.equivalence, verdict="diverged"))
+    found = {each.metric: each.verdict for each in regression.first(wrong)}
+    assert found["equivalence"] == "worse"
+    assert found["marginal_bytes"] == "new"
+
+
+def test_components_are_told_with_what_grew(run):
+    was, now = run(sample()), run(sample())
+    ledger = replace(
+        now.variants.after.ledger,
+        rows=(
+            LedgerRow("A", 18_000, 1_000, 18_000, 1_000, 20),
+            LedgerRow("B", 20 * MB, 0, 20 * MB, 300_000, 20),
+            LedgerRow("dust", 100, 0, 100, 0, 20),
+        ),
+    )
+    now = replace(
+        now, variants=replace(now.variants, after=replace(now.variants.after, ledger=ledger))
+    )
+    assert changes.components(was, now) == (ComponentChange("B", float(MB), 300_000.0),)
+
+
+def test_a_pass_that_saves_less_is_named(run):
+    was, now = run(sample()), run(sample())
+    share = was.passes[0]
+    now = replace(now, passes=(replace(share, saved_bytes_per_agent=None),))
+    found = changes.passes(replace(was, passes=(replace(share, saved_bytes_per_agent=9.0),)), now)
+    assert found == (PassChange(share.name, 9.0, None),)
+    assert changes.passes(was, was) == ()
+
+
+def test_the_rate_of_false_alarms_has_a_limit():
+    """Clopper and Pearson: none in 59 leaves 5 % open (the rule of three)."""
+    assert highest_rate(0, 59) == pytest.approx(0.0495, abs=1e-4)
+    assert highest_rate(1, 20) == pytest.approx(0.2161, abs=1e-4)
+    assert highest_rate(3, 3) == 1.0
+    quiet = MetricChange("fixed_bytes", "bytes", "same", change=3.0, allowed=10.0)
+    loud = MetricChange("fixed_bytes", "bytes", "worse", change=-12.0, allowed=9.0)
+    (rate,) = alarm_rates("grid", [[quiet], [loud]])
+    assert (rate.comparisons, rate.false_alarms, rate.undecided) == (2, 1, 0)
+    assert (rate.largest_change, rate.allowed) == (-12.0, 9.0)
