@@ -10,7 +10,7 @@ from typing import Any
 from memprof.results import Environment
 
 # Releases of these decide on what an agent takes; of Python itself, the minor version does.
-_DECISIVE = ("inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
+DECISIVE = ("inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
 # Fields that say how well a scenario is measured and judged, or for whom it is described.
 _INDIFFERENT = ("description", "instruments", "repeats", "budget", "tolerances")
 
@@ -47,7 +47,7 @@ def _decisive(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conditions(was: Environment, now: Environment) -> Iterator[tuple[str, str, str]]:
     yield "python", _minor(was), _minor(now)
-    for name in _DECISIVE:
+    for name in DECISIVE:
         yield name, was.versions.get(name, ""), now.versions.get(name, "")
     yield "platform", _platform(was), _platform(now)
     yield "device", was.device, now.device

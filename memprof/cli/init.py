@@ -1,0 +1,107 @@
+"""`memprof init`: the files that a team starts with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterable
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memprof.errors import UsageError
+
+_STARTER = Path("scenarios/starter.yaml")
+_REQUIREMENTS = Path("scenarios/requirements.txt")
+_WORKFLOW = Path(".github/workflows/memprof.yml")
+
+_Steps = tuple[tuple[str, str], ...]  # a command, and what it is for
+_PROFILE: _Steps = ((f"memprof profile {_STARTER}", "where its memory goes; now edit it"),)
+_LOCAL: _Steps = (
+    *_PROFILE,
+    ("memprof gate scenarios/*.yaml --update", "make the baseline, memprof-baseline.json"),
+    ("git add scenarios memprof-baseline.json", ""),
+    ('git commit -m "Memory baseline"', ""),
+    ("memprof gate scenarios/*.yaml", "after a change: exit code 1 if something got worse"),
+)
+_GITHUB: _Steps = (
+    *_PROFILE,
+    ("git add scenarios .github", ""),
+    ('git commit -m "Memory gate"', "and bring it to the default branch"),
+    ("gh workflow run memprof.yml", "make the baseline there; or Actions > memprof > Run workflow"),
+    ("git pull", "memprof-baseline.json is in it; from now on every change is gated"),
+)
+
+
+def init_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="The project's folder; made if it is missing."),
+    ] = Path(),
+    github: Annotated[
+        bool, typer.Option("--github", help="Write a workflow for GitHub Actions, too.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that are there already.")
+    ] = False,
+) -> None:
+    """Write a starter scenario, and say what to do with it.
+
+    Exit codes: 0 written; 2 a file is there already, or the folder cannot be used; 3 a file could
+    not be written.
+    """
+    from memprof.reports.sinks import check_writable, write_files
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"DIR: expected a folder, found the file {folder}")
+    texts = {folder / name: text for name, text in _texts(github).items()}
+    if not force:
+        _check_new(texts)
+    check_writable(texts)
+    write_files(texts)
+    print(f"Written: {', '.join(map(str, texts))}\n\nNext:\n")
+    print(_shown(_change_to(folder) + (_GITHUB if github else _LOCAL)))
+
+
+def template(name: str) -> str:
+    """A file that comes with memprof, to be written as it is."""
+    return (resources.files("memprof") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _texts(github: bool) -> dict[Path, str]:
+    """What is written, by its place in the folder."""
+    texts = {_STARTER: template("starter.yaml"), _REQUIREMENTS: _requirements()}
+    return {**texts, _WORKFLOW: template("github.yml")} if github else texts
+
+
+def _requirements() -> str:
+    """The releases that decide on figures, as they are installed here."""
+    from memprof.analysis.comparable import DECISIVE
+
+    lines = ["# What the figures depend on: with another release, make the baseline anew."]
+    for package in ("memprof-pymdp", *DECISIVE):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            lines.append(f"{package}=={metadata.version(package)}")
+    return "\n".join(lines) + "\n"
+
+
+def _check_new(files: Iterable[Path]) -> None:
+    there = [str(file) for file in files if os.path.lexists(file)]
+    if there:
+        raise UsageError(
+            f"there already: {', '.join(there)}; nothing was written, --force replaces them"
+        )
+
+
+def _change_to(folder: Path) -> _Steps:
+    here = folder.resolve() == Path.cwd()
+    return () if here else ((f"cd {shlex.quote(str(folder))}", ""),)
+
+
+def _shown(steps: _Steps) -> str:
+    width = max(len(command) for command, _ in steps)
+    lines = (f"  {command:{width}}  {f'# {why}' if why else ''}" for command, why in steps)
+    return "\n".join(line.rstrip() for line in lines)
