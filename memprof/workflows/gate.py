@@ -60,9 +60,10 @@ def gate(
     held: list[_Held] = []
     for case in cases:
         entry = _entry(case, baseline)
-        problem = entry if isinstance(entry, str) else _foreign(case, entry)
-        if isinstance(entry, str) or problem:
-            held.append(_refused(case, f"{problem}; --update makes a new one"))
+        if isinstance(entry, str):
+            held.append(_refused(case, f"{entry}; --update makes one"))
+        elif problem := _foreign(case, entry):
+            held.append(_refused(case, f"{problem}; --update --force makes it anew"))
         else:
             held.append(_hold(case, entry, rules, observer))
         if held[-1].interrupted:
