@@ -19,7 +19,7 @@ from memprof.agent_keywords import check_agent, history_problem
 from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
 from memprof.passes.catalogue import AUTO, PASSES
-from memprof.tolerance import Tolerance, parse_tolerance
+from memprof.tolerance import Tolerance, parse_tolerance, read_tolerances
 from memprof.units import parse_size
 
 Size = Annotated[
@@ -223,7 +223,7 @@ class Scenario(_Strict):
     @property
     def allowances(self) -> dict[str, Tolerance]:
         """The tolerances, read."""
-        return {name: parse_tolerance(name, str(text)) for name, text in self.tolerances.items()}
+        return read_tolerances(self.tolerances)
 
     @property
     def auto(self) -> bool:

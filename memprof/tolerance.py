@@ -78,6 +78,15 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
     return Tolerance(sum(relative), sum(absolute))
 
 
+def read_tolerances(texts: Mapping[str, str | int]) -> dict[str, Tolerance]:
+    """The tolerances that a scenario has, by metric.
+
+    Raises:
+        ValueError: a metric or a tolerance is wrong.
+    """
+    return {metric: parse_tolerance(metric, str(text)) for metric, text in texts.items()}
+
+
 def parse_tolerances(text: str) -> dict[str, Tolerance]:
     """The tolerances meant by `marginal_bytes=5%,peak_bytes=2MB`.
 
