@@ -90,7 +90,10 @@ def update(
     held: list[_Held] = []
     for case in cases:
         entry = _entry(case, baseline)
-        problem = "" if isinstance(entry, str) else _foreign(case, entry)
+        if isinstance(baseline, str) and file.exists():
+            problem = baseline  # it is there, but cannot be read: others may be in it
+        else:
+            problem = "" if isinstance(entry, str) else _foreign(case, entry)
         if problem and not force:
             held.append(_refused(case, f"{problem}; --force replaces it unseen"))
         else:
