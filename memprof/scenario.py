@@ -236,12 +236,12 @@ class Scenario(_Strict):
         _once(names, "learning")
         return names
 
-    @field_validator("tolerances")
+    @field_validator("tolerances", mode="before")
     @classmethod
-    def _readable(cls, tolerances: dict[str, str | int]) -> dict[str, str | int]:
-        for name, text in tolerances.items():
+    def _readable(cls, tolerances: Any) -> Any:
+        for name, text in tolerances.items() if isinstance(tolerances, dict) else ():
             try:
-                parse_tolerance(name, str(text))
+                parse_tolerance(str(name), str(text))
             except ValueError as error:
                 raise FieldError(f"tolerances.{name}", str(error)) from None
         return tolerances

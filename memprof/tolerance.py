@@ -51,6 +51,7 @@ DEFAULTS: Mapping[str, Tolerance] = {
 }
 _NO_TOLERANCE = ("equivalence", "budget")
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_FRACTION = re.compile(r"\s*\d+\.\d+\s*")  # who writes 0.05 means 5%, and not 0 bytes
 
 
 def parse_tolerance(metric: str, text: str) -> Tolerance:
@@ -108,6 +109,8 @@ def parse_tolerances(text: str) -> dict[str, Tolerance]:
 
 def _size(text: str) -> int:
     try:
+        if _FRACTION.fullmatch(text):
+            raise ValueError("no count of bytes")
         return parse_size(text)
     except ValueError:
         raise ValueError(
