@@ -19,7 +19,7 @@ from memprof.agent_keywords import check_agent, history_problem
 from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
 from memprof.passes.catalogue import AUTO, PASSES
-from memprof.tolerance import Tolerance, parse_tolerance
+from memprof.tolerance import Tolerance, parse_tolerance, read_tolerances
 from memprof.units import parse_size
 
 Size = Annotated[
@@ -223,7 +223,7 @@ class Scenario(_Strict):
     @property
     def allowances(self) -> dict[str, Tolerance]:
         """The tolerances, read."""
-        return {name: parse_tolerance(name, str(text)) for name, text in self.tolerances.items()}
+        return read_tolerances(self.tolerances)
 
     @property
     def auto(self) -> bool:
@@ -236,12 +236,12 @@ class Scenario(_Strict):
         _once(names, "learning")
         return names
 
-    @field_validator("tolerances")
+    @field_validator("tolerances", mode="before")
     @classmethod
-    def _readable(cls, tolerances: dict[str, str | int]) -> dict[str, str | int]:
-        for name, text in tolerances.items():
+    def _readable(cls, tolerances: Any) -> Any:
+        for name, text in tolerances.items() if isinstance(tolerances, dict) else ():
             try:
-                parse_tolerance(name, str(text))
+                parse_tolerance(str(name), str(text))
             except ValueError as error:
                 raise FieldError(f"tolerances.{name}", str(error)) from None
         return tolerances

@@ -51,6 +51,7 @@ DEFAULTS: Mapping[str, Tolerance] = {
 }
 _NO_TOLERANCE = ("equivalence", "budget")
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_FRACTION = re.compile(r"\s*\d+\.\d+\s*")  # who writes 0.05 means 5%, and not 0 bytes
 
 
 def parse_tolerance(metric: str, text: str) -> Tolerance:
@@ -78,6 +79,15 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
     return Tolerance(sum(relative), sum(absolute))
 
 
+def read_tolerances(texts: Mapping[str, str | int]) -> dict[str, Tolerance]:
+    """The tolerances that a scenario has, by metric.
+
+    Raises:
+        ValueError: a metric or a tolerance is wrong.
+    """
+    return {metric: parse_tolerance(metric, str(text)) for metric, text in texts.items()}
+
+
 def parse_tolerances(text: str) -> dict[str, Tolerance]:
     """The tolerances meant by `marginal_bytes=5%,peak_bytes=2MB`.
 
@@ -99,6 +109,8 @@ def parse_tolerances(text: str) -> dict[str, Tolerance]:
 
 def _size(text: str) -> int:
     try:
+        if _FRACTION.fullmatch(text):
+            raise ValueError("no count of bytes")
         return parse_size(text)
     except ValueError:
         raise ValueError(

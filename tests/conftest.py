@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -110,24 +111,25 @@ def compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
+def run_command(folder: Path, *arguments: object, timeout: float = 300, **environment: str) -> Run:
+    """Run `memprof ARGUMENTS` in a folder."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr, folder)
+
+
 @pytest.fixture
 def memprof(tmp_path: Path) -> Command:
     """Run `memprof ARGUMENTS` in an empty folder of its own."""
-
-    def run(*arguments: object, timeout: float = 300, **environment: str) -> Run:
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout, done.stderr, tmp_path)
-
-    return run
+    return partial(run_command, tmp_path)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from memprof.gate import ComponentChange, PassChange
 from memprof.measurements import Ledger, LedgerRow
 from memprof.results import PassResult, Report, Variant
 
+_REST = "unexplained"
 _LEAST_SHARE = 0.05
 _LEAST_PRIVATE_BYTES = 16
 _LEAST_SHARED_BYTES = 64 * 1024
@@ -17,8 +18,8 @@ _LEAST_IMPORTS_BYTES = 2 * 2**20  # as coarse as a process is, whatever it impor
 
 
 def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
-    """Components whose resident bytes changed, the largest change first; what is less than a
-    twentieth of the largest is left out."""
+    """Components whose resident bytes changed, the largest change first and the unexplained rest
+    last; what is less than a twentieth of the largest is left out."""
     found = [*_rows(optimised(was), optimised(now)), *_imports(optimised(was), optimised(now))]
     private = max(abs(each.private_bytes) for each in found)
     shared = max(abs(each.shared_bytes) for each in found)
@@ -29,7 +30,12 @@ def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
         or abs(each.shared_bytes) >= max(_LEAST_SHARED_BYTES, _LEAST_SHARE * shared)
     ]
     agents = optimised(now).ledger.agents
-    return tuple(sorted(told, key=lambda c: -abs(c.private_bytes * agents + c.shared_bytes)))
+
+    def order(change: ComponentChange) -> tuple[bool, float]:
+        size = abs(change.private_bytes * agents + change.shared_bytes)
+        return change.component == _REST, -size
+
+    return tuple(sorted(told, key=order))
 
 
 def passes(was: Report, now: Report) -> tuple[PassChange, ...]:
@@ -59,7 +65,7 @@ def _rows(was: Variant, now: Variant) -> Iterator[ComponentChange]:
         shared = _shared(after.get(name)) - _shared(before.get(name))
         yield ComponentChange(name, private, shared)
     rest = _rest(now.ledger) - _rest(was.ledger)
-    yield ComponentChange("unexplained", rest, 0.0)
+    yield ComponentChange(_REST, rest, 0.0)
 
 
 def _imports(was: Variant, now: Variant) -> Iterator[ComponentChange]:

@@ -125,8 +125,9 @@ def _read(path: Path) -> Baseline | str:
 
 def _files(known: Baseline | str, path: Path) -> list[Path]:
     """The scenario files that a baseline was made of."""
-    if isinstance(known, str):
-        raise NotComparable(f"{known}; name the scenarios, and --update to make one of them")
+    problem = known if isinstance(known, str) else "" if known.scenarios else f"{path} is empty"
+    if problem:
+        raise NotComparable(f"{problem}; name the scenarios, and --update to make one of them")
     return [path.parent / entry.file for entry in known.scenarios.values()]
 
 

@@ -59,8 +59,8 @@ def clause(metric: MetricChange, found: Comparison) -> str:
     by = f"{difference(metric, metric.change)}{_PER.get(metric.metric, '')}"
     less = [optimisation(each) for each in found.passes if _saves_less(each)]
     behind = listed([component(each) for each in causes(metric, found)])
-    if metric.metric == "marginal_bytes" and metric.verdict == "worse" and less:
-        behind = f"{behind}; {listed(less)}"
+    if metric.metric == "marginal_bytes" and metric.verdict == "worse":
+        behind = "; ".join(filter(None, (behind, listed(less))))
     return f"{metric.metric} {metric.verdict} by {by}{f' ({behind})' if behind else ''}"
 
 

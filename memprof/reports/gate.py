@@ -47,6 +47,8 @@ def headline(report: GateReport) -> str:
         if each.failure or _has(each, "could_not_measure")
     ]
     better = [_said(each, "better") for each in report.scenarios if _has(each, "better")]
+    new = [each.name for each in report.scenarios if each.verdict == "new"]
+    better += [f"new: {', '.join(new)}"] if new else []
     if worse or unknown:
         return f"{listed(worse + unknown)}."
     if better:

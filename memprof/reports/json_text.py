@@ -127,7 +127,7 @@ def _problem(found: ErrorDetails) -> str:
     """The first thing that is wrong, as field, expected and found."""
     field = _shown(".".join(map(str, found["loc"])))[1:-1]
     if found["type"] == "missing":
-        return f"{field}: is missing"
+        return f"{field}: is missing; if an older memprof wrote the file, measure anew"
     message = found["msg"]
     if message.startswith("Input should be "):
         expected = message.removeprefix("Input should be ")

@@ -9,7 +9,7 @@ from memprof.analysis import comparable, regression
 from memprof.errors import NotComparable
 from memprof.gate import GateReport
 from memprof.results import Caution, Report
-from memprof.tolerance import Tolerance
+from memprof.tolerance import DEFAULTS, Tolerance, read_tolerances
 from memprof.workflows.cases import comparison
 from memprof.workflows.gate import GateOutcome, failure_of
 
@@ -17,7 +17,8 @@ from memprof.workflows.gate import GateOutcome, failure_of
 def compare(
     was: Report, now: Report, files: tuple[str, str], tolerances: Mapping[str, Tolerance]
 ) -> GateOutcome:
-    """A verdict on each metric. Scenarios may differ, such as in their passes; that is said.
+    """A verdict on each metric. Scenarios may differ, such as in their passes; that is said. The
+    tolerances are those of the scenario now, which those given replace.
 
     Raises:
         NotComparable: the reports are from environments whose figures cannot be compared.
@@ -28,9 +29,9 @@ def compare(
             f"{files[0]} and {files[1]} are from environments whose figures cannot be compared: "
             f"{'; '.join(changed)}; measure both in one environment"
         )
-    found = comparison(
-        str(now.scenario["name"]), files[1], was, now, regression.judge(was, now, tolerances)
-    )
+    allowed = {**DEFAULTS, **read_tolerances(now.scenario.get("tolerances", {})), **tolerances}
+    metrics = regression.judge(was, now, allowed)
+    found = comparison(str(now.scenario["name"]), files[1], was, now, metrics)
     others = comparable.scenario_changes(was.scenario, now.scenario)
     warnings = [
         Caution(

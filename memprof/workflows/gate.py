@@ -23,6 +23,8 @@ from memprof.results import Environment, Report
 from memprof.workflows.cases import Case, Rules, alone, compare, measure
 from memprof.workflows.crew import Observer
 
+_ANEW = "--update --force makes it anew"
+
 
 @dataclass(frozen=True, slots=True)
 class GateOutcome:
@@ -63,7 +65,7 @@ def gate(
         if isinstance(entry, str):
             held.append(_refused(case, f"{entry}; --update makes one"))
         elif problem := _foreign(case, entry):
-            held.append(_refused(case, f"{problem}; --update --force makes it anew"))
+            held.append(_refused(case, f"{problem}; {_ANEW}"))
         else:
             held.append(_hold(case, entry, rules, observer))
         if held[-1].interrupted:
@@ -90,7 +92,10 @@ def update(
     held: list[_Held] = []
     for case in cases:
         entry = _entry(case, baseline)
-        problem = "" if isinstance(entry, str) else _foreign(case, entry)
+        if isinstance(baseline, str) and file.exists():
+            problem = baseline  # it is there, but cannot be read: others may be in it
+        else:
+            problem = "" if isinstance(entry, str) else _foreign(case, entry)
         if problem and not force:
             held.append(_refused(case, f"{problem}; --force replaces it unseen"))
         else:
@@ -102,13 +107,18 @@ def update(
     failure = failure_of(report)
     whole = all(each.report is not None and each.failure is None for each in held)
     if failure is not None and not (force and whole):
-        return GateOutcome(report, failure)
+        return GateOutcome(report, _unless_forced(failure) if whole else failure)
     entries = {} if isinstance(baseline, str) else dict(baseline.scenarios)
     for each in held:
         assert each.report is not None
         entries[each.case.name] = _new_entry(each.case, each.report, file)
     report = replace(report, updated=tuple(each.case.name for each in held))
     return GateOutcome(report, None, Baseline(entries))
+
+
+def _unless_forced(failure: MemprofError) -> MemprofError:
+    """The same, with what can be done about it."""
+    return type(failure)(f"{failure}; the baseline stays as it was, --force replaces it")
 
 
 def failure_of(report: GateReport) -> MemprofError | None:
@@ -154,7 +164,7 @@ def _hold(case: Case, entry: BaselineEntry | None, rules: Rules, observer: Obser
         found = compare(measured, entry.report)
         problem = _foreign_environment(entry, measured.report.environment)
         if problem:
-            found = _unknown(case, problem)
+            found = _unknown(case, f"{problem}; {_ANEW}")
     return _Held(case, found, measured.report, measured.failure)
 
 

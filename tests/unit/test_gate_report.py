@@ -57,14 +57,15 @@ def hostile(text: str) -> GateReport:
 def test_what_got_worse_is_said_by_metric_and_component():
     found = replace(WORSE, metrics=(GROWN, LEVEL), components=(ComponentChange("B", 28.3e6, 0),))
     assert headline(gate(found, SAME)) == (
-        "grid-29: marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)."
+        "grid-29: marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent; "
+        "template: saved 31.4 MB per agent, saves nothing now)."
     )
 
 
 def test_shared_components_explain_the_fixed_cost_and_only_growth_explains_growth():
     components = (ComponentChange("A", -5e6, 0), ComponentChange("tables", 0, 9e6))
     grown = replace(SMALLER, verdict="worse", change=9e6, change_ci95=(8e6, 10e6))
-    found = replace(WORSE, metrics=(GROWN, grown), components=components)
+    found = replace(WORSE, metrics=(GROWN, grown), components=components, passes=())
     assert headline(gate(found)) == (
         "grid-29: marginal_bytes worse by +28.3 MB per agent, "
         "fixed_bytes worse by +9.00 MB (tables: +9.00 MB shared)."
@@ -93,7 +94,7 @@ def test_if_nothing_is_worse_it_says_what_is_better_or_that_all_is_as_before():
 
 
 def test_many_scenarios_do_not_burst_the_sentence():
-    many = [replace(WORSE, name=f"s{number}", metrics=(GROWN,)) for number in range(9)]
+    many = [replace(WORSE, name=f"s{number}", metrics=(GROWN,), passes=()) for number in range(9)]
     assert headline(gate(*many)).endswith("s2: marginal_bytes worse by +28.3 MB per agent "
                                           "(B: +28.3 MB private per agent and -28.3 MB shared); "
                                           "and 6 more.")  # fmt: skip

@@ -51,6 +51,7 @@ def test_anything_else_is_refused_in_words(text):
         ("step_ratio=2MB", "a percentage such as 25%"),
         ("peak_bytes=5%,peak_bytes=2MB", "twice"),
         ("peak_bytes=-5%", "expected"),
+        ("peak_bytes=0.05", "such as 5%"),
     ],
 )
 def test_what_is_wrong_is_said(text, said):
