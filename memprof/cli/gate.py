@@ -125,8 +125,8 @@ def _read(path: Path) -> Baseline | str:
 
 def _files(known: Baseline | str, path: Path) -> list[Path]:
     """The scenario files that a baseline was made of."""
-    problem = known if isinstance(known, str) else "" if known.scenarios else f"{path} is empty"
-    if problem:
+    if isinstance(known, str) or not known.scenarios:
+        problem = known if isinstance(known, str) else f"{path} is empty"
         raise NotComparable(f"{problem}; name the scenarios, and --update to make one of them")
     return [path.parent / entry.file for entry in known.scenarios.values()]
 
