@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install profile test check fast bench scenarios figures million equivalence soak clean
+.PHONY: help install profile test check fast bench scenarios figures alarms million equivalence soak clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make figures      what the passes have to reach, measured (an hour)"
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 	@echo "make million          a million agents alive at once, each stepped (half an hour)"
+	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
 
 install: $(VENV)/.installed
@@ -65,6 +66,9 @@ figures: $(VENV)/.tested
 
 equivalence: $(VENV)/.tested
 	$(BIN)/python -m tests.equivalence
+
+alarms: $(VENV)/.tested
+	$(BIN)/python -m tests.figures_gate
 
 million: $(VENV)/.installed
 	$(BIN)/memprof density scenarios/grid-10.yaml --agents 1000000 --steps 1 --passes auto --repeats 1

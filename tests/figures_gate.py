@@ -1,4 +1,4 @@
-"""`make gate-figures`: what the gate catches, and how often it raises a false alarm.
+"""`make alarms`: what the gate catches, and how often it raises a false alarm.
 
 `python -m tests.figures_gate power [RUNS]`: so many gates of grid-5 with agents that cost 5 % more,
 all of which have to be caught, and with agents that cost 2 % more, none of which may be reported

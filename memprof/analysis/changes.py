@@ -10,17 +10,17 @@ from memprof.gate import ComponentChange, PassChange
 from memprof.measurements import Ledger, LedgerRow
 from memprof.results import PassResult, Report, Variant
 
-_REST = "unexplained"
 _LEAST_SHARE = 0.05
 _LEAST_PRIVATE_BYTES = 16
 _LEAST_SHARED_BYTES = 64 * 1024
-_LEAST_IMPORTS_BYTES = 2 * 2**20  # as coarse as a process is, whatever it imports
+_GRAIN_BYTES = 2 * 2**20  # as coarse as a process is, whatever it imports and its agents do
 
 
 def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
-    """Components whose resident bytes changed, the largest change first and the unexplained rest
-    last; what is less than a twentieth of the largest is left out."""
-    found = [*_rows(optimised(was), optimised(now)), *_imports(optimised(was), optimised(now))]
+    """Components whose resident bytes changed, the largest change first; what is less than a
+    twentieth of the largest is left out."""
+    before, after = optimised(was), optimised(now)
+    found = [*_rows(before, after), *_imports(before, after), *_rest(before, after)]
     private = max(abs(each.private_bytes) for each in found)
     shared = max(abs(each.shared_bytes) for each in found)
     told = [
@@ -30,12 +30,7 @@ def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
         or abs(each.shared_bytes) >= max(_LEAST_SHARED_BYTES, _LEAST_SHARE * shared)
     ]
     agents = optimised(now).ledger.agents
-
-    def order(change: ComponentChange) -> tuple[bool, float]:
-        size = abs(change.private_bytes * agents + change.shared_bytes)
-        return change.component == _REST, -size
-
-    return tuple(sorted(told, key=order))
+    return tuple(sorted(told, key=lambda c: -abs(c.private_bytes * agents + c.shared_bytes)))
 
 
 def passes(was: Report, now: Report) -> tuple[PassChange, ...]:
@@ -64,14 +59,19 @@ def _rows(was: Variant, now: Variant) -> Iterator[ComponentChange]:
         private = _private(after.get(name), now.ledger) - _private(before.get(name), was.ledger)
         shared = _shared(after.get(name)) - _shared(before.get(name))
         yield ComponentChange(name, private, shared)
-    rest = _rest(now.ledger) - _rest(was.ledger)
-    yield ComponentChange(_REST, rest, 0.0)
 
 
 def _imports(was: Variant, now: Variant) -> Iterator[ComponentChange]:
     change = _imported(now) - _imported(was)
-    if abs(change) >= _LEAST_IMPORTS_BYTES:
+    if abs(change) >= _GRAIN_BYTES:
         yield ComponentChange("imports", 0.0, change)
+
+
+def _rest(was: Variant, now: Variant) -> Iterator[ComponentChange]:
+    agents = now.ledger.agents
+    change = _unexplained(now.ledger) - _unexplained(was.ledger)
+    if abs(change) * agents >= _GRAIN_BYTES:
+        yield ComponentChange("unexplained", change, 0.0)
 
 
 def _imported(variant: Variant) -> float:
@@ -96,5 +96,5 @@ def _shared(row: LedgerRow | None) -> float:
     return float(row.shared_nominal_bytes if resident is None else resident)
 
 
-def _rest(ledger: Ledger) -> float:
+def _unexplained(ledger: Ledger) -> float:
     return (ledger.unexplained_bytes or 0) / ledger.agents

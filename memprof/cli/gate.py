@@ -125,10 +125,11 @@ def _read(path: Path) -> Baseline | str:
 
 def _files(known: Baseline | str, path: Path) -> list[Path]:
     """The scenario files that a baseline was made of."""
-    if isinstance(known, str) or not known.scenarios:
+    entries = {} if isinstance(known, str) else known.scenarios
+    if not entries:
         problem = known if isinstance(known, str) else f"{path} is empty"
         raise NotComparable(f"{problem}; name the scenarios, and --update to make one of them")
-    return [path.parent / entry.file for entry in known.scenarios.values()]
+    return [path.parent / entry.file for entry in entries.values()]
 
 
 def _cases(files: Sequence[Path], changed: dict[str, Any], tolerance: str | None) -> list[Case]:
