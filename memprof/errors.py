@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class MemprofError(Exception):
@@ -144,7 +145,11 @@ class StoreError(MeasurementError):
 
 
 class OutputError(MeasurementError):
-    """A report could not be written."""
+    """A report could not be written; `files` are those that were not."""
+
+    def __init__(self, message: str, files: Iterable[Path] = ()) -> None:
+        super().__init__(message)
+        self.files = tuple(files)
 
 
 class Interrupted(MeasurementError):

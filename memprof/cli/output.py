@@ -55,16 +55,17 @@ class Output:
         texts = dict.fromkeys(self._json_files(), as_json)
         texts[self._markdown_file()] = markdown.render(view)
         texts.update(further)
+        written = [str(file) for file in texts]
         try:  # files first: whoever reads standard output may go away
             sinks.write_files(texts)
         except OutputError as error:
             failure = failure or error
+            written = [str(file) for file in texts if file not in error.files]
         if self.json == "-":
             sys.stdout.write(as_json)
         elif not self.quiet:
             shown = terminal.render_for(sys.stdout, view)
-            written = f"\nWritten: {', '.join(str(file) for file in texts if file.exists())}\n"
-            sys.stdout.write(_for_a_log(shown + written))
+            sys.stdout.write(_for_a_log(f"{shown}\nWritten: {', '.join(written)}\n"))
         if failure is not None:
             raise failure
 

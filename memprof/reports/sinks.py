@@ -33,14 +33,14 @@ def write_files(texts: Mapping[Path, str]) -> None:
     Raises:
         OutputError: one or more could not; what was there before is untouched.
     """
-    failed = []
+    failed = {}
     for path, text in texts.items():
         try:
             _write(path, text)
         except OSError as error:
-            failed.append(f"cannot write {path}: {error.strerror or error}")
+            failed[path] = f"cannot write {path}: {error.strerror or error}"
     if failed:
-        raise OutputError("; ".join(failed))
+        raise OutputError("; ".join(failed.values()), failed)
 
 
 def _write(path: Path, text: str) -> None:

@@ -132,10 +132,11 @@ def test_an_instrument_that_fails_loses_nothing_that_was_measured(fake, tmp_path
     assert "instrument_failed" in out
 
 
-def start(path, *options, command="profile"):
+def start(path, *options, command="profile", **environment):
     return subprocess.Popen(
         [*COMMAND, command, path.name, *options],
         cwd=path.parent,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=(path.parent / "stderr").open("w"),
         text=True,

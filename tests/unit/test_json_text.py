@@ -16,6 +16,7 @@ from memprof.gate import Baseline, BaselineEntry, GateReport
 from memprof.reports.json_text import parse, parse_baseline, render, render_baseline
 from tests import gate_reports
 
+MISSING = "is missing; if an older memprof wrote the file, measure anew"
 EXAMPLES = Path(__file__).parents[2] / "reports" / "examples"
 REPORTS = sorted(
     path for path in EXAMPLES.glob("*.json") if "schema" in json.loads(path.read_text())
@@ -96,9 +97,9 @@ def before(values: dict[str, Any]) -> dict[str, Any]:
         (lambda v: v.update(kind="poem"),
          "kind: expected one of profile, leak, density, gate, compare, self_check, found \"poem\""),
         (lambda v: v.update(kind=["gate"]), 'self_check, found ["gate"]'),
-        (lambda v: v.update(kind="leak"), "leak: is missing"),
+        (lambda v: v.update(kind="leak"), f"leak: {MISSING}"),
         (lambda v: before(v)["per_agent"].pop("fixed_bytes"),
-         "variants.before.per_agent.fixed_bytes: is missing"),
+         f"variants.before.per_agent.fixed_bytes: {MISSING}"),
         (lambda v: before(v)["per_agent"].update(marginal_bytes="1"),
          'variants.before.per_agent.marginal_bytes: expected a valid number, found "1"'),
         (lambda v: before(v)["per_agent"].update(marginal_bytes="1" * 500), f'{"1" * 58}…'),
