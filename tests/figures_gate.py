@@ -4,7 +4,9 @@
 all of which have to be caught, and with agents that cost 2 % more, none of which may be reported
 under the default tolerance; a quarter of that on grid-29, whose runs take longer.
 `python -m tests.figures_gate alarms [RUNS]`: so many comparisons of unchanged shipped scenarios,
-while another process keeps a processor busy. A table as it goes; ends with 1 if a figure is missed.
+while another process keeps a processor busy.
+`python -m tests.figures_gate seconds`: a gate of two small scenarios, as they ship.
+A table as it goes; ends with 1 if a figure is missed.
 """
 
 from __future__ import annotations
@@ -87,6 +89,19 @@ def _marginal(report: dict) -> dict:
     )
 
 
+def seconds() -> bool:
+    """Whether two small scenarios pass the gate in a minute."""
+    scenarios = [SCENARIOS / f"{name}.yaml" for name in ("grid-5", "t-maze")]
+    with tempfile.TemporaryDirectory(prefix="memprof-gate-") as folder:
+        held = (*scenarios, "--baseline", Path(folder) / "baseline.json")
+        gate(*held, "--update")
+        start = time.monotonic()
+        gate(*held)
+        took = time.monotonic() - start
+    print(f"grid-5 and t-maze: {took:.0f} s", flush=True)
+    return took < 60
+
+
 def alarms(runs: int) -> bool:
     """Whether no unchanged scenario is called worse while another process is busy."""
     busy = multiprocessing.Process(target=_spin, daemon=True)
@@ -126,12 +141,14 @@ def _spin() -> None:
 
 
 def main() -> int:
-    what, *rest = sys.argv[1:] or ["both"]
+    what, *rest = sys.argv[1:] or ["all"]
     count = int(rest[0]) if rest else 0
     found = []
-    if what in ("both", "power"):
+    if what in ("all", "seconds"):
+        found.append(seconds())
+    if what in ("all", "power"):
         found.append(power(count or 40))
-    if what in ("both", "alarms"):
+    if what in ("all", "alarms"):
         found.append(alarms(count or 60))
     return 0 if all(found) else 1
 
