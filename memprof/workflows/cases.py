@@ -128,9 +128,7 @@ def compare(measured: Measured, was: Report) -> Comparison:
 
 
 def alone(measured: Measured) -> Comparison:
-    """The case as it is now, with nothing to hold it against; what its passes do is told apart, for
-    those who will be held against it."""
-    measured.tell_passes_apart()
+    """The case as it is now, with nothing to hold it against."""
     report = measured.report
     return Comparison(
         name=measured.case.name,

@@ -67,7 +67,7 @@ def gate(
         elif problem := _foreign(case, entry):
             held.append(_refused(case, f"{problem}; {_ANEW}"))
         else:
-            held.append(_hold(case, entry, rules, observer))
+            held.append(_hold(_as_chosen(case, entry), entry, rules, observer))
         if held[-1].interrupted:
             break
     report = _report(held, file)
@@ -100,7 +100,7 @@ def update(
             held.append(_refused(case, f"{problem}; --force replaces it unseen"))
         else:
             known = None if isinstance(entry, str) or problem else entry
-            held.append(_hold(case, known, rules, observer))
+            held.append(_hold(case, known, rules, observer, anew=True))
         if held[-1].interrupted:
             break
     report = _report(held, file)
@@ -148,23 +148,35 @@ def _said(report: GateReport, verdict: Change) -> str:
     )
 
 
-def _hold(case: Case, entry: BaselineEntry | None, rules: Rules, observer: Observer) -> _Held:
-    """Measure the case, and judge it by its entry if there is one."""
-    chosen = case
-    if case.loaded.scenario.auto and entry is not None:
-        after = entry.report.variants.after  # what auto chose then: a new search may waver
-        chosen = case.with_passes(after.passes if after else ())
+def _as_chosen(case: Case, entry: BaselineEntry) -> Case:
+    """The case with the passes that `auto` chose for the baseline: a new search may waver."""
+    if not case.loaded.scenario.auto:
+        return case
+    after = entry.report.variants.after
+    return case.with_passes(after.passes if after else ())
+
+
+def _hold(
+    case: Case,
+    entry: BaselineEntry | None,
+    rules: Rules,
+    observer: Observer,
+    *,
+    anew: bool = False,
+) -> _Held:
+    """Measure the case, and judge it by its entry if there is one; `anew` for a new entry, by which
+    what each pass does will be judged too."""
     try:
-        measured = measure(chosen, rules, observer)
+        measured = measure(case, rules, observer)
     except MeasurementError as error:
         return _Held(case, _unknown(case, str(error)), failure=error)
-    if entry is None:
-        found = alone(measured)
-    else:
-        found = compare(measured, entry.report)
+    found = alone(measured) if entry is None else compare(measured, entry.report)
+    if entry is not None:
         problem = _foreign_environment(entry, measured.report.environment)
         if problem:
             found = _unknown(case, f"{problem}; {_ANEW}")
+    if anew:
+        measured.tell_passes_apart()
     return _Held(case, found, measured.report, measured.failure)
 
 
