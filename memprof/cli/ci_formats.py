@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from memprof.errors import MemprofError, OutputError, UsageError
@@ -48,7 +46,6 @@ class CiFormats:
         output: Output,
         report: GateReport,
         failure: MemprofError | None,
-        further: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
         """Write and print all that was asked for, here and of `output`, and end as the gate did.
 
@@ -61,7 +58,7 @@ class CiFormats:
             self._announce(report)
         except OutputError as error:
             failure = failure or error
-        output.deliver(report, view_of(report), failure, {**self._texts(report), **further})
+        output.deliver(report, view_of(report), failure, self._texts(report))
 
     def _texts(self, report: GateReport) -> dict[Path, str]:
         """What goes into each file."""

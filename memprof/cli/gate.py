@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memprof.cli import options
-from memprof.errors import NotComparable, UsageError
+from memprof.errors import NotComparable, OutputError, UsageError
 
 if TYPE_CHECKING:
     from memprof.gate import Baseline
     from memprof.workflows.cases import Case
+    from memprof.workflows.gate import GateOutcome
 
 _MOST_CHECKS = 1000
 
@@ -78,7 +80,6 @@ def gate_command(
     from memprof.cli.ci_formats import CiFormats
     from memprof.cli.output import Output
     from memprof.cli.progress import progress
-    from memprof.reports.json_text import render_baseline
     from memprof.worker.spawn import Limits
     from memprof.workflows import gate
     from memprof.workflows import self_check as checking
@@ -96,8 +97,8 @@ def gate_command(
             outcome = gate.update(cases, known, baseline, rules, observer, force=force)
         else:
             outcome = gate.gate(cases, known, baseline, rules, observer)
-    made = {} if outcome.baseline is None else {baseline: render_baseline(outcome.baseline)}
-    formats.deliver(output, outcome.report, outcome.failure, made)
+    outcome = _with_baseline_written(outcome, baseline)
+    formats.deliver(output, outcome.report, outcome.failure)
 
 
 def _check_options(update: bool, force: bool, self_check: int | None, max_repeats: int) -> None:
@@ -121,6 +122,19 @@ def _read(path: Path) -> Baseline | str:
         return f"there is no baseline {path}"
     except (OSError, ValueError) as error:
         return f"{path}: {getattr(error, 'strerror', None) or error}"
+
+
+def _with_baseline_written(outcome: GateOutcome, path: Path) -> GateOutcome:
+    """The same if it could be written, or needed not; the report says what became of it."""
+    from memprof.reports.json_text import render_baseline
+    from memprof.reports.sinks import write_files
+
+    try:
+        if outcome.baseline is not None:
+            write_files({path: render_baseline(outcome.baseline)})
+    except OutputError as error:
+        return replace(outcome, report=replace(outcome.report, updated=()), failure=error)
+    return outcome
 
 
 def _files(known: Baseline | str, path: Path) -> list[Path]:

@@ -127,7 +127,7 @@ def test_update_makes_a_baseline_and_says_so(made):
     assert "case: new" in said
     assert "as before" not in said, "there was nothing before"
     assert f"in {BASELINE}: case." in said
-    assert f"Written: reports/gate.json, reports/gate.md, {BASELINE}" in said
+    assert "Written: reports/gate.json, reports/gate.md" in said
     written = json.loads((made.folder / BASELINE).read_text())
     assert written["schema"] == "memprof.baseline/1"
     (entry,) = written["scenarios"].values()
@@ -558,7 +558,6 @@ def test_update_hides_no_regression_unless_forced(memprof, tmp_path, light):
     assert file.read_bytes() == before
     assert run.report("gate")["updated"] == []
     assert "Replaced" not in run.out
-    assert BASELINE not in run.out.partition("Written:")[2]
 
     run = memprof("gate", path.name, "--update", "--force")
     assert run.code == 0, run.err
