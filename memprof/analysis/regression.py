@@ -276,16 +276,19 @@ def _behaviour(before: Verdict, after: Verdict) -> Change:
 
 
 def _budget(was: Report, now: Report) -> MetricChange | None:
-    """A budget that is broken is worse, whatever it was."""
+    """The budget held against the marginal cost as a gate knows it; broken, it is worse, whatever
+    it was."""
     if now.budget is None:
         return None
-    mended = was.budget is not None and not was.budget.kept
+    before, after = marginal(optimised(was)).value, marginal(optimised(now)).value
+    kept = after <= now.budget.limit_bytes
+    mended = was.budget is not None and before > was.budget.limit_bytes
     return MetricChange(
         "budget",
         "verdict",
-        "worse" if not now.budget.kept else "better" if mended else "same",
-        was=was.budget.marginal_bytes if was.budget else None,
-        now=now.budget.marginal_bytes,
+        "worse" if not kept else "better" if mended else "same",
+        was=before,
+        now=after,
         allowed=float(now.budget.limit_bytes),
-        detail="kept" if now.budget.kept else "broken",
+        detail="kept" if kept else "broken",
     )

@@ -30,7 +30,7 @@ def view_of(report: GateReport) -> View:
     sections = [_scenario(each) for each in report.scenarios]
     sections += _alarms(report.alarms)
     if report.updated:
-        replaced = f"Replaced in {report.baseline}: {', '.join(report.updated)}."
+        replaced = f"Written to {report.baseline}: {', '.join(report.updated)}."
         sections.append(Section("Baseline", (replaced,)))
     said = headline(report)
     return View(_title(report), said if report.complete else f"Cut short: {said}", tuple(sections))
@@ -56,7 +56,7 @@ def headline(report: GateReport) -> str:
     if report.scenarios:
         return "Everything is as before, within its tolerance."
     if report.updated:
-        return f"Replaced in {report.baseline}: {', '.join(report.updated)}."
+        return f"Written to {report.baseline}: {', '.join(report.updated)}."
     return "Nothing was measured."
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.analysis import comparable
+from memprof.analysis.regression import optimised
 from memprof.environment import describe_environment
 from memprof.errors import (
     Interrupted,
@@ -200,6 +201,8 @@ def _foreign(case: Case, entry: BaselineEntry) -> str:
         )
         what = "; ".join(changed) or "the content of its model's file"
         return f"the scenario is not the one of the baseline ({what})"
+    if not optimised(entry.report).samples:
+        return "the baseline has no raw samples"
     was = entry.report.environment
     now = describe_environment(scenario.backend, {}, None)
     return _foreign_environment(entry, replace(now, device=was.device, backend=was.backend))

@@ -126,7 +126,7 @@ def test_update_makes_a_baseline_and_says_so(made):
     said = words(made.out)
     assert "case: new" in said
     assert "as before" not in said, "there was nothing before"
-    assert f"in {BASELINE}: case." in said
+    assert f"to {BASELINE}: case." in said
     assert "Written: reports/gate.json, reports/gate.md" in said
     written = json.loads((made.folder / BASELINE).read_text())
     assert written["schema"] == "memprof.baseline/1"
@@ -565,7 +565,7 @@ def test_update_hides_no_regression_unless_forced(memprof, tmp_path, light):
     assert run.report("gate")["updated"] == ["case"]
     said = words(run.out)
     assert "case: marginal_bytes worse by" in said
-    assert f"Replaced in {BASELINE}: case." in said
+    assert f"Written to {BASELINE}: case." in said
     (entry,) = json.loads(file.read_text())["scenarios"].values()
     cost = entry["report"]["variants"]["before"]["per_agent"]["marginal_bytes"]
     assert cost == pytest.approx(2 * MIB, rel=0.01)

@@ -88,7 +88,7 @@ def test_if_nothing_is_worse_it_says_what_is_better_or_that_all_is_as_before():
     )
     assert headline(gate(SAME)) == "Everything is as before, within its tolerance."
     assert headline(gate()) == "Nothing was measured."
-    assert headline(replace(gate(), updated=("a", "b"))) == "Replaced in baseline.json: a, b."
+    assert headline(replace(gate(), updated=("a", "b"))) == "Written to baseline.json: a, b."
     cut = view_of(replace(gate(SAME), complete=False))
     assert cut.headline == "Cut short: Everything is as before, within its tolerance."
 
@@ -137,7 +137,7 @@ def test_a_ratio_that_was_nothing_is_not_divided_by():
 def test_each_kind_has_its_title_and_says_what_was_replaced():
     assert view_of(GATE).title == "gate: 4 scenarios against baseline.json"
     assert view_of(COMPARED).title == "compare: scenarios/grid-29.yaml against a.json"
-    assert section(UNCHANGED, "Baseline").text == ("Replaced in baseline.json: grid-5.",)
+    assert section(UNCHANGED, "Baseline").text == ("Written to baseline.json: grid-5.",)
 
 
 def test_a_self_check_says_how_often_it_would_have_cried_wolf():

@@ -53,7 +53,9 @@ def run(report, good_variant):
     def make(*samples, **fields):
         plain = report()
         after = replace(good_variant(passes=("share",)), samples=samples, repeats=len(samples))
-        return replace(plain, variants=replace(plain.variants, after=after), **fields)
+        return replace(
+            plain, variants=replace(plain.variants, after=after), **{"budget": None, **fields}
+        )
 
     return make
 
@@ -170,14 +172,13 @@ def test_behaviour_that_diverged_is_worse_whatever_it_was(run, before, after, ve
 
 
 def test_a_broken_budget_is_worse_whatever_it_was(run):
-    kept, broken = BudgetCheck(100, 90.0, True), BudgetCheck(100, 110.0, False)
-    assert (
-        judged(run(sample(), budget=kept), run(sample(), budget=kept))["budget"].verdict == "same"
-    )
-    was = run(sample(), budget=broken)
-    assert judged(was, run(sample(), budget=broken))["budget"].verdict == "worse"
-    assert judged(was, run(sample(), budget=kept))["budget"].verdict == "better"
-    assert "budget" not in judged(was, run(sample(), budget=None))
+    budget = BudgetCheck(55_000, 0.0, True)  # held against the gate's own figure
+    kept, broken = run(sample(), budget=budget), run(sample(per_agent=60_000), budget=budget)
+    assert judged(kept, kept)["budget"].verdict == "same"
+    assert judged(broken, broken)["budget"].verdict == "worse"
+    assert judged(broken, kept)["budget"].verdict == "better"
+    assert judged(kept, broken)["budget"].now == pytest.approx(60_000)
+    assert "budget" not in judged(kept, run(sample(), budget=None))
 
 
 def test_a_new_scenario_is_new_but_must_not_diverge(run):
