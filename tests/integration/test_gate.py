@@ -7,14 +7,15 @@ import pytest
 from tests.conftest import COMMAND, ROOT
 
 REGRESSIONS = ROOT / "tests" / "regressions"
+TEAM, SHARED = REGRESSIONS / "team.yaml", REGRESSIONS / "shared.yaml"
 
 
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory):
-    """The team's agents as they were."""
+    """The team's agents as they were, with the pass and without."""
     file = tmp_path_factory.mktemp("gate") / "baseline.json"
     done = subprocess.run(
-        [*COMMAND, "gate", REGRESSIONS / "team.yaml", "--baseline", file, "--update", "-q"],
+        [*COMMAND, "gate", TEAM, SHARED, "--baseline", file, "--update", "-q"],
         cwd=file.parent, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -23,10 +24,8 @@ def baseline(tmp_path_factory):
 
 @pytest.fixture
 def gate(memprof, baseline):
-    def run(plant):
-        return memprof(
-            "gate", REGRESSIONS / "team.yaml", "--baseline", baseline, PLANT=plant, timeout=600
-        )
+    def run(plant, scenario=TEAM):
+        return memprof("gate", scenario, "--baseline", baseline, PLANT=plant, timeout=600)
 
     return run
 
@@ -37,7 +36,7 @@ def metrics(run):
 
 
 def test_nothing_has_changed(gate):
-    run = gate("")
+    run = gate("", SHARED)
     assert run.code == 0, run.err
     found, each = metrics(run)
     assert {one["verdict"] for one in each.values()} == {"same"}
@@ -57,7 +56,7 @@ def test_an_attribute_that_copies_A(gate):
 
 
 def test_policies_as_lists_of_floats(gate):
-    run = gate("policies")
+    run = gate("policies", SHARED)
     assert run.code == 1
     found, each = metrics(run)
     assert each["marginal_bytes"]["verdict"] == "worse"
@@ -76,7 +75,7 @@ def test_a_history_that_is_never_cut(gate):
 
 
 def test_a_pass_that_stops_applying(gate):
-    run = gate("pass_stops")
+    run = gate("pass_stops", SHARED)
     assert run.code == 1
     found, each = metrics(run)
     assert each["marginal_bytes"]["verdict"] == "worse"
@@ -91,7 +90,7 @@ def test_a_pass_that_stops_applying(gate):
 
 
 def test_a_pass_that_changes_one_action(gate):
-    run = gate("pass_errs")
+    run = gate("pass_errs", SHARED)
     assert run.code == 1
     _, each = metrics(run)
     worse = [name for name, one in each.items() if one["verdict"] == "worse"]

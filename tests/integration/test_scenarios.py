@@ -15,13 +15,14 @@ from memprof.instruments import walker
 from memprof.instruments.base import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario_file import load_scenario
-from tests.conftest import SCENARIOS, assert_ledger_adds_up, digests_of
+from tests.conftest import SCENARIOS, digests_of
 
-# deep-policy's steps take seconds; the others live long enough for histories and horizons to fill.
-SIZES = {"deep-policy": (4, 1), "learning-29": (4, 4), "mmp": (5, 4), "private-mazes": (5, 5)}
+# They live long enough for histories and horizons to fill. The steps of deep-policy take seconds:
+# as a command it has its place in `make scenarios`.
+SIZES = {"learning-29": (4, 4), "mmp": (5, 4), "private-mazes": (5, 5)}
 # Measuring these takes so long that they are measured before their passes only; what `share` does
 # is looked at in this process.
-SLOW = ("deep-policy", "mmp", "t-maze", "learning-29", "private-mazes")
+SLOW = ("mmp", "t-maze", "learning-29", "private-mazes")
 COMMANDED = (*SLOW, "dense-random", "factory")
 
 
@@ -37,8 +38,7 @@ def test_it_runs_and_share_behaves_exactly(memprof, name):
     report = run.report(name)
     before, after = report["variants"]["before"], report["variants"]["after"]
     if name in SLOW:
-        few = (2, 1) if name == "deep-policy" else (3, 4)
-        assert digests_of(path, ("share",), *few) == digests_of(path, (), *few)
+        assert digests_of(path, ("share",), 3, 4) == digests_of(path, (), 3, 4)
         assert private_bytes(path, ("share",)) < private_bytes(path, ())
     else:
         assert report["equivalence"]["verdict"] == "exact"
@@ -47,8 +47,6 @@ def test_it_runs_and_share_behaves_exactly(memprof, name):
     assert before["per_agent"]["resolved"]
     ledger = before["ledger"]
     assert ledger["explained_bytes"] > 0.8 * ledger["growth_bytes"]
-    if name == "deep-policy":  # as it ships
-        assert_ledger_adds_up(ledger, 0.8, name)
     if name == "mmp":
         rows = {row["component"]: row for row in ledger["rows"]}
         beliefs = ledger["agents"] * steps * 25 * 4
