@@ -136,6 +136,7 @@ class GateReport:
         baseline: the file that the runs are held against.
         updated: what became of the baseline under --update: which scenarios were replaced in it.
         alarms: what a self-check found.
+        not_gated: scenarios of the baseline that were not asked for.
         complete: nothing was cut short.
     """
 
@@ -143,6 +144,7 @@ class GateReport:
     scenarios: tuple[Comparison, ...]
     updated: tuple[str, ...] = ()
     alarms: tuple[AlarmRate, ...] = ()
+    not_gated: tuple[str, ...] = ()
     complete: bool = True
     kind: Literal["gate", "compare", "self_check"] = "gate"
     schema: str = field(default=SCHEMA)

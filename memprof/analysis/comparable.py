@@ -23,12 +23,21 @@ def scenario_hash(scenario: Mapping[str, Any]) -> str:
 
 def scenario_changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The fields that decide on a scenario's figures and differ: `agents: 20, now 10`."""
-    before, after = _decisive(was), _decisive(now)
+    before, after = dict(_flat(_decisive(was))), dict(_flat(_decisive(now)))
     return [
         f"{name}: {_show(before.get(name))}, now {_show(after.get(name))}"
         for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`model.size` and its value, for fields within fields."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def environment_changes(was: Environment, now: Environment) -> list[str]:

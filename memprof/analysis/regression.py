@@ -34,23 +34,29 @@ class Estimate:
 
     Attributes:
         values: one for each worker.
-        within: half the 95 % interval of one of them, by the scatter of its own readings.
+        within: half the 95 % interval of one of them, by the scatter of its own readings; None
+            where that says nothing.
     """
 
     values: tuple[float, ...]
-    within: float
+    within: float | None
 
     @property
     def value(self) -> float:
         return statistics.fmean(self.values)
 
     @property
-    def ci95(self) -> Interval:
-        return mean_interval(self.values, self.within if len(self.values) == 1 else 0.0)[1]
+    def ci95(self) -> Interval | None:
+        if len(self.values) > 1:
+            return mean_interval(self.values, 0.0)[1]
+        return None if self.within is None else mean_interval(self.values, self.within)[1]
 
 
 def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list[MetricChange]:
-    """A verdict on each metric that either run has."""
+    """A verdict on each metric that either run has; none where the population with its passes was
+    not measured."""
+    if not (measured(was) and measured(now)):
+        return []
     found = [
         _figure(name, unit, measure(optimised(was)), measure(optimised(now)), tolerances[name])
         for name, unit, measure in _FIGURES
@@ -80,11 +86,16 @@ def optimised(report: Report) -> Variant:
     return report.variants.after or report.variants.before
 
 
+def measured(report: Report) -> bool:
+    """Whether the population as the scenario wants it was measured, in figures that others can be
+    held against."""
+    without_passes = report.variants.after is None and bool(report.scenario.get("passes"))
+    return not without_passes and bool(optimised(report).samples)
+
+
 def undecided(metrics: Sequence[MetricChange]) -> bool:
     """Whether further repeats of the run now may still bring a decision."""
-    return any(
-        each.verdict == "could_not_measure" and each.change_ci95 is not None for each in metrics
-    )
+    return any(each.verdict == "could_not_measure" and each.change is not None for each in metrics)
 
 
 def _figure(
@@ -110,10 +121,12 @@ def _figure(
         )
     allowed = tolerance.allowed(was.value)
     change, half = now.value - was.value, _half_width(was, now)
-    interval = (change - half, change + half)
-    verdict = verdict_on(interval, allowed)
+    interval = None if half is None else (change - half, change + half)
+    verdict = "could_not_measure" if interval is None else verdict_on(interval, allowed)
     detail = ""
-    if verdict == "could_not_measure":
+    if interval is None:
+        detail = "one worker then and one now do not tell how far workers differ"
+    elif verdict == "could_not_measure":
         detail = "too noisy to tell; more repeats, then and now, narrow the interval"
     return MetricChange(
         name, unit, verdict, was.value, was.ci95, now.value, now.ci95, change, interval, allowed,
@@ -121,11 +134,13 @@ def _figure(
     )  # fmt: skip
 
 
-def _half_width(was: Estimate, now: Estimate) -> float:
-    """Half the 95 % interval of the difference of two means."""
+def _half_width(was: Estimate, now: Estimate) -> float | None:
+    """Half the 95 % interval of the difference of two means; None where nothing is known of it."""
     before, after = was.values, now.values
     freedom = len(before) + len(after) - 2
     if freedom == 0:
+        if was.within is None or now.within is None:
+            return None
         return math.hypot(was.within, now.within)
     squares = sum(
         (each - statistics.fmean(values)) ** 2 for values in (before, after) for each in values
@@ -195,7 +210,7 @@ def step_ratio(variant: Variant) -> Estimate | None:
         for sample in variant.samples
         if sample.reference_cpu_seconds
     ]
-    return _estimate(ratios, [0.0] * len(ratios)) if ratios else None
+    return Estimate(tuple(ratios), None) if ratios else None
 
 
 _FIGURES: tuple[tuple[MetricName, Unit, Callable[[Variant], Estimate | None]], ...] = (
@@ -272,6 +287,8 @@ def _behaviour(before: Verdict, after: Verdict) -> Change:
         return "same"
     if after == "not_checked":
         return "could_not_measure"
+    if before == "not_checked":
+        return "same"
     return "worse" if (before, after) == ("exact", "bounded") else "better"
 
 

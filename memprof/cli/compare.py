@@ -47,7 +47,7 @@ def compare_command(
 
 
 def _read(path: Path) -> Report:
-    from memprof.analysis.regression import optimised
+    from memprof.analysis.regression import measured
     from memprof.reports.json_text import parse
     from memprof.results import Report
 
@@ -60,6 +60,9 @@ def _read(path: Path) -> Report:
         raise UsageError(
             f"{path}: expected a report of memprof profile, found one of kind {found.kind!r}"
         )
-    if not optimised(found).samples or not isinstance(found.scenario.get("name"), str):
-        raise UsageError(f"{path}: has no raw samples, or no scenario's name; measure it anew")
+    if not measured(found) or not isinstance(found.scenario.get("name"), str):
+        raise UsageError(
+            f"{path}: has no raw samples of the population with its passes, or no scenario's name; "
+            "measure it anew"
+        )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 from collections.abc import Iterable
@@ -48,21 +49,33 @@ def init_command(
         bool, typer.Option("--force", help="Replace files that are there already.")
     ] = False,
 ) -> None:
-    """Write a starter scenario, and say what to do with it.
+    """Write a starter scenario, and say what to do with it. Files that are there stay as they are.
 
-    Exit codes: 0 written; 2 a file is there already, or the folder cannot be used; 3 a file could
-    not be written.
+    Exit codes: 0 written; 2 all files are there already, or the folder cannot be used; 3 a file
+    could not be written.
     """
     from memprof.reports.sinks import check_writable, write_files
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"DIR: expected a folder, found the file {folder}")
     texts = {folder / name: text for name, text in _texts(github).items()}
-    if not force:
-        _check_new(texts)
-    check_writable(texts)
-    write_files(texts)
-    print(f"Written: {', '.join(map(str, texts))}\n\nNext:\n")
+    kept = [] if force else [file for file in texts if os.path.lexists(file)]
+    if len(kept) == len(texts):
+        raise UsageError(
+            f"there already: {_listed(kept)}; nothing was written, --force replaces them"
+        )
+    new = {file: text for file, text in texts.items() if file not in kept}
+    check_writable(new)
+    write_files(new)
+    print(f"Written: {_listed(new)}")
+    if kept:
+        print(f"Kept as they are: {_listed(kept)}")
+    if source := _installed_from():
+        print(
+            f"\nmemprof was installed from {source}, not from a package index:\n"
+            f"put where CI finds it into {_REQUIREMENTS}."
+        )
+    print("\nNext:\n")
     print(_shown(_change_to(folder) + (_GITHUB if github else _LOCAL)))
 
 
@@ -88,12 +101,14 @@ def _requirements() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _check_new(files: Iterable[Path]) -> None:
-    there = [str(file) for file in files if os.path.lexists(file)]
-    if there:
-        raise UsageError(
-            f"there already: {', '.join(there)}; nothing was written, --force replaces them"
-        )
+def _installed_from() -> str:
+    """The folder or address that memprof was installed from (PEP 610); empty for an index."""
+    origin = metadata.distribution("memprof-pymdp").read_text("direct_url.json")
+    return str(json.loads(origin)["url"]) if origin else ""
+
+
+def _listed(files: Iterable[Path]) -> str:
+    return ", ".join(map(str, files))
 
 
 def _change_to(folder: Path) -> _Steps:

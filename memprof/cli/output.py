@@ -62,10 +62,10 @@ class Output:
             failure = failure or error
             written = [str(file) for file in texts if file not in error.files]
         if self.json == "-":
-            sys.stdout.write(as_json)
+            _say(as_json)
         elif not self.quiet:
             shown = terminal.render_for(sys.stdout, view)
-            sys.stdout.write(_for_a_log(f"{shown}\nWritten: {', '.join(written)}\n"))
+            _say(_for_a_log(f"{shown}\nWritten: {', '.join(written)}\n"))
         if failure is not None:
             raise failure
 
@@ -75,6 +75,15 @@ class Output:
 
     def _markdown_file(self) -> Path:
         return self.folder / f"{self.name}.md"
+
+
+def _say(text: str) -> None:
+    """Print it; who reads may have heard enough, which changes nothing about how a command ends."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _for_a_log(text: str) -> str:

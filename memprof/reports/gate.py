@@ -32,6 +32,9 @@ def view_of(report: GateReport) -> View:
     if report.updated:
         replaced = f"Written to {report.baseline}: {', '.join(report.updated)}."
         sections.append(Section("Baseline", (replaced,)))
+    if report.not_gated:
+        missing = f"In {report.baseline}, but not gated: {', '.join(report.not_gated)}."
+        sections.append(Section("Not gated", (missing,)))
     said = headline(report)
     return View(_title(report), said if report.complete else f"Cut short: {said}", tuple(sections))
 

@@ -33,12 +33,13 @@ def compare(
     metrics = regression.judge(was, now, allowed)
     found = comparison(str(now.scenario["name"]), files[1], was, now, metrics)
     others = comparable.scenario_changes(was.scenario, now.scenario)
-    warnings = [
-        Caution(
-            "other_scenario",
-            "; ".join(others),
-            "read the changes as those of the scenario, not of the code",
-        )
-    ] * bool(others)
+    warnings = []
+    if others:
+        remedy = "read the changes as those of the scenario, not of the code"
+        warnings.append(Caution("other_scenario", "; ".join(others), remedy))
+    for file, each in zip(files, (was, now), strict=True):
+        if not each.complete:
+            remedy = "measure it again: fewer workers than the scenario asks for tell less"
+            warnings.append(Caution("incomplete", f"{file} was cut short", remedy))
     report = GateReport(files[0], (replace(found, warnings=tuple(warnings)),), kind="compare")
     return GateOutcome(report, failure_of(report))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.analysis import comparable
-from memprof.analysis.regression import optimised
+from memprof.analysis.regression import measured
 from memprof.environment import describe_environment
 from memprof.errors import (
     Interrupted,
@@ -71,7 +71,10 @@ def gate(
             held.append(_hold(_as_chosen(case, entry), entry, rules, observer))
         if held[-1].interrupted:
             break
+    names = {each.name for each in cases}
+    known = () if isinstance(baseline, str) else tuple(baseline.scenarios)
     report = _report(held, file)
+    report = replace(report, not_gated=tuple(each for each in known if each not in names))
     return GateOutcome(report, failure_of(report))
 
 
@@ -168,17 +171,17 @@ def _hold(
     """Measure the case, and judge it by its entry if there is one; `anew` for a new entry, by which
     what each pass does will be judged too."""
     try:
-        measured = measure(case, rules, observer)
+        now = measure(case, rules, observer)
     except MeasurementError as error:
         return _Held(case, _unknown(case, str(error)), failure=error)
-    found = alone(measured) if entry is None else compare(measured, entry.report)
+    found = alone(now) if entry is None else compare(now, entry.report)
     if entry is not None:
-        problem = _foreign_environment(entry, measured.report.environment)
+        problem = _foreign_environment(entry, now.report.environment)
         if problem:
             found = _unknown(case, f"{problem}; {_ANEW}")
     if anew:
-        measured.tell_passes_apart()
-    return _Held(case, found, measured.report, measured.failure)
+        now.tell_passes_apart()
+    return _Held(case, found, now.report, now.failure)
 
 
 def _entry(case: Case, baseline: Baseline | str) -> BaselineEntry | str:
@@ -201,8 +204,8 @@ def _foreign(case: Case, entry: BaselineEntry) -> str:
         )
         what = "; ".join(changed) or "the content of its model's file"
         return f"the scenario is not the one of the baseline ({what})"
-    if not optimised(entry.report).samples:
-        return "the baseline has no raw samples"
+    if not measured(entry.report):
+        return "the baseline has no raw samples of the population with its passes"
     was = entry.report.environment
     now = describe_environment(scenario.backend, {}, None)
     return _foreign_environment(entry, replace(now, device=was.device, backend=was.backend))

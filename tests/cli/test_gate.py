@@ -217,14 +217,14 @@ def test_too_noisy_in_the_end_could_not_be_measured(memprof, tmp_path, light):
 
 def test_auto_takes_the_plan_of_the_baseline(memprof, tmp_path):
     """A new search might come to another plan, and the plan is not what is judged."""
-    path = write(tmp_path, passes=["fake-share"], repeats=1)
+    path = write(tmp_path, passes=["fake-share"], repeats=3)
     assert memprof("gate", path.name, "--update", "-q").code == 0
     (entry,) = json.loads((tmp_path / BASELINE).read_text())["scenarios"].values()
-    path = write(tmp_path, passes="auto", repeats=1)
+    path = write(tmp_path, passes="auto", repeats=3)
     keep(tmp_path, case=planted(entry, path))
-    run = memprof("gate", path.name, "--max-repeats", 1)
+    run = memprof("gate", path.name)
     assert run.code == 0, run.err
-    assert "worker 2 of 2: case: after" in run.err
+    assert "worker 2 of 6: case: after" in run.err
     assert "auto" not in run.err
     assert verdicts(run)["equivalence"] == "same"
     assert metrics(run)["marginal_bytes"]["now"] < 1000, "they share their buffer"

@@ -82,17 +82,20 @@ def test_github_adds_the_workflow_and_says_where_the_baseline_is_made(memprof):
 
 
 def test_it_never_overwrites_unless_forced(memprof, tmp_path):
-    for name in (STARTER, WORKFLOW):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("mine")
-    run = memprof("init", ".", "--github")
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / STARTER).write_text("mine")
+    (tmp_path / REQUIREMENTS).write_text("mine")
+    run = memprof("init")
     assert run.code == 2
     assert run.err == (
-        f"memprof: there already: {STARTER}, {WORKFLOW}; nothing was written, --force replaces "
+        f"memprof: there already: {STARTER}, {REQUIREMENTS}; nothing was written, --force replaces "
         "them\n"
     )
-    assert files_in(tmp_path) == {STARTER, WORKFLOW}
-    assert (tmp_path / STARTER).read_text() == (tmp_path / WORKFLOW).read_text() == "mine"
+    run = memprof("init", ".", "--github")  # the natural thing to do after init
+    assert run.code == 0
+    assert f"Kept as they are: {STARTER}, {REQUIREMENTS}" in run.out
+    assert (tmp_path / STARTER).read_text() == (tmp_path / REQUIREMENTS).read_text() == "mine"
+    assert (tmp_path / WORKFLOW).read_text() == template("github.yml")
     assert memprof("init", ".", "--github", "--force").code == 0
     assert (tmp_path / STARTER).read_text() == template("starter.yaml")
     assert (tmp_path / WORKFLOW).read_text() == template("github.yml")
@@ -101,7 +104,8 @@ def test_it_never_overwrites_unless_forced(memprof, tmp_path):
 def test_a_link_that_leads_nowhere_is_in_the_way_too(memprof, tmp_path):
     (tmp_path / "scenarios").mkdir()
     (tmp_path / STARTER).symlink_to("gone.yaml")
-    assert memprof("init").code == 2
+    run = memprof("init")
+    assert (run.code, f"Kept as they are: {STARTER}" in run.out) == (0, True)
     assert not (tmp_path / "scenarios/gone.yaml").exists()
 
 

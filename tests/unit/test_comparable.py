@@ -26,7 +26,7 @@ def test_what_decides_on_the_figures_is_named():
     assert scenario_hash(other) != scenario_hash(SCENARIO)
     assert scenario_changes(SCENARIO, other) == [
         "agents: 20, now 10",
-        'model: {"size": 5}, now {"size": 6}',
+        "model.size: 5, now 6",
     ]
 
 

@@ -142,6 +142,21 @@ def test_the_spread_of_both_runs_decides_together(run):
     assert not regression.undecided(list(many.values()))
 
 
+def test_a_population_whose_passes_were_not_measured_is_not_judged(run):
+    """The run was cut short: its plain population is no worse than the optimised one was."""
+    whole = run(sample(), scenario={"name": "case", "passes": ["share"]})
+    cut = replace(whole, variants=replace(whole.variants, after=None), complete=False)
+    assert regression.judge(whole, cut, DEFAULTS) == []
+    assert regression.judge(cut, whole, DEFAULTS) == []
+    assert regression.judge(run(), whole, DEFAULTS) == [], "no samples"
+
+
+def test_one_time_against_another_tells_nothing(run):
+    found = judged(run(sample()), run(sample(step=2.8e-3)))["step_ratio"]
+    assert (found.verdict, found.change_ci95) == ("could_not_measure", None)
+    assert regression.undecided([found]), "another worker may tell"
+
+
 def test_what_one_run_does_not_have_is_not_measured(run):
     short = replace(sample(), trend=TrendSeries(20, 21, 1, (1, 2)), reference_cpu_seconds=())
     found = judged(run(sample()), run(short))
@@ -161,7 +176,7 @@ def test_what_one_run_does_not_have_is_not_measured(run):
         ("diverged", "exact", "better"),
         ("exact", "not_checked", "could_not_measure"),
         ("not_checked", "not_checked", "same"),
-        ("not_checked", "exact", "better"),
+        ("not_checked", "exact", "same"),
     ],
 )
 def test_behaviour_that_diverged_is_worse_whatever_it_was(run, before, after, verdict):
