@@ -153,9 +153,14 @@ class OutputError(MeasurementError):
 
 
 class Interrupted(MeasurementError):
-    """The user ended the run."""
+    """The user ended the run; unless the message says otherwise, there is a report."""
 
     exit_code = 130
+
+    def __init__(
+        self, message: str = "interrupted; the report holds what was measured until then"
+    ) -> None:
+        super().__init__(message)
 
 
 def option_of(field: str) -> str:

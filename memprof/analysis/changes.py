@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from memprof.analysis.marginal import PROCESS_GRAIN_BYTES
 from memprof.analysis.regression import optimised
 from memprof.gate import ComponentChange, PassChange
 from memprof.measurements import Ledger, LedgerRow
@@ -13,7 +14,6 @@ from memprof.results import PassResult, Report, Variant
 _LEAST_SHARE = 0.05
 _LEAST_PRIVATE_BYTES = 16
 _LEAST_SHARED_BYTES = 64 * 1024
-_GRAIN_BYTES = 2 * 2**20  # as coarse as a process is, whatever it imports and its agents do
 
 
 def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
@@ -63,14 +63,14 @@ def _rows(was: Variant, now: Variant) -> Iterator[ComponentChange]:
 
 def _imports(was: Variant, now: Variant) -> Iterator[ComponentChange]:
     change = _imported(now) - _imported(was)
-    if abs(change) >= _GRAIN_BYTES:
+    if abs(change) >= PROCESS_GRAIN_BYTES:
         yield ComponentChange("imports", 0.0, change)
 
 
 def _rest(was: Variant, now: Variant) -> Iterator[ComponentChange]:
     agents = now.ledger.agents
     change = _unexplained(now.ledger) - _unexplained(was.ledger)
-    if abs(change) * agents >= _GRAIN_BYTES:
+    if abs(change) * agents >= PROCESS_GRAIN_BYTES:
         yield ComponentChange("unexplained", change, 0.0)
 
 

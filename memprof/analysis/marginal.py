@@ -11,6 +11,9 @@ from itertools import combinations
 from memprof.results import Interval, PerAgent
 
 _PAGE_BYTES = 4096
+# A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
+# the agents do: two workers of one plan may differ by that.
+PROCESS_GRAIN_BYTES = 2 * 2**20
 _LARGE, _FEWEST_LARGE = 0.1, 4
 
 

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memprof.analysis.equivalence import Digests
-from memprof.analysis.marginal import mean_interval, median_half_width, per_agent
+from memprof.analysis.marginal import (
+    PROCESS_GRAIN_BYTES,
+    mean_interval,
+    median_half_width,
+    per_agent,
+)
 from memprof.analysis.readings import process_at, process_bytes, process_points
 from memprof.measurements import Measurement
 from memprof.results import PassOutcome, PerAgent, StepSeconds
@@ -17,9 +22,6 @@ Plan = tuple[str, ...]
 
 _LEAST_PER_AGENT = 0.01
 _LEAST_FIXED = _LEAST_TRANSIENT = 0.05
-# A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
-# the agents do: two workers of one plan may differ by that.
-_PROCESS_RESOLUTION_BYTES = 2 * 2**20
 _FASTER, _SLOWER = 0.95, 1.1
 
 
@@ -81,7 +83,7 @@ def gain(before: Cost, after: Cost) -> Gain:
     saved = was.marginal_bytes - now.marginal_bytes
     apart = was.ci95_bytes[0] > now.ci95_bytes[1] or now.ci95_bytes[0] > was.ci95_bytes[1]
     # The intercept of a line is as uncertain as its slope times the population.
-    doubt = max(_PROCESS_RESOLUTION_BYTES, before.agents * (_half(was) + _half(now)))
+    doubt = max(PROCESS_GRAIN_BYTES, before.agents * (_half(was) + _half(now)))
     return Gain(
         saved if apart and abs(saved) > _LEAST_PER_AGENT * was.marginal_bytes else None,
         _beyond(before.fixed_bytes, after.fixed_bytes, _LEAST_FIXED, doubt),
@@ -89,7 +91,7 @@ def gain(before: Cost, after: Cost) -> Gain:
             before.transient_bytes,
             after.transient_bytes,
             _LEAST_TRANSIENT,
-            _PROCESS_RESOLUTION_BYTES,
+            PROCESS_GRAIN_BYTES,
         ),
     )
 

@@ -15,15 +15,19 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from memprof.analysis.marginal import Line, mean_interval, memory_line, robust_fit, student_t
+from memprof.analysis.marginal import (
+    PROCESS_GRAIN_BYTES,
+    Line,
+    mean_interval,
+    memory_line,
+    robust_fit,
+    student_t,
+)
 from memprof.gate import Change, MetricChange, Unit
 from memprof.measurements import GrowthPoint
 from memprof.results import Interval, Report, Sample, Variant, Verdict
 from memprof.tolerance import MetricName, Tolerance
 
-# A process grows by whole pages and arenas, after its agents have filled what was free in those
-# that it had: so far its growth says less, and by chance, than what its allocators have handed out.
-_GRAIN_BYTES = 2 * 2**20
 _PAGE_BYTES = 4096
 _FEWEST_READINGS = 4
 
@@ -67,10 +71,10 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
 def first(now: Report) -> list[MetricChange]:
     """The metrics of a run that there is nothing to hold against; what must not be is worse even
     so."""
-    measured = ((name, unit, measure(optimised(now))) for name, unit, measure in _FIGURES)
+    estimates = ((name, unit, measure(optimised(now))) for name, unit, measure in _FIGURES)
     found = [
         MetricChange(name, unit, "new", now=each.value, now_ci95=each.ci95)
-        for name, unit, each in measured
+        for name, unit, each in estimates
         if each is not None
     ]
     verdicts = (_equivalence(now, now), _budget(now, now))
@@ -223,13 +227,15 @@ _FIGURES: tuple[tuple[MetricName, Unit, Callable[[Variant], Estimate | None]], .
 
 
 def _growth(points: Sequence[GrowthPoint]) -> Line:
+    """A process grows by whole pages and arenas, after its agents have filled what was free in
+    them: so far its growth says less, and by chance, than what its allocators have handed out."""
     private = _private(points)
     heap = [
         (point.agents, float(point.reading.heap_bytes))
         for point in points
         if point.reading.heap_bytes is not None
     ]
-    alike = len(heap) == len(points) and abs(_span(private) - _span(heap)) < _GRAIN_BYTES
+    alike = len(heap) == len(points) and abs(_span(private) - _span(heap)) < PROCESS_GRAIN_BYTES
     return robust_fit(heap) if alike else memory_line(private)
 
 

@@ -110,7 +110,7 @@ def density(
     except MeasurementError as error:
         failure = error
     except KeyboardInterrupt:
-        failure = Interrupted("interrupted; the report holds what was measured until then")
+        failure = Interrupted()
     known = [each for each in variants if _lines(each)]
     if not known or known[0].name != "before":
         raise _nothing(variants, failure)

@@ -128,7 +128,7 @@ def _unless_forced(failure: MemprofError) -> MemprofError:
 def failure_of(report: GateReport) -> MemprofError | None:
     """What a command ends with: that something got worse, else what is not known."""
     if not report.complete:
-        return Interrupted("interrupted; the report holds what was measured until then")
+        return Interrupted()
     worse = _said(report, "worse")
     if worse:
         return RegressionFound(worse)

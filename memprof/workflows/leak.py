@@ -59,7 +59,7 @@ def leak(
     except KeyboardInterrupt:
         if not runs:
             raise Interrupted("interrupted before anything was measured") from None
-        failure = Interrupted("interrupted; the report holds what was measured until then")
+        failure = Interrupted()
     if failure is not None:
         remedy = "run it again; what was measured until then is here"
         cautions.append(Caution("incomplete", str(failure), remedy))

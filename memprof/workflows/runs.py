@@ -127,7 +127,7 @@ def _kept(runs: Runs) -> Iterator[None]:
     except KeyboardInterrupt:
         if not _measured(runs):
             raise Interrupted("interrupted before anything was measured") from None
-        runs.failure = Interrupted("interrupted; the report holds what was measured until then")
+        runs.failure = Interrupted()
     if runs.search is not None:
         runs.plan = runs.search.kept
     if runs.after is not None and not runs.after.clean:
