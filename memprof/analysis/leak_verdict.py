@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from memprof.analysis import leaks
-from memprof.analysis.leaks import Judgement
+from memprof.analysis.leaks import CycleSeries, Judgement
 from memprof.leak import (
     HEAP,
     Attribution,
@@ -21,26 +21,31 @@ from memprof.leak import (
 from memprof.results import Interval, LeakVerdict
 
 _PAGE_BYTES = 4096
-_GRAINS: dict[SignalName, int] = {
-    "native": 16,
-    "python": 16,
-    "objects": 1,
-    "process": _PAGE_BYTES,
-    "device": 16,
-}
+# Half of a page: a page that is given back now and then must not hide a page that leaks each cycle.
+_LEAST_MAPPED_BYTES = _PAGE_BYTES / 2
 
 
-def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, list[int]]:
-    """The readings by signal, without those that the platform or the backend does not have."""
-    found: dict[SignalName, list[int | None]] = {
-        "native": [each.native_bytes for each in readings],
-        "python": [each.python_bytes for each in readings],
-        "objects": [each.python_blocks for each in readings],
-        "process": [each.process_bytes for each in readings],
-        "device": [each.device_bytes for each in readings],
+def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
+    """The readings by signal, without those that the platform or the backend does not have.
+
+    Where the native heap is known, the process tells of memory that is mapped directly, which
+    comes in pages. What gains less is memory that was handed out long ago and is touched for the
+    first time, a page in many cycles.
+    """
+    native = [each.native_bytes for each in readings]
+    least = 0.0 if None in native else _LEAST_MAPPED_BYTES
+    found: dict[SignalName, tuple[list[int | None], int, float]] = {
+        "native": (native, 16, 0.0),
+        "python": ([each.python_bytes for each in readings], 16, 0.0),
+        "objects": ([each.python_blocks for each in readings], 1, 0.0),
+        "process": ([each.process_bytes for each in readings], _PAGE_BYTES, least),
+        "device": ([each.device_bytes for each in readings], 16, 0.0),
     }
-    known = {name: [v for v in values if v is not None] for name, values in found.items()}
-    return {name: values for name, values in known.items() if len(values) == len(readings)}
+    return {
+        name: CycleSeries([value for value in values if value is not None], grain, least)
+        for name, (values, grain, least) in found.items()
+        if None not in values
+    }
 
 
 def verdict_on(
@@ -117,7 +122,7 @@ class _Repeat:
         compilations: in each cycle from there on; None where nothing compiles.
     """
 
-    series: dict[SignalName, list[int]]
+    series: dict[SignalName, CycleSeries]
     cuts: dict[SignalName, int | None]
     start: int
     unconfirmed: int
@@ -126,7 +131,7 @@ class _Repeat:
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
         series = series_of(run.readings)
-        cuts = {name: leaks.settled(values, cycles) for name, values in series.items()}
+        cuts = {name: leaks.settled(each.readings, cycles) for name, each in series.items()}
         end = max(0, len(run.readings) - 1 - cycles)
         known = {name: cut for name, cut in cuts.items() if cut is not None}
         of_heap = [cut for name, cut in known.items() if name in HEAP]
@@ -138,21 +143,21 @@ class _Repeat:
 
     def judge(self, name: SignalName) -> Judgement:
         series, cut = self.series[name], self.cuts[name]
-        found = leaks.judge(series, self.start if cut is None else cut, _GRAINS[name])
-        if found.verdict == "leak" and len(series) - (cut or 0) <= self.unconfirmed:
+        found = leaks.judge(series, self.start if cut is None else cut)
+        if found.verdict == "leak" and len(series.readings) - (cut or 0) <= self.unconfirmed:
             return replace(found, verdict="inconclusive", cycles_needed=self.unconfirmed)
         return found
 
-    def heap(self) -> list[int]:
+    def heap(self) -> CycleSeries:
         """All that is handed out, by malloc and by Python's small-object allocator."""
-        present = [self.series[name] for name in HEAP if name in self.series]
-        return [sum(values) for values in zip(*present, strict=True)]
+        present = [self.series[name].readings for name in HEAP if name in self.series]
+        return CycleSeries([sum(values) for values in zip(*present, strict=True)])
 
 
 def _signal(name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat]) -> Signal:
     settled = all(repeat.cuts[name] is not None for repeat in repeats)
     said = leaks.agreed(found, settled=settled)
-    series = tuple(tuple(repeat.series[name]) for repeat in repeats)
+    series = tuple(tuple(map(round, repeat.series[name].readings)) for repeat in repeats)
     return Signal(name, said.verdict, said.per_cycle, said.ci95, said.floor, series)
 
 
@@ -165,8 +170,8 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
     as with memory that is mapped directly, or on a device of its own."""
     heaps = [repeat.heap() for repeat in repeats]
     growths = []
-    if all(heaps):
-        judged = [leaks.judge(h, r.start, 1) for h, r in zip(heaps, repeats, strict=True)]
+    if all(heap.readings for heap in heaps):
+        judged = [leaks.judge(h, r.start) for h, r in zip(heaps, repeats, strict=True)]
         heap = leaks.agreed(judged, settled=True)
         growths.append((heap.per_cycle, heap.ci95))
     growths += [

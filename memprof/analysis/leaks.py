@@ -13,7 +13,8 @@ fall. A leak goes on. The judgement has three parts:
 3. *Persistence.* Mann-Kendall alone gives false alarms: it takes a single step for a trend, as
    all readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each
    third of the window, and in the last no less than 0.6 of what a third gains on average: what
-   slows down may be about to saturate.
+   slows down may be about to saturate. It gains no less than a leak of its kind has to
+   (`CycleSeries.least`).
 
 The floor is found by trial: the smallest steady gain that, added to the very readings, the same
 judgement takes for a leak.
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from memprof.analysis.marginal import mean_interval, robust_fit
@@ -38,6 +39,24 @@ _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
 _SLOWING = 0.6
 _SHORTEST, _FAR_QUIETER, _ALIKE = 5, 8, 0.2
 _FLOOR_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class CycleSeries:
+    """One reading before the first cycle and one after each.
+
+    Attributes:
+        grain: the smallest amount by which a reading can change; no floor is below it.
+        least: what a leak that only this series shows gains per cycle at the least.
+    """
+
+    readings: Sequence[float]
+    grain: float = 1.0
+    least: float = 0.0
+
+    def window(self, cut: int) -> CycleSeries:
+        """The series without its first `cut` readings."""
+        return replace(self, readings=self.readings[cut:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +76,20 @@ class Judgement:
     cycles_needed: int | None
 
 
-def decided(all_series: Collection[Sequence[float]], cycles: int) -> bool:
+def decided(all_series: Collection[CycleSeries], cycles: int) -> bool:
     """Whether a run may end: something leaks, or everything has settled and is clean.
 
     What seems to rise is watched for twice the cycles, since a cache may take longer to fill than
     one is patient.
     """
-    cuts = [settled(series, cycles) for series in all_series]
+    cuts = [settled(series.readings, cycles) for series in all_series]
     rising = False
     for series, cut in zip(all_series, cuts, strict=True):
-        window = series[cut:] if cut is not None else ()
-        if cut is None or _rise(window) <= _SUSPICIOUS:
+        if cut is None or _rise(series.readings[cut:]) <= _SUSPICIOUS:
             continue
+        window = series.window(cut)
         verdict = _verdict(window)
-        enough = len(window) > max(2 * cycles, cut)
+        enough = len(window.readings) > max(2 * cycles, cut)
         if enough and verdict == "leak":
             return True
         rising = rising or not enough or verdict == "inconclusive"
@@ -110,22 +129,19 @@ def _alike(gains: Sequence[float], others: Sequence[float]) -> bool:
     return abs(other - mean) <= _ALIKE * abs(other)
 
 
-def judge(series: Sequence[float], cut: int, grain: float) -> Judgement:
-    """The verdict on `series`, one reading before the first cycle and one after each, of which
-    `cut` are left out as warm-up.
-
-    `grain` is the smallest amount by which a reading can change; no floor is below it.
+def judge(series: CycleSeries, cut: int) -> Judgement:
+    """The verdict on `series` without its first `cut` readings, which are warm-up.
 
     Raises:
         ValueError: fewer than two readings remain.
     """
-    window = series[cut:]
-    cycles = len(window) - 1
-    line = robust_fit(list(enumerate(window)))
+    window = series.window(cut)
+    cycles = len(window.readings) - 1
+    line = robust_fit(list(enumerate(window.readings)))
     verdict = _verdict(window)
     if verdict == "leak" and cut > cycles:
         verdict = "inconclusive"  # it slowed down for longer than it has been steady
-    floor = _floor(window, line.slope, grain)
+    floor = _floor(window, line.slope)
     needed = _cycles_needed(cycles, line.slope, floor) if verdict == "inconclusive" else None
     return Judgement(verdict, line.slope, line.half_width, floor, needed)
 
@@ -163,13 +179,17 @@ def highest(floors: Sequence[float | None]) -> float | None:
     return max(known) if known and len(known) == len(floors) else None
 
 
-def _verdict(window: Sequence[float]) -> LeakVerdict:
-    if _rise(window) <= _SIGNIFICANT:
+def _verdict(window: CycleSeries) -> LeakVerdict:
+    readings = window.readings
+    if _rise(readings) <= _SIGNIFICANT:
         return "clean"
-    first, middle, last = _thirds(window)
+    first, middle, last = _thirds(readings)
     if last <= 0:
         return "clean"  # it has ended
-    steady = last >= _SLOWING * (window[-1] - window[0]) / 3
+    total = readings[-1] - readings[0]
+    if total < window.least * (len(readings) - 1):
+        return "clean"
+    steady = last >= _SLOWING * total / 3
     return "leak" if first > 0 and middle > 0 and steady else "inconclusive"
 
 
@@ -191,21 +211,22 @@ def _thirds(window: Sequence[float]) -> tuple[float, float, float]:
     return first, middle, last
 
 
-def _floor(window: Sequence[float], slope: float, grain: float) -> float | None:
+def _floor(window: CycleSeries, slope: float) -> float | None:
     """The smallest gain per cycle that would be found on top of the window without its slope."""
-    level = [reading - slope * cycle for cycle, reading in enumerate(window)]
+    level = [reading - slope * cycle for cycle, reading in enumerate(window.readings)]
 
     def found(gain: float) -> bool:
-        return _verdict([each + gain * cycle for cycle, each in enumerate(level)]) == "leak"
+        readings = [each + gain * cycle for cycle, each in enumerate(level)]
+        return _verdict(replace(window, readings=readings)) == "leak"
 
-    high = max(grain, 2 * (max(level) - min(level)))
+    high = max(window.grain, 2 * window.least, 2 * (max(level) - min(level)))
     if not found(high):
         return None
     low = 0.0
     for _ in range(_FLOOR_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if found(middle) else (middle, high)
-    return max(high, grain)
+    return max(high, window.grain)
 
 
 def _standard_error(gains: Sequence[float]) -> float:

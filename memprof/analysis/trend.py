@@ -27,4 +27,5 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
 def _judged(series: TrendSeries, cut: int) -> leaks.Judgement:
     """One repeat, in bytes per agent and step; repeats differ in the number of agents."""
     lives = series.agents * series.stride
-    return leaks.judge([size / lives for size in series.heap_bytes], cut, _GRAIN_BYTES / lives)
+    readings = [size / lives for size in series.heap_bytes]
+    return leaks.judge(leaks.CycleSeries(readings, _GRAIN_BYTES / lives), cut)

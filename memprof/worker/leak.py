@@ -32,7 +32,8 @@ def leak(
     most = leaks.most_cycles(cycles)
     readings, compilations = _Readings(most + 1), _compilations(spec.backend)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
-    leaks.decided([[0] * (cycles + 1)], cycles)  # what this needs is there before the first
+    still = leaks.CycleSeries([0] * (cycles + 1))
+    leaks.decided([still], cycles)  # what this needs is there before the first reading
     readings.take()
     for cycle in range(most):
         channel.progress(f"cycle {cycle + 1}", spec.agents)

@@ -65,6 +65,15 @@ def test_memory_that_is_mapped_directly_shows_in_the_process_alone():
     assert of(leak, "native").verdict == "clean"
 
 
+def test_a_page_now_and_then_is_no_mapping_that_leaks_unless_malloc_tells_nothing():
+    slow = run(process=1000)
+    leak = verdict(slow, slow)
+    assert leak.verdict == "clean"
+    assert of(leak, "process").floor == 4096
+    blind = replace(slow, readings=tuple(replace(r, native_bytes=None) for r in slow.readings))
+    assert verdict(blind, blind).verdict == "leak", "it may be malloc's"
+
+
 def test_memory_on_a_device_counts():
     leak = verdict(run(device=4096), run(device=4096))
     assert (leak.verdict, leak.bytes_per_cycle) == ("leak", pytest.approx(4096))

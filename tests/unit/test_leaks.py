@@ -12,17 +12,21 @@ GRAIN = 16
 NOISE = (-32, -16, 0, 16, 32)
 
 
+def judge(readings, cut=0, grain=GRAIN, least=0):
+    return leaks.judge(leaks.CycleSeries(readings, grain, least), cut)
+
+
 def watched(reading, cycles=10):
     """The verdict on readings that are taken as a worker takes them: until they decide."""
     series = [reading(0)]
     for cycle in range(1, leaks.most_cycles(cycles) + 1):
         series.append(reading(cycle))
-        if cycle >= cycles and leaks.decided([series], cycles):
+        if cycle >= cycles and leaks.decided([leaks.CycleSeries(series, GRAIN)], cycles):
             break
     cut = leaks.settled(series, cycles)
     if cut is None:
         return leaks.Judgement("inconclusive", 0.0, 0.0, None, None), series
-    return leaks.judge(series, cut, GRAIN), series
+    return judge(series, cut), series
 
 
 def noisy(reading, seed=0):
@@ -123,25 +127,25 @@ def test_a_leak_of_the_floor_is_found_on_the_same_readings():
     """The floor is a promise: the same readings with a leak of that size are a leak."""
     chance = random.Random(3)
     series = [chance.choice(NOISE) * 4 for _ in range(16)]
-    floor = leaks.judge(series, 0, GRAIN).floor
-    level = leaks.judge(series, 0, GRAIN).slope
+    floor = judge(series).floor
+    level = judge(series).slope
     with_leak = [each + (floor * 1.001 - level) * n for n, each in enumerate(series)]
     without = [each + (floor * 0.9 - level) * n for n, each in enumerate(series)]
-    assert leaks.judge(with_leak, 0, GRAIN).verdict == "leak"
-    assert leaks.judge(without, 0, GRAIN).verdict != "leak"
+    assert judge(with_leak).verdict == "leak"
+    assert judge(without).verdict != "leak"
 
 
 def test_growth_after_a_long_decline_of_growth_is_not_trusted():
     """It has been steady for less time than it took to become steady."""
     falling = [sum(1000 - 40 * k for k in range(n)) for n in range(24)]
     series = falling + [falling[-1] + 60 * n for n in range(1, 13)]
-    assert leaks.judge(series, 23, GRAIN).verdict == "inconclusive"
-    assert leaks.judge(series, 23, GRAIN).cycles_needed >= 24
+    assert judge(series, 23).verdict == "inconclusive"
+    assert judge(series, 23).cycles_needed >= 24
 
 
 def test_repeats_that_disagree_are_inconclusive_and_a_blind_one_leaves_no_floor():
-    leaking = leaks.judge([64 * n for n in range(12)], 0, GRAIN)
-    clean = leaks.judge([0] * 12, 0, GRAIN)
+    leaking = judge([64 * n for n in range(12)])
+    clean = judge([0] * 12)
     assert leaks.agreed([leaking, leaking], settled=True).verdict == "leak"
     assert leaks.agreed([leaking, leaking], settled=False).verdict == "inconclusive"
     assert leaks.agreed([leaking, clean], settled=True).verdict == "inconclusive"
@@ -151,9 +155,9 @@ def test_repeats_that_disagree_are_inconclusive_and_a_blind_one_leaves_no_floor(
 
 def test_with_fewer_than_seven_cycles_not_even_steady_growth_is_certain():
     rising = [1000 * n for n in range(leaks.FEWEST_CYCLES + 1)]
-    assert leaks.judge(rising, 0, GRAIN).verdict == "leak"
-    assert leaks.judge(rising[:-1], 0, GRAIN).verdict == "clean"
-    assert leaks.judge(rising[:-1], 0, GRAIN).floor is None, "and it says that it sees nothing"
+    assert judge(rising).verdict == "leak"
+    assert judge(rising[:-1]).verdict == "clean"
+    assert judge(rising[:-1]).floor is None, "and it says that it sees nothing"
 
 
 @given(
@@ -162,8 +166,8 @@ def test_with_fewer_than_seven_cycles_not_even_steady_growth_is_certain():
     st.integers(1, 50),
 )
 def test_the_verdict_does_not_depend_on_the_level_or_the_unit(noise, level, unit):
-    found = leaks.judge(noise, 0, 1)
-    moved = leaks.judge([level + unit * each for each in noise], 0, 1)
+    found = judge(noise, grain=1)
+    moved = judge([level + unit * each for each in noise], grain=1)
     assert moved.verdict == found.verdict
     assert moved.slope == pytest.approx(unit * found.slope)
 
@@ -171,7 +175,21 @@ def test_the_verdict_does_not_depend_on_the_level_or_the_unit(noise, level, unit
 @given(st.lists(st.integers(-200, 200), min_size=8, max_size=30), st.integers(0, 300))
 def test_more_growth_never_makes_a_leak_clean(noise, slope):
     def verdict(extra):
-        return leaks.judge([n + extra * i for i, n in enumerate(noise)], 0, 1).verdict
+        return judge([n + extra * i for i, n in enumerate(noise)], grain=1).verdict
 
     if verdict(slope) == "leak":
         assert verdict(slope + 50) == "leak"
+
+
+PAGE = 4096
+
+
+def test_less_than_a_leak_gains_at_the_least_is_none():
+    """A page in eight cycles and then in every fourth, as it was read beside a busy core."""
+    pages = [PAGE * n for n in (0, 0, 0, 0, 1) + (2,) * 8 + (3,) * 4 + (4,) * 4]
+    assert judge(pages, grain=PAGE).verdict == "leak", "a rise it is"
+    found = judge(pages, grain=PAGE, least=PAGE / 2)
+    assert found.verdict == "clean"
+    assert found.floor >= PAGE / 2
+    every = [PAGE * n for n in range(21)]
+    assert judge(every, grain=PAGE, least=PAGE / 2).verdict == "leak"
