@@ -52,13 +52,11 @@ class CiFormats:
         Raises:
             MemprofError: `failure`, or else an `OutputError` if something could not be written.
         """
-        from memprof.reports.gate import view_of
-
         try:
             self._announce(report)
         except OutputError as error:
             failure = failure or error
-        output.deliver(report, view_of(report), failure, self._texts(report))
+        output.deliver(report, failure, self._texts(report))
 
     def _texts(self, report: GateReport) -> dict[Path, str]:
         """What goes into each file."""

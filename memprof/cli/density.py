@@ -76,7 +76,6 @@ def density_command(
 
     from memprof.cli.output import Output
     from memprof.cli.progress import progress
-    from memprof.reports.density import density_view
     from memprof.worker.spawn import Limits
     from memprof.workflows.density import Asked, density
 
@@ -86,7 +85,7 @@ def density_command(
         sizes = SUITE_SIZES if suite else sweep_sizes(max_agents or _MAX_AGENTS)
         asked = Asked(sizes, agents, verify, until, threads, suite)
         outcome = density(loaded, asked, Limits(seconds, limit), observer)
-    output.deliver(outcome.report, density_view(outcome.report), outcome.failure)
+    output.deliver(outcome.report, outcome.failure)
 
 
 _MAX_AGENTS = 100

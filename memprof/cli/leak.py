@@ -62,7 +62,6 @@ def leak_command(
 
     from memprof.cli.output import Output
     from memprof.cli.progress import progress
-    from memprof.reports.leak import leak_view
     from memprof.worker.spawn import Limits
     from memprof.workflows.leak import leak
 
@@ -70,7 +69,7 @@ def leak_command(
     output.check()
     with progress(quiet=quiet) as observer:
         outcome = leak(loaded, mode, cycles, Limits(seconds, limit), observer)
-    output.deliver(outcome.report, leak_view(outcome.report), outcome.failure)
+    output.deliver(outcome.report, outcome.failure)
 
 
 def _check_passes(loaded: LoadedScenario, where: str) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from memprof.errors import MemprofError, OutputError
-from memprof.reports import github, json_text, markdown, sinks, terminal
-from memprof.reports.page import View
+from memprof.reports import github, sinks, terminal
+from memprof.reports.formats import FORMATS, Format
+from memprof.reports.json_text import AnyReport
+from memprof.reports.view import view_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Output:
     """Where a report goes.
 
     Attributes:
-        folder, name: `<name>.json` and `<name>.md` are written there.
+        folder, name: `<name>.json`, `<name>.md` and so on are written there, one for each format.
         json: a further file for the JSON; `-` is standard output, without the report for people.
         quiet: nothing for people on standard output.
     """
@@ -36,48 +38,48 @@ class Output:
         Raises:
             UsageError: they cannot.
         """
-        sinks.check_writable([*self._json_files(), self._markdown_file(), *further])
+        files = [self._file(each) for each in FORMATS.values()]
+        sinks.check_writable([*files, *self._json_file(), *further])
 
     def deliver(
         self,
-        report: json_text.AnyReport,
-        view: View,
+        report: AnyReport,
         failure: MemprofError | None,
         further: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
-        """Write the files and the `further` texts, print what was asked for, and end as the
-        measurement did.
+        """Write the report in every format and the `further` texts, print what was asked for, and
+        end as the measurement did.
 
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
         """
-        as_json = json_text.render(report)
-        texts = dict.fromkeys(self._json_files(), as_json)
-        texts[self._markdown_file()] = markdown.render(view)
+        rendered = {each: each.render(report) for each in FORMATS.values()}
+        texts = {self._file(each): text for each, text in rendered.items() if text is not None}
+        as_json = texts[self._file(FORMATS["json"])]
+        texts.update(dict.fromkeys(self._json_file(), as_json))
         texts.update(further)
-        written = [str(file) for file in texts]
+        written = list(texts)
         try:  # files first: whoever reads standard output may go away
             sinks.write_files(texts)
         except OutputError as error:
             failure = failure or error
-            written = [str(file) for file in texts if file not in error.files]
+            written = [file for file in texts if file not in error.files]
         if self.json == "-":
-            _say(as_json)
+            say(as_json)
         elif not self.quiet:
-            shown = terminal.render_for(sys.stdout, view)
-            _say(_for_a_log(f"{shown}\nWritten: {', '.join(written)}\n"))
+            shown = terminal.render_for(sys.stdout, view_of(report))
+            say(_for_a_log(f"{shown}\nWritten: {_listed(written)}\n"))
         if failure is not None:
             raise failure
 
-    def _json_files(self) -> list[Path]:
-        further = [] if self.json in (None, "-") else [Path(self.json)]
-        return [self.folder / f"{self.name}.json", *further]
+    def _file(self, written: Format) -> Path:
+        return self.folder / f"{self.name}{written.suffix}"
 
-    def _markdown_file(self) -> Path:
-        return self.folder / f"{self.name}.md"
+    def _json_file(self) -> list[Path]:
+        return [] if self.json in (None, "-") else [Path(self.json)]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Print it; who reads may have heard enough, which changes nothing about how a command ends."""
     try:
         sys.stdout.write(text)
@@ -89,3 +91,15 @@ def _say(text: str) -> None:
 def _for_a_log(text: str) -> str:
     """`text`, in which GitHub's runner shall find no commands if it is the one that reads it."""
     return github.inert(text, secrets.token_hex()) if "GITHUB_ACTIONS" in os.environ else text
+
+
+def _listed(files: Iterable[Path]) -> str:
+    """Files that differ in what is behind the first dot as one, as a shell would expand it."""
+    suffixes: dict[Path, list[str]] = {}
+    for file in files:
+        stem, dot, suffix = file.name.partition(".")
+        suffixes.setdefault(file.with_name(f"{stem}{dot}"), []).append(suffix)
+    return ", ".join(
+        f"{start}{found[0]}" if len(found) == 1 else f"{start}{{{','.join(found)}}}"
+        for start, found in suffixes.items()
+    )

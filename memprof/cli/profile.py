@@ -52,7 +52,6 @@ def profile_command(
 
     from memprof.cli.output import Output
     from memprof.cli.progress import progress
-    from memprof.reports.view import view_of
     from memprof.worker.spawn import Limits
     from memprof.workflows.profile import profile
 
@@ -60,4 +59,4 @@ def profile_command(
     output.check()
     with progress(quiet=quiet) as observer:
         outcome = profile(loaded, Limits(seconds, limit), observer)
-    output.deliver(outcome.report, view_of(outcome.report), outcome.failure)
+    output.deliver(outcome.report, outcome.failure)

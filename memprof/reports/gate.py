@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 
 
-def view_of(report: GateReport) -> View:
+def gate_view(report: GateReport) -> View:
     """What a person reads, in the order in which it matters."""
     sections = [_scenario(each) for each in report.scenarios]
     sections += _alarms(report.alarms)

@@ -10,7 +10,6 @@ from typing import Literal
 from memprof.gate import Change, Comparison, GateReport
 from memprof.reports import markdown
 from memprof.reports.changes import clause, figures
-from memprof.reports.gate import view_of
 
 _LEVELS: dict[Change, Literal["error", "notice"]] = {
     "worse": "error",
@@ -34,7 +33,7 @@ def annotations(report: GateReport) -> str:
 
 def summary(report: GateReport) -> str:
     """Markdown to append to the file that $GITHUB_STEP_SUMMARY names."""
-    text = markdown.render(view_of(report))
+    text = markdown.render(report)
     whole = text.encode()
     if len(whole) <= _MOST_BYTES:
         return text

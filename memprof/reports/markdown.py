@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 
 from memprof.reports.chart import draw
+from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Chart, Table, View
+from memprof.reports.view import view_of
 
 _CHART_WIDTH = 80
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def render(view: View) -> str:
+def render(report: AnyReport) -> str:
     """The whole report as Markdown text."""
+    return render_view(view_of(report))
+
+
+def render_view(view: View) -> str:
+    """The same of a view."""
     parts = [f"# {_text(view.title)}", f"**{_text(view.headline)}**"]
     for section in view.sections:
         parts.append(f"## {_text(section.title)}")

@@ -19,7 +19,7 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
         assert part in run.out
         assert f"## {part}" in (run.folder / "reports" / "case.md").read_text()
     assert "worker 1 of 6: before, repeat 1 of 1" in run.err
-    assert "Written: reports/case.json, reports/case.md" in run.out
+    assert "Written: reports/case.{json,md" in run.out
     report = run.report()
     before, after = report["variants"]["before"], report["variants"]["after"]
     assert before["per_agent"]["marginal_bytes"] == pytest.approx(2**20, rel=0.01)

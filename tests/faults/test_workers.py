@@ -165,7 +165,7 @@ def test_an_interruption_ends_the_workers_and_keeps_what_was_measured(fake, tmp_
     assert process.returncode == 130
     assert "interrupted" in errors(tmp_path)
     assert "Traceback" not in errors(tmp_path)
-    assert "Written: reports/case.json" in out
+    assert "Written: reports/case.{json" in out
     assert gone(tmp_path)
     report = json.loads((tmp_path / "reports" / "case.json").read_text())
     assert report["complete"] is False

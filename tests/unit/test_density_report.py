@@ -159,7 +159,7 @@ def test_a_verification_says_how_it_ended(report, verification, said):
 
 
 def test_the_chart_has_both_variants(report):
-    text = markdown.render(density_view(report()))
+    text = markdown.render_view(density_view(report()))
     assert "● before, ○ after" in text
     assert "| 75 | 2.47 GB |" in text
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memprof.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
 from memprof.reports import markdown, terminal
-from memprof.reports.gate import headline, view_of
+from memprof.reports.gate import gate_view, headline
 from memprof.reports.page import Section
 from memprof.results import Caution
 from tests.gate_reports import (
@@ -35,7 +35,7 @@ def gate(*scenarios: Comparison) -> GateReport:
 
 
 def section(found: GateReport, title: str) -> Section:
-    return next(each for each in view_of(found).sections if each.title == title)
+    return next(each for each in gate_view(found).sections if each.title == title)
 
 
 def hostile(text: str) -> GateReport:
@@ -89,7 +89,7 @@ def test_if_nothing_is_worse_it_says_what_is_better_or_that_all_is_as_before():
     assert headline(gate(SAME)) == "Everything is as before, within its tolerance."
     assert headline(gate()) == "Nothing was measured."
     assert headline(replace(gate(), updated=("a", "b"))) == "Written to baseline.json: a, b."
-    cut = view_of(replace(gate(SAME), complete=False))
+    cut = gate_view(replace(gate(SAME), complete=False))
     assert cut.headline == "Cut short: Everything is as before, within its tolerance."
 
 
@@ -135,13 +135,13 @@ def test_a_ratio_that_was_nothing_is_not_divided_by():
 
 
 def test_each_kind_has_its_title_and_says_what_was_replaced():
-    assert view_of(GATE).title == "gate: 4 scenarios against baseline.json"
-    assert view_of(COMPARED).title == "compare: scenarios/grid-29.yaml against a.json"
+    assert gate_view(GATE).title == "gate: 4 scenarios against baseline.json"
+    assert gate_view(COMPARED).title == "compare: scenarios/grid-29.yaml against a.json"
     assert section(UNCHANGED, "Baseline").text == ("Written to baseline.json: grid-5.",)
 
 
 def test_a_self_check_says_how_often_it_would_have_cried_wolf():
-    view = view_of(SELF_CHECK)
+    view = gate_view(SELF_CHECK)
     assert view.headline == (
         "Cut short: 1 of 59 comparisons of a scenario with itself came out worse (1.7%), 1 "
         "undecided; the rate of a single metric is below 21.6% (95 %), highest for step_ratio of "
@@ -157,7 +157,7 @@ def test_a_self_check_says_how_often_it_would_have_cried_wolf():
 
 @pytest.mark.parametrize("found", ALL, ids=lambda found: found.kind)
 def test_the_terminal_keeps_to_80_columns_and_folds_no_metric(found):
-    text = terminal.render(view_of(found), width=80, color=False)
+    text = terminal.render(gate_view(found), width=80, color=False)
     assert max(map(len, text.splitlines())) <= 80
     for each in found.scenarios:
         assert all(re.search(rf"\b{metric.metric}\b", text) for metric in each.metrics)
@@ -171,8 +171,8 @@ TEXT = st.text(CHARACTERS, min_size=1, max_size=30).filter(str.strip)
 
 @given(TEXT)
 def test_text_from_outside_is_never_markup_in_markdown(text):
-    rendered = markdown.render(view_of(hostile(text)))
-    harmless = markdown.render(view_of(hostile("x")))
+    rendered = markdown.render_view(gate_view(hostile(text)))
+    harmless = markdown.render_view(gate_view(hostile("x")))
     lines, expected = rendered.splitlines(), harmless.splitlines()
     assert [kind_of(line) for line in lines if line] == [kind_of(x) for x in expected if x]
     assert not re.search(r"(?<!\\)(?:\\\\)*<", rendered)
@@ -188,11 +188,11 @@ def kind_of(line: str) -> tuple[str, int]:
 @settings(max_examples=30)
 @given(TEXT)
 def test_text_from_outside_commands_neither_rich_nor_the_terminal(text):
-    rendered = terminal.render(view_of(hostile(text)), width=80, color=False)
+    rendered = terminal.render(gate_view(hostile(text)), width=80, color=False)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", rendered)
     rendered.encode()
 
 
 def test_what_looks_like_markup_of_rich_is_text():
-    colored = terminal.render(view_of(hostile("[bold]x[/]:warning:")), width=200, color=True)
+    colored = terminal.render(gate_view(hostile("[bold]x[/]:warning:")), width=200, color=True)
     assert "[bold]x[/]:warning:" in colored

@@ -231,7 +231,7 @@ def test_every_signal_is_judged_in_its_own_unit(report):
 
 def chart_of(found: LeakReport) -> list[str]:
     """The chart's rows, as Markdown has them."""
-    fenced = re.search(r"```text\n(.*?)\n```", markdown.render(leak_view(found)), re.DOTALL)
+    fenced = re.search(r"```text\n(.*?)\n```", markdown.render_view(leak_view(found)), re.DOTALL)
     assert fenced
     return fenced[1].splitlines()
 
@@ -295,7 +295,7 @@ def test_hostile_text_is_no_markup(report):
     found = replace(
         found, scenario={"name": hostile, "repeats": 3}, warnings=(Caution("k", hostile, hostile),)
     )
-    text = markdown.render(leak_view(found))
+    text = markdown.render_view(leak_view(found))
     assert "<script>" not in text.replace("\\<", "")
     assert not re.search(r"(?<!\\)\[bold\]", text)
     screen = "".join(on_screen(found).split())

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from memprof.errors import OutputError
 from memprof.measurements import WorkingSetUse
 from memprof.reports import json_text, markdown, sinks, terminal
-from memprof.reports.view import headline, view_of
+from memprof.reports.profile import headline, profile_view
 from memprof.results import PassResult, Report
 
 
@@ -40,7 +40,7 @@ def test_an_exact_pass_is_given_its_saving(report):
 
 @pytest.mark.parametrize("verdict", ["diverged", "not_checked"])
 def test_a_pass_that_is_not_proved_is_given_no_saving(report, verdict):
-    text = terminal.render(view_of(report(verdict)), width=80, color=False)
+    text = terminal.render(profile_view(report(verdict)), width=80, color=False)
     assert "less" not in text
     assert "Reduction" not in text
 
@@ -65,7 +65,7 @@ def test_the_passes_stand_below_before_and_after_with_what_each_did(report):
         PassResult("broken", "exact", None, None, "diverged", "agents do something else"),
         PassResult("slow", "exact", 5.0, 3.0, "slower", "3 times as long", kept=False),
     )  # fmt: skip
-    view = view_of(replace(report(), passes=passes))
+    view = profile_view(replace(report(), passes=passes))
     assert [section.title for section in view.sections][:2] == ["Before and after", "Passes"]
     plan, left = view.sections[1].tables
     assert plan.rows == (
@@ -83,7 +83,7 @@ def test_a_plan_without_passes_claims_nothing(report, good_variant):
     left = PassResult("share", "exact", None, 1.0, "no_effect", "did nothing here", kept=False)
     found = replace(report(after=good_variant()), passes=(left,))
     assert headline(found).endswith("auto kept no pass: none helps here within its limits.")
-    text = terminal.render(view_of(found), width=80, color=False)
+    text = terminal.render(profile_view(found), width=80, color=False)
     assert "Reduction" not in text
     assert "Equivalence" not in text
     assert "after (" not in text
@@ -94,7 +94,7 @@ def test_the_working_set_is_said_in_a_line(report, good_variant):
     use = WorkingSetUse(64 * 2**20, 7, 40_000_000, 45_000_000, 300, 120, 20, 113)
     after = replace(good_variant(10.0, passes=("template", "working_set")), working_set=use)
     with_it, without = (
-        " ".join(terminal.render(view_of(each), width=200, color=False).split())
+        " ".join(terminal.render(profile_view(each), width=200, color=False).split())
         for each in (report(after=after), report())
     )
     assert (
@@ -108,24 +108,24 @@ def test_the_working_set_is_said_in_a_line(report, good_variant):
 
 
 def test_a_bounded_plan_says_how_far_beliefs_moved(report):
-    text = " ".join(terminal.render(view_of(report("bounded")), width=80, color=False).split())
+    text = " ".join(terminal.render(profile_view(report("bounded")), width=80, color=False).split())
     assert "largest change of a belief 0.1, largest divergence of a posterior 0.01 nats" in text
 
 
 def test_many_passes_do_not_burst_the_table(report, good_variant):
     names = tuple(f"a-long-name-{number}" for number in range(8))
-    view = view_of(report(after=good_variant(10.0, passes=names)))
+    view = profile_view(report(after=good_variant(10.0, passes=names)))
     assert view.sections[0].tables[0].columns == ("", "before", "after (8 passes)")
 
 
 def test_the_device_section_is_there_only_with_its_instrument(report, good_variant, device):
-    assert "Device" not in [section.title for section in view_of(report()).sections]
+    assert "Device" not in [section.title for section in profile_view(report()).sections]
     after = good_variant(
         marginal=10.0, passes=("jit",), device=device(0.0, {"bytes_in_use": 2000, "num_allocs": 2})
     )
     found = report(after=after)
     found = replace(found, variants=replace(found.variants, before=good_variant(device=device())))
-    section = next(s for s in view_of(found).sections if s.title == "Device")
+    section = next(s for s in profile_view(found).sections if s.title == "Device")
     before, _, figures, lines = section.tables
     assert before.rows == (
         ("A", "40.0 KB", "10.0 KB", "0 B", "1"),
@@ -143,17 +143,17 @@ def test_the_device_section_is_there_only_with_its_instrument(report, good_varia
     )
     assert lines.title == "before, lines that retrace"
     assert lines.rows == (("pymdp/control.py:801", "2", "lax.scan(body)"),)
-    text = terminal.render(view_of(found), width=80, color=False)
+    text = terminal.render(profile_view(found), width=80, color=False)
     assert "pymdp/control.py:801   2" in text
     assert max(map(len, text.splitlines())) <= 80
-    assert "pymdp/control.py:801" in markdown.render(view_of(found))
+    assert "pymdp/control.py:801" in markdown.render_view(profile_view(found))
     values = json.loads(json_text.render(found))
     assert values["variants"]["before"]["device"]["retraces"][0]["traces_per_step"] == 2
     assert TypeAdapter(Report).validate_python(values) == found
 
 
 def test_text_from_outside_is_no_markup(report):
-    text = markdown.render(view_of(report(name="<script>alert(1)</script>|*x*")))
+    text = markdown.render_view(profile_view(report(name="<script>alert(1)</script>|*x*")))
     assert "<script>" not in text.replace("\\<", "")
     assert r"\<script\>alert(1)\</script\>\|\*x\*" in text
     assert r"x = a\[0\] \* b\_c \<tag\> \| \`t\`" in text
@@ -162,7 +162,7 @@ def test_text_from_outside_is_no_markup(report):
 def test_every_markdown_table_has_as_many_cells_in_each_row(report):
     rows = 0
     width = None
-    for line in markdown.render(view_of(report())).splitlines():
+    for line in markdown.render_view(profile_view(report())).splitlines():
         if not line.startswith("|"):
             width = None
             continue
@@ -174,11 +174,11 @@ def test_every_markdown_table_has_as_many_cells_in_each_row(report):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_report_keeps_to_its_width_and_is_plain_without_color(report, width):
-    text = terminal.render(view_of(report(name="[bold]x[/bold]")), width=width, color=False)
+    text = terminal.render(profile_view(report(name="[bold]x[/bold]")), width=width, color=False)
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     assert "[bold]x[/bold]" in text
-    assert "\x1b[" in terminal.render(view_of(report()), width=width, color=True)
+    assert "\x1b[" in terminal.render(profile_view(report()), width=width, color=True)
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):

@@ -1,0 +1,43 @@
+"""The formats by name, readable without importing them.
+
+A format is a function that makes text of any report, or None of one that has nothing for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memprof.reports.json_text import AnyReport
+from memprof.targets import load_target
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way of writing a report down.
+
+    Attributes:
+        suffix: what is put behind a report's name to make a file's.
+        summary: what it is for.
+        target: `module:function`; the function takes a report.
+    """
+
+    name: str
+    suffix: str
+    summary: str
+    target: str
+
+    def render(self, report: AnyReport) -> str | None:
+        """The report in this format; None where it has nothing that the format is for."""
+        text: str | None = load_target(self.target)(report)
+        return text
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format(
+            "json", ".json", "the contract with scripts and CI", "memprof.reports.json_text:render"
+        ),
+        Format("markdown", ".md", "for GitHub and editors", "memprof.reports.markdown:render"),
+    )
+}
