@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from memprof.reports.page import Chart
+from memprof.reports.page import Chart, shown
 
 _HEIGHT = 9  # rows between the lowest and the highest tick, about
 _MOST_WIDTH = 80
@@ -16,7 +16,7 @@ _MARKS, _ABOVE, _BELOW = "●○", "↑", "↓"
 def draw(chart: Chart, width: int) -> list[str]:
     """The chart in lines of at most `width` characters."""
     ticks = _ticks(*_y_range(chart), _MOST_Y_TICKS)
-    labels = [chart.show(tick) for tick in ticks]
+    labels = [shown(tick, chart.unit) for tick in ticks]
     margin = max(map(len, (*labels, chart.x_label)))
     x_low, x_high = _x_range(chart)
     room = min(width, _MOST_WIDTH) - margin - 1 - len(f"{x_high:g}")

@@ -269,11 +269,15 @@ def _charts(report: DensityReport) -> Iterator[Chart]:
 
 def _chart(title: str, rows: dict[VariantName, list[SizeRow]]) -> Chart:
     series = tuple(
-        Series(name, tuple((float(row.agents), row.total_bytes) for row in each))
+        Series(name, tuple((float(row.agents), row.total_bytes) for row in each), role=name)
         for name, each in rows.items()
     )
     largest = max(row.total_bytes for each in rows.values() for row in each)
-    return Chart(title, "agents", format_size, series, least_span=_LEAST_SPAN * largest)
+    alt = "; ".join(
+        f"{name}: {format_size(each[-1].total_bytes)} with {_count(each[-1].agents)} agents"
+        for name, each in rows.items()
+    )
+    return Chart(title, alt, "agents", "bytes", series, least_span=_LEAST_SPAN * largest)
 
 
 def _count(number: float) -> str:

@@ -117,11 +117,12 @@ def _charts(leak: Leak) -> Iterator[Chart]:
     names = " + ".join(each.name for each in drawn)
     yield Chart(
         title=f"{names} after each cycle, repeat 1",
+        alt=f"{names} gains {_change(points[-1][1])} in {counted} counted cycles",
         x_label="cycle",
-        show=_change,
+        unit="change",
         series=(
             Series("counted", points[left_out:]),
-            Series("left out", points[:left_out], fits=False),
+            Series("left out", points[:left_out], fits=False, role="quiet"),
         ),
         least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)),
     )

@@ -1,10 +1,16 @@
-"""What a report looks like to all formats for people: sections of text, tables and charts."""
+"""What a report looks like to all formats for people: sections of text, tables and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from memprof.units import format_seconds, format_size
+
+Unit = Literal["bytes", "change", "seconds", "count"]
+"""What a figure in a picture is; a change is in bytes, with its sign."""
+Role = Literal["", "before", "after", "quiet"]
+"""What a series stands for: the population without passes, with them, or what does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,31 @@ class Series:
 
     Attributes:
         fits: the y axis spans them; points of a series that does not are drawn at its edge.
+        joined: by a line, instead of being drawn one by one.
     """
 
     name: str
     points: tuple[tuple[float, float], ...]
     fits: bool = True
+    joined: bool = False
+    role: Role = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """An interval around a series: points (x, low, high)."""
+
+    name: str
+    points: tuple[tuple[float, float, float], ...]
+    role: Role = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that began at `x`."""
+
+    x: float
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +62,132 @@ class Chart:
     """Points of y against x.
 
     Attributes:
+        alt: what it shows, in words.
         x_label: what x counts.
-        show: a value of y in words, as short as it can be.
+        unit: of y.
         series: drawn differently, the first one on top; together two points or more, of different
             x.
         least_span: the y axis spans at least this much, so that noise does not fill the chart.
     """
 
     title: str
+    alt: str
     x_label: str
-    show: Callable[[float], str]
+    unit: Unit
     series: tuple[Series, ...]
+    bands: tuple[Band, ...] = ()
+    moments: tuple[Moment, ...] = ()
     least_span: float = 1.0
+    x_unit: Unit = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class BarSeries:
+    """A value for each name of `Bars`; None where there is none."""
+
+    name: str
+    values: tuple[float | None, ...]
+    role: Role = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Values side by side, for each of some names."""
+
+    title: str
+    alt: str
+    unit: Unit
+    names: tuple[str, ...]
+    series: tuple[BarSeries, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is left after one step of a waterfall; `note` says more of the step."""
+
+    name: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """How a figure goes down, or up, from level to level; the first is where it starts."""
+
+    title: str
+    alt: str
+    unit: Unit
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A part of a whole: `value` includes that of its children."""
+
+    name: str
+    value: float
+    note: str = ""
+    children: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Parts of parts: side by side (treemap), or callees on callers (flame graph)."""
+
+    title: str
+    alt: str
+    unit: Unit
+    kind: Literal["treemap", "flame"]
+    root: Node
+
+
+Picture = Chart | Bars | Waterfall | Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
+    """`charts` are drawn by every format, `pictures` where there is more than text."""
+
     title: str
     text: tuple[str, ...]
     tables: tuple[Table, ...] = ()
     charts: tuple[Chart, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What to do now: a sentence, and the lines that do it (empty where there are none)."""
+
+    text: str
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
+    """A report as people read it, what matters most first.
+
+    Attributes:
+        headline: what was found, in a sentence.
+        picture: the same at a glance.
+        next: what to do about it; None where nothing is to be done.
+    """
+
     title: str
     headline: str
     sections: tuple[Section, ...]
+    picture: Picture | None = None
+    next: Next | None = None
+
+
+def shown(value: float, unit: Unit) -> str:
+    """A figure of a picture in words, as short as it can be."""
+    match unit:
+        case "bytes":
+            return format_size(value)
+        case "change":
+            return format_size(value, signed=True)
+        case "seconds":
+            return format_seconds(value)
+        case "count":
+            return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
