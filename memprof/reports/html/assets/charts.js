@@ -39,13 +39,13 @@ function chart(picture, width, colors) {
     option: {
       ...base(colors),
       legend: names.length > 1 ? { data: names, top: 0, textStyle: { color: colors.text }, type: "scroll" } : undefined,
-      grid: { left: 8, right: 24, top: names.length > 1 ? 36 : 16, bottom: bottom - 24, containLabel: true },
+      grid: { left: 12, right: 24, top: names.length > 1 ? 36 : 16, bottom: bottom - 24, containLabel: true },
       xAxis: axis(colors, picture.x_unit, {
         name: picture.x_label, nameLocation: "middle", nameGap: phases ? 50 : 26,
         min: Math.min(...xs), max: Math.max(...xs), splitLine: { show: false },
         axisLabel: { color: colors.quiet, formatter: (value) => shown(value, picture.x_unit), hideOverlap: true, margin: phases ? 30 : 8 },
       }),
-      yAxis: axis(colors, picture.unit, { min: low >= 0 && low < (high - low) ? 0 : low - 0.04 * (high - low), max: high + 0.04 * (high - low) }),
+      yAxis: axis(colors, picture.unit, roundRange(low >= 0 && low < high - low ? 0 : low, high)),
       tooltip: {
         ...base(colors).tooltip,
         formatter: (point) => tip(
@@ -57,6 +57,13 @@ function chart(picture, width, colors) {
       series,
     },
   };
+}
+
+// From at or below `low` to at or above `high`, by 1, 2 or 5 times a power of ten.
+function roundRange(low, high) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / 5));
+  const interval = [1, 2, 5, 10].map((times) => times * power).find((each) => (high - low) / each <= 6);
+  return { min: Math.floor(low / interval) * interval, max: Math.ceil(high / interval) * interval, interval };
 }
 
 // An interval, as one polygon.
@@ -104,7 +111,7 @@ function bars(picture, width, colors) {
     option: {
       ...base(colors),
       legend: alone ? undefined : { top: 0, textStyle: { color: colors.text } },
-      grid: { left: 8, right: 90, top: alone ? 8 : 32, bottom: 8, containLabel: true },
+      grid: { left: 12, right: 90, top: alone ? 8 : 32, bottom: 8, containLabel: true },
       xAxis: axis(colors, picture.unit, { splitNumber: width < 500 ? 2 : 5 }),
       yAxis: categories(picture.names, room, colors),
       tooltip: {
@@ -143,7 +150,7 @@ function waterfall(picture, width, colors) {
     height: 48 + 34 * rows.length,
     option: {
       ...base(colors),
-      grid: { left: 8, right: 90, top: 8, bottom: 8, containLabel: true },
+      grid: { left: 12, right: 90, top: 8, bottom: 8, containLabel: true },
       xAxis: axis(colors, picture.unit, { splitNumber: width < 500 ? 2 : 5 }),
       yAxis: categories(rows.map((row) => row.name), Math.max(8, Math.floor(width / 26)), colors),
       tooltip: {
@@ -165,7 +172,7 @@ function waterfall(picture, width, colors) {
 function categories(names, room, colors) {
   return {
     type: "category", data: names, inverse: true,
-    axisLabel: { color: colors.text, formatter: (name) => cut(name, room) },
+    axisLabel: { color: colors.text, fontFamily: FONT, formatter: (name) => cut(name, room) },
     axisLine: { lineStyle: { color: colors.line } }, axisTick: { show: false },
   };
 }

@@ -1,6 +1,8 @@
 "use strict";
 // Colours come from the style sheet, so that pictures follow it: light, dark and printed.
 
+const FONT = '"DejaVu Sans", Verdana, Arial, sans-serif';
+
 // White text on each of these has a contrast of 4.5 or more, on a light page as on a dark one.
 const PARTS = ["#1d4ed8", "#0f766e", "#7c3aed", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#57606a"];
 
@@ -34,7 +36,7 @@ function tip(title, ...lines) {
 function base(colors) {
   return {
     animation: false,
-    textStyle: { color: colors.text, fontFamily: "system-ui, sans-serif" },
+    textStyle: { color: colors.text, fontFamily: FONT },
     tooltip: {
       confine: true, backgroundColor: colors.panel, borderColor: colors.line,
       textStyle: { color: colors.text, fontSize: 13 },

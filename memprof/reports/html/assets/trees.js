@@ -102,6 +102,7 @@ class TreeView {
       const made = leaf(part, part === this.node ? [] : [part], color);
       if (index === this.chosen) Object.assign(made.itemStyle, { borderColor: colors.text, borderWidth: 4 });
       if (part !== this.node && part.children.length) {
+        Object.assign(made.itemStyle, { borderColor: index === this.chosen ? colors.text : color, borderWidth: 2 });
         made.children = part.children.map((child) => leaf(child, [part, child], color));
         made.upperLabel = { show: true, height: 22, color: "#ffffff", formatter: `${part.name} ${shown(part.value, this.picture.unit)}` };
       }
@@ -114,7 +115,7 @@ class TreeView {
         series: [{
           type: "treemap", data, roam: false, nodeClick: false, breadcrumb: { show: false },
           left: 0, right: 0, top: 0, bottom: 0, visibleMin: 1, colorMappingBy: "id",
-          label: { color: "#ffffff", overflow: "truncate" }, upperLabel: { show: false },
+          label: { color: "#ffffff", overflow: "truncate", lineHeight: 16 }, upperLabel: { show: false },
         }],
       },
     };
