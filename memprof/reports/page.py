@@ -190,6 +190,6 @@ def shown(value: float, unit: Unit) -> str:
         case "seconds":
             return format_seconds(value)
         case "percent":
-            return f"{value:.4g} %"
+            return f"{value:.3g} %"
         case "count":
             return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from memprof.measurements import Ledger, LedgerRow
+from memprof.reports.common import one_each
 from memprof.reports.page import (
     Band,
     Bars,
@@ -31,14 +32,10 @@ _MOST_BARS = 12
 
 def cost_bars(variants: Sequence[Named]) -> Bars:
     """What an agent costs, before and after; its upper end where it is below resolution."""
-    costs = {name: _cost(variant) for name, variant in variants}
-    names = tuple(_called(name, variant) for name, variant in variants)
-    series = tuple(
-        BarSeries(name, tuple(cost if name == role else None for role in costs), name)
-        for name, cost in costs.items()
-    )
-    said = ", ".join(f"{n} {format_size(c)}" for n, c in zip(names, costs.values(), strict=True))
-    return Bars("memory per agent (USS)", said, "bytes", names, series)
+    costs = [(name, _cost(variant)) for name, variant in variants]
+    names = [_called(name, variant) for name, variant in variants]
+    alt = ", ".join(f"{n} {format_size(cost)}" for n, (_, cost) in zip(names, costs, strict=True))
+    return one_each("memory per agent (USS)", alt, "bytes", names, costs)
 
 
 def _called(name: Role, variant: Variant) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -52,18 +52,20 @@ def render_view(view: View) -> str:
         style=_asset("report.css"),
         scripts=_scripts(),
         policy=_policy(),
-        drawn=_drawn,
+        drawn=partial(_drawn, view),
         is_tree=lambda picture: isinstance(picture, Tree),
     )
 
 
 def _pictures(view: View) -> list[Picture]:
     first = [view.picture] if view.picture else []
-    return [*first, *(each for section in view.sections for each in _drawn(section))]
+    return [*first, *(each for section in view.sections for each in _drawn(view, section))]
 
 
-def _drawn(section: Section) -> tuple[Picture, ...]:
-    return (*section.pictures, *section.charts)
+def _drawn(view: View, section: Section) -> tuple[Picture, ...]:
+    """The section's pictures, without the one that stands above all sections."""
+    all_of_it = (*section.charts, *section.pictures)
+    return tuple(each for each in all_of_it if each is not view.picture)
 
 
 def _data(pictures: list[Picture]) -> str:

@@ -29,7 +29,7 @@ function shown(value, unit) {
     case "bytes": return formatSize(value, false);
     case "change": return formatSize(value, true);
     case "seconds": return value === 0 ? "0 s" : formatSeconds(value);
-    case "percent": return `${Number(value.toPrecision(4))} %`;
+    case "percent": return `${Number(value.toPrecision(3))} %`;
     default: return formatCount(value);
   }
 }
