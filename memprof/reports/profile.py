@@ -22,6 +22,10 @@ from memprof.results import Report, Trend, Variant
 from memprof.units import format_seconds, format_size
 
 _MOST_LINES = 8
+_SAME = {
+    "exact": "It behaves the same, bit for bit.",
+    "bounded": "It behaves the same within the bound of its passes.",
+}
 
 
 def profile_view(report: Report) -> View:
@@ -57,7 +61,8 @@ def headline(report: Report) -> str:
     names = ", ".join(after.passes)
     match report.equivalence.verdict:
         case "exact" | "bounded":
-            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}."
+            same = _SAME[report.equivalence.verdict]
+            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}. {same}"
         case "diverged":
             return f"{cost}; with {names} agents behave differently, so no saving is claimed."
         case _:
