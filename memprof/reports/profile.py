@@ -37,6 +37,7 @@ def profile_view(report: Report) -> View:
         instruments_section(list(_variants(report))),
         *_device(report),
         _trend(report),
+        *_equivalence_section(report),
         environment_section(report.environment),
     ]
     if report.warnings:
@@ -186,11 +187,34 @@ def _equivalence(report: Report) -> str:
         return f"exact: beliefs, policies and actions are bit-identical over {scope}"
     error, divergence = found.max_abs_belief_error, found.max_divergence_nats
     change = "not comparable" if error is None else f"{error:.3g}"
+    agreement = _percent(found.action_agreement or 0.0)
     nats = "not finite" if divergence is None else f"{divergence:.3g} nats"
     return (
-        f"{found.verdict}: actions agree in {found.action_agreement:.1%} over {scope}, largest "
+        f"{found.verdict}: actions agree in {agreement} over {scope}, largest "
         f"change of a belief {change}, largest divergence of a posterior {nats}; {found.detail}"
     )
+
+
+def _equivalence_section(report: Report) -> Iterator[Section]:
+    """The verdict in figures; none where there was nothing to compare."""
+    found, after = report.equivalence, report.variants.after
+    if found.verdict == "not_checked" or after is None or not after.passes:
+        return
+    agreement, error = found.action_agreement, found.max_abs_belief_error
+    nats = found.max_divergence_nats
+    rows = (
+        ("verdict", found.verdict),
+        ("compared", f"{found.agents} agents x {found.steps} steps"),
+        ("actions that are equal", "-" if agreement is None else _percent(agreement)),
+        ("largest change of a belief", "not comparable" if error is None else f"{error:.3g}"),
+        ("largest divergence", "not finite" if nats is None else f"{nats:.3g} nats"),
+    )
+    text = (
+        "Both populations live on the same seeds. Exact: the digests of all beliefs, posteriors "
+        "over policies and actions are equal at every step; otherwise they are compared value by "
+        "value, and divergence is KL(after || before) of a posterior.",
+    )
+    yield Section("Equivalence", text, (Table("", ("", ""), rows),))
 
 
 def _ledger(report: Report) -> Section:
