@@ -261,6 +261,7 @@ def lived(store, crowd, rounds=4):
     return time.perf_counter() - start
 
 
+@pytest.mark.serial
 def test_slow_reads_happen_ahead_and_end_cleanly(monkeypatch):
     times = {}
     for worth in (1e9, 1e-3):
