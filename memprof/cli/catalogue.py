@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def models_command() -> None:
     """List the models and their parameters."""
-    from memprof.scenario import MODELS
+    from memprof.models.catalogue import MODELS
 
     for kind, model in MODELS.items():
         _entry(kind, inspect.getdoc(model) or "")
