@@ -1,4 +1,4 @@
-"""`memprof models`, `instruments`, `passes` and `schema`: what there is to put into a scenario."""
+"""`memprof models`, `instruments`, `passes`, `formats`, `schema`: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -70,6 +70,14 @@ def _claim(form: PassForm) -> str:
     if form.reorders:
         return f"exact but for the order of sums (beliefs within {form.bound:g}, same actions)"
     return f"{form.claim} (beliefs change by at most {form.bound:g})"
+
+
+def formats_command() -> None:
+    """List the formats in which every report is written."""
+    from memprof.reports.formats import FORMATS
+
+    for name, written in FORMATS.items():
+        _entry(name, f"NAME{written.suffix}: {written.summary}")
 
 
 def schema_command() -> None:

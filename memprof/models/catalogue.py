@@ -12,7 +12,9 @@ from pydantic import Field
 from memprof.scenario_fields import Counts, Size, Strict
 
 
-class _Model(Strict):
+class Model(Strict):
+    """The parameters of one kind of model, `kind`; the builder gets all of them but `private`."""
+
     private: bool = Field(
         default=True,
         description="every agent builds its own arrays; false hands all agents the same arrays",
@@ -24,7 +26,7 @@ class _Model(Strict):
         return False
 
 
-class GridWorld(_Model):
+class GridWorld(Model):
     """Explorer on a size x size grid: one modality, one factor, five actions."""
 
     kind: Literal["grid_world"]
@@ -35,7 +37,7 @@ class GridWorld(_Model):
     )
 
 
-class Maze(_Model):
+class Maze(Model):
     """Explorer on a grid with walls; every agent draws its own, so no two have the same B."""
 
     kind: Literal["maze"]
@@ -48,14 +50,14 @@ class Maze(_Model):
         return True
 
 
-class TMaze(_Model):
+class TMaze(Model):
     """PyMDP's T-maze: three modalities, two factors, a cue that tells where the reward is."""
 
     kind: Literal["t_maze"]
     reward_probability: float = Field(default=0.98, gt=0.5, le=1.0)
 
 
-class RandomPomdp(_Model):
+class RandomPomdp(Model):
     """Dense random A and B of given dimensions, the same for every agent or its own."""
 
     kind: Literal["random_pomdp"]
@@ -77,14 +79,14 @@ class RandomPomdp(_Model):
         return self.per_agent
 
 
-class Npz(_Model):
+class Npz(Model):
     """Arrays A0 A1 .. B0 B1 .. C0 .. D0 .. from a NumPy .npz file; never unpickled."""
 
     kind: Literal["npz"]
     path: str = Field(description="relative to the scenario file")
 
 
-class Factory(_Model):
+class Factory(Model):
     """Your own function: returns an agent or its keyword arguments, or that and an environment."""
 
     kind: Literal["factory"]
@@ -103,7 +105,7 @@ class Factory(_Model):
     )
 
 
-class Buffer(_Model):
+class Buffer(Model):
     """Calibration: agents of exactly known size, for `backend: fake`."""
 
     kind: Literal["buffer"]
@@ -115,10 +117,8 @@ class Buffer(_Model):
     )
 
 
-AnyModel = Annotated[
-    GridWorld | Maze | TMaze | RandomPomdp | Npz | Factory | Buffer, Field(discriminator="kind")
-]
-MODELS: dict[str, type[_Model]] = {
-    get_args(model.model_fields["kind"].annotation)[0]: model
-    for model in get_args(get_args(AnyModel)[0])
+_AnyKind = GridWorld | Maze | TMaze | RandomPomdp | Npz | Factory | Buffer
+AnyModel = Annotated[_AnyKind, Field(discriminator="kind")]
+MODELS: dict[str, type[Model]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(_AnyKind)
 }
