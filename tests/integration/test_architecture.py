@@ -136,6 +136,7 @@ def test_each_takes_less_than_forty_lines_and_the_checks_are_content(kind, tmp_p
     ("command", "words"),
     [
         ("models", "bandit\n    A bandit with many arms, one of them best; "),
+        ("schema", '"const": "bandit"'),
         ("passes", "recompute\n    numpy: A, B and D of agents that learn are computed anew "),
         (
             "instruments",
@@ -197,6 +198,6 @@ def test_the_instrument_sees_mapped_files_which_the_process_does_not(memprof, sc
     assert run.code == 0, run.err
     found = {each["name"]: each for each in run.report()["variants"]["before"]["instruments"]}
     size = 8 * SIGHTS * STATES
-    assert found["mapped_files"]["per_agent_bytes"] == pytest.approx(size, rel=0.02)
+    assert found["mapped_files"]["per_agent_bytes"] == pytest.approx(size, rel=0.05)
     assert found["process"]["per_agent_bytes"] < size / 2
     assert "shared memory" in found["mapped_files"]["sees"]
