@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install profile test check fast bench scenarios figures alarms million equivalence soak clean
+.PHONY: help install profile test check fast bench examples scenarios figures alarms million equivalence soak clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
+	@echo "make examples   reports/examples anew, and what README and docs show of them (five minutes)"
 	@echo "make scenarios  every shipped scenario in full (an hour)"
 	@echo "make figures      what the passes have to reach, measured (an hour)"
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
@@ -55,6 +56,9 @@ fast: $(VENV)/.tested
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench reports/bench.json
+
+examples: $(VENV)/.tested
+	$(BIN)/python -m tests.examples
 
 scenarios: $(VENV)/.installed
 	@set -e; for file in scenarios/*.yaml; do $(BIN)/memprof profile $$file; done

@@ -1,4 +1,4 @@
-"""What may change before a gate calls it worse: a tolerance for each metric."""
+"""What a gate is told: its baseline, and what may change before a metric is worse."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Literal
 from memprof.errors import nearest
 from memprof.units import format_size, parse_size
 
+DEFAULT_BASELINE = "memprof-baseline.json"
+"""The file that a gate holds runs against."""
 MetricName = Literal[
     "marginal_bytes",
     "fixed_bytes",

@@ -111,13 +111,15 @@ def compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
-def run_command(folder: Path, *arguments: object, timeout: float = 300, **environment: str) -> Run:
+def run_command(
+    folder: Path, *arguments: object, timeout: float = 300, stdin: str = "", **environment: str
+) -> Run:
     """Run `memprof ARGUMENTS` in a folder."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from memprof.cli import catalogue, compare, density, gate, init, leak, profile
+from memprof.cli import catalogue, compare, density, gate, init, leak, profile, report
 from memprof.errors import MemprofError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("leak")(leak.leak_command)
 app.command("density")(density.density_command)
 app.command("gate")(gate.gate_command)
 app.command("compare")(compare.compare_command)
+app.command("report")(report.report_command)
 app.command("init")(init.init_command)
 app.command("models")(catalogue.models_command)
 app.command("instruments")(catalogue.instruments_command)

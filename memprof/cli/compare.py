@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memprof.cli import options
+from memprof.cli.report import read_report
 from memprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,14 +49,9 @@ def compare_command(
 
 def _read(path: Path) -> Report:
     from memprof.analysis.regression import measured
-    from memprof.reports.json_text import parse
     from memprof.results import Report
 
-    try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: {reason}") from None
+    found = read_report(path)
     if not isinstance(found, Report):
         raise UsageError(
             f"{path}: expected a report of memprof profile, found one of kind {found.kind!r}"

@@ -12,6 +12,7 @@ import typer
 
 from memprof.cli import options
 from memprof.errors import NotComparable, OutputError, UsageError
+from memprof.tolerance import DEFAULT_BASELINE
 
 if TYPE_CHECKING:
     from memprof.gate import Baseline
@@ -32,7 +33,7 @@ def gate_command(
     ] = None,
     baseline: Annotated[
         Path, typer.Option(metavar="FILE", help="What the runs are held against.")
-    ] = Path("memprof-baseline.json"),
+    ] = Path(DEFAULT_BASELINE),
     update: Annotated[
         bool, typer.Option("--update", help="Make the baseline; renew it where nothing is worse.")
     ] = False,

@@ -91,7 +91,7 @@ Json = Annotated[
     typer.Option("--json", metavar="FILE", help="Write the JSON report here; - is stdout."),
 ]
 Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Folder for the report, a file in each format.")
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the report, in all formats.")
 ]
 Tolerances = Annotated[
     str | None,

@@ -68,7 +68,7 @@ class Output:
             say(as_json)
         elif not self.quiet:
             shown = terminal.render_for(sys.stdout, view_of(report))
-            say(_for_a_log(f"{shown}\nWritten: {_listed(written)}\n"))
+            say(_for_a_log(f"{shown}\n{_written(written)}"))
         if failure is not None:
             raise failure
 
@@ -77,6 +77,22 @@ class Output:
 
     def _json_file(self) -> list[Path]:
         return [] if self.json in (None, "-") else [Path(self.json)]
+
+
+def show(report: AnyReport) -> None:
+    """Print the report as it looks on a terminal."""
+    say(_for_a_log(terminal.render_for(sys.stdout, view_of(report))))
+
+
+def write(texts: Mapping[Path, str], *, quiet: bool) -> None:
+    """Write the files, and say so unless `quiet`.
+
+    Raises:
+        OutputError: one or more could not be written.
+    """
+    sinks.write_files(texts)
+    if not quiet:
+        say(_for_a_log(_written(texts)))
 
 
 def say(text: str) -> None:
@@ -93,13 +109,14 @@ def _for_a_log(text: str) -> str:
     return github.inert(text, secrets.token_hex()) if "GITHUB_ACTIONS" in os.environ else text
 
 
-def _listed(files: Iterable[Path]) -> str:
-    """Files that differ in what is behind the first dot as one, as a shell would expand it."""
+def _written(files: Iterable[Path]) -> str:
+    """Which files were; those that differ behind the first dot as one, as a shell expands it."""
     suffixes: dict[Path, list[str]] = {}
     for file in files:
         stem, dot, suffix = file.name.partition(".")
         suffixes.setdefault(file.with_name(f"{stem}{dot}"), []).append(suffix)
-    return ", ".join(
+    listed = ", ".join(
         f"{start}{found[0]}" if len(found) == 1 else f"{start}{{{','.join(found)}}}"
         for start, found in suffixes.items()
     )
+    return f"Written: {listed}\n"

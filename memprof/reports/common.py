@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from memprof.measurements import WorkingSetUse
-from memprof.reports.page import Section, Table
+from memprof.reports.page import Bars, BarSeries, Role, Section, Table, Unit
 from memprof.results import BudgetCheck, Caution, Environment, Interval
 from memprof.units import format_size
 
@@ -18,6 +18,17 @@ def interval(bounds: Interval | None, show: Callable[[float], str]) -> str:
 def positive(bounds: Interval) -> Interval:
     """No memory and no time is less than none, whatever the noise says."""
     return max(0.0, bounds[0]), max(0.0, bounds[1])
+
+
+def one_each(
+    title: str, alt: str, unit: Unit, names: Sequence[str], values: Sequence[tuple[Role, float]]
+) -> Bars:
+    """A bar for each name, in the colour of its role."""
+    series = tuple(
+        BarSeries(role, tuple(value if index == row else None for row in range(len(values))), role)
+        for index, (role, value) in enumerate(values)
+    )
+    return Bars(title, alt, unit, tuple(names), series)
 
 
 def budget_line(budget: BudgetCheck) -> str:

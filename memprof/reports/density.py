@@ -21,11 +21,19 @@ from memprof.reports.common import (
     warnings_section,
     working_set_line,
 )
-from memprof.reports.page import Chart, Section, Series, Table, View
+from memprof.reports.density_pictures import (
+    capacity_bars,
+    count,
+    memory_charts,
+    rate,
+    shown_sizes,
+    speed_chart,
+    variants_of,
+)
+from memprof.reports.page import Section, Table, View
 from memprof.reports.suite import suite_section, threads_section
 from memprof.units import format_limit, format_seconds, format_size
 
-_LEAST_SPAN = 0.05
 _PLAIN_RATIO = 10
 _BOUNDS = {
     "--memory-limit": "--memory-limit",
@@ -48,10 +56,10 @@ def density_view(report: DensityReport) -> View:
     if report.warnings:
         sections.insert(1, warnings_section(report.warnings))
     scenario = report.scenario
-    largest = max(variant.lived for _, variant in _variants(report))
+    largest = max(variant.lived for _, variant in variants_of(report))
     steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
-    title = f"{scenario['name']}: up to {_count(largest)} agents, {steps} each"
-    return View(title, headline(report), tuple(sections))
+    title = f"{scenario['name']}: up to {count(largest)} agents, {steps} each"
+    return View(title, headline(report), tuple(sections), capacity_bars(report))
 
 
 def headline(report: DensityReport) -> str:
@@ -59,7 +67,7 @@ def headline(report: DensityReport) -> str:
     before, *after = report.density.capacity
     room = before.room
     said = (
-        f"{_count(room.agents)} agents fit in {format_limit(room.limit_bytes)} "
+        f"{count(room.agents)} agents fit in {format_limit(room.limit_bytes)} "
         f"({_BOUNDS[room.bound]}; 95 % lower bound)"
     )
     if not after or report.variants.after is None:
@@ -67,7 +75,7 @@ def headline(report: DensityReport) -> str:
     names = ", ".join(report.variants.after.passes)
     match report.equivalence.verdict:
         case "exact" | "bounded":
-            fit = _count(after[0].room.agents)
+            fit = count(after[0].room.agents)
             return f"{said}; with {names} {fit}. {_per_gib(report.variants.after, report)}"
         case "diverged":
             return f"{said}; with {names} agents behave differently, so no capacity is claimed."
@@ -78,21 +86,15 @@ def headline(report: DensityReport) -> str:
 def _per_gib(after: DensityVariant, report: DensityReport) -> str:
     least = "" if after.per_agent.resolved else "at least "
     ratio = after.agents_per_gib / report.variants.before.agents_per_gib
-    times = _count(ratio) if ratio >= _PLAIN_RATIO else f"{ratio:.2g}"
+    times = count(ratio) if ratio >= _PLAIN_RATIO else f"{ratio:.2g}"
     return (
-        f"Per GiB, {least}{_count(after.agents_per_gib)} agents instead of "
-        f"{_count(report.variants.before.agents_per_gib)}, {least}{times} times as many."
+        f"Per GiB, {least}{count(after.agents_per_gib)} agents instead of "
+        f"{count(report.variants.before.agents_per_gib)}, {least}{times} times as many."
     )
 
 
-def _variants(report: DensityReport) -> Iterator[tuple[VariantName, DensityVariant]]:
-    yield "before", report.variants.before
-    if report.variants.after is not None:
-        yield "after", report.variants.after
-
-
 def _capacity(report: DensityReport) -> Section:
-    variants, capacities = dict(_variants(report)), report.density.capacity
+    variants, capacities = dict(variants_of(report)), report.density.capacity
     names = [
         f"{each} ({_passes(variants[each])})" if each == "after" else each for each in variants
     ]
@@ -109,11 +111,11 @@ def _capacity(report: DensityReport) -> Section:
         ("  95 % interval", *(interval(positive(each.ci95_bytes), format_size) for each in costs)),
         ("fixed", *(format_size(each.fixed_bytes) for each in costs)),
         ("transient peak", *(format_size(each.transient_bytes) for each in rooms)),
-        ("agents per GiB", *(_count(each.agents_per_gib) for each in variants.values())),
-        ("agents that fit", *(_count(each.agents) for each in rooms)),
-        ("  by the line itself", *(_count(each.expected) for each in rooms)),
+        ("agents per GiB", *(count(each.agents_per_gib) for each in variants.values())),
+        ("agents that fit", *(count(each.agents) for each in rooms)),
+        ("  by the line itself", *(count(each.expected) for each in rooms)),
         ("  in", *(f"{format_limit(each.limit_bytes)} ({each.bound})" for each in rooms)),
-        ("lived at once", *(_count(each.lived) for each in variants.values())),
+        ("lived at once", *(count(each.lived) for each in variants.values())),
         ("time per step", *(format_seconds(each.step_seconds) for each in variants.values())),
         ("time to build an agent", *(format_seconds(v.build_seconds) for v in variants.values())),
         (
@@ -153,7 +155,7 @@ def _left(name: VariantName, variant: DensityVariant) -> str:
     empty, left = variant.baseline_bytes, variant.left_bytes or 0.0
     replaced = ""
     if variant.replaced:
-        replaced = f"{_count(variant.replaced)} agents left and as many new ones came; "
+        replaced = f"{count(variant.replaced)} agents left and as many new ones came; "
     return (
         f"Come and go, {name}: {replaced}after the last one left, the process has "
         f"{format_size(left)}, {left / empty - 1:+.1%} against {format_size(empty)} before the "
@@ -165,23 +167,23 @@ def _verified(capacity: Capacity) -> str:
     found, room = capacity.verification, capacity.room
     assert found is not None
     name, limit = capacity.variant, format_limit(room.limit_bytes)
-    start = f"Verified, {name}: {_count(min(found.found, room.agents))} agents lived in {limit}"
+    start = f"Verified, {name}: {count(min(found.found, room.agents))} agents lived in {limit}"
     match found.ended:
         case "memory":
             off = found.found / room.expected - 1
             held = "as predicted" if found.found >= room.agents else "fewer than predicted"
             return (
-                f"{start}, {held}; the limit was met at {_count(found.found)}, {off:+.1%} from the "
-                f"{_count(room.expected)} of the line."
+                f"{start}, {held}; the limit was met at {count(found.found)}, {off:+.1%} from the "
+                f"{count(room.expected)} of the line."
             )
         case "reached":
-            return f"{start}; a tenth more, {_count(found.asked)}, fit too{_within(room, found)}."
+            return f"{start}; a tenth more, {count(found.asked)}, fit too{_within(room, found)}."
         case _:
-            return f"{start} before the time was up, of {_count(room.agents)} predicted."
+            return f"{start} before the time was up, of {count(room.agents)} predicted."
 
 
 def _within(room: Room, found: Verification) -> str:
-    most = "no upper end" if room.most is None else f"up to {_count(room.most)}"
+    most = "no upper end" if room.most is None else f"up to {count(room.most)}"
     inside = room.most is None or found.asked <= room.most
     return f", {'within' if inside else 'beyond'} the interval ({most})"
 
@@ -189,15 +191,15 @@ def _within(room: Room, found: Verification) -> str:
 def _other_bounds(capacity: Capacity) -> Iterator[str]:
     for room in capacity.others:
         yield (
-            f"Other bounds, {capacity.variant}: {_count(room.agents)} in "
+            f"Other bounds, {capacity.variant}: {count(room.agents)} in "
             f"{format_limit(room.limit_bytes)}, {_BOUNDS[room.bound]}."
         )
 
 
 def _sweep(report: DensityReport) -> Section:
-    tables, charts = [], list(_charts(report))
-    for name, variant in _variants(report):
-        rows = _shown(report.density.points, name)
+    tables, charts = [], list(memory_charts(report))
+    for name, variant in variants_of(report):
+        rows = shown_sizes(report.density.points, name)
         passes = f", with {', '.join(variant.passes)}" if variant.passes else ""
         tables.append(
             Table(
@@ -206,8 +208,8 @@ def _sweep(report: DensityReport) -> Section:
                 tuple(_memory_row(row) for row in rows),
             )
         )
-    for name, _ in _variants(report):
-        rows = [row for row in _shown(report.density.points, name) if row.steps_per_second]
+    for name, _ in variants_of(report):
+        rows = [row for row in shown_sizes(report.density.points, name) if row.steps_per_second]
         tables.append(
             Table(
                 f"speed, {name}",
@@ -224,18 +226,12 @@ def _sweep(report: DensityReport) -> Section:
         f"steps. Then all agents step {together}; efficiency is their rate against that of the "
         "smallest population. Build is one agent with all that the passes do to it.",
     )
-    return Section("Sweep", text, tuple(tables), tuple(charts))
-
-
-def _shown(points: tuple[SizeRow, ...], name: VariantName) -> list[SizeRow]:
-    """The sizes that were asked for, and the largest."""
-    rows = [row for row in points if row.variant == name]
-    return [row for row in rows if row.steps_per_second is not None or row is rows[-1]]
+    return Section("Sweep", text, tuple(tables), tuple(charts), tuple(speed_chart(report)))
 
 
 def _memory_row(row: SizeRow) -> tuple[str, ...]:
     return (
-        _count(row.agents),
+        count(row.agents),
         format_size(row.total_bytes),
         format_size(row.marginal_bytes),
         format_size(row.per_agent_bytes),
@@ -245,44 +241,10 @@ def _memory_row(row: SizeRow) -> tuple[str, ...]:
 
 def _speed_row(row: SizeRow) -> tuple[str, ...]:
     return (
-        _count(row.agents),
-        "-" if row.steps_per_second is None else _rate(row.steps_per_second),
-        "-" if row.steps_per_second_per_agent is None else _rate(row.steps_per_second_per_agent),
+        count(row.agents),
+        "-" if row.steps_per_second is None else rate(row.steps_per_second),
+        "-" if row.steps_per_second_per_agent is None else rate(row.steps_per_second_per_agent),
         "-" if row.efficiency is None else f"{row.efficiency:.0%}",
         format_seconds(row.build_seconds),
         format_seconds(row.optimise_seconds),
     )
-
-
-def _charts(report: DensityReport) -> Iterator[Chart]:
-    """Both variants over the sizes that both have, and alone one that goes far beyond."""
-    shown = {name: _shown(report.density.points, name) for name, _ in _variants(report)}
-    common = min(rows[-1].agents for rows in shown.values())
-    yield _chart(
-        "total memory (USS) against agents",
-        {name: [r for r in rows if r.agents <= common] for name, rows in shown.items()},
-    )
-    for name, rows in shown.items():
-        if rows[-1].agents > 2 * common:
-            yield _chart(f"total memory (USS) against agents, {name}", {name: rows})
-
-
-def _chart(title: str, rows: dict[VariantName, list[SizeRow]]) -> Chart:
-    series = tuple(
-        Series(name, tuple((float(row.agents), row.total_bytes) for row in each), role=name)
-        for name, each in rows.items()
-    )
-    largest = max(row.total_bytes for each in rows.values() for row in each)
-    alt = "; ".join(
-        f"{name}: {format_size(each[-1].total_bytes)} with {_count(each[-1].agents)} agents"
-        for name, each in rows.items()
-    )
-    return Chart(title, alt, "agents", "bytes", series, least_span=_LEAST_SPAN * largest)
-
-
-def _count(number: float) -> str:
-    return f"{number:,.0f}"
-
-
-def _rate(per_second: float) -> str:
-    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"

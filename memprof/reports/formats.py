@@ -39,5 +39,8 @@ FORMATS = {
             "json", ".json", "the contract with scripts and CI", "memprof.reports.json_text:render"
         ),
         Format("markdown", ".md", "for GitHub and editors", "memprof.reports.markdown:render"),
+        Format(
+            "html", ".html", "a page with pictures, offline", "memprof.reports.html.document:render"
+        ),
     )
 }

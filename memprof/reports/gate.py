@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Iterator
 
 from memprof.gate import AlarmRate, Change, Comparison, GateReport, MetricChange
@@ -15,9 +17,11 @@ from memprof.reports.changes import (
     tolerance,
 )
 from memprof.reports.common import warnings_section
-from memprof.reports.page import Section, Table, View
+from memprof.reports.page import Bars, BarSeries, Next, Section, Table, View
+from memprof.tolerance import DEFAULT_BASELINE
 from memprof.units import format_seconds, format_size
 
+_MOST_BARS = 24
 _COLUMNS = (
     "Runs are comparisons of one run with the next, though nothing had changed; alarms came out "
     "worse, and with 95 % confidence their rate is below the one shown; open could not be "
@@ -36,7 +40,8 @@ def gate_view(report: GateReport) -> View:
         missing = f"In {report.baseline}, but not gated: {', '.join(report.not_gated)}."
         sections.append(Section("Not gated", (missing,)))
     said = headline(report)
-    return View(_title(report), said if report.complete else f"Cut short: {said}", tuple(sections))
+    said = said if report.complete else f"Cut short: {said}"
+    return View(_title(report), said, tuple(sections), _picture(report), _next(report))
 
 
 def headline(report: GateReport) -> str:
@@ -61,6 +66,58 @@ def headline(report: GateReport) -> str:
     if report.updated:
         return f"Written to {report.baseline}: {', '.join(report.updated)}."
     return "Nothing was measured."
+
+
+def _picture(report: GateReport) -> Bars | None:
+    """By how many percent each metric changed, beside what its tolerance allows."""
+    rows = [
+        (f"{each.name}: {metric.metric}", metric.change / metric.was, metric.allowed / metric.was)
+        for each in report.scenarios
+        for metric in each.metrics
+        if metric.was and metric.change is not None and metric.allowed is not None
+    ] or [
+        (f"{each.scenario}: {each.metric}", each.largest_change / each.allowed, 1.0)
+        for each in report.alarms
+        if each.allowed and each.largest_change is not None
+    ]
+    if not rows:
+        return None
+    names, changes, allowed = zip(*rows[:_MOST_BARS], strict=True)
+    worst = max(rows, key=lambda row: row[1] / row[2] if row[2] else math.inf)
+    what = "largest change, in percent of what is allowed" if report.alarms else "change in percent"
+    return Bars(
+        title=what,
+        alt=f"nearest to its tolerance is {worst[0]}, {worst[1]:+.1%} of {worst[2]:.1%} allowed",
+        unit="percent",
+        names=names,
+        series=(
+            BarSeries("change", tuple(100 * each for each in changes), "after"),
+            BarSeries("allowed", tuple(100 * each for each in allowed), "quiet"),
+        ),
+    )
+
+
+def _next(report: GateReport) -> Next | None:
+    """What to do with the verdict; a comparison has no baseline to renew."""
+    if report.kind != "gate" or report.updated:
+        return None
+    verdicts = {each.verdict for each in report.scenarios}
+    new = [each.file for each in report.scenarios if each.verdict == "new"]
+    usual = report.baseline == DEFAULT_BASELINE
+    baseline = "" if usual else f"--baseline {shlex.quote(report.baseline)} "
+    if "worse" in verdicts:
+        return Next(
+            "Find what grew in the tables below. If it is meant, renew the baseline and commit it:",
+            f"memprof gate {baseline}--update --force",
+        )
+    if "could_not_measure" in verdicts:
+        return Next("See why below, and run the gate again; more --max-repeats tell more.")
+    if "better" in verdicts or "new" in verdicts:
+        return Next(
+            "Renew the baseline and commit it, so that what was gained is kept:",
+            f"memprof gate {''.join(f'{shlex.quote(each)} ' for each in new)}{baseline}--update",
+        )
+    return None
 
 
 def _title(report: GateReport) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.reports.page import Section, Table
+from memprof.reports.page import Role, Section, Table
+from memprof.reports.profile_pictures import instrument_bars
 from memprof.results import InstrumentReading, Variant
 from memprof.units import format_seconds, format_size
 
@@ -12,7 +13,7 @@ _MOST_TYPES = 6
 _TEXT = ("The same population, the same seeds, each instrument in its own worker.",)
 
 
-def instruments_section(variants: Sequence[tuple[str, Variant]]) -> Section:
+def instruments_section(variants: Sequence[tuple[Role, Variant]]) -> Section:
     """The instruments side by side, for each variant by its name."""
     rows, about = [], []
     for first in variants[0][1].instruments:
@@ -31,7 +32,8 @@ def instruments_section(variants: Sequence[tuple[str, Variant]]) -> Section:
     ]
     for label, variant in variants:
         tables += [_types(label, reading) for reading in variant.instruments if reading.types]
-    return Section("Instruments", _TEXT, tuple(tables))
+    drawn = instrument_bars(variants)
+    return Section("Instruments", _TEXT, tuple(tables), pictures=(drawn,) if drawn else ())
 
 
 def _per_agent(reading: InstrumentReading | None) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from memprof.leak import HEAP, Leak, LeakReport, Signal
 from memprof.reports.common import environment_section, interval, warnings_section
-from memprof.reports.leak_sites import remedy_section, sites_section
-from memprof.reports.page import Chart, Section, Series, Table, View
+from memprof.reports.leak_sites import remedies, sites_section
+from memprof.reports.page import Band, Chart, Next, Section, Series, Table, View
 from memprof.units import format_size
 
 _LEAST_SPAN_BYTES = 100.0
@@ -16,10 +16,11 @@ _LEAST_SPAN_BYTES = 100.0
 def leak_view(report: LeakReport) -> View:
     """What a person reads of a leak check, in the order in which it matters."""
     leak = report.leak
+    trend, todo = _trend(leak), remedies(leak)
     sections = [
-        _trend(leak),
+        trend,
         *sites_section(leak, report.environment),
-        *remedy_section(leak),
+        *([Section("What else to do", todo[1:])] if todo[1:] else []),
         environment_section(report.environment),
     ]
     if report.warnings:
@@ -33,7 +34,8 @@ def leak_view(report: LeakReport) -> View:
     said, repeats = headline(leak), report.scenario["repeats"]
     if leak.repeats < repeats:
         said = f"After {leak.repeats} of {repeats} repeats: {said}"
-    return View(title, said, tuple(sections))
+    picture = trend.charts[0] if trend.charts else None
+    return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None)
 
 
 def headline(leak: Leak) -> str:
@@ -77,7 +79,8 @@ def _trend(leak: Leak) -> Section:
     )
     columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
     table = Table("", columns, tuple(map(_signal_row, leak.signals)))
-    return Section("Trend", tuple(text), (table,), tuple(_charts(leak)))
+    charts = tuple(_charts(leak))
+    return Section("Trend", tuple(text), (table,), charts, tuple(_every_signal(leak)))
 
 
 def _counted(leak: Leak) -> str:
@@ -124,8 +127,42 @@ def _charts(leak: Leak) -> Iterator[Chart]:
             Series("counted", points[left_out:]),
             Series("left out", points[:left_out], fits=False, role="quiet"),
         ),
+        bands=_gain(drawn, leak, left_out, counted),
         least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)),
     )
+
+
+def _gain(drawn: Sequence[Signal], leak: Leak, left_out: int, counted: int) -> tuple[Band, ...]:
+    """The interval of the gain per cycle, over the counted cycles."""
+    whole_heap = all(each.name in HEAP for each in drawn)
+    low, high = leak.ci95_bytes if whole_heap else drawn[0].ci95
+    ends = ((left_out + cycle, cycle * low, cycle * high) for cycle in range(counted + 1))
+    return (Band("95 % interval of the gain", tuple(ends)),)
+
+
+def _every_signal(leak: Leak) -> Iterator[Chart]:
+    """Each reading in every repeat, since the first counted one."""
+    for signal in leak.signals:
+        series = []
+        for number, (readings, cut) in enumerate(
+            zip(signal.series, leak.warm_up_cycles, strict=True), 1
+        ):
+            start = readings[min(cut, len(readings) - 1)]
+            points = tuple((float(n), float(each - start)) for n, each in enumerate(readings))
+            series.append(Series(f"repeat {number}", points[cut:], joined=True))
+            series.append(Series("", points[:cut], fits=False, role="quiet"))
+        known = tuple(each for each in series if each.points)
+        if sum(len(each.points) for each in known if each.fits) > 1:
+            objects = signal.name == "objects"
+            gain = f"{signal.per_cycle:+,.1f}" if objects else _change(signal.per_cycle)
+            yield Chart(
+                title=f"{signal.name}: {signal.verdict}",
+                alt=f"{gain} per cycle",
+                x_label="cycle",
+                unit="count" if objects else "change",
+                series=known,
+                least_span=10.0 if objects else _LEAST_SPAN_BYTES,
+            )
 
 
 def _change(size_bytes: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memprof.leak import Leak, Site
-from memprof.reports.page import Section, Table
+from memprof.reports.page import Bars, BarSeries, Section, Table
 from memprof.results import Environment
 from memprof.units import format_size
 
@@ -27,7 +27,8 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
     chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
     if chains:
         tables.append(Table("what keeps it", ("what stays", "kept by"), chains, "prose"))
-    yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables))
+    drawn = (_bars(leak, shown),) if shown else ()
+    yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables), pictures=drawn)
 
 
 def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
@@ -45,6 +46,15 @@ def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
         rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
     columns = ("what stays", "per cycle", "objects", "type", "seen by")
     return Table("", columns, tuple(rows), "prose")
+
+
+def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
+    sizes = {site.name: site.bytes_per_cycle for site in shown}
+    if leak.unattributed_bytes is not None:
+        sizes["unattributed"] = leak.unattributed_bytes
+    alt = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items())
+    values = BarSeries("per cycle", tuple(sizes.values()))
+    return Bars("what stays after each cycle", alt, "bytes", tuple(sizes), (values,))
 
 
 def _count(site: Site) -> str:
@@ -83,14 +93,15 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
 # ---------------------------------------------------------------- remedies
 
 
-def remedy_section(leak: Leak) -> Iterator[Section]:
+def remedies(leak: Leak) -> tuple[str, ...]:
     """What to do about the first site, and about those that PyMDP is known for."""
     if leak.verdict == "leak":
         known = [remedy for site in leak.sites if (remedy := _known_remedy(site))]
         first = [] if leak.sites and _known_remedy(leak.sites[0]) else [_remedy(leak)]
-        yield Section("What to do", tuple(dict.fromkeys((*first, *known))))
-    elif leak.verdict == "inconclusive" and leak.cycles_needed:
-        yield Section("What to do", (f"Run it again with --cycles {leak.cycles_needed}.",))
+        return tuple(dict.fromkeys((*first, *known)))
+    if leak.verdict == "inconclusive" and leak.cycles_needed:
+        return (f"Run it again with --cycles {leak.cycles_needed}.",)
+    return ()
 
 
 def _known_remedy(site: Site) -> str | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from memprof.units import format_seconds, format_size
 
-Unit = Literal["bytes", "change", "seconds", "count"]
+Unit = Literal["bytes", "change", "seconds", "count", "percent"]
 """What a figure in a picture is; a change is in bytes, with its sign."""
 Role = Literal["", "before", "after", "quiet"]
 """What a series stands for: the population without passes, with them, or what does not count."""
@@ -189,5 +189,7 @@ def shown(value: float, unit: Unit) -> str:
             return format_size(value, signed=True)
         case "seconds":
             return format_seconds(value)
+        case "percent":
+            return f"{value:.3g} %"
         case "count":
             return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"

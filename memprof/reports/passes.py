@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memprof.reports.common import working_set_line
 from memprof.reports.page import Section, Table
+from memprof.reports.profile_pictures import passes_waterfall
 from memprof.results import PassResult, Report
 from memprof.units import format_size
 
@@ -37,7 +38,8 @@ def passes_section(report: Report) -> Section:
             "keeps those that help, behave as they claim and stay within max_slowdown "
             f"({report.scenario['max_slowdown']:g}) of the time per step before."
         )
-    return Section("Passes", tuple(text), tuple(tables))
+    drawn = passes_waterfall(report)
+    return Section("Passes", tuple(text), tuple(tables), pictures=(drawn,) if drawn else ())
 
 
 def _row(found: PassResult) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.reports import profile_pictures as pictures
 from memprof.reports.common import (
     budget_line,
     environment_section,
@@ -15,12 +16,16 @@ from memprof.reports.common import (
 )
 from memprof.reports.device import device_section
 from memprof.reports.instruments import instruments_section
-from memprof.reports.page import Section, Table, View
+from memprof.reports.page import Picture, Role, Section, Table, View
 from memprof.reports.passes import passes_section
 from memprof.results import Report, Trend, Variant
 from memprof.units import format_seconds, format_size
 
 _MOST_LINES = 8
+_SAME = {
+    "exact": "It behaves the same, bit for bit.",
+    "bounded": "It behaves the same within the bound of its passes.",
+}
 
 
 def profile_view(report: Report) -> View:
@@ -40,7 +45,9 @@ def profile_view(report: Report) -> View:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
-    return View(title, headline(report), tuple(sections))
+    return View(
+        title, headline(report), tuple(sections), pictures.cost_bars(list(_variants(report)))
+    )
 
 
 def headline(report: Report) -> str:
@@ -54,14 +61,15 @@ def headline(report: Report) -> str:
     names = ", ".join(after.passes)
     match report.equivalence.verdict:
         case "exact" | "bounded":
-            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}."
+            same = _SAME[report.equivalence.verdict]
+            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}. {same}"
         case "diverged":
             return f"{cost}; with {names} agents behave differently, so no saving is claimed."
         case _:
             return f"{cost}; behaviour with {names} was not checked, so no saving is claimed."
 
 
-def _variants(report: Report) -> Iterator[tuple[str, Variant]]:
+def _variants(report: Report) -> Iterator[tuple[Role, Variant]]:
     yield "before", report.variants.before
     if report.variants.after is not None and report.variants.after.passes:
         yield "after", report.variants.after
@@ -150,7 +158,23 @@ def _before_and_after(report: Report) -> Section:
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
         "and fixed are the slope and the intercept of USS against the number of agents."
     )
-    return Section("Before and after", tuple(text), (Table("", columns, rows),))
+    named = list(_variants(report))
+    drawn = [
+        pictures.component_bars(named),
+        *(pictures.growth_chart(name, variant) for name, variant in named),
+        *(
+            pictures.timeline_chart(name, variant.timeline)
+            for name, variant in named
+            if variant.timeline
+        ),
+    ]
+    return Section(
+        "Before and after", tuple(text), (Table("", columns, rows),), pictures=_present(drawn)
+    )
+
+
+def _present(drawn: Iterable[Picture | None]) -> tuple[Picture, ...]:
+    return tuple(each for each in drawn if each is not None)
 
 
 def _equivalence(report: Report) -> str:
@@ -177,7 +201,8 @@ def _ledger(report: Report) -> Section:
         "shared to several (here in total); the first agent's A and B are also its environment's. "
         "Share is of the growth of the process.",
     )
-    return Section("Ledger", text, tables)
+    drawn = [pictures.ledger_tree(name, variant.ledger) for name, variant in _variants(report)]
+    return Section("Ledger", text, tables, pictures=_present(drawn))
 
 
 def _ledger_table(name: str, variant: Variant) -> Table:
@@ -230,7 +255,8 @@ def _hotspots(report: Report) -> Section:
         "the most that any call needed above that (traced heap). Lines: what one further agent "
         "holds, by the user's or PyMDP's line that allocated it.",
     )
-    return Section("Hotspots", text, tuple(tables))
+    drawn = pictures.hotspot_bars(list(_variants(report)))
+    return Section("Hotspots", text, tuple(tables), pictures=tuple(drawn))
 
 
 def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
@@ -254,7 +280,8 @@ def _trend(report: Report) -> Section:
         "Python's small objects), garbage collected, with the whole population alive; judged as "
         "memprof leak does, which looks longer and says where.",
     )
-    return Section("Trend", text, (Table("", columns, rows),))
+    drawn = [pictures.trend_chart(name, variant) for name, variant in _variants(report)]
+    return Section("Trend", text, (Table("", columns, rows),), pictures=_present(drawn))
 
 
 def _trend_row(trend: Trend) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def test_the_page_names_every_room():
         if not path.name.startswith("_")
     }
     assert rooms == set(re.findall(r"\w+(?:\.py|/)(?=[\s,;:])", tree)) - {
-        "memprof/", "spawn.py", "jobs.py", "jax/",
+        "memprof/", "spawn.py", "jobs.py", "jax/", "html/",
     }  # fmt: skip
 
 
@@ -165,6 +165,8 @@ def test_the_model_is_profiled_and_the_format_has_its_figures(memprof, scenario)
     assert before["per_agent"]["marginal_bytes"] == pytest.approx(A + B, rel=0.05)
     text = (run.folder / "reports" / "case.prom").read_text()
     assert text.endswith("\n# EOF\n")
+    again = memprof("report", "reports/case.json", "--format", "openmetrics")
+    assert again.out == text
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
     variant = '{scenario="case",variant="before"}'
     assert {name: float(value) for name, value in samples.items()} == {

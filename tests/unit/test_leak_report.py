@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from memprof.leak import Leak, LeakReport, Signal, Site, SiteLine
 from memprof.reports import json_text, markdown, terminal
 from memprof.reports.leak import headline, leak_view
-from memprof.reports.page import Section
+from memprof.reports.page import Next, Section
 from memprof.results import Caution, Environment
 
 HISTORY = Site(
@@ -133,7 +133,7 @@ def test_a_leak_is_sized_and_placed_in_one_sentence(report):
 
 def test_its_sites_say_where_it_was_made_and_what_keeps_it(report):
     found = report()
-    assert titles(found) == ["Trend", "Sites", "What to do", "Environment"]
+    assert titles(found) == ["Trend", "Sites", "Environment"]
     overview, lines, chains = section(found, "Sites").tables
     assert overview.rows == (
         ("Agent.prev_actions", "3.80 KB", "100.0", "numpy.ndarray", "object graph"),
@@ -145,14 +145,13 @@ def test_its_sites_say_where_it_was_made_and_what_keeps_it(report):
     assert chains.rows == (
         ("Agent.prev_actions", "Agent.prev_actions <- list of 20 Agent <- forager.AGENTS"),
     )
-    (remedy,) = section(found, "What to do").text
-    assert "history_steps" in remedy
+    assert "history_steps" in leak_view(found).next.text
     assert "memray" not in on_screen(found)
 
 
 def test_the_remedy_is_that_of_the_first_site(report):
     def remedy(site: Site) -> str:
-        return section(report(sites=(site,)), "What to do").text[0]
+        return leak_view(report(sites=(site,))).next.text
 
     own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=("service.SUBSCRIBERS", "service"))
     assert "service.SUBSCRIBERS is kept by service." in remedy(own)
@@ -160,6 +159,9 @@ def test_the_remedy_is_that_of_the_first_site(report):
     line_only = replace(HISTORY, owner="", kept_by=())
     assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
     assert "jax.clear_caches()" in remedy(RETRACE)
+    both = report(sites=(HISTORY, RETRACE))
+    assert "history_steps" in leak_view(both).next.text
+    assert "jax.clear_caches()" in section(both, "What else to do").text[0]
 
 
 def test_lines_that_jax_retraces_stand_with_their_traces(report):
@@ -188,16 +190,17 @@ def test_inconclusive_says_what_would_decide(clean):
     assert headline(leak) == (
         "Inconclusive: the repeats contradict each other; 30 cycles would decide."
     )
-    assert section(found, "What to do").text == ("Run it again with --cycles 30.",)
+    assert leak_view(found).next == Next("Run it again with --cycles 30.")
     assert on_screen(found).count("contradict each other") == 1
     hopeless = replace(found, leak=replace(leak, cycles_needed=None))
     assert titles(hopeless) == ["Trend", "Environment"]
+    assert leak_view(hopeless).next is None
 
 
 def test_growth_that_nothing_accounts_for_is_said_and_where_to_look(report):
     found = report(sites=(), unattributed_bytes=3_800.0, native_bytes=3_700.0)
     assert "first at" not in headline(found.leak)
-    assert titles(found) == ["Trend", "Sites", "What to do", "Environment"]
+    assert titles(found) == ["Trend", "Sites", "Environment"]
     text = words(on_screen(found))
     assert "No site was found for the 3.80 KB per cycle." in text
     assert "Native libraries keep 3.70 KB per cycle: the extra memprof-pymdp[native]" in text

@@ -1,0 +1,94 @@
+"""`memprof report`: a report that was written down, shown or written again in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memprof.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from memprof.reports.formats import Format
+    from memprof.reports.json_text import AnyReport
+
+
+def report_command(
+    report: Annotated[
+        str, typer.Argument(metavar="REPORT.json", help="The JSON of any command; - is stdin.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures here.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write all formats into this folder."),
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Print it in this format: json, markdown, html, ..."
+        ),
+    ] = None,
+) -> None:
+    """Show a report again, or write it in other formats. Nothing is measured.
+
+    Exit codes: 0 fine, whatever the report says; 2 the command line is wrong, or the file is no
+    report; 3 a file could not be written.
+    """
+    from memprof.reports.formats import FORMATS
+    from memprof.reports.sinks import check_writable
+
+    printed = None if format_name is None else _format(format_name)
+    found = read_report(Path(report))
+    texts = {}
+    if html is not None:
+        texts[html] = FORMATS["html"].render(found)
+    if out is not None:
+        name = "report" if report == "-" else Path(report).stem
+        for each in FORMATS.values():
+            texts[out / f"{name}{each.suffix}"] = each.render(found)
+    known = {path: text for path, text in texts.items() if text is not None}
+    check_writable(known)
+
+    from memprof.cli.output import say, show, write
+
+    if known:
+        write(known, quiet=printed is not None)
+    if printed is not None:
+        text = printed.render(found)
+        if text is None:
+            raise UsageError(
+                f"--format {printed.name}: {report}, a report of kind {found.kind}, has nothing "
+                "for it; choose another format"
+            )
+        say(text)
+    elif not known:
+        show(found)
+
+
+def _format(name: str) -> Format:
+    from memprof.reports.formats import FORMATS
+
+    if name not in FORMATS:
+        raise UsageError(f"--format: {name!r} is no format; {nearest(name, FORMATS)}")
+    return FORMATS[name]
+
+
+def read_report(path: Path) -> AnyReport:
+    """The report in a file; `-` is standard input.
+
+    Raises:
+        UsageError: there is none in it.
+    """
+    import sys
+
+    from memprof.reports.json_text import parse
+
+    try:
+        data = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
+        return parse(data.decode("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: {reason}") from None

@@ -1,0 +1,46 @@
+"use strict";
+// Draws every picture of the page, and again when its width or its colours change.
+
+const pictures = JSON.parse(document.getElementById("pictures").textContent);
+const makers = { chart, bars, waterfall };
+
+const views = [...document.querySelectorAll(".picture")].map((box) => {
+  const picture = pictures[Number(box.dataset.picture)];
+  const tree = picture.type === "tree" ? new TreeView(picture, box) : null;
+  let drawn = null;
+  const draw = () => {
+    const width = box.clientWidth, colors = theme();
+    const { option, height } = tree ? tree.option(width, colors) : makers[picture.type](picture, width, colors);
+    box.style.height = `${height}px`;
+    drawn = drawn || echarts.init(box, null, { renderer: "svg" });
+    drawn.resize({ width, height });
+    drawn.setOption(option, { notMerge: true });
+  };
+  draw();
+  if (tree) tree.attach(drawn, draw);
+  return draw;
+});
+const drawAll = () => views.forEach((draw) => draw());
+
+let width = document.body.clientWidth;
+new ResizeObserver(() => {
+  if (document.body.clientWidth === width) return;
+  width = document.body.clientWidth;
+  drawAll();
+}).observe(document.body);
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const button = document.getElementById("theme");
+const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
+const repaint = () => {
+  button.setAttribute("aria-pressed", String(isDark()));
+  drawAll();
+};
+button.addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  repaint();
+});
+dark.addEventListener("change", repaint);
+// Paper is light, and has a width of its own.
+matchMedia("print").addEventListener("change", drawAll);
+repaint();

@@ -1,0 +1,62 @@
+"""`memprof report`: what was measured, shown and written again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "reports" / "examples"
+REPORTS = [
+    file for file in sorted(EXAMPLES.glob("*.json"))
+    if json.loads(file.read_text()).get("schema") == "memprof.report/1"
+]  # fmt: skip
+
+
+@pytest.fixture(params=REPORTS, ids=lambda file: file.stem)
+def file(request):
+    return request.param
+
+
+def test_a_report_is_shown_as_the_command_that_made_it_shows_it(memprof, file):
+    run = memprof("report", file)
+    assert run.code == 0
+    assert json.loads(file.read_text())["scenario"]["name"] in run.out.split("\n")[1]
+    assert max(map(len, run.out.split("\n"))) <= 80
+    assert "\x1b" not in run.out, "a pipe has no colours"
+
+
+def test_all_formats_are_written_and_the_json_is_the_same_report(memprof, file):
+    run = memprof("report", file, "--out", "again")
+    assert run.code == 0
+    assert run.out.startswith(f"Written: again/{file.stem}.{{json,md,html")
+    folder = run.folder / "again"
+    assert json.loads((folder / file.name).read_text()) == json.loads(file.read_text())
+    page = (folder / f"{file.stem}.html").read_text()
+    assert len(page.encode()) < 5_000_000
+    shown = memprof("report", file, "--format", "markdown")
+    assert shown.out == (folder / f"{file.stem}.md").read_text()
+
+
+def test_standard_input_will_do(memprof):
+    file = REPORTS[0]
+    run = memprof("report", "-", "--html", "page.html", stdin=file.read_text())
+    assert run.out == "Written: page.html\n"
+    assert (run.folder / "page.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing.json",), "missing.json: No such file or directory"),
+        ((EXAMPLES / "bench.json",), "schema: expected memprof.report/1, but there is none"),
+        ((EXAMPLES / "grid-29.md",), "expected JSON as memprof writes it"),
+        ((REPORTS[0], "--format", "htlm"), "--format: 'htlm' is no format; did you mean 'html'?"),
+        ((REPORTS[0], "--html", "."), "cannot write .: it is a folder"),
+    ],
+)
+def test_what_is_no_report_or_no_format_is_told(memprof, arguments, message):
+    run = memprof("report", *arguments)
+    assert run.code == 2
+    assert message in run.err
+    assert run.err.count("\n") == 1
+    assert not run.out

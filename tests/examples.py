@@ -1,0 +1,102 @@
+"""Make reports/examples anew, by the commands in the README, and what README and docs show of it.
+
+`python -m tests.examples` measures (five minutes on a quiet machine); with names of examples it
+makes only those, and with `--shown` it measures nothing and only renders again. The million agents
+of `grid-10-density` take half an hour (`make million`); here their report is rendered again.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from memprof.reports import terminal
+from memprof.reports.json_text import parse
+from memprof.reports.view import view_of
+from tests.conftest import ROOT, run_command
+
+EXAMPLES = ROOT / "reports" / "examples"
+REGRESSIONS = ROOT / "tests" / "regressions"
+
+
+def profile() -> None:
+    _run(ROOT, "profile", "scenarios/grid-29.yaml", "--out", EXAMPLES)
+
+
+def leak() -> None:
+    scenario = "scenarios/leaks/prev-actions.yaml"
+    _run(ROOT, "leak", scenario, "--mode", "steps", "--out", EXAMPLES, code=1)
+
+
+def density() -> None:
+    file = EXAMPLES / "grid-10-density.json"
+    _run(ROOT, "report", file, "--out", EXAMPLES)
+
+
+def gate() -> None:
+    """A team's agents begin to keep a copy of their A."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in ("team.py", "team.yaml"):
+            shutil.copy(REGRESSIONS / file, folder)
+        _run(folder, "gate", "team.yaml", "--update")
+        _run(folder, "gate", "team.yaml", "--out", EXAMPLES, code=1, PLANT="copy")
+
+
+MADE: dict[str, Callable[[], None]] = {
+    "profile": profile,
+    "leak": leak,
+    "density": density,
+    "gate": gate,
+}
+
+
+def _run(folder: Path, *arguments: object, code: int = 0, **environment: str) -> None:
+    done = run_command(folder, *arguments, timeout=1800, **environment)
+    if done.code != code:
+        raise SystemExit(f"{arguments}: expected {code}, found {done.code}\n{done.out}{done.err}")
+
+
+def show() -> None:
+    """Put what the examples look like on a terminal into README and docs."""
+    whole = _printed("grid-29")
+    leaks = _printed("prev-actions-leak").split("\n\nEnvironment\n")[0]
+    for path, blocks in {"README.md": [whole, leaks], "docs/leaks.md": [leaks]}.items():
+        file = ROOT / path
+        text = file.read_text()
+        for block in blocks:
+            text = _with_block(text, block)
+        file.write_text(text)
+
+
+def _printed(name: str) -> str:
+    view = view_of(parse((EXAMPLES / f"{name}.json").read_text()))
+    lines = terminal.render(view, width=80, color=False).strip("\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _with_block(text: str, block: str) -> str:
+    """The first fenced block that begins with the same line is replaced, but for what it says in
+    the end of files that were written."""
+    title, _, _ = block.partition("\n")
+    found = re.search(
+        rf"```\n({re.escape(title)}\n.*?)(\n\nWritten: [^\n]*)?\n```", text, re.DOTALL
+    )
+    if found is None:
+        raise SystemExit(f"no block begins with {title!r}")
+    return text[: found.start(1)] + block + (found[2] or "") + text[found.end() - 4 :]
+
+
+def main(chosen: list[str]) -> None:
+    if chosen != ["--shown"]:
+        for name in chosen or MADE:
+            MADE[name]()
+    show()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
