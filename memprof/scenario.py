@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from memprof.agent_keywords import check_agent, history_problem
 from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
+from memprof.models.catalogue import AnyModel
 from memprof.passes.catalogue import AUTO, PASSES
+from memprof.scenario_fields import Count, Size, Strict
 from memprof.tolerance import Tolerance, parse_tolerance, read_tolerances
-from memprof.units import parse_size
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    Field(gt=0, json_schema_extra={"type": ["integer", "string"]}),
-]
-Count = Annotated[int, Field(ge=1)]
-Counts = Count | Annotated[list[Count], Field(min_length=1)]
 Passes = Annotated[
     list[str],
     BeforeValidator(lambda passes: {AUTO: [AUTO], "none": []}.get(str(passes), passes)),
@@ -49,114 +35,11 @@ Result = Literal[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Model(_Strict):
-    private: bool = Field(
-        default=True,
-        description="every agent builds its own arrays; false hands all agents the same arrays",
-    )
-
-
-class GridWorld(_Model):
-    """Explorer on a size x size grid: one modality, one factor, five actions."""
-
-    kind: Literal["grid_world"]
-    size: int = Field(default=5, ge=2, le=200, description="cells per side")
-    inductive: bool = Field(
-        default=False,
-        description="the preferred cell is a goal too, PyMDP's H: inductive inference",
-    )
-
-
-class Maze(_Model):
-    """Explorer on a grid with walls; every agent draws its own, so no two have the same B."""
-
-    kind: Literal["maze"]
-    size: int = Field(default=5, ge=2, le=200, description="cells per side")
-    walls: float = Field(default=0.2, ge=0, le=0.5, description="share of the cells that are walls")
-    seed: int = Field(default=0, ge=0, description="with the agent's index, decides on the walls")
-
-
-class TMaze(_Model):
-    """PyMDP's T-maze: three modalities, two factors, a cue that tells where the reward is."""
-
-    kind: Literal["t_maze"]
-    reward_probability: float = Field(default=0.98, gt=0.5, le=1.0)
-
-
-class RandomPomdp(_Model):
-    """Dense random A and B of given dimensions, the same for every agent or its own."""
-
-    kind: Literal["random_pomdp"]
-    num_obs: Counts
-    num_states: Counts
-    num_controls: Counts
-    seed: int = Field(default=0, ge=0)
-    concentration: float = Field(
-        default=1.0,
-        ge=0.05,
-        description="of the Dirichlet distribution that each column is drawn from; less is sharper",
-    )
-    per_agent: bool = Field(
-        default=False, description="every agent draws a model of its own, of one world"
-    )
-
-
-class Npz(_Model):
-    """Arrays A0 A1 .. B0 B1 .. C0 .. D0 .. from a NumPy .npz file; never unpickled."""
-
-    kind: Literal["npz"]
-    path: str = Field(description="relative to the scenario file")
-
-
-class Factory(_Model):
-    """Your own function: returns an agent or its keyword arguments, or that and an environment."""
-
-    kind: Literal["factory"]
-    callable: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function"
-    )
-    params: dict[str, Any] = Field(default_factory=dict)
-    file: str | None = Field(
-        default=None,
-        description="the module's file, where its name does not lead there; relative to the "
-        "scenario file",
-    )
-    path: list[str] = Field(
-        default_factory=list,
-        description="folders to import from, relative to the scenario file; its own if not given",
-    )
-
-
-class Buffer(_Model):
-    """Calibration: agents of exactly known size, for `backend: fake`."""
-
-    kind: Literal["buffer"]
-    size: Size = Field(default=2**20, description="bytes that each agent holds")
-    growth: int = Field(default=0, ge=0, description="bytes that each agent gains per step")
-    delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
-    fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
-        default="none", description="what goes wrong while the population is built"
-    )
-
-
-AnyModel = Annotated[
-    GridWorld | Maze | TMaze | RandomPomdp | Npz | Factory | Buffer, Field(discriminator="kind")
-]
-MODELS: dict[str, type[_Model]] = {
-    cls.model_fields["kind"].annotation.__args__[0]: cls  # type: ignore[union-attr]
-    for cls in (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory, Buffer)
-}
-
-
-class Budget(_Strict):
+class Budget(Strict):
     per_agent: Size = Field(description="largest marginal cost of an agent, after the passes")
 
 
-class Scenario(_Strict):
+class Scenario(Strict):
     """One population to measure, before and after the passes."""
 
     name: str = Field(
@@ -255,7 +138,7 @@ class Scenario(_Strict):
         _check_options(self)
         if (self.backend == "fake") != (self.model.kind == "buffer"):
             raise FieldError("model.kind", "backend fake and model buffer go together only")
-        if not self.model.private and _differs_by_agent(self.model):
+        if not self.model.private and self.model.differs:
             raise FieldError(
                 "model.private", "false contradicts a model that is each agent's own; leave it out"
             )
@@ -263,10 +146,6 @@ class Scenario(_Strict):
             check_agent(self.backend, self.agent, self.learning, self.loop, self.steps, self.passes)
             _check_history(self)
         return self
-
-
-def _differs_by_agent(model: AnyModel) -> bool:
-    return isinstance(model, Maze) or (isinstance(model, RandomPomdp) and model.per_agent)
 
 
 def _once(names: Sequence[str], field: str) -> None:

@@ -14,7 +14,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from memprof.errors import FieldError, ScenarioError, nearest, option_of
-from memprof.scenario import MODELS, Budget, Npz, Scenario
+from memprof.models.catalogue import MODELS, Npz
+from memprof.scenario import Budget, Scenario
 from memprof.spec import PopulationSpec
 
 
@@ -33,6 +34,7 @@ class LoadedScenario:
             backend=scenario.backend,
             model=scenario.model.model_dump(exclude={"private"}),
             private=scenario.model.private,
+            differs=scenario.model.differs,
             agent=dict(scenario.agent),
             learning=tuple(scenario.learning),
             passes=passes,

@@ -13,6 +13,7 @@ class PopulationSpec:
     Attributes:
         model: `kind` and the parameters of the generative model.
         private: every agent builds its own arrays; otherwise all get the first agent's.
+        differs: every agent has a model of its own.
         agent: keyword arguments of the PyMDP agent.
         learning: any of A, B, D.
         passes: names, in the order in which they are applied.
@@ -28,6 +29,7 @@ class PopulationSpec:
     backend: str
     model: dict[str, Any]
     private: bool
+    differs: bool
     agent: dict[str, Any]
     learning: tuple[str, ...]
     passes: tuple[str, ...]

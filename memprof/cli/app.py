@@ -29,6 +29,7 @@ app.command("init")(init.init_command)
 app.command("models")(catalogue.models_command)
 app.command("instruments")(catalogue.instruments_command)
 app.command("passes")(catalogue.passes_command)
+app.command("formats")(catalogue.formats_command)
 app.command("schema")(catalogue.schema_command)
 
 

@@ -1,4 +1,4 @@
-"""`memprof models`, `instruments`, `passes` and `schema`: what there is to put into a scenario."""
+"""`memprof models`, `instruments`, `passes`, `formats`, `schema`: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def models_command() -> None:
     """List the models and their parameters."""
-    from memprof.scenario import MODELS
+    from memprof.models.catalogue import MODELS
 
     for kind, model in MODELS.items():
         _entry(kind, inspect.getdoc(model) or "")
@@ -70,6 +70,14 @@ def _claim(form: PassForm) -> str:
     if form.reorders:
         return f"exact but for the order of sums (beliefs within {form.bound:g}, same actions)"
     return f"{form.claim} (beliefs change by at most {form.bound:g})"
+
+
+def formats_command() -> None:
+    """List the formats in which every report is written."""
+    from memprof.reports.formats import FORMATS
+
+    for name, written in FORMATS.items():
+        _entry(name, f"NAME{written.suffix}: {written.summary}")
 
 
 def schema_command() -> None:

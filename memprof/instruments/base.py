@@ -53,7 +53,8 @@ class Instrument(Protocol):
 
 
 class DirectCalls:
-    """The start of an instrument that needs no set-up and does not watch operations."""
+    """The start of an instrument that needs no set-up, does not watch operations, and has nothing
+    to say beyond its figure."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +64,9 @@ class DirectCalls:
 
     def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
+
+    def details(self, population: Population, spec: PopulationSpec) -> Details:
+        return Details()
 
 
 class Stopwatch:

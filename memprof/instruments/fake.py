@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from memprof.instruments.base import Details, DirectCalls
+from memprof.instruments.base import DirectCalls
 from memprof.populations.base import Population
-from memprof.spec import PopulationSpec
 
 
 class FakeInstrument(DirectCalls):
@@ -12,6 +11,3 @@ class FakeInstrument(DirectCalls):
 
     def read(self, population: Population) -> int:
         return 1000 * len(population)
-
-    def details(self, population: Population, spec: PopulationSpec) -> Details:
-        return Details()

@@ -35,8 +35,6 @@ from memprof.populations.jax_crowds import Batch, Crowd, Shared
 from memprof.populations.jax_models import Models, memory_error
 from memprof.populations.jax_step import Acted, World
 
-_OWN_MODELS = ("maze", "factory")
-
 
 class JaxPopulation:
     """Agents that perceive, learn, plan and act as PyMDP's `infer_and_plan` has it.
@@ -124,8 +122,7 @@ class JaxPopulation:
 
     def _models_differ(self) -> bool:
         """Whether every agent's model has to be built to know it."""
-        kind = self._spec.model["kind"]
-        return kind in _OWN_MODELS or bool(self._spec.model.get("per_agent"))
+        return self._spec.differs or self._spec.model["kind"] == "factory"  # which may do anything
 
     def _world(self, models: Models, first: GenerativeModel) -> World:
         """PyMDP's own world of the model.

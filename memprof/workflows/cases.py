@@ -11,8 +11,8 @@ from memprof.analysis import changes, comparable, regression
 from memprof.errors import MemprofError
 from memprof.gate import Comparison, MetricChange
 from memprof.measurements import Mark
+from memprof.models.catalogue import Npz
 from memprof.results import Report
-from memprof.scenario import Npz
 from memprof.scenario_file import LoadedScenario
 from memprof.tolerance import DEFAULTS, Tolerance
 from memprof.worker.spawn import Limits

@@ -22,6 +22,7 @@ def test_version(memprof):
             "passes",
             ["share", "claim: exact", "copy on write", "by at most 1e-05", "template", "mmap"],
         ),
+        ("formats", ["json\n    NAME.json: ", "markdown\n    NAME.md: "]),
     ],
 )
 def test_what_there_is_is_listed(memprof, command, words):

@@ -16,6 +16,7 @@ SPEC = PopulationSpec(
     backend="jax",
     model={"kind": "grid_world", "size": 5},
     private=True,
+    differs=False,
     agent={},
     learning=(),
     passes=(),

@@ -59,6 +59,7 @@ def population(agents, passes=(), *, loop="jit", chunk=None, count=COUNT, steps=
             backend="jax",
             model=model,
             private=True,
+            differs=agents in ("own mazes", "own models"),
             agent=keywords,
             learning=learning,
             passes=passes,

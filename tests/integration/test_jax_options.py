@@ -40,6 +40,7 @@ def live(tmp_path):
             backend="jax",
             model=model,
             private=True,
+            differs=False,
             agent=agent,
             learning=learning,
             passes=passes,

@@ -1,0 +1,124 @@
+"""The models by name, with their parameters, readable without importing NumPy.
+
+A `kind` is the name of the module in this package that has its `builder`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from memprof.scenario_fields import Counts, Size, Strict
+
+
+class Model(Strict):
+    """The parameters of one kind of model, `kind`; the builder gets all of them but `private`."""
+
+    private: bool = Field(
+        default=True,
+        description="every agent builds its own arrays; false hands all agents the same arrays",
+    )
+
+    @property
+    def differs(self) -> bool:
+        """Whether agents have different models, so that none can be handed to all."""
+        return False
+
+
+class GridWorld(Model):
+    """Explorer on a size x size grid: one modality, one factor, five actions."""
+
+    kind: Literal["grid_world"]
+    size: int = Field(default=5, ge=2, le=200, description="cells per side")
+    inductive: bool = Field(
+        default=False,
+        description="the preferred cell is a goal too, PyMDP's H: inductive inference",
+    )
+
+
+class Maze(Model):
+    """Explorer on a grid with walls; every agent draws its own, so no two have the same B."""
+
+    kind: Literal["maze"]
+    size: int = Field(default=5, ge=2, le=200, description="cells per side")
+    walls: float = Field(default=0.2, ge=0, le=0.5, description="share of the cells that are walls")
+    seed: int = Field(default=0, ge=0, description="with the agent's index, decides on the walls")
+
+    @property
+    def differs(self) -> bool:
+        return True
+
+
+class TMaze(Model):
+    """PyMDP's T-maze: three modalities, two factors, a cue that tells where the reward is."""
+
+    kind: Literal["t_maze"]
+    reward_probability: float = Field(default=0.98, gt=0.5, le=1.0)
+
+
+class RandomPomdp(Model):
+    """Dense random A and B of given dimensions, the same for every agent or its own."""
+
+    kind: Literal["random_pomdp"]
+    num_obs: Counts
+    num_states: Counts
+    num_controls: Counts
+    seed: int = Field(default=0, ge=0)
+    concentration: float = Field(
+        default=1.0,
+        ge=0.05,
+        description="of the Dirichlet distribution that each column is drawn from; less is sharper",
+    )
+    per_agent: bool = Field(
+        default=False, description="every agent draws a model of its own, of one world"
+    )
+
+    @property
+    def differs(self) -> bool:
+        return self.per_agent
+
+
+class Npz(Model):
+    """Arrays A0 A1 .. B0 B1 .. C0 .. D0 .. from a NumPy .npz file; never unpickled."""
+
+    kind: Literal["npz"]
+    path: str = Field(description="relative to the scenario file")
+
+
+class Factory(Model):
+    """Your own function: returns an agent or its keyword arguments, or that and an environment."""
+
+    kind: Literal["factory"]
+    callable: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function"
+    )
+    params: dict[str, Any] = Field(default_factory=dict)
+    file: str | None = Field(
+        default=None,
+        description="the module's file, where its name does not lead there; relative to the "
+        "scenario file",
+    )
+    path: list[str] = Field(
+        default_factory=list,
+        description="folders to import from, relative to the scenario file; its own if not given",
+    )
+
+
+class Buffer(Model):
+    """Calibration: agents of exactly known size, for `backend: fake`."""
+
+    kind: Literal["buffer"]
+    size: Size = Field(default=2**20, description="bytes that each agent holds")
+    growth: int = Field(default=0, ge=0, description="bytes that each agent gains per step")
+    delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
+    fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
+        default="none", description="what goes wrong while the population is built"
+    )
+
+
+_AnyKind = GridWorld | Maze | TMaze | RandomPomdp | Npz | Factory | Buffer
+AnyModel = Annotated[_AnyKind, Field(discriminator="kind")]
+MODELS: dict[str, type[Model]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(_AnyKind)
+}
