@@ -14,6 +14,7 @@ from memprof.reports.common import (
     warnings_section,
 )
 from memprof.reports.device import device_section
+from memprof.reports.flame import flame, held_stacks
 from memprof.reports.instruments import instruments_section
 from memprof.reports.page import Section, Table, View
 from memprof.reports.passes import passes_section
@@ -230,7 +231,9 @@ def _hotspots(report: Report) -> Section:
         "the most that any call needed above that (traced heap). Lines: what one further agent "
         "holds, by the user's or PyMDP's line that allocated it.",
     )
-    return Section("Hotspots", text, tuple(tables))
+    lines = {name: variant.hotspots.lines for name, variant in _variants(report)}
+    flames = tuple(flame(name, stacks, lines[name]) for name, stacks in held_stacks(report))
+    return Section("Hotspots", text, tuple(tables), pictures=flames)
 
 
 def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
