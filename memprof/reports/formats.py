@@ -39,5 +39,15 @@ FORMATS = {
             "json", ".json", "the contract with scripts and CI", "memprof.reports.json_text:render"
         ),
         Format("markdown", ".md", "for GitHub and editors", "memprof.reports.markdown:render"),
+        Format("csv", ".csv", "every series, for spreadsheets", "memprof.reports.csv_text:render"),
+        Format(
+            "speedscope", ".speedscope.json", "stacks, for speedscope.app",
+            "memprof.reports.speedscope:render",
+        ),
+        Format(
+            "collapsed", ".collapsed.txt", "stacks, for flamegraph.pl",
+            "memprof.reports.collapsed:render",
+        ),
+        Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.reports.mprof:render"),
     )
-}
+}  # fmt: skip
