@@ -205,6 +205,31 @@ class LineHotspot:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """A line in a function that called the next; `function` is qualified by its classes, `<module>`
+    outside of any, and `[unknown]` where there is no source."""
+
+    path: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStack:
+    """Calls that allocated memory which is held: traced bytes and blocks of one further agent.
+
+    Attributes:
+        operation: of the agent, in which they happened; or what else they have in common.
+        frames: outermost first, below the operation; the last one allocated.
+    """
+
+    operation: str
+    frames: tuple[Frame, ...]
+    bytes_per_agent: float
+    blocks_per_agent: float
+
+
+@dataclass(frozen=True, slots=True)
 class TypeRow:
     """Objects of one Python type in the population, flat sizes without what they refer to."""
 
@@ -278,6 +303,7 @@ class InstrumentRun:
     reading_seconds: float
     operations: tuple[OperationMemory, ...] = ()
     lines: tuple[LineHotspot, ...] = ()
+    stacks: tuple[AllocationStack, ...] = ()
     types: tuple[TypeRow, ...] = ()
     device: DeviceDetails | None = None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from memprof.measurements import (
+    AllocationStack,
     DeviceDetails,
     GrowthPoint,
     Ledger,
@@ -70,8 +71,11 @@ class OperationHotspot:
 
 @dataclass(frozen=True, slots=True)
 class Hotspots:
+    """Where time and memory go; stacks together hold what one further agent does."""
+
     operations: tuple[OperationHotspot, ...]
     lines: tuple[LineHotspot, ...]
+    stacks: tuple[AllocationStack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
 from memprof.measurements import (
+    AllocationStack,
     DeviceDetails,
     LineHotspot,
     OperationMemory,
@@ -26,6 +27,7 @@ class Details:
 
     operations: tuple[OperationMemory, ...] = ()
     lines: tuple[LineHotspot, ...] = ()
+    stacks: tuple[AllocationStack, ...] = ()
     types: tuple[TypeRow, ...] = ()
     device: DeviceDetails | None = None
 

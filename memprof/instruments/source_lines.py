@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import linecache
 import sys
 import sysconfig
 import tracemalloc
+import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import FrameType
 
 Place = tuple[str, int]
 """A source line: path and line number."""
+
+UNKNOWN_FUNCTION = "[unknown]"
 
 _STDLIB = sysconfig.get_path("stdlib")
 _SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
@@ -53,3 +59,37 @@ def running_place(innermost: FrameType) -> Place:
         frame = frame.f_back
     found = frame or innermost
     return found.f_code.co_filename, found.f_lineno
+
+
+@cache
+def function_at(path: str, line: int) -> str:
+    """The innermost function that a line is in, such as `Agent.__init__`; `<module>` in none, and
+    `UNKNOWN_FUNCTION` where there is no source."""
+    functions = _functions(path)
+    if functions is None:
+        return UNKNOWN_FUNCTION
+    around = [(last - first, name) for first, last, name in functions if first <= line <= last]
+    return min(around)[1] if around else "<module>"
+
+
+@cache
+def _functions(path: str) -> tuple[tuple[int, int, str], ...] | None:
+    """First and last line of the body of every function of a file, with its qualified name."""
+    source = "".join(linecache.getlines(path))
+    if not source:
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what others write is theirs to judge
+            return tuple(_bodies(ast.parse(source), ""))
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _bodies(node: ast.AST, within: str) -> Iterator[tuple[int, int, str]]:
+    for child in ast.iter_child_nodes(node):
+        name = within
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{within}.{child.name}" if within else child.name
+            if not isinstance(child, ast.ClassDef):
+                yield child.body[0].lineno, child.end_lineno or child.lineno, name
+        yield from _bodies(child, name)

@@ -1,4 +1,4 @@
-"""Instrument `tracemalloc`: the traced Python heap, by operation and by source line."""
+"""Instrument `tracemalloc`: the traced Python heap, by operation, source line and stack."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
-from memprof.instruments.base import Details, DirectCalls
+from memprof.instruments.base import Details
 from memprof.instruments.source_lines import Place, place_of, short_path
-from memprof.measurements import LineHotspot, OperationMemory
+from memprof.instruments.stacks import NamedCalls, stacks_between
+from memprof.measurements import AllocationStack, LineHotspot, OperationMemory
 from memprof.populations.base import Population, population_class
 from memprof.spec import PopulationSpec
 
 T = TypeVar("T")
 
-# One frame is enough for sizes and slows least. Lines need the frames below NumPy's and copy's own.
-_LINE_FRAMES = 5
-_LINE_STEPS = 2
+# One frame is enough for sizes and slows least. Lines need the frames below NumPy's and copy's own,
+# stacks all of them up to the operation.
+_LINE_FRAMES, _STACK_FRAMES = 5, 25
+_TRACED_STEPS = 2
 _BRIEFLY_SECONDS = 5.0
 _MOST_LINES = 25
 
@@ -77,22 +79,40 @@ class TracedHeap:
             OperationMemory(operation, len(kept), sum(kept), self._peaks[operation])
             for operation, kept in self._retained.items()
         )
-        return Details(operations=operations, lines=_lines(spec))
+        lines, stacks = _one_more(spec)
+        return Details(operations=operations, lines=lines, stacks=stacks)
 
 
-def _lines(spec: PopulationSpec) -> tuple[LineHotspot, ...]:
-    """Lines that hold the memory of one further agent, in a second, smaller traced population."""
+def _one_more(
+    spec: PopulationSpec,
+) -> tuple[tuple[LineHotspot, ...], tuple[AllocationStack, ...]]:
+    """Lines and stacks that hold the memory of one further agent, in a second, smaller traced
+    population.
+
+    There are no stacks of JAX's agents: they are so deep that all their frames make the first steps
+    take three times as long, and what Python holds for such an agent are JAX's caches.
+    """
+    stacked = spec.backend != "jax"
     tracemalloc.stop()
     gc.collect()
-    tracemalloc.start(_LINE_FRAMES)
-    population = population_class(spec.backend)(spec, DirectCalls())
-    steps = _live_briefly(population, min(spec.steps, _LINE_STEPS))
+    tracemalloc.start(_STACK_FRAMES if stacked else _LINE_FRAMES)
+    population = population_class(spec.backend)(spec, NamedCalls())
+    steps = _live_briefly(population, min(spec.steps, _TRACED_STEPS))
     gc.collect()
     first = tracemalloc.take_snapshot()
     _live_briefly(population, steps)
     gc.collect()
     second = tracemalloc.take_snapshot()
+    tracemalloc.stop()
     population.close()
+    first, second = without_own(first), without_own(second)
+    stacks = stacks_between(first, second, spec.folder) if stacked else ()
+    return _lines(first, second, spec.folder), stacks
+
+
+def _lines(
+    first: tracemalloc.Snapshot, second: tracemalloc.Snapshot, folder: str
+) -> tuple[LineHotspot, ...]:
     one, both = by_line(first), by_line(second)
     rows = []
     for place, (size, blocks) in both.items():
@@ -101,7 +121,7 @@ def _lines(spec: PopulationSpec) -> tuple[LineHotspot, ...]:
             path, line = place
             rows.append(
                 LineHotspot(
-                    path=short_path(path, spec.folder),
+                    path=short_path(path, folder),
                     line=line,
                     text=linecache.getline(path, line).strip(),
                     bytes_per_agent=size - size_of_one,
@@ -124,11 +144,16 @@ def _live_briefly(population: Population, steps: int) -> int:
     return steps
 
 
-def by_line(snapshot: tracemalloc.Snapshot) -> dict[Place, tuple[int, int]]:
+def without_own(traces: tracemalloc.Snapshot) -> tracemalloc.Snapshot:
+    """What is traced, without what tracing itself allocated."""
+    own = [tracemalloc.Filter(False, file) for file in (tracemalloc.__file__, __file__)]
+    return traces.filter_traces(own)
+
+
+def by_line(traces: tracemalloc.Snapshot) -> dict[Place, tuple[int, int]]:
     """Live bytes and blocks by the innermost line that is the user's, PyMDP's or a model's."""
     found: dict[Place, tuple[int, int]] = {}
-    own = [tracemalloc.Filter(False, file) for file in (tracemalloc.__file__, __file__)]
-    for statistic in snapshot.filter_traces(own).statistics("traceback"):
+    for statistic in traces.statistics("traceback"):
         place = place_of(statistic.traceback)
         size, blocks = found.get(place, (0, 0))
         found[place] = (size + statistic.size, blocks + statistic.count)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from memprof.measurements import WorkingSetUse
 from memprof.reports.page import Bars, BarSeries, Role, Section, Table, Unit
 from memprof.results import BudgetCheck, Caution, Environment, Interval
 from memprof.units import format_size
+
+# Control characters, and the half characters of what is no Unicode, which no file can hold.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """Text from outside for a file of lines: nothing in it ends one, or is out of place there."""
+    return _UNFIT.sub("\ufffd", " ".join(text.expandtabs(1).splitlines()))
 
 
 def interval(bounds: Interval | None, show: Callable[[float], str]) -> str:

@@ -42,5 +42,15 @@ FORMATS = {
         Format(
             "html", ".html", "a page with pictures, offline", "memprof.reports.html.document:render"
         ),
+        Format("csv", ".csv", "every series, for spreadsheets", "memprof.reports.csv_text:render"),
+        Format(
+            "speedscope", ".speedscope.json", "stacks, for speedscope.app",
+            "memprof.reports.speedscope:render",
+        ),
+        Format(
+            "collapsed", ".collapsed.txt", "stacks, for flamegraph.pl",
+            "memprof.reports.collapsed:render",
+        ),
+        Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.reports.mprof:render"),
     )
-}
+}  # fmt: skip

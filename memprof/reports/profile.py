@@ -15,6 +15,7 @@ from memprof.reports.common import (
     warnings_section,
 )
 from memprof.reports.device import device_section
+from memprof.reports.flame import flame, held_stacks
 from memprof.reports.instruments import instruments_section
 from memprof.reports.page import Picture, Role, Section, Table, View
 from memprof.reports.passes import passes_section
@@ -279,8 +280,12 @@ def _hotspots(report: Report) -> Section:
         "the most that any call needed above that (traced heap). Lines: what one further agent "
         "holds, by the user's or PyMDP's line that allocated it.",
     )
-    drawn = pictures.hotspot_bars(list(_variants(report)))
-    return Section("Hotspots", text, tuple(tables), pictures=tuple(drawn))
+    lines = {name: variant.hotspots.lines for name, variant in _variants(report)}
+    drawn: tuple[Picture, ...] = (
+        *pictures.hotspot_bars(list(_variants(report))),
+        *(flame(name, stacks, lines[name]) for name, stacks in held_stacks(report)),
+    )
+    return Section("Hotspots", text, tuple(tables), pictures=drawn)
 
 
 def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:

@@ -173,6 +173,7 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
         reading_seconds=reading_seconds,
         operations=details.operations,
         lines=details.lines,
+        stacks=details.stacks,
         types=details.types,
         device=details.device,
     )

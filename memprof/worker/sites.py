@@ -158,7 +158,7 @@ def _mark(life: Cycles, objects: RetainedObjects, cycles: int) -> _Mark:
     for _ in range(cycles):
         life.run()
     process.settle()
-    lines = traced.by_line(tracemalloc.take_snapshot())
+    lines = traced.by_line(traced.without_own(tracemalloc.take_snapshot()))
     own = [place for place in lines if place[0].startswith(_OWN)]
     for place in own:
         del lines[place]

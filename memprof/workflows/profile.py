@@ -90,6 +90,7 @@ def _variant(runs: VariantRuns) -> Variant:
     compiled = [run.compile_seconds for run in clean if run.compile_seconds is not None]
     cost = cost_of(clean)
     device = runs.instruments.get("device")
+    traced = runs.instruments.get("tracemalloc")
     uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
     return Variant(
         passes=runs.passes,
@@ -114,8 +115,9 @@ def _variant(runs: VariantRuns) -> Variant:
             clean, runs.instruments, runs.failures, runs.sampled, INSTRUMENTS
         ),
         hotspots=Hotspots(
-            hotspots.operations(clean, runs.instruments.get("tracemalloc")),
-            runs.instruments["tracemalloc"].lines if "tracemalloc" in runs.instruments else (),
+            hotspots.operations(clean, traced),
+            traced.lines if traced else (),
+            traced.stacks if traced else (),
         ),
         trend=trend([run.trend for run in clean]),
         device=device.device if device else None,

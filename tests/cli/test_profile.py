@@ -36,6 +36,9 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     assert buffer["private_resident_bytes"] >= 2**20 * before["ledger"]["agents"]
     assert before["hotspots"]["lines"][0]["path"] == "memprof/populations/fake.py"
     assert "bytearray" in before["hotspots"]["lines"][0]["text"]
+    stack = before["hotspots"]["stacks"][0]
+    assert (stack["operation"], stack["bytes_per_agent"]) == ("build", pytest.approx(2**20, abs=99))
+    assert stack["frames"][-1]["function"] == "FakePopulation._buffer"
     found = [[o["operation"] for o in v["hotspots"]["operations"]] for v in (before, after)]
     assert found == [["build", "act"], ["build", "optimise", "act"]]
     build = next(o for o in before["hotspots"]["operations"] if o["operation"] == "build")

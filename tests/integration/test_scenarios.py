@@ -118,9 +118,13 @@ def test_the_user_and_pymdp_frames_are_shown_not_numpys(memprof):
         "--instruments", "tracemalloc", "--passes", "none",
     )  # fmt: skip
     assert run.code == 0, run.err
-    lines = run.report("factory")["variants"]["before"]["hotspots"]["lines"]
+    hotspots = run.report("factory")["variants"]["before"]["hotspots"]
+    lines, stacks = hotspots["lines"], hotspots["stacks"]
     assert lines[0]["path"] == "forager.py"
     assert lines[0]["text"].startswith("moves = np.zeros(")
+    assert stacks[0]["operation"] == "build"
+    assert [frame["path"] for frame in stacks[0]["frames"]] == ["forager.py"]
+    assert stacks[0]["frames"][0]["function"] == "make"
 
 
 def test_learning_makes_shared_arrays_private_again(memprof, scenario):

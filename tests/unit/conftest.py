@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from memprof.measurements import (
+    AllocationStack,
     DeviceDetails,
     DeviceRow,
+    Frame,
+    GrowthPoint,
     Ledger,
     LedgerRow,
     LineHotspot,
+    Mark,
+    Reading,
     Retrace,
+    TrendSeries,
     TypeRow,
 )
 from memprof.results import (
@@ -23,7 +30,10 @@ from memprof.results import (
     PassResult,
     PerAgent,
     Report,
+    Sample,
     StepSeconds,
+    Timeline,
+    TimelineSample,
     Trend,
     Variant,
     Variants,
@@ -134,5 +144,64 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
             warnings=(),
             complete=True,
         )
+
+    return make
+
+
+MIB = 2**20
+INIT = Frame("pymdp/agent.py", 10, "Agent.__init__")
+STACKS = (
+    AllocationStack("build", (INIT, Frame("pymdp/utils.py", 5, "full")), 600.0, 3.0),
+    AllocationStack("build", (replace(INIT, line=12),), 300.0, 1.0),
+    AllocationStack("infer_states", (Frame("my; model.py", 3, "<module>"),), 99.6, 2.0),
+    AllocationStack("other stacks", (), -50.0, -1.0),
+)
+TIMELINE = Timeline(
+    tuple(TimelineSample(n / 2, (10.0 + n) * MIB) for n in range(-1, 9)),
+    (
+        Mark(0.0, "import"),
+        Mark(1.25, "warm up"),
+        Mark(2.0, "build", 4),
+        Mark(2.25, "step", 4),
+        Mark(3.0, "build", 20),
+        Mark(3.5, "done"),
+    ),
+)
+READING = Reading(300, 200, None, 150, 100)
+SAMPLE = Sample(
+    start=READING,
+    imported=READING,
+    points=(GrowthPoint(4, READING), GrowthPoint(20, replace(READING, uss_bytes=900))),
+    at_n=GrowthPoint(20, READING),
+    peak_rss_bytes=None,
+    step_cpu_seconds=(0.5, 0.25, 0.125, 1e-9),
+    batches=2,
+    reference_cpu_seconds=(0.0625,),
+    trend=TrendSeries(20, 21, 2, (1000, 1170)),
+)
+
+
+@pytest.fixture
+def full_report(
+    report: Callable[..., Report], good_variant: Callable[..., Variant]
+) -> Callable[..., Report]:
+    """A report with stacks, a timeline and raw samples in both variants; after holds a tenth."""
+
+    def make(name: str = "case", stacks: tuple[AllocationStack, ...] = STACKS) -> Report:
+        after = tuple(replace(each, bytes_per_agent=each.bytes_per_agent / 10) for each in stacks)
+        fewer = tuple(TimelineSample(s.seconds, s.rss_bytes / 2) for s in TIMELINE.samples)
+        variants = [
+            replace(
+                variant,
+                hotspots=replace(variant.hotspots, stacks=held),
+                timeline=timeline,
+                samples=(SAMPLE, SAMPLE),
+            )
+            for variant, held, timeline in (
+                (good_variant(), stacks, TIMELINE),
+                (good_variant(10.0, passes=("share",)), after, replace(TIMELINE, samples=fewer)),
+            )
+        ]
+        return replace(report(name=name), variants=Variants(*variants))
 
     return make

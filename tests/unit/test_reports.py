@@ -24,7 +24,7 @@ def test_the_json_is_the_contract_and_reads_back_whole(report):
     assert set(before) >= {
         "uss_bytes", "pss_bytes", "peak_bytes", "step_seconds", "ledger", "instruments", "hotspots",
     }  # fmt: skip
-    assert set(before["hotspots"]) == {"operations", "lines"}
+    assert set(before["hotspots"]) == {"operations", "lines", "stacks"}
     assert set(values["equivalence"]) >= {
         "verdict", "agents", "steps", "action_agreement", "max_abs_belief_error",
     }  # fmt: skip
