@@ -48,7 +48,7 @@ class Output:
         further: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
         """Write the report in every format and the `further` texts, print what was asked for, and
-        end as the measurement did.
+        end as the measurement did. What an earlier report had and this one has not goes.
 
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
@@ -61,6 +61,7 @@ class Output:
         written = list(texts)
         try:  # files first: whoever reads standard output may go away
             sinks.write_files(texts)
+            sinks.remove_files(self._file(each) for each, text in rendered.items() if text is None)
         except OutputError as error:
             failure = failure or error
             written = [file for file in texts if file not in error.files]

@@ -43,6 +43,22 @@ def write_files(texts: Mapping[Path, str]) -> None:
         raise OutputError("; ".join(failed.values()), failed)
 
 
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove what is there, so that nothing of an earlier report stands beside this one.
+
+    Raises:
+        OutputError: one or more could not be.
+    """
+    failed = {}
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            failed[path] = f"cannot remove {path}: {error.strerror or error}"
+    if failed:
+        raise OutputError("; ".join(failed.values()), failed)
+
+
 def _write(path: Path, text: str) -> None:
     """Replace a file, the one that a link leads to; write into what is no file, such as a pipe."""
     path = path.resolve()

@@ -23,6 +23,14 @@ def test_the_format_is_that_of_the_option_not_of_the_files_name(report, tmp_path
     assert f"{tmp_path}/mine.md" in printed
 
 
+def test_nothing_of_an_earlier_report_is_left_beside_this_one(report, tmp_path):
+    (tmp_path / "case.dat").write_text("a timeline, which this report has not")
+    (tmp_path / "case.txt").write_text("the user's")
+    Output(tmp_path, "case", None, quiet=True).deliver(report(), None)
+    assert not (tmp_path / "case.dat").exists()
+    assert (tmp_path / "case.txt").exists()
+
+
 def test_a_failure_ends_the_command_after_everything_was_written(report, tmp_path, capsys):
     failure = LeakFound("case: 3.80 KB per cycle, first at Agent.prev_actions")
     with pytest.raises(LeakFound) as raised:
