@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
+from memprof.evidence import ContentRow, GainRow
 from memprof.measurements import (
     DeviceDetails,
     LineHotspot,
@@ -28,6 +29,8 @@ class Details:
     lines: tuple[LineHotspot, ...] = ()
     types: tuple[TypeRow, ...] = ()
     device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
 
 
 class Instrument(Protocol):
