@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
 from memprof.reports.common import (
+    advice_section,
     budget_line,
     environment_section,
     interval,
@@ -15,10 +15,11 @@ from memprof.reports.common import (
 )
 from memprof.reports.device import device_section
 from memprof.reports.instruments import instruments_section
+from memprof.reports.next_step import next_step
 from memprof.reports.page import Section, Table, View
 from memprof.reports.passes import passes_section
 from memprof.results import Report, Trend, Variant
-from memprof.units import format_seconds, format_size
+from memprof.units import format_seconds, format_share, format_size
 
 _MOST_LINES = 8
 
@@ -36,11 +37,13 @@ def profile_view(report: Report) -> View:
     ]
     if report.warnings:
         sections.insert(1, warnings_section(report.warnings))
+    if report.advice:
+        sections.insert(1, advice_section(report.advice))
     if report.passes:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
-    return View(title, headline(report), tuple(sections))
+    return View(title, headline(report), tuple(sections), next=next_step(report))
 
 
 def headline(report: Report) -> str:
@@ -80,7 +83,7 @@ def _reduction(before: Variant, after: Variant) -> str:
     was, now = before.per_agent, after.per_agent
     if not now.resolved:
         least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
-        return f"at least {_percent(least)} less" if least > 0 else "no reduction is certain"
+        return f"at least {format_share(least)} less" if least > 0 else "no reduction is certain"
     saved = 1 - now.marginal_bytes / was.marginal_bytes
     if saved < 0:
         certain = now.ci95_bytes[0] > was.ci95_bytes[1]
@@ -89,19 +92,11 @@ def _reduction(before: Variant, after: Variant) -> str:
     least = max(0.0, was.ci95_bytes[0]) / now.ci95_bytes[1]
     if least <= 1:
         return "no reduction is certain"
-    return f"{_percent(saved)} less ({_times(times)} times, at least {_times(least)})"
+    return f"{format_share(saved)} less ({_times(times)} times, at least {_times(least)})"
 
 
 def _times(factor: float) -> str:
     return f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"
-
-
-def _percent(share: float) -> str:
-    """Rounded down, with one digit more than nines: 99.9991 % is not 100 %."""
-    if share >= 1:
-        return "100%"
-    nines = max(1, math.floor(-math.log10(1 - share)) - 1)
-    return f"{math.floor(share * 100 * 10**nines) / 10**nines:.{nines}f}%"
 
 
 # ---------------------------------------------------------------- sections
