@@ -89,18 +89,14 @@ def transient(case: Case) -> Iterator[Advice]:
             saves_bytes=saved,
         )
     elif second > kept:
-        cure = ""
-        if "pool" not in case.plan and (name := case.usable(("pool",))):
-            cure = case.with_pass(name, "PyMDP computes without its large temporaries")
-        elif case.report.scenario["backend"] == "jax" and "template" in case.plan:
-            cure = "Set chunk, the agents that step together, below what it is."
-        if cure:
+        name = "" if "pool" in case.plan else case.usable(("pool",))
+        if name:
             yield Advice(
                 kind="transient",
                 finding=f"Building and stepping needs {format_size(second)} in passing, more than "
                 "all agents keep.",
                 evidence=_peak(case.final),
-                remedy=cure,
+                remedy=case.with_pass(name, "PyMDP computes without its large temporaries"),
                 stake_bytes=second,
             )
 
