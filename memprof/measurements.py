@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memprof.evidence import ContentRow, GainRow, ImportRow
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -296,6 +298,7 @@ class InstrumentRun:
         readings: (agents, bytes) as this instrument counts them.
         step_seconds: as in `Measurement`, with the instrument at work.
         reading_seconds: time of one reading of the largest population.
+        imports: of this worker, before the instrument was at work.
     """
 
     readings: tuple[tuple[int, int], ...]
@@ -306,6 +309,9 @@ class InstrumentRun:
     stacks: tuple[AllocationStack, ...] = ()
     types: tuple[TypeRow, ...] = ()
     device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
+    imports: tuple[ImportRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

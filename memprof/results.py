@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from memprof.evidence import ContentRow, GainRow, ImportRow
 from memprof.measurements import (
     AllocationStack,
     DeviceDetails,
@@ -157,7 +158,8 @@ class Variant:
     figures. `kept_whole` names attributes that a pass could not encode exactly. `working_set` is
     what that pass did in the first repeat, until the population had lived the scenario's steps.
     `compile_seconds` is the first step of all agents, where the backend compiles in it. `device` is
-    there if the instrument of that name was asked for.
+    there if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
+    `imports` if any was that has a worker of its own.
     """
 
     passes: tuple[str, ...]
@@ -182,6 +184,9 @@ class Variant:
     timeline: Timeline | None
     samples: tuple[Sample, ...]
     working_set: WorkingSetUse | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
+    imports: tuple[ImportRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +264,33 @@ class Caution:
     remedy: str
 
 
+AdviceKind = Literal[
+    "alike", "zeros", "policies", "growth", "imports", "transient",
+    "retracing", "shorter_plan", "slow_pass", "few_agents",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Where memory goes that need not, or would not be missed, and what to do about it.
+
+    Attributes:
+        finding, evidence, remedy: in a sentence or two each; the evidence has the figures.
+        solved_by: the pass of the plan that has taken care of it; empty while it is open.
+        stake_bytes: what it is about, for all of the scenario's agents and steps: the rank.
+        saves_bytes: what that pass was measured to save for all of the scenario's agents; None
+            where it was not measured, or the pass does more than this.
+    """
+
+    kind: AdviceKind
+    finding: str
+    evidence: str
+    remedy: str
+    solved_by: str = ""
+    stake_bytes: float = 0.0
+    saves_bytes: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The machine and the software that the figures belong to; `backend` is what the backend says
@@ -290,3 +322,4 @@ class Report:
     complete: bool
     kind: Literal["profile"] = "profile"
     schema: str = field(default=SCHEMA)
+    advice: tuple[Advice, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _FACTORS = {
@@ -57,6 +58,14 @@ def format_seconds(seconds: float | None) -> str:
         if seconds >= factor:
             return f"{_three_digits(seconds / factor)} {unit}"
     return f"{_three_digits(seconds / 1e-6)} µs"
+
+
+def format_share(share: float) -> str:
+    """Rounded down, with one digit more than nines: 99.9991 % is not 100 %."""
+    if share >= 1:
+        return "100%"
+    nines = max(1, math.floor(-math.log10(1 - share)) - 1)
+    return f"{math.floor(share * 100 * 10**nines) / 10**nines:.{nines}f}%"
 
 
 def _three_digits(value: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
+from memprof.evidence import ContentRow, GainRow
 from memprof.measurements import (
     AllocationStack,
     DeviceDetails,
@@ -30,6 +31,8 @@ class Details:
     stacks: tuple[AllocationStack, ...] = ()
     types: tuple[TypeRow, ...] = ()
     device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
 
 
 class Instrument(Protocol):

@@ -1,4 +1,4 @@
-"""Instrument `pympler`: sizes and types of the Python objects of a population."""
+"""Instrument `pympler`: sizes and types of a population's Python objects, and what is in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 from pympler import asizeof, summary
 
 from memprof.instruments.base import Details, DirectCalls
+from memprof.instruments.contents import contents
+from memprof.instruments.gains import gains
 from memprof.instruments.walker import reachable
 from memprof.measurements import TypeRow
 from memprof.populations.base import Population
@@ -25,7 +27,9 @@ class ObjectGraph(DirectCalls):
         rows = summary.summarize(reachable(_roots(population)))  # type: ignore[no-untyped-call]
         rows.sort(key=lambda row: row[2], reverse=True)
         return Details(
-            types=tuple(TypeRow(name, count, size) for name, count, size in rows[:_MOST_TYPES])
+            types=tuple(TypeRow(name, count, size) for name, count, size in rows[:_MOST_TYPES]),
+            contents=contents(population.holdings(), len(population)),
+            gains=gains(population, spec.steps),  # the last, since the agents live on for it
         )
 
 

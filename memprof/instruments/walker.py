@@ -92,17 +92,20 @@ def walk(
     return rows, tuple(size + each // agents for size in sizes)
 
 
-def reachable(roots: Iterable[Any]) -> list[Any]:
-    """Every object of a population, each once, for instruments that count by type."""
-    seen: dict[int, Any] = {}
+def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[Any]:
+    """Every object that the roots lead to, each once, but for JAX buffers and for what is in `seen`
+    by its id, which all that is found is added to."""
+    seen = {} if seen is None else seen
+    found = []
     stack = list(roots)
     while stack:
         thing = stack.pop()
         if id(thing) in seen or _is_not_owned(thing) or isinstance(thing, DeviceBuffer):
             continue
         seen[id(thing)] = thing
+        found.append(thing)
         stack.extend(referents(thing))
-    return list(seen.values())
+    return found
 
 
 def _claim(

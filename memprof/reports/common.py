@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from memprof.measurements import WorkingSetUse
 from memprof.reports.page import Bars, BarSeries, Role, Section, Table, Unit
-from memprof.results import BudgetCheck, Caution, Environment, Interval
+from memprof.results import Advice, BudgetCheck, Caution, Environment, Interval
 from memprof.units import format_size
 
 # Control characters, and the half characters of what is no Unicode, which no file can hold.
@@ -66,6 +66,18 @@ def warnings_section(warnings: Sequence[Caution]) -> Section:
     """What a reader must know before using a figure, and what to do about it."""
     rows = tuple((each.kind, each.evidence, each.remedy) for each in warnings)
     return Section("Warnings", (), (Table("", ("kind", "evidence", "what to do"), rows, "prose"),))
+
+
+def advice_section(advice: Sequence[Advice]) -> Section:
+    """What was found, what shows it, and what to do about it or what has been done."""
+    rows = tuple((each.finding, each.evidence, each.remedy) for each in advice)
+    columns = ("finding", "evidence", "what to do")
+    text = (
+        "What is open comes first, then what a pass of the plan has taken care of; each by the "
+        "bytes that it is about for all agents. Savings are those that were measured; evidence "
+        "without one says what agents hold, not what a pass would save.",
+    )
+    return Section("Advice", text, (Table("", columns, rows, "prose"),))
 
 
 def environment_section(machine: Environment) -> Section:

@@ -6,7 +6,7 @@ import re
 
 from memprof.reports.chart import draw
 from memprof.reports.json_text import AnyReport
-from memprof.reports.page import Chart, Table, View
+from memprof.reports.page import Chart, Next, Table, View
 from memprof.reports.view import view_of
 
 _CHART_WIDTH = 80
@@ -21,6 +21,8 @@ def render(report: AnyReport) -> str:
 def render_view(view: View) -> str:
     """The same of a view."""
     parts = [f"# {_text(view.title)}", f"**{_text(view.headline)}**"]
+    if view.next is not None:
+        parts += _next(view.next)
     for section in view.sections:
         parts.append(f"## {_text(section.title)}")
         parts += [_text(line) for line in section.text]
@@ -28,6 +30,15 @@ def render_view(view: View) -> str:
         parts += [_table(table) for table in section.tables]
     text = "\n\n".join(parts) + "\n"
     return text.encode(errors="replace").decode()  # a path may be no Unicode
+
+
+def _next(found: Next) -> list[str]:
+    """What to do, and its lines between fences longer than any run of backticks in them."""
+    if not found.code:
+        return [_text(found.text)]
+    longest = max((len(run) for run in re.findall("`+", found.code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [_text(found.text), f"{fence}\n{found.code}\n{fence}"]
 
 
 def _chart(chart: Chart) -> str:

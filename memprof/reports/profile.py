@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from memprof.measurements import Ledger, LedgerRow, LineHotspot
 from memprof.reports import profile_pictures as pictures
 from memprof.reports.common import (
+    advice_section,
     budget_line,
     environment_section,
     interval,
@@ -17,10 +17,11 @@ from memprof.reports.common import (
 from memprof.reports.device import device_section
 from memprof.reports.flame import flame, held_stacks
 from memprof.reports.instruments import instruments_section
+from memprof.reports.next_step import next_step
 from memprof.reports.page import Picture, Role, Section, Table, View
 from memprof.reports.passes import passes_section
 from memprof.results import Report, Trend, Variant
-from memprof.units import format_seconds, format_size
+from memprof.units import format_seconds, format_share, format_size
 
 _MOST_LINES = 8
 _SAME = {
@@ -43,13 +44,14 @@ def profile_view(report: Report) -> View:
     ]
     if report.warnings:
         sections.insert(1, warnings_section(report.warnings))
+    if report.advice:
+        sections.insert(1, advice_section(report.advice))
     if report.passes:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
-    return View(
-        title, headline(report), tuple(sections), pictures.cost_bars(list(_variants(report)))
-    )
+    picture = pictures.cost_bars(list(_variants(report)))
+    return View(title, headline(report), tuple(sections), picture, next_step(report))
 
 
 def headline(report: Report) -> str:
@@ -90,7 +92,7 @@ def _reduction(before: Variant, after: Variant) -> str:
     was, now = before.per_agent, after.per_agent
     if not now.resolved:
         least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
-        return f"at least {_percent(least)} less" if least > 0 else "no reduction is certain"
+        return f"at least {format_share(least)} less" if least > 0 else "no reduction is certain"
     saved = 1 - now.marginal_bytes / was.marginal_bytes
     if saved < 0:
         certain = now.ci95_bytes[0] > was.ci95_bytes[1]
@@ -99,19 +101,11 @@ def _reduction(before: Variant, after: Variant) -> str:
     least = max(0.0, was.ci95_bytes[0]) / now.ci95_bytes[1]
     if least <= 1:
         return "no reduction is certain"
-    return f"{_percent(saved)} less ({_times(times)} times, at least {_times(least)})"
+    return f"{format_share(saved)} less ({_times(times)} times, at least {_times(least)})"
 
 
 def _times(factor: float) -> str:
     return f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"
-
-
-def _percent(share: float) -> str:
-    """Rounded down, with one digit more than nines: 99.9991 % is not 100 %."""
-    if share >= 1:
-        return "100%"
-    nines = max(1, math.floor(-math.log10(1 - share)) - 1)
-    return f"{math.floor(share * 100 * 10**nines) / 10**nines:.{nines}f}%"
 
 
 # ---------------------------------------------------------------- sections
@@ -188,7 +182,7 @@ def _equivalence(report: Report) -> str:
         return f"exact: beliefs, policies and actions are bit-identical over {scope}"
     error, divergence = found.max_abs_belief_error, found.max_divergence_nats
     change = "not comparable" if error is None else f"{error:.3g}"
-    agreement = _percent(found.action_agreement or 0.0)
+    agreement = format_share(found.action_agreement or 0.0)
     nats = "not finite" if divergence is None else f"{divergence:.3g} nats"
     return (
         f"{found.verdict}: actions agree in {agreement} over {scope}, largest "
@@ -206,7 +200,7 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
     rows = (
         ("verdict", found.verdict),
         ("compared", f"{found.agents} agents x {found.steps} steps"),
-        ("actions that are equal", "-" if agreement is None else _percent(agreement)),
+        ("actions that are equal", "-" if agreement is None else format_share(agreement)),
         ("largest change of a belief", "not comparable" if error is None else f"{error:.3g}"),
         ("largest divergence", "not finite" if nats is None else f"{nats:.3g} nats"),
     )

@@ -31,6 +31,10 @@ def render(view: View, *, width: int, color: bool) -> str:
     )
     console.print(Text("\n").append_text(_text(view.title, "bold")))
     console.print(_text(view.headline))
+    if view.next is not None:
+        console.print(_text(view.next.text))
+        for line in view.next.code.splitlines():
+            console.print(_text(f"    {line}"), soft_wrap=True)  # a broken line does not run
     for section in view.sections:
         console.print(Text("\n").append_text(_text(section.title, "bold cyan")))
         for chart in section.charts:

@@ -18,6 +18,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
+from memprof.instruments.imports import ImportWatch
 from memprof.leak import Attribution, CycleRun
 from memprof.measurements import (
     GrowthPoint,
@@ -151,7 +152,10 @@ def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
 
 def read_through(spec: PopulationSpec, name: str, channel: Channel) -> InstrumentRun:
     """A worker with one intrusive instrument at work, on the same seeds."""
-    _warm_up(spec, channel)
+    with ImportWatch() as with_pymdp:
+        _import(spec)
+    with ImportWatch() as with_model:
+        _warm_up(spec, channel)
     process.settle()
     chosen: Instrument = load_target(INSTRUMENTS[name].target)()
     with chosen as instrument:
@@ -176,6 +180,9 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
         stacks=details.stacks,
         types=details.types,
         device=details.device,
+        contents=details.contents,
+        gains=details.gains,
+        imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),
     )
 
 

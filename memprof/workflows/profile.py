@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from memprof.analysis import cautions, equivalence, hotspots, readings
+from memprof.analysis.advice import advise
 from memprof.analysis.plans import cost_of
 from memprof.analysis.trend import trend
 from memprof.analysis.waterfall import chosen, waterfall
@@ -14,7 +15,7 @@ from memprof.environment import describe_environment
 from memprof.errors import BehaviourDiverged, MemprofError
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import Measurement
-from memprof.passes.catalogue import PASSES, bound_of, only_reorders
+from memprof.passes.catalogue import PASSES, bound_of, only_reorders, passes_for
 from memprof.results import (
     Equivalence,
     Hotspots,
@@ -61,7 +62,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
         after = before  # no pass helps: the best plan is none
     verdict, passes = _behaviour(runs, scenario)
     budget = budget_check(scenario, (after or before).per_agent)
-    return Report(
+    report = Report(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
             scenario.backend, runs.before.clean[0].facts, limits.memory_bytes
@@ -80,6 +81,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
         ),
         complete=runs.failure is None,
     )
+    return replace(report, advice=advise(report, passes_for(scenario.backend)))
 
 
 def _variant(runs: VariantRuns) -> Variant:
@@ -91,6 +93,7 @@ def _variant(runs: VariantRuns) -> Variant:
     cost = cost_of(clean)
     device = runs.instruments.get("device")
     traced = runs.instruments.get("tracemalloc")
+    intrusive = runs.instruments.values()
     uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
     return Variant(
         passes=runs.passes,
@@ -123,6 +126,9 @@ def _variant(runs: VariantRuns) -> Variant:
         device=device.device if device else None,
         timeline=readings.timeline(runs.sampled),
         samples=tuple(_sample(run) for run in clean),
+        contents=next((run.contents for run in intrusive if run.contents), ()),
+        gains=next((run.gains for run in intrusive if run.gains), ()),
+        imports=next((run.imports for run in intrusive), ()),
     )
 
 

@@ -131,7 +131,10 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
     def make(verdict: str = "exact", name: str = "case", after: Variant | None = None) -> Report:
         optimised = after or good_variant(marginal=10.0, passes=("share",))
         return Report(
-            scenario={"name": name, "agents": 20, "steps": 20, "max_slowdown": 1.1},
+            scenario={
+                "name": name, "agents": 20, "steps": 20, "max_slowdown": 1.1, "backend": "numpy",
+                "model": {"kind": "grid_world"}, "agent": {}, "learning": [], "passes": ["share"],
+            },
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),
@@ -143,7 +146,7 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
             budget=BudgetCheck(500, 10.0, True),
             warnings=(),
             complete=True,
-        )
+        )  # fmt: skip
 
     return make
 

@@ -28,8 +28,17 @@ def test_a_real_report_reads_back_whole(path):
     values = json.loads(path.read_text())
     found = parse(path.read_text())
     assert found.kind == values["kind"]
-    assert json.loads(render(found)) == values
+    assert _without_later_fields(json.loads(render(found)), values) == values
     assert parse(render(found)) == found
+
+
+def _without_later_fields(found: Any, older: Any) -> Any:
+    """What is rendered now, without what an older memprof did not write."""
+    if isinstance(found, dict):
+        return {k: _without_later_fields(v, older[k]) for k, v in found.items() if k in older}
+    if isinstance(found, list):
+        return [_without_later_fields(*pair) for pair in zip(found, older, strict=True)]
+    return found
 
 
 def test_every_kind_of_profile_leak_and_density_has_a_real_example():

@@ -1,0 +1,338 @@
+"""What is advised, on scripted reports."""
+
+from dataclasses import replace
+
+import pytest
+
+from memprof.analysis.advice import advise
+from memprof.evidence import ContentRow, GainRow, ImportRow
+from memprof.measurements import Ledger, LedgerRow
+from memprof.passes.catalogue import passes_for
+from memprof.reports import markdown, terminal
+from memprof.reports.profile import profile_view
+from memprof.results import Advice, PassResult, PerAgent, Trend, Variants
+
+OFFERED = passes_for("numpy")
+B_BYTES = 800.0
+CLEAN = Trend("clean", 0.0, (-1.0, 1.0), 4.0, 21, 30)
+
+
+def cost(marginal, fixed=1e5, resolved=True):
+    at_n = fixed + 20 * marginal
+    return PerAgent(marginal, (marginal * 0.99, marginal * 1.01), fixed, at_n, resolved)
+
+
+def ledger(**each):
+    """Of 20 agents; bytes that each holds alone, by component."""
+    rows = tuple(
+        LedgerRow(name, int(20 * size), 0, int(20 * size), 0, 20) for name, size in each.items()
+    )
+    return Ledger(20, 20_000, 20_000, 0, 900.0, rows)
+
+
+def content(component="B", alike=20, copies=19, zeros=0.1, size=B_BYTES):
+    return ContentRow(component, 20, alike, copies, int(size), int(size), zeros)
+
+
+def plain(variant, **fields):
+    """A variant of 1,000 bytes per agent with nothing to advise on."""
+    held = ledger(B=B_BYTES, A=100, policies=20)
+    return replace(variant, **{"per_agent": cost(1000), "trend": CLEAN, "ledger": held, **fields})
+
+
+@pytest.fixture
+def case(report, good_variant):
+    """A report of `before`, and of `after` under the passes of `rows`."""
+
+    def make(before=None, rows=(), after=None, verdict="exact", **scenario):
+        plan = tuple(row.name for row in rows if row.kept)
+        made = report(verdict)
+        first = plain(good_variant(), **(before or {}))
+        fields = {"per_agent": cost(50, 1e4), "ledger": ledger(), **(after or {})}
+        second = plain(good_variant(passes=plan), **fields) if plan else None
+        return replace(
+            made,
+            scenario={**made.scenario, "passes": list(plan), **scenario},
+            variants=Variants(first, second),
+            passes=tuple(rows),
+        )
+
+    return make
+
+
+def saving(name, saved=950.0, outcome="saves", **fields):
+    values = {"marginal_bytes": 50.0, "ci95_bytes": (49.0, 51.0), **fields}
+    return PassResult(
+        name, "exact", saved, 1.0, outcome, f"{saved or 0:.0f} B less per agent", **values
+    )
+
+
+def found(report, kind, offered=OFFERED):
+    return [each for each in advise(report, offered) if each.kind == kind]
+
+
+def test_nothing_is_advised_where_nothing_is_known(case):
+    assert advise(case(), OFFERED) == ()
+
+
+def test_copies_are_to_be_shared_and_no_saving_is_claimed(case):
+    (advice,) = found(case({"contents": (content(zeros=0.95),)}), "alike")
+    assert advice.finding == "B is the same for all 20 agents."
+    assert "19 copies of B, 800 B each, 95.0% zeros" in advice.evidence
+    assert advice.remedy == "--passes share; one read-only copy for all."
+    assert (advice.solved_by, advice.saves_bytes) == ("", None)
+    assert advice.stake_bytes == pytest.approx(19 * B_BYTES)
+
+
+def test_copies_of_some_agents_are_said_to_be_of_some(case):
+    rows = (content(alike=12, copies=11),)
+    (advice,) = found(case({"contents": rows}), "alike")
+    assert advice.finding == "B is the same for 12 of 20 agents."
+    (advice,) = found(case({"contents": (content(),)}, agents=1000), "alike")
+    assert advice.finding == "B is the same for all 20 agents (of 1,000) that were compared."
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        content(copies=0),
+        content(alike=1, copies=0),
+        content("beliefs (qs)"),
+        content("A", size=40),
+    ],
+    ids=["held once", "different", "changes with every step", "too small"],
+)
+def test_what_sharing_would_not_help_is_not_said(case, row):
+    held = ledger(A=40, B=B_BYTES, **{"beliefs (qs)": B_BYTES})
+    assert not found(case({"contents": (row,), "ledger": held}), "alike")
+
+
+def test_what_is_learned_is_for_template_since_an_update_undoes_sharing(case):
+    (advice,) = found(case({"contents": (content(),)}, learning=["B"]), "alike")
+    assert advice.remedy.startswith("--passes template;")
+
+
+def test_a_pass_of_the_plan_that_has_done_it_is_given_its_measured_saving(case):
+    (advice,) = found(case({"contents": (content(),)}, [saving("share")]), "alike")
+    assert advice.solved_by == "share"
+    assert advice.saves_bytes == 20 * 950
+    assert advice.remedy == "Taken care of by share, which saves 950 B per agent in all."
+
+
+def test_a_pass_of_the_plan_that_has_not_done_it_is_not_its_solution(case):
+    rows = [saving("policies", 20.0)]
+    after = {"per_agent": cost(980), "ledger": ledger(B=B_BYTES)}
+    (advice,) = found(case({"contents": (content(),)}, rows, after), "alike")
+    assert advice.solved_by == ""
+    assert advice.remedy == "--passes share,policies; one read-only copy for all."
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "not_checked", "failed"])
+def test_a_pass_that_is_not_proved_has_solved_nothing(case, outcome):
+    row = replace(saving("share", outcome=outcome), detail="why")
+    made = case({"contents": (content(),)}, [row], verdict="not_checked")
+    (advice,) = found(made, "alike")
+    assert (advice.solved_by, advice.saves_bytes) == ("", None)
+    assert advice.remedy == "share is in the plan, but nothing is claimed for it: why."
+
+
+def test_what_auto_tried_and_left_out_is_not_advised(case):
+    left = [replace(saving(name, outcome="slower"), kept=False) for name in ("share", "template")]
+    (advice,) = found(case({"contents": (content(),)}, left), "alike")
+    assert advice.remedy.startswith("--passes mmap;")
+    left.append(replace(saving("mmap", outcome="slower"), kept=False))
+    assert not found(case({"contents": (content(),)}, left), "alike")
+
+
+def test_zeros_of_each_agents_own_matrices_are_for_sparse(case):
+    rows = (content(alike=1, copies=0, zeros=0.95), content("A", 1, 0, 0.95, 100))
+    (advice,) = found(case({"contents": rows}), "zeros")
+    assert advice.finding == "95.0% of B and 95.0% of A are zeros."
+    assert advice.remedy.startswith("--passes sparse;")
+    assert advice.stake_bytes == pytest.approx(20 * 0.95 * 900)
+    (dense,) = (replace(rows[0], zeros=0.7),)
+    assert not found(case({"contents": (dense,)}), "zeros")
+
+
+def test_zeros_that_all_agents_have_alike_are_said_with_their_copies_alone(case):
+    made = case({"contents": (content(zeros=0.95),)}, agents=10)
+    assert not found(made, "zeros")
+    assert "95.0% zeros" in found(made, "alike")[0].evidence
+    assert found(case({"contents": (content(zeros=0.95),)}, learning=["B"]), "zeros")
+
+
+def test_a_backend_without_the_pass_is_not_advised_it(case):
+    rows = (content(alike=1, copies=0, zeros=0.95),)
+    (advice,) = found(case({"contents": rows}), "zeros", passes_for("jax"))
+    assert advice.remedy.startswith("--passes template;")
+
+
+def test_a_large_list_of_policies_is_to_be_compact(case):
+    row = replace(content("policies", size=700), number_bytes=100)
+    made = case({"contents": (row,), "ledger": ledger(policies=700)})
+    (advice,) = found(made, "policies")
+    assert advice.finding == "70.0% of an agent is its list of policies."
+    assert advice.remedy.startswith("--passes policies;")
+    assert not found(case({"contents": (row,), "ledger": ledger(policies=10)}), "policies")
+
+
+def gain(attribute="Agent.prev_actions", size=152.0):
+    return GainRow(attribute, size, 20, 32)
+
+
+def test_a_history_that_grows_is_to_be_bounded(case):
+    before = {"gains": (gain(),), "trend": Trend("leak", 160.0, (150.0, 170.0), 4.0, 21, 30)}
+    (advice,) = found(case(before), "growth")
+    assert advice.finding == "Agent.prev_actions grows by 152 B per agent and step."
+    assert "the heap gains 160 B" in advice.evidence
+    assert advice.remedy == "--passes history --history-steps 32; it grows no more."
+    assert advice.stake_bytes == 152 * 20 * 20
+    (advice,) = found(case(before, agent={"inference_horizon": 50}), "growth")
+    assert "--history-steps 51;" in advice.remedy
+
+
+def test_a_history_that_no_longer_grows_is_solved_and_one_that_does_is_not(case):
+    before = {"gains": (gain(),)}
+    (advice,) = found(case(before, [saving("history")], history_steps=8), "growth")
+    assert (advice.solved_by, advice.remedy) == ("history", "Taken care of by history.")
+    (advice,) = found(case(before, [saving("share")], {"gains": (gain(),)}), "growth")
+    assert advice.solved_by == ""
+    assert advice.remedy.startswith("--passes share,history --history-steps 32;")
+
+
+def test_growth_that_was_not_read_again_is_not_solved(case):
+    made = case({"gains": (gain(),)}, [saving("history")], {"instruments": ()}, history_steps=8)
+    assert found(made, "growth")[0].solved_by == ""
+    row = replace(saving("history", None, "no_effect"), detail="did nothing here")
+    (advice,) = found(case({"gains": (gain(),)}, [row], history_steps=8), "growth")
+    assert advice.solved_by == "history"
+    assert "It pays off in lives longer than these 20 steps." in advice.remedy
+
+
+def test_what_the_users_own_class_keeps_is_the_users_to_bound(case):
+    (advice,) = found(case({"gains": (gain("Forager.log"), gain("Forager.n", 8.0))}), "growth")
+    assert "maxlen" in advice.remedy
+    assert "--mode steps" in advice.remedy
+
+
+def test_growth_that_no_attribute_accounts_for_is_said(case):
+    trend = Trend("leak", 900.0, (890.0, 910.0), 4.0, 21, 30)
+    _, unnamed = sorted(
+        found(case({"gains": (gain(),), "trend": trend}), "growth"), key=lambda a: a.stake_bytes
+    )
+    assert unnamed.finding == "An agent gains 900 B per step, of which attributes hold 152 B."
+    assert "memprof leak" in unnamed.remedy
+
+
+PLOTTING = (
+    ImportRow("seaborn", "pymdp", 2_000, 0.1, 3),
+    ImportRow("pandas", "pymdp", 23_000, 0.2, 300),
+    ImportRow("numpy", "pymdp", 50_000, 0.2, 300),
+    ImportRow("torch", "model", 9_000, 0.2, 300),
+)
+
+
+def test_libraries_for_plots_are_to_load_on_first_use(case):
+    (advice,) = found(case({"imports": PLOTTING}), "imports")
+    assert advice.finding == "25.0 KB of the fixed cost is what PyMDP imports to plot."
+    assert "pandas 23.0 KB and seaborn 2.00 KB" in advice.evidence
+    assert advice.remedy.startswith("--passes lean_imports;")
+    rows = [saving("lean_imports", None, saved_fixed_bytes=24_000.0)]
+    after = {"per_agent": cost(1000), "imports": PLOTTING[2:]}
+    (advice,) = found(case({"imports": PLOTTING}, rows, after), "imports")
+    assert (advice.solved_by, advice.saves_bytes) == ("lean_imports", 24_000.0)
+    assert not found(case({"imports": PLOTTING}), "imports", passes_for("jax"))
+
+
+def test_what_the_users_model_imports_is_the_users(case):
+    made = case({"imports": PLOTTING}, model={"kind": "factory"})
+    (advice,) = [each for each in found(made, "imports") if "torch" in each.finding]
+    assert advice.remedy.startswith("Import it inside the function")
+
+
+def test_a_peak_above_what_agents_keep_is_for_pool(case):
+    high = {"rss_bytes": 1e8, "peak_bytes": 1.1e8}
+    (advice,) = found(case(high), "transient")
+    assert advice.remedy.startswith("--passes pool;")
+    assert "build: 5.00 KB at its peak" in advice.evidence
+    assert not found(case({**high, "peak_bytes": 1.01e8}), "transient")
+    rows = [saving("pool", None, "saves", saved_transient_bytes=9e6)]
+    (advice,) = found(case(high, rows, {"per_agent": cost(1000)}), "transient")
+    assert (advice.solved_by, advice.saves_bytes) == ("pool", 9e6)
+
+
+def test_steps_that_are_traced_anew_are_to_be_compiled(case, device):
+    trend = Trend("leak", 5e5, (4e5, 6e5), 4.0, 21, 30)
+    before = {"device": device(), "trend": trend}
+    made = case(before, backend="jax", loop="eager")
+    (advice,) = found(made, "retracing", passes_for("jax"))
+    assert advice.remedy.startswith("--passes jit;")
+    assert "gains 10.0 MB per step of all agents" in advice.evidence
+    made = case(before, [saving("jit")], {"device": device(0.0)}, backend="jax", loop="eager")
+    (advice,) = found(made, "retracing", passes_for("jax"))
+    assert advice.solved_by == "jit"
+    assert not found(made, "growth", passes_for("jax"))
+
+
+def plan(*marginals, ratio=1.0, **fields):
+    """Passes after which an agent costs so much."""
+    names = ("share", "history", "pool", "template")
+    saved = [was - now for was, now in zip((1000.0, *marginals), marginals, strict=False)]
+    return [
+        replace(
+            saving(name, by, marginal_bytes=now, ci95_bytes=(now * 0.9, now * 1.1)),
+            step_time_ratio=ratio,
+            **fields,
+        )
+        for name, by, now in zip(names, saved, marginals, strict=False)
+    ]
+
+
+def test_the_passes_that_give_almost_all_are_named(case):
+    rows = plan(60.0, 55.0, 50.0)
+    (advice,) = found(case(rows=rows), "shorter_plan")
+    assert advice.finding == "share and history give 99.4% of the saving per agent."
+    assert advice.remedy.startswith("--passes share,history,")
+    assert "pool: 5 B less per agent" in advice.evidence
+    assert not found(case(rows=plan(500.0, 50.0)), "shorter_plan")
+    assert not found(case(rows=rows, verdict="diverged"), "shorter_plan")
+
+
+def test_a_pass_that_costs_more_time_than_it_saves_is_named(case):
+    rows = plan(500.0, 495.0, 50.0)
+    slow = [rows[0], replace(rows[1], step_time_ratio=1.5), rows[2]]
+    (advice,) = found(case(rows=slow), "slow_pass")
+    assert advice.finding == "history takes more time than it saves memory."
+    assert advice.remedy == "--passes share,pool."
+    assert not found(case(rows=rows), "slow_pass")
+
+
+def test_agents_that_take_next_to_nothing_are_said_to(case):
+    small = {"per_agent": cost(1000, fixed=1e8)}
+    (advice,) = found(case(small), "few_agents")
+    assert "20 agents take 20.0 KB" in advice.evidence
+    (advice,) = found(case({"per_agent": cost(1000, fixed=1e8, resolved=False)}), "few_agents")
+    assert "at most 20.2 KB" in advice.evidence
+
+
+def test_what_is_open_comes_first_and_what_weighs_most_of_that(case):
+    before = {"contents": (content(),), "gains": (gain(),), "imports": PLOTTING}
+    kinds = [each.kind for each in advise(case(before, [saving("share")]), OFFERED)]
+    assert kinds == ["growth", "imports", "alike"]
+    kinds = [each.kind for each in advise(case(before), OFFERED)]
+    assert kinds == ["growth", "imports", "alike"]
+
+
+def test_it_stands_below_the_passes_and_commands_nobody(case):
+    advice = Advice("growth", "a | b", "[red]\x1b[31m*bold*", "`code`\n# no heading")
+    made = replace(case(rows=[saving("share")]), advice=(advice,))
+    view = profile_view(made)
+    titles = [section.title for section in view.sections]
+    assert titles[:3] == ["Before and after", "Passes", "Advice"]
+    text = terminal.render(view, width=80, color=False)
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    page = markdown.render_view(view)
+    assert "\n# no heading" not in page
+    assert "a \\| b" in page
+    assert "Advice" not in [section.title for section in profile_view(case()).sections]
