@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memprof.analysis.case import listed
 from memprof.density import (
     Capacity,
     DensityReport,
@@ -30,7 +31,8 @@ from memprof.reports.density_pictures import (
     speed_chart,
     variants_of,
 )
-from memprof.reports.page import Section, Table, View
+from memprof.reports.next_step import applied
+from memprof.reports.page import Next, Section, Table, View
 from memprof.reports.suite import suite_section, threads_section
 from memprof.units import format_limit, format_seconds, format_size
 
@@ -59,7 +61,19 @@ def density_view(report: DensityReport) -> View:
     largest = max(variant.lived for _, variant in variants_of(report))
     steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
     title = f"{scenario['name']}: up to {count(largest)} agents, {steps} each"
-    return View(title, headline(report), tuple(sections), capacity_bars(report))
+    return View(title, headline(report), tuple(sections), capacity_bars(report), _next(report))
+
+
+def _next(report: DensityReport) -> Next:
+    """How to have as many: with the passes, or by looking for some."""
+    after = report.variants.after
+    if after is None or not after.passes:
+        return Next("See how many more fit with passes:", "memprof density SCENARIO --passes auto")
+    if report.equivalence.verdict not in ("exact", "bounded"):
+        return Next("See which pass changes what agents do:", "memprof profile SCENARIO")
+    names = listed(after.passes)
+    gives = f"{names} {'makes' if len(after.passes) == 1 else 'make'} room for them"
+    return applied(report.scenario, after.passes, gives)
 
 
 def headline(report: DensityReport) -> str:

@@ -1,8 +1,9 @@
-"""The one thing to do after a profile."""
+"""The one thing to do after a profile, and how passes come into a user's program."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from memprof.analysis.case import listed
 from memprof.analysis.prefix import Prefix, shortest
@@ -49,7 +50,6 @@ def _apply(report: Report, found: Prefix) -> Next:
     """The passes that matter, and how they come into the user's own program."""
     names = _named(found.passes)
     one = len(found.passes) == 1
-    them = "it" if one else "them"
     gives = f"{names} {'alone gives' if one else 'give'} {format_share(found.share)} of this"
     fewest = shortest(report)
     if fewest is not None and len(fewest.passes) < len(found.passes):
@@ -60,11 +60,17 @@ def _apply(report: Report, found: Prefix) -> Next:
         )
     elif not found.left:
         gives = f"{names} {'gives' if one else 'give'} all of this"
-    if report.scenario["backend"] != "numpy" or all(PASSES[name].early for name in found.passes):
-        return Next(f"{gives}; with {them}, in the scenario:", _passes_line(found.passes))
-    usable = [name for name in found.passes if not PASSES[name].early]
-    early = [name for name in found.passes if PASSES[name].early]
-    code = _code(report, usable)
+    return applied(report.scenario, found.passes, gives)
+
+
+def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> Next:
+    """How `passes`, of which `gives` says what they are good for, come into the user's program."""
+    them = "it" if len(passes) == 1 else "them"
+    if scenario["backend"] != "numpy" or all(PASSES[name].early for name in passes):
+        return Next(f"{gives}; with {them}, in the scenario:", _passes_line(passes))
+    usable = [name for name in passes if not PASSES[name].early]
+    early = [name for name in passes if PASSES[name].early]
+    code = _code(scenario, usable)
     if not early:
         return Next(f"{gives}; apply {them} with these two lines:", code)
     return Next(
@@ -74,11 +80,11 @@ def _apply(report: Report, found: Prefix) -> Next:
     )
 
 
-def _code(report: Report, names: Sequence[str]) -> str:
+def _code(scenario: Mapping[str, Any], names: Sequence[str]) -> str:
     """Two lines of the public API, the second one broken where it is too long."""
     arguments = ["agents", f"passes=[{', '.join(map(_quoted, names))}]"]
     for option, passes in _OPTIONS.items():
-        value = report.scenario.get(option)
+        value = scenario.get(option)
         if value is not None and {*passes} & {*names}:
             shown = f"[{', '.join(map(_quoted, value))}]" if option == "keep" else str(int(value))
             arguments.append(f"{option}={shown}")
@@ -130,7 +136,7 @@ def _no_saving_per_agent(report: Report) -> Next:
     ]
     if not useful:
         return Next("Nothing is to be applied: no saving per agent is certain here.")
-    found = "; ".join(f"`{row.name}`: {row.detail}" for row in report.passes if row.name in useful)
+    found = "; ".join(f"{row.name}: {row.detail}" for row in report.passes if row.name in useful)
     return Next(
         f"No saving per agent is certain. What helps the process: {found}. In the scenario:",
         _passes_line(useful),
@@ -142,7 +148,7 @@ def _breaks_budget(report: Report) -> bool:
 
 
 def _named(names: Sequence[str]) -> str:
-    return listed([f"`{name}`" for name in names])
+    return listed(list(names))
 
 
 def _passes_line(names: Sequence[str]) -> str:

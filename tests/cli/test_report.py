@@ -20,7 +20,8 @@ def file(request):
 def test_a_report_is_shown_as_the_command_that_made_it_shows_it(memprof, file):
     run = memprof("report", file)
     assert run.code == 0
-    assert json.loads(file.read_text())["scenario"]["name"] in run.out.split("\n")[1]
+    shown = (EXAMPLES / f"{file.stem}.md").read_text().split("\n")
+    assert run.out.split("\n")[1] == shown[0].removeprefix("# ")
     assert max(map(len, run.out.split("\n"))) <= 80
     assert "\x1b" not in run.out, "a pipe has no colours"
 

@@ -78,7 +78,7 @@ def test_a_plan_that_solves_it_is_said_to(tmp_path, scenario):
     left = {row["package"] for row in report["variants"]["after"]["imports"]}
     assert not left & {"pandas", "seaborn", "matplotlib"}
     assert found["growth"]["solved_by"] == "history"
-    assert "`lean_imports` acts before PyMDP is imported" in " ".join(run.out.split())
+    assert "lean_imports acts before PyMDP is imported" in " ".join(run.out.split())
 
 
 def agents():

@@ -83,7 +83,7 @@ def report():
             Capacity("after", room(6_000_000), (), None),
         )
         return DensityReport(
-            scenario={"name": "case", "steps": 5},
+            scenario={"name": "case", "steps": 5, "backend": "numpy"},
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),
@@ -193,3 +193,15 @@ def test_the_json_reads_back_whole(report):
         "marginal_bytes", "ci95_bytes", "fixed_bytes", "at_n_bytes",
     }  # fmt: skip
     assert TypeAdapter(DensityReport).validate_python(values) == report()
+
+
+def test_it_says_how_the_passes_come_into_a_program(report):
+    found = density_view(report()).next
+    assert found.text == (
+        "history, pool and template make room for them; apply them with these two lines:"
+    )
+    assert found.code.endswith('optimize(agents, passes=["history", "pool", "template"])')
+    alone = replace(report(), variants=DensityVariants(BEFORE, None))
+    assert density_view(alone).next.code == "memprof density SCENARIO --passes auto"
+    diverged = replace(report(), equivalence=Equivalence("diverged", 1, 1, 0.5, 0.1, None, "x"))
+    assert "optimize" not in density_view(diverged).next.code

@@ -37,7 +37,7 @@ def case(report, good_variant):
 
 def test_the_pass_that_gives_almost_all_is_to_be_applied(case):
     found = next_step(case(row("share", 15.0), row("pool", 14.0), row("template", 10.0)))
-    assert found.text == "`share` alone gives 99.4% of this; apply it with these two lines:"
+    assert found.text == "share alone gives 99.4% of this; apply it with these two lines:"
     assert found.code == (
         'from memprof import optimize\npopulation = optimize(agents, passes=["share"])'
     )
@@ -45,18 +45,18 @@ def test_the_pass_that_gives_almost_all_is_to_be_applied(case):
 
 def test_passes_that_are_needed_together_are_applied_together(case):
     found = next_step(case(row("share", 500.0), row("template", 15.0), row("gc", 14.0)))
-    assert found.text.startswith("`share` and `template` give 99.8% of this; apply them")
+    assert found.text.startswith("share and template give 99.8% of this; apply them")
     assert found.code.endswith('optimize(agents, passes=["share", "template"])')
     found = next_step(case(row("share", 10.0)))
-    assert found.text.startswith("`share` gives all of this; apply it")
+    assert found.text.startswith("share gives all of this; apply it")
 
 
 def test_the_budget_decides_how_much_of_the_plan_is_needed(case):
     rows = row("share", 15.0), row("template", 10.0)
-    assert next_step(case(*rows, limit=16)).text.startswith("`share` alone gives")
+    assert next_step(case(*rows, limit=16)).text.startswith("share alone gives")
     found = next_step(case(*rows, limit=12))
     assert found.text.startswith(
-        "`share` alone gives 99.4% of this, and `share` and `template` keep the budget; apply them"
+        "share alone gives 99.4% of this, and share and template keep the budget; apply them"
     )
     assert '["share", "template"]' in found.code
 
@@ -82,14 +82,14 @@ def test_options_of_the_scenario_come_along_and_long_lines_are_broken(case):
 
 def test_what_acts_before_pymdp_is_imported_is_for_the_scenario(case):
     found = next_step(case(row("lean_imports", 1000.0), row("share", 10.0)))
-    assert "`lean_imports` and `share` give all of this." in found.text
-    assert "`lean_imports` acts before PyMDP is imported, so in a scenario only" in found.text
+    assert "lean_imports and share give all of this." in found.text
+    assert "lean_imports acts before PyMDP is imported, so in a scenario only" in found.text
     assert found.code.endswith('passes=["share"])')
 
 
 def test_jax_agents_have_the_scenarios_line(case):
     found = next_step(case(row("share", 10.0), row("template", 9.9), backend="jax"))
-    assert found.text == "`share` alone gives 99.98% of this; with it, in the scenario:"
+    assert found.text == "share alone gives 99.98% of this; with it, in the scenario:"
     assert found.code == "passes: [share]"
 
 
@@ -107,7 +107,7 @@ def test_without_passes_auto_is_to_find_some(report):
 def test_a_pass_that_breaks_its_claim_is_to_be_left_out(case):
     rows = row("share", 15.0), row("float32", 12.0, outcome="diverged"), row("template", 10.0)
     found = next_step(case(*rows, verdict="diverged"))
-    assert found.text.startswith("Leave out `float32`: agents behave differently with it.")
+    assert found.text.startswith("Leave out float32: agents behave differently with it.")
     assert found.code == "passes: [share, template]"
 
 
@@ -134,7 +134,7 @@ def test_where_nothing_helps_there_is_nothing_to_apply(case):
 
 def test_what_helps_the_process_alone_is_for_the_scenario(case):
     found = next_step(case(row("lean_imports", 1000.0, None, saved_fixed_bytes=1e8)))
-    assert "`lean_imports`: lean_imports in words" in found.text
+    assert "lean_imports: lean_imports in words" in found.text
     assert found.code == "passes: [lean_imports]"
 
 
