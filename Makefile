@@ -3,13 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install profile test check fast bench examples scenarios figures alarms million equivalence soak clean
+.PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
+  equivalence soak clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
 	@echo "make test       install what the tests need and run all of them, checks included"
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
+	@echo "make screenshots  every kind of report in Chromium, for a person to look at (a minute)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
 	@echo "make examples   reports/examples anew, and what README and docs show of them (five minutes)"
 	@echo "make scenarios  every shipped scenario in full (an hour)"
@@ -53,6 +55,10 @@ test: check
 
 fast: $(VENV)/.tested
 	$(BIN)/pytest tests/unit tests/cli
+
+screenshots: $(VENV)/.tested
+	$(BIN)/pytest tests/browser -k whole
+	@echo "Written: reports/screenshots/"
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench reports/bench.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,9 @@ def compare_command(
 
     formats = CiFormats(junit, benchmark_json, bencher_json, github)
     formats.check(json)
-    output = Output(out, f"{after.scenario['name']}-compare", json, quiet)
+    # A scenario's name is that of its files, but a report may come from elsewhere, with any name.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", after.scenario["name"])
+    output = Output(out, f"{name}-compare", json, quiet)
     output.check(formats.files())
     outcome = compare(before, after, (str(was), str(now)), given)
     formats.deliver(output, outcome.report, outcome.failure)

@@ -11,6 +11,7 @@ from memprof.results import PerAgent
 from memprof.units import format_limit, format_size
 
 _LEAST_SPAN = 0.05
+_WIDE = 1_000  # sizes so far apart would leave the small ones on one spot
 
 
 def variants_of(report: DensityReport) -> Iterator[tuple[VariantName, DensityVariant]]:
@@ -96,9 +97,17 @@ def speed_chart(report: DensityReport) -> Iterator[Chart]:
         for name, _ in variants_of(report)
     )
     known = tuple(each for each in series if each.points)
-    if len({agents for each in known for agents, _ in each.points}) > 1:
+    sizes = {agents for each in known for agents, _ in each.points}
+    if len(sizes) > 1:
         alt = "; ".join(f"{each.name} {rate(each.points[-1][1])} per second" for each in known)
-        yield Chart("steps per second against agents", alt, "agents", "count", known)
+        yield Chart(
+            "steps per second against agents",
+            alt,
+            "agents",
+            "count",
+            known,
+            x_log=max(sizes) > _WIDE * min(sizes),
+        )
 
 
 def count(number: float) -> str:

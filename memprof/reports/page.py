@@ -68,6 +68,7 @@ class Chart:
         series: drawn differently, the first one on top; together two points or more, of different
             x.
         least_span: the y axis spans at least this much, so that noise does not fill the chart.
+        x_log: equal distances along x are equal ratios; only pages draw it so.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Chart:
     moments: tuple[Moment, ...] = ()
     least_span: float = 1.0
     x_unit: Unit = "count"
+    x_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +183,24 @@ class View:
 
 
 def shown(value: float, unit: Unit) -> str:
-    """A figure of a picture in words, as short as it can be."""
+    """A figure of a picture in words, as short as it can be; html/assets/figures.js is its twin."""
     match unit:
         case "bytes":
             return format_size(value)
         case "change":
             return format_size(value, signed=True)
         case "seconds":
-            return format_seconds(value)
+            return format_seconds(value) if value else "0 s"
         case "percent":
-            return f"{value:.3g} %"
+            return f"{_number(value, 3)} %"
         case "count":
-            return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+            return _number(value, 4)
+
+
+def _number(value: float, digits: int) -> str:
+    """So many digits, and all of those before the point."""
+    whole = int(abs(value))
+    behind = max(0, digits - (len(str(whole)) if whole else 0))
+    text = f"{value:,.{behind}f}"
+    short = text.rstrip("0").rstrip(".") if behind else text
+    return "0" if short == "-0" else short

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import zip_longest
 from typing import TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -16,6 +18,8 @@ from memprof.reports.page import Table, View
 
 # Control characters but tabs and ends of lines, and the half characters of what is no Unicode.
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_LEAST_WIDTH = 16  # of a name or a line of source beside figures
 
 
 def render_for(stream: TextIO, view: View) -> str:
@@ -39,9 +43,9 @@ def render(view: View, *, width: int, color: bool) -> str:
         console.print(Text("\n").append_text(_text(section.title, "bold cyan")))
         for chart in section.charts:
             console.print(_text(chart.title, "italic"))
-            console.print("\n".join(draw(chart, width)), markup=False, no_wrap=True)
+            console.print(_text("\n".join(draw(chart, width))), no_wrap=True)
         for table in section.tables:
-            console.print(_table(table, width))
+            console.print(_table(table, width) if _fits(table, width) else _listed(table))
         for line in section.text:
             console.print(_text(line, "dim"))
     assert isinstance(console.file, io.StringIO)
@@ -54,6 +58,29 @@ def render_table(table: Table, *, width: int) -> str:
     console.print(_table(table, width))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().split("\n"))
+
+
+def _fits(table: Table, width: int) -> bool:
+    """Whether its figures have room, and its names and lines of source enough to be read."""
+    if table.kind == "prose":
+        return True
+    columns = zip_longest(table.columns, *table.rows, fillvalue="")
+    widest = [max(map(cell_len, cells)) for cells in columns]
+    widest[0] = min(widest[0], _LEAST_WIDTH)
+    if table.kind == "source":
+        widest[-1] = min(widest[-1], _LEAST_WIDTH)
+    return sum(widest) + 3 * len(widest) - 1 <= width
+
+
+def _listed(table: Table) -> Text:
+    """A table that is too wide, with each cell on a line of its own."""
+    lines = [_text(table.title, "italic")] if table.title else []
+    for name, *cells in table.rows:
+        lines.append(_text(name))
+        for column, cell in zip(table.columns[1:], cells, strict=False):
+            if cell:
+                lines.append(_text(f"    {column}: {cell}" if column else f"    {cell}"))
+    return Text("\n").join([*lines, Text()])
 
 
 def _table(table: Table, width: int) -> RichTable:

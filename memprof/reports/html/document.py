@@ -14,7 +14,7 @@ import re
 from dataclasses import asdict
 from functools import cache, partial
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Picture, Section, Tree, View
@@ -29,6 +29,7 @@ _SCRIPTS = (
     "figures.js",
     "theme.js",
     "charts.js",
+    "bars.js",
     "trees.js",
     "report.js",
 )
@@ -71,8 +72,21 @@ def _drawn(view: View, section: Section) -> tuple[Picture, ...]:
 def _data(pictures: list[Picture]) -> str:
     """What the scripts draw, as JSON that ends no script element, whatever names are in it."""
     values = [{"type": type(each).__name__.lower(), **asdict(each)} for each in pictures]
-    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_fit(values), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _fit(value: Any) -> Any:
+    """Every text in `value` as one line of characters that can be shown."""
+    match value:
+        case str():
+            return _UNFIT.sub("\ufffd", " ".join(value.splitlines()))
+        case dict():
+            return {key: _fit(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_fit(each) for each in value]
+        case _:
+            return value
 
 
 def _policy() -> str:

@@ -1,6 +1,6 @@
 "use strict";
-// Pictures on axes: points and lines, bars, waterfalls. Each takes a picture of memprof.reports.page
-// and the width that there is, and gives ECharts' option and the height that it needs.
+// Points and lines. What draws a picture takes one of memprof.reports.page and the width that there
+// is, and gives ECharts' option and the height that it needs.
 
 function axis(colors, unit, more) {
   return {
@@ -23,26 +23,27 @@ function chart(picture, width, colors) {
   for (const [index, each] of picture.series.entries()) {
     const color = colors.of(each.role, index);
     series.push({
-      name: each.name, type: each.joined ? "line" : "scatter", symbolSize: each.joined ? 4 : 7,
+      name: each.name, type: each.joined ? "line" : "scatter", symbol: "circle", symbolSize: each.joined ? 5 : 8,
       showSymbol: each.points.length <= 100, z: 10 - index, clip: false,
       lineStyle: { color, width: 2 },
       itemStyle: each.role === "quiet" ? { color: colors.page, borderColor: color, borderWidth: 2 } : { color },
-      data: each.points.map(([x, y]) => ({ value: [x, inside(y)], full: y, symbol: inside(y) === y ? undefined : y > high ? "triangle" : "arrow" })),
+      data: each.points.map(([x, y]) => ({ value: [x, inside(y)], full: y, ...outside(y, low, high) })),
     });
   }
   const phases = phaseSeries(picture, Math.max(...xs), colors);
   if (phases) series.push(phases);
   const names = [...picture.bands, ...picture.series].filter((each) => each.name).map((each) => each.name);
-  const bottom = phases ? 74 : 48;
+  const above = legend(names, width, colors);
+  const bottom = phases ? 50 : 24;
   return {
-    height: 320 + (phases ? 24 : 0),
+    height: 270 + above.height + bottom,
     option: {
       ...base(colors),
-      legend: names.length > 1 ? { data: names, top: 0, textStyle: { color: colors.text }, type: "scroll" } : undefined,
-      grid: { left: 12, right: 24, top: names.length > 1 ? 36 : 16, bottom: bottom - 24, containLabel: true },
+      legend: above.option,
+      grid: { left: 12, right: 36, top: above.height + 12, bottom, containLabel: true },
       xAxis: axis(colors, picture.x_unit, {
         name: picture.x_label, nameLocation: "middle", nameGap: phases ? 50 : 26,
-        min: Math.min(...xs), max: Math.max(...xs), splitLine: { show: false },
+        type: picture.x_log ? "log" : "value", min: Math.min(...xs), max: Math.max(...xs), splitLine: { show: false },
         axisLabel: { color: colors.quiet, formatter: (value) => shown(value, picture.x_unit), hideOverlap: true, margin: phases ? 30 : 8 },
       }),
       yAxis: axis(colors, picture.unit, roundRange(low >= 0 && low < high - low ? 0 : low, high)),
@@ -55,6 +56,29 @@ function chart(picture, width, colors) {
         ),
       },
       series,
+    },
+  };
+}
+
+// What lies beyond the axis is at its edge, and points there.
+function outside(y, low, high) {
+  if (y >= low && y <= high) return {};
+  return { symbol: "triangle", symbolSize: 10, symbolRotate: y > high ? 0 : 180, symbolOffset: [0, y > high ? "60%" : "-60%"] };
+}
+
+// The names of series in as many rows as they need.
+function legend(names, width, colors) {
+  if (names.length < 2) return { height: 0, option: undefined };
+  const room = Math.floor((width - 60) / 7);
+  const rows = names.reduce(([count, used], name) => {
+    const needed = 45 + 7 * Math.min(name.length, room);
+    return used + needed > width - 12 ? [count + 1, needed] : [count, used + needed];
+  }, [1, 0])[0];
+  return {
+    height: 24 * rows,
+    option: {
+      data: names, top: 0, selectedMode: false, textStyle: { color: colors.text },
+      formatter: (name) => cut(name, room),
     },
   };
 }
@@ -99,80 +123,5 @@ function phaseSeries(picture, end, colors) {
         textContent: { style: { text, fill: "#ffffff", fontSize: 11 } }, textConfig: { position: "inside" },
       };
     },
-  };
-}
-
-function bars(picture, width, colors) {
-  const alone = picture.names.every((_, row) => picture.series.filter((each) => each.values[row] !== null).length <= 1);
-  const perName = alone ? 30 : 14 + 18 * picture.series.length;
-  const room = Math.max(8, Math.floor(width / 26));
-  return {
-    height: 40 + perName * picture.names.length + (alone ? 0 : 24),
-    option: {
-      ...base(colors),
-      legend: alone ? undefined : { top: 0, textStyle: { color: colors.text } },
-      grid: { left: 12, right: 90, top: alone ? 8 : 32, bottom: 8, containLabel: true },
-      xAxis: axis(colors, picture.unit, { splitNumber: width < 500 ? 2 : 5 }),
-      yAxis: categories(picture.names, room, colors),
-      tooltip: {
-        ...base(colors).tooltip,
-        formatter: (point) => tip(picture.names[point.dataIndex], alone ? "" : point.seriesName, shown(point.value, picture.unit)),
-      },
-      series: picture.series.map((each, index) => ({
-        name: each.name, type: "bar", barGap: alone ? "-100%" : "10%", barMaxWidth: 22,
-        itemStyle: { color: colors.of(each.role, index) },
-        label: {
-          show: true, position: "right", color: colors.text,
-          formatter: (point) => (typeof point.value === "number" ? shown(point.value, picture.unit) : ""),
-        },
-        data: each.values.map((value) => (value === null ? "-" : value)),
-      })),
-    },
-  };
-}
-
-// The first and the last bar are levels; between them, each goes from one level to the next.
-function waterfall(picture, width, colors) {
-  const { levels } = picture;
-  const rows = levels.map((level, index) => {
-    const from = index ? levels[index - 1].value : 0;
-    const change = level.value - from;
-    return {
-      name: level.name, note: level.note, low: Math.min(from, level.value), size: Math.abs(change),
-      color: index === 0 ? colors.of("before") : change > 0 ? "#be185d" : colors.of("after"),
-      text: index === 0 ? shown(level.value, picture.unit) : shown(change, "change"),
-    };
-  });
-  const last = levels[levels.length - 1];
-  rows.push({ name: "after", note: "", low: 0, size: last.value, color: colors.of("plain"), text: shown(last.value, picture.unit) });
-  const plain = { itemStyle: { color: "transparent" }, silent: true, data: rows.map((row) => row.low) };
-  return {
-    height: 48 + 34 * rows.length,
-    option: {
-      ...base(colors),
-      grid: { left: 12, right: 90, top: 8, bottom: 8, containLabel: true },
-      xAxis: axis(colors, picture.unit, { splitNumber: width < 500 ? 2 : 5 }),
-      yAxis: categories(rows.map((row) => row.name), Math.max(8, Math.floor(width / 26)), colors),
-      tooltip: {
-        ...base(colors).tooltip,
-        formatter: (point) => tip(rows[point.dataIndex].name, rows[point.dataIndex].text, rows[point.dataIndex].note),
-      },
-      series: [
-        { type: "bar", stack: "levels", barMaxWidth: 22, ...plain },
-        {
-          type: "bar", stack: "levels", barMaxWidth: 22, barMinHeight: 1,
-          label: { show: true, position: "right", color: colors.text, formatter: (point) => rows[point.dataIndex].text },
-          data: rows.map((row) => ({ value: row.size, itemStyle: { color: row.color } })),
-        },
-      ],
-    },
-  };
-}
-
-function categories(names, room, colors) {
-  return {
-    type: "category", data: names, inverse: true,
-    axisLabel: { color: colors.text, fontFamily: FONT, formatter: (name) => cut(name, room) },
-    axisLine: { lineStyle: { color: colors.line } }, axisTick: { show: false },
   };
 }

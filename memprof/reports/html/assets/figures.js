@@ -1,7 +1,15 @@
 "use strict";
 // Figures in words, as memprof.units has them.
 
-const threeDigits = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
+// As toFixed, but what is halfway goes to the even digit, as in Python.
+function fixed(value, digits) {
+  const halfway = Math.abs((value * 2 ** (digits + 1)) % 2) === 1;
+  if (!halfway) return value.toFixed(digits);
+  const below = Math.floor(value * 10 ** digits);
+  return ((below % 2 ? below + 1 : below) / 10 ** digits).toFixed(digits);
+}
+
+const threeDigits = (value) => fixed(value, value >= 100 ? 0 : value >= 10 ? 1 : 2);
 
 function formatSize(bytes, signed) {
   const sign = bytes < 0 ? "-" : signed && bytes > 0 ? "+" : "";
@@ -9,7 +17,7 @@ function formatSize(bytes, signed) {
   for (const [unit, factor] of [["GB", 1e9], ["MB", 1e6], ["KB", 1e3]]) {
     if (size >= factor * 0.9995) return `${sign}${threeDigits(size / factor)} ${unit}`;
   }
-  return `${sign}${size.toFixed(0)} B`;
+  return `${sign}${fixed(size, 0)} B`;
 }
 
 function formatSeconds(seconds) {
@@ -19,9 +27,13 @@ function formatSeconds(seconds) {
   return `${threeDigits(seconds / 1e-6)} µs`;
 }
 
-function formatCount(value) {
-  const rounded = Math.abs(value) < 1000 ? Number(value.toPrecision(4)) : Math.round(value);
-  return rounded.toLocaleString("en-US", { maximumFractionDigits: 6 });
+// So many digits, and all of those before the point.
+function formatNumber(value, digits) {
+  const whole = Math.trunc(Math.abs(value));
+  const behind = Math.max(0, digits - (whole ? String(whole).length : 0));
+  const text = fixed(value, behind);
+  const short = behind ? text.replace(/\.?0+$/, "") : text;
+  return short === "-0" ? "0" : short.includes(".") ? short : short.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 function shown(value, unit) {
@@ -29,7 +41,7 @@ function shown(value, unit) {
     case "bytes": return formatSize(value, false);
     case "change": return formatSize(value, true);
     case "seconds": return value === 0 ? "0 s" : formatSeconds(value);
-    case "percent": return `${Number(value.toPrecision(3))} %`;
-    default: return formatCount(value);
+    case "percent": return `${formatNumber(value, 3)} %`;
+    default: return formatNumber(value, 4);
   }
 }

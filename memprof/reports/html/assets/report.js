@@ -3,24 +3,28 @@
 
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
 const makers = { chart, bars, waterfall };
+const scrolled = [...document.querySelectorAll(".scroll")];
 
 const views = [...document.querySelectorAll(".picture")].map((box) => {
   const picture = pictures[Number(box.dataset.picture)];
   const tree = picture.type === "tree" ? new TreeView(picture, box) : null;
-  let drawn = null;
+  const drawn = echarts.init(box, null, { renderer: "svg", width: box.clientWidth, height: 1 });
   const draw = () => {
     const width = box.clientWidth, colors = theme();
     const { option, height } = tree ? tree.option(width, colors) : makers[picture.type](picture, width, colors);
     box.style.height = `${height}px`;
-    drawn = drawn || echarts.init(box, null, { renderer: "svg" });
     drawn.resize({ width, height });
     drawn.setOption(option, { notMerge: true });
   };
-  draw();
   if (tree) tree.attach(drawn, draw);
   return draw;
 });
-const drawAll = () => views.forEach((draw) => draw());
+
+function drawAll() {
+  views.forEach((draw) => draw());
+  // What has to be scrolled can be reached by keyboard; what fits is no stop on the way.
+  for (const box of scrolled) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+}
 
 let width = document.body.clientWidth;
 new ResizeObserver(() => {

@@ -3,14 +3,15 @@
 
 const FONT = '"DejaVu Sans", Verdana, Arial, sans-serif';
 
-// White text on each of these has a contrast of 4.5 or more, on a light page as on a dark one.
-const PARTS = ["#1d4ed8", "#0f766e", "#7c3aed", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#57606a"];
+// White text on each of these has a contrast of 4.5 or more, each with a light and a dark page one of
+// 3 or more.
+const PARTS = ["#2563eb", "#0f766e", "#7c3aed", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#636c76"];
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(`--${name}`).trim();
   return {
-    page: color("page"), text: color("text"), quiet: color("quiet"), line: color("line"), panel: color("panel"),
+    worse: color("worse"), page: color("page"), text: color("text"), quiet: color("quiet"), line: color("line"), panel: color("panel"),
     of: (role, position) => (
       role === "before" || role === "after" || role === "quiet" ? color(role)
         : position ? [color("after"), color("before"), color("quiet")][(position - 1) % 3] : color("plain")
@@ -44,4 +45,7 @@ function base(colors) {
   };
 }
 
-const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+const cut = (text, most) => {
+  const letters = [...text];
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
+};

@@ -23,12 +23,16 @@ class TreeView {
     this.show();
   }
 
-  // `trail` leads from the present node to one below it.
+  // `trail` leads from the present node to one below it: which child, which child of that, ...
+  along(trail) {
+    let node = this.node;
+    return trail.map((index) => (node = node.children[index]));
+  }
+
   into(trail) {
     if (!trail.length) { this.up(); return; }
-    if (!trail[trail.length - 1].children.length) trail = trail.slice(0, -1);
     this.chosen = -1;
-    this.path.push(...trail);
+    this.path.push(...this.along(trail).filter((node) => node.children.length));
     this.redraw();
   }
 
@@ -46,7 +50,7 @@ class TreeView {
       this.chosen = this.chosen < 0 && move < 0 ? children.length - 1 : (this.chosen + move + children.length) % children.length;
       this.redraw();
     } else if (event.key === "Enter" && this.chosen >= 0) {
-      this.into([children[this.chosen]]);
+      this.into([this.chosen]);
     } else if (event.key === "Escape" || event.key === "Backspace") {
       this.up();
     } else {
@@ -85,7 +89,7 @@ class TreeView {
   option(width, colors) {
     const tooltip = {
       ...base(colors).tooltip,
-      formatter: (point) => (point.data && point.data.node ? tip(...this.words(point.data.node)) : ""),
+      formatter: ({ data }) => (data && data.trail ? tip(...this.words(this.along(data.trail).pop() || this.node)) : ""),
     };
     return this.picture.kind === "treemap" ? this.treemap(colors, tooltip) : this.flame(width, colors, tooltip);
   }
@@ -93,18 +97,18 @@ class TreeView {
   treemap(colors, tooltip) {
     const parts = this.node.children.length ? this.node.children : [this.node];
     const leaf = (node, trail, color) => ({
-      name: node.name, value: node.value, node, trail,
+      name: node.name, value: node.value, trail,
       itemStyle: { color, borderColor: colors.page, borderWidth: 1, gapWidth: 1 },
-      label: { formatter: `${node.name}\n${shown(node.value, this.picture.unit)}` },
+      label: { formatter: () => `${node.name}\n${shown(node.value, this.picture.unit)}` },
     });
     const data = parts.map((part, index) => {
       const color = PARTS[index % PARTS.length];
-      const made = leaf(part, part === this.node ? [] : [part], color);
+      const made = leaf(part, part === this.node ? [] : [index], color);
       if (index === this.chosen) Object.assign(made.itemStyle, { borderColor: colors.text, borderWidth: 4 });
       if (part !== this.node && part.children.length) {
         Object.assign(made.itemStyle, { borderColor: index === this.chosen ? colors.text : color, borderWidth: 2 });
-        made.children = part.children.map((child) => leaf(child, [part, child], color));
-        made.upperLabel = { show: true, height: 22, color: "#ffffff", formatter: `${part.name} ${shown(part.value, this.picture.unit)}` };
+        made.children = part.children.map((child, place) => leaf(child, [index, place], color));
+        made.upperLabel = { show: true, height: 22, color: "#ffffff", formatter: () => `${part.name} ${shown(part.value, this.picture.unit)}` };
       }
       return made;
     });
@@ -113,8 +117,8 @@ class TreeView {
       option: {
         ...base(colors), tooltip,
         series: [{
-          type: "treemap", data, roam: false, nodeClick: false, breadcrumb: { show: false },
-          left: 0, right: 0, top: 0, bottom: 0, visibleMin: 1, colorMappingBy: "id",
+          type: "treemap", data, roam: false, nodeClick: false, breadcrumb: { show: false }, animation: false,
+          itemStyle: { borderColor: colors.page }, left: 0, right: 0, top: 0, bottom: 0, visibleMin: 1, colorMappingBy: "id",
           label: { color: "#ffffff", overflow: "truncate", lineHeight: 16 }, upperLabel: { show: false },
         }],
       },
@@ -122,14 +126,15 @@ class TreeView {
   }
 
   flame(width, colors, tooltip) {
-    const frames = [];
+    const frames = [], nodes = [];
     const lay = (node, trail, depth, start, scale) => {
       const share = node.value * scale;
       if (share * width < 0.5 || depth >= MOST_ROWS) return;
-      frames.push({ value: [depth, start, start + share], node, trail });
+      frames.push({ value: [depth, start, start + share], trail });
+      nodes.push(node);
       let left = start;
-      for (const child of node.children) {
-        lay(child, [...trail, child], depth + 1, left, scale);
+      for (const [index, child] of node.children.entries()) {
+        lay(child, [...trail, index], depth + 1, left, scale);
         left += child.value * scale;
       }
     };
@@ -147,7 +152,7 @@ class TreeView {
         series: [{
           type: "custom", data: frames,
           renderItem: (params, api) => {
-            const { node } = frames[params.dataIndex];
+            const node = nodes[params.dataIndex];
             const [left, top] = api.coord([api.value(1), api.value(0)]);
             const [right] = api.coord([api.value(2), 0]);
             const room = right - left - 8;

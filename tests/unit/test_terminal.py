@@ -1,0 +1,51 @@
+"""Every kind of report on terminals of any width, with and without colours."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from memprof.reports.terminal import render
+from tests.report_views import KINDS, everything, views
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_report_keeps_to_the_width_and_says_all_of_it(kind, width):
+    view = views()[kind]
+    text = render(view, width=width, color=False)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    said = "".join(text.split())
+    for section in view.sections:
+        assert "".join(section.title.split()) in said
+        for line in section.text:
+            assert "".join(line.split()) in said
+    cells = {
+        cell
+        for section in view.sections
+        for table in section.tables
+        if table.kind == "figures"
+        for row in table.rows
+        for cell in row[1:]
+    }
+    lines = {" ".join(line.split()) for line in text.splitlines()}
+    cut = {cell for cell in cells if not any(cell in line for line in lines)}
+    assert cut == set(), "figures are whole"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_colours_change_no_letter(kind):
+    view = views()[kind]
+    colored = render(view, width=80, color=True)
+    assert "\x1b[" in colored
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == render(view, width=80, color=False)
+
+
+def test_names_command_no_terminal():
+    hostile = "\x1b]0;title\x07 \x1b[2J [bold red]x[/] :warning: \r\x9b31m \ud800"
+    text = render(everything(lambda _: hostile), width=200, color=False)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text)
+    assert "[bold red]x[/] :warning:" in text
