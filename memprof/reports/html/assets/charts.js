@@ -17,7 +17,8 @@ function chart(picture, width, colors) {
   const fitting = picture.series.filter((each) => each.fits).flatMap((each) => each.points);
   const low = Math.min(...fitting.map(([, y]) => y));
   const high = Math.max(...fitting.map(([, y]) => y), low + picture.least_span);
-  const inside = (y) => Math.min(Math.max(y, low), high);
+  const range = roundRange(low >= 0 && low < high - low ? 0 : low, high);
+  const inside = (y) => Math.min(Math.max(y, range.min), range.max);
   const xs = [...picture.series.flatMap((each) => each.points), ...picture.moments.map((each) => [each.x])].map(([x]) => x);
   const series = picture.bands.map((band, index) => bandSeries(band, colors.of(band.role, index)));
   for (const [index, each] of picture.series.entries()) {
@@ -27,7 +28,7 @@ function chart(picture, width, colors) {
       showSymbol: each.points.length <= 100, z: 10 - index, clip: false,
       lineStyle: { color, width: 2 },
       itemStyle: each.role === "quiet" ? { color: colors.page, borderColor: color, borderWidth: 2 } : { color },
-      data: each.points.map(([x, y]) => ({ value: [x, inside(y)], full: y, ...outside(y, low, high) })),
+      data: each.points.map(([x, y]) => ({ value: [x, inside(y)], full: y, ...outside(y, range.min, range.max) })),
     });
   }
   const phases = phaseSeries(picture, Math.max(...xs), colors);
@@ -46,7 +47,7 @@ function chart(picture, width, colors) {
         type: picture.x_log ? "log" : "value", min: Math.min(...xs), max: Math.max(...xs), splitLine: { show: false },
         axisLabel: { color: colors.quiet, formatter: (value) => shown(value, picture.x_unit), hideOverlap: true, margin: phases ? 30 : 8 },
       }),
-      yAxis: axis(colors, picture.unit, roundRange(low >= 0 && low < high - low ? 0 : low, high)),
+      yAxis: axis(colors, picture.unit, range),
       tooltip: {
         ...base(colors).tooltip,
         formatter: (point) => tip(
@@ -120,7 +121,7 @@ function phaseSeries(picture, end, colors) {
       return {
         type: "rect", shape: { x: left, y: top, width: Math.max(right - left, 1), height: 20 },
         style: { fill: PARTS[labels.indexOf(label) % PARTS.length] },
-        textContent: { style: { text, fill: "#ffffff", fontSize: 11 } }, textConfig: { position: "inside" },
+        textContent: { style: { text, fill: "#ffffff", fontSize: 11, fontFamily: FONT } }, textConfig: { position: "inside" },
       };
     },
   };

@@ -161,7 +161,7 @@ class TreeView {
               type: "rect", shape: { x: left, y: top, width: Math.max(right - left - 1, 0.5), height: ROW - 1, r: 2 },
               style: { fill: colorOf(node.name), ...(node === chosen ? { stroke: colors.text, lineWidth: 3 } : {}) },
               textConfig: { position: "insideLeft" },
-              textContent: { style: { text: room > 20 ? name : "", fill: "#ffffff", fontSize: 12, width: room, overflow: "truncate" } },
+              textContent: { style: { text: room > 20 ? name : "", fill: "#ffffff", fontSize: 12, fontFamily: FONT, width: room, overflow: "truncate" } },
             };
           },
           encode: { x: [1, 2], y: 0 },
