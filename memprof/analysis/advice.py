@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.analysis.case import Case
+from memprof.analysis.grounds import Grounds
 from memprof.analysis.in_agents import alike, growth, policies, zeros
 from memprof.analysis.in_process import (
     few_agents,
@@ -32,6 +32,6 @@ def advise(report: Report, offered: Sequence[str]) -> tuple[Advice, ...]:
 
     `offered` are the passes of the scenario's backend, in the order in which a plan applies them.
     """
-    case = Case(report, offered)
-    found = [advice for finding in _FINDINGS for advice in finding(case)]
+    given = Grounds(report, offered)
+    found = [advice for finding in _FINDINGS for advice in finding(given)]
     return tuple(sorted(found, key=lambda each: (bool(each.solved_by), -each.stake_bytes)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from memprof.analysis.case import Case, listed
+from memprof.analysis.grounds import Grounds, listed
 from memprof.analysis.marginal import PROCESS_GRAIN_BYTES
 from memprof.analysis.prefix import shortest
 from memprof.evidence import ImportRow
@@ -26,14 +26,14 @@ _PLOTTING = frozenset(
 _NEEDED = frozenset(("standard library", "memprof", "numpy", "pymdp", "jax", "jaxlib", "scipy"))
 
 
-def imports(case: Case) -> Iterator[Advice]:
+def imports(given: Grounds) -> Iterator[Advice]:
     """Libraries that agents do not use, and those that the user's own model brings."""
-    rows = case.before.imports
+    rows = given.before.imports
     plotting = [r for r in rows if r.asked_by == "pymdp" and r.package in _PLOTTING]
-    name = case.solver(("lean_imports",)) or case.usable(("lean_imports",))
-    if name and _bytes(plotting) >= _worth(case):
-        row, left = case.kept(name), [r for r in case.final.imports if r.package in _PLOTTING]
-        solved = case.solver((name,))
+    name = given.solver(("lean_imports",)) or given.usable(("lean_imports",))
+    if name and _bytes(plotting) >= _worth(given):
+        row, left = given.kept(name), [r for r in given.final.imports if r.package in _PLOTTING]
+        solved = given.solver((name,))
         saved = row.saved_fixed_bytes if row is not None and solved else None
         fixed = f", {format_size(saved)} less fixed cost" if saved else ""
         yield Advice(
@@ -43,15 +43,15 @@ def imports(case: Case) -> Iterator[Advice]:
             evidence=_packages(plotting),
             remedy=f"Taken care of by {name}: {format_size(_bytes(left))} is left{fixed}."
             if solved
-            else case.with_pass(name, "they load on first use"),
+            else given.with_pass(name, "they load on first use"),
             solved_by=solved,
             stake_bytes=_bytes(plotting),
             saves_bytes=saved,
         )
-    if case.report.scenario["model"].get("kind") != "factory":
+    if given.report.scenario["model"].get("kind") != "factory":
         return
     own = [row for row in rows if row.asked_by == "model" and row.package not in _NEEDED]
-    heavy = [row for row in own if row.private_bytes >= _worth(case)]
+    heavy = [row for row in own if row.private_bytes >= _worth(given)]
     if heavy:
         yield Advice(
             kind="imports",
@@ -72,31 +72,31 @@ def _packages(rows: Sequence[ImportRow]) -> str:
     return f"Private memory of each package alone: {listed(named)}; {seconds} to load."
 
 
-def transient(case: Case) -> Iterator[Advice]:
+def transient(given: Grounds) -> Iterator[Advice]:
     """What an operation needs in passing, where that is more than what all agents keep."""
-    first, second = _transient(case.before), _transient(case.final)
-    kept = max(PROCESS_GRAIN_BYTES, case.agents * max(0.0, case.final.per_agent.marginal_bytes))
-    row = case.kept("pool") if case.solver(("pool",)) else None
+    first, second = _transient(given.before), _transient(given.final)
+    kept = max(PROCESS_GRAIN_BYTES, given.agents * max(0.0, given.final.per_agent.marginal_bytes))
+    row = given.kept("pool") if given.solver(("pool",)) else None
     saved = row.saved_transient_bytes if row is not None else None
     if row is not None and saved is not None and saved > 0:
         yield Advice(
             kind="transient",
             finding=f"Building and stepping needs {format_size(first)} in passing.",
-            evidence=_peak(case.before),
+            evidence=_peak(given.before),
             remedy=f"Taken care of by pool: {format_size(saved)} less transient peak.",
             solved_by="pool",
             stake_bytes=saved,
             saves_bytes=saved,
         )
     elif second > kept:
-        name = "" if "pool" in case.plan else case.usable(("pool",))
+        name = "" if "pool" in given.plan else given.usable(("pool",))
         if name:
             yield Advice(
                 kind="transient",
                 finding=f"Building and stepping needs {format_size(second)} in passing, more than "
                 "all agents keep.",
-                evidence=_peak(case.final),
-                remedy=case.with_pass(name, "PyMDP computes without its large temporaries"),
+                evidence=_peak(given.final),
+                remedy=given.with_pass(name, "PyMDP computes without its large temporaries"),
                 stake_bytes=second,
             )
 
@@ -117,75 +117,75 @@ def _peak(variant: Variant) -> str:
     )
 
 
-def retracing(case: Case) -> Iterator[Advice]:
+def retracing(given: Grounds) -> Iterator[Advice]:
     """JAX agents whose every step is traced anew."""
-    device, trend = case.before.device, case.before.trend
-    eager = case.report.scenario.get("loop") == "eager"
+    device, trend = given.before.device, given.before.trend
+    eager = given.report.scenario.get("loop") == "eager"
     if not (device.traces_per_step if device is not None else eager and trend.verdict == "leak"):
         return
-    gained = max(0.0, trend.bytes_per_step or 0.0) * case.before.ledger.agents
-    solved = case.solver(("jit", "share", "template"))
+    gained = max(0.0, trend.bytes_per_step or 0.0) * given.before.ledger.agents
+    solved = given.solver(("jit", "share", "template"))
     yield Advice(
         kind="retracing",
         finding="Every step is traced, and remembered, anew.",
         evidence=f"The process gains {format_size(gained)} per step of all agents; one takes "
-        f"{format_seconds(case.before.step_seconds.median)} per agent.",
+        f"{format_seconds(given.before.step_seconds.median)} per agent.",
         remedy=f"Taken care of by {solved}: one takes "
-        f"{format_seconds(case.final.step_seconds.median)} per agent."
+        f"{format_seconds(given.final.step_seconds.median)} per agent."
         if solved
-        else case.with_pass("jit", "one compiled step; or loop: jit in the scenario"),
+        else given.with_pass("jit", "one compiled step; or loop: jit in the scenario"),
         solved_by=solved,
-        stake_bytes=gained * case.steps,
+        stake_bytes=gained * given.steps,
     )
 
 
-def shorter_plan(case: Case) -> Iterator[Advice]:
+def shorter_plan(given: Grounds) -> Iterator[Advice]:
     """Passes at the end of the plan that save next to nothing per agent."""
-    found = shortest(case.report)
+    found = shortest(given.report)
     if found is None or not found.left:
         return
-    others = [row for name in found.left if (row := case.kept(name))]
+    others = [row for name in found.left if (row := given.kept(name))]
     saved = sum(max(0.0, row.saved_bytes_per_agent or 0.0) for row in others)
     yield Advice(
         kind="shorter_plan",
         finding=f"{listed(found.passes)} {'alone gives' if len(found.passes) == 1 else 'give'} "
         f"{format_share(found.share)} of the saving per agent.",
         evidence="; ".join(f"{row.name}: {row.detail}" for row in others) + ".",
-        remedy=f"{case.option(found.passes)}, unless the rest is needed for what it does.",
-        stake_bytes=saved * case.agents,
+        remedy=f"{given.option(found.passes)}, unless the rest is needed for what it does.",
+        stake_bytes=saved * given.agents,
     )
 
 
-def slow_passes(case: Case) -> Iterator[Advice]:
+def slow_passes(given: Grounds) -> Iterator[Advice]:
     """Passes that take much time for what they save, but for those that a shorter plan has not."""
-    found = shortest(case.report)
-    for row in case.report.passes:
+    found = shortest(given.report)
+    for row in given.report.passes:
         saved = row.saved_bytes_per_agent or 0.0
         if found is None or row.name not in found.passes or row.outcome != "saves":
             continue
         if row.saved_fixed_bytes or row.saved_transient_bytes or len(found.passes) == 1:
             continue
-        if (row.step_time_ratio or 1.0) > _SLOWER and saved < _LITTLE * case.agent_bytes:
+        if (row.step_time_ratio or 1.0) > _SLOWER and saved < _LITTLE * given.agent_bytes:
             yield Advice(
                 kind="slow_pass",
                 finding=f"{row.name} takes more time than it saves memory.",
                 evidence=f"{row.step_time_ratio:.2f} times the time per step, for "
                 f"{format_size(saved)} per agent.",
-                remedy=f"{case.option([name for name in case.plan if name != row.name])}.",
-                stake_bytes=max(0.0, saved) * case.agents,
+                remedy=f"{given.option([name for name in given.plan if name != row.name])}.",
+                stake_bytes=max(0.0, saved) * given.agents,
             )
 
 
-def few_agents(case: Case) -> Iterator[Advice]:
+def few_agents(given: Grounds) -> Iterator[Advice]:
     """Populations that take next to nothing in a process that takes much."""
-    cost = case.final.per_agent
-    most = (cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1]) * case.agents
+    cost = given.final.per_agent
+    most = (cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1]) * given.agents
     if most < _WORTH * cost.fixed_bytes:
         least = "" if cost.resolved else "at most "
         yield Advice(
             kind="few_agents",
             finding="The agents take next to nothing of their process.",
-            evidence=f"{case.agents:,} agents take {least}{format_size(max(0.0, most))}, the "
+            evidence=f"{given.agents:,} agents take {least}{format_size(max(0.0, most))}, the "
             f"process without them {format_size(cost.fixed_bytes)}.",
             remedy="Run more of them in one process: memprof density SCENARIO says how many fit.",
         )
@@ -195,5 +195,5 @@ def _bytes(rows: Sequence[ImportRow]) -> int:
     return sum(row.private_bytes for row in rows)
 
 
-def _worth(case: Case) -> float:
-    return _WORTH * case.before.per_agent.fixed_bytes
+def _worth(given: Grounds) -> float:
+    return _WORTH * given.before.per_agent.fixed_bytes

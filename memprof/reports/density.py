@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memprof.analysis.case import listed
+from memprof.analysis.grounds import listed
 from memprof.density import (
     Capacity,
     DensityReport,

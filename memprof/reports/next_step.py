@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memprof.analysis.case import listed
+from memprof.analysis.grounds import listed
 from memprof.analysis.prefix import Prefix, shortest
 from memprof.passes.catalogue import PASSES
 from memprof.reports.page import Next

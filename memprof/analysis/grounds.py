@@ -14,7 +14,7 @@ _MOST_IN_OPTION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Grounds:
     """A report without its advice.
 
     Attributes:
