@@ -132,9 +132,10 @@ def policies(given: Grounds) -> Iterator[Advice]:
         if not name:
             continue
         same = f", the same for {row.alike} of {row.compared} agents" if row.copies else ""
+        share = format_share(each / given.agent_bytes)
         yield Advice(
             kind="policies",
-            finding=f"{format_share(each / given.agent_bytes)} of an agent is its list of policies.",
+            finding=f"{share} of an agent is its list of policies.",
             evidence=f"{format_size(row.agent_bytes)} for {format_size(row.number_bytes)} of "
             f"numbers, in an array for each policy{same}.",
             remedy=_done(given, name)
