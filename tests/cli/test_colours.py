@@ -60,7 +60,7 @@ def test_one_that_wants_none_has_none_and_lines_of_its_width(width, environment)
     text = on_a_terminal(width, **environment)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= width
-    assert "LEAK: 17.7 KB per cycle" in " ".join(text.split())
+    assert "agent and cycle; first at Agent.prev_actions." in " ".join(text.split())
 
 
 def test_a_pipe_has_none_and_eighty_columns(memprof):

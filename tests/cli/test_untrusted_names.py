@@ -78,5 +78,5 @@ def test_a_comparison_shows_it_as_text_in_junit_and_annotations(memprof, reports
 def test_a_comparisons_files_stay_in_their_folder(memprof, reports):
     memprof("compare", "was.json", "now.json", "-q", "--out", "out")
     written = {each.name for each in reports.rglob("*") if each.is_file()}
-    assert len(written) == 2 + 3
+    assert len(written) == 2 + 4, "two reports, and what was written of both"
     assert {each.parent.name for each in reports.rglob("*-compare.*")} == {"out"}

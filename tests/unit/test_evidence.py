@@ -116,7 +116,7 @@ def test_what_does_not_grow_is_no_gain():
 def test_what_an_import_takes_is_its_own_packages(tmp_path, monkeypatch):
     (tmp_path / "heavy_of_ours").mkdir()
     (tmp_path / "heavy_of_ours" / "__init__.py").write_text("from heavy_of_ours import data\n")
-    (tmp_path / "heavy_of_ours" / "data.py").write_text("HELD = bytearray(b'1') * 30_000_000\n")
+    (tmp_path / "heavy_of_ours" / "data.py").write_text("HELD = bytearray(b'1') * 40_000_000\n")
     (tmp_path / "light_of_ours.py").write_text("import colorsys\nimport heavy_of_ours\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     finders = list(sys.meta_path)
@@ -125,7 +125,8 @@ def test_what_an_import_takes_is_its_own_packages(tmp_path, monkeypatch):
     assert sys.meta_path == finders
     rows = {each.package: each for each in watch.rows("model")}
     heavy = rows["heavy_of_ours"]
-    assert heavy.private_bytes == pytest.approx(30e6, rel=0.05)
+    # More than malloc ever takes from memory that was freed before (32 MiB, mallopt(3)).
+    assert heavy.private_bytes == pytest.approx(40e6, rel=0.05)
     assert heavy.modules == 2
     assert heavy.asked_by == "model"
     assert heavy.seconds > 0

@@ -16,7 +16,9 @@ from tests.report_views import KINDS, everything, views
 def test_a_report_keeps_to_the_width_and_says_all_of_it(kind, width):
     view = views()[kind]
     text = render(view, width=width, color=False)
-    assert max(map(cell_len, text.splitlines())) <= width
+    code = view.next.code.splitlines() if view.next else ()
+    lines = [line for line in text.splitlines() if line.strip() not in map(str.strip, code)]
+    assert max(map(cell_len, lines)) <= width, "only lines to be copied may be longer"
     assert "\x1b" not in text
     said = "".join(text.split())
     for section in view.sections:
