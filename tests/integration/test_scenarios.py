@@ -22,8 +22,8 @@ from tests.conftest import SCENARIOS, digests_of
 SIZES = {"learning-29": (4, 4), "mmp": (5, 4), "private-mazes": (5, 5)}
 # Measuring these takes so long that they are measured before their passes only; what `share` does
 # is looked at in this process.
-SLOW = ("mmp", "t-maze", "learning-29", "private-mazes")
-COMMANDED = (*SLOW, "dense-random", "factory")
+SLOW = ("mmp", "learning-29", "private-mazes")
+COMMANDED = (*SLOW, "dense-random")
 
 
 @pytest.mark.parametrize("name", COMMANDED)
