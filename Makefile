@@ -49,7 +49,7 @@ check: $(VENV)/.tested
 # The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
 # Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
 test: check
-	$(BIN)/pytest -m "not serial" -n 3 --dist loadgroup --ignore tests/integration --ignore tests/accuracy
+	$(BIN)/pytest -m "not serial" -n 2 --dist loadgroup --ignore tests/integration --ignore tests/accuracy
 	$(BIN)/pytest -m "not serial" -n 2 --dist loadgroup tests/integration tests/accuracy
 	$(BIN)/pytest -m serial
 

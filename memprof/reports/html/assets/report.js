@@ -11,6 +11,7 @@ const views = [...document.querySelectorAll(".picture")].map((box) => {
   const drawn = echarts.init(box, null, { renderer: "svg", width: box.clientWidth, height: 1 });
   const draw = () => {
     const width = box.clientWidth, colors = theme();
+    if (!width) return; // there is no room yet; it will be drawn when there is
     const { option, height } = tree ? tree.option(width, colors) : makers[picture.type](picture, width, colors);
     box.style.height = `${height}px`;
     drawn.resize({ width, height });

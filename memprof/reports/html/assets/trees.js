@@ -140,7 +140,7 @@ class TreeView {
     };
     lay(this.node, [], 0, 0, this.node.value ? 1 / this.node.value : 0);
     const chosen = this.chosen >= 0 ? this.node.children[this.chosen] : null;
-    const rows = 1 + Math.max(...frames.map((frame) => frame.value[0]));
+    const rows = 1 + Math.max(0, ...frames.map((frame) => frame.value[0]));
     const colorOf = (name) => PARTS[[...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 7) % (PARTS.length - 1)];
     return {
       height: ROW * rows + 4,
