@@ -30,22 +30,25 @@ def alike(given: Grounds) -> Iterator[Advice]:
     """Components of which agents hold copies."""
     copied = [row for row in given.before.contents if row.copies and row.component not in _CHANGING]
     rows = [row for row in copied if _copies_bytes(given, row) >= _worth(given)]
-    by_pass: dict[tuple[str, bool], list[ContentRow]] = {}
+    by_pass: dict[tuple[str, bool, int], list[ContentRow]] = {}
     for row in sorted(rows, key=lambda row: _copies_bytes(given, row), reverse=True):
         passes = ("template", "mmap") if _is_learned(given, row) else ("share", "template", "mmap")
         solver = given.solver(passes) if given.is_gone(row.component) else ""
         name = solver or given.usable(passes)
-        by_pass.setdefault((name, bool(solver)), []).append(row)
-    for (name, solved), group in by_pass.items():
+        by_pass.setdefault((name, bool(solver), row.alike), []).append(row)
+    for (name, solved, _), group in by_pass.items():
         if name:
             yield _alike(given, name, solved, group)
 
 
 def _alike(given: Grounds, name: str, solved: bool, rows: Sequence[ContentRow]) -> Advice:
     names = listed([row.component for row in rows[:_MOST_NAMED]])
-    everybody = all(row.alike == row.compared for row in rows)
     some = rows[0]
-    who = f"all {some.compared}" if everybody else f"{some.alike} of {some.compared}"
+    who = (
+        f"all {some.compared}"
+        if some.alike == some.compared
+        else f"{some.alike} of {some.compared}"
+    )
     of = f" (of {given.agents:,}) that were compared" if some.compared < given.agents else ""
     copies = "; ".join(map(_copies, rows[:_MOST_NAMED]))
     how = {

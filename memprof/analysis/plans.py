@@ -129,7 +129,8 @@ def words(gain: Gain, ratio: float = 1.0) -> str:
         if size is not None
     ]
     if not _FASTER <= ratio <= _SLOWER:
-        found.append(f"{ratio:.2f} times the time per step")
+        bound = "at most" if ratio < 1 else "at least"
+        found.append(f"{bound} {ratio:.2f} times the time per step")
     return ", ".join(found) or "did nothing here: every difference is below resolution"
 
 

@@ -102,7 +102,15 @@ def say(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
+    except OSError as error:
+        _let_go_of_stdout()
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from None
+
+
+def _let_go_of_stdout() -> None:
+    """What is still to be written goes nowhere, so that Python does not try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _for_a_log(text: str) -> str:

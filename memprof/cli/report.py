@@ -19,7 +19,10 @@ def report_command(
         str, typer.Argument(metavar="REPORT.json", help="The JSON of any command; - is stdin.")
     ],
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures here.")
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write a page with pictures here; - is stdout."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -40,6 +43,8 @@ def report_command(
     from memprof.reports.formats import FORMATS
     from memprof.reports.sinks import check_writable
 
+    if html == Path("-"):
+        html, format_name = None, format_name or "html"
     printed = None if format_name is None else _format(format_name)
     found = read_report(Path(report))
     texts = {}

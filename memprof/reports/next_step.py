@@ -66,7 +66,8 @@ def _apply(report: Report, found: Prefix) -> Next:
 def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> Next:
     """How `passes`, of which `gives` says what they are good for, come into the user's program."""
     them = "it" if len(passes) == 1 else "them"
-    if scenario["backend"] != "numpy" or all(PASSES[name].early for name in passes):
+    foreign = [name for name in passes if name not in PASSES]  # of another memprof
+    if scenario["backend"] != "numpy" or foreign or all(PASSES[name].early for name in passes):
         return Next(f"{gives}; with {them}, in the scenario:", _passes_line(passes))
     usable = [name for name in passes if not PASSES[name].early]
     early = [name for name in passes if PASSES[name].early]

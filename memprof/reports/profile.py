@@ -113,7 +113,8 @@ def _times(factor: float) -> str:
 
 def _before_and_after(report: Report) -> Section:
     agents = report.scenario["agents"]
-    variants = [variant for _, variant in _variants(report)]
+    named = list(_variants(report))
+    variants = [variant for _, variant in named]
     in_files: list[tuple[str, Callable[[Variant], str]]] = []
     if any(variant.file_bytes for variant in variants):
         in_files = [
@@ -149,12 +150,12 @@ def _before_and_after(report: Report) -> Section:
         text.append(f"Equivalence: {_equivalence(report)}.")
     if report.budget is not None:
         text.append(budget_line(report.budget))
+    text += [line for name, variant in named for line in _by_the_ledger(name, variant)]
     repeats = report.variants.before.repeats
     text.append(
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
         "and fixed are the slope and the intercept of USS against the number of agents."
     )
-    named = list(_variants(report))
     drawn = [
         pictures.component_bars(named),
         *(pictures.growth_chart(name, variant) for name, variant in named),
@@ -171,6 +172,17 @@ def _before_and_after(report: Report) -> Section:
 
 def _present(drawn: Iterable[Picture | None]) -> tuple[Picture, ...]:
     return tuple(each for each in drawn if each is not None)
+
+
+def _by_the_ledger(name: str, variant: Variant) -> Iterator[str]:
+    """Says where the marginal cost is what agents hold, and no slope."""
+    cost, held = variant.per_agent, variant.ledger.typical_agent_bytes
+    if held is not None and cost.marginal_bytes == held and variant.samples:
+        yield (
+            f"{name}: the slope is {format_size(pictures.fitted_slope(variant))}, but a typical "
+            f"agent holds {format_size(held)} alone by the ledger: it moved into memory that had "
+            "been freed. So the latter is what it costs, and the end of the interval."
+        )
 
 
 def _equivalence(report: Report) -> str:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
+from memprof.analysis.marginal import robust_fit
 from memprof.measurements import Ledger, LedgerRow
 from memprof.reports.common import one_each
 from memprof.reports.page import (
@@ -99,16 +100,19 @@ def passes_waterfall(report: Report) -> Waterfall | None:
 def growth_chart(name: Role, variant: Variant) -> Chart | None:
     """Private memory against the number of agents in every worker, above what the worker has
     without them, with the fitted line and its interval, which turns around the middle."""
-    cost = variant.per_agent
-    slope, (low, high) = cost.marginal_bytes, cost.ci95_bytes
+    readings = [
+        [(each.agents, each.reading.private_bytes) for each in sample.points]
+        for sample in variant.samples
+    ]
+    if not readings or len({agents for agents, _ in readings[0]}) < 2:
+        return None
+    slope = fitted_slope(variant)
+    low, high = variant.per_agent.ci95_bytes
     points: list[tuple[float, float]] = []
-    for sample in variant.samples:
-        sizes = [(each.agents, each.reading.private_bytes) for each in sample.points]
+    for sizes in readings:
         start = statistics.median(size - slope * agents for agents, size in sizes)
         points += [(float(agents), size - start) for agents, size in sizes]
     numbers = sorted({agents for agents, _ in points})
-    if len(numbers) < 2:
-        return None
     line = tuple((agents, slope * agents) for agents in (numbers[0], numbers[-1]))
     bands: tuple[Band, ...] = ()
     if math.isfinite(low) and math.isfinite(high):
@@ -131,6 +135,15 @@ def growth_chart(name: Role, variant: Variant) -> Chart | None:
             Series("fit", line, joined=True, role=name),
         ),
         bands=bands,
+    )
+
+
+def fitted_slope(variant: Variant) -> float:
+    """Bytes per agent by the line through memory against agents, the mean over the repeats; less
+    than the marginal cost where the ledger knows that agents hold more."""
+    return statistics.fmean(
+        robust_fit([(each.agents, each.reading.private_bytes) for each in sample.points]).slope
+        for sample in variant.samples
     )
 
 

@@ -61,7 +61,10 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     if scenario.auto and not runs.plan and runs.failure is None:
         after = before  # no pass helps: the best plan is none
     verdict, passes = _behaviour(runs, scenario)
-    budget = budget_check(scenario, (after or before).per_agent)
+    judged = after or (
+        None if scenario.passes else before
+    )  # a budget is for what is run in the end
+    budget = budget_check(scenario, judged.per_agent) if judged else None
     report = Report(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(

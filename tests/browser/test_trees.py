@@ -63,7 +63,7 @@ def test_a_click_on_a_frame_goes_as_deep_as_it_is_and_one_on_the_root_back(opene
     flame.click("control.py:991")
     flame.expect_at(*path[:3], status="control.py:991, 40.0 MB")
     flame.click("maths")  # has no callees
-    flame.expect_at(*path[:3], status="agent.py:172, 60.0 MB")
+    flame.expect_at(*path[:3], status="maths.py:370, 15.0 MB")
 
 
 def test_the_keyboard_alone_goes_in_and_back(tree):

@@ -124,3 +124,10 @@ def test_auto_that_is_interrupted_keeps_what_it_found(fake, tmp_path):
     assert report["variants"]["after"] is None
     (half,) = report["passes"]
     assert half["saved_bytes_per_agent"] == pytest.approx(2**19, rel=0.02)
+
+
+def test_a_plan_that_could_not_be_measured_breaks_no_budget(memprof, fake):
+    run = memprof("profile", fake(passes=["fake-crash"], budget={"per_agent": "1 B"}, repeats=1))
+    assert run.code == 3, "the worker failed"
+    assert run.report()["budget"] is None
+    assert "BROKEN" not in run.out

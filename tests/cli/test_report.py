@@ -1,9 +1,12 @@
 """`memprof report`: what was measured, shown and written again."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import COMMAND
 from tests.examples import EXAMPLES, reports
 
 REPORTS = reports()
@@ -60,3 +63,21 @@ def test_what_is_no_report_or_no_format_is_told(memprof, arguments, message):
     assert message in run.err
     assert run.err.count("\n") == 1
     assert not run.out
+
+
+def test_passes_that_this_memprof_does_not_know_are_still_reported(memprof):
+    text = (EXAMPLES / "grid-29.json").read_text().replace('"pool"', '"recompute"')
+    run = memprof("report", "-", stdin=text)
+    assert run.code == 0, run.err
+    assert "in the scenario:\n    passes: [share, recompute, template]" in run.out
+
+
+def test_a_page_on_standard_output_and_one_that_is_full(memprof):
+    run = memprof("report", REPORTS[0], "--html", "-")
+    assert run.out.startswith("<!doctype html>")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "report", REPORTS[0]], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 3
+    assert done.stderr == b"memprof: cannot write to standard output: No space left on device\n"

@@ -85,6 +85,12 @@ def test_copies_are_to_be_shared_and_no_saving_is_claimed(case):
 
 
 def test_copies_of_some_agents_are_said_to_be_of_some(case):
+    rows = (content("A"), content(alike=19, copies=18))
+    found_apart = [each.finding for each in found(case({"contents": rows}), "alike")]
+    assert sorted(found_apart) == [
+        "A is the same for all 20 agents.",
+        "B is the same for 19 of 20 agents.",
+    ]
     rows = (content(alike=12, copies=11),)
     (advice,) = found(case({"contents": rows}), "alike")
     assert advice.finding == "B is the same for 12 of 20 agents."

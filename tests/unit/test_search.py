@@ -263,7 +263,7 @@ def test_words_and_outcome_agree():
     assert words(saved) == "600 B less per agent, 50.0 MB more fixed cost"
     assert outcome(Gain(None, None, None), 1.1) == "no_effect"
     assert outcome(Gain(None, None, None), 1.4) == "slower"
-    assert words(Gain(None, None, None), 1.4) == "1.40 times the time per step"
+    assert words(Gain(None, None, None), 1.4) == "at least 1.40 times the time per step"
 
 
 def test_the_catalogue_states_the_bounds_that_the_passes_keep():

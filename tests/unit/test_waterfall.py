@@ -39,7 +39,7 @@ def test_a_time_within_the_intervals_is_no_slowdown():
     first, second = rows(costs)
     assert (first.outcome, first.step_time_ratio) == ("no_effect", 1.3)
     assert second.outcome == "slower"
-    assert second.detail == "1.20 times the time per step"
+    assert second.detail == "at least 1.20 times the time per step"
 
 
 def test_the_pass_that_diverges_is_the_one_that_is_blamed():

@@ -31,8 +31,9 @@ class TreeView {
 
   into(trail) {
     if (!trail.length) { this.up(); return; }
-    this.chosen = -1;
-    this.path.push(...this.along(trail).filter((node) => node.children.length));
+    const nodes = this.along(trail), last = nodes[nodes.length - 1];
+    this.path.push(...nodes.filter((node) => node.children.length));
+    this.chosen = this.node.children.indexOf(last); // what has no parts is chosen where it is
     this.redraw();
   }
 
