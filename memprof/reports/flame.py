@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from memprof.measurements import AllocationStack, Frame, LineHotspot
+from memprof.reports.common import named_variants
 from memprof.reports.page import Node, Role, Tree
-from memprof.results import Report, Variant
+from memprof.results import Report
 from memprof.units import format_size
 
 _ROOT = "one agent"
@@ -29,11 +30,7 @@ class _Branch:
 
 def held_stacks(report: Report) -> Iterator[tuple[Role, tuple[AllocationStack, ...]]]:
     """`before` and `after`, each with its stacks that hold something, where there are any."""
-    after = report.variants.after
-    variants: list[tuple[Role, Variant]] = [("before", report.variants.before)]
-    if after is not None and after.passes:
-        variants.append(("after", after))
-    for name, variant in variants:
+    for name, variant in named_variants(report):
         stacks = tuple(each for each in variant.hotspots.stacks if each.bytes_per_agent > 0)
         if stacks:
             yield name, stacks

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 from memprof.measurements import Mark
-from memprof.reports.common import one_line
+from memprof.reports.common import named_variants, one_line
 from memprof.reports.json_text import AnyReport
 from memprof.results import Report, Timeline, TimelineSample, Variant
 
@@ -28,13 +28,13 @@ def render(report: AnyReport) -> str | None:
     """The file's text; None where there is no timeline of the variant before."""
     if not isinstance(report, Report):
         return None
-    before, after = report.variants.before.timeline, report.variants.after
+    before, after = report.variants.before.timeline, _after(report)
     if before is None or not before.samples:
         return None
     lines = [f"CMDLINE memprof profile {_title(report)}"]
     lines += [f"MEM {_mebibytes(each.rss_bytes)} {each.seconds:.4f}" for each in before.samples]
     lines += _functions(before)
-    if _drawn(after) and after is not None and after.timeline is not None:
+    if after is not None and after.timeline is not None:
         lines += [
             f"CHLD {_CHILD} {_mebibytes(each.rss_bytes)} {each.seconds:.4f}"
             for each in after.timeline.samples
@@ -42,14 +42,16 @@ def render(report: AnyReport) -> str | None:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _drawn(after: Variant | None) -> bool:
-    return after is not None and bool(after.passes) and after.timeline is not None
+def _after(report: Report) -> Variant | None:
+    """The variant after, where it has a timeline."""
+    after = dict(named_variants(report)).get("after")
+    return after if after is not None and after.timeline is not None else None
 
 
 def _title(report: Report) -> str:
     """The scenario, and which line is which."""
-    name, after = one_line(str(report.scenario["name"])), report.variants.after
-    if after is None or not _drawn(after):
+    name, after = one_line(str(report.scenario["name"])), _after(report)
+    if after is None:
         return name
     return f"{name} (child {_CHILD}: after {one_line(', '.join(after.passes))})"
 

@@ -11,6 +11,7 @@ from memprof.reports.common import (
     budget_line,
     environment_section,
     interval,
+    named_variants,
     positive,
     warnings_section,
 )
@@ -18,7 +19,7 @@ from memprof.reports.device import device_section
 from memprof.reports.flame import flame, held_stacks
 from memprof.reports.instruments import instruments_section
 from memprof.reports.next_step import next_step
-from memprof.reports.page import Picture, Role, Section, Table, View
+from memprof.reports.page import Picture, Section, Table, View
 from memprof.reports.passes import passes_section
 from memprof.results import Report, Trend, Variant
 from memprof.units import format_seconds, format_share, format_size
@@ -36,7 +37,7 @@ def profile_view(report: Report) -> View:
         _before_and_after(report),
         _ledger(report),
         _hotspots(report),
-        instruments_section(list(_variants(report))),
+        instruments_section(list(named_variants(report))),
         *_device(report),
         _trend(report),
         *_equivalence_section(report),
@@ -50,7 +51,7 @@ def profile_view(report: Report) -> View:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
-    picture = pictures.cost_bars(list(_variants(report)))
+    picture = pictures.cost_bars(list(named_variants(report)))
     return View(title, headline(report), tuple(sections), picture, next_step(report))
 
 
@@ -71,12 +72,6 @@ def headline(report: Report) -> str:
             return f"{cost}; with {names} agents behave differently, so no saving is claimed."
         case _:
             return f"{cost}; behaviour with {names} was not checked, so no saving is claimed."
-
-
-def _variants(report: Report) -> Iterator[tuple[Role, Variant]]:
-    yield "before", report.variants.before
-    if report.variants.after is not None and report.variants.after.passes:
-        yield "after", report.variants.after
 
 
 def _marginal(variant: Variant) -> str:
@@ -113,7 +108,7 @@ def _times(factor: float) -> str:
 
 def _before_and_after(report: Report) -> Section:
     agents = report.scenario["agents"]
-    named = list(_variants(report))
+    named = list(named_variants(report))
     variants = [variant for _, variant in named]
     in_files: list[tuple[str, Callable[[Variant], str]]] = []
     if any(variant.file_bytes for variant in variants):
@@ -225,14 +220,14 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
 
 
 def _ledger(report: Report) -> Section:
-    tables = tuple(_ledger_table(name, variant) for name, variant in _variants(report))
+    tables = tuple(_ledger_table(name, variant) for name, variant in named_variants(report))
     text = (
         "Nominal is what the arrays and objects of all agents ask for, resident what the kernel "
         "has given. Of the resident bytes, private belong to one agent each (here per agent), "
         "shared to several (here in total); the first agent's A and B are also its environment's. "
         "Share is of the growth of the process.",
     )
-    drawn = [pictures.ledger_tree(name, variant.ledger) for name, variant in _variants(report)]
+    drawn = [pictures.ledger_tree(name, variant.ledger) for name, variant in named_variants(report)]
     return Section("Ledger", text, tables, pictures=_present(drawn))
 
 
@@ -266,7 +261,7 @@ def _share(size: int | None, ledger: Ledger) -> str:
 
 def _hotspots(report: Report) -> Section:
     tables = []
-    for name, variant in _variants(report):
+    for name, variant in named_variants(report):
         rows = tuple(
             (
                 each.operation,
@@ -278,7 +273,7 @@ def _hotspots(report: Report) -> Section:
         )
         columns = ("operation", "time", "retained", "transient peak")
         tables.append(Table(f"{name}, per call", columns, rows))
-    for name, variant in _variants(report):
+    for name, variant in named_variants(report):
         if variant.hotspots.lines:
             tables.append(_line_table(name, variant.hotspots.lines))
     text = (
@@ -286,9 +281,9 @@ def _hotspots(report: Report) -> Section:
         "the most that any call needed above that (traced heap). Lines: what one further agent "
         "holds, by the user's or PyMDP's line that allocated it.",
     )
-    lines = {name: variant.hotspots.lines for name, variant in _variants(report)}
+    lines = {name: variant.hotspots.lines for name, variant in named_variants(report)}
     drawn: tuple[Picture, ...] = (
-        *pictures.hotspot_bars(list(_variants(report))),
+        *pictures.hotspot_bars(list(named_variants(report))),
         *(flame(name, stacks, lines[name]) for name, stacks in held_stacks(report)),
     )
     return Section("Hotspots", text, tuple(tables), pictures=drawn)
@@ -303,19 +298,19 @@ def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
 
 
 def _device(report: Report) -> list[Section]:
-    found = [(name, v.device) for name, v in _variants(report) if v.device is not None]
+    found = [(name, v.device) for name, v in named_variants(report) if v.device is not None]
     return [device_section(found)] if found else []
 
 
 def _trend(report: Report) -> Section:
-    rows = tuple((name, *_trend_row(variant.trend)) for name, variant in _variants(report))
+    rows = tuple((name, *_trend_row(variant.trend)) for name, variant in named_variants(report))
     columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
     text = (
         "Bytes that an agent gains by living one step longer: slope of the live heap (malloc and "
         "Python's small objects), garbage collected, with the whole population alive; judged as "
         "memprof leak does, which looks longer and says where.",
     )
-    drawn = [pictures.trend_chart(name, variant) for name, variant in _variants(report)]
+    drawn = [pictures.trend_chart(name, variant) for name, variant in named_variants(report)]
     return Section("Trend", text, (Table("", columns, rows),), pictures=_present(drawn))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from memprof.density import DensityReport, DensityVariant
 from memprof.gate import GateReport, MetricChange
 from memprof.leak import LeakReport, Signal
+from memprof.reports.common import named_variants
 from memprof.reports.json_text import AnyReport
 from memprof.results import Interval, PerAgent, Report, Sample, Timeline, Variant
 
@@ -67,10 +68,8 @@ def rows_of(report: AnyReport) -> Iterator[Row]:
 
 
 def _profile(report: Report) -> Iterator[Row]:
-    after = report.variants.after
-    yield from _of("before", _variant(report.variants.before))
-    if after is not None and after.passes:
-        yield from _of("after", _variant(after))
+    for name, variant in named_variants(report):
+        yield from _of(name, _variant(variant))
 
 
 def _variant(variant: Variant) -> Iterator[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from itertools import zip_longest
 from typing import TextIO
 
@@ -14,10 +13,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from memprof.reports.chart import draw
+from memprof.reports.common import harmless
 from memprof.reports.page import Table, View
-
-# Control characters but tabs and ends of lines, and the half characters of what is no Unicode.
-_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _LEAST_WIDTH = 16  # of a name or a line of source beside figures
 
@@ -108,7 +105,7 @@ def _table(table: Table, width: int) -> RichTable:
 
 def _text(text: str, style: str = "") -> Text:
     """Text from scenarios and source lines is data: it commands neither rich nor the terminal."""
-    return Text(_UNFIT.sub("\ufffd", text), style)
+    return Text(harmless(text), style)
 
 
 def _clipped(table: Table, width: int) -> list[tuple[str, ...]]:

@@ -61,9 +61,8 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     if scenario.auto and not runs.plan and runs.failure is None:
         after = before  # no pass helps: the best plan is none
     verdict, passes = _behaviour(runs, scenario)
-    judged = after or (
-        None if scenario.passes else before
-    )  # a budget is for what is run in the end
+    # A budget is for the population as it is run in the end, with its passes.
+    judged = after or (None if scenario.passes else before)
     budget = budget_check(scenario, judged.per_agent) if judged else None
     report = Report(
         scenario=scenario.model_dump(mode="json"),

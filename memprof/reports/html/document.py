@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from dataclasses import asdict
 from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from memprof.reports.common import harmless
 from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Picture, Section, Tree, View
 from memprof.reports.view import view_of
@@ -33,8 +33,6 @@ _SCRIPTS = (
     "trees.js",
     "report.js",
 )
-# Control characters but tabs and ends of lines, and the half characters of what is no Unicode.
-_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render(report: AnyReport) -> str:
@@ -80,7 +78,7 @@ def _fit(value: Any) -> Any:
     """Every text in `value` as one line of characters that can be shown."""
     match value:
         case str():
-            return _UNFIT.sub("\ufffd", " ".join(value.splitlines()))
+            return harmless(" ".join(value.splitlines()))
         case dict():
             return {key: _fit(each) for key, each in value.items()}
         case list() | tuple():
@@ -113,7 +111,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: _UNFIT.sub("\ufffd", value) if type(value) is str else value,
+        finalize=lambda value: harmless(value) if type(value) is str else value,
     )
     return made.from_string(_asset("report.html.j2"))
 
