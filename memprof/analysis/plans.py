@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memprof.analysis.equivalence import Digests
+from memprof.analysis.estimates import Estimate, half_width_of_change, scatter_of_change, slope
 from memprof.analysis.marginal import (
     PROCESS_GRAIN_BYTES,
     mean_interval,
     median_half_width,
+    memory_line,
     per_agent,
 )
 from memprof.analysis.readings import process_at, process_bytes, process_points
@@ -30,6 +32,7 @@ class Cost:
     """What the population costs under one plan: all that its passes are judged by.
 
     Attributes:
+        growth: of the process for each agent, worker by worker.
         fixed_bytes: the fixed cost without pages of files, which come and go with other processes
             that map the same libraries.
         transient_bytes: what building and stepping needed above the population at rest.
@@ -37,6 +40,7 @@ class Cost:
     """
 
     per_agent: PerAgent
+    growth: Estimate
     agents: int
     fixed_bytes: float
     transient_bytes: float | None
@@ -60,14 +64,16 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
         for run in clean
         if run.peak_rss_bytes is not None
     ]
+    points = [process_points(run) for run in clean]
     fitted = per_agent(
-        [process_points(run) for run in clean],
+        points,
         statistics.fmean(process_at(run, run.at_n) for run in clean),
         clean[0].ledger.typical_agent_bytes,
     )
     of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(
         per_agent=fitted,
+        growth=slope([memory_line(each) for each in points]),
         agents=clean[0].at_n.agents,
         fixed_bytes=fitted.fixed_bytes - statistics.fmean(of_files),
         transient_bytes=statistics.fmean(transient) if transient else None,
@@ -77,11 +83,11 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
 
 
 def gain(before: Cost, after: Cost) -> Gain:
-    """What `after` saves. Below resolution is: intervals that overlap, less than 1 % per agent,
-    less than 5 % or 2 MiB of the fixed cost or of the transient peak."""
+    """What `after` saves. Below resolution is: less per agent than 1 % or the interval of the
+    difference, less than 5 % or 2 MiB of the fixed cost or of the transient peak."""
     was, now = before.per_agent, after.per_agent
     saved = was.marginal_bytes - now.marginal_bytes
-    apart = was.ci95_bytes[0] > now.ci95_bytes[1] or now.ci95_bytes[0] > was.ci95_bytes[1]
+    apart = abs(saved) > _doubt(before.growth, after.growth)
     # The intercept of a line is as uncertain as its slope times the population.
     doubt = max(PROCESS_GRAIN_BYTES, before.agents * (_half(was) + _half(now)))
     return Gain(
@@ -139,6 +145,13 @@ def _step_seconds(clean: Sequence[Measurement]) -> StepSeconds:
     within = statistics.fmean(median_half_width(run.step_seconds) for run in clean)
     median, interval = mean_interval(medians, within)
     return StepSeconds(median, interval)
+
+
+def _doubt(was: Estimate, now: Estimate) -> float:
+    """Half the interval of the difference: by the workers' spread, and no surer than their own
+    readings, which come in pages."""
+    spread, scatter = half_width_of_change(was, now), scatter_of_change(was, now)
+    return max(spread or 0.0, scatter or 0.0)
 
 
 def _half(cost: PerAgent) -> float:

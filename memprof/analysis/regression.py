@@ -10,19 +10,12 @@ measured* when it lies on both sides.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from memprof.analysis.marginal import (
-    PROCESS_GRAIN_BYTES,
-    Line,
-    mean_interval,
-    memory_line,
-    robust_fit,
-    student_t,
-)
+from memprof.analysis.estimates import Estimate, estimate, half_width_of_change, slope
+from memprof.analysis.marginal import PROCESS_GRAIN_BYTES, Line, memory_line, robust_fit
 from memprof.gate import Change, MetricChange, Unit
 from memprof.measurements import GrowthPoint
 from memprof.results import Interval, Report, Sample, Variant, Verdict
@@ -30,30 +23,6 @@ from memprof.tolerance import MetricName, Tolerance
 
 _PAGE_BYTES = 4096
 _FEWEST_READINGS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure of one run.
-
-    Attributes:
-        values: one for each worker.
-        within: half the 95 % interval of one of them, by the scatter of its own readings; None
-            where that says nothing.
-    """
-
-    values: tuple[float, ...]
-    within: float | None
-
-    @property
-    def value(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def ci95(self) -> Interval | None:
-        if len(self.values) > 1:
-            return mean_interval(self.values, 0.0)[1]
-        return None if self.within is None else mean_interval(self.values, self.within)[1]
 
 
 def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list[MetricChange]:
@@ -124,7 +93,7 @@ def _figure(
             detail=f"{which} has no figure",
         )
     allowed = tolerance.allowed(was.value)
-    change, half = now.value - was.value, _half_width(was, now)
+    change, half = now.value - was.value, half_width_of_change(was, now)
     interval = None if half is None else (change - half, change + half)
     verdict = "could_not_measure" if interval is None else verdict_on(interval, allowed)
     detail = ""
@@ -136,21 +105,6 @@ def _figure(
         name, unit, verdict, was.value, was.ci95, now.value, now.ci95, change, interval, allowed,
         detail,
     )  # fmt: skip
-
-
-def _half_width(was: Estimate, now: Estimate) -> float | None:
-    """Half the 95 % interval of the difference of two means; None where nothing is known of it."""
-    before, after = was.values, now.values
-    freedom = len(before) + len(after) - 2
-    if freedom == 0:
-        if was.within is None or now.within is None:
-            return None
-        return math.hypot(was.within, now.within)
-    squares = sum(
-        (each - statistics.fmean(values)) ** 2 for values in (before, after) for each in values
-    )
-    scale = 1 / len(before) + 1 / len(after)
-    return student_t(freedom) * math.sqrt(squares / freedom * scale)
 
 
 def verdict_on(change: Interval, allowed: float) -> Change:
@@ -170,15 +124,14 @@ def marginal(variant: Variant) -> Estimate:
     """Growth of private memory for each agent, over the workers; where that is no more and no less
     than what the allocators have handed out, but for the grain of a process, this finer reading.
     """
-    lines = [_growth(sample.points) for sample in variant.samples]
-    return _estimate([line.slope for line in lines], [line.half_width for line in lines])
+    return slope([_growth(sample.points) for sample in variant.samples])
 
 
 def fixed(variant: Variant) -> Estimate:
     """The process without agents, but for pages of files, which other processes change."""
     lines = [memory_line(_private(sample.points)) for sample in variant.samples]
     agents = variant.samples[0].at_n.agents
-    return _estimate(
+    return estimate(
         [line.intercept for line in lines], [line.half_width * agents for line in lines]
     )
 
@@ -190,7 +143,7 @@ def peak(variant: Variant) -> Estimate | None:
         for sample in variant.samples
         if sample.peak_rss_bytes is not None
     ]
-    return _estimate(peaks, [_PAGE_BYTES] * len(peaks)) if peaks else None
+    return estimate(peaks, [_PAGE_BYTES] * len(peaks)) if peaks else None
 
 
 def growth_per_step(variant: Variant) -> Estimate | None:
@@ -201,7 +154,7 @@ def growth_per_step(variant: Variant) -> Estimate | None:
         return None
     lines = [robust_fit(list(enumerate(map(float, each.heap_bytes)))) for each in series]
     lives = [each.agents * each.stride for each in series]
-    return _estimate(
+    return estimate(
         [line.slope / life for line, life in zip(lines, lives, strict=True)],
         [line.half_width / life for line, life in zip(lines, lives, strict=True)],
     )
@@ -263,10 +216,6 @@ def _undisturbed(sample: Sample) -> float:
 def _quickest(seconds: Sequence[float]) -> float:
     """The first decile: the quickest of all may be a fluke."""
     return sorted(seconds)[len(seconds) // 10]
-
-
-def _estimate(values: Sequence[float], within: Sequence[float]) -> Estimate:
-    return Estimate(tuple(values), statistics.fmean(within))
 
 
 # ---------------------------------------------------------------- verdicts

@@ -146,6 +146,27 @@ def test_pages_of_files_are_no_fixed_cost_of_a_plan():
     assert cost_of([replace(run, baseline=lean)]).fixed_bytes == pytest.approx(6000)
 
 
+def plan_cost(*sizes):
+    """The cost of a plan whose workers grew by `sizes` bytes for each agent."""
+    return cost_of([measurement(size=size) for size in sizes])
+
+
+def test_a_saving_is_told_by_all_workers_of_both_plans():
+    """Two workers alone say little of how far workers differ: by their own intervals, of 12 times
+    their spread, these would overlap, and a pass that saves 38 of 46 KB would do nothing."""
+    was, now = plan_cost(44_500, 47_500), plan_cost(5_700, 9_500)
+    assert was.per_agent.ci95_bytes[0] < now.per_agent.ci95_bytes[1]
+    assert gain(was, now).per_agent_bytes == pytest.approx(38_400)
+    assert gain(now, was).per_agent_bytes == pytest.approx(-38_400)
+
+
+def test_no_saving_is_told_within_what_workers_differ_by():
+    assert gain(plan_cost(40_000, 52_000), plan_cost(38_000, 50_000)).per_agent_bytes is None
+    # A page at either end of 16 agents is 512 bytes for each, however alike the workers are.
+    assert gain(plan_cost(2_000, 2_000), plan_cost(1_700, 1_700)).per_agent_bytes is None
+    assert gain(plan_cost(9_000, 9_000), plan_cost(1_700, 1_700)).per_agent_bytes == 7_300
+
+
 def sampled_row(samples):
     """Populations of 4, 8 and 12 at rest from second n to n + 1, growing in between."""
     clean = [measurement(0.011), measurement(0.010)]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from memprof.analysis.estimates import Estimate
 from memprof.analysis.plans import Cost, Gain, gain, outcome, words
 from memprof.analysis.search import Search
 from memprof.errors import WorkerDied
@@ -13,7 +14,8 @@ PLAIN = ("same",)
 def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, half=5.0, doubt=0.0):
     marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), 0.0, 0.0, True)
     seconds = StepSeconds(step, (step - doubt, step + doubt))
-    return Cost(marginal, 10, fixed, transient, seconds, (digests,))
+    growth = Estimate((per_agent,), half)
+    return Cost(marginal, growth, 10, fixed, transient, seconds, (digests,))
 
 
 class Machine:
