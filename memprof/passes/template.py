@@ -178,11 +178,14 @@ class Template(Pass):
         if number is not None:
             return number
         with self._lock:
-            if len(self._layouts) == _MOST_LAYOUTS:
+            number = self._layout_numbers.get(key)
+            if number is not None:
+                return number
+            number = len(self._layouts)
+            if number == _MOST_LAYOUTS:
                 return self.INLINE
-            number = self._layout_numbers.setdefault(key, len(self._layouts))
-            if number == len(self._layouts):
-                self._layouts.append(key)
+            self._layouts.append(key)
+            self._layout_numbers[key] = number  # last: others look here without the lock
             return number
 
 

@@ -3,6 +3,7 @@
 import copy
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -194,6 +195,29 @@ def test_more_layouts_than_the_table_holds_are_stored_with_their_records(monkeyp
             setattr(agent, f"name{step}", [step, np.arange(3.0)])
     with use(population, 0) as agent:
         assert [getattr(agent, f"name{step}")[0] for step in range(10)] == list(range(10))
+
+
+def test_threads_that_store_the_same_new_layout_read_it_back():
+    population, together = roster(Template()), threading.Barrier(4, timeout=10)
+    for _ in range(4):
+        population.add(Agent())
+
+    def live(index):
+        for step in range(400):
+            together.wait()
+            with use(population, index) as agent:
+                vars(agent).clear()
+                setattr(agent, f"name{step}", step)
+            with use(population, index) as agent:
+                assert vars(agent) == {f"name{step}": step}
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(live, range(4))) == [None] * 4
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_keep_leaves_out_results_that_the_next_step_does_not_read():
