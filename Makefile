@@ -2,6 +2,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of processes that import the package.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
   equivalence soak clean
@@ -49,7 +51,7 @@ check: $(VENV)/.tested
 # The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
 # Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
 test: check
-	$(BIN)/pytest -m "not serial" -n 2 --dist loadgroup --ignore tests/integration --ignore tests/accuracy
+	$(BIN)/pytest -m "not serial" -n 3 --dist loadgroup --ignore tests/integration --ignore tests/accuracy
 	$(BIN)/pytest -m "not serial" -n 2 --dist loadgroup tests/integration tests/accuracy
 	$(BIN)/pytest -m serial
 

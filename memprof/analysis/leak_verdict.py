@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from memprof.analysis import leaks
-from memprof.analysis.leaks import CycleSeries, Judgement
+from memprof.analysis.leaks import GRAIN_BYTES, CycleSeries, Judgement
 from memprof.leak import (
     HEAP,
     Attribution,
@@ -28,18 +28,20 @@ _LEAST_MAPPED_BYTES = _PAGE_BYTES / 2
 def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
     """The readings by signal, without those that the platform or the backend does not have.
 
-    Where the native heap is known, the process tells of memory that is mapped directly, which
-    comes in pages. What gains less is memory that was handed out long ago and is touched for the
-    first time, a page in many cycles.
+    Python's bytes alone tell of blocks that became larger, such as the record of an agent that
+    changed: objects that are never let go of are counted, too. A block ends at 512 bytes, so that
+    what gains less than the grain in a cycle comes to an end. Where the native heap is known, the
+    process tells of memory that is mapped directly, which comes in pages. What gains less is memory
+    that was handed out long ago and is touched for the first time, a page in many cycles.
     """
     native = [each.native_bytes for each in readings]
     least = 0.0 if None in native else _LEAST_MAPPED_BYTES
     found: dict[SignalName, tuple[list[int | None], int, float]] = {
-        "native": (native, 16, 0.0),
-        "python": ([each.python_bytes for each in readings], 16, 0.0),
+        "native": (native, GRAIN_BYTES, 0.0),
+        "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),
         "objects": ([each.python_blocks for each in readings], 1, 0.0),
         "process": ([each.process_bytes for each in readings], _PAGE_BYTES, least),
-        "device": ([each.device_bytes for each in readings], 16, 0.0),
+        "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
     }
     return {
         name: CycleSeries([value for value in values if value is not None], grain, least)

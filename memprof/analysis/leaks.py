@@ -34,6 +34,9 @@ from memprof.results import Interval, LeakVerdict
 FEWEST_CYCLES = 7
 """With fewer, not even readings that always rise are significant."""
 
+GRAIN_BYTES = 16
+"""By which allocators hand out memory."""
+
 # Standard deviations of Kendall's score: one-sided 0.1 % for a verdict, 5 % to look longer.
 _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
 _SLOWING = 0.6

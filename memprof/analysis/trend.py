@@ -8,8 +8,6 @@ from memprof.analysis import leaks
 from memprof.measurements import TrendSeries
 from memprof.results import Trend
 
-_GRAIN_BYTES = 16
-
 
 def trend(repeats: Sequence[TrendSeries]) -> Trend:
     """Whether the live heap goes on growing, step after step (see `leaks`), and by how much for
@@ -25,7 +23,9 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
 
 
 def _judged(series: TrendSeries, cut: int) -> leaks.Judgement:
-    """One repeat, in bytes per agent and step; repeats differ in the number of agents."""
+    """One repeat, in bytes per agent and step; repeats differ in the number of agents. What gains
+    less than one grain for all of them is their records, which may become larger."""
     lives = series.agents * series.stride
+    grain = leaks.GRAIN_BYTES / lives
     readings = [size / lives for size in series.heap_bytes]
-    return leaks.judge(leaks.CycleSeries(readings, _GRAIN_BYTES / lives), cut)
+    return leaks.judge(leaks.CycleSeries(readings, grain, least=grain), cut)

@@ -31,6 +31,7 @@ class Growth:
     """A population that grows to the scenario's `agents`, and beyond if asked to.
 
     Attributes:
+        agents, steps: the scenario's.
         sizes: numbers of agents at which the population is read, up to the scenario's.
         compile_seconds: the first step of all agents of the last size, where the backend compiles
             in it; None elsewhere.
@@ -47,7 +48,7 @@ class Growth:
         recorder: Recorder | None = None,
     ) -> None:
         self.population = population
-        self.steps = steps
+        self.agents, self.steps = agents, steps
         count = min(_BATCHES, agents)
         visits = _REBUILT if population.rebuilds and count == _BATCHES else range(1, count + 1)
         self.sizes = [agents * visit // count for visit in visits]
@@ -128,7 +129,18 @@ class Growth:
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
         build = sum(self.build_seconds) / len(self.build_seconds)
-        return build + self.steps * sum(self._step_seconds) / len(self._step_seconds)
+        return build + self.steps * self._seconds_per_step()
+
+    def agents_within(self, seconds: float, steps: int) -> int:
+        """How many agents, from the scenario's number up to all there are, live so many steps in
+        that time; all, where they only live together."""
+        if self.population.rebuilds:
+            return len(self.population)
+        within = int(seconds / (steps * self._seconds_per_step()))
+        return min(len(self.population), max(self.agents, within))
+
+    def _seconds_per_step(self) -> float:
+        return sum(self._step_seconds) / len(self._step_seconds)
 
     def _build(self, agents: int) -> tuple[range, float]:
         start = perf_counter()

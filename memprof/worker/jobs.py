@@ -48,8 +48,9 @@ _RESOLUTIONS = ((0.05, 5.0), (0.01, 3.0))
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
 _TREND_READINGS = 12
-# Reading goes on for so long; but as few readings as can be judged may take up to the second.
-_TREND_SECONDS, _LONGEST_TREND = 4.0, 10.0
+# As many agents live on as take so long: the scenario's at least, for twice as long at most, but
+# for as few readings as can be judged, which may take up to the second.
+_TREND_SECONDS, _LONGEST_TREND = 2.0, 10.0
 
 
 def run(
@@ -264,13 +265,13 @@ def _room(points: list[GrowthPoint]) -> int:
 
 
 def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> TrendSeries:
-    """Let the whole population live on for as many steps again, reading the heap on the way.
+    """Let agents live on for as many steps again, reading the heap on the way.
 
-    With every agent alive, what a step leaves behind is far above what the process's own caches
-    still gain. Ends early when steps are slow; nothing is read where the platform has no figure.
+    With many agents, what a step leaves behind is far above what the process's own caches still
+    gain. Ends early when steps are slow; nothing is read where the platform has no figure.
     """
-    agents = range(len(growth.population))
     stride = max(growth.population.stride, growth.steps // len(heap))
+    agents = range(growth.agents_within(_TREND_SECONDS, len(heap) * stride))
     channel.progress("trend", len(agents))
     count, start = 0, perf_counter()
     while count < len(heap):
@@ -293,7 +294,7 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> Tr
         if count <= FEWEST_CYCLES:
             slow = each * FEWEST_CYCLES > _LONGEST_TREND
         else:
-            slow = each * count > _TREND_SECONDS
+            slow = each * count > 2 * _TREND_SECONDS
         if slow:
             break
     return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]))

@@ -104,5 +104,13 @@ def test_growth_per_step_is_the_action_that_pymdp_keeps(grid_5):
     assert trend["bytes_per_step"] == pytest.approx(170, abs=15)
 
 
+def test_the_trend_is_of_the_scenarios_agents_and_of_more_where_they_are_quick(grid_5):
+    scenario = grid_5["scenario"]["agents"]
+    for sample in grid_5["variants"]["before"]["samples"]:
+        there = max(point["agents"] for point in sample["points"])
+        assert scenario < sample["trend"]["agents"] <= there
+        assert len(sample["trend"]["heap_bytes"]) == 12
+
+
 def test_the_clean_worker_slows_no_step_by_more_than_5_percent():
     assert compare("grid-10")["ratio"] == pytest.approx(1, abs=0.05)

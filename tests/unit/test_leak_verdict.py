@@ -74,6 +74,25 @@ def test_a_page_now_and_then_is_no_mapping_that_leaks_unless_malloc_tells_nothin
     assert verdict(blind, blind).verdict == "leak", "it may be malloc's"
 
 
+def test_records_that_change_their_size_are_no_leak_but_objects_are():
+    """Agents at rest whose records have become 96 bytes larger after 37 cycles."""
+
+    def rising(blocks):
+        readings = tuple(
+            replace(
+                reading,
+                python_bytes=MB + 16 * (n // 6 + n % 3 % 2),
+                python_blocks=1000 + blocks * (n // 6),
+            )
+            for n, reading in enumerate(run(cycles=39).readings)
+        )
+        return replace(run(cycles=39), readings=readings)
+
+    assert verdict(rising(blocks=0)).verdict == "clean"
+    assert verdict(rising(blocks=1)).verdict == "leak"
+    assert verdict(run(cycles=39, python=16)).verdict == "leak"
+
+
 def test_memory_on_a_device_counts():
     leak = verdict(run(device=4096), run(device=4096))
     assert (leak.verdict, leak.bytes_per_cycle) == ("leak", pytest.approx(4096))
