@@ -51,8 +51,13 @@ def test_a_flat_heap_is_clean_with_a_floor():
 
 
 def test_repeats_that_contradict_each_other_decide_nothing():
-    found = trend([series(range(500, 620, 10)), series([500] * 12)])
+    found = trend([series(range(500, 1700, 100)), series([500] * 12)])
     assert found.verdict == "inconclusive"
+
+
+def test_less_than_a_block_for_all_agents_together_is_none_that_they_leave_behind():
+    assert trend([series(range(500, 620, 10))] * 2).verdict == "clean"
+    assert trend([series(range(500, 692, 16))] * 2).verdict == "leak"
 
 
 def test_too_few_readings_are_no_trend():
