@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from memprof.analysis import leaks
 from memprof.measurements import TrendSeries
@@ -25,7 +26,11 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
 def _judged(series: TrendSeries, cut: int) -> leaks.Judgement:
     """One repeat, in bytes per agent and step; repeats differ in the number of agents. What gains
     less than one grain for all of them is their records, which may become larger."""
-    lives = series.agents * series.stride
-    grain = leaks.GRAIN_BYTES / lives
-    readings = [size / lives for size in series.heap_bytes]
-    return leaks.judge(leaks.CycleSeries(readings, grain, least=grain), cut)
+    grain, lives = leaks.GRAIN_BYTES, series.agents * series.stride
+    found = leaks.judge(leaks.CycleSeries(series.heap_bytes, grain, least=grain), cut)
+    return replace(
+        found,
+        slope=found.slope / lives,
+        half_width=found.half_width / lives,
+        floor=None if found.floor is None else found.floor / lives,
+    )
