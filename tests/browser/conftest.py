@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,38 @@ from tests.report_views import views
 PHONE, DESK = (390, 844), (1280, 800)
 
 
-@dataclass
 class Opened:
-    """A report in a tab, and all that happened there which should not."""
+    """A tab with a report, and all that happened there which should not.
 
-    page: Page
-    wrong: list[str] = field(default_factory=list)
+    There is one tab: a document is loaded anew into it at a fifth of what a new tab costs.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.file = ""
+        self.wrong: list[str] = []
+        page.on("console", lambda said: self.note(said.type in ("error", "warning"), said.text))
+        page.on("pageerror", lambda error: self.note(True, str(error)))
+        page.on(
+            "request", lambda asked: self.note(asked.url not in (self.file, "data:,"), asked.url)
+        )
+        page.on("dialog", lambda dialog: (self.note(True, "a dialog"), dialog.dismiss()))
+
+    def note(self, wrong: bool, text: str) -> None:
+        if wrong:
+            self.wrong.append(text)
+
+    def open(self, file: Path, size: tuple[int, int] = DESK, scheme: str = "light") -> None:
+        width, height = size
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.emulate_media(media="null", color_scheme=scheme)
+        self.file = file.as_uri()
+        self.page.goto(self.file)
+
+    def leave(self) -> None:
+        """Of the report nothing stays, and no mouse hovers where the next one will be."""
+        self.page.mouse.move(0, 0)
+        self.page.goto("about:blank")
 
 
 Open = Callable[..., Opened]
@@ -63,37 +88,25 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | View], 
     return write
 
 
+@pytest.fixture(scope="session")
+def tab(browser: Browser) -> Opened:
+    return Opened(browser.new_page(locale="en-US"))
+
+
 @pytest.fixture
-def opened(browser: Browser, written: Callable[[str | View], Path]) -> Iterator[Open]:
+def opened(tab: Opened, written: Callable[[str | View], Path]) -> Iterator[Open]:
     """Open a report; the test fails if it complains, asks for anything, or raises a dialog."""
-    tabs: list[Opened] = []
 
     def open_report(
         what: str | View, size: tuple[int, int] = DESK, scheme: str = "light"
     ) -> Opened:
-        width, height = size
-        page = browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-US"
-        )
-        tab = Opened(page)
-        tabs.append(tab)
-        file = written(what).as_uri()
-        page.on("console", lambda said: _note(tab, said.type in ("error", "warning"), said.text))
-        page.on("pageerror", lambda error: _note(tab, True, str(error)))
-        page.on("request", lambda asked: _note(tab, asked.url not in (file, "data:,"), asked.url))
-        page.on("dialog", lambda dialog: (_note(tab, True, "a dialog"), dialog.dismiss()))
-        page.goto(file)
+        tab.open(written(what), size, scheme)
         return tab
 
     yield open_report
-    for tab in tabs:
-        tab.page.close()
-    assert [each for tab in tabs for each in tab.wrong] == []
-
-
-def _note(tab: Opened, wrong: bool, text: str) -> None:
-    if wrong:
-        tab.wrong.append(text)
+    tab.leave()
+    wrong, tab.wrong = tab.wrong, []
+    assert wrong == []
 
 
 @contextmanager

@@ -46,12 +46,10 @@ PICTURES = """[...document.querySelectorAll(".picture")].map((box) => [
 
 
 @pytest.fixture(scope="module")
-def tags(browser, written):
+def tags(tab, written):
     """The elements of a page whose texts are harmless."""
-    page = browser.new_page()
-    page.goto(written(everything(lambda _: "a name")).as_uri())
-    yield page.evaluate(TAGS)
-    page.close()
+    tab.open(written(everything(lambda _: "a name")), PHONE)
+    return tab.page.evaluate(TAGS)
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
