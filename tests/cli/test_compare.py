@@ -37,9 +37,9 @@ def found(run):
     return scenarios(run, "case-compare")["case"]
 
 
-def test_a_report_is_the_same_as_itself(memprof_here, folder):
+def test_a_report_is_the_same_as_itself(memprof, folder):
     light = folder / "light.json"
-    run = memprof_here("compare", light, light)
+    run = memprof("compare", light, light)
     assert run.code == 0, run.err
     assert {each["verdict"] for each in found(run)["metrics"]} == {"same"}
     report = run.report("case-compare")
@@ -64,8 +64,8 @@ def test_what_is_worse_is_named_and_another_scenario_is_said(memprof, folder):
     assert "<failure " in (run.folder / "junit.xml").read_text()
 
 
-def test_the_other_way_round_it_is_better(memprof_here, folder):
-    run = memprof_here("compare", folder / "heavy.json", folder / "light.json", "-q", "--json", "-")
+def test_the_other_way_round_it_is_better(memprof, folder):
+    run = memprof("compare", folder / "heavy.json", folder / "light.json", "-q", "--json", "-")
     assert run.code == 0
     (scenario,) = json.loads(run.out)["scenarios"]
     marginal = scenario["metrics"][0]
@@ -73,9 +73,9 @@ def test_the_other_way_round_it_is_better(memprof_here, folder):
     assert marginal["change"] == pytest.approx(-MIB, rel=0.002)
 
 
-def test_tolerances_are_those_of_the_scenario_and_of_the_command_line(memprof_here, folder):
+def test_tolerances_are_those_of_the_scenario_and_of_the_command_line(memprof, folder):
     reports = (folder / "light.json", folder / "heavy.json", "-q")
-    run = memprof_here("compare", *reports, "--tolerance", "marginal_bytes=101%")
+    run = memprof("compare", *reports, "--tolerance", "marginal_bytes=101%")
     assert run.code == 0, run.err
     allowed = {each["metric"]: each["allowed"] for each in found(run)["metrics"]}
     assert allowed["marginal_bytes"] == pytest.approx(1.01 * MIB, rel=0.001)
@@ -83,21 +83,21 @@ def test_tolerances_are_those_of_the_scenario_and_of_the_command_line(memprof_he
     assert allowed["growth_bytes_per_step"] == 32, "by default"
 
 
-def test_reports_of_different_environments_are_not_compared(memprof_here, folder, changed):
+def test_reports_of_different_environments_are_not_compared(memprof, folder, changed):
     light = folder / "light.json"
     environment = json.loads(light.read_text())["environment"]
     other = changed(environment={**environment, "huge_pages": "never"})
-    run = memprof_here("compare", light, other)
+    run = memprof("compare", light, other)
     assert run.code == 3
     assert "are from environments whose figures cannot be compared: huge pages: " in run.err
     assert "now never; measure both in one environment" in run.err
     assert not (run.folder / "reports").exists()
 
 
-def test_a_report_without_raw_samples_is_said_to_be_old(memprof_here, folder, changed):
+def test_a_report_without_raw_samples_is_said_to_be_old(memprof, folder, changed):
     variants = json.loads((folder / "light.json").read_text())["variants"]
     del variants["before"]["samples"]
-    run = memprof_here("compare", changed(variants=variants), folder / "light.json")
+    run = memprof("compare", changed(variants=variants), folder / "light.json")
     assert run.code == 2
     (line,) = run.err.splitlines()
     assert line.endswith(
@@ -106,10 +106,10 @@ def test_a_report_without_raw_samples_is_said_to_be_old(memprof_here, folder, ch
     )
 
 
-def test_only_reports_of_a_profile_are_compared(memprof_here, folder):
+def test_only_reports_of_a_profile_are_compared(memprof, folder):
     light = folder / "light.json"
     examples = ROOT / "reports" / "examples"
-    assert memprof_here("compare", light, light, "-q").code == 0
+    assert memprof("compare", light, light, "-q").code == 0
     cases = (
         (examples / "prev-actions-leak.json", "expected a report of memprof profile, found one of"),
         (examples / "grid-10-density.json", "found one of kind 'density'"),
@@ -122,7 +122,7 @@ def test_only_reports_of_a_profile_are_compared(memprof_here, folder):
         ("reports", "reports: Is a directory"),
     )
     for file, said in cases:
-        run = memprof_here("compare", light, file)
+        run = memprof("compare", light, file)
         assert run.code == 2, file
         (line,) = run.err.splitlines()
         assert said in line

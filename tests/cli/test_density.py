@@ -104,15 +104,15 @@ def test_a_pass_that_changes_behaviour_claims_no_capacity(memprof, fake):
         (["--passes", "nonsense"], "'nonsense' is no fake pass"),
     ],
 )
-def test_a_wrong_command_line_says_what_to_do(memprof_here, fake, arguments, said):
-    run = memprof_here("density", fake(), *arguments)
+def test_a_wrong_command_line_says_what_to_do(memprof, fake, arguments, said):
+    run = memprof("density", fake(), *arguments)
     assert run.code == 2
     assert said in run.err
     assert not (run.folder / "reports").exists()
 
 
-def test_threads_are_for_numpy_agents(memprof_here, scenario):
-    run = memprof_here("density", scenario(backend="jax"), "--threads", 2)
+def test_threads_are_for_numpy_agents(memprof, scenario):
+    run = memprof("density", scenario(backend="jax"), "--threads", 2)
     assert run.code == 2
     assert "--threads: is for the backend numpy" in run.err
 

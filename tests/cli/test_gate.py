@@ -344,12 +344,10 @@ def test_github_gets_annotations_and_a_summary(worse):
 # ---------------------------------------------------------------- outputs
 
 
-def test_summaries_of_several_steps_follow_each_other(memprof_here, tmp_path):
+def test_summaries_of_several_steps_follow_each_other(memprof, tmp_path):
     path = write(tmp_path)
     for _ in range(2):
-        run = memprof_here(
-            "gate", path.name, "-q", GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md")
-        )
+        run = memprof("gate", path.name, "-q", GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
         assert run.code == 3
     assert (tmp_path / "summary.md").read_text().count("there is no baseline") >= 2
 
@@ -365,8 +363,8 @@ def test_a_summary_that_cannot_be_written_takes_no_report_along(memprof, tmp_pat
     assert (tmp_path / "junit.xml").exists()
 
 
-def test_json_on_standard_output_is_alone_there(memprof_here, tmp_path):
-    run = memprof_here("gate", write(tmp_path).name, "--json", "-", "--out", "elsewhere")
+def test_json_on_standard_output_is_alone_there(memprof, tmp_path):
+    run = memprof("gate", write(tmp_path).name, "--json", "-", "--out", "elsewhere")
     assert run.code == 3
     report = json.loads(run.out)
     assert report["kind"] == "gate"
@@ -374,8 +372,8 @@ def test_json_on_standard_output_is_alone_there(memprof_here, tmp_path):
     assert not (tmp_path / "reports").exists()
 
 
-def test_what_could_not_be_measured_is_an_error_for_ci(memprof_here, tmp_path):
-    run = memprof_here(
+def test_what_could_not_be_measured_is_an_error_for_ci(memprof, tmp_path):
+    run = memprof(
         "gate", write(tmp_path).name, "--github", "--junit", "junit.xml",
         "--benchmark-json", "benchmark.json", "--bencher-json", "bencher.json",
     )  # fmt: skip
@@ -432,11 +430,11 @@ def without_samples(folder, entry):
     ],
 )  # fmt: skip
 def test_without_a_baseline_to_trust_nothing_is_measured_and_nothing_passes(
-    memprof_here, tmp_path, light, place, said
+    memprof, tmp_path, light, place, said
 ):
     path = write(tmp_path)
     place(tmp_path, light)
-    run = memprof_here("gate", path.name)
+    run = memprof("gate", path.name)
     assert run.code == 3
     (line,) = run.err.splitlines()
     assert said in line
@@ -482,24 +480,24 @@ def test_what_only_a_worker_knows_of_the_environment_counts_too(memprof, tmp_pat
     ],
 )
 def test_another_scenario_is_foreign_and_the_field_is_named(
-    memprof_here, tmp_path, light, options, fields, said
+    memprof, tmp_path, light, options, fields, said
 ):
     path = write(tmp_path, **fields)
     keep(tmp_path, case=light)
-    run = memprof_here("gate", path.name, *options)
+    run = memprof("gate", path.name, *options)
     assert run.code == 3
     assert "the scenario is not the one of the baseline (" in run.err
     assert said in run.err
     assert not measured(run)
 
 
-def test_another_content_of_the_models_file_is_foreign(memprof_here, scenario, light, tmp_path):
+def test_another_content_of_the_models_file_is_foreign(memprof, scenario, light, tmp_path):
     arrays = {"A0": np.eye(2), "B0": np.eye(2)[:, :, None], "D0": np.full(2, 0.5)}
     np.savez(tmp_path / "model.npz", **arrays)
     path = scenario(model={"kind": "npz", "path": "model.npz"})
     keep(tmp_path, case=planted(light, path))
     np.savez(tmp_path / "model.npz", **{**arrays, "D0": np.array([0.9, 0.1])})
-    run = memprof_here("gate", path)
+    run = memprof("gate", path)
     assert run.code == 3
     assert "not the one of the baseline (the content of its model's file)" in run.err
     assert not measured(run)
@@ -542,9 +540,9 @@ def test_a_foreign_scenario_hides_no_regression_of_another(memprof, tmp_path, li
     assert suites["case"].failures >= 1
 
 
-def test_a_baseline_of_no_scenarios_does_not_pass(memprof_here, tmp_path):
+def test_a_baseline_of_no_scenarios_does_not_pass(memprof, tmp_path):
     keep(tmp_path)
-    run = memprof_here("gate")
+    run = memprof("gate")
     assert run.code == 3
     assert f"{BASELINE} is empty; name the scenarios" in run.err
 
@@ -672,15 +670,13 @@ def test_without_scenarios_and_baseline_it_says_how_to_begin(memprof, tmp_path):
         (["case.yaml", "--tolerance", "equivalence=5%"], "equivalence has no tolerance: it is the"),
     ],
 )
-def test_a_wrong_command_line_exits_with_2_and_measures_nothing(
-    memprof_here, fake, arguments, said
-):
+def test_a_wrong_command_line_exits_with_2_and_measures_nothing(memprof, fake, arguments, said):
     folder = fake().parent
     (folder / "twin.yaml").write_bytes((folder / "case.yaml").read_bytes())
     rest = "model: {kind: buffer}\nbackend: fake\npasses: none\n"
     (folder / "wrong.yaml").write_text(f"name: a\ntolerances: {{marginal_byte: 5%}}\n{rest}")
     (folder / "worse.yaml").write_text(f"name: a\ntolerances: {{peak_bytes: 0.05}}\n{rest}")
-    run = memprof_here("gate", *arguments)
+    run = memprof("gate", *arguments)
     assert run.code == 2
     (line,) = run.err.splitlines()
     assert said in line

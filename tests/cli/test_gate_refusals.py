@@ -11,9 +11,9 @@ def advice(run):
     return shlex.split(re.search(r"; ((--\w+ )+)makes", run.err)[1])
 
 
-def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, memprof_here, fake):
+def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, fake):
     path = fake()
-    run = memprof_here("gate", path, "-q")
+    run = memprof("gate", path, "-q")
     assert run.code == 3
     assert "there is no baseline memprof-baseline.json" in run.err
     assert memprof("gate", path, "-q", *advice(run)).code == 0
@@ -21,13 +21,11 @@ def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, memprof_he
 
 
 @pytest.mark.parametrize("changed", [("--agents", 5), ("--seed", 3)])
-def test_a_foreign_baseline_is_replaced_by_what_the_message_says(
-    memprof, memprof_here, fake, changed
-):
+def test_a_foreign_baseline_is_replaced_by_what_the_message_says(memprof, fake, changed):
     path = fake()
     assert memprof("gate", path, "-q", "--update").code == 0
-    run = memprof_here("gate", path, "-q", *changed)
+    run = memprof("gate", path, "-q", *changed)
     assert run.code == 3
     assert f"the scenario is not the one of the baseline ({changed[0][2:]}: " in run.err
-    assert memprof_here("gate", path, "-q", *changed, "--update").code == 3, "unseen"
+    assert memprof("gate", path, "-q", *changed, "--update").code == 3, "unseen"
     assert memprof("gate", path, "-q", *changed, *advice(run)).code == 0

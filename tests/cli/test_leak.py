@@ -28,19 +28,17 @@ def test_its_help_tells_the_exit_codes_and_defaults(memprof):
         (["--instruments", "fake"], "--instruments"),
     ],
 )
-def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(
-    memprof_here, fake, arguments, words
-):
+def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(memprof, fake, arguments, words):
     fake()
-    run = memprof_here("leak", *arguments)
+    run = memprof("leak", *arguments)
     assert run.code == 2
     assert words in run.err
     assert "Traceback" not in run.err
     assert not (run.folder / "reports").exists()
 
 
-def test_auto_in_the_scenario_is_refused_at_its_line(memprof_here, fake):
-    run = memprof_here("leak", fake(passes="auto"))
+def test_auto_in_the_scenario_is_refused_at_its_line(memprof, fake):
+    run = memprof("leak", fake(passes="auto"))
     assert run.code == 2
     line = (run.folder / "case.yaml").read_text().splitlines().index("passes: auto") + 1
     assert f"case.yaml:{line}: passes: auto chooses by measuring" in run.err

@@ -143,11 +143,9 @@ def test_one_agent_is_enough_and_keeps_its_budget(memprof, fake):
         (["prfile"], "prfile"),
     ],
 )
-def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(
-    memprof_here, fake, arguments, words
-):
+def test_a_wrong_command_line_exits_with_2_and_starts_no_worker(memprof, fake, arguments, words):
     fake()
-    run = memprof_here(*arguments)
+    run = memprof(*arguments)
     assert run.code == 2
     assert words in run.err
     assert run.err.count("memprof: ") <= 1

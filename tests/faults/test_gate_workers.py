@@ -116,9 +116,8 @@ def test_a_worker_killed_in_a_later_repeat_leaves_no_verdict_on_its_scenario(tmp
     assert found["case"]["failure"] == ""
 
 
-@pytest.mark.parametrize(
-    ("sent", "update"), [(signal.SIGINT, ()), (signal.SIGTERM, ("--update", "--force"))]
-)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("update", [(), ("--update", "--force")])
 def test_an_interruption_keeps_what_was_judged_and_leaves_nothing_else(
     tmp_path, light, sent, update
 ):
