@@ -12,7 +12,7 @@ def advice(run):
 
 
 def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, fake):
-    path = fake(repeats=2)
+    path = fake()
     run = memprof("gate", path, "-q")
     assert run.code == 3
     assert "there is no baseline memprof-baseline.json" in run.err
@@ -22,7 +22,7 @@ def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, fake):
 
 @pytest.mark.parametrize("changed", [("--agents", 5), ("--seed", 3)])
 def test_a_foreign_baseline_is_replaced_by_what_the_message_says(memprof, fake, changed):
-    path = fake(repeats=1)
+    path = fake()
     assert memprof("gate", path, "-q", "--update").code == 0
     run = memprof("gate", path, "-q", *changed)
     assert run.code == 3

@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from memprof.scenario_file import load_scenario
+from memprof.worker.protocol import Request
+from memprof.worker.spawn import Limits, run_worker
 from tests.conftest import COMMAND
 from tests.faults.test_workers import gone, workers_of
 
@@ -63,9 +66,9 @@ def temporary(tmp_path, monkeypatch):
 def test_a_sweep_that_is_cut_off_keeps_the_sizes_it_had(
     fake, tmp_path, temporary, end, code, words
 ):
-    path = fake("1 MiB", model={"delay": 0.005}, steps=1)
+    path = fake("512 KiB", model={"delay": 0.005}, steps=1)
     process = start(path, "--max-agents", 1000)
-    wait_until_it_holds(tmp_path, 400 * MIB)
+    wait_until_it_holds(tmp_path, 220 * MIB)
     end(process, workers_of(tmp_path)[0])
     out, _ = process.communicate(timeout=30)
     said = (tmp_path / "errors").read_text()
@@ -78,7 +81,7 @@ def test_a_sweep_that_is_cut_off_keeps_the_sizes_it_had(
     assert report["complete"] is False
     assert [row["agents"] for row in report["density"]["points"]][:3] == [1, 100, 250]
     assert report["variants"]["before"]["per_agent"]["marginal_bytes"] == pytest.approx(
-        MIB, rel=0.02
+        MIB / 2, rel=0.02
     )
     assert "Written: reports/case-density.{json" in out
 
@@ -100,58 +103,54 @@ def test_cut_off_before_there_was_a_line_nothing_is_written(fake, tmp_path, temp
 @pytest.fixture(scope="module")
 def one_agent_bytes(tmp_path_factory):
     """Data segment of a worker with one agent of 34 MB at rest, on this machine."""
-    folder = tmp_path_factory.mktemp("one")
-    path = folder / "case.yaml"
+    path = tmp_path_factory.mktemp("one") / "case.yaml"
     path.write_text(json.dumps({**SCENARIO, "passes": []}))
-    run = subprocess.run(
-        [*COMMAND, "density", str(path), "--max-agents", "3", "--quiet"],
-        cwd=folder,
-        check=True,
-        timeout=120,
-    )
-    assert run.returncode == 0
-    return report_of(folder)["variants"]["before"]["samples"][0][0]["data_bytes"]
+    request = Request("density", load_scenario(path).spec(()), sizes=(1,))
+    (point,) = run_worker(request, Limits(), lambda mark: None).value.points
+    return point.data_bytes
 
 
 SCENARIO = {"name": "case", "model": GRID, "steps": 1, "repeats": 1, "instruments": []}
 
 
 @pytest.mark.parametrize(
-    ("operation", "room", "passes"),
+    ("room", "operations"),
     [
-        ("build", -15 * MIB, []),  # its matrices
-        ("infer_states", 2 * MIB, []),  # 5.6 MB of products
-        ("optimise", 16 * MIB, ["template"]),  # the template is a copy
+        (-15 * MIB, {"before": "build"}),  # its matrices
+        # 5.6 MB of products; and the template is a copy
+        (2 * MIB, {"before": "infer_states", "after": "optimise"}),
     ],
 )
 def test_the_limit_is_met_wherever_it_is_met(
-    memprof, scenario, temporary, one_agent_bytes, operation, room, passes
+    memprof, scenario, temporary, one_agent_bytes, room, operations
 ):
-    path = scenario(**{**SCENARIO, "passes": passes})
+    path = scenario(**{**SCENARIO, "passes": ["template"] if "after" in operations else []})
     limit = one_agent_bytes + room
-    run = memprof("density", path, "--memory-limit", limit, "--time-limit", 6)
+    run = memprof("density", path, "--memory-limit", limit)
     assert run.code == 0, run.err
     report = run.report("case-density")
-    variant = report["variants"]["after" if passes else "before"]
-    assert variant["ended"] == "memory"
-    assert variant["lived"] == 0
     evidence = [each["evidence"] for each in report["warnings"] if each["kind"] == "memory_limit"]
-    assert any(f"out of memory during {operation}" in each for each in evidence), evidence
-    assert report["density"]["capacity"][-1]["room"]["agents"] == 0
+    capacity = {each["variant"]: each for each in report["density"]["capacity"]}
+    for (name, operation), said in zip(operations.items(), evidence, strict=True):
+        assert report["variants"][name]["ended"] == "memory"
+        assert report["variants"][name]["lived"] == 0
+        assert f"out of memory during {operation}" in said
+        assert capacity[name]["room"]["agents"] == 0
     assert list(temporary.iterdir()) == []
     assert gone(run.folder)
 
 
-DENSE = {"kind": "random_pomdp", "num_obs": [150], "num_states": [150], "num_controls": [3]}
+DENSE = {"kind": "random_pomdp", "num_obs": [2], "num_states": [510], "num_controls": [2]}
 
 
 def test_a_full_disk_ends_the_sweep_with_what_it_has(scenario, tmp_path, temporary):
-    """Records that fill the first 64 MiB of their store, where a file may have no more."""
+    """Records that fill the first 64 MiB of their store, where a file may have no more: those of
+    13 agents, which take 5 MB each."""
     path = scenario(model={**DENSE, "per_agent": True}, steps=1, passes=["mmap"])
     process = start(
         path,
         "--max-agents",
-        120,
+        17,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (80 * MIB, 80 * MIB)),
     )
     process.communicate(timeout=120)
@@ -161,7 +160,7 @@ def test_a_full_disk_ends_the_sweep_with_what_it_has(scenario, tmp_path, tempora
     assert "make room on the disk" in said
     report = report_of(tmp_path)
     assert report["complete"] is False
-    assert 10 < report["variants"]["after"]["lived"] < 120
+    assert 10 < report["variants"]["after"]["lived"] < 17
     assert report["equivalence"]["verdict"] != "diverged"
     assert list(temporary.iterdir()) == []
     assert gone(tmp_path)

@@ -1,5 +1,6 @@
 """Workers that die, hang, fail or run out of memory: exit code, message, and no leftovers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,10 +16,10 @@ from tests.conftest import COMMAND
 def workers_of(folder):
     """Worker processes that were started for a scenario in `folder`."""
     found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = process.info["cmdline"] or []
-        if "memprof.worker" in command and process.info["cwd"] == str(folder):
-            found.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            if process.cwd() == str(folder) and "memprof.worker" in process.cmdline():
+                found.append(process)
     return found
 
 
@@ -44,11 +45,16 @@ def gone(folder, within=5.0):
         ("exhaust", ["--memory-limit", "500 MB"], "does not fit in the memory limit of 500 MB"),
     ],
 )
-def test_a_failing_worker_is_explained(memprof, fake, fault, options, words):
-    run = memprof("profile", fake(model={"fault": fault}), *options)
+def test_a_failing_worker_is_explained_and_leaves_nothing(
+    memprof, fake, tmp_path, fault, options, words
+):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    run = memprof("profile", fake(model={"fault": fault}), *options, TMPDIR=str(temporary))
     assert run.code == 3
     assert words in run.err
     assert gone(run.folder)
+    assert list(temporary.iterdir()) == [], "not even what a killed worker was writing"
     assert not (run.folder / "reports").exists(), "nothing was measured, so nothing is written"
     assert ("Traceback" in run.err) == (fault in ("raise", "exhaust"))
 
@@ -56,7 +62,7 @@ def test_a_failing_worker_is_explained(memprof, fake, fault, options, words):
 def test_noise_on_stdout_and_stderr_disturbs_nothing(memprof, fake):
     run = memprof("profile", fake(model={"fault": "print"}), "--json", "-")
     assert run.code == 0
-    assert run.out.startswith("{")
+    assert json.loads(run.out) == run.report(), "nothing else is there"
     assert "noise" not in run.out + run.err
 
 
@@ -69,9 +75,9 @@ def test_a_memory_limit_below_what_imports_need_is_said(memprof, scenario):
 
 def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, scenario):
     path = scenario(model={"kind": "grid_world", "size": 29}, agents=40, steps=1, passes=[])
-    run = memprof("profile", path, "--memory-limit", "900 MB")
+    run = memprof("profile", path, "--memory-limit", "600 MB")
     assert run.code == 3
-    assert "the population does not fit in the memory limit of 900 MB" in run.err
+    assert "the population does not fit in the memory limit of 600 MB" in run.err
     assert "grid_world.py" in run.err, "the allocation that failed is shown"
 
 
@@ -114,7 +120,8 @@ def test_a_jax_that_cannot_be_imported_is_named_with_its_reason(memprof, scenari
 
 
 def test_an_instrument_that_fails_loses_nothing_that_was_measured(fake, tmp_path):
-    process = start(fake(instruments=["tracemalloc", "fake"], steps=4_000, agents=20))
+    model = {"delay": 0.01}  # the worker is at work for long enough to be killed
+    process = start(fake(model=model, instruments=["tracemalloc", "fake"], steps=20))
     wait_for_worker(tmp_path, 2)
     for worker in workers_of(tmp_path):
         worker.kill()
@@ -194,27 +201,10 @@ def test_a_killed_parent_takes_its_worker_along(fake, tmp_path):
 
 def test_a_worker_killed_in_a_later_repeat_leaves_a_partial_report(fake, tmp_path):
     process = start(fake(repeats=50))
-    wait_for_worker(tmp_path, 4)
+    wait_for_worker(tmp_path, 2)
     for worker in workers_of(tmp_path):
         worker.kill()
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 3
     assert "the worker was killed (SIGKILL)" in errors(tmp_path)
     assert "incomplete" in out
-
-
-@pytest.mark.parametrize(
-    ("fields", "code"),
-    [
-        ({"passes": ["fake-break"]}, 1),
-        ({"model": {"kind": "buffer", "fault": "die"}}, 3),
-        ({"model": {"kind": "buffer", "fault": "hang"}}, 3),
-    ],
-)
-def test_no_temporary_file_is_left_behind(memprof, fake, tmp_path, fields, code):
-    """Neither values that were compared, nor what a killed worker was writing."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    run = memprof("profile", fake(**fields), "-q", "--timeout", 3, TMPDIR=str(folder))
-    assert run.code == code, run.err
-    assert list(folder.iterdir()) == []
