@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 GRID = {"kind": "grid_world", "size": 10}
-# Workers start sooner without what PyMDP only plots with.
-PLAN = ["lean_imports", "history", "pool", "template"]
+PLAN = ["history", "pool", "template"]
 
 
 def sizes(report, variant):
@@ -49,9 +48,7 @@ def test_what_a_pass_needs_of_the_data_segment_is_promised_and_kept(memprof, sce
 
 def test_the_benchmarks_of_the_predecessor_and_the_working_set(memprof, scenario):
     path = scenario(
-        model={"kind": "grid_world", "size": 5},
-        passes=["lean_imports", "template", "working_set"],
-        steps=2,
+        model={"kind": "grid_world", "size": 5}, passes=["template", "working_set"], steps=2
     )
     run = memprof("density", path, "--suite", "--threads", 2, "--working-set", "100 KB")
     assert run.code == 0, run.err

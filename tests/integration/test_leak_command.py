@@ -4,18 +4,15 @@ import pytest
 
 from tests.conftest import SCENARIOS
 
-# Every cycle ends with a collection, which has less to look through without what PyMDP only plots
-# with. It is there where no pass is named.
-LEAN = ("--passes", "lean_imports")
-BOUNDED = ("--passes", "lean_imports,history,pool,template", "--history-steps", 4)
+BOUNDED = ("--passes", "history,pool,template", "--history-steps", 4)
 
 
 @pytest.mark.parametrize(
     ("scenario", "mode", "options"),
     [
-        ("grid-5", "lifecycle", ("--passes", "lean_imports,policies,history,pool,template")),
+        ("grid-5", "lifecycle", ("--passes", "policies,history,pool,template")),
         ("grid-5", "steps", BOUNDED),
-        ("learning-10", "lifecycle", ("--passes", "lean_imports,sparse,belief")),
+        ("learning-10", "lifecycle", ("--passes", "sparse,belief")),
         ("leaks/saturating-cache", "lifecycle", ()),
         ("grid-10-jax", "lifecycle", ("--passes", "share,template")),
         ("grid-10-jax", "steps", ("--passes", "jit")),
@@ -44,7 +41,7 @@ def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, m
     ],
 )
 def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signal, per_cycle, site):
-    run = memprof("leak", SCENARIOS / "leaks" / f"{scenario}.yaml", "--repeats", 1, *LEAN)
+    run = memprof("leak", SCENARIOS / "leaks" / f"{scenario}.yaml", "--repeats", 1)
     assert run.code == 1, run.out + run.err
     report = run.report(f"{scenario}-leak")
     found = next(each for each in report["leak"]["signals"] if each["name"] == signal)
@@ -71,5 +68,5 @@ def test_pymdps_own_leak_is_found_and_ends_with_a_bounded_history(memprof):
     assert leak["sites"][0]["owner"] == "Agent.prev_actions"
     assert leak["bytes_per_agent"] == pytest.approx(2 * 175, rel=0.1)
     assert "--passes history --history-steps" in " ".join(plain.out.split())
-    held = memprof("leak", path, *short, "--passes", "lean_imports,history", "--history-steps", 8)
+    held = memprof("leak", path, *short, "--passes", "history", "--history-steps", 8)
     assert held.code == 0

@@ -12,8 +12,7 @@ from tests.conftest import SCENARIOS
 AGENTS, STEPS, CYCLES = 20, 3, 3
 # The saturating cache is full by then, and a finalizer's number no longer one that Python caches.
 WARM_UP = 10
-# What PyMDP only plots with is most of the object graph, and no part of these agents;
-# `test_leak_command.py` has a leak that is found among it.
+# What PyMDP only plots with is most of the object graph, and no part of these agents.
 LEAN = ("lean_imports",)
 LIMITS = Limits(timeout_seconds=240)
 
@@ -62,7 +61,7 @@ def test_a_cache_that_is_full_is_no_site():
 
 
 def test_pymdps_own_leak_is_named_with_what_keeps_the_agents():
-    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=STEPS, passes=LEAN)
+    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=STEPS)
     (first,) = found.sites
     assert first.owner == "Agent.prev_actions"
     assert first.objects_per_cycle == AGENTS * STEPS
@@ -74,7 +73,7 @@ def test_pymdps_own_leak_is_named_with_what_keeps_the_agents():
 
 
 def test_agents_that_come_and_go_leave_no_site():
-    assert attribution("leaks/prev-actions", warm_up=3, steps=2, passes=LEAN).sites == ()
+    assert attribution("leaks/prev-actions", warm_up=3, steps=2).sites == ()
 
 
 def test_the_pass_history_leaves_no_attribute_that_keeps_actions():
@@ -85,7 +84,7 @@ def test_the_pass_history_leaves_no_attribute_that_keeps_actions():
 
 
 def test_eager_jax_is_named_by_the_line_that_traces():
-    found = attribution("leaks/eager-jax", "steps", warm_up=1, cycles=2)
+    found = attribution("leaks/eager-jax", "steps", warm_up=1)
     first = found.sites[0]
     assert (first.seen_by, first.traces_per_cycle) == ("jax", 1)
     assert first.lines[0].path == "pymdp/control.py"

@@ -18,7 +18,6 @@ from memprof.worker.threads import Crew
 from tests.conftest import SCENARIOS, digests_of
 
 AGENTS, STEPS = 5, 6
-LEAN = ("lean_imports",)  # a worker starts sooner without what PyMDP only plots with
 SMALL = ("grid-5", "t-maze", "learning-10", "factory")
 PLANS = ((), ("share", "pool", "template"), ("history", "pool", "template"))
 
@@ -162,7 +161,7 @@ def run(path, threads=3, passes=(), **counts):
 
 def test_the_job_reports_every_operation_and_the_same_behaviour():
     path, passes = SCENARIOS / "t-maze.yaml", ("history", "pool", "template")
-    found = run(path, passes=(*LEAN, *passes))
+    found = run(path, passes=passes)
     assert (found.agents, found.steps, found.operations) == (AGENTS, STEPS, AGENTS * STEPS)
     assert (found.threads, len(found.one_thread_seconds), len(found.threads_seconds)) == (3, 3, 3)
     assert 1 <= found.running <= 3
@@ -214,4 +213,4 @@ def test_what_an_agent_s_world_raises_in_a_thread_ends_the_job(scenario, error, 
         "    return {'A': A, 'B': B}, World()\n"
     )
     with pytest.raises(expected, match="tired of it"):
-        run(path, passes=LEAN)
+        run(path)
