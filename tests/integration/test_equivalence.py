@@ -6,7 +6,10 @@ import pytest
 from memprof.passes.catalogue import PASSES
 from tests.equivalence import PATHS, live, plans
 
-SIZES = {"deep-policy": (1, 1), "learning-29": (2, 3), "grid-29": (2, 3), "private-mazes": (3, 3)}
+SIZES = {
+    "deep-policy": (1, 1), "mmp": (3, 5), "learning-29": (2, 3), "grid-29": (2, 3),
+    "private-mazes": (3, 3),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)

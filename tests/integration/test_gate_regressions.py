@@ -10,14 +10,18 @@ pytestmark = pytest.mark.xdist_group("test_gate_regressions")  # one worker has 
 
 REGRESSIONS = ROOT / "tests" / "regressions"
 TEAM, SHARED = REGRESSIONS / "team.yaml", REGRESSIONS / "shared.yaml"
+AGENTS = 5
+SIZE = ("--agents", str(AGENTS), "--steps", "5")
 
 
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory):
-    """The team's agents as they were, with the pass and without."""
+    """The team's agents as they were, with the pass and without: of three workers each, so that
+    a single one tells a change of them."""
     file = tmp_path_factory.mktemp("gate") / "baseline.json"
     done = subprocess.run(
-        [*COMMAND, "gate", TEAM, SHARED, "--baseline", file, "--update", "-q"],
+        [*COMMAND, "gate", TEAM, SHARED, "--baseline", file, "--update", "--repeats", "3", *SIZE,
+         "-q"],
         cwd=file.parent, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -27,7 +31,8 @@ def baseline(tmp_path_factory):
 @pytest.fixture
 def gate(memprof, baseline):
     def run(plant, scenario=TEAM):
-        return memprof("gate", scenario, "--baseline", baseline, PLANT=plant, timeout=600)
+        repeats = ("--repeats", 1, "--max-repeats", 1 if plant else 9)
+        return memprof("gate", scenario, "--baseline", baseline, *SIZE, *repeats, PLANT=plant)
 
     return run
 
@@ -84,8 +89,8 @@ def test_a_pass_that_stops_applying(gate):
     assert found["components"][0]["component"] == "B"
     assert [one["name"] for one in found["passes"]] == ["share"]
     assert found["passes"][0]["now_bytes"] is None
-    # B of a 5 x 5 grid and 5 actions; the first of 8 agents has its own in common with its world.
-    private = 25 * 25 * 5 * 8 * 7 / 8
+    # B of a 5 x 5 grid and 5 actions; the first agent has its own in common with its world.
+    private = 25 * 25 * 5 * 8 * (AGENTS - 1) / AGENTS
     assert found["components"][0]["private_bytes"] == pytest.approx(private, rel=0.02)
     assert "B: +" in run.err
     assert "saves nothing now" in run.err

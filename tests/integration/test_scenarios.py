@@ -6,20 +6,26 @@ agents weigh little grows on for seconds to resolve their cost: where that is no
 the models here are large, and exactness under passes is checked in this process.
 """
 
+import re
+import sys
 import weakref
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from memprof.errors import ScenarioError
 from memprof.instruments import walker
 from memprof.instruments.base import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario_file import load_scenario
+from memprof.worker.protocol import Request
+from memprof.worker.spawn import Limits, run_worker
 from tests.conftest import SCENARIOS, digests_of
 
 # They live long enough for histories and horizons to fill. The steps of deep-policy take seconds:
 # as a command it has its place in `make scenarios`.
-SIZES = {"learning-29": (4, 4), "mmp": (5, 4), "private-mazes": (5, 5)}
+SIZES = {"learning-29": (2, 2), "mmp": (3, 4), "private-mazes": (3, 3), "dense-random": (4, 4)}
 # Measuring these takes so long that they are measured before their passes only; what `share` does
 # is looked at in this process.
 SLOW = ("mmp", "learning-29", "private-mazes")
@@ -29,7 +35,7 @@ COMMANDED = (*SLOW, "dense-random")
 @pytest.mark.parametrize("name", COMMANDED)
 def test_it_runs_and_share_behaves_exactly(memprof, name):
     path = SCENARIOS / f"{name}.yaml"
-    agents, steps = SIZES.get(name, (5, 8))
+    agents, steps = SIZES[name]
     run = memprof(
         "profile", path, "-q", "--agents", agents, "--steps", steps,
         "--repeats", 1, "--instruments", "none", *(("--passes", "none") if name in SLOW else ()),
@@ -100,7 +106,8 @@ def test_all_instruments_on_real_agents(memprof):
     types = {row["type_name"]: row for row in found["pympler"]["types"]}
     assert types["pymdp.legacy.agent.Agent"]["objects"] == 6
     assert types["numpy.ndarray"]["size_bytes"] > 6 * 480_000, "by type it does see the arrays"
-    lines = variant["hotspots"]["lines"]
+    lines, stacks = variant["hotspots"]["lines"], variant["hotspots"]["stacks"]
+    assert stacks[0]["operation"] == "build"
     assert lines[0]["path"] == "memprof/models/grid_world.py"
     assert lines[0]["bytes_per_agent"] == pytest.approx(400_000, rel=0.01)
     assert lines[0]["text"].startswith("transitions = np.zeros(")
@@ -112,24 +119,23 @@ def test_all_instruments_on_real_agents(memprof):
     assert 150 < variant["trend"]["bytes_per_step"] < 450, "prev_actions, and young caches"
 
 
-def test_the_user_and_pymdp_frames_are_shown_not_numpys(memprof):
-    run = memprof(
-        "profile", SCENARIOS / "factory.yaml", "-q", "--agents", 4, "--steps", 2, "--repeats", 1,
-        "--instruments", "tracemalloc", "--passes", "none",
-    )  # fmt: skip
-    assert run.code == 0, run.err
-    hotspots = run.report("factory")["variants"]["before"]["hotspots"]
-    lines, stacks = hotspots["lines"], hotspots["stacks"]
-    assert lines[0]["path"] == "forager.py"
-    assert lines[0]["text"].startswith("moves = np.zeros(")
-    assert stacks[0]["operation"] == "build"
-    assert [frame["path"] for frame in stacks[0]["frames"]] == ["forager.py"]
-    assert stacks[0]["frames"][0]["function"] == "make"
+def test_the_user_and_pymdp_frames_are_shown_not_numpys():
+    spec = replace(load_scenario(SCENARIOS / "factory.yaml").spec(()), agents=4, steps=2)
+    request = Request("instrument", spec, instrument="tracemalloc")
+    found = run_worker(request, Limits(timeout_seconds=120), lambda mark: None).value
+    line, stack = found.lines[0], found.stacks[0]
+    assert line.path == "forager.py"
+    assert line.text.startswith("moves = np.zeros(")
+    assert stack.operation == "build"
+    assert [frame.path for frame in stack.frames] == ["forager.py"]
+    assert stack.frames[0].function == "make"
 
 
-def test_learning_makes_shared_arrays_private_again(memprof, scenario):
+def test_learning_makes_shared_arrays_private_again_and_tuning_the_collector_changes_nothing(
+    memprof, scenario
+):
     path = scenario(
-        model={"kind": "grid_world", "size": 10}, learning=["A", "B", "D"], steps=4, agents=5
+        model={"kind": "grid_world", "size": 10}, learning=["A", "B", "D"], passes=["share", "gc"]
     )
     run = memprof("profile", path, "-q")
     assert run.code == 0, run.err
@@ -161,7 +167,7 @@ AGENTS = {
 @pytest.mark.parametrize("keywords", AGENTS.values(), ids=AGENTS)
 def test_every_kind_of_agent_is_shared_exactly(scenario, keywords):
     path = scenario(agent=keywords)
-    assert digests_of(path, ("share",), 4, 6) == digests_of(path, (), 4, 6)
+    assert digests_of(path, ("share",), 3, 5) == digests_of(path, (), 3, 5)
 
 
 def test_private_false_hands_all_agents_the_same_arrays(scenario):
@@ -174,14 +180,24 @@ def test_private_false_hands_all_agents_the_same_arrays(scenario):
 def test_an_npz_model_runs(memprof, scenario, tmp_path):
     import numpy as np
 
-    np.savez(
-        tmp_path / "two.npz",
-        A0=np.eye(100),
-        B0=np.stack([np.eye(100), np.roll(np.eye(100), 1, axis=0)], axis=2),
-        C0=np.arange(100.0),
-        D0=np.full(100, 1 / 100),
-    )
+    one = {
+        "A0": np.eye(100),
+        "B0": np.stack([np.eye(100), np.roll(np.eye(100), 1, axis=0)], axis=2),
+        "C0": np.arange(100.0),
+        "D0": np.full(100, 1 / 100),
+    }
+    np.savez(tmp_path / "two.npz", **one)
     path = scenario(model={"kind": "npz", "path": "two.npz"})
+    assert digests_of(path, ("share",), 4, 3) == digests_of(path, (), 4, 3)
+    # Two modalities that depend on one factor each; PyMDP takes them smaller for that.
+    other = {
+        "A1": np.eye(70),
+        "B1": np.eye(70)[:, :, None],
+        "C1": np.zeros(70),
+        "D1": np.full(70, 1 / 70),
+    }
+    np.savez(tmp_path / "two.npz", **one, **other)
+    path = scenario(model={"kind": "npz", "path": "two.npz"}, agent={"A_factor_list": [[0], [1]]})
     run = memprof("profile", path, "-q", "--passes", "none")
     assert run.code == 0, run.err
     assert digests_of(path, ("share",), 4, 3) == digests_of(path, (), 4, 3)
@@ -209,7 +225,7 @@ import numpy as np
 
 def sane():
     A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
-    A[0], B[0] = np.eye(100), np.stack([np.eye(100)] * 2, axis=2)
+    A[0], B[0] = np.eye(200), np.stack([np.eye(200)] * 2, axis=2)
     return {"A": A, "B": B}
 
 def unseeded():
@@ -217,11 +233,11 @@ def unseeded():
 
 def lopsided():
     model = sane()
-    model["A"][0] = np.eye(100) * 0.7
+    model["A"][0] = np.eye(200) * 0.7
     return model
 
 def refused():
-    return {**sane(), "E": np.ones(99)}
+    return {**sane(), "E": np.ones(199)}
 
 def strange(what):
     return sane(), Strange(what)
@@ -239,103 +255,92 @@ class Strange:
     def step(self, action):
         if self.what == "raises":
             return 1 / 0
-        return {"range": 100, "length": (0, 0), "text": "x"}[self.what]
+        return {"range": 200, "length": (0, 0), "text": "x"}[self.what]
 
 class Unseeded:
     chance = np.random.default_rng()
 
     def reset(self):
-        return int(self.chance.integers(100))
+        return int(self.chance.integers(200))
 
     def step(self, action):
         return self.reset()
 """
 
 
+@pytest.fixture
+def own(scenario, tmp_path, monkeypatch):
+    """Write a scenario whose model is one of the functions above."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own.py").write_text(FACTORY)
+
+    def write(function, params=None, **fields):
+        model = {"kind": "factory", "callable": f"own:{function}", "params": params or {}}
+        return scenario(model=model, **fields)
+
+    yield write
+    sys.modules.pop("own", None)
+
+
+def test_a_factory_runs(memprof, own):
+    path = own("sane")
+    run = memprof("profile", path, "-q", "--passes", "none")
+    assert run.code == 0, run.err
+    assert (run.folder / "reports").exists()
+    assert digests_of(path, ("share",), 4, 3) == digests_of(path, (), 4, 3)
+
+
+def test_an_error_in_the_users_own_code_is_shown_with_its_line(memprof, own):
+    run = memprof("profile", own("explodes"), "-q", "--passes", "none")
+    assert run.code == 2
+    assert "case.yaml:4: model.callable: own:explodes raised ZeroDivisionError" in run.err
+    assert "ZeroDivisionError: in the user's own code" in run.err
+    assert 'own.py", line' in run.err
+    assert "memprof/models" not in run.err
+    assert not (run.folder / "reports").exists()
+
+
 @pytest.mark.parametrize(
-    ("function", "code", "words"),
+    ("function", "words"),
     [
-        ("sane", 0, ""),
-        ("lopsided", 2, "case.yaml:4: model.callable: A0 is not normalised"),
-        ("refused", 2, "PyMDP's Agent refused its arguments: AssertionError"),
-        ("explodes", 2, "raised ZeroDivisionError: in the user's own code"),
-        ("gone", 2, "own has no function 'gone'"),
+        ("lopsided", "A0 is not normalised"),
+        ("refused", "PyMDP's Agent refused its arguments: AssertionError"),
+        ("gone", "own has no function 'gone'"),
     ],
 )
-def test_factories_right_and_wrong(memprof, scenario, tmp_path, function, code, words):
-    (tmp_path / "own.py").write_text(FACTORY)
-    path = scenario(model={"kind": "factory", "callable": f"own:{function}"})
-    run = memprof("profile", path, "-q", "--passes", "none")
-    assert run.code == code, run.err
-    assert words in run.err
-    if function == "explodes":
-        assert 'own.py", line' in run.err
-        assert "memprof/models" not in run.err
-    assert (run.folder / "reports").exists() == (code == 0)
-    if code == 0:
-        assert digests_of(path, ("share",), 4, 3) == digests_of(path, (), 4, 3)
+def test_a_factory_that_is_wrong_is_said_to_be(own, function, words):
+    with pytest.raises(ScenarioError, match=re.escape(words)) as caught:
+        digests_of(own(function), (), 4, 3)
+    assert caught.value.field == "model.callable"
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (
-            "range",
-            "Strange.step() returned (100,); expected one index per modality of A, below 100",
-        ),
-        ("length", "Strange.step() returned (0, 0)"),
-        ("text", "Strange.step() returned 'x'"),
-        ("raises", "Strange.step() raised ZeroDivisionError"),
+        ("range", "returned (200,); expected one index per modality of A, below 200"),
+        ("length", "returned (0, 0)"),
+        ("text", "returned 'x'"),
+        ("raises", "raised ZeroDivisionError"),
     ],
 )
-def test_an_environment_that_makes_no_sense_is_named(memprof, scenario, tmp_path, what, words):
-    (tmp_path / "own.py").write_text(FACTORY)
-    model = {"kind": "factory", "callable": "own:strange", "params": {"what": what}}
-    run = memprof("profile", scenario(model=model), "-q")
-    assert run.code == 2
-    assert f"case.yaml:4: model.callable: the environment's {words}" in run.err
+def test_an_environment_that_makes_no_sense_is_named(own, what, words):
+    with pytest.raises(ScenarioError) as caught:
+        digests_of(own("strange", {"what": what}), (), 4, 3)
+    assert caught.value.field == "model.callable"
+    assert f"the environment's Strange.step() {words}" in caught.value.problem
 
 
-def test_what_the_model_does_not_have_cannot_be_learned(memprof, scenario, tmp_path):
-    (tmp_path / "own.py").write_text(FACTORY)
-    path = scenario(model={"kind": "factory", "callable": "own:sane"}, learning=["D"])
-    run = memprof("profile", path, "-q")
-    assert run.code == 2
-    assert "learning: D cannot be learned: the model has none" in run.err
+def test_what_the_model_does_not_have_cannot_be_learned(own):
+    with pytest.raises(ScenarioError, match="D cannot be learned: the model has none") as caught:
+        digests_of(own("sane", learning=["D"]), (), 4, 3)
+    assert caught.value.field == "learning"
 
 
-def test_factor_lists_may_stand_in_the_scenario(memprof, scenario, tmp_path):
-    """Two modalities that depend on one factor each; PyMDP takes them smaller for that."""
-    import numpy as np
-
-    np.savez(
-        tmp_path / "two.npz",
-        A0=np.eye(90),
-        A1=np.eye(70),
-        B0=np.stack([np.eye(90), np.roll(np.eye(90), 1, axis=0)], axis=2),
-        B1=np.eye(70)[:, :, None],
-    )
-    path = scenario(model={"kind": "npz", "path": "two.npz"}, agent={"A_factor_list": [[0], [1]]})
-    run = memprof("profile", path, "-q", "--passes", "none")
-    assert run.code == 0, run.err
-
-
-def test_a_population_that_is_not_reproducible_is_not_called_equivalent(
-    memprof, scenario, tmp_path
-):
-    (tmp_path / "own.py").write_text(FACTORY)
-    model = {"kind": "factory", "callable": "own:unseeded"}
-    run = memprof("profile", scenario(model=model, repeats=2, passes=["gc"]))
+def test_a_population_that_is_not_reproducible_is_not_called_equivalent(memprof, own):
+    run = memprof("profile", own("unseeded", repeats=2, passes=["gc"]))
     assert run.code == 0, run.err
     report = run.report()
     assert report["equivalence"]["verdict"] == "not_checked"
     assert "no saving is claimed" in " ".join(run.out.split())
     assert report["passes"][0]["saved_bytes_per_agent"] is None
     assert run.err.count("worker ") == 4, "there is nothing to compare value by value"
-
-
-def test_tuning_the_collector_behaves_exactly(memprof, scenario):
-    path = scenario(model={"kind": "grid_world", "size": 10}, passes=["gc"])
-    run = memprof("profile", path, "-q")
-    assert run.code == 0, run.err
-    assert run.report()["equivalence"]["verdict"] == "exact"

@@ -315,7 +315,8 @@ def test_mistakes_get_one_clear_message(passes, budget, words):
 
 
 def test_a_worker_measures_the_working_set_beside_the_rest():
-    spec = spec_of("learning-10", ("template", "working_set"), 10**9, agents=5, steps=3)
+    passes = ("lean_imports", "template", "working_set")
+    spec = spec_of("learning-10", passes, 10**9, agents=5, steps=3)
     done = run_worker(Request("measure", spec), Limits(), lambda mark: None)
     use = done.value.working_set
     assert use.budget_bytes == 10**9
