@@ -72,6 +72,9 @@ def _next(report: DensityReport) -> Next:
     if report.equivalence.verdict not in ("exact", "bounded"):
         return Next("See which pass changes what agents do:", "memprof profile SCENARIO")
     names = listed(after.passes)
+    room = {each.variant: each.room.agents for each in report.density.capacity}
+    if len(room) == 2 and room["after"] <= room["before"]:
+        return Next(f"No more fit with {names}; see what they hold:", "memprof profile SCENARIO")
     gives = f"{names} {'makes' if len(after.passes) == 1 else 'make'} room for them"
     return applied(report.scenario, after.passes, gives)
 

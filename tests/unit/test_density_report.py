@@ -203,5 +203,10 @@ def test_it_says_how_the_passes_come_into_a_program(report):
     assert found.code.endswith('optimize(agents, passes=["history", "pool", "template"])')
     alone = replace(report(), variants=DensityVariants(BEFORE, None))
     assert density_view(alone).next.code == "memprof density SCENARIO --passes auto"
+    capacity = [
+        replace(each, room=replace(each.room, agents=0)) for each in report().density.capacity
+    ]
+    full = replace(report(), density=replace(report().density, capacity=tuple(capacity)))
+    assert density_view(full).next.text.startswith("No more fit with history, pool and template")
     diverged = replace(report(), equivalence=Equivalence("diverged", 1, 1, 0.5, 0.1, None, "x"))
     assert "optimize" not in density_view(diverged).next.code
