@@ -1,4 +1,7 @@
-"""The figures that memprof stands for, against known truth. They run alone on the machine."""
+"""The figures that memprof stands for, against known truth.
+
+Most are of memory, each process's own, which no other process changes.
+"""
 
 import json
 import subprocess
@@ -10,7 +13,7 @@ import pytest
 from tests.bench import compare
 from tests.conftest import COMMAND, SCENARIOS, assert_ledger_adds_up
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.xdist_group("figures")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,7 @@ def profile(tmp_path_factory):
     return run
 
 
+ONE_CLEAN_RUN = ("--repeats", 1, "--instruments", "none")
 RUNS = {
     "grid-29": ("--steps", 6, "--passes", "template"),
     "grid-5": (),
@@ -46,7 +50,7 @@ def reports(profile):
 
     def run(name, options):
         path = SCENARIOS / f"{name.partition(',')[0]}.yaml"
-        return profile(path, "--repeats", 1, "--instruments", "none", *options)
+        return profile(path, *ONE_CLEAN_RUN, *options)
 
     with ThreadPoolExecutor(2) as crew:
         return dict(zip(RUNS, crew.map(run, RUNS, RUNS.values()), strict=True))
@@ -104,13 +108,16 @@ def test_growth_per_step_is_the_action_that_pymdp_keeps(grid_5):
     assert trend["bytes_per_step"] == pytest.approx(170, abs=15)
 
 
-def test_the_trend_is_of_the_scenarios_agents_and_of_more_where_they_are_quick(grid_5):
-    scenario = grid_5["scenario"]["agents"]
-    for sample in grid_5["variants"]["before"]["samples"]:
-        there = max(point["agents"] for point in sample["points"])
-        assert scenario < sample["trend"]["agents"] <= there
-        assert len(sample["trend"]["heap_bytes"]) == 12
+@pytest.mark.serial  # as many agents as live in two seconds
+def test_the_trend_is_of_the_scenarios_agents_and_of_more_where_they_are_quick(profile):
+    report = profile(SCENARIOS / "grid-5.yaml", *ONE_CLEAN_RUN, "--passes", "none")
+    scenario = report["scenario"]["agents"]
+    (sample,) = report["variants"]["before"]["samples"]
+    there = max(point["agents"] for point in sample["points"])
+    assert scenario < sample["trend"]["agents"] <= there
+    assert len(sample["trend"]["heap_bytes"]) == 12
 
 
+@pytest.mark.serial  # it compares times
 def test_the_clean_worker_slows_no_step_by_more_than_5_percent():
     assert compare("grid-10")["ratio"] == pytest.approx(1, abs=0.05)

@@ -85,7 +85,6 @@ CHURN = """
 """
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("passes", PLANS, ids=" ".join)
 def test_agents_that_left_leave_nothing_behind(passes):
     """72 agents of a megabyte each come and go; 12 are there at once."""
