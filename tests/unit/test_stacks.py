@@ -123,15 +123,16 @@ def test_a_stack_that_is_cut_off_above_is_said_to_be(module, tmp_path):
 
 
 def test_the_smallest_of_many_stacks_are_one_and_the_total_stays(module, tmp_path):
-    lines = "\n".join(f"    HELD.append(bytes({1000 * n}))" for n in range(1, MOST_STACKS + 11))
+    lines = "\n".join(f"    HELD.append(bytes({10_000 * n}))" for n in range(1, MOST_STACKS + 11))
     maker, probe = module(f"HELD = []\n\ndef build():\n{lines}\n"), NamedCalls()
     found = between(lambda: probe.call("build", maker.build), tmp_path)
     *named, others = found
     assert len(named) == MOST_STACKS
     assert named[0].frames[-1].line == MOST_STACKS + 13, "the largest comes first"
     assert (others.operation, others.frames) == (OTHERS, ())
-    smallest = sum(1000 * n + b"".__sizeof__() for n in range(1, 11))
-    assert smallest <= others.bytes_per_agent < smallest + 2_000, "and the list's own growth"
+    smallest = sum(10_000 * n + b"".__sizeof__() for n in range(1, 11))
+    # And the list's own growth, and what the test's other threads allocate meanwhile.
+    assert smallest <= others.bytes_per_agent < smallest + 9_000
 
 
 def test_what_was_let_go_of_is_in_the_total(module, tmp_path):
