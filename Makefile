@@ -49,10 +49,11 @@ check: $(VENV)/.tested
 	$(BIN)/lint-imports
 
 # The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
+# The tests of a file share its costly fixtures, so one process runs them all.
 # Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
 test: check
-	$(BIN)/pytest -m "not serial" -n 3 --dist loadgroup --ignore tests/integration --ignore tests/accuracy
-	$(BIN)/pytest -m "not serial" -n 2 --dist loadgroup tests/integration tests/accuracy
+	$(BIN)/pytest -m "not serial" -n 3 --dist loadfile --ignore tests/integration --ignore tests/accuracy
+	$(BIN)/pytest -m "not serial" -n 2 --dist loadfile tests/integration tests/accuracy
 	$(BIN)/pytest -m serial
 
 fast: $(VENV)/.tested

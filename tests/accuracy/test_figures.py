@@ -13,8 +13,6 @@ import pytest
 from tests.bench import compare
 from tests.conftest import COMMAND, SCENARIOS, assert_ledger_adds_up
 
-pytestmark = pytest.mark.xdist_group("figures")
-
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):

@@ -7,8 +7,6 @@ import pytest
 from tests.cli.test_gate import MIB, scenarios, words, write
 from tests.conftest import ROOT, run_command
 
-pytestmark = pytest.mark.xdist_group("test_compare")  # one worker has its fixtures
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

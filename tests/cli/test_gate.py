@@ -20,8 +20,6 @@ from memprof.scenario_file import load_scenario
 from memprof.workflows.cases import case_of
 from tests.conftest import COMMAND, run_command
 
-pytestmark = pytest.mark.xdist_group("test_gate")  # one worker has its fixtures
-
 MIB = 2**20
 BASELINE = "memprof-baseline.json"
 CASE = {

@@ -9,8 +9,6 @@ import yaml
 
 from tests.conftest import ROOT, Session, run_pytest
 
-pytestmark = pytest.mark.xdist_group("test_marker")  # one worker has its fixtures
-
 SCENARIOS = {
     "small": {},
     "budgeted": {"budget": {"per_agent": "50 KB"}},

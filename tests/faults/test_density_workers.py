@@ -14,8 +14,6 @@ from memprof.worker.spawn import Limits, run_worker
 from tests.conftest import COMMAND
 from tests.faults.test_workers import gone, workers_of
 
-pytestmark = pytest.mark.xdist_group("test_density_workers")  # one worker has its fixtures
-
 MIB = 2**20
 GRID = {"kind": "grid_world", "size": 29}
 

@@ -14,8 +14,6 @@ from tests.cli.test_gate import BASELINE, MIB, keep, planted, scenarios, write
 from tests.conftest import COMMAND, run_command
 from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
-pytestmark = pytest.mark.xdist_group("test_gate_workers")  # one worker has its fixtures
-
 LITTLE = 4096  # more than a gate's report needs, and less than a baseline
 
 

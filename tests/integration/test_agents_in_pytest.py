@@ -4,8 +4,6 @@ import pytest
 
 from tests.conftest import Session, run_pytest
 
-pytestmark = pytest.mark.xdist_group("test_agents_in_pytest")  # one worker has its fixtures
-
 AGENTS = """
 import numpy as np
 

@@ -14,8 +14,6 @@ import pytest
 
 from tests.conftest import ROOT, SCENARIOS, run_command
 
-pytestmark = pytest.mark.xdist_group("test_architecture")  # one worker has its fixtures
-
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 KINDS = ("model", "pass", "instrument", "format")
 MOST_LINES = 40

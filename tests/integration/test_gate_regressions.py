@@ -6,8 +6,6 @@ import pytest
 
 from tests.conftest import COMMAND, ROOT
 
-pytestmark = pytest.mark.xdist_group("test_gate_regressions")  # one worker has its fixtures
-
 REGRESSIONS = ROOT / "tests" / "regressions"
 TEAM, SHARED = REGRESSIONS / "team.yaml", REGRESSIONS / "shared.yaml"
 AGENTS = 5

@@ -20,9 +20,6 @@ from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from tests.conftest import ROOT, SCENARIOS
 
-# Its tests compile some programs in common.
-pytestmark = pytest.mark.xdist_group("jax")
-
 GRID = {"kind": "grid_world", "size": 5}
 T_MAZE = {"kind": "t_maze", "reward_probability": 0.98}
 FACTORS = {

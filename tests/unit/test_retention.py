@@ -14,8 +14,6 @@ from memprof.analysis.retention import Gain, Held, gain, is_steady, total
 from memprof.instruments.owners import Owners
 from memprof.instruments.retained import RetainedObjects
 
-pytestmark = pytest.mark.xdist_group("test_retention")  # one worker has its fixtures
-
 LINE, OTHER = ("a.py", 1), ("b.py", 2)
 
 
