@@ -18,7 +18,7 @@ MIB = 2**20
 GRID = {"kind": "grid_world", "size": 29}
 
 
-def start(path, *options, **settings):
+def start(path, *options):
     """`memprof density`, in the background; its standard error goes to a file."""
     with (path.parent / "errors").open("w") as errors:
         return subprocess.Popen(
@@ -28,7 +28,6 @@ def start(path, *options, **settings):
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            **settings,
         )
 
 
@@ -145,12 +144,8 @@ def test_a_full_disk_ends_the_sweep_with_what_it_has(scenario, tmp_path, tempora
     """Records that fill the first 64 MiB of their store, where a file may have no more: those of
     13 agents, which take 5 MB each."""
     path = scenario(model={**DENSE, "per_agent": True}, steps=1, passes=["mmap"])
-    process = start(
-        path,
-        "--max-agents",
-        17,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (80 * MIB, 80 * MIB)),
-    )
+    process = start(path, "--max-agents", 17)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (80 * MIB, 80 * MIB))
     process.communicate(timeout=120)
     said = (tmp_path / "errors").read_text()
     assert process.returncode == 3, said

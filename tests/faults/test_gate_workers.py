@@ -160,23 +160,23 @@ def test_a_full_disk_leaves_the_baseline_as_it_was(tmp_path, light):
     file = keep(tmp_path, case=light)
     before = file.read_bytes()
     assert len(before) > LITTLE
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*COMMAND, "gate", path.name, "--update"],
         cwd=tmp_path,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LITTLE, LITTLE)),
     )
-    assert done.returncode == 3
-    assert f"memprof: cannot write {BASELINE}: File too large" in done.stderr
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LITTLE, LITTLE))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert f"memprof: cannot write {BASELINE}: File too large" in err
     assert file.read_bytes() == before
     assert hidden(tmp_path) == []
     assert report(tmp_path)["scenarios"][0]["name"] == "case"
-    assert "Written: reports/gate.{json,md" in done.stdout
+    assert "Written: reports/gate.{json,md" in out
     assert report(tmp_path)["updated"] == []
-    assert "Replaced" not in done.stdout
+    assert "Replaced" not in out
 
 
 def wait_until(folder, text):
