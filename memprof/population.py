@@ -19,11 +19,12 @@ from memprof.passes.history import Histories
 from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
 from memprof.passes.pool import Pool
-from memprof.passes.template import RESULTS
 from memprof.passes.working_set import StayActive
+from memprof.populations.ready import READ_ONLY
 from memprof.populations.roster import Roster
-from memprof.store.exemplar import StoredAgent
+from memprof.store.agent_class import is_stored
 from memprof.units import format_size, parse_size
+from memprof.upstream.attributes import RESULTS
 
 AUTO = ("history", "pool", "template")
 """The exact passes that `auto` stands for here: they help every population and need no trial."""
@@ -100,6 +101,7 @@ class OptimizedPopulation:
                 _check(agent)
                 self._roster.add(agent)
         except BaseException:
+            self._roster.give_back()
             self._close()
             raise
 
@@ -152,6 +154,10 @@ class OptimizedPopulation:
         agent = self._roster.wake(index)
         try:
             yield agent
+        except ValueError as error:
+            if "read-only" in str(error):
+                error.add_note(f"memprof: {READ_ONLY}")
+            raise
         finally:
             del agent  # whoever else still holds it, holds an empty agent
             self._roster.rest(index)
@@ -344,7 +350,7 @@ def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None
 def _check(agent: Any) -> None:
     from pymdp.legacy.agent import Agent
 
-    if isinstance(agent, StoredAgent):
+    if is_stored(agent):
         raise UsageError(
             "agents: this one was taken over already, by this population or another; is it there "
             "twice?"

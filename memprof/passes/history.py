@@ -10,8 +10,8 @@ from memprof.errors import ScenarioError
 from memprof.passes.base import Pass
 from memprof.store.flatten import NotStorable
 from memprof.store.history import History
-
-_HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
+from memprof.store.identity import held_elsewhere
+from memprof.upstream.attributes import HISTORIES, LATEST
 
 
 class Histories(Pass):
@@ -33,14 +33,16 @@ class Histories(Pass):
             if problem:
                 raise ScenarioError("history_steps", problem)
         attributes = vars(agent)
-        for name in _HISTORIES:
+        for name in HISTORIES:
             entries = attributes.get(name)
             if type(entries) is list:
+                if held_elsewhere(attributes, name, references=1):
+                    continue  # whoever holds the list would no longer see what is appended
                 entries = History(entries, self.steps)
             elif type(entries) is not History:
                 continue
             elif self.steps is not None:
                 entries.limit = self.steps  # one from a store may have another
             with suppress(NotStorable):  # entries of the user's own stay objects
-                entries.pack()
+                entries.pack(attributes.get(LATEST.get(name, "")))
             attributes[name] = entries

@@ -16,13 +16,25 @@ from memprof.passes.template import LargeRecord, Template
 from memprof.store.activation import Activation
 from memprof.store.constants import adopt
 from memprof.store.disk_records import DiskRecords
-from memprof.store.exemplar import Exemplar
-from memprof.store.flatten import Flattener
-from memprof.store.layout import Layout, arranged, from_json, order_of, stored_shape
+from memprof.store.exemplar import Changes, Exemplar
+from memprof.store.flatten import Flattener, Handed
+from memprof.store.header import CREATE_AGAIN
+from memprof.store.layout import (
+    Layout,
+    arranged,
+    described,
+    dtype_of,
+    from_json,
+    order_of,
+    stored_shape,
+)
 from memprof.store.records import Records
-from memprof.store.unflatten import Reader
+from memprof.store.unflatten import Allowance, Reader
 
 _DESCRIPTION, _DATA = "description", "data"
+# What decoding a store may make of a few bytes: arrays of so many bytes, and so many times the
+# bytes that are there; and elements of containers, beside one for each byte.
+_FREE_BYTES, _TIMES, _FREE_ELEMENTS = 16 << 20, 8, 100_000
 
 
 class Mmap(Template):
@@ -30,19 +42,22 @@ class Mmap(Template):
     and which processes that open the same folder share.
 
     Attributes without exact encoding stay in memory, and a folder that outlives the process refuses
-    them; without a `folder` it is a temporary one. Each record is committed when its agent comes to
-    rest, so a killed process loses at most what active agents did. Records bring their layout
-    along. A folder holds agents of one class.
+    them; without a `folder` it is a temporary one. What an agent shares with something else stays
+    in memory as well, so that it is shared for as long as the process lives; a folder that outlives
+    it holds a copy, and refuses what two agents share. Each record is committed when its agent
+    comes to rest, so a killed process loses at most what active agents did. Records bring their
+    layout along. A folder holds agents of one class.
     """
 
-    keeps_outside = False
     in_files = True
 
     def __init__(self) -> None:
         super().__init__()
         self._temporary: TemporaryDirectory[str] | None = None
         self._disk: DiskRecords | None = None
-        self._whole: dict[int, dict[str, Any]] = {}
+        self._whole: dict[int, Changes] = {}
+        self._next_whole: dict[int, Changes] = {}
+        self._holders: dict[int, tuple[int, Any]] = {}
 
     @classmethod
     def reopen(cls, folder: Path, kind: type) -> Mmap:
@@ -61,7 +76,7 @@ class Mmap(Template):
                 f"{folder}: holds agents of class {description['class']}, found {_name(kind)}; "
                 "open it with the class that it was made with"
             )
-        reopened._exemplars.append(_mapped(kind, description, disk))
+        reopened._exemplars.append(_mapped(kind, disk))
         reopened._numbers[kind] = 0
         return reopened
 
@@ -91,34 +106,90 @@ class Mmap(Template):
         if self.folder is None:
             self._temporary = TemporaryDirectory(prefix="memprof-")
             self.folder = Path(self._temporary.name) / "population"
-        description, blobs = _described(Exemplar.of(agent))
+        blobs = _described(Exemplar.of(agent, self.keep))
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
             identity.update(blob)
         self._disk = DiskRecords.create(self.folder, identity.digest(), blobs)
-        return _mapped(type(agent), description, self._disk)
+        return _mapped(type(agent), self._disk)
 
-    def hibernate(self, agent: Any, index: int, activation: Activation | None = None) -> bytes:
-        record = super().hibernate(agent, index, activation)
-        if not isinstance(record, LargeRecord):
-            self._whole.pop(index, None)
-            return bytes(record)
-        if self._temporary is None:
-            names = ", ".join(f"{name} ({self.kept_whole[name]})" for name in record.whole)
+    def _flattener(self, activation: Activation | None) -> Flattener:
+        return Flattener(
+            handed=activation.handed if activation else Handed(),
+            thorough=activation is None,
+            lasts=self.lasts,
+            free=self.allowance(b"").size,
+        )
+
+    def allowance(self, record: bytes) -> Allowance:
+        """Arrays of a record take no more than some times what record and template do."""
+        there = len(record) + self._exemplars[0].array_bytes
+        return Allowance(_FREE_BYTES + _TIMES * there, _FREE_ELEMENTS)
+
+    def _record(self, number: int, changes: Changes, flattener: Flattener, index: int) -> bytes:
+        if flattener.elements > len(flattener.data()) + _FREE_ELEMENTS:
+            raise UsageError(
+                f"agents: expected at most {_FREE_ELEMENTS:,} empty elements (None, empty lists) "
+                f"in an agent under mmap, found up to {flattener.elements:,}; leave mmap out"
+            )
+        if self.lasts:
+            self._check_lasting(changes, index)
+        self._next_whole[index] = changes
+        return self._encoded(number, changes.layout, flattener)
+
+    def _check_lasting(self, changes: Changes, index: int) -> None:
+        """Whether a store can hold an agent on its own."""
+        _, *entries = changes.layout
+        lost = {*changes.whole} - {*entries[::2]}
+        if lost:
+            names = ", ".join(f"{name} ({changes.reasons[name]})" for name in sorted(lost))
             raise UsageError(
                 f"agents: {names}: no exact encoding exists, so a store that outlives the process "
                 "cannot hold it; delete the attribute, or leave mmap out"
             )
-        self._whole[index] = record.whole
-        return record.data
+        for each in changes.held:
+            holder, _ = self._holders.get(id(each), (index, None))
+            if holder != index:
+                names = ", ".join(f"{name} ({why})" for name, why in changes.reasons.items())
+                raise UsageError(
+                    f"agents: {names}: agents {holder} and {index} share it, and would each have "
+                    "their own when the store is opened again; give each its own, or leave mmap out"
+                )
+
+    def release(self, agent: Any, index: int) -> None:
+        super().release(agent, index)
+        self._let_go(index)
+        changes = self._next_whole.pop(index)
+        if changes.whole:
+            self._whole[index] = changes
+            self._holders.update({id(each): (index, each) for each in changes.held})
+
+    def _let_go(self, index: int) -> None:
+        known = self._whole.pop(index, None)
+        for each in known.held if known else ():
+            self._holders.pop(id(each), None)
 
     def activate(self, record: Any, index: int) -> Activation:
-        whole = self._whole.get(index)
-        return super().activate(LargeRecord(record, (), whole) if whole else record, index)
+        known = self._whole.get(index)
+        large = LargeRecord(record, (), known.whole) if known else record
+        try:
+            return super().activate(large, index)
+        except (MemoryError, StoreError):
+            raise
+        except Exception as error:  # nothing but decoding, and deriving from what was decoded
+            raise StoreError(
+                f"{self.folder}: record {index} is damaged ({type(error).__name__}: {error}): "
+                f"{CREATE_AGAIN}"
+            ) from error
+
+    def unsettled(self) -> list[int]:
+        """Agents that others may have changed since they came to rest, through what they share."""
+        return [*self._whole] if self.lasts else []
 
     def leave(self, index: int) -> None:
-        self._whole.pop(index, None)
+        super().leave(index)
+        self._let_go(index)
 
     def empty(self) -> None:
         """The template stays: it is in the store, and not in memory of the process's own."""
@@ -126,7 +197,7 @@ class Mmap(Template):
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield from super().holdings()
-        yield "template", self._whole
+        yield "template", [known.whole for known in self._whole.values()]
 
     def close(self) -> None:
         if self._disk is not None:
@@ -143,11 +214,11 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _described(exemplar: Exemplar) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a template looks like, as JSON values, and the blobs that hold it."""
+def _described(exemplar: Exemplar) -> dict[str, Any]:
+    """The blobs that hold a template, and say what it looks like."""
     flattener = Flattener(maps=True)
     layout = flattener.flatten(exemplar.state)
-    arrays = [(a.dtype.str, a.shape, order_of(a)) for a in flattener.outside]
+    arrays = [(described(a.dtype), a.shape, order_of(a)) for a in flattener.outside]
     description = {"class": _name(exemplar.kind), "layout": layout, "arrays": arrays}
     blobs: dict[str, Any] = {
         _DESCRIPTION: json.dumps(description).encode(),
@@ -156,15 +227,30 @@ def _described(exemplar: Exemplar) -> tuple[dict[str, Any], dict[str, Any]]:
     for number, (array, (_, _, order)) in enumerate(zip(flattener.outside, arrays, strict=True)):
         stored = array if order == "C" else array.transpose(*order)
         blobs[f"array{number}"] = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
-    return description, blobs
+    return blobs
 
 
-def _mapped(kind: type, description: dict[str, Any], disk: DiskRecords) -> Exemplar:
-    """The template from a store, with its large arrays where the file is mapped."""
-    arrays = []
-    for number, (dtype, shape, order) in enumerate(from_json(description["arrays"])):
-        flat = np.frombuffer(disk.blob(f"array{number}"), dtype)
-        arrays.append(adopt(arranged(flat.reshape(stored_shape(shape, order)), order)))
-    reader = Reader(bytes(disk.blob(_DATA)), tuple(arrays))
-    state = reader.unflatten(from_json(description["layout"]))
-    return Exemplar(kind, state)
+def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
+    """The template from a store, with its large arrays where the file is mapped.
+
+    Raises:
+        StoreError: it makes no sense.
+    """
+    try:
+        description = json.loads(bytes(disk.blob(_DESCRIPTION)))
+        arrays = []
+        for number, (dtype, shape, order) in enumerate(from_json(description["arrays"])):
+            flat = np.frombuffer(disk.blob(f"array{number}"), dtype_of(dtype))
+            arrays.append(adopt(arranged(flat.reshape(stored_shape(shape, order)), order)))
+        data = bytes(disk.blob(_DATA))
+        allowance = Allowance(_FREE_BYTES + _TIMES * len(data), _FREE_ELEMENTS + len(data))
+        reader = Reader(data, tuple(arrays), allowance=allowance)
+        state = reader.unflatten(from_json(description["layout"]))
+        return Exemplar.from_store(kind, state)
+    except (MemoryError, StoreError):
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{disk.folder}: its template is damaged ({type(error).__name__}: {error}): "
+            f"{CREATE_AGAIN}"
+        ) from error

@@ -16,6 +16,7 @@ from memprof.passes.working_set import StayActive
 from memprof.store.activation import Activation
 from memprof.store.constants import all_segments, is_constant
 from memprof.store.flatten import Handed, NotStorable, is_objects
+from memprof.store.identity import close_shared_containers, held_elsewhere
 from memprof.store.layout import Layout
 from memprof.store.packed import Packed
 from memprof.store.records import MemoryRecords
@@ -91,6 +92,16 @@ class Plan:
         """Attributes that have no exact encoding, with their types."""
         return {} if self.template is None else dict(self.template.kept_whole)
 
+    def held_by_others(self) -> list[int]:
+        """Agents of which somebody still holds the object."""
+        if self.template is None:
+            return [index for index, _ in self._agents.items()]
+        return self.template.held_by_others()
+
+    def unsettled(self) -> list[int]:
+        """Agents that others may have changed since they came to rest."""
+        return [] if self.template is None else self.template.unsettled()
+
     @property
     def in_files(self) -> bool:
         """Whether agents at rest are in files, not in memory."""
@@ -108,23 +119,39 @@ class Plan:
         for each in self.passes:
             each.install()
 
-    def build(self, agent: Any, index: int) -> None:
-        """Apply every pass to a newly built agent."""
+    def build(self, agent: Any, index: int) -> dict[str, Any]:
+        """Apply every pass to a newly built agent; the attributes that it had before in place of
+        those that passes have replaced."""
+        attributes = vars(agent)
+        originals = close_shared_containers(attributes)
+        before = dict(attributes)
         for each in self.passes:
             each.build(agent, index)
+        replaced = {name: value for name, value in before.items() if value is not attributes[name]}
+        return {**replaced, **originals}
 
     def store(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
-        """The stored form of an agent that is no longer used."""
+        """The stored form of an agent that is no longer used; the agent is what it was, until
+        `release`.
+
+        Raises:
+            UsageError: it cannot be stored.
+        """
         if not self.rests:
             return agent
         for each in self.passes:
             each.rest(agent, index)
         if self.template is not None:
-            return self.template.hibernate(agent, index, activation)
+            return self.template.encode(agent, index, activation)
         self._pack(agent, activation)
+        return agent
+
+    def release(self, agent: Any, index: int, activation: Activation | None = None) -> None:
+        """Let go of an agent whose stored form is kept, and of what was lent to it."""
+        if self.template is not None:
+            self.template.release(agent, index)
         if activation is not None:
             activation.end()
-        return agent
 
     def wake(self, stored: Any, index: int) -> Activation:
         """An agent from its stored form."""
@@ -181,16 +208,19 @@ class Plan:
 
     def _pack(self, agent: Any, activation: Activation | None) -> None:
         handed = activation.handed if activation else Handed()
+        attributes = vars(agent)
         for name in self._packs:
-            value = vars(agent).get(name)
+            value = attributes.get(name)
             if value is None or isinstance(value, Packed) or _is_shared(value):
                 continue
+            if held_elsewhere(attributes, name, references=1):
+                continue  # as another attribute, say, which would hold on to what is packed
             try:
                 packed = Packed.of(value, handed, self._layouts)
             except NotStorable:
                 continue
             if packed is not None:
-                vars(agent)[name] = packed
+                attributes[name] = packed
 
     def _unpack(self, activation: Activation) -> None:
         attributes = vars(activation.agent)

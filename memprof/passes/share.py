@@ -10,23 +10,28 @@ import numpy as np
 
 from memprof.passes.base import Pass
 from memprof.store.constants import Constants, noted_equal
+from memprof.store.layout import plain
+from memprof.upstream.attributes import MODEL
 
 
 class Share(Pass):
-    """Interns arrays by content, so that a population holds each distinct array once.
+    """Interns the arrays of agents' models by content, so that a population holds each distinct
+    array once.
 
     Copy on write happens where PyMDP writes: its learning methods replace `agent.B` by a new array,
     which is the agent's own again. Code that writes into a shared array in place gets NumPy's
     "read-only" error instead of changing other agents; `agent.B[0] = agent.B[0].copy()` gives an
-    agent its own copy. Containers (object arrays, lists) stay private for that reason.
+    agent its own copy. Containers (object arrays, lists) stay private for that reason. Arrays that
+    an agent's own class has added may be written into, and are left alone.
     """
 
     def build(self, agent: Any, index: int) -> None:
-        constants = Constants()
-        for name, value in list(vars(agent).items()):
+        constants, attributes = Constants(), vars(agent)
+        for name in [name for name in attributes if name in MODEL]:
+            value = attributes[name]
             shared = _shared(value, constants)
             if shared is not value:
-                vars(agent)[name] = shared  # whatever the agent's class does when one is set
+                attributes[name] = shared  # whatever the agent's class does when one is set
 
     def world_array(self, array: Any, first: Any) -> Any:
         return noted_equal(array)
@@ -37,7 +42,7 @@ def _shared(value: Any, constants: Constants) -> Any:
     if type(value) is np.ndarray:
         if value.dtype == object:
             return _container(value, value.ravel().tolist(), constants, lambda e: _filled(value, e))
-        return value if value.dtype.hasobject else constants(value)
+        return constants(value) if plain(value.dtype) else value
     if type(value) in (list, tuple):
         return _container(value, value, constants, type(value))
     if type(value) is dict:
@@ -58,4 +63,5 @@ def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:
     container = np.empty(len(elements), dtype=object)
     for position, element in enumerate(elements):
         container[position] = element
+    container.flags.writeable = like.flags.writeable
     return container.reshape(like.shape)

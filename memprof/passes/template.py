@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from memprof.store.held import held_bytes
 from memprof.store.layout import Layout, from_json
 from memprof.store.records import MemoryRecords, Records
 from memprof.store.scratch import Loans, Scratch
-from memprof.store.unflatten import Reader
+from memprof.store.unflatten import UNLIMITED, Allowance, Reader
 
 _BOOKKEEPING_BYTES = 600
 """Of an active agent, around it: its activation, its place in the working set."""
@@ -48,15 +50,17 @@ class Template(Pass):
     layout and the data of that layout, compressed where that is smaller; never executable. Large
     arrays of an active agent are read-only: PyMDP replaces arrays and writes to none.
 
+    An agent object that somebody still holds, or has a weak reference to, is the agent again when
+    it is activated; else a new object is.
+
     Attributes:
         keep: results of inference that survive rest; None for all of them.
         file_bytes, folder: what files take on disk and where they are; for records in files.
         in_files, lasts: records are in files, not in memory; and outlive the population.
-        keeps_outside: large arrays that nothing makes smaller stay arrays, outside of the record.
-        kept_whole: attributes for which there is no exact encoding, with their type.
+        kept_whole: attributes that stay the objects that they are, with their type: there is no
+            exact encoding, or somebody else holds them too.
     """
 
-    keeps_outside = True
     in_files = False
     lasts = False
     file_bytes = 0
@@ -73,40 +77,65 @@ class Template(Pass):
         self._records: Records = MemoryRecords()
         self._scratch = Scratch()
         self._lock = threading.Lock()
+        self._shells: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._referred_to: dict[int, Any] = {}
 
     @property
     def records(self) -> Records:
         """Where the records of the population are; asked for after the first agent was stored."""
         return self._records
 
-    def hibernate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
-        """The record of an agent, which is empty afterwards; ends its activation."""
+    def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
+        """The record of an agent, which stays as it is until `release`.
+
+        Raises:
+            UsageError: it cannot be stored.
+        """
         number = self._number(agent)
-        exemplar = self._exemplars[number]
-        flattener = Flattener(
+        flattener = self._flattener(activation)
+        changes = self._exemplars[number].flatten(agent, self.keep, flattener)
+        self.kept_whole.update(changes.reasons)
+        return self._record(number, changes, flattener, index)
+
+    def _flattener(self, activation: Activation | None) -> Flattener:
+        return Flattener(
             handed=activation.handed if activation else Handed(),
             thorough=activation is None,
-            keeps_outside=self.keeps_outside,
+            keeps_outside=True,
         )
-        changes = exemplar.flatten(agent, self._left_out(agent), flattener)
-        for name, value in changes.whole.items():
-            self.kept_whole[name] = type(value).__qualname__
-        data = self._encoded(number, changes.layout, flattener.data())
-        exemplar.clear(agent)
-        if activation is not None:
-            activation.end()
+
+    def _record(self, number: int, changes: Changes, flattener: Flattener, index: int) -> Any:
+        data = self._encoded(number, changes.layout, flattener)
         if flattener.outside or changes.whole:
             return LargeRecord(data, tuple(flattener.outside), changes.whole)
         return data
 
+    def release(self, agent: Any, index: int) -> None:
+        """Empty an agent whose record has been stored."""
+        if weakref.getweakrefcount(agent):
+            self._referred_to[index] = agent
+        self._shells[index] = agent
+        self._exemplars[self._numbers[type(agent)]].empty(agent)
+
     def activate(self, record: Any, index: int) -> Activation:
         """The agent of a record, as it was when it was stored."""
         large = record if isinstance(record, LargeRecord) else LargeRecord(record, (), {})
-        number, layout, values = self._decoded(large.data)
-        loans = Loans(self._scratch)
-        reader = Reader(values, large.outside, loans)
-        agent = self._exemplars[number].unflatten(Changes(layout, large.whole), reader)
+        loans, allowance = Loans(self._scratch), self.allowance(large.data)
+        number, layout, values = self._decoded(large.data, allowance)
+        reader = Reader(values, large.outside, loans, Handed(), allowance)
+        stored = self._shells.get(index)
+        agent = self._exemplars[number].unflatten(layout, large.whole, reader, stored)
+        self._shells.pop(index, None)
+        self._referred_to.pop(index, None)
         return Activation(agent, loans, reader.handed)
+
+    def allowance(self, record: bytes) -> Allowance:
+        """What may be made of a record."""
+        return UNLIMITED
+
+    def held_by_others(self) -> list[int]:
+        """Agents of which somebody still holds what is left of them."""
+        return [*self._shells]
 
     def held_bytes(self, activation: Activation) -> int:
         """What an active agent takes, beyond what the template and its own record hold."""
@@ -115,9 +144,18 @@ class Template(Pass):
         shared = exemplar.ids | outside if outside else exemplar.ids
         return _BOOKKEEPING_BYTES + held_bytes(activation.held(), shared)
 
+    def unsettled(self) -> list[int]:
+        """Agents that others may have changed since they came to rest, and whose records have to
+        follow: none, where what is shared is in the records."""
+        return []
+
     def bound_scratch(self) -> None:
         """Keep no more than one buffer of a kind that is not lent: agents keep theirs."""
         self._scratch.most = 1
+
+    def leave(self, index: int) -> None:
+        self._shells.pop(index, None)
+        self._referred_to.pop(index, None)
 
     def empty(self) -> None:
         self._exemplars.clear()
@@ -148,24 +186,23 @@ class Template(Pass):
 
     def exemplar(self, agent: Any) -> Exemplar:
         """The template of a new class of agents, of which this is the first."""
-        return Exemplar.of(agent)
+        return Exemplar.of(agent, self.keep)
 
-    def _left_out(self, agent: Any) -> frozenset[str]:
-        return frozenset() if self.keep is None else left_out(agent, self.keep)
-
-    def _encoded(self, exemplar: int, layout: Layout, values: bytes) -> bytes:
+    def _encoded(self, exemplar: int, layout: Layout, flattener: Flattener) -> bytes:
+        values = flattener.data()
         number = self.layout_number((exemplar, layout))
         if number == self.INLINE:
             text = json.dumps((exemplar, layout), separators=(",", ":")).encode()
             values = len(text).to_bytes(4, "little") + text + values
         packed = compressed(values)
-        if len(packed) < len(values):
+        if len(packed) < len(values) and flattener.spend(len(values)):
             number, values = number | _COMPRESSED, packed
         return number.to_bytes(2, "little") + values
 
-    def _decoded(self, data: bytes) -> tuple[int, Layout, bytes]:
+    def _decoded(self, data: bytes, allowance: Allowance) -> tuple[int, Layout, bytes]:
         head = int.from_bytes(data[:2], "little")
-        values = decompressed(data[2:]) if head & _COMPRESSED else data[2:]
+        values = decompressed(allowance.frame(data[2:])) if head & _COMPRESSED else data[2:]
+        allowance.elements += len(values)
         number = head & ~_COMPRESSED
         if number != self.INLINE:
             return (*self._layouts[number], values)
@@ -192,17 +229,7 @@ class Template(Pass):
 @lru_cache(maxsize=1024)
 def _parsed(text: bytes) -> tuple[int, Layout]:
     exemplar, layout = from_json(json.loads(text))
+    missing, *entries = layout
+    if not all(type(name) is str for name in (*missing, *entries[::2])):
+        raise ValueError("an attribute whose name is no word")
     return exemplar, layout
-
-
-RESULTS = ("q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
-"""Attributes in which PyMDP leaves the results of a step, beside `qs` and `action`."""
-
-_NEEDED_BY_MMP = ("q_pi", "prev_actions", "prev_obs", "q_pi_hist")
-"""Those that marginal message passing reads in the next step."""
-
-
-def left_out(agent: Any, keep: tuple[str, ...]) -> frozenset[str]:
-    """Results that need not survive rest: not named by `keep`, and not read by the next step."""
-    needed = _NEEDED_BY_MMP if getattr(agent, "inference_algo", "") == "MMP" else ()
-    return frozenset(name for name in RESULTS if name not in keep and name not in needed)

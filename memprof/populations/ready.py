@@ -9,6 +9,13 @@ from memprof.errors import ScenarioError
 from memprof.populations.base import model_field
 from memprof.spec import PopulationSpec
 
+READ_ONLY = (
+    "agents share the arrays of their models, and large arrays of an active agent are lent, so "
+    "nobody may write into one. Give the agent its own first: agent.C[0] = agent.C[0].copy(); or "
+    "agent.C = agent.C.copy(), where agents have the container in common"
+)
+"""What to do about a write that NumPy has refused."""
+
 
 def check_ready(spec: PopulationSpec, agent: Any) -> None:
     """Check that the scenario asks for nothing that would have to be known before it was built.
@@ -43,15 +50,12 @@ def failed(spec: PopulationSpec, agent: Any, error: Exception, where: str) -> Sc
     field, remedy = model_field(spec), "its traceback says where"
     if spec.passes and "read-only" in str(error):
         field = "passes"
-        remedy = (
-            f"under {', '.join(spec.passes)} agents share arrays, so nobody may write into them. "
-            "Replace arrays (x = x + 1, not x += 1), or leave the pass out"
-        )
+        remedy = f"under {', '.join(spec.passes)} {READ_ONLY}. Or leave the pass out"
     elif spec.passes and "is stored in a population" in str(error):
         field = "passes"
         remedy = (
-            f"under {', '.join(spec.passes)} an agent is stored after each use and comes back as "
-            "another object, so nothing of its own may refer to it. Leave the pass out"
+            f"under {', '.join(spec.passes)} an agent is stored after each use, and others cannot "
+            "use it while it is. Leave the pass out"
         )
     problem = f"{type(agent).__name__} failed at {where}: {type(error).__name__}: {error}; {remedy}"
     return ScenarioError(field, problem, detail=traceback.format_exc())

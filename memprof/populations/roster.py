@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import dis
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from types import FunctionType
+from contextlib import suppress
 from typing import Any
+
+import numpy as np
 
 from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.measurements import WorkingSetUse
 from memprof.passes.plan import Plan
 from memprof.populations.base import EVERYBODY
 from memprof.store.activation import Activation
+from memprof.store.layout import copied
+from memprof.store.nested import with_arrays_changed
 from memprof.store.working_set import WorkingSet
+from memprof.upstream.attributes import MODEL, set_by_pymdp
 
 # Attributes of PyMDP's agent, by the ledger's component; all others of its attributes are "other
 # agent objects", and what a user's own class adds goes by its name.
@@ -93,9 +96,14 @@ class Roster:
             if not self._installed:
                 self._install()
             index = self.count
-            self._plan.build(agent, index)
-            stored = self._plan.store(agent, index)
-            self._plan.records.append(stored)
+            originals = self._plan.build(agent, index)
+            try:
+                stored = self._plan.store(agent, index)
+                self._plan.records.append(stored)  # which the first agent decides
+            except BaseException:
+                vars(agent).update(originals)
+                raise
+            self._plan.release(agent, index)
             return index
 
     def _install(self) -> None:
@@ -159,6 +167,7 @@ class Roster:
         activation = self._active[index]
         try:
             self._plan.records[index] = self._plan.store(activation.agent, index, activation)
+            self._plan.release(activation.agent, index, activation)
         finally:
             del self._active[index]
 
@@ -203,10 +212,12 @@ class Roster:
             raise StoreError(f"{what} and is as it was stored last: {error}") from error
         try:
             self._plan.records[index] = stored
+            self._unsaved.pop(index, None)
         except StoreError as error:
             self._unsaved[index] = stored
             raise StoreError(f"{what} and waits in memory until flush(): {error}") from error
-        self._unsaved.pop(index, None)
+        finally:
+            self._plan.release(activation.agent, index, activation)
 
     def held_bytes(self, activation: Activation) -> int:
         """What the active agent takes, beyond what it has in common with others."""
@@ -220,6 +231,10 @@ class Roster:
         """
         if self._working_set is not None:
             self._working_set.flush()
+        for index in self._plan.unsettled():
+            if index not in self._active:
+                self.wake(index)
+                self.rest(index)
         for index, stored in list(self._unsaved.items()):
             self._plan.records[index] = stored
             del self._unsaved[index]
@@ -248,6 +263,12 @@ class Roster:
             for index, held in self._working_set.holdings():
                 yield index, "working set", held
 
+    def give_back(self) -> None:
+        """Make the agents that somebody still holds what they were, with arrays of their own."""
+        for index in self._plan.held_by_others():
+            with suppress(MemprofError):
+                _own_arrays(vars(self.wake(index)))
+
     def close(self) -> None:
         """Let go of all agents, stored where that outlives us, and leave the process as it was.
 
@@ -270,28 +291,25 @@ class Roster:
 
 def _added(kind: type, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What user's code added to PyMDP's agents, but for single numbers and words."""
-    pymdps = _set_by_pymdp(kind)
+    pymdps = set_by_pymdp(kind)
     for name, value in attributes.items() if pymdps else ():
         if name not in pymdps and type(value) not in _ATOMS:
             yield name, value
 
 
-@lru_cache
-def _set_by_pymdp(kind: type) -> frozenset[str]:
-    """Attributes that PyMDP's own classes set, as their code has it; none for other agents."""
-    methods = [
-        method
-        for base in kind.__mro__
-        if base.__module__.startswith("pymdp.")
-        for method in vars(base).values()
-        if isinstance(method, FunctionType)
-    ]
-    return frozenset(
-        step.argval
-        for method in methods
-        for step in dis.get_instructions(method)
-        if step.opname == "STORE_ATTR"
-    )
+def _own_arrays(attributes: dict[str, Any]) -> None:
+    """Replace arrays of the model that agents share by copies, which may be written into."""
+    known: dict[int, np.ndarray] = {}
+
+    def own(array: np.ndarray) -> np.ndarray:
+        if array.flags.writeable:
+            return array
+        if id(array) not in known:
+            known[id(array)] = copied(array)
+        return known[id(array)]
+
+    for name in MODEL & attributes.keys():
+        attributes[name] = with_arrays_changed(attributes[name], own)
 
 
 _WAKING: Any = None

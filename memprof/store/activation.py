@@ -27,7 +27,7 @@ class Activation:
         """All that the active agent holds, for the ledger."""
         yield self.agent
         yield from self.loans.held()
-        yield [(array, data) for array, _, data in self.handed.values()]
+        yield [(each.array, each.data) for each in self.handed.values()]
 
     def end(self) -> None:
         """Give back what was lent, once the agent holds it no longer."""

@@ -24,6 +24,18 @@ def compressed(data: bytes, level: int = _LEVEL) -> bytes:
     return frame
 
 
+def content_size(frame: bytes) -> int:
+    """Bytes that decompressing a frame makes.
+
+    Raises:
+        zstandard.ZstdError, ValueError: it does not say.
+    """
+    size: int = zstandard.frame_content_size(frame)
+    if size < 0:
+        raise ValueError("a frame that does not say how large its content is")
+    return size
+
+
 def decompressed(frame: bytes) -> bytes:
     """What was compressed.
 

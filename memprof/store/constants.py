@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from memprof.store.layout import LARGE_BYTES, order_of
+from memprof.store.layout import LARGE_BYTES, described, is_compact, order_of, spread, strided
 from memprof.store.segments import Segments, Words, equal, words_of
 
 # Constants by the key of their content: the first few with one key under this key and the numbers
@@ -19,6 +19,8 @@ from memprof.store.segments import Segments, Words, equal, words_of
 # keys that meet by chance cost a comparison and nothing else.
 _by_key: WeakValueDictionary[int | bytes, np.ndarray] = WeakValueDictionary()
 _by_identity: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
+# Constants with gaps: views of the constant that their memory is, by what they look like.
+_with_gaps: WeakValueDictionary[tuple[object, ...], np.ndarray] = WeakValueDictionary()
 _crowded: set[int] = set()
 _segments: dict[int, tuple[weakref.ref[np.ndarray], Segments | None]] = {}
 _equals: ContextVar[dict[int, tuple[np.ndarray, np.ndarray]] | None] = ContextVar(
@@ -33,22 +35,33 @@ _MOST_ALIKE = 4
 def constant(array: np.ndarray) -> np.ndarray:
     """The one read-only array with the content of `array`, for as long as anybody holds it.
 
-    Arrays are equal when type, shape, memory order and all bits are, so a constant computes
+    Arrays are equal when type, shape, strides and all bits are, so a constant computes
     bit-identical results. It is a copy: whoever holds `array` may go on writing to it.
     """
     if is_constant(array):
         return array
+    if not is_compact(array):
+        return _constant_with_gaps(array)
     noted = noted_equal(array)
     if noted is not array:
         return noted
-    compact = array if _is_compact(array) else array.copy(order="K")
-    found, place = _found(compact)
+    found, place = _found(array)
     if found is None:
-        found = array.copy(order="K") if compact is array else compact
+        found = array.copy(order="K")
         found.flags.writeable = False
         _by_key[place] = found
         _by_identity[id(found)] = found
     note_equal(array, found)
+    return found
+
+
+def _constant_with_gaps(array: np.ndarray) -> np.ndarray:
+    memory = constant(spread(array))
+    key = (id(memory), described(array.dtype), array.shape, array.strides)
+    found = _with_gaps.get(key)
+    if found is None:
+        found = strided(memory, array.dtype, array.shape, array.strides)
+        _with_gaps[key] = _by_identity[id(found)] = found
     return found
 
 
@@ -100,7 +113,9 @@ def segments_of(array: np.ndarray) -> Segments | None:
     if known is None:
         if not is_constant(array):
             return None
-        known = _segments[id(array)] = _forgetting(array), Segments.of(_compact(array))
+        words = words_of(array)
+        found = None if words is None else Segments.of(words)
+        known = _segments[id(array)] = _forgetting(array), found
     return known[1]
 
 
@@ -149,7 +164,7 @@ def same_bits(array: np.ndarray, other: np.ndarray) -> bool:
         return False
     if surely_equal(array, other):
         return True
-    if array.nbytes < LARGE_BYTES or not (_is_compact(array) and _is_compact(other)):
+    if array.nbytes < LARGE_BYTES or not (is_compact(array) and is_compact(other)):
         return array.strides == other.strides and array.tobytes() == other.tobytes()
     return _is_content(other, array, _compact(array))
 
@@ -199,9 +214,9 @@ def _found(array: np.ndarray) -> tuple[np.ndarray | None, int | bytes]:
 
 def _is_content(candidate: np.ndarray, array: np.ndarray, content: bytes | Words) -> bool:
     """Whether two compact arrays agree in everything; `content` is the second one's."""
-    if candidate.dtype != array.dtype or candidate.shape != array.shape:
+    if described(candidate.dtype) != described(array.dtype) or candidate.shape != array.shape:
         return False
-    if candidate.strides != array.strides and order_of(candidate) != order_of(array):
+    if candidate.strides != array.strides and array.size:
         return False
     if isinstance(content, bytes):
         return candidate.tobytes("A") == content
@@ -211,7 +226,7 @@ def _is_content(candidate: np.ndarray, array: np.ndarray, content: bytes | Words
 
 def _digest(array: np.ndarray, content: bytes | Words) -> bytes:
     """BLAKE2b, 128 bits."""
-    layout = f"{array.dtype.str}{array.shape}{order_of(array)}".encode()
+    layout = f"{described(array.dtype)}{array.shape}{order_of(array)}".encode()
     digest = hashlib.blake2b(layout, digest_size=16)
     segments = None if isinstance(content, bytes) else Segments.of(content)
     if segments is not None:  # they say all there is to say, in few bytes
@@ -220,11 +235,6 @@ def _digest(array: np.ndarray, content: bytes | Words) -> bytes:
     else:
         digest.update(content if isinstance(content, bytes) else content.data)
     return digest.digest()
-
-
-def _is_compact(array: np.ndarray) -> bool:
-    flags = array.flags
-    return flags.c_contiguous or flags.f_contiguous or words_of(array) is not None
 
 
 def _compact(array: np.ndarray) -> Words:

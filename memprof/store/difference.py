@@ -48,6 +48,8 @@ class Difference:
         values = start + 4 + 4 * count
         positions = np.frombuffer(data, "<u4", count, start + 4).cumsum(dtype=np.int64)
         end = values + count * dtype.itemsize
+        if end > len(data):
+            raise ValueError(f"{count} changes, where there are {len(data) - values} bytes of them")
         return cls(positions, np.frombuffer(data[values:end], dtype)), end
 
 

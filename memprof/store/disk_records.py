@@ -194,6 +194,11 @@ class DiskRecords:
         return self._blobs[name]
 
     @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self._folder
+
+    @property
     def file_bytes(self) -> int:
         """Bytes that the files of the store take up on disk."""
         return sum(path.stat().st_blocks * 512 for path in self._folder.iterdir())

@@ -3,61 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import marshal
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from operator import is_
 from typing import Any
 
 import numpy as np
 
+from memprof.errors import StoreError
+from memprof.store.agent_class import agent_class
 from memprof.store.constants import Constants
 from memprof.store.derived import DERIVED, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
 from memprof.store.held import reachable_ids
-from memprof.store.layout import LARGE_BYTES, Layout, plain
+from memprof.store.identity import NO_LINKS, Links, Names, links
+from memprof.store.layout import ATOMS, LARGE_BYTES, Layout, copied, described, is_value, plain
 from memprof.store.unflatten import Reader
+from memprof.upstream.attributes import MODEL, left_out
 
-_ATOMS = (type(None), bool, int, float, complex, str, bytes)
 _CONTAINERS = (list, tuple, dict, np.ndarray)
 _PLAIN = (type(None), bool, int, float, complex, str)
-_PYMDPS_OWN = frozenset(("A", "B", "C", "D", "E", "H", "I", "pA", "pB", "pD", "policies"))
-"""Attributes that PyMDP replaces and never writes into, so that agents can share their arrays."""
 
 _DERIVED_BYTES = 64
 """What takes fewer is cheaper to keep than to derive."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """Attributes that are nested lists, tuples and dicts of atoms, as a group.
-
-    `marshal` copies and compares them many times faster than anything else; its bytes never leave
-    this process.
-    """
-
-    names: tuple[str, ...]
-    copies: bytes
-    content: bytes
-
-    @classmethod
-    def of(cls, names: tuple[str, ...], state: dict[str, Any]) -> _Plain:
-        values = [state[name] for name in names]
-        return cls(names, marshal.dumps(values), _content(values))
+_DIGEST_BYTES = 8
+_MOST_NAMES = 256
+"""Sets of attributes that are told apart; agents of one class have a few."""
 
 
 class Exemplar:
     """A template: the state that all agents of one class are stored as differences from.
 
+    Attributes that are nested lists, tuples and dicts of atoms are treated as a group: `marshal`
+    copies and compares them many times faster than anything else, and keeps what is one object in
+    the copy; its bytes never leave this process.
+
     Attributes:
         kind: the class.
-        state: attributes of the template, arrays that never change in them.
+        state: attributes of the template, arrays that never change in them. What is linked in the
+            template agent, or stays whole, is not there.
     """
 
     def __init__(self, kind: type, state: dict[str, Any]) -> None:
         self.kind = kind
         self.state = state
-        self._slots = _slots(kind)
-        names = tuple(name for name, value in self.state.items() if _is_plain(value))
-        self._plain = _Plain.of(names, self.state)
+        self._class = agent_class(kind)
+        self._group = tuple(name for name, value in self.state.items() if _is_plain(value))
+        self._copies = marshal.dumps([state[name] for name in self._group])
+        self._others = [
+            (name, value, _copier(value, name in MODEL))
+            for name, value in state.items()
+            if not _is_plain(value)
+        ]
+        self._steady = self._compared(self._group)
         self._ids: frozenset[int] | None = None
 
     @property
@@ -68,129 +69,222 @@ class Exemplar:
         return self._ids
 
     @classmethod
-    def of(cls, agent: Any) -> Exemplar:
+    def of(cls, agent: Any, keep: tuple[str, ...] | None = None) -> Exemplar:
         """The template that this agent is now; its arrays become constants."""
+        kind: type = type(agent)
+        known = agent_class(kind)
+        own = known.state(agent)
+        found = links(own, Names.of(own, known.pymdps), copied=known.copies)
         state: dict[str, Any] = {}
         constants = Constants()
-        for name, value in _state(agent, _slots(type(agent))).items():
+        for name, value in left_out(own, keep).items():
+            if name in found.whole or (name in found.linked and name not in known.pymdps):
+                continue
             with contextlib.suppress(NotStorable, RecursionError):
                 state[name] = _constant(value, constants)
-        return cls(type(agent), state)
+        return cls(kind, state)
 
-    def flatten(self, agent: Any, left_out: frozenset[str], flattener: Flattener) -> Changes:
+    @classmethod
+    def from_store(cls, kind: type, state: dict[str, Any]) -> Exemplar:
+        """The template of a stored state, whose small arrays become constants again."""
+        constants = Constants()
+        return cls(kind, {name: _constant(value, constants) for name, value in state.items()})
+
+    @property
+    def array_bytes(self) -> int:
+        """Bytes of the template's arrays."""
+        return sum(leaf.nbytes for leaf in _arrays([*self.state.values()]))
+
+    def flatten(self, agent: Any, keep: tuple[str, ...] | None, flattener: Flattener) -> Changes:
         """What an agent differs in from the template; its data goes to the flattener."""
-        state = _state(agent, self._slots)
-        unchanged = self._unchanged(state)
+        own = self._class.state(agent)
+        steady = self._steady_in(own)
+        names = steady.names(own, self._class.pymdps)
+        found = links(own, names, flattener.handed, self._class.copies)
+        state = left_out(own, keep)
+        changing = names.changing if state is own else tuple(state)
+        try:
+            return self._flatten(state, changing, found, flattener)
+        except _NotLinked as error:  # as above, but for what has turned out to have no encoding
+            flattener.back_to((0, 0, 0))
+            together = {*found.linked, *error.names}
+            whole = {**dict.fromkeys(together, "with what it shares"), **error.names, **found.whole}
+            return self._flatten(state, changing, Links(whole=whole), flattener)
+
+    def _flatten(
+        self, state: dict[str, Any], changing: tuple[str, ...], found: Links, flattener: Flattener
+    ) -> Changes:
         entries: list[Any] = []
         whole: dict[str, Any] = {}
-        for name, value in state.items():
+        reasons: dict[str, str] = {}
+        thorough, flattener.bases = flattener.thorough, found.bases
+        if found is not NO_LINKS and not {*changing}.issuperset((*found.linked, *found.whole)):
+            changing = tuple(state)
+        for name in changing:
+            value = state[name]
+            stays = name in found.whole
+            if stays:
+                whole[name], reasons[name] = value, found.whole[name]
+                if not flattener.lasts:
+                    continue
             known = self.state.get(name, self)
-            if name in left_out or name in unchanged or _same(value, known):
+            linked = stays or name in found.linked
+            if not linked and _same(value, known):
                 continue
+            if linked and name not in self._class.pymdps:
+                known = None
+            flattener.linked = linked
+            flattener.pymdps_own = name in MODEL
+            flattener.thorough = thorough and flattener.pymdps_own
             mark = flattener.mark()
             try:
                 layout = flattener.flatten(value, known)
             except (NotStorable, RecursionError):
+                if linked and not stays:
+                    raise _NotLinked({name: type(value).__qualname__}) from None
                 flattener.back_to(mark)
                 whole[name] = value
+                reasons.setdefault(name, type(value).__qualname__)
                 continue
-            if _all_same(layout, value, known):
+            if not linked and _all_same(layout, value, known):
                 flattener.back_to(mark)
                 continue
             if (
                 name in DERIVED
+                and not linked
                 and flattener.size_since(mark) >= _DERIVED_BYTES
                 and derives(name, state)
             ):
                 flattener.back_to(mark)
                 layout = ("~",)
+                if flattener.lasts:
+                    flattener.parts.append(_digest(value))
+                    layout = ("~", _DIGEST_BYTES)
             entries += (name, layout)
-        missing = tuple(name for name in self.state if name not in state)
-        return Changes((missing, *entries), whole)
+        flattener.thorough = thorough
+        missing = tuple([name for name in self.state if name not in state])
+        return Changes((missing, *entries), whole, reasons, found.held)
 
-    def _unchanged(self, state: dict[str, Any]) -> frozenset[str]:
-        """Plain attributes that say what the template says; others leave the group."""
-        group = self._plain
+    def _steady_in(self, state: dict[str, Any]) -> _Steady:
+        """Plain attributes that are as the template's; others are no longer compared so."""
+        steady = self._steady
         try:
-            if _content([state[name] for name in group.names]) == group.content:
-                return frozenset(group.names)
+            if _content([state[name] for name in steady.compared]) == steady.content:
+                return steady
         except (KeyError, ValueError):
             pass  # missing, or no longer plain
-        steady = tuple(name for name in group.names if _same(state.get(name), self.state[name]))
-        self._plain = _Plain.of(steady, self.state)
-        return frozenset(steady)
+        kept = [name for name in steady.compared if _same(state.get(name), self.state[name])]
+        self._steady = steady = self._compared(tuple(kept))
+        return steady
 
-    def unflatten(self, changes: Changes, reader: Reader) -> Any:
-        """A new agent of the state that was flattened."""
-        missing, *entries = changes.layout
-        group = self._plain
-        state = dict(zip(group.names, marshal.loads(group.copies), strict=True))
+    def _compared(self, names: tuple[str, ...]) -> _Steady:
+        return _Steady(names, _content([self.state[name] for name in names]))
+
+    def unflatten(
+        self, layout: Layout, whole: Mapping[str, Any], reader: Reader, stored: Any = None
+    ) -> Any:
+        """An agent of the state that was flattened: `stored`, if that is what is left of it.
+
+        Raises:
+            StoreError: a derived attribute is not what it was.
+        """
+        missing, *entries = layout
+        state = dict(zip(self._group, marshal.loads(self._copies), strict=True))
         changed = dict(zip(entries[::2], entries[1::2], strict=True))
-        for name, value in self.state.items():
-            if name not in state and name not in changed:
-                state[name] = _copied(value, name in _PYMDPS_OWN)
+        for name, value, copy in self._others:
+            if name not in changed:
+                state[name] = copy(value)
         for name in missing:
             del state[name]
-        for name, layout in changed.items():
-            if layout[0] != "~":
-                state[name] = reader.unflatten(layout, self.state.get(name))
-        state.update(changes.whole)
-        for name, layout in changed.items():
-            if layout[0] == "~":
-                state[name] = DERIVED[name](state)
-        agent: Any = object.__new__(self.kind)
-        for name in self._slots:
-            if name in state:
-                object.__setattr__(agent, name, state.pop(name))
-        if state:
-            agent.__dict__.update(state)
-        return agent
+        derived: dict[str, bytes] = {}
+        for name, inner in changed.items():
+            if inner[0] == "~":
+                derived[name] = reader.take(inner[1] if len(inner) > 1 else 0)
+                continue
+            reader.pymdps_own = name in MODEL
+            state[name] = reader.unflatten(inner, self.state.get(name))
+        if reader.place != len(reader.data):
+            raise ValueError(f"{len(reader.data) - reader.place} bytes more than it takes")
+        state.update(whole)
+        for name, digest in derived.items():
+            state[name] = DERIVED[name](state)
+            if digest and digest != _digest(state[name]):
+                raise StoreError(
+                    f"{name} of an agent, which a store leaves out where it follows from others of "
+                    "its attributes, is not what it was when the agent was stored: PyMDP, NumPy or "
+                    "the processor computes otherwise. Open the store where it was written"
+                )
+        return self._class.made(state, stored)
 
-    def clear(self, agent: Any) -> None:
-        """Take all attributes from an agent that has been stored; whoever still holds it is told
-        so when using it."""
-        getattr(agent, "__dict__", {}).clear()
-        for name in self._slots:
-            if hasattr(agent, name):
-                object.__delattr__(agent, name)
-        with contextlib.suppress(TypeError):  # slots: an object of another shape
-            object.__setattr__(agent, "__class__", StoredAgent)
+    def empty(self, agent: Any) -> None:
+        """Take all attributes from an agent that has been stored."""
+        self._class.empty(agent)
 
 
-class StoredAgent:
-    """What is left of an agent object whose state a population has stored."""
+@dataclass(frozen=True, slots=True)
+class _Steady:
+    """Plain attributes that all agents have as the template has them, compared at once."""
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"{name}: this agent is stored in a population; use `with population.activate(index) "
-            "as agent:`, and that agent only inside the block"
-        )
+    compared: tuple[str, ...]
+    content: bytes
+    _names: dict[tuple[str, ...], Names] = field(default_factory=dict)
+
+    def names(self, state: dict[str, Any], pymdps: Container[str]) -> Names:
+        """The names of attributes, of which these are no more looked at."""
+        key = tuple(state)
+        found = self._names.get(key)
+        if found is None:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            found = self._names[key] = Names.of(key, pymdps, self.compared)
+        return found
+
+
+class _NotLinked(Exception):
+    """A linked attribute has no encoding after all: a cycle through a tuple, say."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        super().__init__()
+        self.names = names
+
+
+def _digest(value: Any) -> bytes:
+    """BLAKE2b of the numbers in nested object arrays."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for leaf in _arrays([value]):
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+    return digest.digest()
+
+
+def _arrays(values: list[Any]) -> Iterator[np.ndarray]:
+    """The arrays of numbers in lists, tuples, dicts and object arrays."""
+    while values:
+        value = values.pop()
+        if type(value) is dict:
+            values += value.values()
+        elif type(value) in (list, tuple):
+            values += value
+        elif is_objects(value):
+            values += value.ravel().tolist()
+        elif type(value) is np.ndarray:
+            yield value
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Layouts of the attributes that differ from the template (first the names of those that are
-    missing), and attributes without exact encoding, kept whole."""
+    """What an agent differs in from its template.
+
+    Attributes:
+        layout: first the names of attributes that are missing, then a name and a layout each.
+        whole: attributes that stay as they are.
+        reasons: their types, and why.
+        held: objects in them that somebody else holds too.
+    """
 
     layout: Layout
     whole: dict[str, Any]
-
-
-def _state(agent: Any, slots: tuple[str, ...]) -> dict[str, Any]:
-    """All attributes of an agent, those in slots too."""
-    if not slots:
-        state: dict[str, Any] = agent.__dict__
-        return state
-    inside = {name: getattr(agent, name) for name in slots if hasattr(agent, name)}
-    return {**inside, **getattr(agent, "__dict__", {})}
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    found: list[str] = []
-    for base in kind.__mro__:
-        own = base.__dict__.get("__slots__", ())
-        found += [own] if isinstance(own, str) else own
-    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
+    reasons: dict[str, str]
+    held: tuple[Any, ...]
 
 
 def _content(values: list[Any]) -> bytes:
@@ -214,29 +308,36 @@ def _same(value: Any, known: Any) -> bool:
     if type(value) is not type(known):
         return False
     if isinstance(value, list | tuple):
-        return len(value) == len(known) and all(map(_same, value, known))
-    if isinstance(value, dict):
-        return list(value) == list(known) and all(map(_same, value.values(), known.values()))
-    if is_objects(value):
-        return value.shape == known.shape and all(
-            map(_same, value.ravel().tolist(), known.ravel().tolist())
+        return len(value) == len(known) and (
+            all(map(is_, value, known)) or all(map(_same, value, known))
         )
-    if type(value) is np.ndarray and value is not known and value.nbytes < LARGE_BYTES:
+    if isinstance(value, dict):
+        return _same([*value], [*known]) and all(map(_same, value.values(), known.values()))
+    if is_objects(value):
+        alike = value.shape == known.shape and value.flags.writeable == known.flags.writeable
+        return alike and _same(value.ravel().tolist(), known.ravel().tolist())
+    if type(value) is np.ndarray and value.nbytes < LARGE_BYTES:
         alike = (value.dtype, value.shape, value.strides) == (
             known.dtype,
             known.shape,
             known.strides,
         )
-        return alike and value.tobytes() == known.tobytes()
+        return (
+            alike
+            and value.tobytes() == known.tobytes()
+            and described(value.dtype) == described(known.dtype)
+        )
     if type(value) in (float, complex):
         return _content([value]) == _content([known])
-    return type(value) in _ATOMS and bool(value == known)
+    return type(value) in ATOMS and bool(value == known)
 
 
 def _all_same(layout: Layout, value: Any, known: Any) -> bool:
     """Whether a container was found to hold what the template holds, element by element."""
     if layout[0] == "=":
         return True
+    if layout[0] == "F":
+        return not known.flags.writeable and _all_same(layout[1], value, known)
     if layout[0] == "o":
         same = type(known) is np.ndarray and known.shape == value.shape
         return same and all(inner == ("=",) for inner in layout[2:])
@@ -244,6 +345,23 @@ def _all_same(layout: Layout, value: Any, known: Any) -> bool:
         same = type(known) is type(value) and len(known) == len(value)
         return same and all(inner == ("=",) for inner in layout[1:])
     return False
+
+
+def _copier(value: Any, shares: bool) -> Callable[[Any], Any]:
+    """What copies a value of the template, as `_copied` does: at once, where all that is in a
+    container is shared."""
+    if shares and type(value) is np.ndarray and value.dtype != object:
+        return _itself
+    writable = is_objects(value) and value.ndim == 1 and value.flags.writeable
+    if shares and (writable or type(value) is list):
+        elements = value.tolist() if is_objects(value) else value
+        if all(type(each) is np.ndarray and each.dtype != object for each in elements):
+            return np.ndarray.copy if writable else list
+    return partial(_copied, shares=shares)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _copied(value: Any, shares: bool) -> Any:
@@ -254,9 +372,10 @@ def _copied(value: Any, shares: bool) -> Any:
         for position, element in enumerate(value.ravel().tolist()):
             if not shares or type(element) is not np.ndarray or element.dtype == object:
                 copy.reshape(-1)[position] = _copied(element, shares)
+        copy.flags.writeable = value.flags.writeable
         return copy
     if type(value) is np.ndarray:
-        return value if shares or value.nbytes >= LARGE_BYTES else value.copy(order="K")
+        return value if shares or value.nbytes >= LARGE_BYTES else copied(value)
     if type(value) is list:
         return [
             _copied(element, shares) if type(element) in _CONTAINERS else element
@@ -280,11 +399,12 @@ def _constant(value: Any, constants: Constants) -> Any:
         flat = copy.reshape(-1)
         for position, element in enumerate(value.ravel().tolist()):
             flat[position] = _constant(element, constants)
+        copy.flags.writeable = value.flags.writeable
         return copy
     if type(value) in (list, tuple):
         return type(value)(_constant(element, constants) for element in value)
-    if type(value) is dict:
+    if type(value) is dict and all(map(is_value, value)):
         return {key: _constant(element, constants) for key, element in value.items()}
-    if type(value) in _ATOMS or isinstance(value, np.generic):
+    if is_value(value):
         return value
     raise NotStorable(type(value).__qualname__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,20 @@ import numpy as np
 
 from memprof.errors import MemprofError
 from memprof.store.compression import compressed
+from memprof.store.constants import is_constant
 from memprof.store.difference import difference
-from memprof.store.layout import COMPARED_BYTES, LARGE_BYTES, Layout, order_of, plain
+from memprof.store.layout import (
+    COMPARED_BYTES,
+    LARGE_BYTES,
+    Layout,
+    described,
+    has_containers,
+    is_compact,
+    is_nan,
+    order_of,
+    plain,
+    spread,
+)
 
 _COUNT = struct.Struct("<I")
 _INT = struct.Struct("<q")
@@ -25,20 +37,41 @@ class NotStorable(MemprofError):
     """A value of a type that has no exact encoding: it has to be kept whole."""
 
 
-class Handed(dict[int, tuple[np.ndarray, Layout, bytes]]):
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How an array was encoded; `reference` is what it was encoded against, if that matters."""
+
+    array: np.ndarray
+    layout: Layout
+    data: bytes
+    reference: np.ndarray | None = None
+
+
+class Handed(dict[int, Encoding]):
     """Arrays that decoding handed out, by identity, with the encoding that they had: read-only
     ones, which are as they were, and ones that are kept outside of the data, whatever they hold."""
+
+    def note(self, encoding: Encoding) -> None:
+        """Remember the encoding of an array."""
+        self[id(encoding.array)] = encoding
+
+    def known(self, array: np.ndarray, reference: Any) -> Encoding | None:
+        """The encoding of an array, where the same reference will be there to decode it."""
+        found = self.get(id(array))
+        if found is None or found.array is not array:
+            return None
+        return found if found.reference is None or found.reference is reference else None
 
     def forget_unused(self) -> None:
         """Let go of the arrays that the agent has let go of."""
         for key in list(self):
-            # The entry, and getrefcount's own argument.
-            if sys.getrefcount(self[key][0]) == 2:
+            # The encoding's reference, and getrefcount's own argument.
+            if sys.getrefcount(self[key].array) == 2:
                 del self[key]
 
     def outside(self) -> Iterator[np.ndarray]:
         """The arrays that are in the record as they are in the agent."""
-        return (array for array, layout, _ in self.values() if layout[0] == "e")
+        return (each.array for each in self.values() if each.layout[0] == "e")
 
 
 @dataclass(slots=True)
@@ -49,13 +82,27 @@ class Flattener:
         handed: arrays whose encoding is known.
         thorough: compare small arrays with their references too, not only by identity.
         keeps_outside: large arrays may stay outside of the data.
+        lasts: the data outlives this process, and what it takes to understand it.
         maps: all arrays that are worth comparing stay outside, to be memory-mapped.
+        free: bytes that arrays may take beyond those of their data, where a file is written: who
+            reads it has the same allowance.
+        elements: of containers, until now.
+        bases: arrays that others of the agent are views of, by identity.
+        linked: what is flattened is one object with something else of the agent.
+        pymdps_own: what is flattened is PyMDP's, which never writes into an array: whether one may
+            be written into is nothing to keep.
     """
 
     handed: Handed = field(default_factory=Handed)
     thorough: bool = False
     keeps_outside: bool = False
+    lasts: bool = False
     maps: bool = False
+    free: float = float("inf")
+    elements: int = 0
+    bases: Container[int] = ()
+    linked: bool = False
+    pymdps_own: bool = False
     parts: list[bytes] = field(default_factory=list)
     outside: list[np.ndarray] = field(default_factory=list)
     _seen: dict[int, int] = field(default_factory=dict)
@@ -71,11 +118,18 @@ class Flattener:
             return write(self, value, reference)
         if isinstance(value, np.generic) and plain(value.dtype):
             self.parts.append(value.tobytes())
-            return ("g", value.dtype.str)
+            return ("g", described(value.dtype))
         raise NotStorable(f"{type(value).__module__}.{type(value).__qualname__}")
 
     def data(self) -> bytes:
         return b"".join(self.parts)
+
+    def spend(self, size: int) -> bool:
+        """Whether `size` bytes may be made of fewer; they are then spent."""
+        if size > self.free:
+            return False
+        self.free -= size
+        return True
 
     def put_outside(self, array: np.ndarray) -> Layout:
         """Keep an array as it is."""
@@ -109,6 +163,7 @@ class Flattener:
 
     def runs(self, kind: tuple[Any, ...], elements: list[Any], references: Any) -> Layout:
         """Elements as runs of equal layouts, so that a growing list keeps its layout."""
+        self.elements += len(elements)
         layouts: list[Layout] = []
         counts: list[int] = []
         place = len(self.parts)
@@ -131,7 +186,8 @@ def _write_none(self: Flattener, value: None, reference: Any) -> Layout:
 
 
 def _write_bool(self: Flattener, value: bool, reference: Any) -> Layout:
-    return ("b", value)
+    self.parts.append(b"\1" if value else b"\0")
+    return ("b",)
 
 
 def _write_int(self: Flattener, value: int, reference: Any) -> Layout:
@@ -162,6 +218,16 @@ def _write_bytes(self: Flattener, value: bytes, reference: Any) -> Layout:
     return ("y",)
 
 
+def _write_str_scalar(self: Flattener, value: np.str_, reference: Any) -> Layout:
+    _write_str(self, str(value), None)  # the array of it would lose NULs at its end
+    return ("S",)
+
+
+def _write_bytes_scalar(self: Flattener, value: np.bytes_, reference: Any) -> Layout:
+    _write_bytes(self, bytes(value), None)
+    return ("Y",)
+
+
 def _write_list(self: Flattener, value: list[Any], reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
@@ -169,8 +235,15 @@ def _write_list(self: Flattener, value: list[Any], reference: Any) -> Layout:
 
 
 def _write_tuple(self: Flattener, value: tuple[Any, ...], reference: Any) -> Layout:
+    number = self._seen.get(id(value))
+    if number is not None:
+        self.parts.append(_COUNT.pack(number))
+        return ("r",)
     known = list(reference) if type(reference) is tuple else None
-    return self.runs(("t",), list(value), known)
+    layout = self.runs(("t",), list(value), known)
+    if has_containers(layout):  # others are values: nobody can tell one from its copy
+        self._seen[id(value)] = len(self._seen)
+    return layout
 
 
 def _write_dict(self: Flattener, value: dict[Any, Any], reference: Any) -> Layout:
@@ -179,6 +252,8 @@ def _write_dict(self: Flattener, value: dict[Any, Any], reference: Any) -> Layou
     known = reference if type(reference) is dict else {}
     if all(type(key) is str for key in value):
         return ("d", *((k, self.flatten(v, known.get(k))) for k, v in value.items()))
+    if any(map(is_nan, value)):
+        raise NotStorable("dict with the key NaN")
     return ("k", *((self.flatten(k), self.flatten(v, known.get(k))) for k, v in value.items()))
 
 
@@ -188,19 +263,52 @@ def _write_array(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
     if value is reference:
         return ("=",)
     if value.dtype == object:
-        known = reference.ravel().tolist() if is_objects(reference) else None
-        return self.runs(("o", value.shape), value.ravel().tolist(), known)
+        return _write_objects(self, value, reference)
     if not plain(value.dtype):
         raise NotStorable(f"NumPy array of {value.dtype}")
+    known = self.handed.known(value, reference)
+    if known is not None:
+        if known.layout[0] == "e":
+            return self.put_outside(value)
+        self.parts.append(known.data)
+        return known.layout
+    if self.bases and value.base is not None and id(value.base) in self.bases:
+        layout = _write_view(self, value)
+    else:
+        layout = _write_numbers(self, value, reference)
+    if value.flags.writeable or self.pymdps_own or is_constant(value):
+        return layout
+    return ("F", layout)
+
+
+def _write_objects(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
+    if not is_compact(value) or order_of(value) != "C" or not self.spend(8 * value.size):
+        raise NotStorable("object array with gaps, or not in C order, or too large")
+    known = reference.ravel().tolist() if is_objects(reference) else None
+    layout = self.runs(("o", value.shape), value.ravel().tolist(), known)
+    return layout if value.flags.writeable or self.pymdps_own else ("F", layout)
+
+
+def _write_view(self: Flattener, value: np.ndarray) -> Layout:
+    """A view of an array that is the agent's as well, in itself or in other views of it."""
+    base = value.base
+    if base is None or not self.spend(value.nbytes):
+        raise NotStorable("view that is too large")
+    start = value.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    inner = _write_array(self, base, None)
+    return ("w", inner, described(value.dtype), value.shape, value.strides, start)
+
+
+def _write_numbers(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
+    if not is_compact(value):
+        if value.nbytes >= LARGE_BYTES and self.keeps_outside:
+            return self.put_outside(value)
+        if not self.spend(value.nbytes):
+            raise NotStorable("array with gaps that is too large")
+        self.parts.append(spread(value).tobytes())
+        return ("v", described(value.dtype), value.shape, value.strides)
     if self.maps and value.nbytes >= COMPARED_BYTES:
         return self.put_outside(value)
-    known_encoding = self.handed.get(id(value))
-    if known_encoding is not None and known_encoding[0] is value:
-        _, layout, data = known_encoding
-        if layout[0] == "e":
-            return self.put_outside(value)
-        self.parts.append(data)
-        return layout
     if self.thorough or value.nbytes >= COMPARED_BYTES:
         found = _against(self, value, reference)
         if found is not None:
@@ -208,20 +316,21 @@ def _write_array(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
     if value.nbytes >= LARGE_BYTES:
         return _write_large(self, value)
     self.parts.append(_bytes(value))
-    return ("a", value.dtype.str, value.shape, order_of(value))
+    return ("a", described(value.dtype), value.shape, order_of(value))
 
 
 def _write_large(self: Flattener, value: np.ndarray) -> Layout:
     """Compressed, where a sample of it becomes half as large; else as it is."""
+    form = (described(value.dtype), value.shape, order_of(value))
     sample = value.reshape(-1)[:: max(1, value.nbytes // LARGE_BYTES)]
-    if len(compressed(sample.tobytes())) * 2 < sample.nbytes:
+    if len(compressed(sample.tobytes())) * 2 < sample.nbytes and self.spend(value.nbytes):
         packed = compressed(_bytes(value))
         self.parts += (_COUNT.pack(len(packed)), packed)
-        return ("p", value.dtype.str, value.shape, order_of(value))
+        return ("p", *form)
     if self.keeps_outside:
         return self.put_outside(value)
     self.parts.append(_bytes(value))
-    return ("a", value.dtype.str, value.shape, order_of(value))
+    return ("a", *form)
 
 
 def _bytes(array: np.ndarray) -> bytes:
@@ -235,7 +344,7 @@ def _against(self: Flattener, value: np.ndarray, reference: Any) -> Layout | Non
         return None
     if (
         type(reference) is np.ndarray
-        and reference.dtype == value.dtype
+        and described(reference.dtype) == described(value.dtype)
         and reference.shape == value.shape
         and reference.strides == value.strides
     ):
@@ -247,9 +356,9 @@ def _against(self: Flattener, value: np.ndarray, reference: Any) -> Layout | Non
             return ("x",)
     if value.nbytes >= LARGE_BYTES:
         changed = difference(value, None)
-        if changed is not None:
+        if changed is not None and self.spend(value.nbytes):
             self.parts.append(changed.to_bytes())
-            return ("z", value.dtype.str, value.shape, order_of(value))
+            return ("z", described(value.dtype), value.shape, order_of(value))
     return None
 
 
@@ -266,6 +375,8 @@ WRITERS: dict[type, Callable[[Flattener, Any, Any], Layout]] = {
     complex: _write_complex,
     str: _write_str,
     bytes: _write_bytes,
+    np.str_: _write_str_scalar,
+    np.bytes_: _write_bytes_scalar,
     list: _write_list,
     tuple: _write_tuple,
     dict: _write_dict,

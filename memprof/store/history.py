@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from memprof.errors import StoreError
 from memprof.store.compression import compressed, decompressed
 from memprof.store.flatten import WRITERS, Flattener
-from memprof.store.layout import Layout, from_json
+from memprof.store.layout import Layout, from_json, is_value
 from memprof.store.unflatten import READERS, Reader
 
 _CHUNK_ENTRIES = 32
 _CHUNK_BYTES = 65536
 _CHUNK_LEVEL = 9
 _HEAD = struct.Struct("<II")
-_TAIL = struct.Struct("<III")
+_TAIL = struct.Struct("<IIII")
 _LENGTH = np.dtype("<u4")
+_MOST_EMPTY = 1_000_000  # entries that take no bytes, in one chunk that a file holds
 
 
 class History(MutableSequence[Any]):
@@ -28,7 +30,8 @@ class History(MutableSequence[Any]):
     Entries at rest are bytes: up to 32 of one layout side by side in the tail, and before them
     chunks of such entries, byte by byte transposed (entries that resemble each other compress far
     better so) and compressed. `append` and reading a few entries at the end touch no chunk. Other
-    changes turn all entries into plain objects until the next `pack`.
+    changes turn all entries into plain objects until the next `pack`. Arrays that are read back are
+    read-only: they are copies, and what is written into one would be lost.
 
     With a limit, all entries of one layout are in the tail, from which the oldest leaves as a new
     one comes: full, it has the same size after every step. Only when the layout changes what was
@@ -50,18 +53,29 @@ class History(MutableSequence[Any]):
         self._fresh: list[Any] = list(entries)
         self._let_go()
 
-    def pack(self) -> None:
-        """Encode the entries that were appended since the last time.
+    def objects(self) -> list[Any]:
+        """The entries that are not encoded: the objects that were appended."""
+        return self._fresh
+
+    def latest(self) -> Any:
+        """The last entry, if it is the object that was appended; else None."""
+        return self._fresh[-1] if self._fresh else None
+
+    def pack(self, latest: Any = None) -> None:
+        """Encode the entries that were appended since the last time, but for the last one if it is
+        the object `latest`, which is somewhere else as well.
 
         Raises:
             NotStorable: an entry has no exact encoding; the history is then as before.
         """
+        count = len(self._fresh)
+        count -= bool(count) and latest is not None and self._fresh[-1] is latest
         encoded = []
-        for entry in self._fresh:
+        for entry in self._fresh[:count]:
             flattener = Flattener()
             layout = flattener.flatten(entry)
             encoded.append((layout, flattener.data()))
-        self._fresh.clear()
+        del self._fresh[:count]
         for layout, data in encoded:
             width = len(self._data) // self._count if self._count else len(data)
             if self._count and (layout != self._layout or len(data) != width):
@@ -89,7 +103,7 @@ class History(MutableSequence[Any]):
             return
         gone = self._stored() - self.limit
         while gone > 0 and self._chunks:
-            count, _ = _HEAD.unpack_from(decompressed(self._chunks[0]))
+            count = len(_opened(self._chunks[0]))
             if count > gone:
                 return
             del self._chunks[0]
@@ -116,10 +130,17 @@ class History(MutableSequence[Any]):
             wanted = range(first, last, step)
             if not wanted:
                 return []
-            entries = self._from(min(wanted))
+            entries = self._read(min(wanted))
             return [entries[place - len(self)] for place in wanted]
         place = range(len(self))[index]  # the list's own IndexError
-        return self._from(place)[place - len(self)]
+        return self._read(place)[place - len(self)]
+
+    def _read(self, place: int) -> list[Any]:
+        """The entries from `place`, or a little before it, to the end, for somebody to keep."""
+        entries = self._from(place)
+        if all(map(_freeze, entries[: len(entries) - len(self._fresh)])):
+            return entries
+        return self._thawed()  # lists and dicts cannot be read-only
 
     def _from(self, place: int) -> list[Any]:
         """The entries from `place`, or a little before it, to the end."""
@@ -137,7 +158,9 @@ class History(MutableSequence[Any]):
         start = min(start, self._packed)
         while place < start:
             chunk -= 1
-            found = _opened(self._chunks[chunk])
+            found = _opened(self._chunks[chunk]) if chunk >= 0 else []
+            if not found:
+                raise _damaged("fewer entries than it says")
             entries[:0] = found
             start -= len(found)
         return entries
@@ -160,7 +183,8 @@ class History(MutableSequence[Any]):
     def _thawed(self) -> list[Any]:
         """All entries as plain objects, to be changed."""
         if self._packed or self._count:
-            self.__init__(self[:], self.limit)  # type: ignore[misc]
+            entries = self._from(0)
+            self.__init__(entries[len(entries) - len(self) :], self.limit)  # type: ignore[misc]
         return self._fresh
 
     def __iter__(self) -> Any:
@@ -174,8 +198,19 @@ class History(MutableSequence[Any]):
     def __add__(self, other: Iterable[Any]) -> list[Any]:
         return [*self, *other]
 
+    def __radd__(self, other: Iterable[Any]) -> list[Any]:
+        return [*other, *self]
+
     def __repr__(self) -> str:
         return repr(list(self))
+
+
+def _freeze(entry: Any) -> bool:
+    """Make the arrays of an entry read-only; whether nothing else in it can change."""
+    if type(entry) is np.ndarray:
+        entry.flags.writeable = False
+        return entry.dtype != object or all(map(_freeze, entry.ravel()))
+    return all(map(_freeze, entry)) if type(entry) is tuple else is_value(entry)
 
 
 def _entries(layout: Layout, data: bytes, count: int) -> list[Any]:
@@ -187,37 +222,61 @@ def _entries(layout: Layout, data: bytes, count: int) -> list[Any]:
 
 
 def _opened(chunk: bytes) -> list[Any]:
-    raw = decompressed(chunk)
-    count, length = _HEAD.unpack_from(raw)
-    start = _HEAD.size + length
-    layout = from_json(json.loads(raw[_HEAD.size : start]))
-    planes = np.frombuffer(raw, np.uint8, offset=start)
-    data = planes.reshape(-1, count).T.tobytes()
-    return _entries(layout, data, count)
+    """The entries of a chunk, which may come from a file."""
+    try:
+        raw = decompressed(chunk)
+        count, length = _HEAD.unpack_from(raw)
+        start = _HEAD.size + length
+        layout = from_json(json.loads(raw[_HEAD.size : start]))
+        planes = np.frombuffer(raw, np.uint8, offset=start)
+        _check_count(count, planes.size)
+        data = planes.reshape(-1, count).T.tobytes()
+        return _entries(layout, data, count)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _check_count(count: int, size: int) -> None:
+    """Whether there can be so many entries in `size` bytes."""
+    if count and (size % count or (not size and count > _MOST_EMPTY)):
+        raise ValueError(f"{count} entries in {size} bytes")
+
+
+def _damaged(found: str) -> StoreError:
+    return StoreError(f"a history is damaged ({found}): create the store again")
 
 
 def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
-    value.pack()
-    pieces = (value._data, *value._chunks)
-    head = _TAIL.pack(len(value._chunks), value._packed, value._count)
-    # The module struct would remember a format for each number of chunks.
-    lengths = np.array([len(piece) for piece in pieces], _LENGTH).tobytes()
-    self.parts += (head, lengths, *value._chunks, value._data)
-    return ("h", value._layout, *([] if value.limit is None else [value.limit]))
+    if value._fresh:
+        value.pack(value.latest() if self.linked else None)
+    chunks = value._chunks
+    self.parts.append(_TAIL.pack(len(chunks), value._packed, value._count, len(value._data)))
+    if chunks:  # the module struct would remember a format for each number of them
+        self.parts += (np.array([len(chunk) for chunk in chunks], _LENGTH).tobytes(), *chunks)
+    self.parts.append(value._data)
+    if not value._fresh:
+        return ("h", value._layout, value.limit)
+    return ("h", value._layout, value.limit, *map(self.flatten, value._fresh))
 
 
 def _read(self: Reader, layout: Layout, reference: Any) -> History:
-    value = History(limit=next(iter(layout[2:]), None))
+    _, entries, limit, *fresh = layout
+    value = History(limit=limit)
     self.seen.append(value)
-    count, value._packed, value._count = _TAIL.unpack_from(self.data, self.place)
+    count, value._packed, value._count, tail = _TAIL.unpack_from(self.data, self.place)
     self.place += _TAIL.size
-    tail, *sizes = np.frombuffer(self.data, _LENGTH, count + 1, self.place).tolist()
-    self.place += _LENGTH.itemsize * (count + 1)
-    value._chunks = [self.take(size) for size in sizes]
+    if count:
+        sizes = np.frombuffer(self.take(_LENGTH.itemsize * count), _LENGTH).tolist()
+        value._chunks = [self.allowance.frame(self.take(size)) for size in sizes]
     value._data = self.take(tail)
-    value._layout = layout[1]
+    _check_count(value._count, tail)
+    value._layout = entries
+    if fresh:
+        value._fresh = [self.unflatten(each) for each in fresh]
     return value
 
 

@@ -104,6 +104,25 @@ def mirror():
     agent.itself = agent
     return agent
 
+class Fickle(Agent):
+    def infer_policies(self):
+        self.C[0][1] = 3.0
+        return super().infer_policies()
+
+def fickle():
+    return Fickle(**model())
+
+friends = []
+
+class Friend(Agent):
+    def infer_states(self, observation):
+        friends[-1].curr_timestep
+        return super().infer_states(observation)
+
+def friend():
+    friends.append(Friend(**model()))
+    return friends[-1]
+
 def explodes():
     agent = forager()
     agent.infer_policies = None
@@ -139,7 +158,9 @@ def test_a_ready_agent_lives_as_one_from_the_same_keyword_arguments(own):
     assert digests_of(own("plain"), (), 3, 4) == digests_of(own("keywords"), (), 3, 4)
 
 
-@pytest.mark.parametrize("made", ["forager", "with_world", "experienced", "plain"])
+@pytest.mark.parametrize(
+    "made", ["forager", "with_world", "experienced", "plain", "counter", "mirror"]
+)
 @pytest.mark.parametrize(
     "passes",
     [
@@ -245,9 +266,9 @@ def test_an_agent_of_another_population_is_not_taken_again(own):
 @pytest.mark.parametrize(
     ("function", "passes", "words"),
     [
-        ("counter", ("share",), "Counter failed at step 0 of agent 0: ValueError: assignment dest"),
-        ("counter", ("share",), "Replace arrays (x = x + 1, not x += 1), or leave the pass out"),
-        ("mirror", ("template",), "nothing of its own may refer to it. Leave the pass out"),
+        ("fickle", ("share",), "Fickle failed at step 0 of agent 0: ValueError: assignment dest"),
+        ("fickle", ("template",), "its own first: agent.C[0] = agent.C[0].copy();"),
+        ("friend", ("template",), "and others cannot use it while it is. Leave the pass out"),
     ],
 )
 def test_a_pass_that_the_users_class_cannot_live_with_is_named(own, function, passes, words):

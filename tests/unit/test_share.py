@@ -22,10 +22,10 @@ def objects(*arrays):
 
 
 def shared_pair(make):
-    share, pair = Share(), [Agent(x=make()), Agent(x=make())]
+    share, pair = Share(), [Agent(A=make()), Agent(A=make())]
     for index, agent in enumerate(pair):
         share.build(agent, index)
-    return [agent.x for agent in pair]
+    return [agent.A for agent in pair]
 
 
 def test_equal_arrays_in_any_container_become_one():
@@ -52,11 +52,11 @@ def test_equal_arrays_in_any_container_become_one():
     ],
 )
 def test_arrays_that_differ_in_any_bit_or_in_layout_stay_apart(left, right):
-    share, agents = Share(), [Agent(x=left), Agent(x=right)]
+    share, agents = Share(), [Agent(A=left), Agent(A=right)]
     for index, agent in enumerate(agents):
         share.build(agent, index)
-    assert agents[0].x is not agents[1].x
-    assert not np.shares_memory(agents[0].x, agents[1].x)
+    assert agents[0].A is not agents[1].A
+    assert not np.shares_memory(agents[0].A, agents[1].A)
 
 
 def test_nan_of_the_same_bits_is_shared():
@@ -78,7 +78,7 @@ def test_writing_into_a_shared_array_is_refused_and_replacing_it_is_private():
 def test_arrays_that_the_user_still_holds_are_not_changed():
     mine, outer = np.ones(4), objects(np.ones(4))
     inner = outer[0]
-    Share().build(Agent(x=mine, y=outer), 0)
+    Share().build(Agent(A=mine, B=outer), 0)
     mine[0] = 2
     assert outer[0] is inner
     outer[0][0] = 3
@@ -94,10 +94,10 @@ def test_arrays_without_data_and_of_other_types_are_left_working():
 
 
 def test_an_array_that_nobody_holds_any_more_is_let_go():
-    agent = Agent(x=np.full(1000, 7.25))
+    agent = Agent(A=np.full(1000, 7.25))
     Share().build(agent, 0)
-    alive = weakref.ref(agent.x)
-    assert is_constant(agent.x)
+    alive = weakref.ref(agent.A)
+    assert is_constant(agent.A)
     del agent
     gc.collect()
     assert alive() is None
@@ -114,6 +114,6 @@ def test_two_arrays_of_one_agent_stay_two():
     assert learned[1].tolist() == [1, 1, 1]
     assert all(np.shares_memory(left, right) for left, right in zip(one.pB, two.pB, strict=True))
     same = np.ones(4)
-    aliased = Agent(x=objects(same, same))
+    aliased = Agent(A=objects(same, same))
     Share().build(aliased, 0)
-    assert aliased.x[0] is aliased.x[1]
+    assert aliased.A[0] is aliased.A[1]

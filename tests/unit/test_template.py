@@ -18,7 +18,7 @@ from memprof.passes.policies import Policies
 from memprof.passes.sparse import Sparse
 from memprof.passes.template import Template
 from memprof.populations.roster import Roster
-from memprof.store.exemplar import StoredAgent
+from memprof.store.agent_class import StoredAgent
 from memprof.store.history import History
 from memprof.store.packed import Packed
 

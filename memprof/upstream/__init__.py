@@ -1,0 +1,1 @@
+"""What memprof knows of PyMDP."""

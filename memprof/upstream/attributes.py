@@ -1,0 +1,62 @@
+"""The attributes of PyMDP's NumPy agent, `pymdp.legacy.agent.Agent`."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
+
+MODEL = frozenset(("A", "B", "C", "D", "E", "H", "I", "pA", "pB", "pD", "policies"))
+"""What PyMDP replaces and never writes into, so that agents can share its arrays."""
+
+HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
+"""Lists that PyMDP appends to in every step, if it keeps them."""
+
+LATEST = {"prev_actions": "action", "qs_hist": "qs", "q_pi_hist": "q_pi"}
+"""Histories whose last entry is, after a step, the very object that another attribute is."""
+
+RESULTS = ("q_pi", "G", "F", *HISTORIES)
+"""Where PyMDP leaves the results of a step, beside `qs` and `action`."""
+
+_VALUES = MODEL | {*RESULTS, "qs", "action", "latest_belief"}
+_FRESH: dict[str, Callable[[], Any]] = {
+    "prev_actions": lambda: None,
+    "prev_obs": list,
+    "qs_hist": list,
+    "q_pi_hist": list,
+}
+_READ_BY_MMP = ("q_pi", "prev_actions", "prev_obs", "q_pi_hist")
+
+
+def left_out(state: dict[str, Any], keep: tuple[str, ...] | None) -> dict[str, Any]:
+    """An agent's attributes without those results that neither `keep` names nor the next step
+    reads: they are as in an agent that is new."""
+    if keep is None:
+        return state
+    needed = _READ_BY_MMP if state.get("inference_algo") == "MMP" else ()
+    gone = [name for name in RESULTS if name in state and name not in keep and name not in needed]
+    if not gone:
+        return state
+    rest = {name: value for name, value in state.items() if name not in gone}
+    return {**rest, **{name: _FRESH[name]() for name in gone if name in _FRESH}}
+
+
+@lru_cache
+def set_by_pymdp(kind: type) -> frozenset[str]:
+    """Attributes that PyMDP's own classes set, as their code has it, and those that go by the name
+    of its model and results in any case."""
+    methods = [
+        method
+        for base in kind.__mro__
+        if base.__module__.startswith("pymdp.")
+        for method in vars(base).values()
+        if isinstance(method, FunctionType)
+    ]
+    return _VALUES | frozenset(
+        step.argval
+        for method in methods
+        for step in dis.get_instructions(method)
+        if step.opname == "STORE_ATTR"
+    )
