@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from memprof.errors import StoreError, UsageError
+from memprof.errors import UsageError
 from memprof.passes.template import LargeRecord, Template
 from memprof.store.activation import Activation
 from memprof.store.constants import adopt
 from memprof.store.disk_records import DiskRecords
 from memprof.store.exemplar import Exemplar
 from memprof.store.flatten import Flattener
+from memprof.store.kind import Kind
 from memprof.store.layout import Layout, arranged, from_json, order_of, stored_shape
 from memprof.store.records import Records
 from memprof.store.unflatten import Reader
 
-_DESCRIPTION, _DATA = "description", "data"
+_KIND, _DESCRIPTION, _DATA = "class", "description", "data"
 
 
 class Mmap(Template):
@@ -45,7 +46,7 @@ class Mmap(Template):
         self._whole: dict[int, dict[str, Any]] = {}
 
     @classmethod
-    def reopen(cls, folder: Path, kind: type) -> Mmap:
+    def reopen(cls, folder: Path, kind: type, *, readonly: bool = False) -> Mmap:
         """A pass whose population is the one in `folder`, of agents of class `kind`.
 
         Raises:
@@ -53,15 +54,14 @@ class Mmap(Template):
         """
         reopened = cls()
         reopened.folder = folder
-        reopened._disk = disk = DiskRecords.open(folder, None)
-        description = json.loads(bytes(disk.blob(_DESCRIPTION)))
-        if description["class"] != _name(kind):
+        reopened._disk = disk = DiskRecords.open(folder, None, readonly=readonly)
+        try:
+            Kind.read(disk.blob(_KIND), folder).check(kind, folder)
+            description = json.loads(bytes(disk.blob(_DESCRIPTION)))
+            reopened._exemplars.append(_mapped(kind, description, disk))
+        except BaseException:
             disk.close()
-            raise StoreError(
-                f"{folder}: holds agents of class {description['class']}, found {_name(kind)}; "
-                "open it with the class that it was made with"
-            )
-        reopened._exemplars.append(_mapped(kind, description, disk))
+            raise
         reopened._numbers[kind] = 0
         return reopened
 
@@ -92,6 +92,7 @@ class Mmap(Template):
             self._temporary = TemporaryDirectory(prefix="memprof-")
             self.folder = Path(self._temporary.name) / "population"
         description, blobs = _described(Exemplar.of(agent))
+        blobs[_KIND] = Kind.of(type(agent)).encoded()
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
@@ -128,6 +129,11 @@ class Mmap(Template):
         yield from super().holdings()
         yield "template", self._whole
 
+    def discard(self) -> None:
+        """Leave the folder as it was before the first agent: the population was never whole."""
+        if self._disk is not None:
+            self._disk.discard()
+
     def close(self) -> None:
         if self._disk is not None:
             self._disk.close()
@@ -148,7 +154,7 @@ def _described(exemplar: Exemplar) -> tuple[dict[str, Any], dict[str, Any]]:
     flattener = Flattener(maps=True)
     layout = flattener.flatten(exemplar.state)
     arrays = [(a.dtype.str, a.shape, order_of(a)) for a in flattener.outside]
-    description = {"class": _name(exemplar.kind), "layout": layout, "arrays": arrays}
+    description = {"layout": layout, "arrays": arrays}
     blobs: dict[str, Any] = {
         _DESCRIPTION: json.dumps(description).encode(),
         _DATA: flattener.data(),

@@ -108,6 +108,11 @@ class Template(Pass):
         agent = self._exemplars[number].unflatten(Changes(layout, large.whole), reader)
         return Activation(agent, loans, reader.handed)
 
+    def drop(self, activation: Activation) -> None:
+        """End an activation, with all that was done to its agent, which is empty afterwards."""
+        self._exemplars[self._numbers[type(activation.agent)]].clear(activation.agent)
+        activation.end()
+
     def held_bytes(self, activation: Activation) -> int:
         """What an active agent takes, beyond what the template and its own record hold."""
         exemplar = self._exemplars[self._numbers[type(activation.agent)]]

@@ -80,7 +80,7 @@ class DiskRecords:
     def discard(self) -> None:
         """Close a store that this process has created, and leave its place as it was before."""
         self.close()
-        if self._place is not None:
+        if self._place is not None and os.getpid() == self._process:
             self._place.clear()
 
     @classmethod

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 from memprof.store.failures import cannot_create
 
@@ -32,16 +31,13 @@ class Place:
         except (OSError, ValueError) as error:
             raise cannot_create(folder, error) from error
 
-    @classmethod
-    def checked(cls, folder: Path) -> Self:
-        """The place, after a draft could be made there."""
-        place = cls(folder)
+    def check(self) -> None:
+        """Refuse the place now, rather than when there is something to store."""
         try:
-            with place.draft():
+            with self.draft():
                 pass
         except (OSError, ValueError) as error:
-            raise cannot_create(folder, error) from error
-        return place
+            raise cannot_create(self.folder, error) from error
 
     @contextmanager
     def draft(self) -> Iterator[Path]:

@@ -61,9 +61,9 @@ def parsed(data: bytes, *, lists: bool = True) -> Any:
         raise ValueError("is nested too deeply") from None
 
 
-def shown(path: Path) -> str:
-    """A path in a message: of readable length, and without what commands a terminal."""
-    text = str(path)
+def shown(what: Path | str) -> str:
+    """A path or name in a message: of readable length, without what commands a terminal."""
+    text = str(what)
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
