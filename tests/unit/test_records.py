@@ -70,7 +70,9 @@ IDENTITY = b"template".ljust(16)
 
 @pytest.fixture(params=["memory", "disk"])
 def records(request, folder):
-    made = MemoryRecords() if request.param == "memory" else DiskRecords.create(folder, IDENTITY, {})
+    made = (
+        MemoryRecords() if request.param == "memory" else DiskRecords.create(folder, IDENTITY, {})
+    )
     yield made
     made.close()
 
