@@ -20,6 +20,7 @@ IDENTITY_BYTES = 16
 _NAME = "store.json"
 _FAMILY, _VERSION = "memprof.store", "2"
 _MOST_BYTES = 1 << 20  # some 15,000 blobs; reading as much takes a few megabytes and milliseconds
+_EXTENT_BYTES = 25  # of an object or list on average: extents have 33 and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Header:
         _check_folder(folder)
         try:
             data = read_at_most(folder / _NAME, _MOST_BYTES)
-            whole = parsed(data, lists=False)
+            whole = parsed(data, each_bytes=_EXTENT_BYTES)
             family, version = _format(whole)
         except (OSError, ValueError) as error:
             raise StoreError(
