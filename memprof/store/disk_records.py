@@ -27,6 +27,7 @@ from memprof.errors import StoreError
 from memprof.store.blobs import Blobs, write_blobs
 from memprof.store.failures import cannot_create, failure
 from memprof.store.header import CREATE_AGAIN, Header
+from memprof.store.lmdb_meta import check_meta
 from memprof.store.place import Place
 from memprof.store.records import has_left, not_negative
 from memprof.store.untrusted import check_regular, shown
@@ -111,6 +112,7 @@ class DiskRecords:
         self._process = os.getpid()
         self._writer: IO[bytes] | None = None
         self._check_size(_FIRST_MAP_BYTES)  # LMDB takes an empty file for a new one
+        check_meta(folder / _DATA)
         self._env = lmdb.open(
             str(folder),
             map_size=self._data_bytes(),

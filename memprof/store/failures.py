@@ -26,7 +26,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # EIO: written 
 
 def failure(what: str, error: OSError | ValueError | lmdb.Error) -> StoreError:
     """The error for a store that is there, with what helps."""
-    code = error.code if isinstance(error, lmdb.Error) else getattr(error, "errno", None)
+    code = getattr(error, "code", None) or getattr(error, "errno", None)
     advice = ""
     if isinstance(error, _DAMAGE):
         advice = f": it is damaged, {CREATE_AGAIN}"

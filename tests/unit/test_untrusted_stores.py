@@ -215,6 +215,30 @@ def test_crafted_keys_are_refused(stored, name):
             DiskRecords.open(stored, None, readonly=readonly)
 
 
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (24, b"\x01"),  # an address to be mapped at
+        (40, b"\0\0"),  # size of pages
+        (40, b"\x01\x10"),
+        (44, b"\x0c"),  # flags of the tree of free pages, and of the main one: several values
+        (46, b"\x21"),  # their depths
+        (92, b"\x04"),
+        (94, b"\xff\xff"),
+    ],
+)
+@pytest.mark.parametrize("page", [0, 1])
+def test_first_pages_that_lmdb_would_end_the_process_over_are_refused(stored, page, offset, value):
+    with (stored / "data.mdb").open("r+b") as file:
+        file.seek(40)
+        size = int.from_bytes(file.read(4), sys.byteorder)
+        file.seek(page * size + offset)
+        file.write(value)
+    for readonly in (False, True):
+        with pytest.raises(StoreError, match=r"first pages.*create it again"):
+            DiskRecords.open(stored, None, readonly=readonly)
+
+
 @pytest.mark.parametrize("value", [b"", b"\0", b"123", b"1234", bytes(5000)])
 def test_crafted_values_are_refused_when_they_are_read(stored, value):
     put(stored, (key(1), value))
