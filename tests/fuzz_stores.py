@@ -34,16 +34,29 @@ from memprof.errors import StoreError
 from memprof.instruments import process
 from memprof.models.base import model_builder
 from memprof.store.history import History
-from tests import crafted_stores
-from tests.crafted_stores import Crafted
+from tests.crafted import containers, mutations, records
+from tests.crafted.pieces import Crafted
 
 MB = 10**6
 MOST_SECONDS, MOST_BYTES = 0.1, 50 * MB
 HANGS_SECONDS, BUSY_SECONDS = 60, 15
 GUARD_BYTES = 8 << 30  # of addresses: no measure, but this machine's protection
 PARTS = {
-    "container": (crafted_stores.CONTAINER, crafted_stores.RANDOM_CONTAINER),
-    "content": (crafted_stores.CONTENT, crafted_stores.RANDOM_CONTENT),
+    "container": (
+        (containers.headers, containers.keys),
+        (mutations.random_headers, mutations.random_classes),
+    ),
+    "content": (
+        (
+            records.arrays,
+            records.containers,
+            records.atoms,
+            records.records,
+            records.histories,
+            containers.templates,
+        ),
+        (mutations.random_records, mutations.random_templates),
+    ),
 }
 
 
