@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
-  equivalence soak clean
+  equivalence soak fuzz clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make million          a million agents alive at once, each stepped (half an hour)"
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
+	@echo "make fuzz         a thousand crafted stores, each opened and read to the end (five minutes)"
 
 install: $(VENV)/.installed
 
@@ -88,6 +89,9 @@ million: $(VENV)/.installed
 
 soak: $(VENV)/.tested
 	$(BIN)/python -m tests.soak
+
+fuzz: $(VENV)/.tested
+	$(BIN)/python -m tests.fuzz_stores
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

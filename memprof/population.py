@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from memprof.passes.working_set import StayActive
 from memprof.populations.ready import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.store.agent_class import is_stored
+from memprof.store.place import Place
 from memprof.units import format_size, parse_size
 from memprof.upstream.attributes import RESULTS
 
@@ -88,6 +88,9 @@ class OptimizedPopulation:
     `working_set` agents stay active after use, within a budget, and `in_turn` gives the order in
     which that helps most.
 
+    A population that was opened with `reopen(..., readonly=True)` gives agents as they are stored,
+    at every use; what is done to them is not kept.
+
     Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
     its functions while the population is in use).
     """
@@ -113,10 +116,10 @@ class OptimizedPopulation:
         """Take over one more agent, which is empty afterwards. Its index.
 
         Raises:
-            UsageError: it is no PyMDP agent, or the population is closed.
+            UsageError: it is no PyMDP agent, or the population is closed, or open to read only.
             StoreError: the store has no room for it.
         """
-        self._check_open()
+        self._check_writable()
         _check(agent)
         return self._roster.add(agent)
 
@@ -126,8 +129,9 @@ class OptimizedPopulation:
         Raises:
             IndexError: there is no such agent, or no longer.
             AgentActive: it is in use.
+            UsageError: the population is closed, or open to read only.
         """
-        self._check_open()
+        self._check_writable()
         self._check_index(index)
         self._roster.leave(index)
 
@@ -139,7 +143,8 @@ class OptimizedPopulation:
 
     @contextmanager
     def activate(self, index: int) -> Iterator[Any]:
-        """The agent number `index`; stored again when the block ends, even by an exception.
+        """The agent number `index`; stored again when the block ends, even by an exception. In a
+        population that is open to read only it is not: what the block does to it is gone.
 
         Under the pass `working_set` it stays active instead, and is stored when others need its
         place; should that fail, the block that made it necessary raises the StoreError.
@@ -183,8 +188,9 @@ class OptimizedPopulation:
         Raises:
             StoreError: some could not be stored. What there was no room for stays in memory, to be
                 tried again.
+            UsageError: the population is closed, or open to read only.
         """
-        self._check_open()
+        self._check_writable()
         self._roster.flush()
 
     def close(self) -> None:
@@ -211,6 +217,14 @@ class OptimizedPopulation:
     def _check_open(self) -> None:
         if not self._close.alive:
             raise UsageError("the population is closed")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._roster.readonly:
+            raise UsageError(
+                "the population is open with readonly=True; reopen it without, once no other "
+                "process has it open for writing, to change what the store holds"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -244,8 +258,8 @@ def optimize(
         passes: names, as `memprof passes` lists them, or "auto" for `AUTO`.
         keep: results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
             `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
-        store: a new folder for the pass `mmap`, which outlives the program: see `reopen`. Without
-            it `mmap` uses a temporary folder.
+        store: a new or empty folder for the pass `mmap`, which outlives the program: see `reopen`;
+            as it was before, if this fails. Without it `mmap` uses a temporary folder.
         history_steps: steps of their past that agents keep under the pass `history`; None for all
             of them.
         working_set: what agents that stay active under the pass `working_set` may take together, in
@@ -276,12 +290,14 @@ def optimize(
     if budget is not None and "working_set" not in names:
         raise UsageError("working_set: takes effect under working_set only; add it to passes")
     folder = None if store is None else Path(store)
-    is_new = folder is not None and not folder.exists()
+    if folder is not None:
+        Place(folder).check()  # before the first agent is built
+    plan = Plan.of(names, keep, folder, history_steps, budget)
     try:
-        return OptimizedPopulation(agents, Plan.of(names, keep, folder, history_steps, budget))
+        return OptimizedPopulation(agents, plan)
     except BaseException:
-        if folder is not None and is_new:
-            shutil.rmtree(folder, ignore_errors=True)  # half a population is none
+        if isinstance(plan.template, Mmap):
+            plan.template.discard()  # half a population is none
         raise
 
 
@@ -291,23 +307,43 @@ def reopen(
     *,
     history_steps: int | None = None,
     working_set: int | str | None = None,
+    readonly: bool = False,
 ) -> OptimizedPopulation:
     """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, by
     this program or by another that was killed: every agent as it was when it last came to rest,
     under its index. Agents that were removed are not there.
 
+    One process at a time has a store open for writing; any number may read it meanwhile, with
+    `readonly=True`. They find each agent as it was stored last when they activate it, can do with
+    it what they like inside the block, and nothing of that is kept.
+
     Args:
+        store: the folder.
+        agent_class: the class that the agents were of, under its old name and with all slots,
+            methods and other attributes that it had then; in which module it is does not matter,
+            and it may have got more.
         history_steps: as for `optimize`; None leaves histories as long as they were allowed to be.
         working_set: as for `optimize`, with the pass of that name; None is without it.
+        readonly: change nothing, and allow others to; without the two options above, which have
+            no effect on agents that are not stored again.
 
     Raises:
         StoreError: the folder is damaged, is no such store, is in use by another process, or holds
             agents of another class.
+        UsageError: an option that does not fit, or no class of PyMDP agents.
     """
+    _check_class(agent_class)
     if history_steps is not None:
         _check_steps(history_steps)
     budget = _budget(working_set)
-    passes = [Histories(history_steps), Pool(), Mmap.reopen(Path(store), agent_class)]
+    for name, value in (("history_steps", history_steps), ("working_set", working_set)):
+        if readonly and value is not None:
+            raise UsageError(
+                f"{name}: takes effect on agents that are stored again, and with readonly=True "
+                "none is; leave one of the two out"
+            )
+    stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
+    passes = [Histories(history_steps), Pool(), stored]
     if budget is not None:
         passes.append(StayActive(budget))
     return OptimizedPopulation((), Plan(passes))
@@ -359,4 +395,14 @@ def _check(agent: Any) -> None:
         raise UsageError(
             f"agents: expected PyMDP agents (pymdp.legacy.agent.Agent), found "
             f"{type(agent).__module__}.{type(agent).__qualname__}"
+        )
+
+
+def _check_class(kind: Any) -> None:
+    from pymdp.legacy.agent import Agent
+
+    if not isinstance(kind, type) or not issubclass(kind, Agent):
+        raise UsageError(
+            "agent_class: expected the class of the agents (pymdp.legacy.agent.Agent or a "
+            f"subclass), found {kind!r}"
         )

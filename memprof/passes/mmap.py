@@ -12,26 +12,27 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import StoreError, UsageError
-from memprof.passes.template import LargeRecord, Template
+from memprof.passes.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.store.activation import Activation
 from memprof.store.constants import adopt
 from memprof.store.disk_records import DiskRecords
 from memprof.store.exemplar import Changes, Exemplar
 from memprof.store.flatten import Flattener, Handed
 from memprof.store.header import CREATE_AGAIN
+from memprof.store.kind import Kind
 from memprof.store.layout import (
     Layout,
     arranged,
     described,
     dtype_of,
-    from_json,
     order_of,
     stored_shape,
 )
 from memprof.store.records import Records
 from memprof.store.unflatten import Allowance, Reader
+from memprof.units import format_size
 
-_DESCRIPTION, _DATA = "description", "data"
+_KIND, _DESCRIPTION, _DATA = "class", "description", "data"
 # What decoding a store may make of a few bytes: arrays of so many bytes, and so many times the
 # bytes that are there; and elements of containers, beside one for each byte.
 _FREE_BYTES, _TIMES, _FREE_ELEMENTS = 16 << 20, 8, 100_000
@@ -60,7 +61,7 @@ class Mmap(Template):
         self._holders: dict[int, tuple[int, Any]] = {}
 
     @classmethod
-    def reopen(cls, folder: Path, kind: type) -> Mmap:
+    def reopen(cls, folder: Path, kind: type, *, readonly: bool = False) -> Mmap:
         """A pass whose population is the one in `folder`, of agents of class `kind`.
 
         Raises:
@@ -68,15 +69,13 @@ class Mmap(Template):
         """
         reopened = cls()
         reopened.folder = folder
-        reopened._disk = disk = DiskRecords.open(folder, None)
-        description = json.loads(bytes(disk.blob(_DESCRIPTION)))
-        if description["class"] != _name(kind):
+        reopened._disk = disk = DiskRecords.open(folder, None, readonly=readonly)
+        try:
+            Kind.read(disk.blob(_KIND), folder).check(kind, folder)
+            reopened._exemplars.append(_mapped(kind, disk))
+        except BaseException:
             disk.close()
-            raise StoreError(
-                f"{folder}: holds agents of class {description['class']}, found {_name(kind)}; "
-                "open it with the class that it was made with"
-            )
-        reopened._exemplars.append(_mapped(kind, disk))
+            raise
         reopened._numbers[kind] = 0
         return reopened
 
@@ -107,6 +106,7 @@ class Mmap(Template):
             self._temporary = TemporaryDirectory(prefix="memprof-")
             self.folder = Path(self._temporary.name) / "population"
         blobs = _described(Exemplar.of(agent, self.keep))
+        blobs[_KIND] = Kind.of(type(agent)).encoded()
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
@@ -160,8 +160,8 @@ class Mmap(Template):
     def release(self, agent: Any, index: int) -> None:
         super().release(agent, index)
         self._let_go(index)
-        changes = self._next_whole.pop(index)
-        if changes.whole:
+        changes = self._next_whole.pop(index, None)
+        if changes is not None and changes.whole:
             self._whole[index] = changes
             self._holders.update({id(each): (index, each) for each in changes.held})
 
@@ -199,6 +199,11 @@ class Mmap(Template):
         yield from super().holdings()
         yield "template", [known.whole for known in self._whole.values()]
 
+    def discard(self) -> None:
+        """Leave the folder as it was before the first agent: the population was never whole."""
+        if self._disk is not None:
+            self._disk.discard()
+
     def close(self) -> None:
         if self._disk is not None:
             self._disk.close()
@@ -219,11 +224,13 @@ def _described(exemplar: Exemplar) -> dict[str, Any]:
     flattener = Flattener(maps=True)
     layout = flattener.flatten(exemplar.state)
     arrays = [(described(a.dtype), a.shape, order_of(a)) for a in flattener.outside]
-    description = {"class": _name(exemplar.kind), "layout": layout, "arrays": arrays}
-    blobs: dict[str, Any] = {
-        _DESCRIPTION: json.dumps(description).encode(),
-        _DATA: flattener.data(),
-    }
+    description = json.dumps((layout, arrays), separators=(",", ":")).encode()
+    if len(description) > MOST_LAYOUT_BYTES:
+        raise UsageError(
+            "agents: expected a template whose layout takes at most 1 MiB under mmap, found "
+            f"{format_size(len(description))}; leave mmap out"
+        )
+    blobs: dict[str, Any] = {_DESCRIPTION: description, _DATA: flattener.data()}
     for number, (array, (_, _, order)) in enumerate(zip(flattener.outside, arrays, strict=True)):
         stored = array if order == "C" else array.transpose(*order)
         blobs[f"array{number}"] = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
@@ -237,15 +244,19 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
         StoreError: it makes no sense.
     """
     try:
-        description = json.loads(bytes(disk.blob(_DESCRIPTION)))
+        layout, described_arrays = layout_of(
+            bytes(disk.blob(_DESCRIPTION)[: MOST_LAYOUT_BYTES + 1])
+        )
         arrays = []
-        for number, (dtype, shape, order) in enumerate(from_json(description["arrays"])):
+        for number, (dtype, shape, order) in enumerate(described_arrays):
             flat = np.frombuffer(disk.blob(f"array{number}"), dtype_of(dtype))
             arrays.append(adopt(arranged(flat.reshape(stored_shape(shape, order)), order)))
         data = bytes(disk.blob(_DATA))
         allowance = Allowance(_FREE_BYTES + _TIMES * len(data), _FREE_ELEMENTS + len(data))
         reader = Reader(data, tuple(arrays), allowance=allowance)
-        state = reader.unflatten(from_json(description["layout"]))
+        state = reader.unflatten(layout)
+        if type(state) is not dict or not all(type(name) is str for name in state):
+            raise ValueError("no attributes by name")
         return Exemplar.from_store(kind, state)
     except (MemoryError, StoreError):
         raise

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from memprof.errors import UsageError
 from memprof.passes.base import Pass
 from memprof.store.activation import Activation
 from memprof.store.compression import compressed, decompressed
@@ -26,10 +27,13 @@ from memprof.store.layout import Layout, from_json
 from memprof.store.records import MemoryRecords, Records
 from memprof.store.scratch import Loans, Scratch
 from memprof.store.unflatten import UNLIMITED, Allowance, Reader
+from memprof.store.untrusted import parsed
+from memprof.units import format_size
 
 _BOOKKEEPING_BYTES = 600
 """Of an active agent, around it: its activation, its place in the working set."""
 
+MOST_LAYOUT_BYTES = 1 << 20
 _COMPRESSED = 0x8000
 _MOST_LAYOUTS = 1024
 
@@ -193,6 +197,12 @@ class Template(Pass):
         number = self.layout_number((exemplar, layout))
         if number == self.INLINE:
             text = json.dumps((exemplar, layout), separators=(",", ":")).encode()
+            if self.in_files and len(text) > MOST_LAYOUT_BYTES:
+                raise UsageError(
+                    "agents: expected attributes whose layout takes at most 1 MiB under mmap, "
+                    f"found {format_size(len(text))}; leave mmap out, or keep lists and dicts of "
+                    "many kinds of values out of agents"
+                )
             values = len(text).to_bytes(4, "little") + text + values
         packed = compressed(values)
         if len(packed) < len(values) and flattener.spend(len(values)):
@@ -226,9 +236,20 @@ class Template(Pass):
             return number
 
 
+def layout_of(text: bytes) -> Any:
+    """The layout in a file, as JSON.
+
+    Raises:
+        ValueError: it is none, or would take much more memory than its text.
+    """
+    if len(text) > MOST_LAYOUT_BYTES:
+        raise ValueError("a layout that is too long")
+    return from_json(parsed(text, each_bytes=4))
+
+
 @lru_cache(maxsize=1024)
 def _parsed(text: bytes) -> tuple[int, Layout]:
-    exemplar, layout = from_json(json.loads(text))
+    exemplar, layout = layout_of(text)
     missing, *entries = layout
     if not all(type(name) is str for name in (*missing, *entries[::2])):
         raise ValueError("an attribute whose name is no word")

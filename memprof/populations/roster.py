@@ -90,6 +90,12 @@ class Roster:
         """Whether agents have to be woken before use, and put to rest afterwards."""
         return self._plan.rests
 
+    @property
+    def readonly(self) -> bool:
+        """Whether agents are as they are stored at every use, and what is done to them is not
+        kept."""
+        return bool(self._plan.records.readonly)
+
     def add(self, agent: Any) -> int:
         """Take over a newly built agent: apply the passes, and store it. Its index."""
         with self._adding:
@@ -160,13 +166,14 @@ class Roster:
 
     def rest(self, index: int) -> None:
         """End the use of an agent that was woken. Without a working set it is stored again; if that
-        fails, it stays as it was stored before."""
+        fails, or the records are read only, it stays as it was stored before."""
         if self._working_set is not None:
             self._working_set.rest(index)
             return
         activation = self._active[index]
         try:
-            self._plan.records[index] = self._plan.store(activation.agent, index, activation)
+            if not self.readonly:
+                self._plan.records[index] = self._plan.store(activation.agent, index, activation)
             self._plan.release(activation.agent, index, activation)
         finally:
             del self._active[index]

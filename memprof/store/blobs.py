@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from memprof.errors import StoreError
 from memprof.store.header import CREATE_AGAIN, Extent
+from memprof.store.untrusted import check_regular, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -44,12 +45,13 @@ class Blobs:
     def __init__(self, path: Path, extents: Mapping[str, Extent]) -> None:
         self._path = path
         self._extents = extents
+        check_regular(path)
         with path.open("rb") as file:
-            expected = max((extent.start + extent.size for extent in extents.values()), default=0)
+            expected = max((extent.end for extent in extents.values()), default=0)
             found = file.seek(0, 2)
             if found != expected:
                 raise StoreError(
-                    f"{path}: has {found} bytes instead of {expected}, so it is damaged: "
+                    f"{shown(path)}: has {found} bytes instead of {expected}, so it is damaged: "
                     f"{CREATE_AGAIN}"
                 )
             # An empty file cannot be mapped.
@@ -60,12 +62,12 @@ class Blobs:
         """The bytes of a blob, read-only, in place; checked against their checksum."""
         if name not in self._extents:
             known = ", ".join(sorted(self._extents)) or "none"
-            raise StoreError(f"{self._path}: has no blob {name!r}; it has: {known}")
+            raise StoreError(f"{shown(self._path)}: has no blob {name!r}; it has: {known}")
         extent = self._extents[name]
-        view = self._view[extent.start : extent.start + extent.size]
+        view = self._view[extent.start : extent.end]
         if zlib.crc32(view) != extent.checksum:
             raise StoreError(
-                f"{self._path}: the bytes of blob {name!r} have changed since they were written: "
-                f"{CREATE_AGAIN}"
+                f"{shown(self._path)}: the bytes of blob {name!r} have changed since they were "
+                f"written: {CREATE_AGAIN}"
             )
         return view

@@ -13,21 +13,24 @@ the page cache. Nothing is flushed to the disk by force, so a power cut can dama
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 import lmdb
 
 from memprof.errors import StoreError
 from memprof.store.blobs import Blobs, write_blobs
+from memprof.store.failures import cannot_create, failure
 from memprof.store.header import CREATE_AGAIN, Header
+from memprof.store.lmdb_meta import check_meta
+from memprof.store.place import Place
 from memprof.store.records import has_left, not_negative
+from memprof.store.untrusted import check_regular, shown
 from memprof.store.writer_lock import lock_for_writing
 
 if TYPE_CHECKING:
@@ -35,19 +38,10 @@ if TYPE_CHECKING:
 
     _Transaction = lmdb.Transaction[memoryview]
 
-_BLOBS, _DATA = "template.bin", "data.mdb"
+_BLOBS, _DATA, _READERS = "template.bin", "data.mdb", "lock.mdb"
 _FIRST_MAP_BYTES = 64 << 20
-_CHECKSUM_BYTES = 4
+_KEY_BYTES, _CHECKSUM_BYTES, _REMOVED_BYTES = 8, 4, 8
 _REMOVED = b"\0"  # a key before that of every index
-_DAMAGE = (
-    FileNotFoundError,
-    lmdb.CorruptedError,
-    lmdb.InvalidError,
-    lmdb.PageNotFoundError,
-    lmdb.PanicError,
-    lmdb.VersionMismatchError,
-)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # EIO: written in part
 
 _T = TypeVar("_T")
 
@@ -65,50 +59,60 @@ class DiskRecords:
 
         `identity` is a digest of the template; `blobs` are its C-contiguous arrays and its
         description. The folder appears in one step, complete; a process that is killed before
-        leaves a hidden folder `.NAME.*` beside it.
+        leaves a hidden folder `.NAME.*` beside it, and any exception leaves nothing.
         """
-        folder = folder.absolute()
+        place = Place(folder)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-                draft = Path(scratch, folder.name)
-                draft.mkdir()
+            with place.draft() as draft:
                 header = Header(identity, write_blobs(draft / _BLOBS, blobs))
                 lmdb.open(str(draft), map_size=_FIRST_MAP_BYTES, sync=False).close()
                 os.truncate(draft / _DATA, _FIRST_MAP_BYTES)
                 header.write(draft)
-                draft.rename(folder)
-        except (OSError, lmdb.Error) as error:
-            raise StoreError(
-                f"{folder}: a store cannot be created here ({error}): it takes a writable place on "
-                "a disk with room, and a folder that is new or empty"
-            ) from error
-        return cls.open(folder, identity)
+                place.publish(draft)
+            created = cls.open(place.folder, identity)
+        except BaseException as error:
+            place.clear()
+            if isinstance(error, OSError | ValueError | lmdb.Error):
+                raise cannot_create(folder, error) from error
+            raise
+        created._place = place
+        return created
+
+    def discard(self) -> None:
+        """Close a store that this process has created, and leave its place as it was before."""
+        self.close()
+        if self._place is not None and os.getpid() == self._process:
+            self._place.clear()
 
     @classmethod
     def open(cls, folder: Path, identity: bytes | None, *, readonly: bool = False) -> Self:
         """Open a store; with an `identity`, only one of the same template."""
-        folder = folder.absolute()
         header = Header.read(folder)
         if identity is not None and identity != header.identity:
             raise StoreError(
-                f"{folder}: belongs to another template (identity {header.identity.hex()}, "
+                f"{shown(folder)}: belongs to another template (identity {header.identity.hex()}, "
                 f"expected {identity.hex()}): give another folder, or {CREATE_AGAIN}"
             )
         try:
-            return cls(folder, header, readonly)
-        except (OSError, lmdb.Error) as error:
-            raise _failure(f"{folder}: the store cannot be opened", error) from error
+            return cls(folder.absolute(), header, readonly)
+        except (OSError, ValueError, lmdb.Error) as error:
+            raise failure(f"{shown(folder)}: the store cannot be opened", error) from error
 
     def __init__(self, folder: Path, header: Header, readonly: bool) -> None:
         """Use `create` or `open`."""
+        self.readonly = readonly
         self._folder = folder
+        self._place: Place | None = None
+        check_regular(folder / _DATA)
+        with suppress(FileNotFoundError):
+            check_regular(folder / _READERS)
         self._blobs = Blobs(folder / _BLOBS, header.blobs)
         self._salt = zlib.crc32(header.identity)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._writer: IO[str] | None = None
+        self._writer: IO[bytes] | None = None
         self._check_size(_FIRST_MAP_BYTES)  # LMDB takes an empty file for a new one
+        check_meta(folder / _DATA)
         self._env = lmdb.open(
             str(folder),
             map_size=self._data_bytes(),
@@ -125,7 +129,7 @@ class DiskRecords:
                 # second lock would succeed, and its release free the first.
                 self._writer = lock_for_writing(folder)
                 self._env.reader_check()
-            self._check_gaps()
+            self._check_counts()
         except BaseException:
             self.close()
             raise
@@ -134,14 +138,14 @@ class DiskRecords:
         """Add a record; its index."""
 
         def add(transaction: _Transaction) -> int:
-            index = _count(transaction)
+            index = self._count(transaction)
             transaction.put(_key(index), self._checksum(index, record) + record, append=True)
             return index
 
         return self._transact(add, write=True)
 
     def __len__(self) -> int:
-        return self._transact(_count)
+        return self._transact(self._count)
 
     @property
     def removed(self) -> int:
@@ -161,11 +165,11 @@ class DiskRecords:
             if value is None:
                 self._check_there(index, transaction)
                 raise self._damaged(f"record {index} is missing")
-            record = bytes(value[_CHECKSUM_BYTES:])
+            record = value[_CHECKSUM_BYTES:]
             if value[:_CHECKSUM_BYTES] != self._checksum(index, record):
                 self._check_there(index, transaction)
                 raise self._damaged(f"record {index} has changed since it was written")
-            return record
+            return bytes(record)
 
         return self._transact(get)
 
@@ -179,7 +183,7 @@ class DiskRecords:
     def __delitem__(self, index: int) -> None:
         def remove(transaction: _Transaction) -> None:
             self._check_there(index, transaction)
-            removed = (self._removed(transaction) + 1).to_bytes(8, "big")
+            removed = (self._removed(transaction) + 1).to_bytes(_REMOVED_BYTES, "big")
             transaction.delete(_key(index))  # only so do pages that are almost empty become one
             transaction.put(_key(index), self._tombstone(index))
             transaction.put(_REMOVED, zlib.crc32(removed, self._salt).to_bytes(4, "big") + removed)
@@ -213,15 +217,15 @@ class DiskRecords:
     def _transact(self, task: Callable[[_Transaction], _T], *, write: bool = False) -> _T:
         if os.getpid() != self._process:
             raise StoreError(
-                f"{self._folder}: was opened before this process was forked: close it here and "
-                "open it again, with readonly=True while the other process writes"
+                f"{shown(self._folder)}: was opened before this process was forked: close it here "
+                "and open it again, with readonly=True while the other process writes"
             )
         try:
             with self._lock:
                 return self._fitting_map(task, write)
-        except (OSError, lmdb.Error) as error:
+        except (OSError, ValueError, lmdb.Error) as error:
             verb = "written" if write else "read"
-            raise _failure(f"{self._folder}: records cannot be {verb}", error) from error
+            raise failure(f"{shown(self._folder)}: records cannot be {verb}", error) from error
 
     def _fitting_map(self, task: Callable[[_Transaction], _T], write: bool) -> _T:
         """Run a task in a transaction, again when the map had to follow the data's growth."""
@@ -246,18 +250,33 @@ class DiskRecords:
         if found < needed:
             raise self._damaged(f"{_DATA} has {found} bytes instead of at least {needed}")
 
-    def _check_gaps(self) -> None:
-        def counts(transaction: _Transaction) -> tuple[int, int]:
-            others = transaction.get(_REMOVED) is not None
-            return _count(transaction), transaction.stat()["entries"] - others
+    def _check_counts(self) -> None:
+        """Whether the last index, the number of records and that of removed ones agree."""
 
-        count, found = self._transact(counts)
+        def counts(transaction: _Transaction) -> tuple[int, int, int]:
+            others = transaction.get(_REMOVED) is not None
+            found = transaction.stat()["entries"] - others
+            return self._count(transaction), found, self._removed(transaction)
+
+        count, found, removed = self._transact(counts)
         if count != found:
             raise self._damaged(f"there are {found} records where the last is number {count - 1}")
+        if removed > count:
+            raise self._damaged(f"{removed} of {count} records are said to be removed")
+
+    def _count(self, transaction: _Transaction) -> int:
+        """One more than the last index. (Each `stat` churns the interpreter's table of strings.)"""
+        cursor = transaction.cursor()
+        if not cursor.last():
+            return 0
+        key = cursor.key()
+        if len(key) != _KEY_BYTES:
+            raise self._damaged("the last key is none of a record")
+        return int.from_bytes(key, "big") + 1
 
     def _check_there(self, index: int, transaction: _Transaction) -> None:
-        if index >= _count(transaction):
-            raise IndexError(f"{self._folder}: there is no record {index}")
+        if index >= self._count(transaction):
+            raise IndexError(f"{shown(self._folder)}: there is no record {index}")
         value = transaction.get(_key(index))
         if value is not None and value == self._tombstone(index):
             raise IndexError(has_left(index))
@@ -267,7 +286,8 @@ class DiskRecords:
         if value is None:
             return 0
         count = bytes(value[_CHECKSUM_BYTES:])
-        if value[:_CHECKSUM_BYTES] != zlib.crc32(count, self._salt).to_bytes(4, "big"):
+        expected = zlib.crc32(count, self._salt).to_bytes(_CHECKSUM_BYTES, "big")
+        if value[:_CHECKSUM_BYTES] != expected or len(count) != _REMOVED_BYTES:
             raise self._damaged("the number of removed records has changed since it was written")
         return int.from_bytes(count, "big")
 
@@ -275,31 +295,14 @@ class DiskRecords:
         """What is in the place of a removed record: a checksum that no record has alone."""
         return self._checksum(index, b"removed")
 
-    def _checksum(self, index: int, record: bytes) -> bytes:
+    def _checksum(self, index: int, record: Buffer) -> bytes:
         """Of the record in its place: it fails for one of another index or another template."""
         place = zlib.crc32(_key(index), self._salt)
         return zlib.crc32(record, place).to_bytes(_CHECKSUM_BYTES, "big")
 
     def _damaged(self, found: str) -> StoreError:
-        return StoreError(f"{self._folder}: {found}: the store is damaged, {CREATE_AGAIN}")
+        return StoreError(f"{shown(self._folder)}: {found}: the store is damaged, {CREATE_AGAIN}")
 
 
 def _key(index: int) -> bytes:
-    return not_negative(index).to_bytes(8, "big")
-
-
-def _count(transaction: _Transaction) -> int:
-    """One more than the last index. (Each `stat` churns the interpreter's table of strings.)"""
-    cursor = transaction.cursor()
-    return int.from_bytes(cursor.key(), "big") + 1 if cursor.last() else 0
-
-
-def _failure(what: str, error: OSError | lmdb.Error) -> StoreError:
-    advice = ""
-    if isinstance(error, _DAMAGE):
-        advice = f": it is damaged, {CREATE_AGAIN}"
-    elif (error.errno if isinstance(error, OSError) else error.code) in _NO_ROOM:
-        advice = ": make room on the disk"
-    elif isinstance(error, lmdb.ReadonlyError | PermissionError):
-        advice = ": open it where you may write, and without readonly=True to write"
-    return StoreError(f"{what} ({error}){advice}")
+    return not_negative(index).to_bytes(_KEY_BYTES, "big")

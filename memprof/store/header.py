@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,11 +12,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from memprof.errors import StoreError
+from memprof.store.untrusted import is_count, parsed, read_at_most, reason, shown
 
 CREATE_AGAIN = "delete the store and create it again"
+IDENTITY_BYTES = 16
 
 _NAME = "store.json"
-_FAMILY, _VERSION = "memprof.store", "1"
+_FAMILY, _VERSION = "memprof.store", "2"
+_MOST_BYTES = 1 << 20  # some 15,000 blobs; reading as much takes a few megabytes and milliseconds
+_EXTENT_BYTES = 25  # of an object or list on average: extents have 33 and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,19 @@ class Extent:
     start: int
     size: int
     checksum: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The extent that a value of JSON describes; a ValueError if it describes none."""
+        if type(value) is not dict or [*value] != ["start", "size", "checksum"]:
+            raise ValueError("expected start, size and checksum of each blob")
+        if not all(map(is_count, value.values())):
+            raise ValueError("expected whole numbers for each blob")
+        return cls(**value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +59,102 @@ class Header:
 
     def write(self, folder: Path) -> None:
         """Make the folder a store."""
+        data = self._encoded()
+        if len(data) > _MOST_BYTES:
+            raise StoreError(
+                f"{shown(folder)}: expected at most some 15,000 large arrays in an agent, found "
+                f"{len(self.blobs)} blobs: {_NAME} would have no room for them; leave mmap out"
+            )
+        (folder / _NAME).write_bytes(data)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The header of a store; a StoreError where there is none, or not a usable one."""
+        _check_folder(folder)
+        try:
+            data = read_at_most(folder / _NAME, _MOST_BYTES)
+            whole = parsed(data, each_bytes=_EXTENT_BYTES)
+            family, version = _format(whole)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{shown(folder)}: is not a store of memprof ({_NAME}: {reason(error)}): give "
+                "another folder"
+            ) from error
+        if family != _FAMILY:
+            raise StoreError(
+                f"{shown(folder)}: is not a store of memprof but of {family}: give another folder"
+            )
+        if version != _VERSION:
+            raise StoreError(
+                f"{shown(folder)}: has format {version}, and this version of memprof reads format "
+                f"{_VERSION}: {CREATE_AGAIN}"
+            )
+        try:
+            header = cls._of(whole.get("content"))
+            # There is one way to write it, so this compares checksum, types and order too.
+            if header._encoded() != data:
+                raise ValueError("it would be written otherwise")
+        except ValueError as error:
+            raise StoreError(
+                f"{shown(folder)}: {_NAME} has changed since it was written ({error}): "
+                f"{CREATE_AGAIN}"
+            ) from error
+        return header
+
+    @classmethod
+    def _of(cls, content: Any) -> Self:
+        """The header that a value of JSON describes; a ValueError if it describes none."""
+        if type(content) is not dict or [*content] != ["identity", "blobs"]:
+            raise ValueError("expected identity and blobs")
+        identity, blobs = content.values()
+        if type(identity) is not str or type(blobs) is not dict:
+            raise ValueError("expected identity as text, blobs by name")
+        header = cls(bytes.fromhex(identity), {n: Extent.of(value) for n, value in blobs.items()})
+        if len(header.identity) != IDENTITY_BYTES:
+            raise ValueError(f"expected an identity of {IDENTITY_BYTES} bytes")
+        last = 0
+        for extent in sorted(header.blobs.values(), key=lambda extent: (extent.start, extent.end)):
+            if extent.start < last:
+                raise ValueError("blobs overlap")
+            last = extent.end
+        return header
+
+    def _encoded(self) -> bytes:
         content = {
             "identity": self.identity.hex(),
             "blobs": {name: asdict(extent) for name, extent in self.blobs.items()},
         }
         whole = {
             "format": f"{_FAMILY}/{_VERSION}",
-            "checksum": _checksum(content),
+            "checksum": zlib.crc32(_compact(content)),
             "content": content,
         }
-        (folder / _NAME).write_text(json.dumps(whole, indent=1))
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """The header of a store; a StoreError where there is none, or not a usable one."""
-        if not folder.is_dir():
-            raise StoreError(f"{folder}: there is no such folder: create the store first")
-        try:
-            whole: dict[str, Any] = json.loads((folder / _NAME).read_text())
-            family, version = str(whole["format"]).split("/")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{folder}: is not a store of memprof ({_NAME}: {error}): give another folder"
-            ) from error
-        if family != _FAMILY:
-            raise StoreError(
-                f"{folder}: is not a store of memprof but of {family}: give another folder"
-            )
-        if version != _VERSION:
-            raise StoreError(
-                f"{folder}: has format {version}, and this version of memprof reads format "
-                f"{_VERSION}: {CREATE_AGAIN}"
-            )
-        content: dict[str, Any] = whole.get("content", {})
-        if _checksum(content) != whole.get("checksum"):
-            raise StoreError(f"{folder}: {_NAME} has changed since it was written: {CREATE_AGAIN}")
-        blobs = {name: Extent(**extent) for name, extent in content["blobs"].items()}
-        return cls(bytes.fromhex(content["identity"]), blobs)
+        return _compact(whole)
 
 
-def _checksum(content: Any) -> int:
-    return zlib.crc32(json.dumps(content).encode())
+def _check_folder(folder: Path) -> None:
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{shown(folder)}: there is no such folder: create the store first"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{shown(folder)}: cannot be opened ({reason(error)}): give the folder of a store"
+        ) from error
+    if not is_folder:
+        raise StoreError(f"{shown(folder)}: is no folder: give the folder of a store")
+
+
+def _format(whole: Any) -> tuple[str, str]:
+    """Family and version of a format; a ValueError if there is none."""
+    name = whole.get("format") if type(whole) is dict else None
+    if type(name) is not str or len(name) > 100 or not name.isprintable():
+        raise ValueError("names no format")
+    family, _, version = name.partition("/")
+    return family, version
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -14,7 +14,12 @@ class Records(Protocol):
 
     An index that was never appended is an IndexError, negative ones included; so is one that was
     removed, which is never given again.
+
+    Attributes:
+        readonly: they cannot be changed.
     """
+
+    readonly: bool
 
     @property
     def removed(self) -> int:
@@ -112,6 +117,8 @@ class MemoryRecords(Numbered):
     """Records in a list: each costs its object and one pointer."""
 
     __slots__ = ()
+
+    readonly = False
 
 
 _REMOVED: Any = None

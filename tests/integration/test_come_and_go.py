@@ -213,7 +213,7 @@ def test_a_store_remembers_who_left(tmp_path, working_set):
 
 
 def test_all_that_stays_of_a_record_is_a_pointer_or_a_tombstone(tmp_path):
-    disk = DiskRecords.create(tmp_path / "store", b"template", {"A": np.zeros(3)})
+    disk = DiskRecords.create(tmp_path / "store", bytes(16), {"A": np.zeros(3)})
     for records in (MemoryRecords(), disk):
         for index in range(20):
             assert records.append(b"%d" % index) == index
@@ -234,7 +234,7 @@ def test_all_that_stays_of_a_record_is_a_pointer_or_a_tombstone(tmp_path):
         assert records.append(b"20") == 20
         assert records.removed == 10
     disk.close()
-    again = DiskRecords.open(tmp_path / "store", b"template")
+    again = DiskRecords.open(tmp_path / "store", bytes(16))
     assert (len(again), again.removed, again[20]) == (21, 10, b"20")
     with pytest.raises(IndexError, match="agent 2 has left"):
         again[2]

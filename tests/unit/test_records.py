@@ -24,7 +24,7 @@ from memprof.store.disk_records import DiskRecords
 from memprof.store.records import MemoryRecords
 
 ROOT = Path(__file__).parents[2]
-IDENTITY = b"template"
+IDENTITY = b"template".ljust(16)
 SMALL_MAP = mock.patch.object(disk_records, "_FIRST_MAP_BYTES", 1 << 16)
 
 
@@ -61,6 +61,7 @@ from memprof.errors import StoreError
 from memprof.store import disk_records
 from memprof.store.disk_records import DiskRecords
 folder = Path(sys.argv[1])
+IDENTITY = b"template".ljust(16)
 """
 
 
@@ -69,7 +70,9 @@ folder = Path(sys.argv[1])
 
 @pytest.fixture(params=["memory", "disk"])
 def records(request, folder):
-    made = MemoryRecords() if request.param == "memory" else DiskRecords.create(folder, b"", {})
+    made = (
+        MemoryRecords() if request.param == "memory" else DiskRecords.create(folder, IDENTITY, {})
+    )
     yield made
     made.close()
 
@@ -227,7 +230,7 @@ DAMAGE = {
     "other application": (rename_format("tidy.store/1"), "not a store of memprof but of tidy"),
     "other version": (rename_format("memprof.store/99"), "has format 99.*create it again"),
     "half a header": (truncate("store.json", 90), "is not a store of memprof"),
-    "flipped header": (lambda f: flip(f / "store.json", b"8000,\n"), "store.json has changed"),
+    "flipped header": (lambda f: flip(f / "store.json", b"8000,"), "store.json has changed"),
     "no records file": (lambda f: (f / "data.mdb").unlink(), "No such file.*create it again"),
     "empty records file": (truncate("data.mdb", 0), "data.mdb has 0 bytes"),
     "half a meta page": (truncate("data.mdb", 100), "data.mdb has 100 bytes"),
@@ -270,7 +273,7 @@ def test_a_truncated_store_that_has_outgrown_its_first_map_is_refused(folder):
 
 def test_another_template_is_refused(stored):
     with pytest.raises(StoreError, match="belongs to another template"):
-        DiskRecords.open(stored, b"another")
+        DiskRecords.open(stored, bytes(16))
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -350,7 +353,7 @@ def test_a_create_that_is_killed_leaves_nothing_that_opens(folder):
 def kill(*_):
     {kill}
 disk_records.Header.write = kill
-DiskRecords.create(folder, b"", {{"A": bytes(1000)}})
+DiskRecords.create(folder, IDENTITY, {{"A": bytes(1000)}})
 """
     with python(script, folder) as child:
         assert child.wait(30) == -signal.SIGKILL
@@ -380,7 +383,7 @@ def test_a_killed_writer_loses_no_committed_record(folder):
     script = """
 from tests.unit.test_records import operations_of_the_killed_writer
 disk_records._FIRST_MAP_BYTES = 1 << 16
-records = DiskRecords.create(folder, b"", {})
+records = DiskRecords.create(folder, IDENTITY, {})
 for step, (index, record) in enumerate(operations_of_the_killed_writer()):
     if index == len(records):
         records.append(record)
@@ -401,7 +404,7 @@ for step, (index, record) in enumerate(operations_of_the_killed_writer()):
             for index, data in islice(operations_of_the_killed_writer(), steps + more):
                 wanted[more][index] = data
         with SMALL_MAP:
-            records = DiskRecords.open(path, b"")
+            records = DiskRecords.open(path, IDENTITY)
         assert dict(enumerate(records)) in wanted
         records[0] = b"and it can be written again"
         records.close()
@@ -412,7 +415,7 @@ def test_one_process_writes_and_others_read(folder):
 for readonly in (False, True):
     sys.stdin.readline()
     try:
-        records = DiskRecords.open(folder, b"", readonly=readonly)
+        records = DiskRecords.open(folder, IDENTITY, readonly=readonly)
         print(list(records), flush=True)
     except StoreError as error:
         print(error, flush=True)
@@ -424,7 +427,7 @@ except StoreError as error:
     print(error, flush=True)
 """
     with SMALL_MAP:
-        records = DiskRecords.create(folder, b"", {})
+        records = DiskRecords.create(folder, IDENTITY, {})
     records.append(b"a")
     with python(f"disk_records._FIRST_MAP_BYTES = 1 << 16\n{script}", folder) as child:
 
@@ -481,7 +484,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(folder):
     script = """
 import resource
 disk_records._FIRST_MAP_BYTES = 1 << 20
-records = DiskRecords.create(folder, b"", {})
+records = DiskRecords.create(folder, IDENTITY, {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
 try:
     while True:

@@ -1,0 +1,90 @@
+"""What a stranger may have written: the files of a store, and JSON in them.
+
+Whoever hands over a store chooses what its names stand for and what its bytes are.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_SHOWN = 200
+
+
+class NoPlainFile(OSError):
+    """A name in a store stands for something else than a file of its own."""
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no plain file, before anybody opens it: opening a pipe waits for a writer, and
+    what is written to a link ends up in a file of somebody else's choice.
+
+    Raises:
+        NoPlainFile: as it says.
+        OSError: there is none.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise NoPlainFile(f"{path.name} is no plain file")
+
+
+def read_at_most(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a plain file.
+
+    Raises:
+        OSError: it is no plain file, or cannot be read.
+        ValueError: there are more.
+    """
+    check_regular(path)
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ValueError(f"more than {most_bytes} bytes")
+    return data
+
+
+def parsed(data: bytes, *, each_bytes: int = 0) -> Any:
+    """The value of a JSON document in UTF-8, whose objects and lists have on average at least
+    `each_bytes`: many empty ones take some 25 times the memory of their text.
+
+    Raises:
+        ValueError: it is none, has a name twice, or is nested too deeply.
+    """
+    if (data.count(b"{") + data.count(b"[")) * each_bytes > len(data):
+        raise ValueError("has too many objects for its length")
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def shown(what: Path | str) -> str:
+    """A path or name in a message: of readable length, without what commands a terminal."""
+    text = str(what)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, without the path that the message names anyway."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value of JSON is a whole number, 0 or more, that fits into 8 bytes."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError("has a name twice")
+        found[name] = value
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"has the number {constant}")

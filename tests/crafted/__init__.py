@@ -1,0 +1,1 @@
+"""Stores made by someone who knows the format and means harm; tried by `tests.fuzz_stores`."""
