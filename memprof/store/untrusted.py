@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _SHOWN = 200
+_FEW = 1000  # objects and lists that take no memory worth speaking of
 
 
 class NoPlainFile(OSError):
@@ -47,12 +48,12 @@ def read_at_most(path: Path, most_bytes: int) -> bytes:
 
 def parsed(data: bytes, *, each_bytes: int = 0) -> Any:
     """The value of a JSON document in UTF-8, whose objects and lists have on average at least
-    `each_bytes`: many empty ones take some 25 times the memory of their text.
+    `each_bytes`, but for a few: many empty ones take some 25 times the memory of their text.
 
     Raises:
         ValueError: it is none, has a name twice, or is nested too deeply.
     """
-    if (data.count(b"{") + data.count(b"[")) * each_bytes > len(data):
+    if (data.count(b"{") + data.count(b"[") - _FEW) * each_bytes > len(data):
         raise ValueError("has too many objects for its length")
     try:
         return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
