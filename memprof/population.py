@@ -40,12 +40,15 @@ class PopulationMemory:
             the platform cannot tell.
         kept_whole: attributes that no exact encoding exists for, with their types: they are kept
             as they are.
+        not_replaced: functions of PyMDP that `pool` does not replace, with the first thing in them
+            whose source it does not know: another release's, or a user's. They run as they are.
     """
 
     agents: int
     rows: tuple[LedgerRow, ...]
     typical_agent_bytes: float | None
     kept_whole: dict[str, str]
+    not_replaced: dict[str, str]
 
     @property
     def nominal_bytes(self) -> int:
@@ -68,6 +71,10 @@ class PopulationMemory:
             if row.nominal_bytes
         ]
         lines += [f"  kept whole: {name} ({kind})" for name, kind in self.kept_whole.items()]
+        lines += [
+            f"  not replaced by pool: {name} (unknown: {what})"
+            for name, what in self.not_replaced.items()
+        ]
         return "\n".join(lines)
 
 
@@ -92,11 +99,12 @@ class OptimizedPopulation:
     at every use; what is done to them is not kept.
 
     Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
-    its functions while the population is in use).
+    its functions while the population is in use, where they are those that it knows).
     """
 
     def __init__(self, agents: Iterable[Any], plan: Plan) -> None:
         """Use `optimize` or `reopen`."""
+        self._plan = plan
         self._roster = Roster(plan)
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
@@ -175,7 +183,9 @@ class OptimizedPopulation:
         self._check_open()
         rows, held = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
-        return PopulationMemory(len(self), rows, middle, self._roster.kept_whole)
+        return PopulationMemory(
+            len(self), rows, middle, self._roster.kept_whole, self._plan.not_replaced
+        )
 
     def working_set(self) -> WorkingSetUse | None:
         """What the pass `working_set` did until now; None without it."""

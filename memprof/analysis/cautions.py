@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from memprof.measurements import DeviceDetails
 from memprof.results import Caution, Equivalence, PassResult, Variant
@@ -19,9 +19,12 @@ def find(
     passes: Sequence[PassResult],
     failure: BaseException | None,
     max_slowdown: float | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> tuple[Caution, ...]:
-    """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given."""
+    """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `facts`
+    what the workers found out about their backend."""
     found = list(_of_run(after, verdict, failure))
+    found += of_facts(facts or {})
     found += [
         Caution("no_saving", f"{each.name}: {each.detail}", "leave it out of this scenario")
         for each in passes
@@ -33,6 +36,18 @@ def find(
     if after is not None:
         found += _of_variant("after", after)
     return tuple(found)
+
+
+def of_facts(facts: Mapping[str, str]) -> Iterator[Caution]:
+    """What workers found out that a reader must know."""
+    left = facts.get("not replaced by pool")
+    if left:
+        yield Caution(
+            "not_replaced",
+            f"pool leaves functions to PyMDP whose source it does not know: {left}",
+            "their results, times and temporaries are PyMDP's own; pool knows those of PyMDP 1.0.0 "
+            "to 1.0.4 that nobody has replaced",
+        )
 
 
 def _of_run(

@@ -146,8 +146,8 @@ PASSES = {
             numpy=PassForm(
                 summary="PyMDP computes without its large temporaries, and remembers what it "
                 "computed of arrays that never change (put it after share)",
-                cost="one comparison with PyMDP's own result per function and shared array; most "
-                "steps are faster",
+                cost="one comparison with PyMDP's own result per function and shared array or kind "
+                "of call; most steps are faster",
                 target="memprof.passes.pool:Pool",
             ),
         ),

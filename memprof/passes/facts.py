@@ -1,4 +1,5 @@
-"""What kernels know about constants: found once, checked once, forgotten with the array."""
+"""What kernels know: of constants, found once, checked once, forgotten with the array; and of kinds
+of calls, checked once."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Case(Generic[F]):
-    """The facts that a kernel needs about one array, or None where it cannot be used.
+    """The facts that a kernel needs about its arguments, or None where it cannot be used.
 
     `proven` is set when the kernel's first result had the bits of PyMDP's.
     """
@@ -37,14 +38,39 @@ def settle(cases: Iterable[Case[Any]], result: R, expected: R) -> R:
 
 
 def _same_bits(result: Any, expected: Any) -> bool:
+    if type(result) is not type(expected):
+        return False
     mine, theirs = np.asarray(result), np.asarray(expected)
-    return (
-        type(result) is type(expected)
-        and mine.dtype == theirs.dtype
-        and mine.shape == theirs.shape
-        and mine.flags.c_contiguous == theirs.flags.c_contiguous
-        and mine.tobytes() == theirs.tobytes()
-    )
+    if mine.dtype != theirs.dtype or mine.shape != theirs.shape or _steps(mine) != _steps(theirs):
+        return False
+    if mine.dtype == object:
+        return all(map(_same_bits, mine.flat, theirs.flat))
+    if mine.ndim > 1:  # row by row: copies of all of it take as much as the arrays
+        return all(map(_same_bytes, mine, theirs))
+    return _same_bytes(mine, theirs)
+
+
+def _same_bytes(mine: np.ndarray, theirs: np.ndarray) -> bool:
+    return mine.tobytes() == theirs.tobytes()
+
+
+def _steps(array: np.ndarray) -> list[int]:
+    """Strides, of dimensions that have more than one entry."""
+    sizes = zip(array.strides, array.shape, strict=True)
+    return [stride for stride, size in sizes if size > 1]
+
+
+class Kinds:
+    """Cases of calls for which a kernel computes PyMDP's bits whatever the numbers are: what a kind
+    names decides alone on how they are computed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Case[bool]] = {}
+
+    def of(self, kind: Hashable) -> Case[bool]:
+        """The case of a kind of call."""
+        case = self._known.get(kind)
+        return self._known.setdefault(kind, Case(True)) if case is None else case
 
 
 class Cases(Generic[F]):
@@ -69,6 +95,23 @@ class Cases(Generic[F]):
         if case is None:
             case = known[1][key] = Case(self._find(*arguments))
         return case
+
+    def constant_under(self, view: np.ndarray) -> np.ndarray | None:
+        """The constant that is `view`, or whose memory it shows; None if there is none.
+
+        Memory that is not NumPy's has an owner that is no array, and there may be arrays of other
+        classes on the way.
+        """
+        for is_one in (self._is_known, is_constant):  # the first is the faster one
+            owner: Any = view
+            while isinstance(owner, np.ndarray):
+                if is_one(owner):
+                    return owner
+                owner = owner.base
+        return None
+
+    def _is_known(self, array: np.ndarray) -> bool:
+        return id(array) in self._known
 
     def _forgetting(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
         """A weak reference that drops the entry before the array's id can be used again."""

@@ -11,6 +11,7 @@ import numpy as np
 from memprof.passes.base import Pass
 from memprof.passes.catalogue import PASSES, PassForm
 from memprof.passes.history import Histories
+from memprof.passes.pool import Pool
 from memprof.passes.template import Template
 from memprof.passes.working_set import StayActive
 from memprof.store.activation import Activation
@@ -101,6 +102,12 @@ class Plan:
     def unsettled(self) -> list[int]:
         """Agents that others may have changed since they came to rest."""
         return [] if self.template is None else self.template.unsettled()
+
+    @property
+    def not_replaced(self) -> dict[str, str]:
+        """PyMDP's functions that `pool` does not replace, with what it does not know of them."""
+        pools = (each.not_replaced() for each in self.passes if isinstance(each, Pool))
+        return next(pools, {})
 
     @property
     def in_files(self) -> bool:

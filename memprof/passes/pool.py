@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING
 
 from memprof.passes.base import Pass
 
@@ -13,14 +11,17 @@ if TYPE_CHECKING:
     from memprof.passes.kernels import Kernels
 
 _users: list[Pool] = []
+_changing = threading.RLock()  # again in one thread: a population may be finalised within
 
 
 class Pool(Pass):
     """Puts other functions in the place of PyMDP's own while a population with this pass is in use.
 
-    They give the same bits: `memprof.passes.structure` says why, and each compares its first result
-    for a constant with PyMDP's. Facts are remembered of arrays that never change only, so this pass
-    does most after one that shares arrays. All populations of the process use the same functions.
+    They give the same bits: `memprof.passes.structure` says why, and each is compared with PyMDP's
+    before it is trusted (`memprof.passes.kernels`). Functions that memprof does not know, of
+    another release or a user's, stay. Facts are remembered of arrays that never change only, so
+    this pass does most after one that shares arrays. All populations of the process use the same
+    functions.
     """
 
     def __init__(self) -> None:
@@ -29,23 +30,22 @@ class Pool(Pass):
     def install(self) -> None:
         from memprof.passes.kernels import Kernels  # needs PyMDP, which others may import first
 
-        if _users:
-            self._kernels = _users[0]._kernels
-        else:
-            self._kernels = Kernels()
-            _replace(self._kernels.replacements)
-        _users.append(self)
+        with _changing:
+            others = [user._kernels for user in _users if user._kernels is not None]
+            _users.append(self)
+            self._kernels = others[0] if others else Kernels()
+            if not others:
+                self._kernels.install()
 
     def close(self) -> None:
-        _users.remove(self)
-        if self._kernels is not None and not _users:
-            _replace({new: old for old, new in self._kernels.replacements.items()})
-        self._kernels = None
+        with _changing:
+            if self in _users:
+                _users.remove(self)
+            if self._kernels is not None and not _users:
+                self._kernels.remove()
+            self._kernels = None
 
-
-def _replace(functions: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
-    """Put each function's replacement wherever a module of PyMDP's holds it by name."""
-    for module in [m for name, m in sys.modules.items() if name.startswith("pymdp.legacy")]:
-        for name, value in list(vars(module).items()):
-            if isinstance(value, FunctionType | MethodType) and value in functions:
-                setattr(module, name, functions[value])
+    def not_replaced(self) -> dict[str, str]:
+        """PyMDP's functions that were left as they are, or that a user replaced meanwhile, with
+        what is not known of them."""
+        return {} if self._kernels is None else self._kernels.not_replaced()

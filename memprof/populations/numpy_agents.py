@@ -49,6 +49,7 @@ class NumpyPopulation:
             history_steps=spec.history_steps,
             working_set=spec.working_set,
         )
+        self._plan = plan
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
@@ -158,7 +159,8 @@ class NumpyPopulation:
         return self._roster.working_set()
 
     def facts(self) -> dict[str, str]:
-        return {"device": "cpu"}
+        left = [f"{name} ({what})" for name, what in self._plan.not_replaced.items()]
+        return {"device": "cpu", **({"not replaced by pool": ", ".join(left)} if left else {})}
 
     def drop_caches(self) -> bool:
         return False

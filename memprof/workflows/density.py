@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from memprof.analysis import equivalence, readings, scaling
 from memprof.analysis.capacity import lowest, usage
+from memprof.analysis.cautions import of_facts
 from memprof.analysis.scaling import threads_row
 from memprof.density import (
     Bound,
@@ -119,7 +120,7 @@ def density(
     report = DensityReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
-            scenario.backend, known[0].runs[0].facts, limits.memory_bytes
+            scenario.backend, known[-1].runs[0].facts, limits.memory_bytes
         ),
         variants=DensityVariants(condensed[0], condensed[1] if len(known) > 1 else None),
         density=Density(
@@ -237,6 +238,7 @@ def _cautions(
     if len(threaded) > 1 and verdict.verdict == "exact":
         evidence = "agents that several threads step do not do the same before and after the passes"
         yield Caution("threads_diverged", evidence, "report it with this scenario")
+    yield from of_facts(variants[-1].runs[0].facts if variants and variants[-1].runs else {})
     for each in variants:
         if each.ended == "memory":
             evidence = f"{each.name}: {each.lived:,} agents lived; {each.detail}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memprof.analysis.cautions import of_facts
 from memprof.analysis.leak_verdict import attributed, verdict_on
 from memprof.environment import describe_environment
 from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
@@ -73,6 +74,7 @@ def leak(
                 "measure on Linux with glibc",
             )
         )
+    cautions += of_facts(runs[0].facts)
     report = LeakReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(

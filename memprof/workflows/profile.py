@@ -64,11 +64,10 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     # A budget is for the population as it is run in the end, with its passes.
     judged = after or (None if scenario.passes else before)
     budget = budget_check(scenario, judged.per_agent) if judged else None
+    facts = (runs.after or runs.before).clean[0].facts
     report = Report(
         scenario=scenario.model_dump(mode="json"),
-        environment=describe_environment(
-            scenario.backend, runs.before.clean[0].facts, limits.memory_bytes
-        ),
+        environment=describe_environment(scenario.backend, facts, limits.memory_bytes),
         variants=Variants(before, after),
         passes=passes,
         equivalence=verdict,
@@ -80,6 +79,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
             [each for each in passes if each.kept],
             runs.failure,
             scenario.max_slowdown if scenario.auto else None,
+            facts,
         ),
         complete=runs.failure is None,
     )

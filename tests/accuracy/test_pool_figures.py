@@ -8,7 +8,6 @@ from time import perf_counter
 import pytest
 
 from memprof.instruments.base import Stopwatch
-from memprof.passes import pool
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario_file import load_scenario
 from tests.conftest import SCENARIOS
@@ -81,14 +80,13 @@ def test_steps_are_faster(name, rounds, most):
     seconds = {"own": [], "pool": []}
     with living(name, ("share", "pool"), Stopwatch()) as agents:
         both = agents.grow(2)
-        theirs = agents._roster._plan.passes[1]._kernels.replacements
-        back = {new: old for old, new in theirs.items()}
+        kernels = agents._roster._plan.passes[1]._kernels
         for step in range(2 * rounds):
             kind = ("pool", "own")[step % 2]
-            pool._replace(back if kind == "own" else theirs)
+            (kernels.remove if kind == "own" else kernels.install)()
             start = perf_counter()
             _live(agents, both, range(step, step + 1))
             seconds[kind].append(perf_counter() - start)
-        pool._replace(theirs)
+        kernels.install()
     own, pooled = (median(seconds[kind][2:]) for kind in ("own", "pool"))
     assert pooled < most * own

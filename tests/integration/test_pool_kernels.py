@@ -13,7 +13,7 @@ from memprof.passes import kernels as module
 from memprof.passes.facts import settle
 from memprof.passes.kernels import Kernels
 from memprof.passes.structure import Surprise, gathered, in_range
-from memprof.store.constants import constant
+from memprof.store.constants import adopt, constant
 
 SPECIAL = (-0.0, 0.0, 1.0, -1.0, 0.5, 2.0, 5e-324, 1e308, np.inf, np.nan)
 STRUCTURES = (
@@ -268,9 +268,18 @@ def test_what_is_proven_needs_pymdp_no_more_and_counts_from_structure():
             objects(A), objects(A), (3,), objects(belief(random, 9)), [[0]],
         ),
     }  # fmt: skip
-    for name, arguments in learning.items():
-        setattr(kernels._own, name, never)
-        getattr(kernels, name)(*arguments)
+    own = {
+        "dot_likelihood": (np.eye(9), np.eye(9)[3]),
+        "spm_dot": (random.random((2, 9, 9)), objects(belief(random, 9), belief(random, 9))),
+    }
+    for name, arguments in (*learning.items(), *own.items()):
+        fresh = Kernels()
+        expected = bits(getattr(fresh._own, name)(*arguments))
+        with patch.object(fresh._own, name, wraps=getattr(fresh._own, name)) as pymdps:
+            assert bits(getattr(fresh, name)(*arguments)) == expected
+            assert pymdps.called, "a kind of call is compared the first time"
+        setattr(fresh._own, name, never)
+        assert bits(getattr(fresh, name)(*arguments)) == expected
 
 
 MIRROR = np.eye(6)[::-1]
@@ -295,6 +304,77 @@ def test_a_kernel_that_is_wrong_for_a_constant_is_caught_and_not_used(monkeypatc
     expected = bits(getattr(kernels._own, name)(*arguments))
     for _ in range(3):
         assert bits(getattr(kernels, name)(*arguments)) == expected
+
+
+def of_a_kind(random):
+    """Calls that are compared once for their kind."""
+    B, q = matrix(random, (4, 4, 2), "dense"), objects(belief(random, 4))
+    return {
+        "dot_likelihood": (random.random((3, 4)), np.eye(3)[1]),
+        "spm_dot": (random.random((3, 4, 4)), objects(q[0], q[0])),
+        "update_state_likelihood_dirichlet_interactions": (
+            objects(B), objects(B), [1], q, q, [[0]]
+        ),
+        "update_obs_likelihood_dirichlet_factorized": (
+            objects(B[..., 0]), objects(B[..., 0]), (3,), q, [[0]]
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", of_a_kind(np.random.default_rng(0)))
+def test_a_kernel_is_not_used_where_pymdps_own_gives_other_bits(name):
+    random, kernels = np.random.default_rng(0), Kernels()
+    pymdps = getattr(kernels._own, name)
+    setattr(kernels._own, name, lambda *arguments: 0.9 * pymdps(*arguments))
+    for _ in range(3):
+        arguments = of_a_kind(random)[name]
+        found = getattr(kernels, name)(*arguments)
+        assert bits(found) == bits(0.9 * pymdps(*arguments))
+
+
+def test_learned_priors_that_are_one_array_are_two_afterwards_as_in_pymdp():
+    kernels, q, prior = Kernels(), objects(np.array([0.25, 0.75])), np.ones((2, 2))
+    arguments = (objects(prior, prior, prior), objects(*[np.eye(2)] * 3), (0, 1, 1), q, [[0]] * 3)
+    name = "update_obs_likelihood_dirichlet_factorized"
+    for modalities in ("all", [0]):
+        same_as_pymdp(kernels, name, *arguments, 1.0, modalities)
+        own, ours = (getattr(k, name)(*arguments, 1.0, modalities) for k in (kernels._own, kernels))
+        assert [a is b for a in own for b in own] == [a is b for a in ours for b in ours]
+
+
+def mapped(array, folder):
+    np.save(folder / "array.npy", array)
+    return np.load(folder / "array.npy", mmap_mode="r")
+
+
+FOREIGN = {
+    "a memory map": mapped,
+    "a view of a memory map": lambda array, folder: mapped(array, folder)[:],
+    "bytes": lambda array, _: np.frombuffer(array.tobytes()).reshape(array.shape),
+    "an array of another class": lambda array, _: array.view(np.recarray)[...].view(np.ndarray),
+    "a class of arrays": lambda array, _: array.view(np.recarray),
+    "masked": lambda array, _: np.ma.masked_array(array, mask=np.eye(len(array))),
+}
+
+
+@pytest.mark.parametrize("interned", [False, True])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_arrays_whose_memory_is_not_numpys_or_of_other_classes(tmp_path, kind, interned):
+    kernels, q = Kernels(), objects(np.full(5, 0.2))
+    A = FOREIGN[kind](np.eye(5), tmp_path)
+    A = constant(A) if interned and kind != "masked" else A
+    for view in (A, A[:], A.T):
+        same_as_pymdp(kernels, "spm_dot", view, q)
+        same_as_pymdp(kernels, "dot_likelihood", view, np.eye(5)[1])
+        same_as_pymdp(kernels, "spm_MDP_G", view, q)
+
+
+def test_a_constant_in_memory_that_is_not_numpys_and_views_of_it_are_known():
+    kernels, q, A = Kernels(), objects(np.full(5, 0.2)), np.eye(5)
+    found = adopt(np.ndarray(A.shape, buffer=A.tobytes()))
+    same_as_pymdp(kernels, "spm_dot", found, q)
+    same_as_pymdp(kernels, "spm_dot", found[::-1], q)
+    assert len(kernels._gathered._known[id(found)][1]) == 2
 
 
 def test_facts_go_with_their_constants():

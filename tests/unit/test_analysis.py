@@ -215,10 +215,11 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
             ],
             RuntimeError("x"),
             max_slowdown=1.1,
+            facts={"device": "cpu", "not replaced by pool": "spm_dot (__main__.mine)"},
         )
     }
     assert kinds == {
-        "incomplete", "no_saving", "kept_whole", "below_resolution", "unexplained",
+        "incomplete", "not_replaced", "no_saving", "kept_whole", "below_resolution", "unexplained",
         "slower_than_allowed",
     }  # fmt: skip
 

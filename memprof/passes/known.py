@@ -1,0 +1,202 @@
+"""Which functions of PyMDP are those that the kernels were written for: known by their source.
+
+A kernel stands for a function of PyMDP and for all of PyMDP that this function calls. Each of them
+has to be in the table below: another release's that differs, or a user's in its place, is not.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import tokenize
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+# Digests as `read` makes them, of PyMDP 1.0.0 to 1.0.4, which agree in all of these. A function of
+# another release comes in when the kernels that rest on it have been read again, and tested.
+KNOWN: Mapping[str, frozenset[str]] = {
+    f"pymdp.legacy.{name}": frozenset(digests)
+    for name, digests in {
+        "maths.dot_likelihood": ["f3548fa593f182c4e25cce38b6083919"],
+        "maths.softmax": ["e181b60094281cfa729bfc4076611371"],
+        "maths.softmax_obj_arr": ["a1728e8e6e8ff43a1cd7913bb0197cdf"],
+        "maths.spm_MDP_G": ["ecece088878341ecd7b0749d7b84e00f"],
+        "maths.spm_cross": ["7eac089daaee32eeb85c45778d01a415"],
+        "maths.spm_dot": ["8c3eb4bc13c3e4aff01e77a60851f998"],
+        "maths.spm_log_single": ["018b08b12f88df2b9a38dcf6d2e4e0c8"],
+        "control.calc_expected_utility": ["cc1275050c44aed72ab7677c25792b77"],
+        "learning.update_obs_likelihood_dirichlet_factorized": ["1accacb2cba2faef45a9cef161a19c57"],
+        "learning.update_state_likelihood_dirichlet_interactions": [
+            "e4847cd69b06257dcdd6343ab1af5292"
+        ],
+        "utils.is_obj_array": ["276f68066879ec24fbc706b8a95ec559"],
+        "utils.obj_array": ["9c54534eca8a6a7c29c61283d6d578ae"],
+        "utils.onehot": ["5524db91a475df33ed5935060af26100"],
+        "utils.process_observation": ["c485e1a3f8c2824331ab8b8c97a7f916"],
+        "utils.to_obj_array": ["a2a0cc396874256dab5e0e30d2269ab6"],
+    }.items()
+}
+
+
+class Place(NamedTuple):
+    """Where a function finds something by name at run time: in its own module, or in another."""
+
+    home: dict[str, Any]
+    name: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{self.home.get('__name__')}.{self.name}"
+
+
+class Basis:
+    """What a kernel rests on: a function of PyMDP, and what it calls there, directly or not.
+
+    It holds functions only, which are not the population's: the ledger does not count PyMDP.
+
+    Attributes:
+        unknown: what of it has another source than is known, or none that can be read; None if all
+            of it is known.
+        stands: tells whether everything is still where it was.
+        changed: tells the first name that stands for something else now; None if there is none.
+    """
+
+    __slots__ = ("changed", "stands", "unknown")
+
+    def __init__(self, function: Any) -> None:
+        self.unknown, places = rests_on(function)
+        self.stands = _check(places)
+        self.changed: Callable[[], str | None] = lambda: next(
+            (str(place) for place in places if place.home.get(place.name) is not place.value), None
+        )
+
+
+def rests_on(function: Any) -> tuple[str | None, list[Place]]:
+    """What of a function and of all that it calls is not known, the first thing; and where it finds
+    what is PyMDP's."""
+    unknown: str | None = None
+    places: dict[tuple[int, str], Place] = {}
+    waiting, seen = [function], set()
+    while waiting:
+        each = waiting.pop()
+        name = name_of(each)
+        if name in seen:
+            continue
+        seen.add(name)
+        digest, named = read(each)
+        if digest not in KNOWN.get(name, ()):
+            unknown = unknown or name
+            continue
+        places |= {(id(p.home), p.name): p for p in named if not _is_foreign(p.value)}
+        waiting += [place.value for place in named if isinstance(place.value, FunctionType)]
+    return unknown, list(places.values())
+
+
+def _check(places: list[Place]) -> Callable[[], bool]:
+    """One expression: it is asked at every call of a kernel, and a loop would take as long as some
+    kernels do."""
+    names: dict[str, Any] = {}
+    terms = ["True"]
+    for number, place in enumerate(places):
+        names |= {f"home{number}": place.home, f"value{number}": place.value}
+        terms.append(f"home{number}[{place.name!r}] is value{number}")
+    check: Callable[[], bool] = eval(f"lambda: {' and '.join(terms)}", names)
+    return check
+
+
+def name_of(function: Any) -> str:
+    """Where a function says that it was defined."""
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return f"{getattr(function, '__module__', None)}.{name}"
+
+
+def read(function: Any) -> tuple[str | None, list[Place]]:
+    """The digest of all that decides on what a function computes, but for what other functions do
+    that it calls: its source, its defaults, and what the names in it stand for; and those names.
+
+    The source is the syntax tree, without docstring and comments, so that neither a formatter nor
+    a release of Python changes the digest. It is None where there is no source, or where that is
+    not what runs: a compiled function, a file that was written to since.
+    """
+    plain = type(function) is FunctionType and not function.__closure__
+    source = _source(function.__code__) if plain else None
+    if source is None:
+        return None, []
+    tree, names = source
+    places = list(_places(function.__globals__, names))
+    stand_for = sorted(f"{place}: {_identity(place.value)}" for place in places)
+    all_of_it = tree, function.__defaults__, function.__kwdefaults__, stand_for
+    return hashlib.blake2b(repr(all_of_it).encode(), digest_size=16).hexdigest(), places
+
+
+@lru_cache(maxsize=64)
+def _source(code: CodeType) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    """The digest of a function's syntax tree, with the names in it, and the attributes that it
+    takes of names; if it can be read and is what runs."""
+    first = code.co_firstlineno - 1
+    try:
+        with tokenize.open(code.co_filename) as file:
+            lines = file.readlines()
+        # Python compiles calls of what a module imports in a way of its own; and lines count.
+        above = [line if line.startswith(("import ", "from ")) else "\n" for line in lines[:first]]
+        module = ast.parse("".join(above + inspect.getblock(lines[first:])))
+        compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError, tokenize.TokenError):
+        return None
+    codes = [each for each in compiled.co_consts if isinstance(each, CodeType)]
+    if [_bare(each) for each in codes] != [_bare(code)]:
+        return None
+    tree = module.body[-1]
+    names = {(each.id, "") for each in ast.walk(tree) if isinstance(each, ast.Name)}
+    names |= {
+        (each.value.id, each.attr)
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name)
+    }
+    digest = hashlib.blake2b(repr(_canonical(tree)).encode(), digest_size=16)
+    return digest.hexdigest(), tuple(sorted(names))
+
+
+def _bare(code: CodeType) -> CodeType:
+    """Code without what says where it came from."""
+    constants = tuple(_bare(c) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_filename="", co_linetable=b"", co_consts=constants)
+
+
+def _places(home: dict[str, Any], names: tuple[tuple[str, str], ...]) -> Iterator[Place]:
+    """What a function names of its module, and of other modules of PyMDP."""
+    for name, attribute in names:
+        value = home.get(name)
+        if not attribute:
+            if name in home:
+                yield Place(home, name, value)
+        elif isinstance(value, ModuleType) and not _is_foreign(value):
+            yield Place(vars(value), attribute, vars(value).get(attribute))
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether it is a module or a class of another package's, which `pool` has to trust."""
+    name = getattr(value, "__module__", None) if isinstance(value, type) else None
+    name = value.__name__ if isinstance(value, ModuleType) else name
+    return name is not None and name.partition(".")[0] != "pymdp"
+
+
+def _identity(value: Any) -> str:
+    if isinstance(value, ModuleType):
+        return value.__name__
+    return name_of(value) if callable(value) else repr(value)
+
+
+def _canonical(node: Any) -> Any:
+    """A syntax tree as plain values, the same in every release of Python."""
+    if isinstance(node, list):
+        return [_canonical(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = [(name, _canonical(value)) for name, value in ast.iter_fields(node)]
+    if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        fields = [(name, value[1:] if name == "body" else value) for name, value in fields]
+    return type(node).__name__, [each for each in fields if each[1] not in (None, [])]
