@@ -39,6 +39,24 @@ class AgentClass:
     values: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
 
 
+# Keywords of the JAX agent that memprof does not hand on, each with what to do instead. PyMDP's own
+# default is all that a factory may return for them; for learn_A, learn_B and learn_D, what the
+# scenario's `learning` says.
+NOT_HANDED_ON = {
+    "I": "is made of H by PyMDP; return H from a model: {kind: factory} instead",
+    "num_controls": "is read from B; leave it out",
+    "B_action_dependencies": "gives a factor several actions, and worlds here take one per factor; "
+    "leave it out",
+    "batch_size": "is the scenario's field agents; set agents instead",
+    **{
+        f"learn_{letter}": f"is set by the scenario's field learning; use learning: [{letter}]"
+        for letter in "ABD"
+    },
+    "learn_C": "has no effect: PyMDP has no update of C; leave it out",
+    "learn_E": "has no effect: PyMDP has no update of E; leave it out",
+    "learning_mode": "is online here: agents learn at every step; leave it out",
+}
+
 AGENTS = {
     "numpy": AgentClass(
         title="PyMDP's NumPy agent",
@@ -56,18 +74,10 @@ AGENTS = {
         title="PyMDP's JAX agent",
         source="agent.py",
         elsewhere={
-            **_belong_to_model(*"ABCDEHI", "pA", "pB", "policies", "num_controls"),
-            **_belong_to_model("A_dependencies", "B_dependencies", "B_action_dependencies"),
+            **_belong_to_model(*"ABCDEH", "pA", "pB", "policies"),
+            **_belong_to_model("A_dependencies", "B_dependencies"),
             "preprocess_fn": "is a Python function; return it from a model: {kind: factory}",
-            "batch_size": "is the scenario's field agents; set agents instead",
-            **{
-                f"learn_{letter}": f"is set by the scenario's field learning; use learning: "
-                f"[{letter}]"
-                for letter in "ABD"
-            },
-            "learn_C": "has no effect: PyMDP has no update of C; leave it out",
-            "learn_E": "has no effect: PyMDP has no update of E; leave it out",
-            "learning_mode": "is online here: agents learn at every step; leave it out",
+            **NOT_HANDED_ON,
         },
         values={
             "action_selection": ("deterministic", "stochastic"),
@@ -115,7 +125,23 @@ def check_agent(
     """
     for name, value in keywords.items():
         _check_name(backend, name)
-        _check_value(backend, name, value)
+        check_value(backend, name, value)
+    check_together(backend, keywords, learning, loop, steps, passes)
+
+
+def check_together(
+    backend: str,
+    keywords: Mapping[str, Any],
+    learning: Sequence[str],
+    loop: str | None,
+    steps: int,
+    passes: Sequence[str],
+) -> None:
+    """Check what the agent's keywords have to do with each other and with other fields.
+
+    Raises:
+        FieldError: the first mistake.
+    """
     if backend == "jax":
         algorithm = keywords.get("inference_algo", "fpi")
         _check_windows(algorithm, learning, loop, passes)
@@ -147,7 +173,12 @@ def _check_name(backend: str, name: str) -> None:
     raise FieldError(f"agent.{name}", f"is no keyword of {agent.title}; {nearest(name, known)}")
 
 
-def _check_value(backend: str, name: str, value: Any) -> None:
+def check_value(backend: str, name: str, value: Any) -> None:
+    """Check one keyword's value.
+
+    Raises:
+        FieldError: PyMDP does not take it, or not without failing somewhere else.
+    """
     expected = AGENTS[backend].values.get(name)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match expected:

@@ -60,9 +60,9 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
             raise ScenarioError(field, f"the model has no {name}; found {sorted(arguments)}")
         _check_container(name, arguments[name], field)
     A, B = arguments["A"], arguments["B"]
-    states = [b.shape[0] for b in B]
-    for index, b in enumerate(B):
-        factors = _factors(arguments, "B_factor_list", index, [index])
+    states = [b.shape[0] if b.ndim else 0 for b in B]
+    transitions = _factors(arguments, "B_factor_list", [[f] for f in range(len(B))], len(B), field)
+    for index, (b, factors) in enumerate(zip(B, transitions, strict=True)):
         expected = (states[index], *(states[f] for f in factors))
         if b.ndim != len(expected) + 1 or b.shape[:-1] != expected:
             raise ScenarioError(
@@ -70,8 +70,9 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
                 f"B{index} has shape {b.shape}; expected {expected} and then the number of actions",
             )
         _check_normalised(f"B{index}", b, field)
-    for index, a in enumerate(A):
-        factors = _factors(arguments, "A_factor_list", index, list(range(len(B))))
+    everything = [list(range(len(B)))] * len(A)
+    likelihoods = _factors(arguments, "A_factor_list", everything, len(B), field)
+    for index, (a, factors) in enumerate(zip(A, likelihoods, strict=True)):
         expected = tuple(states[f] for f in factors)
         if a.shape[1:] != expected:
             raise ScenarioError(
@@ -83,10 +84,24 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
 
 
 def _factors(
-    arguments: dict[str, Any], option: str, index: int, default: list[int]
-) -> Sequence[int]:
-    factors = arguments.get(option)
-    return default if factors is None else factors[index]
+    arguments: dict[str, Any], option: str, default: list[list[int]], factors: int, field: str
+) -> Sequence[Sequence[int]]:
+    """The factors of each array."""
+    given = arguments.get(option)
+    if given is None:
+        return default
+    try:
+        fits = len(given) == len(default) and all(0 <= f < factors for each in given for f in each)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ScenarioError(
+            field,
+            f"{option} is {given!r}; expected {len(default)} lists, one per array of {option[0]}, "
+            f"of factors from 0 to {factors - 1}",
+        )
+    found: Sequence[Sequence[int]] = given
+    return found
 
 
 def _check_container(name: str, value: Any, field: str) -> None:

@@ -31,6 +31,7 @@ except Exception as error:
 import jax.numpy as jnp
 from jax import random as jr
 
+from memprof.populations.jax_arguments import with_factor_lists
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
 from memprof.populations.jax_models import Models, memory_error
 from memprof.populations.jax_step import Acted, World
@@ -98,7 +99,8 @@ class JaxPopulation:
             world = self._world(models, first)
         else:
             for model in others:
-                self._environments.add(model.environment, model.world or model.arguments)
+                world_model = model.world or with_factor_lists(model.arguments)
+                self._environments.add(model.environment, world_model)
         plan = JaxPlan.of(self._spec.passes)
         root = jr.PRNGKey(self._spec.seed)
         if plan.shares:
@@ -130,7 +132,8 @@ class JaxPopulation:
         Raises:
             ScenarioError: there is none, or not one for all agents.
         """
-        if first.environment is not None or (models.differ and first.world is None):
+        differ = models.differing & {"A", "B", "D"} and first.world is None
+        if first.environment is not None or differ:
             raise ScenarioError(
                 "loop",
                 "rollout runs in one world that PyMDP samples from the model's A and B; this model "

@@ -208,7 +208,7 @@ class Shared:
 
     def _first_state(self, models: Models, state: State, chunk: range) -> State:
         rows = [*chunk, *[chunk[-1]] * (self._size - len(chunk))]
-        if models.differ:
+        if models.differing:
             agent = models.agent(rows)
             return State(first_mind(agent), leaves_of(agent, self._own))
         copies: State = jax.tree_util.tree_map(

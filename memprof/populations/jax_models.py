@@ -12,12 +12,17 @@ from pymdp.agent import Agent
 from memprof.errors import ScenarioError
 from memprof.models.base import check_model
 from memprof.populations.base import model_field, refused
+from memprof.populations.jax_arguments import (
+    DEFAULTS,
+    LEAVES,
+    LISTS,
+    NUMBERS,
+    Arguments,
+    same,
+    shown,
+    with_factor_lists,
+)
 from memprof.spec import PopulationSpec
-
-# What NumPy agents and JAX agents call by different names.
-_JAX_NAMES = {"A_factor_list": "A_dependencies", "B_factor_list": "B_dependencies"}
-_LISTS = ("A", "B", "C", "D", "H", "pA", "pB")
-_ARRAYS = (*_LISTS, "E")
 
 
 class Models:
@@ -31,32 +36,65 @@ class Models:
     def __init__(self, spec: PopulationSpec, first: dict[str, Any]) -> None:
         self._spec = spec
         arguments = {**first, **spec.agent}
-        check_model(arguments, model_field(spec))
-        self._first = self._converted(arguments)
+        check_model(with_factor_lists(arguments), model_field(spec))
+        self._arguments = Arguments(spec)
+        self._first = self._arguments.of(0, arguments)
         self._others: list[dict[str, Any]] = []
         self._differing: set[str] = set()
 
     def take(self, arguments: Sequence[dict[str, Any]]) -> None:
-        """Agents with models of their own, `arguments` one by one, in place of the first's."""
-        self._others = [self._converted({**each, **self._spec.agent}) for each in arguments]
-        self._differing = {
-            name
-            for name in _ARRAYS
-            if name in self._first
-            and any(not _equal(self._first[name], other.get(name)) for other in self._others)
-        }
+        """Agents with models of their own, `arguments` one by one, in place of the first's.
+
+        Raises:
+            ScenarioError: PyMDP's batch has no place for a difference between them.
+        """
+        for agent, each in enumerate(arguments):
+            self._others.append(self._arguments.of(agent, {**each, **self._spec.agent}))
+        for name in NUMBERS:
+            if any(name in other for other in self._others):
+                default = np.asarray(DEFAULTS[name], jnp.zeros(0).dtype)
+                for other in (self._first, *self._others):
+                    other.setdefault(name, default)
+        for agent, other in enumerate(self._others):
+            for name in (*self._first, *(other.keys() - self._first.keys())):
+                self._compare(agent, name, other)
+
+    def _compare(self, agent: int, name: str, other: dict[str, Any]) -> None:
+        """Note a difference between an agent and the first one, or refuse it."""
+        default = DEFAULTS[name]
+        mine, others = self._first.get(name, default), other.get(name, default)
+        if same(mine, others):
+            return
+        if name in LEAVES and _shape(mine) == _shape(others):
+            self._differing.add(name)
+            return
+        if name in LEAVES and mine is not None and others is not None:
+            raise ScenarioError(
+                model_field(self._spec),
+                f"{name} has shape {_shape(others)} in agent {agent}, and {_shape(mine)} in agent "
+                "0; expected one shape, which PyMDP's batch needs. Use backend: numpy, or a "
+                "scenario for each shape",
+            )
+        raise ScenarioError(
+            model_field(self._spec),
+            f"{name} is {shown(mine)} for agent 0 and {shown(others)} for agent {agent}; expected "
+            "one value for all, since agents of a batch run one program. Return the same value for "
+            "every agent, or make a scenario for each",
+        )
 
     @property
-    def differ(self) -> bool:
-        """Whether agents differ in anything but what they learn."""
-        return bool(self._differing)
+    def differing(self) -> frozenset[str]:
+        """The keywords in which agents differ, but for what they learn."""
+        return frozenset(self._differing)
 
     @property
     def own(self) -> tuple[str, ...]:
         learning = self._spec.learning
         own = self._differing | {*learning} | {f"p{letter}" for letter in learning if letter != "D"}
-        if "H" in self._first and own & {"B", "H"}:
-            own = (own - {"H"}) | {"I"}
+        if "H" in self._first and own & {"B", "H", "inductive_threshold"}:
+            own |= {"I"}  # which PyMDP makes of these
+        if "B" not in learning:
+            own -= {"H"}  # and makes again when B is learned
         return tuple(sorted(own))
 
     @property
@@ -72,9 +110,9 @@ class Models:
         """
         arguments = dict(self._first)
         rows = [self._others[index] for index in agents] if self._differing else []
-        for name in arguments.keys() & {*_ARRAYS}:
+        for name in arguments.keys() & {*LEAVES}:
             value = arguments[name]
-            if name in _LISTS:  # a list of its own, since PyMDP writes into it
+            if name in LISTS:  # a list of its own, since PyMDP writes into it
                 arrays = map(np.stack, zip(*(row[name] for row in rows), strict=True))
                 arguments[name] = list(map(jnp.asarray, arrays if rows else value))
             else:
@@ -82,32 +120,33 @@ class Models:
                     np.stack([row[name] for row in rows]) if rows else value
                 )
         try:
-            return Agent(**arguments, batch_size=len(agents))
+            agent = Agent(**arguments, batch_size=len(agents))
         except Exception as error:
             failed = refused(self._spec, error, "refused its arguments")
             raise memory_error(error) or failed from None
+        self._check_policies(agent)
+        return agent
 
-    def _converted(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Keyword arguments of `Agent`, arrays in JAX's precision, still NumPy's."""
-        precision = jnp.zeros(0).dtype
-        converted = {_JAX_NAMES.get(name, name): value for name, value in arguments.items()}
-        converted.pop("pD", None)
-        for letter in self._spec.learning:
-            if converted.get(letter) is None:
-                raise ScenarioError("learning", f"{letter} cannot be learned: the model has none")
-            converted[f"learn_{letter}"] = True
-            if letter != "D":
-                converted.setdefault(f"p{letter}", converted[letter])
-        if "H" in converted:
-            converted.setdefault("use_inductive", True)
-        for name in _ARRAYS:
-            if converted.get(name) is None:
-                converted.pop(name, None)
-            elif name in _LISTS:
-                converted[name] = [np.asarray(each, precision) for each in converted[name]]
-            else:
-                converted[name] = np.asarray(converted[name], precision)
-        return converted
+    def _check_policies(self, agent: Agent) -> None:
+        """Arrays with an axis that is as long as the policies say, where PyMDP would not."""
+        policies, steps = agent.policies.num_policies, agent.policies.horizon
+        arrays = {f"C{index}": each for index, each in enumerate(self._first.get("C", ()))}
+        if "E" in self._first:
+            arrays["E"] = self._first["E"]
+        for name, array in arrays.items():
+            expected = (policies,) if name == "E" else (steps, array.shape[-1])
+            if (name == "E" or array.ndim > 1) and array.shape != expected:
+                raise ScenarioError(
+                    model_field(self._spec),
+                    f"{name} has shape {array.shape}; expected {expected}, for {policies} policies "
+                    f"of {steps} steps",
+                )
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, list):
+        return [each.shape for each in value]
+    return None if value is None else value.shape
 
 
 def memory_error(error: Exception) -> MemoryError | None:
@@ -118,9 +157,3 @@ def memory_error(error: Exception) -> MemoryError | None:
     if "RESOURCE_EXHAUSTED" in str(error):
         return MemoryError(str(error)).with_traceback(error.__traceback__)
     return None
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if not isinstance(left, list):
-        return np.array_equal(left, right)
-    return len(left) == len(right) and all(map(np.array_equal, left, right))
