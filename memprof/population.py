@@ -14,7 +14,8 @@ from typing import Any, Self
 from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
 from memprof.measurements import LedgerRow, WorkingSetUse
-from memprof.passes.catalogue import PASSES, passes_for
+from memprof.passes.catalogue import AUTO, PASSES, passes_for
+from memprof.passes.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
 from memprof.passes.history import Histories
 from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
@@ -24,9 +25,6 @@ from memprof.passes.working_set import StayActive
 from memprof.populations.roster import Roster
 from memprof.store.exemplar import StoredAgent
 from memprof.units import format_size, parse_size
-
-AUTO = ("history", "pool", "template")
-"""The exact passes that `auto` stands for here: they help every population and need no trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,16 @@ class PopulationMemory:
             the platform cannot tell.
         kept_whole: attributes that no exact encoding exists for, with their types: they are kept
             as they are.
+        passes: the names of the passes.
+        because: why these, where `optimize` chose them; else empty.
     """
 
     agents: int
     rows: tuple[LedgerRow, ...]
     typical_agent_bytes: float | None
     kept_whole: dict[str, str]
+    passes: tuple[str, ...]
+    because: str
 
     @property
     def nominal_bytes(self) -> int:
@@ -67,6 +69,8 @@ class PopulationMemory:
             if row.nominal_bytes
         ]
         lines += [f"  kept whole: {name} ({kind})" for name, kind in self.kept_whole.items()]
+        why = f", because {self.because}" if self.because else ""
+        lines += [f"passes: {', '.join(self.passes) or 'none'}{why}"]
         return "\n".join(lines)
 
 
@@ -89,16 +93,20 @@ class OptimizedPopulation:
 
     Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
     its functions while the population is in use).
+
+    Attributes:
+        passes: the names of its passes, in order.
     """
 
-    def __init__(self, agents: Iterable[Any], plan: Plan) -> None:
+    def __init__(self, agents: Iterable[Any], plan: Plan, passes: tuple[str, ...]) -> None:
         """Use `optimize` or `reopen`."""
+        self.passes = passes
+        self._plan = plan
         self._roster = Roster(plan)
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
             for agent in agents:
-                _check(agent)
-                self._roster.add(agent)
+                self._take(agent)
         except BaseException:
             self._close()
             raise
@@ -106,6 +114,12 @@ class OptimizedPopulation:
     def __len__(self) -> int:
         """How many agents there are, without those that were removed."""
         return len(self._roster)
+
+    @property
+    def because(self) -> str:
+        """How `optimize` keeps the agents that there are, and why; empty where its caller named the
+        passes."""
+        return self._plan.template.reason() if isinstance(self._plan.template, ByAgent) else ""
 
     def add(self, agent: Any) -> int:
         """Take over one more agent, which is empty afterwards. Its index.
@@ -115,7 +129,12 @@ class OptimizedPopulation:
             StoreError: the store has no room for it.
         """
         self._check_open()
+        return self._take(agent)
+
+    def _take(self, agent: Any) -> int:
         _check(agent)
+        if self._plan.template is not None:
+            keep_what_rest_frees(agent)
         return self._roster.add(agent)
 
     def remove(self, index: int) -> None:
@@ -164,7 +183,8 @@ class OptimizedPopulation:
         self._check_open()
         rows, held = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
-        return PopulationMemory(len(self), rows, middle, self._roster.kept_whole)
+        whole = self._roster.kept_whole
+        return PopulationMemory(len(self), rows, middle, whole, self.passes, self.because)
 
     def working_set(self) -> WorkingSetUse | None:
         """What the pass `working_set` did until now; None without it."""
@@ -235,7 +255,9 @@ def optimize(
 
     Args:
         agents: PyMDP agents (`pymdp.legacy.agent.Agent` or a subclass).
-        passes: names, as `memprof passes` lists them, or "auto" for `AUTO`.
+        passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
+            "template", under which agents that learn large dense matrices stay active, because
+            records of them would take longer than their steps (`OptimizedPopulation.because`).
         keep: results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
             `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
         store: a new folder for the pass `mmap`, which outlives the program: see `reopen`. Without
@@ -251,7 +273,8 @@ def optimize(
         StoreError: the folder cannot be used.
     """
     names = (passes,) if isinstance(passes, str) else tuple(passes)
-    names = AUTO if names == ("auto",) else names
+    chooses = names == (AUTO,)
+    names = DEFAULT if chooses else names
     _check_names("passes", names, passes_for("numpy"))
     storing = {"template", "mmap"} & {*names}
     if keep is not None:
@@ -272,7 +295,12 @@ def optimize(
     folder = None if store is None else Path(store)
     is_new = folder is not None and not folder.exists()
     try:
-        return OptimizedPopulation(agents, Plan.of(names, keep, folder, history_steps, budget))
+        plan = (
+            Plan(default_plan(history_steps, keep))
+            if chooses
+            else Plan.of(names, keep, folder, history_steps, budget)
+        )
+        return OptimizedPopulation(agents, plan, names)
     except BaseException:
         if folder is not None and is_new:
             shutil.rmtree(folder, ignore_errors=True)  # half a population is none
@@ -304,7 +332,8 @@ def reopen(
     passes = [Histories(history_steps), Pool(), Mmap.reopen(Path(store), agent_class)]
     if budget is not None:
         passes.append(StayActive(budget))
-    return OptimizedPopulation((), Plan(passes))
+    names = ("history", "pool", "mmap", *(() if budget is None else ("working_set",)))
+    return OptimizedPopulation((), Plan(passes), names)
 
 
 def _budget(working_set: Any) -> int | None:
