@@ -257,7 +257,7 @@ def optimize(
         agents: PyMDP agents (`pymdp.legacy.agent.Agent` or a subclass).
         passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
             "template", under which agents that learn large dense matrices stay active, because
-            records of them would take longer than their steps (`OptimizedPopulation.because`).
+            records would make them much slower (`OptimizedPopulation.because`).
         keep: results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
             `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
         store: a new folder for the pass `mmap`, which outlives the program: see `reopen`. Without

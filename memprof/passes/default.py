@@ -1,9 +1,8 @@
 """The plan that `optimize` takes by itself: how each agent is kept, by what it learns.
 
 PyMDP's learning changes a matrix only where it was not zero. A learned matrix that is mostly zeros
-therefore stays few changes of the template's, which a record takes in well under a quarter of the
-time of PyMDP's own step. A dense one changes everywhere sooner or later, and would be compressed at
-every rest, which takes longer than the step: such agents stay as they are.
+therefore stays few changes of the template's, cheap next to PyMDP's own step. A dense one changes
+everywhere sooner or later, and would be compressed at every rest: such agents stay as they are.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class ByAgent(Template):
         most = format_size(max(self.staying.values()))
         return (
             f"{len(self.staying)} stay active (share, policies), because they learn up to {most} "
-            "in dense matrices, and records of those would take longer than their steps"
+            "in dense matrices, which records would make much slower"
         )
 
     def _choose(self, agent: Any, index: int) -> None:
