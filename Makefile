@@ -77,6 +77,7 @@ figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures
 	$(BIN)/python -m tests.figures_jax
 	$(BIN)/python -m tests.figures_density
+	$(BIN)/python -m tests.figures_default
 
 equivalence: $(VENV)/.tested
 	$(BIN)/python -m tests.equivalence

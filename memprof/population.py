@@ -13,7 +13,8 @@ from typing import Any, Self
 from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
 from memprof.measurements import LedgerRow, WorkingSetUse
-from memprof.passes.catalogue import PASSES, passes_for
+from memprof.passes.catalogue import AUTO, PASSES, passes_for
+from memprof.passes.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
 from memprof.passes.history import Histories
 from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
@@ -25,9 +26,6 @@ from memprof.store.agent_class import is_stored
 from memprof.store.place import Place
 from memprof.units import format_size, parse_size
 from memprof.upstream.attributes import RESULTS
-
-AUTO = ("history", "pool", "template")
-"""The exact passes that `auto` stands for here: they help every population and need no trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class PopulationMemory:
             as they are.
         not_replaced: functions of PyMDP that `pool` does not replace, with the first thing in them
             whose source it does not know: another release's, or a user's. They run as they are.
+        passes: the names of the passes.
+        because: why these, where `optimize` chose them; else empty.
     """
 
     agents: int
@@ -49,6 +49,8 @@ class PopulationMemory:
     typical_agent_bytes: float | None
     kept_whole: dict[str, str]
     not_replaced: dict[str, str]
+    passes: tuple[str, ...]
+    because: str
 
     @property
     def nominal_bytes(self) -> int:
@@ -75,6 +77,8 @@ class PopulationMemory:
             f"  not replaced by pool: {name} (unknown: {what})"
             for name, what in self.not_replaced.items()
         ]
+        why = f", because {self.because}" if self.because else ""
+        lines += [f"passes: {', '.join(self.passes) or 'none'}{why}"]
         return "\n".join(lines)
 
 
@@ -100,17 +104,20 @@ class OptimizedPopulation:
 
     Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
     its functions while the population is in use, where they are those that it knows).
+
+    Attributes:
+        passes: the names of its passes, in order.
     """
 
-    def __init__(self, agents: Iterable[Any], plan: Plan) -> None:
+    def __init__(self, agents: Iterable[Any], plan: Plan, passes: tuple[str, ...]) -> None:
         """Use `optimize` or `reopen`."""
+        self.passes = passes
         self._plan = plan
         self._roster = Roster(plan)
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
             for agent in agents:
-                _check(agent)
-                self._roster.add(agent)
+                self._take(agent)
         except BaseException:
             self._roster.give_back()
             self._close()
@@ -120,6 +127,12 @@ class OptimizedPopulation:
         """How many agents there are, without those that were removed."""
         return len(self._roster)
 
+    @property
+    def because(self) -> str:
+        """How `optimize` keeps the agents that there are, and why; empty where its caller named the
+        passes."""
+        return self._plan.template.reason() if isinstance(self._plan.template, ByAgent) else ""
+
     def add(self, agent: Any) -> int:
         """Take over one more agent, which is empty afterwards. Its index.
 
@@ -128,7 +141,12 @@ class OptimizedPopulation:
             StoreError: the store has no room for it.
         """
         self._check_writable()
+        return self._take(agent)
+
+    def _take(self, agent: Any) -> int:
         _check(agent)
+        if self._plan.template is not None:
+            keep_what_rest_frees(agent)
         return self._roster.add(agent)
 
     def remove(self, index: int) -> None:
@@ -183,9 +201,8 @@ class OptimizedPopulation:
         self._check_open()
         rows, held = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
-        return PopulationMemory(
-            len(self), rows, middle, self._roster.kept_whole, self._plan.not_replaced
-        )
+        whole, left = self._roster.kept_whole, self._plan.not_replaced
+        return PopulationMemory(len(self), rows, middle, whole, left, self.passes, self.because)
 
     def working_set(self) -> WorkingSetUse | None:
         """What the pass `working_set` did until now; None without it."""
@@ -265,7 +282,9 @@ def optimize(
 
     Args:
         agents: PyMDP agents (`pymdp.legacy.agent.Agent` or a subclass).
-        passes: names, as `memprof passes` lists them, or "auto" for `AUTO`.
+        passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
+            "template", under which agents that learn large dense matrices stay active, because
+            records would make them much slower (`OptimizedPopulation.because`).
         keep: results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
             `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
         store: a new or empty folder for the pass `mmap`, which outlives the program: see `reopen`;
@@ -281,7 +300,8 @@ def optimize(
         StoreError: the folder cannot be used.
     """
     names = (passes,) if isinstance(passes, str) else tuple(passes)
-    names = AUTO if names == ("auto",) else names
+    chooses = names == (AUTO,)
+    names = DEFAULT if chooses else names
     _check_names("passes", names, passes_for("numpy"))
     storing = {"template", "mmap"} & {*names}
     if keep is not None:
@@ -302,9 +322,13 @@ def optimize(
     folder = None if store is None else Path(store)
     if folder is not None:
         Place(folder).check()  # before the first agent is built
-    plan = Plan.of(names, keep, folder, history_steps, budget)
+    plan = (
+        Plan(default_plan(history_steps, keep))
+        if chooses
+        else Plan.of(names, keep, folder, history_steps, budget)
+    )
     try:
-        return OptimizedPopulation(agents, plan)
+        return OptimizedPopulation(agents, plan, names)
     except BaseException:
         if isinstance(plan.template, Mmap):
             plan.template.discard()  # half a population is none
@@ -356,7 +380,8 @@ def reopen(
     passes = [Histories(history_steps), Pool(), stored]
     if budget is not None:
         passes.append(StayActive(budget))
-    return OptimizedPopulation((), Plan(passes))
+    names = ("history", "pool", "mmap", *(() if budget is None else ("working_set",)))
+    return OptimizedPopulation((), Plan(passes), names)
 
 
 def _budget(working_set: Any) -> int | None:

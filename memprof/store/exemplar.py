@@ -16,7 +16,7 @@ import numpy as np
 from memprof.errors import StoreError
 from memprof.store.agent_class import agent_class
 from memprof.store.constants import Constants
-from memprof.store.derived import DERIVED, derives
+from memprof.store.derived import DERIVED, PRIORS, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
 from memprof.store.held import reachable_ids
 from memprof.store.identity import NO_LINKS, Links, Names, links
@@ -133,6 +133,9 @@ class Exemplar:
                 continue
             if linked and name not in self._class.pymdps:
                 known = None
+            if not linked and self._follows(name, state):
+                entries += (name, _derived(value, flattener))
+                continue
             flattener.linked = linked
             flattener.pymdps_own = name in MODEL
             flattener.thorough = thorough and flattener.pymdps_own
@@ -156,14 +159,20 @@ class Exemplar:
                 and derives(name, state)
             ):
                 flattener.back_to(mark)
-                layout = ("~",)
-                if flattener.lasts:
-                    flattener.parts.append(_digest(value))
-                    layout = ("~", _DIGEST_BYTES)
+                layout = _derived(value, flattener)
             entries += (name, layout)
         flattener.thorough = thorough
         missing = tuple([name for name in self.state if name not in state])
         return Changes((missing, *entries), whole, reasons, found.held)
+
+    def _follows(self, name: str, state: dict[str, Any]) -> bool:
+        """Whether an attribute follows from a prior that is not the template's, so that it would be
+        compared with the template in vain."""
+        prior = state.get(PRIORS.get(name, ""))
+        if prior is None or _same(prior, self.state.get(PRIORS[name], self)):
+            return False
+        size = sum(array.nbytes for array in _arrays([state[name]]))
+        return size >= _DERIVED_BYTES and derives(name, state)
 
     def _steady_in(self, state: dict[str, Any]) -> _Steady:
         """Plain attributes that are as the template's; others are no longer compared so."""
@@ -246,6 +255,15 @@ class _NotLinked(Exception):
     def __init__(self, names: dict[str, str]) -> None:
         super().__init__()
         self.names = names
+
+
+def _derived(value: Any, flattener: Flattener) -> Layout:
+    """The layout of an attribute that is derived; where the data outlives PyMDP as it is now, with
+    its digest in the data."""
+    if not flattener.lasts:
+        return ("~",)
+    flattener.parts.append(_digest(value))
+    return ("~", _DIGEST_BYTES)
 
 
 def _digest(value: Any) -> bytes:
