@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
-  equivalence soak clean
+  equivalence soak fuzz-agents upstream clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -21,6 +21,8 @@ help:
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 	@echo "make million          a million agents alive at once, each stepped (half an hour)"
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
+	@echo "make fuzz-agents      quirks of agents under every plan, and 1,000 random agents (ten minutes)"
+	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
 
 install: $(VENV)/.installed
@@ -88,6 +90,13 @@ million: $(VENV)/.installed
 
 soak: $(VENV)/.tested
 	$(BIN)/python -m tests.soak
+
+fuzz-agents: $(VENV)/.tested
+	$(BIN)/python -m tests.quirks
+	$(BIN)/python -m tests.property_agents --count 1000
+
+upstream: $(VENV)/.tested
+	$(BIN)/python -m tests.upstream $(PYMDP)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

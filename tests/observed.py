@@ -22,7 +22,7 @@ from pymdp.legacy.agent import Agent
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, range, type(...))
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_WHOLE = (type, types.ModuleType, types.FunctionType, np.ma.MaskedArray, weakref.WeakSet)
+_WHOLE = (Agent, type, types.ModuleType, types.FunctionType, np.ma.MaskedArray, weakref.WeakSet)
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 
 
@@ -44,32 +44,41 @@ class Picture(NamedTuple):
             ours >= theirs for ours, theirs in zip(self.writeable, found.writeable, strict=True)
         )
 
+    def difference(self, found: Picture) -> str:
+        """The first place in which they differ, in words."""
+        if self.content == found.content:
+            return "an array that was read-only can be written to"
+        ours, theirs = self.content, found.content
+        while isinstance(ours, tuple | list) and isinstance(theirs, tuple | list):
+            apart = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
+            if len(ours) != len(theirs) or not apart:
+                break
+            ours, theirs = apart[0]
+        return f"plain {str(ours)[:120]}, found {str(theirs)[:120]}"
 
-def picture(value: Any, identities: bool = True) -> Picture:
-    """Everything that can be seen of a value, which object is which only if `identities` count."""
-    eye = _Eye(identities)
+
+def picture(value: Any) -> Picture:
+    """Everything that can be seen of a value."""
+    eye = _Eye()
     return Picture(eye.see(value), tuple(eye.writeable))
+
+
+def numbers(value: Any) -> Any:
+    """Nested results of PyMDP to the bit, wherever in memory they are."""
+    if isinstance(value, list | tuple):
+        return tuple(map(numbers, value))
+    if not isinstance(value, np.ndarray):
+        return type(value).__name__, repr(value)
+    if value.dtype == object:
+        return value.shape, tuple(map(numbers, value.ravel().tolist()))
+    return value.dtype.str, value.shape, value.tobytes().hex()
 
 
 def picture_of_agent(agent: Any) -> Picture:
     """Everything that can be seen of an agent. What its user added is looked at as one graph; of
     what PyMDP keeps, every attribute alone, so that identities are checked only where a quirk asks
     for them."""
-    own, pymdps = _Eye(), _Eye(identities=False)
-    own.known[id(agent)] = 0
-    state = dict(sorted(_state(agent).items(), key=lambda item: repr(item[0])))
-    added = {name: value for name, value in state.items() if name not in pymdp_names()}
-    content = (
-        _name(type(agent)),
-        own.content(agent) if isinstance(agent, dict | list) else (),
-        own.see(added),
-        tuple(
-            (name, pymdps.see(_numbers(value) if name == "policies" else value))
-            for name, value in state.items()
-            if name not in added
-        ),
-    )
-    return Picture(content, (*own.writeable, *pymdps.writeable))
+    return picture(agent)
 
 
 def _numbers(policies: Any) -> Any:
@@ -110,7 +119,7 @@ class _Eye:
             return _name(kind), value.name
         if kind in _PROXIES:
             return _name(kind)
-        if kind is tuple and all(type(element) in _ATOMS for element in value):
+        if _is_atomic(value):
             return "tuple", *map(self.see, value)  # nobody asks which of two equal ones it is
         if self.identities:
             if id(value) in self.known:
@@ -121,6 +130,8 @@ class _Eye:
 
     def content(self, value: Any) -> Any:  # noqa: PLR0912 - a case for each kind
         match value:
+            case Agent():
+                return self.agent(value)
             case np.ndarray():
                 return self.array(value)
             case np.generic():
@@ -163,6 +174,25 @@ class _Eye:
             value.gamma  # noqa: B018  # a stored agent refuses to be read
         return _ADDRESS.sub("", repr(value))
 
+    def agent(self, value: Agent) -> Any:
+        """What its user added, and what PyMDP keeps, in which only the user's names count: passes
+        let agents share arrays that nobody writes to."""
+        pymdps = _Eye(identities=False)
+        state = dict(sorted(_state(value).items(), key=lambda item: repr(item[0])))
+        added = {name: held for name, held in state.items() if name not in pymdp_names()}
+        base = next((kind for kind in (dict, list) if isinstance(value, kind)), None)
+        content = (
+            () if base is None else self.see(base(value)),
+            tuple((self.see(name), self.see(held)) for name, held in added.items()),
+            tuple(
+                (name, pymdps.see(_numbers(held) if name == "policies" else held))
+                for name, held in state.items()
+                if name not in added
+            ),
+        )
+        self.writeable += pymdps.writeable
+        return content
+
     def array(self, value: np.ndarray) -> Any:
         flat = value.view(np.ndarray)
         self.writeable.append(bool(flat.flags.writeable))
@@ -204,8 +234,15 @@ def _mangled(base: type, name: str) -> str:
     return f"_{base.__name__.lstrip('_')}{name}" if private else name
 
 
+def _is_atomic(value: Any) -> bool:
+    """Whether a value is a tuple of what nobody can change."""
+    return type(value) is tuple and all(type(e) in _ATOMS or _is_atomic(e) for e in value)
+
+
 def _bits(array: np.ndarray) -> Any:
-    """All bits that count: extended precision has bytes that nobody sets."""
+    """All bits that count: extended precision and structures have bytes that nobody sets."""
+    if array.dtype.names:
+        return tuple(_bits(array[name]) for name in array.dtype.names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if (

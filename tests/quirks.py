@@ -321,6 +321,7 @@ def a_slice_of_an_array(a):
 
 def _view(name: str, look: Callable[[np.ndarray], Any]) -> None:
     """The view and its base, and writes to both."""
+    writes = look(np.zeros((2, 3))).flags.writeable
 
     def quirk(a: Any) -> Generator[Any, Any, None]:
         a.x = np.arange(6.0).reshape(2, 3)
@@ -328,14 +329,14 @@ def _view(name: str, look: Callable[[np.ndarray], Any]) -> None:
         a = yield
         a.x[1, 1] = 9
         a = yield a.view
-        if a.view.flags.writeable:
+        if writes:
             a.view[...] = -1
         yield a.x
 
     def of_a_base_that_nobody_holds(a: Any) -> Generator[Any, Any, None]:
         a.view = look(np.arange(6.0).reshape(2, 3))
         a = yield
-        if a.view.flags.writeable:
+        if writes:
             a.view[...] = -1
         yield a.view, a.view.sum()
 

@@ -180,7 +180,7 @@ def _compared(plain: Stage, stage: Stage) -> tuple[str, str]:
         return SILENT, "more was seen"
     for number, (expected, found) in enumerate(zip(plain.seen, stage.seen, strict=False)):
         if not expected.shows(found):
-            return SILENT, f"look {number}: {_difference(expected, found)}"
+            return SILENT, f"look {number}: {expected.difference(found)}"
     return SAME, ""
 
 
@@ -216,23 +216,11 @@ def _text(error: Exception) -> str:
     return "\n".join((str(error), *getattr(error, "__notes__", ())))
 
 
-_OURS = re.compile(r"\bread-only\b|\bpopulation\b|\bmemprof\b")
+_OURS = re.compile(r"\bread-only\b|\bpopulation\b|\bmemprof\b|StoredAgent")
 _REMEDY = re.compile(
     r"\b(use|leave|delete|replace|copy|give|hand|keep|put|take|make|set|open|write|assign|remove)\b",
     re.IGNORECASE,
 )
-
-
-def _difference(expected: Picture, found: Picture) -> str:
-    if expected.content == found.content:
-        return "an array that was read-only can be written to"
-    ours, theirs = expected.content, found.content
-    while isinstance(ours, tuple | list) and isinstance(theirs, tuple | list):
-        apart = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
-        if len(ours) != len(theirs) or not apart:
-            break
-        ours, theirs = apart[0]
-    return f"plain {str(ours)[:120]}, found {str(theirs)[:120]}"
 
 
 def table(scripts: dict[str, Script], plans: dict[str, Plan] = PLANS) -> bool:
