@@ -65,7 +65,7 @@ def picture(value: Any) -> Picture:
 
 def numbers(value: Any) -> Any:
     """Nested results of PyMDP to the bit, wherever in memory they are."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) or _stands_for_a_list(type(value)):
         return tuple(map(numbers, value))
     if not isinstance(value, np.ndarray):
         return type(value).__name__, repr(value)

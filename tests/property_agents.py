@@ -307,7 +307,7 @@ def lived(life: Life, plan: Plan, folder: Path, optimised: bool) -> list[Any]:
                 with _use(population, agents, index) as agent:
                     found.append(after(agent, plan))
     except Exception as error:
-        found.append(f"{type(error).__name__}: {error}")
+        found.append(type(error).__name__)
         if population is not None or optimised:
             found.append(traceback.format_exc())
     finally:
