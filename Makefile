@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
-  equivalence soak fuzz clean
+  equivalence soak fuzz upstream clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -21,8 +21,9 @@ help:
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 	@echo "make million          a million agents alive at once, each stepped (half an hour)"
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
+	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
-	@echo "make fuzz         a thousand crafted stores, each opened and read to the end (five minutes)"
+	@echo "make fuzz         quirks under every plan, 1,000 random agents, 1,000 crafted stores (20 minutes)"
 
 install: $(VENV)/.installed
 
@@ -93,6 +94,11 @@ soak: $(VENV)/.tested
 
 fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.fuzz_stores
+	$(BIN)/python -m tests.quirks
+	$(BIN)/python -m tests.property_agents --count 1000
+
+upstream: $(VENV)/.tested
+	$(BIN)/python -m tests.upstream $(PYMDP)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,17 @@
+"""Random agents under random plans live as plain agents do, bit for bit."""
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.property_agents import REFUSED, difference, lives, plans
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,  # `make fuzz-agents` draws many more
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(lives(), plans())
+def test_random_agents_live_as_plain_ones(life, plan):
+    found = difference(life, plan)
+    assert found in (None, REFUSED), found
