@@ -30,7 +30,7 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.errors import MemprofError
 from memprof.passes.catalogue import PASSES, passes_for
-from memprof.passes.template import RESULTS
+from memprof.upstream.attributes import RESULTS
 from tests.observed import Picture, numbers
 
 STORING = ("template", "mmap")

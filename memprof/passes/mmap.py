@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,7 +89,7 @@ class Mmap(Template):
     @property
     def lasts(self) -> bool:  # type: ignore[override]
         """Whether the folder outlives the population."""
-        return self._temporary is None
+        return self.folder is not None and self._temporary is None
 
     @property
     def file_bytes(self) -> int:  # type: ignore[override]
@@ -138,24 +139,32 @@ class Mmap(Template):
         self._next_whole[index] = changes
         return self._encoded(number, changes.layout, flattener)
 
+    def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
+        if activation is None and self.lasts and weakref.getweakrefcount(agent):
+            raise UsageError(
+                f"agents: something has a weak reference to agent {index}, which would be dead "
+                "when the store is opened again; drop it, or leave mmap out"
+            )
+        return super().encode(agent, index, activation)
+
     def _check_lasting(self, changes: Changes, index: int) -> None:
         """Whether a store can hold an agent on its own."""
         _, *entries = changes.layout
-        lost = {*changes.whole} - {*entries[::2]}
-        if lost:
-            names = ", ".join(f"{name} ({changes.reasons[name]})" for name in sorted(lost))
-            raise UsageError(
-                f"agents: {names}: no exact encoding exists, so a store that outlives the process "
-                "cannot hold it; delete the attribute, or leave mmap out"
+        names = {*changes.whole} - {*entries[::2]}
+        problem = "no exact encoding exists, so a store that outlives the process cannot hold it"
+        remedy = "delete the attribute"
+        holders = {self._holders.get(id(each), (index, None))[0] for each in changes.held}
+        if not names and (holders - {index} or (changes.held and index not in self.records)):
+            names = {*changes.whole}
+            others = ", ".join(f"agent {other}" for other in sorted(holders - {index}))
+            problem = (
+                f"agent {index} has it in common with {others or 'something outside of it'}, and "
+                "would have its own when the store is opened again"
             )
-        for each in changes.held:
-            holder, _ = self._holders.get(id(each), (index, None))
-            if holder != index:
-                names = ", ".join(f"{name} ({why})" for name, why in changes.reasons.items())
-                raise UsageError(
-                    f"agents: {names}: agents {holder} and {index} share it, and would each have "
-                    "their own when the store is opened again; give each its own, or leave mmap out"
-                )
+            remedy = "give it its own (a copy)"
+        if names:
+            found = ", ".join(f"{name} ({changes.reasons[name]})" for name in sorted(names))
+            raise UsageError(f"agents: {found}: {problem}; {remedy}, or leave mmap out")
 
     def release(self, agent: Any, index: int) -> None:
         super().release(agent, index)

@@ -17,7 +17,7 @@ from memprof.passes.working_set import StayActive
 from memprof.store.activation import Activation
 from memprof.store.constants import all_segments, is_constant
 from memprof.store.flatten import Handed, NotStorable, is_objects
-from memprof.store.identity import close_shared_containers, held_elsewhere
+from memprof.store.identity import close_shared_containers, links_of
 from memprof.store.layout import Layout
 from memprof.store.packed import Packed
 from memprof.store.records import MemoryRecords
@@ -130,7 +130,7 @@ class Plan:
         """Apply every pass to a newly built agent; the attributes that it had before in place of
         those that passes have replaced."""
         attributes = vars(agent)
-        originals = close_shared_containers(attributes)
+        originals = close_shared_containers(agent)
         before = dict(attributes)
         for each in self.passes:
             each.build(agent, index)
@@ -216,12 +216,13 @@ class Plan:
     def _pack(self, agent: Any, activation: Activation | None) -> None:
         handed = activation.handed if activation else Handed()
         attributes = vars(agent)
+        found = links_of(agent, handed)
         for name in self._packs:
             value = attributes.get(name)
             if value is None or isinstance(value, Packed) or _is_shared(value):
                 continue
-            if held_elsewhere(attributes, name, references=1):
-                continue  # as another attribute, say, which would hold on to what is packed
+            if name in found.linked or name in found.users:
+                continue  # others would hold on to what is packed
             try:
                 packed = Packed.of(value, handed, self._layouts)
             except NotStorable:

@@ -8,16 +8,15 @@ import numpy as np
 
 from memprof.passes.base import Pass
 from memprof.store.constants import constant
-
-_SMALLEST = (np.int8, np.int16, np.int32, np.int64)
+from memprof.store.identity import links_of
 
 
 class Policies(Pass):
     """Replaces `agent.policies`, a list of arrays (steps x factors), by one read-only array of
-    (policies x steps x factors), in the smallest integers that hold every action.
+    (policies x steps x factors), of the same type: PyMDP makes actions of its entries.
 
-    PyMDP iterates over policies, indexes them and makes `int`s of their entries; an array gives it
-    the same numbers. Policies of unequal shapes or types are left as they are.
+    PyMDP iterates over policies and indexes them; an array gives it the same numbers. Policies of
+    unequal shapes or types are left as they are, as are those that the user's own attributes hold.
     """
 
     def build(self, agent: Any, index: int) -> None:
@@ -33,9 +32,6 @@ class Policies(Pass):
             for policy in policies
         ):
             return
-        stacked = np.stack(policies)
-        for dtype in _SMALLEST:
-            limits = np.iinfo(dtype)
-            if limits.min <= stacked.min(initial=0) and stacked.max(initial=0) <= limits.max:
-                agent.policies = constant(stacked.astype(dtype))
-                return
+        if "policies" in links_of(agent, copied=True).users:
+            return
+        vars(agent)["policies"] = constant(np.stack(policies))

@@ -10,6 +10,7 @@ import numpy as np
 
 from memprof.passes.base import Pass
 from memprof.store.constants import Constants, noted_equal
+from memprof.store.identity import links_of
 from memprof.store.layout import plain
 from memprof.upstream.attributes import MODEL
 
@@ -22,16 +23,21 @@ class Share(Pass):
     which is the agent's own again. Code that writes into a shared array in place gets NumPy's
     "read-only" error instead of changing other agents; `agent.B[0] = agent.B[0].copy()` gives an
     agent its own copy. Containers (object arrays, lists) stay private for that reason. Arrays that
-    an agent's own class has added may be written into, and are left alone.
+    an agent's own class has added may be written into, and are left alone, as is what these have in
+    common with the model.
     """
 
     def build(self, agent: Any, index: int) -> None:
         constants, attributes = Constants(), vars(agent)
-        for name in [name for name in attributes if name in MODEL]:
-            value = attributes[name]
-            shared = _shared(value, constants)
-            if shared is not value:
-                attributes[name] = shared  # whatever the agent's class does when one is set
+        users = links_of(agent, copied=True).users  # who builds holds what there was
+        shared = {
+            id(value): _shared(value, constants)
+            for name, value in attributes.items()
+            if name in MODEL and name not in users
+        }
+        for name, value in list(attributes.items()):
+            if name not in users and shared.get(id(value), value) is not value:
+                attributes[name] = shared[id(value)]  # whatever its class does when one is set
 
     def world_array(self, array: Any, first: Any) -> Any:
         return noted_equal(array)
@@ -42,7 +48,7 @@ def _shared(value: Any, constants: Constants) -> Any:
     if type(value) is np.ndarray:
         if value.dtype == object:
             return _container(value, value.ravel().tolist(), constants, lambda e: _filled(value, e))
-        return constants(value) if plain(value.dtype) else value
+        return constants(value) if plain(value.dtype) and value.flags.aligned else value
     if type(value) in (list, tuple):
         return _container(value, value, constants, type(value))
     if type(value) is dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,10 +115,11 @@ class Template(Pass):
 
     def release(self, agent: Any, index: int) -> None:
         """Empty an agent whose record has been stored."""
-        if weakref.getweakrefcount(agent):
+        exemplar = self._exemplars[self._number(agent)]
+        if exemplar.is_kept(agent):
             self._referred_to[index] = agent
         self._shells[index] = agent
-        self._exemplars[self._numbers[type(agent)]].empty(agent)
+        exemplar.empty(agent)
 
     def activate(self, record: Any, index: int) -> Activation:
         """The agent of a record, as it was when it was stored."""
@@ -143,7 +143,7 @@ class Template(Pass):
 
     def held_bytes(self, activation: Activation) -> int:
         """What an active agent takes, beyond what the template and its own record hold."""
-        exemplar = self._exemplars[self._numbers[type(activation.agent)]]
+        exemplar = self._exemplars[self._number(activation.agent)]
         outside = {id(array) for array in activation.handed.outside()}
         shared = exemplar.ids | outside if outside else exemplar.ids
         return _BOOKKEEPING_BYTES + held_bytes(activation.held(), shared)

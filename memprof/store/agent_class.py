@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import weakref
 from functools import lru_cache
 from types import MemberDescriptorType
 from typing import Any
@@ -83,8 +85,14 @@ class AgentClass:
             if name in state:
                 slot.__set__(agent, state.pop(name))
         if state:
-            object.__getattribute__(agent, "__dict__").update(state)
+            own: dict[str, Any] = object.__getattribute__(agent, "__dict__")
+            own.update({**state, **own})  # somebody may have kept the dict, and written to it
         return agent
+
+    def is_kept(self, agent: Any) -> bool:
+        """Whether somebody has a weak reference to the agent, or holds its dict."""
+        own = object.__getattribute__(agent, "__dict__")
+        return weakref.getweakrefcount(agent) > 0 or sys.getrefcount(own) > _REFERENCES
 
     def empty(self, agent: Any) -> None:
         """Take all attributes from an agent; whoever still holds it is told so when using it."""
@@ -115,6 +123,19 @@ def agent_class(kind: type) -> AgentClass:
             f"{name} has slots and cannot be derived from ({type(error).__name__}: {error}), which "
             "storing takes; leave the slots out, or template and mmap out of passes"
         ) from error
+
+
+def _references() -> int:
+    """References to the dict of an agent that nobody else holds."""
+
+    class Probe:
+        pass
+
+    own = object.__getattribute__(Probe(), "__dict__")
+    return sys.getrefcount(own) + 1  # the agent's
+
+
+_REFERENCES = _references()
 
 
 def _problem(kind: type) -> str | None:

@@ -47,12 +47,22 @@ def constant(array: np.ndarray) -> np.ndarray:
         return noted
     found, place = _found(array)
     if found is None:
-        found = array.copy(order="K")
-        found.flags.writeable = False
+        found = _immutable(array)
         _by_key[place] = found
         _by_identity[id(found)] = found
     note_equal(array, found)
     return found
+
+
+def _immutable(array: np.ndarray) -> np.ndarray:
+    """A copy of a compact array that nobody can make writable: its memory is Python's bytes."""
+    if not array.size:
+        copy = array.copy(order="K")
+        copy.flags.writeable = False
+        return copy
+    order = order_of(array)
+    stored = array if isinstance(order, str) else array.transpose(*order)
+    return np.ndarray(array.shape, array.dtype, stored.tobytes(), 0, array.strides)
 
 
 def _constant_with_gaps(array: np.ndarray) -> np.ndarray:

@@ -76,19 +76,19 @@ class Exemplar:
         own = known.state(agent)
         found = links(own, Names.of(own, known.pymdps), copied=known.copies)
         state: dict[str, Any] = {}
-        constants = Constants()
+        frozen = _Frozen()
         for name, value in left_out(own, keep).items():
             if name in found.whole or (name in found.linked and name not in known.pymdps):
                 continue
             with contextlib.suppress(NotStorable, RecursionError):
-                state[name] = _constant(value, constants)
+                state[name] = frozen(value)
         return cls(kind, state)
 
     @classmethod
     def from_store(cls, kind: type, state: dict[str, Any]) -> Exemplar:
         """The template of a stored state, whose small arrays become constants again."""
-        constants = Constants()
-        return cls(kind, {name: _constant(value, constants) for name, value in state.items()})
+        frozen = _Frozen()
+        return cls(kind, {name: frozen(value) for name, value in state.items()})
 
     @property
     def array_bytes(self) -> int:
@@ -125,7 +125,7 @@ class Exemplar:
             stays = name in found.whole
             if stays:
                 whole[name], reasons[name] = value, found.whole[name]
-                if not flattener.lasts:
+                if not flattener.lasts or name in found.opaque:
                     continue
             known = self.state.get(name, self)
             linked = stays or name in found.linked
@@ -224,6 +224,10 @@ class Exemplar:
                     "the processor computes otherwise. Open the store where it was written"
                 )
         return self._class.made(state, stored)
+
+    def is_kept(self, agent: Any) -> bool:
+        """Whether somebody has a weak reference to the agent, or holds its dict."""
+        return self._class.is_kept(agent)
 
     def empty(self, agent: Any) -> None:
         """Take all attributes from an agent that has been stored."""
@@ -406,23 +410,37 @@ def _copied(value: Any, shares: bool) -> Any:
     return value
 
 
-def _constant(value: Any, constants: Constants) -> Any:
-    """A copy of nested containers in which every array is a constant."""
-    if type(value) is np.ndarray:
-        if value.dtype != object:
-            if not plain(value.dtype):
-                raise NotStorable(f"NumPy array of {value.dtype}")
-            return constants(value)
-        copy = value.copy()
-        flat = copy.reshape(-1)
-        for position, element in enumerate(value.ravel().tolist()):
-            flat[position] = _constant(element, constants)
-        copy.flags.writeable = value.flags.writeable
-        return copy
-    if type(value) in (list, tuple):
-        return type(value)(_constant(element, constants) for element in value)
-    if type(value) is dict and all(map(is_value, value)):
-        return {key: _constant(element, constants) for key, element in value.items()}
-    if is_value(value):
-        return value
-    raise NotStorable(type(value).__qualname__)
+class _Frozen:
+    """Copies of nested containers in which every array is a constant, and what is one stays one."""
+
+    def __init__(self) -> None:
+        self._constants = Constants()
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """The copy of a value.
+
+        Raises:
+            NotStorable: there is no exact one.
+        """
+        if is_value(value):
+            return value
+        if id(value) not in self._known:
+            self._known[id(value)] = value, self._copy(value)
+        return self._known[id(value)][1]
+
+    def _copy(self, value: Any) -> Any:
+        if is_objects(value):
+            copy = value.copy()
+            flat = copy.reshape(-1)
+            for position, element in enumerate(value.ravel().tolist()):
+                flat[position] = self(element)
+            copy.flags.writeable = value.flags.writeable
+            return copy
+        if type(value) is np.ndarray and plain(value.dtype) and value.flags.aligned:
+            return self._constants(value)
+        if type(value) in (list, tuple):
+            return type(value)(map(self, value))
+        if type(value) is dict and all(map(is_value, value)):
+            return {key: self(element) for key, element in value.items()}
+        raise NotStorable(type(value).__qualname__)

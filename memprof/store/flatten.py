@@ -106,6 +106,7 @@ class Flattener:
     parts: list[bytes] = field(default_factory=list)
     outside: list[np.ndarray] = field(default_factory=list)
     _seen: dict[int, int] = field(default_factory=dict)
+    _open: set[int] = field(default_factory=set)
 
     def flatten(self, value: Any, reference: Any = None) -> Layout:
         """The layout of `value`; its data is appended to `parts`.
@@ -158,6 +159,7 @@ class Flattener:
         """Forget what was added since `mark`."""
         parts, outside, seen = mark
         del self.parts[parts:], self.outside[outside:]
+        self._open.clear()
         for identity in list(self._seen)[seen:]:
             del self._seen[identity]
 
@@ -219,12 +221,12 @@ def _write_bytes(self: Flattener, value: bytes, reference: Any) -> Layout:
 
 
 def _write_str_scalar(self: Flattener, value: np.str_, reference: Any) -> Layout:
-    _write_str(self, str(value), None)  # the array of it would lose NULs at its end
+    _write_str(self, value, None)  # an array of it would lose NULs at its end, and so does str()
     return ("S",)
 
 
 def _write_bytes_scalar(self: Flattener, value: np.bytes_, reference: Any) -> Layout:
-    _write_bytes(self, bytes(value), None)
+    _write_bytes(self, value, None)
     return ("Y",)
 
 
@@ -239,8 +241,12 @@ def _write_tuple(self: Flattener, value: tuple[Any, ...], reference: Any) -> Lay
     if number is not None:
         self.parts.append(_COUNT.pack(number))
         return ("r",)
+    if id(value) in self._open:
+        raise NotStorable("tuple that holds itself")
+    self._open.add(id(value))
     known = list(reference) if type(reference) is tuple else None
     layout = self.runs(("t",), list(value), known)
+    self._open.remove(id(value))
     if has_containers(layout):  # others are values: nobody can tell one from its copy
         self._seen[id(value)] = len(self._seen)
     return layout
@@ -264,8 +270,8 @@ def _write_array(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
         return ("=",)
     if value.dtype == object:
         return _write_objects(self, value, reference)
-    if not plain(value.dtype):
-        raise NotStorable(f"NumPy array of {value.dtype}")
+    if not plain(value.dtype) or not value.flags.aligned:
+        raise NotStorable(f"NumPy array of {value.dtype}, or unaligned")
     known = self.handed.known(value, reference)
     if known is not None:
         if known.layout[0] == "e":

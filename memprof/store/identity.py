@@ -22,13 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from memprof.store.constants import is_constant
 from memprof.store.flatten import is_objects
+from memprof.store.graph import Graph
 from memprof.store.history import History
-from memprof.store.layout import ATOMS, is_compact, is_nan, is_value, order_of, plain
-from memprof.upstream.attributes import HISTORIES, LATEST, MODEL
-
-_DEEPEST = 60  # levels of containers: waking takes three calls for each, where the user's stack is
+from memprof.store.layout import is_value
+from memprof.upstream.attributes import HISTORIES, LATEST, MODEL, set_by_pymdp
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +36,17 @@ class Links:
     Attributes:
         linked: attributes to be encoded in full, with marks.
         whole: attributes that stay as they are, each with its type and the reason.
+        opaque: those of them that have no exact encoding.
+        users: the user's attributes that are no values, and those that have an object in common
+            with one.
         held: objects in them that somebody else holds too.
         bases: arrays, by identity, that several views in linked attributes look at.
     """
 
     linked: frozenset[str] = frozenset()
     whole: Mapping[str, str] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
     held: tuple[Any, ...] = ()
     bases: frozenset[int] = frozenset()
 
@@ -92,17 +95,58 @@ def links(
     linked |= _one_array(state, names)
     if not users:
         return Links(linked) if linked else NO_LINKS
-    graph = _Graph(handed)
+    graph = Graph(handed, state)
     for name in users:
-        graph.visit(name, state[name], copied)
+        graph.visit(name, state[name], 1 + copied)
     if graph.held_elsewhere():  # or by PyMDP's attributes
         for name in state:
             if name not in users and not is_value(state[name]):
-                graph.visit(name, state[name], copied)
-    return graph.links(users, linked)
+                graph.visit(name, state[name], 1 + copied)
+    return _of_users(graph, users, linked, state)
+
+
+def links_of(agent: Any, handed: Container[int] = (), copied: bool = False) -> Links:
+    """The links of any agent."""
+    kind: type = type(agent)
+    return links(vars(agent), Names.of(vars(agent), set_by_pymdp(kind)), handed, copied)
 
 
 NO_LINKS = Links()
+
+
+def _of_users(
+    graph: Graph, users: Collection[str], others: frozenset[str], state: Mapping[str, Any]
+) -> Links:
+    """What a graph says of attributes of the user's, and of those of PyMDP's that are linked with
+    them; beside `others`, which are linked."""
+    theirs = {graph.group(name) for name in users}
+    held = [
+        node
+        for node in graph.held_elsewhere()
+        if graph.group(node.attribute) in theirs and not graph.is_ours(node.value)
+    ]
+    reasons = dict(graph.opaque)
+    for node in held:
+        kind = type(node.value).__qualname__
+        reasons.setdefault(node.attribute, f"{kind}, held elsewhere too")
+    stay = {graph.group(name) for name in reasons} & theirs
+    lost = {graph.group(name) for name in graph.opaque} & theirs
+    whole = {
+        name: reasons.get(name, "with what it shares")
+        for name in graph.attributes()
+        if graph.group(name) in stay
+    }
+    whole |= {name: "float, a key" for name, value in state.items() if id(value) in graph.nans}
+    linked = frozenset(name for name in graph.linked | others if name not in whole)
+    bases = {
+        number
+        for number in graph.bases
+        if graph.nodes[number].references > 1 and graph.nodes[number].attribute in linked
+    }
+    opaque = frozenset(name for name in graph.attributes() if graph.group(name) in lost)
+    linked_with = frozenset(name for name in graph.attributes() if graph.group(name) in theirs)
+    values = tuple(node.value for node in held)
+    return Links(linked, whole, opaque, linked_with, values, frozenset(bases))
 
 
 _NONE: frozenset[str] = frozenset()
@@ -132,166 +176,38 @@ def held_elsewhere(state: Mapping[str, Any], name: str, references: int = 0) -> 
     return sys.getrefcount(state[name]) - references > _REFERENCES
 
 
-def close_shared_containers(attributes: dict[str, Any]) -> dict[str, Any]:
+def close_shared_containers(agent: Any) -> dict[str, Any]:
     """Let a new agent that has an object array of its model in common with others, or with a
     variable of the user's, have a read-only copy of it; the attributes that were replaced.
 
     What is put into such a container would be everybody's without memprof, and one agent's with it.
+    Where the user's own attributes hold it too, the agent keeps it instead.
     """
-    shared = [
-        name
-        for name in MODEL
-        if is_objects(attributes.get(name)) and held_elsewhere(attributes, name)
-    ]
-    originals = {name: attributes[name] for name in shared}
+    attributes = vars(agent)
+    kind: type = type(agent)
+    containers = [name for name in attributes if is_objects(attributes[name])]
+    if not any(name in MODEL and held_elsewhere(attributes, name) for name in containers):
+        return {}
+    graph = Graph(())
+    for name in [name for name in attributes if not is_value(attributes[name])]:
+        graph.visit(name, attributes[name])
+    pymdps = set_by_pymdp(kind)
+    theirs = {graph.group(name) for name in graph.attributes() if name not in pymdps}
+    shared = {
+        id(node.value)
+        for node in graph.held_elsewhere()
+        if is_objects(node.value) and graph.group(node.attribute) not in theirs
+    }
+    shared &= {id(attributes[name]) for name in containers if name in MODEL}
+    originals = {name: attributes[name] for name in containers if id(attributes[name]) in shared}
+    copies: dict[int, np.ndarray] = {}
     for name, original in originals.items():
-        copy = original.copy()
-        copy.flags.writeable = False
-        attributes[name] = copy
+        if id(original) not in copies:
+            copies[id(original)] = original.copy()
+            copies[id(original)].flags.writeable = False
+        attributes[name] = copies[id(original)]
     return originals
 
 
 _PROBE: dict[str, Any] = {"name": []}
 _REFERENCES = sys.getrefcount(_PROBE["name"])
-
-
-@dataclass(slots=True)
-class _Node:
-    """An object that can be told from its copy: how often it was met, and in which attribute."""
-
-    value: Any
-    references: int
-    attribute: str
-
-
-class _Graph:
-    """The objects of an agent, as far as they have an encoding."""
-
-    def __init__(self, handed: Container[int]) -> None:
-        self._handed = handed
-        self._nodes: dict[int, _Node] = {}
-        self._groups: dict[str, str] = {}
-        self._linked: set[str] = set()
-        self._opaque: dict[str, str] = {}
-        self._bases: set[int] = set()
-        probe = _Node([], 0, "")
-        self._our_references = sys.getrefcount(probe.value)
-
-    def visit(self, attribute: str, value: Any, copied: bool) -> None:
-        """Walk through an attribute."""
-        self._groups.setdefault(attribute, attribute)
-        self._meet(attribute, value, 1 + copied)
-        level = self._parts(attribute, value)
-        for _ in range(_DEEPEST):
-            if not level:
-                return
-            level = [
-                part
-                for each in level
-                if self._meet(attribute, each)
-                for part in self._parts(attribute, each)
-            ]
-        if level:
-            self._opaque[attribute] = f"{type(value).__qualname__}, nested too deeply"
-
-    def _meet(self, attribute: str, value: Any, references: int = 1) -> bool:
-        """Count one more reference; whether it is the first."""
-        node = self._nodes.get(id(value))
-        if node is None:
-            self._nodes[id(value)] = _Node(value, references, attribute)
-            return True
-        node.references += references
-        self._linked |= {attribute, node.attribute}
-        self._join(attribute, node.attribute)
-        return False
-
-    def _parts(self, attribute: str, value: Any) -> list[Any]:
-        """The objects in a container that can be told from their copies."""
-        kind = type(value)
-        parts: Iterable[Any] | None = None
-        if kind is list or kind is tuple:
-            parts = value
-        elif kind is dict:
-            if all(is_value(key) and not is_nan(key) for key in value):
-                parts = value.values()
-        elif kind is History:
-            parts = value.objects()
-        elif kind is np.ndarray:
-            parts = self._of_array(attribute, value)
-        if parts is None:
-            self._opaque.setdefault(attribute, kind.__qualname__)
-            return []
-        return [part for part in parts if type(part) not in ATOMS and not is_value(part)]
-
-    def _of_array(self, attribute: str, array: np.ndarray) -> list[Any] | None:
-        """What an array refers to; None where that cannot be encoded."""
-        if array.dtype == object:
-            if array.base is not None or not is_compact(array) or order_of(array) != "C":
-                return None
-            elements: list[Any] = array.ravel().tolist()
-            return elements
-        if not plain(array.dtype):
-            return None
-        base: Any = array.base
-        if self._is_ours(array):
-            return []
-        if not array.flags.writeable:
-            self._linked.add(attribute)  # the template's would be a copy that is not
-        if base is None or type(base) is bytes:
-            return []
-        if type(base) is not np.ndarray or not plain(base.dtype):
-            return None  # memory that is not NumPy's
-        owner: Any = base.base
-        if owner is not None and type(owner) is not bytes:
-            return None
-        self._bases.add(id(base))
-        self._meet(attribute, base)
-        return []
-
-    def _join(self, left: str, right: str) -> None:
-        self._groups[self._group(left)] = self._group(right)
-
-    def _group(self, attribute: str) -> str:
-        while self._groups[attribute] != attribute:
-            attribute = self._groups[attribute]
-        return attribute
-
-    def held_elsewhere(self) -> list[_Node]:
-        """Objects with more references than were found; and those of memprof's own, whose
-        references say nothing, and which are in attributes of PyMDP's as well."""
-        ours = self._our_references
-        return [
-            node
-            for node in self._nodes.values()
-            if sys.getrefcount(node.value) - ours > node.references
-        ]
-
-    def links(self, users: Collection[str], others: frozenset[str]) -> Links:
-        """What was found, beside `others` that are linked; of PyMDP's attributes only what is
-        linked with the user's."""
-        theirs = {self._group(name) for name in users}
-        held = [
-            node
-            for node in self.held_elsewhere()
-            if self._group(node.attribute) in theirs and not self._is_ours(node.value)
-        ]
-        reasons = dict(self._opaque)
-        for node in held:
-            kind = type(node.value).__qualname__
-            reasons.setdefault(node.attribute, f"{kind}, held elsewhere too")
-        stay = {self._group(name) for name in reasons} & theirs
-        whole = {
-            name: reasons.get(name, "with what it shares")
-            for name in self._groups
-            if self._group(name) in stay
-        }
-        linked = frozenset(name for name in self._linked | others if name not in whole)
-        bases = {
-            number
-            for number in self._bases
-            if self._nodes[number].references > 1 and self._nodes[number].attribute in linked
-        }
-        return Links(linked, whole, tuple(node.value for node in held), frozenset(bases))
-
-    def _is_ours(self, value: Any) -> bool:
-        return type(value) is np.ndarray and (id(value) in self._handed or is_constant(value))

@@ -74,9 +74,8 @@ class Loans(Borrower):
         buffer = self._scratch.take(reference)
         changed.apply(buffer)
         self._loans.append(_Loan(buffer, reference, changed))
-        view = buffer.view()
-        view.flags.writeable = False
-        return view
+        buffer.flags.writeable = False  # so that no view of it can be made writable
+        return buffer.view()
 
     def end(self) -> None:
         """Undo the patches and give the buffers back; one that somebody still looks at is theirs.
@@ -93,6 +92,7 @@ class Loans(Borrower):
         for loan in self._loans:
             # The loan and getrefcount's own argument.
             if sys.getrefcount(loan.buffer) == 2:
+                loan.buffer.flags.writeable = True
                 loan.changed.undo(loan.buffer, loan.reference)
                 self._scratch.keep(loan.reference, loan.buffer)
             else:
