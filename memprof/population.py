@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
 from memprof.measurements import LedgerRow, WorkingSetUse
@@ -20,7 +22,7 @@ from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
 from memprof.passes.pool import Pool
 from memprof.passes.working_set import StayActive
-from memprof.populations.ready import READ_ONLY
+from memprof.populations.ready import ONE_ARRAY, READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.store.agent_class import is_stored
 from memprof.store.place import Place
@@ -186,8 +188,12 @@ class OptimizedPopulation:
         try:
             yield agent
         except ValueError as error:
-            if "read-only" in str(error):
+            if "read-only" in str(error) or "WRITEABLE" in str(error):
                 error.add_note(f"memprof: {READ_ONLY}")
+            raise
+        except AttributeError as error:
+            if type(error.obj) is np.ndarray and error.obj is vars(agent).get("policies"):
+                error.add_note(f"memprof: {ONE_ARRAY}")
             raise
         finally:
             del agent  # whoever else still holds it, holds an empty agent

@@ -586,7 +586,9 @@ def the_dict_of_the_agent(a):
     a.state = vars(a)
     a = yield
     a.state["k"] = 5
-    yield a.k
+    same = a.k, a.state is vars(a)
+    del a.state
+    yield same
 
 
 @alone
@@ -793,6 +795,7 @@ def a_friend_met_later(stage):
 
 @together
 def the_same_object_given_later(stage):
+    stage.holds_on = True
     stage.take([make() for _ in range(3)])
     mail: list[int] = []
     for index in range(2):
@@ -812,6 +815,7 @@ def kept(name: str, build: Callable[[], Any], use: Callable[[Any], Any]) -> None
     after it; and what it sees when the agent does."""
 
     def script(stage: Stage, later: bool = False) -> None:
+        stage.holds_on = True
         agents = [make() for _ in range(2)]
         for agent in () if later else agents:
             agent.thing = build()
@@ -904,6 +908,7 @@ def an_agent_is_written_to_after_the_take_over(stage):
 
 @together
 def the_dict_of_an_agent_is_kept(stage):
+    stage.holds_on = True
     stage.take([make() for _ in range(2)])
     with stage.use(0) as agent:
         state = vars(agent)
@@ -957,6 +962,7 @@ def a_proxy_of_an_agent(stage):
 
 @together
 def a_weak_reference_to_an_active_agent(stage):
+    stage.holds_on = True
     stage.take([make() for _ in range(2)])
     with stage.use(0) as agent:
         reference = weakref.ref(agent)
@@ -1262,6 +1268,7 @@ def of_class(kind: type) -> None:
     """Agents of a class with a quirk; `poke` changes them, and says what it saw."""
 
     def script(stage: Stage) -> None:
+        stage.holds_on = hasattr(kind, "all")
         stage.take([make(kind) for _ in range(3)])
         for index in (1, 2, 1):
             with stage.use(index) as agent:

@@ -52,7 +52,11 @@ class Stage:
 
     Attributes:
         phase: what was tried last: `taking`, `waking`, `use` or `rest`.
+        holds_on: the script holds something of an agent from one use to the next, which `reopen`
+            cannot connect with the agents of the store: it is not opened again meanwhile.
     """
+
+    holds_on = False
 
     def __init__(self) -> None:
         self.seen: list[Picture] = []
@@ -127,7 +131,7 @@ class Populated(Stage):
     @contextlib.contextmanager
     def use(self, index: int) -> Iterator[Any]:
         outer, self.phase = self.phase, "rest"
-        if self.plan.reopens and not self._active:
+        if self.plan.reopens and not self.holds_on and not self._active:
             self._population.close()
             self.phase = "waking"
             self._population = memprof.reopen(self._store, self._kind)

@@ -44,5 +44,5 @@ class Histories(Pass):
             elif self.steps is not None:
                 entries.limit = self.steps  # one from a store may have another
             with suppress(NotStorable):  # entries of the user's own stay objects
-                entries.pack(attributes.get(LATEST.get(name, "")))
+                entries.pack(attributes.get(LATEST.get(name)))
             attributes[name] = entries

@@ -136,6 +136,12 @@ class Mmap(Template):
             )
         if self.lasts:
             self._check_lasting(changes, index)
+        odd = [name for name in (*changes.layout[2::2], *changes.whole) if type(name) is not str]
+        if odd:
+            raise UsageError(
+                f"agents: expected attributes whose names are text, found {odd[0]!r}; delete it, "
+                "or leave mmap out"
+            )
         self._next_whole[index] = changes
         return self._encoded(number, changes.layout, flattener)
 
@@ -149,7 +155,7 @@ class Mmap(Template):
 
     def _check_lasting(self, changes: Changes, index: int) -> None:
         """Whether a store can hold an agent on its own."""
-        _, *entries = changes.layout
+        _, _, *entries = changes.layout
         names = {*changes.whole} - {*entries[::2]}
         problem = "no exact encoding exists, so a store that outlives the process cannot hold it"
         remedy = "delete the attribute"

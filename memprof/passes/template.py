@@ -250,7 +250,7 @@ def layout_of(text: bytes) -> Any:
 @lru_cache(maxsize=1024)
 def _parsed(text: bytes) -> tuple[int, Layout]:
     exemplar, layout = layout_of(text)
-    missing, *entries = layout
-    if not all(type(name) is str for name in (*missing, *entries[::2])):
+    missing, order, *entries = layout
+    if not all(type(name) is str for name in (*missing, *order, *entries[::2])):
         raise ValueError("an attribute whose name is no word")
     return exemplar, layout

@@ -17,7 +17,7 @@ from memprof.store.activation import Activation
 from memprof.store.layout import copied
 from memprof.store.nested import with_arrays_changed
 from memprof.store.working_set import WorkingSet
-from memprof.upstream.attributes import MODEL, set_by_pymdp
+from memprof.upstream.attributes import set_by_pymdp
 
 # Attributes of PyMDP's agent, by the ledger's component; all others of its attributes are "other
 # agent objects", and what a user's own class adds goes by its name.
@@ -305,7 +305,7 @@ def _added(kind: type, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _own_arrays(attributes: dict[str, Any]) -> None:
-    """Replace arrays of the model that agents share by copies, which may be written into."""
+    """Replace arrays that agents share, or were lent, by copies that may be written into."""
     known: dict[int, np.ndarray] = {}
 
     def own(array: np.ndarray) -> np.ndarray:
@@ -315,8 +315,8 @@ def _own_arrays(attributes: dict[str, Any]) -> None:
             known[id(array)] = copied(array)
         return known[id(array)]
 
-    for name in MODEL & attributes.keys():
-        attributes[name] = with_arrays_changed(attributes[name], own)
+    for name, value in list(attributes.items()):
+        attributes[name] = with_arrays_changed(value, own)
 
 
 _WAKING: Any = None

@@ -51,6 +51,8 @@ class Exemplar:
         self.kind = kind
         self.state = state
         self._class = agent_class(kind)
+        self._names = tuple(state)
+        self._skeleton = dict.fromkeys(state)
         self._group = tuple(name for name, value in self.state.items() if _is_plain(value))
         self._copies = marshal.dumps([state[name] for name in self._group])
         self._others = [
@@ -163,13 +165,28 @@ class Exemplar:
             entries += (name, layout)
         flattener.thorough = thorough
         missing = tuple([name for name in self.state if name not in state])
-        return Changes((missing, *entries), whole, reasons, found.held)
+        order = self._order(state, whole)
+        return Changes((missing, order, *entries), whole, reasons, found.held)
+
+    def _order(self, state: dict[str, Any], whole: dict[str, Any]) -> tuple[str, ...]:
+        """The names of an agent's attributes in their order, if that is not what it will be: the
+        template's, then others, of which those come last that stay as they are."""
+        names = tuple(state)
+        if names == self._names:
+            return ()
+        others = [name for name in names if name not in self.state]
+        last = [name for name in others if name in whole]
+        first = [name for name in others if name not in whole] if last else others
+        expected = (*[name for name in self._names if name in state], *first, *last)
+        return () if names == expected else names
 
     def _follows(self, name: str, state: dict[str, Any]) -> bool:
         """Whether an attribute follows from a prior that is not the template's, so that it would be
         compared with the template in vain."""
-        prior = state.get(PRIORS.get(name, ""))
-        if prior is None or _same(prior, self.state.get(PRIORS[name], self)):
+        source = PRIORS.get(name)
+        if source is None or state.get(source) is None:
+            return False
+        if _same(state[source], self.state.get(source, self)):
             return False
         size = sum(array.nbytes for array in _arrays([state[name]]))
         return size >= _DERIVED_BYTES and derives(name, state)
@@ -197,8 +214,9 @@ class Exemplar:
         Raises:
             StoreError: a derived attribute is not what it was.
         """
-        missing, *entries = layout
-        state = dict(zip(self._group, marshal.loads(self._copies), strict=True))
+        missing, order, *entries = layout
+        state: dict[str, Any] = self._skeleton.copy()
+        state.update(zip(self._group, marshal.loads(self._copies), strict=True))
         changed = dict(zip(entries[::2], entries[1::2], strict=True))
         for name, value, copy in self._others:
             if name not in changed:
@@ -223,6 +241,8 @@ class Exemplar:
                     "its attributes, is not what it was when the agent was stored: PyMDP, NumPy or "
                     "the processor computes otherwise. Open the store where it was written"
                 )
+        if order:
+            state = {name: state[name] for name in order}
         return self._class.made(state, stored)
 
     def is_kept(self, agent: Any) -> bool:
@@ -297,7 +317,8 @@ class Changes:
     """What an agent differs in from its template.
 
     Attributes:
-        layout: first the names of attributes that are missing, then a name and a layout each.
+        layout: first the names of attributes that are missing, and all names where their order is
+            another than the template's; then a name and a layout each.
         whole: attributes that stay as they are.
         reasons: their types, and why.
         held: objects in them that somebody else holds too.

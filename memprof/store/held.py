@@ -99,7 +99,7 @@ _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     str: lambda value: (),
     np.ndarray: _of_array,
     # Its layout is one that the agents of a population have in common.
-    History: lambda value: (value._chunks, value._data, value._fresh),
+    History: lambda value: (value._chunks, value._data, *value.objects()),
 }
 
 

@@ -1,10 +1,11 @@
-"""A list that grows at its end: whole and compressed, or a circular buffer of its last entries."""
+"""A list that grows at its end: whole and compressed, or its last entries only."""
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, MutableSequence
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from memprof.errors import StoreError
 from memprof.store.compression import compressed, decompressed
 from memprof.store.flatten import WRITERS, Flattener
-from memprof.store.layout import Layout, from_json, is_value
+from memprof.store.layout import Layout, from_json
 from memprof.store.unflatten import READERS, Reader
 
 _CHUNK_ENTRIES = 32
@@ -24,78 +25,100 @@ _LENGTH = np.dtype("<u4")
 _MOST_EMPTY = 1_000_000  # entries that take no bytes, in one chunk that a file holds
 
 
-class History(MutableSequence[Any]):
-    """Behaves as the list that it was made from, or as the last `limit` entries of it.
+def _thawing(name: str) -> Callable[..., Any]:
+    """A method of lists that finds all entries to be objects."""
+    method = getattr(list, name)
 
-    Entries at rest are bytes: up to 32 of one layout side by side in the tail, and before them
-    chunks of such entries, byte by byte transposed (entries that resemble each other compress far
-    better so) and compressed. `append` and reading a few entries at the end touch no chunk. Other
-    changes turn all entries into plain objects until the next `pack`. Arrays that are read back are
-    read-only: they are copies, and what is written into one would be lost.
+    @wraps(method)
+    def thawing(self: History, *arguments: Any, **options: Any) -> Any:
+        self._thaw()
+        result = method(self, *arguments, **options)
+        self._let_go()
+        return result
+
+    return thawing
+
+
+class History(list[Any]):
+    """The list that it was made from, or the last `limit` entries of it.
+
+    Entries at rest are bytes: the last 32 or more of one layout side by side in the tail, and
+    before them chunks of 32, byte by byte transposed (entries that resemble each other compress far
+    better so) and compressed. Whoever reads entries near the end finds the objects that he will
+    find again, and may write into them; they become bytes again at the next `pack`. All other
+    methods of lists turn all entries into objects until then.
 
     With a limit, all entries of one layout are in the tail, from which the oldest leaves as a new
     one comes: full, it has the same size after every step. Only when the layout changes what was
     there becomes a chunk, until the last of its entries is older than the limit.
 
+    The list that it is holds the entries that are objects, which come last.
+
     Attributes:
         limit: entries that are kept; None for all.
     """
 
-    __slots__ = ("_chunks", "_count", "_data", "_fresh", "_layout", "_packed", "limit")
+    __slots__ = ("_chunks", "_count", "_data", "_layout", "_packed", "limit")
 
     def __init__(self, entries: Iterable[Any] = (), limit: int | None = None) -> None:
+        super().__init__(entries)
         self.limit = limit
         self._chunks: list[bytes] = []
         self._packed = 0  # entries in chunks
         self._layout: Layout | None = None
         self._count = 0  # entries in the tail
         self._data = b""
-        self._fresh: list[Any] = list(entries)
         self._let_go()
 
     def objects(self) -> list[Any]:
-        """The entries that are not encoded: the objects that were appended."""
-        return self._fresh
+        """The entries that are no bytes now."""
+        return super().__getitem__(slice(None))
 
     def latest(self) -> Any:
-        """The last entry, if it is the object that was appended; else None."""
-        return self._fresh[-1] if self._fresh else None
+        """The last entry, if it is an object; else None."""
+        return super().__getitem__(-1) if super().__len__() else None
 
     def pack(self, latest: Any = None) -> None:
-        """Encode the entries that were appended since the last time, but for the last one if it is
-        the object `latest`, which is somewhere else as well.
+        """Encode the entries that are objects, but for the last one if it is the object `latest`,
+        which is somewhere else as well.
 
         Raises:
             NotStorable: an entry has no exact encoding; the history is then as before.
         """
-        count = len(self._fresh)
-        count -= bool(count) and latest is not None and self._fresh[-1] is latest
+        count = super().__len__()
+        count -= bool(count) and latest is not None and super().__getitem__(-1) is latest
+        if not count:
+            return
         encoded = []
-        for entry in self._fresh[:count]:
+        for entry in super().__getitem__(slice(count)):
             flattener = Flattener()
             layout = flattener.flatten(entry)
             encoded.append((layout, flattener.data()))
-        del self._fresh[:count]
+        super().__delitem__(slice(count))
         for layout, data in encoded:
             width = len(self._data) // self._count if self._count else len(data)
             if self._count and (layout != self._layout or len(data) != width):
-                self._seal()
+                self._seal(self._count)
             self._layout = layout
             self._data += data
             self._count += 1
-            if self.limit is None and (
-                self._count >= _CHUNK_ENTRIES or len(self._data) >= _CHUNK_BYTES
-            ):
-                self._seal()
+            if self.limit is None and len(self._data) >= _CHUNK_BYTES:
+                self._seal(self._count)
+            elif self.limit is None and self._count >= 2 * _CHUNK_ENTRIES:
+                self._seal(_CHUNK_ENTRIES)
 
-    def _seal(self) -> None:
-        """Make a chunk of the tail."""
+    def _seal(self, count: int) -> None:
+        """Make a chunk of the first entries of the tail."""
         text = json.dumps(self._layout, separators=(",", ":")).encode()
-        planes = np.frombuffer(self._data, np.uint8).reshape(self._count, -1).T.tobytes()
-        raw = b"".join((_HEAD.pack(self._count, len(text)), text, planes))
+        size = count * (len(self._data) // self._count)
+        planes = np.frombuffer(self._data, np.uint8, size).reshape(count, -1).T.tobytes()
+        raw = b"".join((_HEAD.pack(count, len(text)), text, planes))
         self._chunks.append(compressed(raw, _CHUNK_LEVEL))
-        self._packed += self._count
-        self._layout, self._count, self._data = None, 0, b""
+        self._packed += count
+        self._count -= count
+        self._data = self._data[size:]
+        if not self._count:
+            self._layout = None
 
     def _let_go(self) -> None:
         """Drop what is older than the limit; of a chunk, all at once, when none is younger."""
@@ -114,103 +137,74 @@ class History(MutableSequence[Any]):
             self._data = self._data[count * (len(self._data) // self._count) :]
             self._count -= count
             gone -= count
-        del self._fresh[: max(0, gone)]
+        if gone > 0:
+            super().__delitem__(slice(gone))
 
     def _stored(self) -> int:
         """All entries there are, those of a chunk that are older than the limit too."""
-        return self._packed + self._count + len(self._fresh)
+        return self._packed + self._count + super().__len__()
 
     def __len__(self) -> int:
         stored = self._stored()
         return stored if self.limit is None else min(stored, self.limit)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            first, last, step = index.indices(len(self))
-            wanted = range(first, last, step)
-            if not wanted:
-                return []
-            entries = self._read(min(wanted))
-            return [entries[place - len(self)] for place in wanted]
-        place = range(len(self))[index]  # the list's own IndexError
-        return self._read(place)[place - len(self)]
+        length = len(self)
+        wanted = range(length)[index]  # the list's own IndexError
+        several = isinstance(wanted, range)
+        if several and not wanted:
+            return []
+        self._warm(min(wanted) if several else wanted)
+        start = length - super().__len__()
+        if several:
+            return [super(History, self).__getitem__(place - start) for place in wanted]
+        return super().__getitem__(wanted - start)
 
-    def _read(self, place: int) -> list[Any]:
-        """The entries from `place`, or a little before it, to the end, for somebody to keep."""
-        entries = self._from(place)
-        if all(map(_freeze, entries[: len(entries) - len(self._fresh)])):
-            return entries
-        return self._thawed()  # lists and dicts cannot be read-only
-
-    def _from(self, place: int) -> list[Any]:
-        """The entries from `place`, or a little before it, to the end."""
-        entries = list(self._fresh)
+    def _warm(self, place: int) -> None:
+        """Make objects of the entries from `place`, or from a little before it."""
         place += self._stored() - len(self)
-        start = self._stored() - len(entries)
-        if place < start and self._count:
+        if self._count and place < self._packed + self._count:
             assert self._layout is not None
-            skipped = max(0, place - self._packed)
-            width = len(self._data) // self._count
-            entries[:0] = _entries(
-                self._layout, self._data[skipped * width :], self._count - skipped
-            )
-        chunk = len(self._chunks)
-        start = min(start, self._packed)
-        while place < start:
-            chunk -= 1
-            found = _opened(self._chunks[chunk]) if chunk >= 0 else []
-            if not found:
+            kept = max(0, place - self._packed)
+            size = kept * (len(self._data) // self._count)
+            entries = _entries(self._layout, self._data[size:], self._count - kept)
+            super().__setitem__(slice(0, 0), entries)
+            self._data, self._count = self._data[:size], kept
+        while place < self._packed:
+            entries = _opened(self._chunks.pop()) if self._chunks else []
+            if not entries:
                 raise _damaged("fewer entries than it says")
-            entries[:0] = found
-            start -= len(found)
-        return entries
+            super().__setitem__(slice(0, 0), entries)
+            self._packed -= len(entries)
+
+    def _thaw(self) -> None:
+        """Make objects of all entries."""
+        if self._packed or self._count:
+            length = len(self)
+            self._warm(0)
+            super().__delitem__(slice(super().__len__() - length))
 
     def append(self, value: Any) -> None:
-        self._fresh.append(value)
+        super().append(value)
         self._let_go()
 
-    def insert(self, index: int, value: Any) -> None:
-        self._thawed().insert(index, value)
-        self._let_go()
+    def __radd__(self, other: Any) -> Any:
+        self._thaw()
+        return list.__add__(other, self) if isinstance(other, list) else NotImplemented
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._thawed()[index] = value
-        self._let_go()
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return History, ([*self], self.limit)
 
-    def __delitem__(self, index: Any) -> None:
-        del self._thawed()[index]
-
-    def _thawed(self) -> list[Any]:
-        """All entries as plain objects, to be changed."""
-        if self._packed or self._count:
-            entries = self._from(0)
-            self.__init__(entries[len(entries) - len(self) :], self.limit)  # type: ignore[misc]
-        return self._fresh
-
-    def __iter__(self) -> Any:
-        return iter(self[:])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, list | History) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # as lists
-
-    def __add__(self, other: Iterable[Any]) -> list[Any]:
-        return [*self, *other]
-
-    def __radd__(self, other: Iterable[Any]) -> list[Any]:
-        return [*other, *self]
-
-    def __repr__(self) -> str:
-        return repr(list(self))
+    __hash__ = None  # as lists
 
 
-def _freeze(entry: Any) -> bool:
-    """Make the arrays of an entry read-only; whether nothing else in it can change."""
-    if type(entry) is np.ndarray:
-        entry.flags.writeable = False
-        return entry.dtype != object or all(map(_freeze, entry.ravel()))
-    return all(map(_freeze, entry)) if type(entry) is tuple else is_value(entry)
+for _name in (
+    *("__add__", "__contains__", "__delitem__", "__eq__", "__ge__", "__gt__", "__iadd__"),
+    *("__imul__", "__iter__", "__le__", "__lt__", "__mul__", "__ne__", "__repr__", "__reversed__"),
+    *("__rmul__", "__setitem__", "clear", "copy", "count", "extend", "index", "insert", "pop"),
+    *("remove", "reverse", "sort"),
+):
+    setattr(History, _name, _thawing(_name))
 
 
 def _entries(layout: Layout, data: bytes, count: int) -> list[Any]:
@@ -251,16 +245,13 @@ def _damaged(found: str) -> StoreError:
 def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
-    if value._fresh:
-        value.pack(value.latest() if self.linked else None)
+    value.pack(value.latest() if self.linked else None)
     chunks = value._chunks
     self.parts.append(_TAIL.pack(len(chunks), value._packed, value._count, len(value._data)))
     if chunks:  # the module struct would remember a format for each number of them
         self.parts += (np.array([len(chunk) for chunk in chunks], _LENGTH).tobytes(), *chunks)
     self.parts.append(value._data)
-    if not value._fresh:
-        return ("h", value._layout, value.limit)
-    return ("h", value._layout, value.limit, *map(self.flatten, value._fresh))
+    return ("h", value._layout, value.limit, *map(self.flatten, value.objects()))
 
 
 def _read(self: Reader, layout: Layout, reference: Any) -> History:
@@ -275,8 +266,7 @@ def _read(self: Reader, layout: Layout, reference: Any) -> History:
     value._data = self.take(tail)
     _check_count(value._count, tail)
     value._layout = entries
-    if fresh:
-        value._fresh = [self.unflatten(each) for each in fresh]
+    list.extend(value, map(self.unflatten, fresh))
     return value
 
 

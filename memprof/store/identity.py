@@ -155,7 +155,7 @@ _NONE: frozenset[str] = frozenset()
 def _linked_by_latest(state: Mapping[str, Any], name: str) -> frozenset[str]:
     """A history, and the attribute that its last entry is."""
     latest, entries = LATEST.get(name), state[name]
-    if latest is None or type(entries) not in (list, History) or not entries:
+    if latest is None or not isinstance(entries, list) or not entries:
         return _NONE
     last = entries.latest() if type(entries) is History else entries[-1]
     return frozenset((name, latest)) if last is not None and last is state.get(latest) else _NONE
