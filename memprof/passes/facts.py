@@ -102,16 +102,15 @@ class Cases(Generic[F]):
         Memory that is not NumPy's has an owner that is no array, and there may be arrays of other
         classes on the way.
         """
-        for is_one in (self._is_known, is_constant):  # the first is the faster one
-            owner: Any = view
-            while isinstance(owner, np.ndarray):
-                if is_one(owner):
-                    return owner
-                owner = owner.base
+        owner: Any = view.base if type(view.base) is np.ndarray else view
+        if id(owner) in self._known:  # as a rule
+            return owner  # type: ignore[no-any-return]
+        owner = view
+        while isinstance(owner, np.ndarray):
+            if is_constant(owner):
+                return owner
+            owner = owner.base
         return None
-
-    def _is_known(self, array: np.ndarray) -> bool:
-        return id(array) in self._known
 
     def _forgetting(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
         """A weak reference that drops the entry before the array's id can be used again."""

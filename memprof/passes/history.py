@@ -43,6 +43,7 @@ class Histories(Pass):
                 continue
             elif self.steps is not None:
                 entries.limit = self.steps  # one from a store may have another
-            with suppress(NotStorable):  # entries of the user's own stay objects
-                entries.pack(attributes.get(LATEST.get(name)))
+            if entries.objects():
+                with suppress(NotStorable):  # entries of the user's own stay objects
+                    entries.pack(attributes.get(LATEST.get(name)))
             attributes[name] = entries

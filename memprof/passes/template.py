@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Template(Pass):
         self._records: Records = MemoryRecords()
         self._scratch = Scratch()
         self._lock = threading.Lock()
-        self._shells: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._shells: dict[int, weakref.ref[Any]] = {}  # each goes with its agent
         self._referred_to: dict[int, Any] = {}
 
     @property
@@ -118,7 +118,7 @@ class Template(Pass):
         exemplar = self._exemplars[self._number(agent)]
         if exemplar.is_kept(agent):
             self._referred_to[index] = agent
-        self._shells[index] = agent
+        self._shells[index] = weakref.ref(agent, partial(self._shells.pop, index))
         exemplar.empty(agent)
 
     def activate(self, record: Any, index: int) -> Activation:
@@ -127,7 +127,8 @@ class Template(Pass):
         loans, allowance = Loans(self._scratch), self.allowance(large.data)
         number, layout, values = self._decoded(large.data, allowance)
         reader = Reader(values, large.outside, loans, Handed(), allowance)
-        stored = self._shells.get(index)
+        shell = self._shells.get(index)
+        stored = None if shell is None else shell()
         agent = self._exemplars[number].unflatten(layout, large.whole, reader, stored)
         self._shells.pop(index, None)
         self._referred_to.pop(index, None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from memprof.store.derived import DERIVED, PRIORS, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
 from memprof.store.held import reachable_ids
 from memprof.store.identity import NO_LINKS, Links, Names, links
-from memprof.store.layout import ATOMS, LARGE_BYTES, Layout, copied, described, is_value, plain
+from memprof.store.layout import ATOMS, LARGE_BYTES, Layout, copied, is_value, plain
 from memprof.store.unflatten import Reader
 from memprof.upstream.attributes import MODEL, left_out
 
@@ -30,7 +30,7 @@ _PLAIN = (type(None), bool, int, float, complex, str)
 _DERIVED_BYTES = 64
 """What takes fewer is cheaper to keep than to derive."""
 _DIGEST_BYTES = 8
-_MOST_NAMES = 256
+_MOST_SHAPES = 256
 """Sets of attributes that are told apart; agents of one class have a few."""
 
 
@@ -51,7 +51,6 @@ class Exemplar:
         self.kind = kind
         self.state = state
         self._class = agent_class(kind)
-        self._names = tuple(state)
         self._skeleton = dict.fromkeys(state)
         self._group = tuple(name for name, value in self.state.items() if _is_plain(value))
         self._copies = marshal.dumps([state[name] for name in self._group])
@@ -101,41 +100,44 @@ class Exemplar:
         """What an agent differs in from the template; its data goes to the flattener."""
         own = self._class.state(agent)
         steady = self._steady_in(own)
-        names = steady.names(own, self._class.pymdps)
-        found = links(own, names, flattener.handed, self._class.copies)
+        shape = self._shape(steady, own)
+        found = links(own, shape.names, flattener.handed, self._class.copies)
         state = left_out(own, keep)
-        changing = names.changing if state is own else tuple(state)
+        if state is not own:
+            shape = self._shape(steady, state)
         try:
-            return self._flatten(state, changing, found, flattener)
+            return self._flatten(state, shape, found, flattener)
         except _NotLinked as error:  # as above, but for what has turned out to have no encoding
             flattener.back_to((0, 0, 0))
             together = {*found.linked, *error.names}
             whole = {**dict.fromkeys(together, "with what it shares"), **error.names, **found.whole}
-            return self._flatten(state, changing, Links(whole=whole), flattener)
+            return self._flatten(state, shape, Links(whole=whole), flattener)
 
     def _flatten(
-        self, state: dict[str, Any], changing: tuple[str, ...], found: Links, flattener: Flattener
+        self, state: dict[str, Any], shape: _Shape, found: Links, flattener: Flattener
     ) -> Changes:
         entries: list[Any] = []
         whole: dict[str, Any] = {}
         reasons: dict[str, str] = {}
         thorough, flattener.bases = flattener.thorough, found.bases
+        changing = shape.names.changing
         if found is not NO_LINKS and not {*changing}.issuperset((*found.linked, *found.whole)):
             changing = tuple(state)
+        all_linked, all_whole = found.linked, found.whole
         for name in changing:
             value = state[name]
-            stays = name in found.whole
+            stays = name in all_whole
             if stays:
                 whole[name], reasons[name] = value, found.whole[name]
                 if not flattener.lasts or name in found.opaque:
                     continue
             known = self.state.get(name, self)
-            linked = stays or name in found.linked
+            linked = stays or name in all_linked
             if not linked and _same(value, known):
                 continue
             if linked and name not in self._class.pymdps:
                 known = None
-            if not linked and self._follows(name, state):
+            if name in PRIORS and not linked and self._follows(name, state):
                 entries += (name, _derived(value, flattener))
                 continue
             flattener.linked = linked
@@ -164,29 +166,34 @@ class Exemplar:
                 layout = _derived(value, flattener)
             entries += (name, layout)
         flattener.thorough = thorough
-        missing = tuple([name for name in self.state if name not in state])
-        order = self._order(state, whole)
-        return Changes((missing, order, *entries), whole, reasons, found.held)
+        # What stays as it is comes last, where the template does not say where it comes.
+        known = not whole or self.state.keys() >= whole.keys()
+        order = shape.order if known else tuple(state)
+        return Changes((shape.missing, order, *entries), whole, reasons, found.held)
 
-    def _order(self, state: dict[str, Any], whole: dict[str, Any]) -> tuple[str, ...]:
-        """The names of an agent's attributes in their order, if that is not what it will be: the
-        template's, then others, of which those come last that stay as they are."""
-        names = tuple(state)
-        if names == self._names:
-            return ()
-        others = [name for name in names if name not in self.state]
-        last = [name for name in others if name in whole]
-        first = [name for name in others if name not in whole] if last else others
-        expected = (*[name for name in self._names if name in state], *first, *last)
-        return () if names == expected else names
+    def _shape(self, steady: _Steady, state: dict[str, Any]) -> _Shape:
+        """What the names of an agent's attributes say; they are looked at once."""
+        key = tuple(state)
+        found = steady.shapes.get(key)
+        if found is None:
+            if len(steady.shapes) >= _MOST_SHAPES:
+                steady.shapes.clear()
+            expected = (
+                *(name for name in self.state if name in state),
+                *(name for name in key if name not in self.state),
+            )
+            found = steady.shapes[key] = _Shape(
+                Names.of(key, self._class.pymdps, steady.compared),
+                tuple(name for name in self.state if name not in state),
+                () if key == expected else key,
+            )
+        return found
 
     def _follows(self, name: str, state: dict[str, Any]) -> bool:
         """Whether an attribute follows from a prior that is not the template's, so that it would be
         compared with the template in vain."""
-        source = PRIORS.get(name)
-        if source is None or state.get(source) is None:
-            return False
-        if _same(state[source], self.state.get(source, self)):
+        prior = state.get(PRIORS[name])
+        if prior is None or _same(prior, self.state.get(PRIORS[name], self)):
             return False
         size = sum(array.nbytes for array in _arrays([state[name]]))
         return size >= _DERIVED_BYTES and derives(name, state)
@@ -260,17 +267,21 @@ class _Steady:
 
     compared: tuple[str, ...]
     content: bytes
-    _names: dict[tuple[str, ...], Names] = field(default_factory=dict)
+    shapes: dict[tuple[str, ...], _Shape] = field(default_factory=dict)
 
-    def names(self, state: dict[str, Any], pymdps: Container[str]) -> Names:
-        """The names of attributes, of which these are no more looked at."""
-        key = tuple(state)
-        found = self._names.get(key)
-        if found is None:
-            if len(self._names) >= _MOST_NAMES:
-                self._names.clear()
-            found = self._names[key] = Names.of(key, pymdps, self.compared)
-        return found
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the names of an agent's attributes say, with those of the template.
+
+    Attributes:
+        missing: names that the template has.
+        order: all names, where they come in another order than the template's first.
+    """
+
+    names: Names
+    missing: tuple[str, ...]
+    order: tuple[str, ...]
 
 
 class _NotLinked(Exception):
@@ -312,8 +323,7 @@ def _arrays(values: list[Any]) -> Iterator[np.ndarray]:
             yield value
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What an agent differs in from its template.
 
     Attributes:
@@ -348,31 +358,37 @@ def _same(value: Any, known: Any) -> bool:
     """Whether a value surely is what the template holds; large arrays by identity only."""
     if value is known:
         return True
-    if type(value) is not type(known):
+    kind = type(value)
+    if kind is not type(known):
         return False
-    if isinstance(value, list | tuple):
+    if kind is np.ndarray:
+        return _same_array(value, known)
+    if kind is list or kind is tuple:
         return len(value) == len(known) and (
             all(map(is_, value, known)) or all(map(_same, value, known))
         )
-    if isinstance(value, dict):
+    if kind is dict:
         return _same([*value], [*known]) and all(map(_same, value.values(), known.values()))
-    if is_objects(value):
-        alike = value.shape == known.shape and value.flags.writeable == known.flags.writeable
-        return alike and _same(value.ravel().tolist(), known.ravel().tolist())
-    if type(value) is np.ndarray and value.nbytes < LARGE_BYTES:
-        alike = (value.dtype, value.shape, value.strides) == (
-            known.dtype,
-            known.shape,
-            known.strides,
-        )
-        return (
-            alike
-            and value.tobytes() == known.tobytes()
-            and described(value.dtype) == described(known.dtype)
-        )
-    if type(value) in (float, complex):
+    if kind is float or kind is complex:
         return _content([value]) == _content([known])
-    return type(value) in ATOMS and bool(value == known)
+    return kind in ATOMS and bool(value == known)
+
+
+def _same_array(value: np.ndarray, known: np.ndarray) -> bool:
+    if value.shape != known.shape or value.dtype != known.dtype:
+        return False
+    if value.dtype.char == "O":
+        if value.flags.writeable != known.flags.writeable:
+            return False
+        if value.ndim != 1:
+            value, known = value.ravel(), known.ravel()
+        return _same(value.tolist(), known.tolist())
+    return (
+        value.nbytes < LARGE_BYTES
+        and value.strides == known.strides
+        and value.tobytes() == known.tobytes()
+        and value.dtype.char == known.dtype.char
+    )
 
 
 def _all_same(layout: Layout, value: Any, known: Any) -> bool:

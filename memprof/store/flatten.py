@@ -268,7 +268,7 @@ def _write_array(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
         return ("r",)
     if value is reference:
         return ("=",)
-    if value.dtype == object:
+    if value.dtype.char == "O":
         return _write_objects(self, value, reference)
     if not plain(value.dtype) or not value.flags.aligned:
         raise NotStorable(f"NumPy array of {value.dtype}, or unaligned")
@@ -370,7 +370,7 @@ def _against(self: Flattener, value: np.ndarray, reference: Any) -> Layout | Non
 
 def is_objects(value: Any) -> bool:
     """Whether a value is an object array."""
-    return type(value) is np.ndarray and bool(value.dtype == object)
+    return type(value) is np.ndarray and value.dtype.char == "O"
 
 
 WRITERS: dict[type, Callable[[Flattener, Any, Any], Layout]] = {

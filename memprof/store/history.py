@@ -245,7 +245,8 @@ def _damaged(found: str) -> StoreError:
 def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
-    value.pack(value.latest() if self.linked else None)
+    if value.objects():
+        value.pack(value.latest() if self.linked else None)
     chunks = value._chunks
     self.parts.append(_TAIL.pack(len(chunks), value._packed, value._count, len(value._data)))
     if chunks:  # the module struct would remember a format for each number of them

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,10 @@ from memprof.store.flatten import is_objects
 from memprof.store.graph import Graph
 from memprof.store.history import History
 from memprof.store.layout import is_value
-from memprof.upstream.attributes import HISTORIES, LATEST, MODEL, set_by_pymdp
+from memprof.upstream.attributes import ARRAYS, HISTORIES, LATEST, MODEL, set_by_pymdp
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
+class Links(NamedTuple):
     """What the attributes of one agent have in common.
 
     Attributes:
@@ -44,7 +44,7 @@ class Links:
     """
 
     linked: frozenset[str] = frozenset()
-    whole: Mapping[str, str] = field(default_factory=dict)
+    whole: Mapping[str, str] = MappingProxyType({})
     opaque: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     held: tuple[Any, ...] = ()
@@ -58,11 +58,13 @@ class Names:
     Attributes:
         users: those that PyMDP does not set.
         histories: those that PyMDP appends to.
+        arrays: others of PyMDP's that may be arrays.
         changing: those that may differ from agent to agent.
     """
 
     users: tuple[str, ...]
     histories: tuple[str, ...]
+    arrays: tuple[str, ...]
     changing: tuple[str, ...]
 
     @classmethod
@@ -72,6 +74,7 @@ class Names:
         return cls(
             tuple(name for name in every if name not in pymdps),
             tuple(name for name in HISTORIES if name in every),
+            tuple(name for name in ARRAYS if name in every and name not in steady),
             tuple(name for name in every if name not in steady),
         )
 
@@ -86,15 +89,20 @@ def links(
         copied: `state` is a copy of the attributes, which holds each of them once more.
     """
     users = [name for name in names.users if not is_value(state[name])]
-    linked = _NONE
+    linked: tuple[str, ...] = ()
     for name in names.histories:
-        if state[name] is not None:
-            if held_elsewhere(state, name, references=copied):
+        entries = state[name]
+        if entries is not None:
+            if sys.getrefcount(entries) - copied > _REFERENCES + 1:  # ours
                 users.append(name)
-            linked |= _linked_by_latest(state, name)
-    linked |= _one_array(state, names)
+            if _is_latest(state, name, entries):
+                linked += name, LATEST[name]
+    arrays = [id(state[name]) for name in names.arrays if state[name] is not None]
+    if len({*arrays}) < len(arrays):  # such as MMP's latest belief and the prior at first
+        linked += tuple(name for name in names.arrays if arrays.count(id(state[name])) > 1)
+    entries = None
     if not users:
-        return Links(linked) if linked else NO_LINKS
+        return Links(frozenset(linked)) if linked else NO_LINKS
     graph = Graph(handed, state)
     for name in users:
         graph.visit(name, state[name], 1 + copied)
@@ -102,7 +110,7 @@ def links(
         for name in state:
             if name not in users and not is_value(state[name]):
                 graph.visit(name, state[name], 1 + copied)
-    return _of_users(graph, users, linked, state)
+    return _of_users(graph, users, frozenset(linked), state)
 
 
 def links_of(agent: Any, handed: Container[int] = (), copied: bool = False) -> Links:
@@ -149,25 +157,13 @@ def _of_users(
     return Links(linked, whole, opaque, linked_with, values, frozenset(bases))
 
 
-_NONE: frozenset[str] = frozenset()
-
-
-def _linked_by_latest(state: Mapping[str, Any], name: str) -> frozenset[str]:
-    """A history, and the attribute that its last entry is."""
-    latest, entries = LATEST.get(name), state[name]
-    if latest is None or not isinstance(entries, list) or not entries:
-        return _NONE
-    last = entries.latest() if type(entries) is History else entries[-1]
-    return frozenset((name, latest)) if last is not None and last is state.get(latest) else _NONE
-
-
-def _one_array(state: Mapping[str, Any], names: Names) -> frozenset[str]:
-    """Attributes that are one array, such as MMP's latest belief and the prior at first."""
-    arrays = [value for value in map(state.get, names.changing) if type(value) is np.ndarray]
-    numbers = [*map(id, arrays)]
-    if len({*numbers}) == len(numbers):
-        return _NONE
-    return frozenset(name for name in names.changing if numbers.count(id(state[name])) > 1)
+def _is_latest(state: Mapping[str, Any], name: str, entries: Any) -> bool:
+    """Whether the last entry of a history is the object that another attribute is."""
+    latest = LATEST.get(name)
+    if latest is None or not isinstance(entries, list):
+        return False
+    last = entries.latest() if type(entries) is History else entries[-1] if entries else None
+    return last is not None and last is state.get(latest)
 
 
 def held_elsewhere(state: Mapping[str, Any], name: str, references: int = 0) -> bool:

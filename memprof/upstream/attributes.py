@@ -20,7 +20,10 @@ LATEST = {"prev_actions": "action", "qs_hist": "qs", "q_pi_hist": "q_pi"}
 RESULTS = ("q_pi", "G", "F", *HISTORIES)
 """Where PyMDP leaves the results of a step, beside `qs` and `action`."""
 
-_VALUES = MODEL | {*RESULTS, "qs", "action", "latest_belief"}
+ARRAYS = (*sorted(MODEL - {"policies"}), "qs", "latest_belief", "q_pi", "G", "F", "action")
+"""What PyMDP keeps arrays in, if it keeps them, beside histories and policies."""
+
+_VALUES = MODEL | {*RESULTS, *ARRAYS}
 _FRESH: dict[str, Callable[[], Any]] = {
     "prev_actions": lambda: None,
     "prev_obs": list,
