@@ -188,8 +188,9 @@ class OptimizedPopulation:
         try:
             yield agent
         except ValueError as error:
-            if "read-only" in str(error) or "WRITEABLE" in str(error):
-                error.add_note(f"memprof: {READ_ONLY}")
+            refused = "read-only" in str(error) or "WRITEABLE" in str(error)
+            if refused and READ_ONLY not in str(error):
+                error.args = (f"{error}: {READ_ONLY}",)  # at the line of the write, still
             raise
         except AttributeError as error:
             if type(error.obj) is np.ndarray and error.obj is vars(agent).get("policies"):

@@ -25,10 +25,14 @@ _SMALLEST_CACHED, _LARGEST_CACHED = -5, 256  # integers that the interpreter hol
 def held_bytes(things: Iterable[Any], shared: Container[int]) -> int:
     """Bytes of `things` and of all that they refer to, as allocators set them aside, each once.
 
-    What is in `shared` by its id is left out, with all that it refers to. A list of more than
-    256 entries counts as what some 32 of them take, spread evenly, times its length.
+    What is in `shared` by its id is left out, with all that it refers to; so is what objects of
+    other classes refer to, which stay as they are while an agent rests. A list of more than 256
+    entries counts as what some 32 of them take, spread evenly, times its length.
     """
-    return _walk(list(things), shared, set())
+    stack = []
+    for thing in things:
+        stack += [thing] if type(thing) in _PARTS else _referents(thing)
+    return _walk(stack, shared, set())
 
 
 def reachable_ids(things: Iterable[Any]) -> set[int]:
@@ -75,8 +79,8 @@ def _walk(stack: list[Any], shared: Container[int], seen: set[int]) -> int:
             some = thing[:: len(thing) // _LOOKED_AT]
             count = len(some)
             total += _walk(some, shared, seen) * len(thing) // count
-        elif kind is not str:
-            stack.extend(_PARTS.get(kind, _referents)(thing))
+        elif kind in _PARTS:
+            stack.extend(_PARTS[kind](thing))
     return total
 
 

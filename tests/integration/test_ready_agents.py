@@ -267,7 +267,7 @@ def test_an_agent_of_another_population_is_not_taken_again(own):
     ("function", "passes", "words"),
     [
         ("fickle", ("share",), "Fickle failed at step 0 of agent 0: ValueError: assignment dest"),
-        ("fickle", ("template",), "its own first: agent.C[0] = agent.C[0].copy();"),
+        ("fickle", ("template",), "its own first, agent.C[0] = agent.C[0].copy();"),
         ("friend", ("template",), "and others cannot use it while it is. Leave the pass out"),
     ],
 )
