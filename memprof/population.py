@@ -38,8 +38,8 @@ class PopulationMemory:
         rows: bytes per component, as in a report's ledger.
         typical_agent_bytes: median of the resident bytes that one agent holds alone; None where
             the platform cannot tell.
-        kept_whole: attributes that no exact encoding exists for, with their types: they are kept
-            as they are.
+        kept_whole: attributes that stay the objects that they are, with their types: no exact
+            encoding exists, or something outside of the agent holds them too.
         not_replaced: functions of PyMDP that `pool` does not replace, with the first thing in them
             whose source it does not know: another release's, or a user's. They run as they are.
         passes: the names of the passes.
@@ -88,8 +88,9 @@ class OptimizedPopulation:
     """Agents at rest. `activate` makes one of them a real PyMDP agent for as long as it is used.
 
     Agents keep everything they are: beliefs, what they learned, their past, attributes that a
-    subclass added. Large arrays of an active agent are read-only, because agents share them; PyMDP
-    itself replaces arrays and never writes into one.
+    subclass added, and which of them are one object. What something outside of an agent holds too
+    stays the object that it is. Arrays of models, and large ones, of an active agent are read-only,
+    because agents share them; PyMDP itself replaces arrays and never writes into one.
 
     Safe for threads that use different agents: each agent is stored and comes back exactly. What
     agents draw is another matter: PyMDP samples, and breaks ties, with the one generator behind
@@ -139,7 +140,8 @@ class OptimizedPopulation:
         """Take over one more agent, which is empty afterwards. Its index.
 
         Raises:
-            UsageError: it is no PyMDP agent, or the population is closed, or open to read only.
+            UsageError: it is no PyMDP agent, or has what cannot be kept (it is as it was then); the
+                population is closed, or open to read only.
             StoreError: the store has no room for it.
         """
         self._check_writable()
@@ -197,7 +199,7 @@ class OptimizedPopulation:
                 error.add_note(f"memprof: {ONE_ARRAY}")
             raise
         finally:
-            del agent  # whoever else still holds it, holds an empty agent
+            del agent  # whoever else still holds it, holds a stored agent
             self._roster.rest(index)
 
     def memory(self) -> PopulationMemory:

@@ -29,7 +29,7 @@ def held_bytes(things: Iterable[Any], shared: Container[int]) -> int:
     other classes refer to, which stay as they are while an agent rests. A list of more than 256
     entries counts as what some 32 of them take, spread evenly, times its length.
     """
-    stack = []
+    stack: list[Any] = []
     for thing in things:
         stack += [thing] if type(thing) in _PARTS else _referents(thing)
     return _walk(stack, shared, set())
