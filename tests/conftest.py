@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import hypothesis
 import pytest
 import yaml
 
+hypothesis.settings.register_profile("no clock", deadline=None)
+hypothesis.settings.load_profile("no clock")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measured there
 
 ROOT = Path(__file__).parents[1]
