@@ -12,21 +12,28 @@ from typing import Any, Self
 
 import numpy as np
 
-from memprof.errors import UsageError, nearest
+from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.measurements import LedgerRow, WorkingSetUse
-from memprof.passes.catalogue import AUTO, PASSES, passes_for
+from memprof.passes.catalogue import AUTO, passes_for
 from memprof.passes.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
 from memprof.passes.history import Histories
 from memprof.passes.mmap import Mmap
 from memprof.passes.plan import Plan
 from memprof.passes.pool import Pool
 from memprof.passes.working_set import StayActive
+from memprof.population_options import (
+    budget_of,
+    check_agent,
+    check_agent_class,
+    check_names,
+    check_requirements,
+    check_steps,
+)
 from memprof.populations.ready import ONE_ARRAY, READ_ONLY
 from memprof.populations.roster import Roster
-from memprof.store.agent_class import is_stored
 from memprof.store.place import Place
-from memprof.units import format_size, parse_size
+from memprof.units import format_size
 from memprof.upstream.attributes import RESULTS
 
 
@@ -148,7 +155,7 @@ class OptimizedPopulation:
         return self._take(agent)
 
     def _take(self, agent: Any) -> int:
-        _check(agent)
+        check_agent(agent)
         if self._plan.template is not None:
             keep_what_rest_frees(agent)
         return self._roster.add(agent)
@@ -311,21 +318,21 @@ def optimize(
     names = (passes,) if isinstance(passes, str) else tuple(passes)
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names
-    _check_names("passes", names, passes_for("numpy"))
+    check_names("passes", names, passes_for("numpy"))
     storing = {"template", "mmap"} & {*names}
     if keep is not None:
         keep = (keep,) if isinstance(keep, str) else tuple(keep)
-        _check_names("keep", keep, ("qs", "action", *RESULTS))
+        check_names("keep", keep, ("qs", "action", *RESULTS))
         if not storing:
             raise UsageError("keep: takes effect under template and mmap only; add one to passes")
     if store is not None and "mmap" not in names:
         raise UsageError("store: only the pass mmap keeps agents in a folder; add it to passes")
     if history_steps is not None:
-        _check_steps(history_steps)
+        check_steps(history_steps)
         if "history" not in names:
             raise UsageError("history_steps: takes effect under history only; add it to passes")
-    _check_requirements(names)
-    budget = _budget(working_set)
+    check_requirements(names)
+    budget = budget_of(working_set)
     if budget is not None and "working_set" not in names:
         raise UsageError("working_set: takes effect under working_set only; add it to passes")
     folder = None if store is None else Path(store)
@@ -375,10 +382,10 @@ def reopen(
             agents of another class.
         UsageError: an option that does not fit, or no class of PyMDP agents.
     """
-    _check_class(agent_class)
+    check_agent_class(agent_class)
     if history_steps is not None:
-        _check_steps(history_steps)
-    budget = _budget(working_set)
+        check_steps(history_steps)
+    budget = budget_of(working_set)
     for name, value in (("history_steps", history_steps), ("working_set", working_set)):
         if readonly and value is not None:
             raise UsageError(
@@ -391,62 +398,3 @@ def reopen(
         passes.append(StayActive(budget))
     names = ("history", "pool", "mmap", *(() if budget is None else ("working_set",)))
     return OptimizedPopulation((), Plan(passes), names)
-
-
-def _budget(working_set: Any) -> int | None:
-    """Bytes of the option."""
-    if working_set is None:
-        return None
-    try:
-        budget = 0 if isinstance(working_set, bool) else parse_size(working_set)
-    except ValueError as error:
-        raise UsageError(f"working_set: {error}, found {working_set!r}") from None
-    if budget < 1:
-        raise UsageError(f"working_set: expected a size above 0, found {working_set!r}")
-    return budget
-
-
-def _check_requirements(names: Sequence[str]) -> None:
-    for position, name in enumerate(names):
-        needed = PASSES[name].requires_one
-        if needed and not {*needed} & {*names[:position]}:
-            either = " or ".join(map(repr, needed))
-            raise UsageError(f"passes: {name!r} needs {either} before it")
-
-
-def _check_steps(history_steps: Any) -> None:
-    if type(history_steps) is not int or history_steps < 1:
-        raise UsageError(
-            f"history_steps: expected a whole number, 1 or more; found {history_steps!r}"
-        )
-
-
-def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{field}: {name!r} is none of them; {nearest(name, known)}")
-
-
-def _check(agent: Any) -> None:
-    from pymdp.legacy.agent import Agent
-
-    if is_stored(agent):
-        raise UsageError(
-            "agents: this one was taken over already, by this population or another; is it there "
-            "twice?"
-        )
-    if not isinstance(agent, Agent):
-        raise UsageError(
-            f"agents: expected PyMDP agents (pymdp.legacy.agent.Agent), found "
-            f"{type(agent).__module__}.{type(agent).__qualname__}"
-        )
-
-
-def _check_class(kind: Any) -> None:
-    from pymdp.legacy.agent import Agent
-
-    if not isinstance(kind, type) or not issubclass(kind, Agent):
-        raise UsageError(
-            "agent_class: expected the class of the agents (pymdp.legacy.agent.Agent or a "
-            f"subclass), found {kind!r}"
-        )
