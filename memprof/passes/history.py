@@ -11,7 +11,7 @@ from memprof.passes.base import Pass
 from memprof.store.flatten import NotStorable
 from memprof.store.history import History
 from memprof.store.identity import held_elsewhere
-from memprof.upstream.attributes import HISTORIES, LATEST
+from memprof.upstream.attributes import HISTORIES
 
 
 class Histories(Pass):
@@ -45,5 +45,5 @@ class Histories(Pass):
                 entries.limit = self.steps  # one from a store may have another
             if entries.objects():
                 with suppress(NotStorable):  # entries of the user's own stay objects
-                    entries.pack(attributes.get(LATEST.get(name)))
+                    entries.pack()
             attributes[name] = entries

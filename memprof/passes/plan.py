@@ -129,8 +129,8 @@ class Plan:
     def build(self, agent: Any, index: int) -> dict[str, Any]:
         """Apply every pass to a newly built agent; the attributes that it had before in place of
         those that passes have replaced."""
-        attributes = vars(agent)
-        originals = close_shared_containers(agent)
+        attributes = getattr(agent, "__dict__", {})  # agents for calibration have none
+        originals = close_shared_containers(agent) if attributes else {}
         before = dict(attributes)
         for each in self.passes:
             each.build(agent, index)

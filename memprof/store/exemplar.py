@@ -140,7 +140,6 @@ class Exemplar:
             if name in PRIORS and not linked and self._follows(name, state):
                 entries += (name, _derived(value, flattener))
                 continue
-            flattener.linked = linked
             flattener.pymdps_own = name in MODEL
             flattener.thorough = thorough and flattener.pymdps_own
             mark = flattener.mark()

@@ -88,7 +88,6 @@ class Flattener:
             reads it has the same allowance.
         elements: of containers, until now.
         bases: arrays that others of the agent are views of, by identity.
-        linked: what is flattened is one object with something else of the agent.
         pymdps_own: what is flattened is PyMDP's, which never writes into an array: whether one may
             be written into is nothing to keep.
     """
@@ -101,7 +100,6 @@ class Flattener:
     free: float = float("inf")
     elements: int = 0
     bases: Container[int] = ()
-    linked: bool = False
     pymdps_own: bool = False
     parts: list[bytes] = field(default_factory=list)
     outside: list[np.ndarray] = field(default_factory=list)

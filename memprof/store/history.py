@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from memprof.errors import StoreError
 from memprof.store.compression import compressed, decompressed
 from memprof.store.flatten import WRITERS, Flattener
-from memprof.store.layout import Layout, from_json
+from memprof.store.layout import Layout, from_json, is_value
 from memprof.store.unflatten import READERS, Reader
 
 _CHUNK_ENTRIES = 32
@@ -25,13 +26,23 @@ _LENGTH = np.dtype("<u4")
 _MOST_EMPTY = 1_000_000  # entries that take no bytes, in one chunk that a file holds
 
 
+def _references() -> int:
+    """References to an entry that a list and a loop over it hold."""
+    return next(sys.getrefcount(entry) for entry in [[object()]][0])
+
+
+_REFERENCES = _references()
+
+
 def _thawing(name: str) -> Callable[..., Any]:
     """A method of lists that finds all entries to be objects."""
     method = getattr(list, name)
 
     @wraps(method)
     def thawing(self: History, *arguments: Any, **options: Any) -> Any:
-        self._thaw()
+        for history in (self, *arguments):  # lists look into each other, past all methods
+            if isinstance(history, History):
+                history._thaw()
         result = method(self, *arguments, **options)
         self._let_go()
         return result
@@ -58,7 +69,7 @@ class History(list[Any]):
         limit: entries that are kept; None for all.
     """
 
-    __slots__ = ("_chunks", "_count", "_data", "_layout", "_packed", "limit")
+    __slots__ = ("_chunks", "_count", "_data", "_layout", "_packed", "_thawed", "limit")
 
     def __init__(self, entries: Iterable[Any] = (), limit: int | None = None) -> None:
         super().__init__(entries)
@@ -68,6 +79,7 @@ class History(list[Any]):
         self._layout: Layout | None = None
         self._count = 0  # entries in the tail
         self._data = b""
+        self._thawed: dict[bytes, bytes] = {}  # chunks that are objects now, by their content
         self._let_go()
 
     def objects(self) -> list[Any]:
@@ -78,15 +90,19 @@ class History(list[Any]):
         """The last entry, if it is an object; else None."""
         return super().__getitem__(-1) if super().__len__() else None
 
-    def pack(self, latest: Any = None) -> None:
-        """Encode the entries that are objects, but for the last one if it is the object `latest`,
-        which is somewhere else as well.
+    def pack(self) -> None:
+        """Encode the entries that are objects, up to the first that somebody else holds as well,
+        such as the last action, for whom it stays the object that it is.
 
         Raises:
             NotStorable: an entry has no exact encoding; the history is then as before.
         """
-        count = super().__len__()
-        count -= bool(count) and latest is not None and super().__getitem__(-1) is latest
+        count = 0
+        for entry in super().__iter__():
+            if not is_value(entry) and sys.getrefcount(entry) > _REFERENCES:
+                break
+            count += 1
+        entry = None
         if not count:
             return
         encoded = []
@@ -106,6 +122,7 @@ class History(list[Any]):
                 self._seal(self._count)
             elif self.limit is None and self._count >= 2 * _CHUNK_ENTRIES:
                 self._seal(_CHUNK_ENTRIES)
+        self._thawed.clear()
 
     def _seal(self, count: int) -> None:
         """Make a chunk of the first entries of the tail."""
@@ -113,7 +130,7 @@ class History(list[Any]):
         size = count * (len(self._data) // self._count)
         planes = np.frombuffer(self._data, np.uint8, size).reshape(count, -1).T.tobytes()
         raw = b"".join((_HEAD.pack(count, len(text)), text, planes))
-        self._chunks.append(compressed(raw, _CHUNK_LEVEL))
+        self._chunks.append(self._thawed.get(raw) or compressed(raw, _CHUNK_LEVEL))
         self._packed += count
         self._count -= count
         self._data = self._data[size:]
@@ -171,9 +188,11 @@ class History(list[Any]):
             super().__setitem__(slice(0, 0), entries)
             self._data, self._count = self._data[:size], kept
         while place < self._packed:
-            entries = _opened(self._chunks.pop()) if self._chunks else []
+            chunk = self._chunks.pop() if self._chunks else b""
+            entries = _opened(chunk) if chunk else []
             if not entries:
                 raise _damaged("fewer entries than it says")
+            self._thawed[decompressed(chunk)] = chunk  # as a rule nobody writes into them
             super().__setitem__(slice(0, 0), entries)
             self._packed -= len(entries)
 
@@ -245,8 +264,7 @@ def _damaged(found: str) -> StoreError:
 def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
-    if value.objects():
-        value.pack(value.latest() if self.linked else None)
+    value.pack()
     chunks = value._chunks
     self.parts.append(_TAIL.pack(len(chunks), value._packed, value._count, len(value._data)))
     if chunks:  # the module struct would remember a format for each number of them
