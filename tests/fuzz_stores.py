@@ -3,7 +3,8 @@
 `python -m tests.fuzz_stores [--count 1000] [--seed N] [--part container|content] [--name TEXT]`
 opens each in a process of its own, activates every agent and reads all of it. The agent comes back,
 or there is a StoreError; never anything else, nor a signal, more than 100 ms of processor time
-beyond what the store takes that nobody has touched, or 50 MB. Prints what breaks that; ends with 1
+beyond what the store takes that nobody has touched, or 50 MB, for what is crafted in some hundred
+kilobytes. Prints what breaks that; ends with 1
 if anything does.
 """
 
@@ -34,7 +35,7 @@ from memprof.errors import StoreError
 from memprof.instruments import process
 from memprof.models.base import model_builder
 from memprof.store.history import History
-from tests.crafted import containers, mutations, records
+from tests.crafted import containers, graphs, histories, mutations, records
 from tests.crafted.pieces import Crafted
 
 MB = 10**6
@@ -52,8 +53,15 @@ PARTS = {
             records.containers,
             records.atoms,
             records.records,
-            records.histories,
+            records.orders,
+            histories.tails,
+            histories.chunks,
+            graphs.views,
+            graphs.frozen,
+            graphs.marks,
+            graphs.derivations,
             containers.templates,
+            containers.shared,
         ),
         (mutations.random_records, mutations.random_templates),
     ),
@@ -68,11 +76,13 @@ class Outcome:
         end: "agents", "refused", or what else happened.
         seconds: of processor time, beyond the untouched store's.
         more_bytes: by which the process's largest size grew.
+        where: of a store that was refused, the function of memprof's that found out.
     """
 
     end: str
     seconds: float = 0.0
     more_bytes: int = 0
+    where: str = ""
 
     def problem(self, most_seconds: float) -> str | None:
         """What is wrong with it."""
@@ -164,9 +174,9 @@ def tried(store: Crafted, plain: Path, readonly: bool = False) -> Outcome:
             os.close(results)
             _guard()
             read_all(plain, readonly)  # once, for what only the first activation takes
-            usual, _, _ = _measured(plain, readonly)
-            seconds, more, end = _measured(folder, readonly)
-            os.write(answer, f"{seconds - usual} {more} {end}".encode()[:4000])
+            usual, *_ = _measured(plain, readonly)
+            seconds, more, end, where = _measured(folder, readonly)
+            os.write(answer, f"{seconds - usual} {more} {where} {end}".encode()[:4000])
             os._exit(0)
         os.close(answer)
         with os.fdopen(results, "rb") as file:
@@ -174,8 +184,8 @@ def tried(store: Crafted, plain: Path, readonly: bool = False) -> Outcome:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not said:
         return Outcome(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}")
-    seconds, more, end = said.split(" ", 2)
-    return Outcome(end, float(seconds), int(more))
+    seconds, more, where, end = said.split(" ", 3)
+    return Outcome(end, float(seconds), int(more), where)
 
 
 def _guard() -> None:
@@ -186,15 +196,17 @@ def _guard() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + GUARD_BYTES, used + GUARD_BYTES))
 
 
-def _measured(folder: Path, readonly: bool) -> tuple[float, int, str]:
+def _measured(folder: Path, readonly: bool) -> tuple[float, int, str, str]:
     process.settle()  # else what is free within the heap hides as much growth
     process.reset_peak()
     before = process.peak_rss_bytes() or 0
+    where = ""
     start = time.process_time()
     try:
         read_all(folder, readonly)
         end = "agents"
     except StoreError as error:
+        where = _own_frame(error.__cause__ or error).name
         end = "refused" if len(str(error)) < 2000 else "StoreError of more than 2,000 characters"
     except IndexError as error:
         # A record that says of itself that it was removed.
@@ -202,13 +214,17 @@ def _measured(folder: Path, readonly: bool) -> tuple[float, int, str]:
     except BaseException as error:
         end = _described(error)
     seconds = time.process_time() - start
-    return seconds, (process.peak_rss_bytes() or 0) - before, end
+    return seconds, (process.peak_rss_bytes() or 0) - before, end, where
+
+
+def _own_frame(error: BaseException) -> traceback.FrameSummary:
+    frames = traceback.extract_tb(error.__traceback__)
+    return ([frame for frame in frames if "memprof/" in frame.filename] or frames)[-1]
 
 
 def _described(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "memprof/" in frame.filename] or frames
-    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}"
+    frame = _own_frame(error)
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
     return f"{type(error).__name__} in {where}: {str(error)[:80]}"
 
 
@@ -223,6 +239,7 @@ def run(
     """Try so many stores; what is wrong with any of them."""
     problems = []
     ends: Counter[str] = Counter()
+    places: Counter[str] = Counter()
     slowest, largest = 0.0, 0
     with tempfile.TemporaryDirectory(prefix="memprof-fuzz-") as scratch:
         folder = Path(scratch, "plain")
@@ -237,6 +254,7 @@ def run(
                 continue
             outcome = tried(store, folder, readonly=number % 2 == 1)
             ends[outcome.end if outcome.problem(most_seconds) is None else "wrong"] += 1
+            places[outcome.where] += bool(outcome.where)
             slowest = max(slowest, outcome.seconds)
             largest = max(largest, outcome.more_bytes)
             problem = outcome.problem(most_seconds)
@@ -250,6 +268,7 @@ def run(
             f"{sum(ends.values())} stores with seed {seed}: {dict(ends)}; most processor time "
             f"{1000 * slowest:.0f} ms, most memory {largest / MB:.0f} MB"
         )
+        print("refused by", ", ".join(f"{name} {times}" for name, times in places.most_common()))
     return problems
 
 

@@ -18,7 +18,7 @@ from memprof.store.activation import Activation
 from memprof.store.constants import adopt
 from memprof.store.disk_records import DiskRecords
 from memprof.store.exemplar import Changes, Exemplar
-from memprof.store.flatten import Flattener, Handed
+from memprof.store.flatten import Flattener, Handed, NotStorable, is_objects
 from memprof.store.header import CREATE_AGAIN
 from memprof.store.kind import Kind
 from memprof.store.layout import (
@@ -33,10 +33,12 @@ from memprof.store.records import Records
 from memprof.store.unflatten import Allowance, Reader
 from memprof.units import format_size
 
+_CONTAINERS = frozenset((list, tuple, dict, np.ndarray))
 _KIND, _DESCRIPTION, _DATA = "class", "description", "data"
 # What decoding a store may make of a few bytes: arrays of so many bytes, and so many times the
-# bytes that are there; and elements of containers, beside one for each byte.
-_FREE_BYTES, _TIMES, _FREE_ELEMENTS = 16 << 20, 8, 100_000
+# bytes that are there; and elements of containers, as `cost` counts them, likewise.
+_FREE_BYTES, _TIMES = 8 << 20, 8
+_FREE_ELEMENTS, _ELEMENTS_PER_BYTE, _PAST_PER_BYTE = 100_000, 3, 16
 
 
 class Mmap(Template):
@@ -120,20 +122,17 @@ class Mmap(Template):
             handed=activation.handed if activation else Handed(),
             thorough=activation is None,
             lasts=self.lasts,
-            free=self.allowance(b"").size,
+            # What differs from the template's arrays is made of copies of them.
+            free=self.allowance(b"").size - self._exemplars[0].array_bytes,
         )
 
     def allowance(self, record: bytes) -> Allowance:
-        """Arrays of a record take no more than some times what record and template do."""
-        there = len(record) + self._exemplars[0].array_bytes
-        return Allowance(_FREE_BYTES + _TIMES * there, _FREE_ELEMENTS)
+        """Arrays of a record take no more than some times what the template does, and its elements
+        no more than some times what the record does."""
+        assert self._disk is not None
+        return _allowance(self._disk.blob_bytes, len(record))
 
     def _record(self, number: int, changes: Changes, flattener: Flattener, index: int) -> bytes:
-        if flattener.elements > len(flattener.data()) + _FREE_ELEMENTS:
-            raise UsageError(
-                f"agents: expected at most {_FREE_ELEMENTS:,} empty elements (None, empty lists) "
-                f"in an agent under mmap, found up to {flattener.elements:,}; leave mmap out"
-            )
         if self.lasts:
             self._check_lasting(changes, index)
         odd = [name for name in (*changes.layout[2::2], *changes.whole) if type(name) is not str]
@@ -143,7 +142,9 @@ class Mmap(Template):
                 "or leave mmap out"
             )
         self._next_whole[index] = changes
-        return self._encoded(number, changes.layout, flattener)
+        record = self._encoded(number, changes.layout, flattener)
+        _check_elements(flattener, record)
+        return record
 
     def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         if activation is None and self.lasts and weakref.getweakrefcount(agent):
@@ -234,10 +235,34 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def _allowance(blobs: int, data: int) -> Allowance:
+    """What may be made of so many bytes of a template's, and of other data."""
+    return Allowance(
+        _FREE_BYTES + _TIMES * blobs,
+        _FREE_ELEMENTS + _ELEMENTS_PER_BYTE * data,
+        _PAST_PER_BYTE * data,
+    )
+
+
+def _check_elements(flattener: Flattener, data: bytes) -> None:
+    elements, past = flattener.elements, flattener.past
+    if not _allowance(0, len(data)).allows(elements, past):
+        raise UsageError(
+            f"agents: expected at most {_FREE_ELEMENTS:,} elements that take hardly any room (None,"
+            f" empty lists) in an agent under mmap, found up to {elements + past:,}; leave mmap out"
+        )
+
+
 def _described(exemplar: Exemplar) -> dict[str, Any]:
     """The blobs that hold a template, and say what it looks like."""
-    flattener = Flattener(maps=True)
-    layout = flattener.flatten(exemplar.state)
+    flattener = Flattener(maps=True, free=_FREE_BYTES)
+    try:
+        layout = flattener.flatten(exemplar.state)
+    except NotStorable as error:
+        raise UsageError(
+            f"agents: {error}: the template under mmap cannot hold it; leave mmap out"
+        ) from None
+    _check_elements(flattener, flattener.data())
     arrays = [(described(a.dtype), a.shape, order_of(a)) for a in flattener.outside]
     description = json.dumps((layout, arrays), separators=(",", ":")).encode()
     if len(description) > MOST_LAYOUT_BYTES:
@@ -250,6 +275,22 @@ def _described(exemplar: Exemplar) -> dict[str, Any]:
         stored = array if order == "C" else array.transpose(*order)
         blobs[f"array{number}"] = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
     return blobs
+
+
+def _check_tree(value: Any, most: int) -> None:
+    """Whether there are at most so many objects in a value, each counted as often as it is there:
+    a list of one list many times over, and that in another one, would take for ever."""
+    left = [[value]]
+    while left:
+        each: Any = left.pop()
+        if type(each) is dict:
+            each = [*each.values()]
+        elif type(each) is np.ndarray:
+            each = each.ravel().tolist() if is_objects(each) else ()
+        most -= 4 + len(each)
+        if most < 0:
+            raise ValueError("more elements than its data allows")
+        left += [inner for inner in each if type(inner) in _CONTAINERS]
 
 
 def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
@@ -267,9 +308,10 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
             flat = np.frombuffer(disk.blob(f"array{number}"), dtype_of(dtype))
             arrays.append(adopt(arranged(flat.reshape(stored_shape(shape, order)), order)))
         data = bytes(disk.blob(_DATA))
-        allowance = Allowance(_FREE_BYTES + _TIMES * len(data), _FREE_ELEMENTS + len(data))
-        reader = Reader(data, tuple(arrays), allowance=allowance)
+        reader = Reader(data, tuple(arrays), allowance=_allowance(disk.blob_bytes, len(data)))
         state = reader.unflatten(layout)
+        there = len(data) + len(disk.blob(_DESCRIPTION))
+        _check_tree(state, _FREE_ELEMENTS + _ELEMENTS_PER_BYTE * there)
         if type(state) is not dict or not all(type(name) is str for name in state):
             raise ValueError("no attributes by name")
         return Exemplar.from_store(kind, state)

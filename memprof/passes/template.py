@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ _BOOKKEEPING_BYTES = 600
 """Of an active agent, around it: its activation, its place in the working set."""
 
 MOST_LAYOUT_BYTES = 1 << 20
+_TEXT_PER_ELEMENT = 4  # bytes of layouts that take as long as an element to read
 _COMPRESSED = 0x8000
 _MOST_LAYOUTS = 1024
 
@@ -204,21 +205,26 @@ class Template(Pass):
                     f"found {format_size(len(text))}; leave mmap out, or keep lists and dicts of "
                     "many kinds of values out of agents"
                 )
+            flattener.elements += len(text) // _TEXT_PER_ELEMENT
             values = len(text).to_bytes(4, "little") + text + values
         packed = compressed(values)
-        if len(packed) < len(values) and flattener.spend(len(values)):
+        allowed = self.allowance(packed).allows(flattener.elements, flattener.past)
+        if len(packed) < len(values) and allowed and flattener.spend(len(values)):
             number, values = number | _COMPRESSED, packed
         return number.to_bytes(2, "little") + values
 
     def _decoded(self, data: bytes, allowance: Allowance) -> tuple[int, Layout, bytes]:
         head = int.from_bytes(data[:2], "little")
         values = decompressed(allowance.frame(data[2:])) if head & _COMPRESSED else data[2:]
-        allowance.elements += len(values)
         number = head & ~_COMPRESSED
         if number != self.INLINE:
             return (*self._layouts[number], values)
-        end = 4 + int.from_bytes(values[:4], "little")
-        return (*_parsed(values[4:end]), values[end:])
+        size = int.from_bytes(values[:4], "little")
+        allowance.count(size // _TEXT_PER_ELEMENT)
+        exemplar, layout = _parsed(values[4 : 4 + size])
+        if exemplar != 0 or type(exemplar) is not int:
+            raise ValueError(f"of template {exemplar}")
+        return exemplar, layout, values[4 + size :]
 
     def layout_number(self, key: tuple[int, Layout]) -> int:
         """The number that records name a layout by; `INLINE` for one that they bring along."""
@@ -248,8 +254,21 @@ def layout_of(text: bytes) -> Any:
     return from_json(parsed(text, each_bytes=4))
 
 
-@lru_cache(maxsize=1024)
 def _parsed(text: bytes) -> tuple[int, Layout]:
+    """The layout that a record brings along; agents of a population have few, so the last are kept,
+    as many as take little memory."""
+    known = _layouts.get(text)
+    if known is None:
+        if sum(map(len, _layouts.copy())) + len(text) > MOST_LAYOUT_BYTES:
+            _layouts.clear()
+        known = _layouts[text] = _read_layout(text)
+    return known
+
+
+_layouts: dict[bytes, tuple[int, Layout]] = {}
+
+
+def _read_layout(text: bytes) -> tuple[int, Layout]:
     exemplar, layout = layout_of(text)
     missing, order, *entries = layout
     if not all(type(name) is str for name in (*missing, *order, *entries[::2])):

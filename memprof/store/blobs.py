@@ -38,9 +38,12 @@ class Blobs:
     """A file of blobs, open for reading: its pages are the page cache's, shared by all processes.
 
     The views that it hands out keep the map alive, for as long as anybody holds them.
+
+    Attributes:
+        size: bytes of all of them.
     """
 
-    __slots__ = ("_extents", "_path", "_view")
+    __slots__ = ("_extents", "_path", "_view", "size")
 
     def __init__(self, path: Path, extents: Mapping[str, Extent]) -> None:
         self._path = path
@@ -57,6 +60,7 @@ class Blobs:
             # An empty file cannot be mapped.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if found else b""
         self._view = memoryview(mapped)
+        self.size = len(self._view)
 
     def __getitem__(self, name: str) -> memoryview:
         """The bytes of a blob, read-only, in place; checked against their checksum."""

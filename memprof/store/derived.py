@@ -14,11 +14,19 @@ import numpy as np
 from memprof.store.flatten import is_objects
 from memprof.store.segments import equal, words_of
 
+_MOST_FACTORS = 1024
+"""Or modalities; a prior of more is no longer cheap to compute with."""
+
 
 def _policy_posterior(state: dict[str, Any]) -> Any:
     """As `control.update_posterior_policies_factorized` ends, and its MMP form with `F`."""
     from pymdp.legacy.maths import softmax, spm_log_single
 
+    evidence = state.get("F", 0) if state.get("inference_algo") == "MMP" else 0
+    shape = state["G"].shape
+    for term in (state["G"], state["gamma"], state["E"], evidence):
+        if not _is_numeric(term) or np.shape(term) not in (shape, ()):
+            raise ValueError("numbers that PyMDP would not add")
     energy = state["G"] * state["gamma"]
     if state.get("inference_algo") == "MMP":
         energy = energy - state["F"]
@@ -31,7 +39,14 @@ def _expected(prior: str) -> Callable[[dict[str, Any]], Any]:
     def derive(state: dict[str, Any]) -> Any:
         from pymdp.legacy.utils import norm_dist_obj_arr
 
-        return None if state.get(prior) is None else norm_dist_obj_arr(state[prior])
+        counts = state.get(prior)
+        if counts is None:
+            return None
+        if not is_objects(counts) or counts.ndim != 1 or len(counts) > _MOST_FACTORS:
+            raise ValueError(f"{prior} is no prior of PyMDP's")
+        if not all(type(each) is np.ndarray and _is_numeric(each) for each in counts):
+            raise ValueError(f"{prior} holds what are no counts")
+        return norm_dist_obj_arr(counts)
 
     return derive
 
@@ -56,6 +71,13 @@ def derives(name: str, state: dict[str, Any]) -> bool:
     except Exception:  # a user's own attribute of that name, with another meaning
         return False
     return _same_bits(derived, state[name])
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether computing with a value makes numbers, and few more than there are."""
+    if type(value) is np.ndarray:
+        return value.dtype.kind in "biufc"
+    return type(value) in (int, float) or isinstance(value, np.number)
 
 
 def _same_bits(left: Any, right: Any) -> bool:

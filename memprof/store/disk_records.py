@@ -198,6 +198,11 @@ class DiskRecords:
         return self._blobs[name]
 
     @property
+    def blob_bytes(self) -> int:
+        """Bytes of all blobs."""
+        return self._blobs.size
+
+    @property
     def folder(self) -> Path:
         """The store's folder."""
         return self._folder

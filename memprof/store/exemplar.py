@@ -52,12 +52,12 @@ class Exemplar:
         self.state = state
         self._class = agent_class(kind)
         self._skeleton = dict.fromkeys(state)
-        self._group = tuple(name for name, value in self.state.items() if _is_plain(value))
+        self._group = tuple([name for name, value in self.state.items() if _is_plain(value)])
         self._copies = marshal.dumps([state[name] for name in self._group])
         self._others = [
             (name, value, _copier(value, name in MODEL))
             for name, value in state.items()
-            if not _is_plain(value)
+            if name not in self._group
         ]
         self._steady = self._compared(self._group)
         self._ids: frozenset[int] | None = None
@@ -105,10 +105,11 @@ class Exemplar:
         state = left_out(own, keep)
         if state is not own:
             shape = self._shape(steady, state)
+        start = flattener.mark()
         try:
             return self._flatten(state, shape, found, flattener)
         except _NotLinked as error:  # as above, but for what has turned out to have no encoding
-            flattener.back_to((0, 0, 0))
+            flattener.back_to(start)
             together = {*found.linked, *error.names}
             whole = {**dict.fromkeys(together, "with what it shares"), **error.names, **found.whole}
             return self._flatten(state, shape, Links(whole=whole), flattener)
@@ -232,7 +233,9 @@ class Exemplar:
         derived: dict[str, bytes] = {}
         for name, inner in changed.items():
             if inner[0] == "~":
-                derived[name] = reader.take(inner[1] if len(inner) > 1 else 0)
+                if inner not in (("~",), ("~", _DIGEST_BYTES)):
+                    raise ValueError(f"{name} is derived as {inner}")
+                derived[name] = reader.take(_DIGEST_BYTES if len(inner) > 1 else 0)
                 continue
             reader.pymdps_own = name in MODEL
             state[name] = reader.unflatten(inner, self.state.get(name))
@@ -248,6 +251,8 @@ class Exemplar:
                     "the processor computes otherwise. Open the store where it was written"
                 )
         if order:
+            if len(order) != len(state):
+                raise ValueError(f"{len(state)} attributes, of which it orders {len(order)}")
             state = {name: state[name] for name in order}
         return self._class.made(state, stored)
 
@@ -347,7 +352,7 @@ def _content(values: list[Any]) -> bytes:
 def _is_plain(value: Any) -> bool:
     """Whether marshal says all that there is to say."""
     if type(value) in (list, tuple):
-        return all(map(_is_plain, value))
+        return all(type(each) in _PLAIN or _is_plain(each) for each in value)
     if type(value) is dict:
         return all(_is_plain(key) and _is_plain(element) for key, element in value.items())
     return type(value) in _PLAIN
@@ -476,7 +481,7 @@ class _Frozen:
         if type(value) is np.ndarray and plain(value.dtype) and value.flags.aligned:
             return self._constants(value)
         if type(value) in (list, tuple):
-            return type(value)(map(self, value))
+            return type(value)([each if type(each) in ATOMS else self(each) for each in value])
         if type(value) is dict and all(map(is_value, value)):
             return {key: self(element) for key, element in value.items()}
         raise NotStorable(type(value).__qualname__)

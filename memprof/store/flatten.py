@@ -6,6 +6,7 @@ import struct
 import sys
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from memprof.store.layout import (
     COMPARED_BYTES,
     LARGE_BYTES,
     Layout,
+    cost,
     described,
     has_containers,
     is_compact,
@@ -31,6 +33,9 @@ _COUNT = struct.Struct("<I")
 _INT = struct.Struct("<q")
 _FLOAT = struct.Struct("<d")
 _COMPLEX = struct.Struct("<dd")
+_UNLIMITED = float("inf")
+
+Mark = tuple[int, int, int, int, int, float]
 
 
 class NotStorable(MemprofError):
@@ -86,7 +91,8 @@ class Flattener:
         maps: all arrays that are worth comparing stay outside, to be memory-mapped.
         free: bytes that arrays may take beyond those of their data, where a file is written: who
             reads it has the same allowance.
-        elements: of containers, until now.
+        elements: of containers, until now, each as often as it costs; counted where `free` is.
+        past: the same, of entries of histories that are at rest.
         bases: arrays that others of the agent are views of, by identity.
         pymdps_own: what is flattened is PyMDP's, which never writes into an array: whether one may
             be written into is nothing to keep.
@@ -97,8 +103,9 @@ class Flattener:
     keeps_outside: bool = False
     lasts: bool = False
     maps: bool = False
-    free: float = float("inf")
+    free: float = _UNLIMITED
     elements: int = 0
+    past: int = 0
     bases: Container[int] = ()
     pymdps_own: bool = False
     parts: list[bytes] = field(default_factory=list)
@@ -144,18 +151,19 @@ class Flattener:
         self.parts.append(_COUNT.pack(number))
         return True
 
-    def mark(self) -> tuple[int, int, int]:
+    def mark(self) -> Mark:
         """The present place, for `size_since` and `back_to`."""
-        return len(self.parts), len(self.outside), len(self._seen)
+        place = len(self.parts), len(self.outside), len(self._seen)
+        return *place, self.elements, self.past, self.free
 
-    def size_since(self, mark: tuple[int, int, int]) -> int:
+    def size_since(self, mark: Mark) -> int:
         """Bytes that were added since `mark`, data and arrays outside of it."""
-        parts, outside, _ = mark
+        parts, outside, *_ = mark
         return sum(map(len, self.parts[parts:])) + sum(a.nbytes for a in self.outside[outside:])
 
-    def back_to(self, mark: tuple[int, int, int]) -> None:
+    def back_to(self, mark: Mark) -> None:
         """Forget what was added since `mark`."""
-        parts, outside, seen = mark
+        parts, outside, seen, self.elements, self.past, self.free = mark
         del self.parts[parts:], self.outside[outside:]
         self._open.clear()
         for identity in list(self._seen)[seen:]:
@@ -163,7 +171,6 @@ class Flattener:
 
     def runs(self, kind: tuple[Any, ...], elements: list[Any], references: Any) -> Layout:
         """Elements as runs of equal layouts, so that a growing list keeps its layout."""
-        self.elements += len(elements)
         layouts: list[Layout] = []
         counts: list[int] = []
         place = len(self.parts)
@@ -178,6 +185,8 @@ class Flattener:
                 layouts.append(layout)
                 counts.append(1)
         self.parts[place] = struct.pack(f"<{len(counts)}I", *counts)
+        if self.free != _UNLIMITED:
+            self.elements += sum(map(mul, counts, map(cost, layouts)))
         return (*kind, *layouts)
 
 

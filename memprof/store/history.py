@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from memprof.errors import StoreError
-from memprof.store.compression import compressed, decompressed
-from memprof.store.flatten import WRITERS, Flattener
-from memprof.store.layout import Layout, from_json, is_value
-from memprof.store.unflatten import READERS, Reader
+from memprof.store.compression import compressed, content_size, decompressed
+from memprof.store.flatten import WRITERS, Flattener, NotStorable
+from memprof.store.layout import Layout, cost, from_json, is_value
+from memprof.store.unflatten import READERS, UNLIMITED, Allowance, Reader
+from memprof.store.untrusted import is_count
 
 _CHUNK_ENTRIES = 32
 _CHUNK_BYTES = 65536
 _CHUNK_LEVEL = 9
-_HEAD = struct.Struct("<II")
+_MOST_CHUNK_ENTRIES = 2 * _CHUNK_ENTRIES
+_HEAD = struct.Struct("<IIQQ")  # entries, bytes of their layout, and what each of them costs
 _TAIL = struct.Struct("<IIII")
+_CHUNKS = struct.Struct("<QQ")
 _LENGTH = np.dtype("<u4")
-_MOST_EMPTY = 1_000_000  # entries that take no bytes, in one chunk that a file holds
+_BYTES_PER_ELEMENT = 32  # of what a chunk becomes, decompressed
+_FREE = 1 << 62  # bytes: as many as there may be
+
+Cost = tuple[int, int]
+"""Elements, and bytes of arrays beyond those of their data, as an `Allowance` counts them."""
+_NOTHING: Cost = (0, 0)
 
 
 def _references() -> int:
@@ -69,14 +79,19 @@ class History(list[Any]):
         limit: entries that are kept; None for all.
     """
 
-    __slots__ = ("_chunks", "_count", "_data", "_layout", "_packed", "_thawed", "limit")
+    __slots__ = (
+        *("_chunks", "_cost", "_count", "_data", "_each", "_layout", "_packed", "_thawed"),
+        "limit",
+    )
 
     def __init__(self, entries: Iterable[Any] = (), limit: int | None = None) -> None:
         super().__init__(entries)
         self.limit = limit
         self._chunks: list[bytes] = []
         self._packed = 0  # entries in chunks
+        self._cost = _NOTHING  # to decode all chunks
         self._layout: Layout | None = None
+        self._each = _NOTHING  # to decode an entry of the tail
         self._count = 0  # entries in the tail
         self._data = b""
         self._thawed: dict[bytes, bytes] = {}  # chunks that are objects now, by their content
@@ -107,20 +122,22 @@ class History(list[Any]):
             return
         encoded = []
         for entry in super().__getitem__(slice(count)):
-            flattener = Flattener()
+            flattener = Flattener(free=_FREE)
             layout = flattener.flatten(entry)
-            encoded.append((layout, flattener.data()))
+            each = flattener.elements + flattener.past + cost(layout), _FREE - int(flattener.free)
+            encoded.append((layout, flattener.data(), each))
         super().__delitem__(slice(count))
-        for layout, data in encoded:
+        for layout, data, each in encoded:
             width = len(self._data) // self._count if self._count else len(data)
-            if self._count and (layout != self._layout or len(data) != width):
-                self._seal(self._count)
-            self._layout = layout
+            alike = layout == self._layout and len(data) == width and each == self._each
+            while self._count and not alike:
+                self._seal(min(self._count, _MOST_CHUNK_ENTRIES))
+            self._layout, self._each = layout, each
             self._data += data
             self._count += 1
             if self.limit is None and len(self._data) >= _CHUNK_BYTES:
                 self._seal(self._count)
-            elif self.limit is None and self._count >= 2 * _CHUNK_ENTRIES:
+            elif self.limit is None and self._count >= _MOST_CHUNK_ENTRIES:
                 self._seal(_CHUNK_ENTRIES)
         self._thawed.clear()
 
@@ -129,13 +146,14 @@ class History(list[Any]):
         text = json.dumps(self._layout, separators=(",", ":")).encode()
         size = count * (len(self._data) // self._count)
         planes = np.frombuffer(self._data, np.uint8, size).reshape(count, -1).T.tobytes()
-        raw = b"".join((_HEAD.pack(count, len(text)), text, planes))
+        raw = b"".join((_HEAD.pack(count, len(text), *self._each), text, planes))
+        self._cost = _sum(self._cost, _cost_of(count, self._each, len(raw)))
         self._chunks.append(self._thawed.get(raw) or compressed(raw, _CHUNK_LEVEL))
         self._packed += count
         self._count -= count
         self._data = self._data[size:]
         if not self._count:
-            self._layout = None
+            self._layout, self._each = None, _NOTHING
 
     def _let_go(self) -> None:
         """Drop what is older than the limit; of a chunk, all at once, when none is younger."""
@@ -143,12 +161,12 @@ class History(list[Any]):
             return
         gone = self._stored() - self.limit
         while gone > 0 and self._chunks:
-            count = len(_opened(self._chunks[0]))
-            if count > gone:
+            chunk = _Chunk.opened(self._chunks[0])
+            if chunk.count > gone:
                 return
+            self._without(chunk)
             del self._chunks[0]
-            self._packed -= count
-            gone -= count
+            gone -= chunk.count
         if gone > 0 and self._count:
             count = min(gone, self._count)
             self._data = self._data[count * (len(self._data) // self._count) :]
@@ -156,6 +174,13 @@ class History(list[Any]):
             gone -= count
         if gone > 0:
             super().__delitem__(slice(gone))
+
+    def _without(self, chunk: _Chunk) -> None:
+        """Count a chunk as gone."""
+        self._packed -= chunk.count
+        self._cost = _sum(self._cost, chunk.cost, -1)
+        if min(self._packed, *self._cost) < 0:
+            raise _damaged("more in its chunks than it says")
 
     def _stored(self) -> int:
         """All entries there are, those of a chunk that are older than the limit too."""
@@ -184,17 +209,19 @@ class History(list[Any]):
             assert self._layout is not None
             kept = max(0, place - self._packed)
             size = kept * (len(self._data) // self._count)
-            entries = _entries(self._layout, self._data[size:], self._count - kept)
+            entries = _entries(self._layout, self._data[size:], self._count - kept, self._each)
             super().__setitem__(slice(0, 0), entries)
             self._data, self._count = self._data[:size], kept
         while place < self._packed:
-            chunk = self._chunks.pop() if self._chunks else b""
-            entries = _opened(chunk) if chunk else []
-            if not entries:
+            if not self._chunks:
                 raise _damaged("fewer entries than it says")
-            self._thawed[decompressed(chunk)] = chunk  # as a rule nobody writes into them
+            frame = self._chunks[-1]
+            chunk = _Chunk.opened(frame)
+            entries = chunk.entries()
+            self._without(chunk)
+            del self._chunks[-1]
+            self._thawed[decompressed(frame)] = frame  # as a rule nobody writes into them
             super().__setitem__(slice(0, 0), entries)
-            self._packed -= len(entries)
 
     def _thaw(self) -> None:
         """Make objects of all entries."""
@@ -226,39 +253,78 @@ for _name in (
     setattr(History, _name, _thawing(_name))
 
 
-def _entries(layout: Layout, data: bytes, count: int) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk, decompressed; it may come from a file."""
+
+    count: int
+    layout: Layout
+    each: Cost
+    planes: np.ndarray
+    cost: Cost
+
+    @classmethod
+    def opened(cls, frame: bytes) -> _Chunk:
+        """What is in a frame.
+
+        Raises:
+            StoreError: nothing that makes sense.
+        """
+        with _damage_named():
+            raw = decompressed(frame)
+            count, length, *each = _HEAD.unpack_from(raw)
+            start = _HEAD.size + length
+            layout = from_json(json.loads(raw[_HEAD.size : start]))
+            planes = np.frombuffer(raw, np.uint8, offset=start)
+            if not 0 < count <= _MOST_CHUNK_ENTRIES or planes.size % count:
+                raise ValueError(f"{count} entries in {planes.size} bytes")
+            known = each[0], each[1]
+            return cls(count, layout, known, planes, _cost_of(count, known, len(raw)))
+
+    def entries(self) -> list[Any]:
+        data = self.planes.reshape(-1, self.count).T.tobytes()
+        return _entries(self.layout, data, self.count, self.each)
+
+
+def _entries(layout: Layout, data: bytes, count: int, each: Cost) -> list[Any]:
+    """So many entries, which take no more than `each` says.
+
+    Raises:
+        StoreError: they do, or make no sense.
+    """
     width = len(data) // count
-    return [
-        Reader(data[start : start + width]).unflatten(layout)
-        for start in range(0, count * max(width, 1), max(width, 1))
-    ]
+    elements, size = each
+    allowance = Allowance(size * count, elements * count, 0)
+    with _damage_named():
+        return [
+            Reader(data[width * number : width * (number + 1)], allowance=allowance).unflatten(
+                layout
+            )
+            for number in range(count)
+        ]
 
 
-def _opened(chunk: bytes) -> list[Any]:
-    """The entries of a chunk, which may come from a file."""
+@contextmanager
+def _damage_named() -> Iterator[None]:
     try:
-        raw = decompressed(chunk)
-        count, length = _HEAD.unpack_from(raw)
-        start = _HEAD.size + length
-        layout = from_json(json.loads(raw[_HEAD.size : start]))
-        planes = np.frombuffer(raw, np.uint8, offset=start)
-        _check_count(count, planes.size)
-        data = planes.reshape(-1, count).T.tobytes()
-        return _entries(layout, data, count)
-    except MemoryError:
+        yield
+    except (MemoryError, StoreError):
         raise
-    except Exception as error:
+    except Exception as error:  # nothing but decoding
         raise _damaged(f"{type(error).__name__}: {error}") from error
-
-
-def _check_count(count: int, size: int) -> None:
-    """Whether there can be so many entries in `size` bytes."""
-    if count and (size % count or (not size and count > _MOST_EMPTY)):
-        raise ValueError(f"{count} entries in {size} bytes")
 
 
 def _damaged(found: str) -> StoreError:
     return StoreError(f"a history is damaged ({found}): create the store again")
+
+
+def _cost_of(count: int, each: Cost, size: int) -> Cost:
+    """What it takes to decode so many entries, from so many bytes."""
+    return count * each[0] + size // _BYTES_PER_ELEMENT, count * each[1]
+
+
+def _sum(left: Cost, right: Cost, times: int = 1) -> Cost:
+    return left[0] + times * right[0], left[1] + times * right[1]
 
 
 def _write(self: Flattener, value: History, reference: Any) -> Layout:
@@ -266,26 +332,45 @@ def _write(self: Flattener, value: History, reference: Any) -> Layout:
         return ("r",)
     value.pack()
     chunks = value._chunks
+    elements, size = _sum(value._cost, value._each, value._count)
+    self.past += elements
+    if not self.spend(size):
+        raise NotStorable("history of arrays that are too large")
     self.parts.append(_TAIL.pack(len(chunks), value._packed, value._count, len(value._data)))
     if chunks:  # the module struct would remember a format for each number of them
-        self.parts += (np.array([len(chunk) for chunk in chunks], _LENGTH).tobytes(), *chunks)
+        sizes = np.array([len(chunk) for chunk in chunks], _LENGTH)
+        self.parts += (_CHUNKS.pack(*value._cost), sizes.tobytes(), *chunks)
     self.parts.append(value._data)
-    return ("h", value._layout, value.limit, *map(self.flatten, value.objects()))
+    fresh = map(self.flatten, value.objects())
+    return ("h", value._layout, value.limit, *value._each, *fresh)
 
 
 def _read(self: Reader, layout: Layout, reference: Any) -> History:
-    _, entries, limit, *fresh = layout
+    _, entries, limit, elements, size, *fresh = layout
+    if not all(is_count(each) for each in (elements, size, limit or 0)) or limit is False:
+        raise ValueError(f"a history of {limit} entries, which cost {elements} and {size}")
     value = History(limit=limit)
-    self.seen.append(value)
+    number = len(self.seen)
+    self.seen.append(None)
     count, value._packed, value._count, tail = _TAIL.unpack_from(self.data, self.place)
     self.place += _TAIL.size
     if count:
+        value._cost = _CHUNKS.unpack(self.take(_CHUNKS.size))
         sizes = np.frombuffer(self.take(_LENGTH.itemsize * count), _LENGTH).tolist()
-        value._chunks = [self.allowance.frame(self.take(size)) for size in sizes]
-    value._data = self.take(tail)
-    _check_count(value._count, tail)
-    value._layout = entries
+        value._chunks = [self.take(each) for each in sizes]
+    value._data, value._layout, value._each = self.take(tail), entries, (elements, size)
+    if value._count and (tail % value._count or elements < cost(entries)):
+        raise ValueError(f"{value._count} entries in {tail} bytes")
+    elements, size = _sum(value._cost, value._each, value._count)
+    self.allowance.count_past(elements)
+    self.allowance.spend(size)
+    if self.allowance is not UNLIMITED:
+        made = sum(map(content_size, value._chunks))
+        most = count * _MOST_CHUNK_ENTRIES
+        if made // _BYTES_PER_ELEMENT > elements + count or value._packed > most:
+            raise ValueError(f"a history of {made} bytes in chunks, which cost {elements}")
     list.extend(value, map(self.unflatten, fresh))
+    self.seen[number] = value
     return value
 
 

@@ -14,7 +14,8 @@ layout is its kind:
     v                           NumPy array with gaps, or axes that run backwards or repeat
     w                           a view: of which array, from which byte on, with which strides
     F                           an array that is read-only
-    h                           a History, with its limit if it has one, and its last entries
+    h                           a History: the layout of its tail, its limit if it has one, what an
+                                entry of the tail costs, and its last entries
     r                           the n-th container before this one, once more
     =, x, z                     an array against its reference: the same, another at few positions,
                                 or zero but for few positions
@@ -24,7 +25,8 @@ layout is its kind:
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+import re
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -45,6 +47,16 @@ _NUMBERS = {  # of C's types that share a width, one goes by NumPy's name for it
 ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes))
 _VALUES = frozenset("nbiIfcsygSY")
 _PLAIN_KINDS = frozenset("biufcmMSU")
+_DESCRIPTION = re.compile(r"[<>|=]?[A-Za-z?]\d{0,10}(\[\w{1,10}\])?", re.ASCII)
+_MOST_AXES = 64  # NumPy's own limit
+
+# What it takes to decode one value and to encode it again, counted in small numbers.
+_ATOM_COSTS = {
+    **dict.fromkeys("nbif", 1),
+    **dict.fromkeys("csyrgSY", 4),
+    **dict.fromkeys("av=xzpe~", 16),
+}
+_OUTER_COSTS = {"d": 8, "k": 8, "F": 4, "w": 16, "h": 16}
 
 
 def order_of(array: np.ndarray) -> Order:
@@ -113,14 +125,15 @@ def described(dtype: np.dtype[Any]) -> str:
     return found if np.dtype(found).char == dtype.char else dtype.byteorder + dtype.char
 
 
-@cache
+@lru_cache(maxsize=1024)
 def dtype_of(description: str) -> np.dtype[Any]:
     """The type that `described` has put into words.
 
     Raises:
         ValueError: it is none that has an encoding; made of bytes it would be no value.
     """
-    dtype = np.dtype(description)
+    known = _DESCRIPTION.fullmatch(description)
+    dtype = np.dtype(description if known else object)
     if not plain(dtype):
         raise ValueError(f"arrays of {description} have no encoding")
     return dtype
@@ -146,12 +159,20 @@ def is_nan(key: Any) -> bool:
 
 @lru_cache(maxsize=64)
 def zeros(description: str, shape: tuple[int, ...], order: Order) -> np.ndarray:
-    """The array of zeros in a given memory order; untouched, it takes no memory."""
+    """The array of zeros in a given memory order; untouched, it takes no memory.
+
+    Raises:
+        ValueError: there is no such order.
+    """
+    if order != "C" and sorted(order) != [*range(len(shape))]:
+        raise ValueError(f"axes in the order {order}")
     return arranged(np.zeros(stored_shape(shape, order), dtype_of(description)), order)
 
 
 def size_of(description: str, shape: tuple[int, ...]) -> int:
     """Bytes of an array."""
+    if len(shape) > _MOST_AXES:
+        raise ValueError(f"{len(shape)} axes")
     return prod(shape) * dtype_of(description).itemsize
 
 
@@ -174,6 +195,28 @@ def has_containers(layout: Layout) -> bool:
     )
 
 
+def cost(layout: Layout) -> int:
+    """What it takes to decode one value of a layout, counted in small numbers; without the elements
+    of lists, tuples and object arrays, and a history's entries that are bytes."""
+    kind = layout[0]
+    known = _ATOM_COSTS.get(kind)
+    if known is not None:
+        return known
+    if kind in "lto":
+        return (16 if kind == "o" else 4) + len(layout)
+    if kind == "I":
+        return 4 + len(layout[1]) // 4
+    if kind == "d":
+        inner = [value for _, value in layout[1:]]
+    elif kind == "k":
+        inner = [each for pair in layout[1:] for each in pair]
+    else:
+        inner = [*(layout[5:] if kind == "h" else layout[1:2])]
+    return _OUTER_COSTS[kind] + sum(map(cost, inner))
+
+
 def from_json(value: Any) -> Any:
     """A layout that went through JSON, with tuples in place of lists."""
-    return tuple(from_json(item) for item in value) if isinstance(value, list) else value
+    if type(value) is not list:
+        return value
+    return tuple([from_json(item) if type(item) is list else item for item in value])

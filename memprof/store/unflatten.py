@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from memprof.store.layout import (
     Layout,
     arranged,
     copied,
+    cost,
     dtype_of,
     has_containers,
+    is_nan,
     order_of,
     plain,
     reach,
@@ -54,11 +57,13 @@ class Allowance:
 
     Attributes:
         size: bytes of arrays and frames.
-        elements: of containers.
+        elements: of containers, each as often as it costs; see `layout.cost`.
+        past: the same, of entries of histories that are at rest, which are much smaller there.
     """
 
     size: float = float("inf")
     elements: float = float("inf")
+    past: float = float("inf")
 
     def spend(self, size: int) -> int:
         """Take `size` bytes of the allowance; the size.
@@ -70,6 +75,28 @@ class Allowance:
         if self.size < 0:
             raise ValueError("its arrays are larger than its data allows")
         return size
+
+    def count(self, elements: int) -> None:
+        """Take so many elements of the allowance.
+
+        Raises:
+            ValueError: so many are not left.
+        """
+        self.elements -= elements
+        if self.elements < 0:
+            raise ValueError("it has more elements than its data allows")
+
+    def count_past(self, elements: int) -> None:
+        """Take so many elements of histories; a ValueError if so many are not left."""
+        more = max(0, elements - self.past)
+        self.past = max(0, self.past - elements)
+        self.elements -= more
+        if self.elements < 0:
+            raise ValueError("its histories have more elements than its data allows")
+
+    def allows(self, elements: int, past: int) -> bool:
+        """Whether there may be so many elements, and so many of histories."""
+        return elements + max(0, past - self.past) <= self.elements
 
     def frame(self, frame: bytes) -> bytes:
         """A frame whose content is allowed, now or later."""
@@ -122,10 +149,9 @@ class Reader:
     def runs(self, layouts: Layout, references: Any, into: list[Any]) -> list[Any]:
         counts = struct.unpack_from(f"<{len(layouts)}I", self.data, self.place)
         self.place += 4 * len(layouts)
+        if self.allowance is not UNLIMITED:
+            self.allowance.count(sum(map(mul, counts, map(cost, layouts))))
         total = sum(counts)
-        self.allowance.elements -= total
-        if self.allowance.elements < 0:
-            raise ValueError(f"{total} elements, more than its data allows")
         if type(references) is not list or len(references) != total:
             references = None
         for layout, count in zip(layouts, counts, strict=True):
@@ -183,9 +209,15 @@ def _read_dict(self: Reader, layout: Layout, reference: Any) -> dict[Any, Any]:
     self.seen.append(value)
     known = reference if type(reference) is dict else {}
     for key_layout, value_layout in layout[1:]:
-        key = key_layout if layout[0] == "d" else self.unflatten(key_layout)
+        key = key_layout if layout[0] == "d" else _key(self.unflatten(key_layout))
         value[key] = self.unflatten(value_layout, known.get(key))
     return value
+
+
+def _key(key: Any) -> Any:
+    if is_nan(key):
+        raise ValueError("a dict with the key NaN")
+    return key
 
 
 def _read_objects(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
@@ -225,8 +257,14 @@ def _read_strided(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
     self.allowance.spend(size_of(description, shape))  # axes that repeat take no data
     _, size = reach(shape, strides, dtype)
     memory = np.frombuffer(self.take(size), np.uint8).copy()
-    array = strided(memory, dtype, shape, strides)
+    array = _aligned(strided(memory, dtype, shape, strides))
     self.seen.append(array)
+    return array
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    if not array.flags.aligned:
+        raise ValueError("an array that is not aligned")
     return array
 
 
@@ -241,7 +279,10 @@ def _read_view(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
     self.allowance.spend(size_of(description, shape))
     order = order_of(base)
     memory = base if order == "C" else base.transpose(*order)
-    array = np.ndarray(shape, dtype, memory, start, tuple(strides))
+    before, size = reach(shape, tuple(strides), dtype)
+    if not 0 <= start - before <= memory.nbytes - size and 0 not in shape:
+        raise ValueError("a view of what is not in its array")  # NumPy's own check may overflow
+    array = _aligned(np.ndarray(shape, dtype, memory, start, tuple(strides)))
     self.seen[number] = array
     return array
 
@@ -267,6 +308,7 @@ def _read_same(self: Reader, layout: Layout, reference: Any) -> Any:
     if type(reference) is not np.ndarray:
         raise ValueError("nothing to be the same as")
     if not self.pymdps_own and reference.nbytes < LARGE_BYTES:
+        self.allowance.spend(reference.nbytes)
         reference = copied(reference)
     self.seen.append(reference)
     return reference
@@ -280,6 +322,8 @@ def _read_changed(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
         known, reference = None, zeros(description, tuple(shape), order)
     elif type(reference) is not np.ndarray or not plain(reference.dtype):
         raise ValueError("nothing to be different from")
+    else:
+        self.allowance.spend(reference.nbytes)
     start = self.place
     changed, self.place = Difference.from_bytes(self.data, start, reference.dtype)
     if reference.nbytes < LARGE_BYTES:
@@ -296,6 +340,13 @@ def _read_outside(self: Reader, layout: Layout, reference: Any) -> np.ndarray:
     self.handed.note(Encoding(array, layout, b""))
     self.seen.append(array)
     return array
+
+
+def _read_again(self: Reader, layout: Layout, reference: Any) -> Any:
+    value = self.seen[self.count()]
+    if value is None:
+        raise ValueError("what holds itself, and cannot")
+    return value
 
 
 READERS: dict[str, Callable[[Reader, Layout, Any], Any]] = {
@@ -319,7 +370,7 @@ READERS: dict[str, Callable[[Reader, Layout, Any], Any]] = {
     "v": _read_strided,
     "w": _read_view,
     "F": _read_frozen,
-    "r": lambda self, layout, reference: self.seen[self.count()],
+    "r": _read_again,
     "=": _read_same,
     "x": _read_changed,
     "z": _read_changed,

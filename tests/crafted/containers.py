@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,15 +16,18 @@ from tests.crafted.pieces import (
     SHAPES,
     Crafted,
     Found,
+    count,
     deep,
     dumps,
+    evil,
     index_key,
+    record,
 )
 
 
 def templates(plain: Crafted) -> Found:
     """Templates whose description, class, data or arrays are crafted."""
-    described = json.loads(plain.blobs["description"])
+    whole, arrays = json.loads(plain.blobs["description"])
     for name in plain.blobs:
         yield f"no {name}", plain.with_blob(name, None)
         yield f"empty {name}", plain.with_blob(name, b"")
@@ -31,30 +35,30 @@ def templates(plain: Crafted) -> Found:
         yield f"more than {name}", plain.with_blob(name, plain.blobs[name] + bytes(64))
     texts = (
         b"null", b"1", b"[]", b"{}", b"\xff", b"[" * 200_000, b'{"a":' * 200_000, b"9" * 5000,
-        b"[" + b"[]," * 10**6 + b"[]]", b'{"layout":["n"],"arrays":[]}', b"NaN",
+        b"[" + b"[]," * 10**6 + b"[]]", b'{"layout":["n"],"arrays":[]}', b"NaN", b'[["n"],[]]',
         b'{"class":1,"layout":1,"arrays":1}', b" " * 10**7, b"1e999", b'"' + b"x" * 10**7 + b'"',
     )  # fmt: skip
     for name in ("description", "class"):
         for text in texts:
             yield f"{name} {text[:20]!r} ({len(text)})", plain.with_blob(name, text)
-    first = described["arrays"][0] if described.get("arrays") else ["<f8", [1], "C"]
+    first = arrays[0]
     for dtype in DTYPES:
-        arrays_ = [[dtype, *first[1:]]]
+        others = [[dtype, *first[1:]], *arrays[1:]]
         yield (
             f"array of {dtype[:20]!r}",
-            plain.with_blob("description", dumps({**described, "arrays": arrays_})),
+            plain.with_blob("description", dumps([whole, others])),
         )
     for shape in SHAPES:
-        arrays_ = [[first[0], shape, *first[2:]]]
+        others = [[first[0], shape, *first[2:]], *arrays[1:]]
         yield (
             f"array of shape {str(shape)[:40]}",
-            plain.with_blob("description", dumps({**described, "arrays": arrays_})),
+            plain.with_blob("description", dumps([whole, others])),
         )
     for order in ORDERS:
-        arrays_ = [[*first[:2], order]]
+        others = [[*first[:2], order], *arrays[1:]]
         yield (
             f"array of order {str(order)[:40]}",
-            plain.with_blob("description", dumps({**described, "arrays": arrays_})),
+            plain.with_blob("description", dumps([whole, others])),
         )
     for layout in (
         ["n"],
@@ -68,8 +72,48 @@ def templates(plain: Crafted) -> Found:
         ["d", ["A", ["e", 10**9]]],
         ["l", ["n"]],
     ):
-        text = dumps({**described, "layout": layout})
+        text = dumps([layout, arrays])
         yield f"template of {str(layout)[:40]}", plain.with_blob("description", text)
+
+
+def shared(plain: Crafted) -> Found:
+    """Templates in which one thing is there many times, or attributes are of odd kinds."""
+    _, arrays = json.loads(plain.blobs["description"])
+
+    def of(layout: Any, data: bytes = b"") -> Crafted:
+        text = dumps([["d", ["evil", layout]], arrays])
+        blobs = {**plain.blobs, "description": text, "data": data}
+        return replace(plain, blobs=blobs, records=[record([[], []])])
+
+    for levels in (10, 60, 300):
+        for kind in "lto":
+            head = [kind, [2]] if kind == "o" else [kind]
+            layout: Any = [*head, ["n"]]
+            for _ in range(levels):
+                layout = [*head, layout, ["r"]]
+            pairs = struct.pack("<II", 1, 1) * levels + count(2)
+            for first in (1, levels, 0):
+                steps = [levels - n if first == levels else n + first for n in range(levels)]
+                data = pairs + b"".join(map(count, steps))
+                yield f"{levels} doublings of {kind} from {first}", of(layout, data)
+    for number in (1_000, 50_000):
+        many = ["l", ["a", "<f8", [8000], "C"], ["r"]]
+        data = struct.pack("<II", 1, number) + bytes(64_000) + count(1) * number
+        yield f"an array {number} times", of(many, data)
+        changed = evil(["l", ["x"]], count(number + 1) + count(0) * (number + 1))
+        yield f"an array {number} times, changed", of(many, data).with_record(changed)
+        same = evil(["l", ["="]], count(number + 1))
+        yield f"an array {number} times, the same", of(many, data).with_record(same)
+    for layout, data in (
+        (["l", ["r"]], count(1) + count(1)), (["h", ["i"], None, 1, 0], bytes(16)),
+        (["k", [["n"], ["l", ["r"]]]], count(1) * 2), (["v", "<f8", [2**20], [0]], bytes(8)),
+        (["v", "<f8", [2**24], [0]], bytes(8)), (["I", "0x" + "f" * 10**5], b""), (["~"], b""),
+        (["w", ["e", 0], "<f8", [2**20], [0], 0], b""), (["F", ["e", 0]], b""), (["="], b""),
+        (["z", "<f8", [2**20], "C"], count(0)), (["l", ["n"]], count(90_000)), (["x"], count(0)),
+        (["l", ["n"]], count(2**32 - 1)), (["l", ["l"]], count(25_000)), (["S"], count(0)),
+        (["l", ["a", "<f8", [0], "C"]], count(12_000)), (["l", ["t"]], count(20_000)),
+    ):  # fmt: skip
+        yield f"{str(layout)[:40]} of {data[:8]!r}", of(layout, data)
 
 
 def headers(plain: Crafted) -> Found:

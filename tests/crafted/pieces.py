@@ -75,6 +75,12 @@ class Crafted:
                 transaction.put(key, value)
         os.truncate(folder / "data.mdb", DATA_BYTES)
 
+    @property
+    def names(self) -> list[str]:
+        """The attributes of the template."""
+        layout, _ = json.loads(self.blobs["description"])
+        return [name for name, _ in layout[1:]]
+
     def with_record(self, record: bytes) -> Crafted:
         """Another first record."""
         return replace(self, records=[record, *self.records[1:]])
@@ -113,13 +119,14 @@ def count(number: int) -> bytes:
 
 
 def record(layout: Any, data: bytes = b"", exemplar: Any = 0) -> bytes:
+    """A record with names that are missing, the order of all, then names and layouts."""
     text = dumps([exemplar, layout])
     return INLINE.to_bytes(2, "little") + count(len(text)) + text + data
 
 
 def evil(layout: Any, data: bytes = b"") -> bytes:
     """A record with one attribute."""
-    return record([[], "evil", layout], data)
+    return record([[], [], "evil", layout], data)
 
 
 @cache
@@ -140,15 +147,29 @@ def packed(frame: bytes) -> bytes:
 
 
 def history(
-    chunks: tuple[bytes, ...] = (), held: int = 0, tail: int = 0, data: bytes = b""
+    chunks: tuple[bytes, ...] = (),
+    held: int = 0,
+    tail: int = 0,
+    data: bytes = b"",
+    cost: tuple[int, int] = (1000, 2**20),
 ) -> bytes:
-    sizes = b"".join(count(len(each)) for each in (data, *chunks))
-    return struct.pack("<III", len(chunks), held, tail) + sizes + b"".join(chunks) + data
+    """The data of a history: its `chunks` say that they hold `held` entries, for this cost."""
+    head = struct.pack("<IIII", len(chunks), held, tail, len(data))
+    sizes = b"".join(count(len(each)) for each in chunks)
+    costs = struct.pack("<QQ", *cost) if chunks else b""
+    return head + costs + sizes + b"".join(chunks) + data
 
 
-def chunk(entries: int, layout: Any, planes: bytes, length: int | None = None) -> bytes:
+def chunk(
+    entries: int,
+    layout: Any,
+    planes: bytes,
+    length: int | None = None,
+    each: tuple[int, int] = (10, 2**10),
+) -> bytes:
+    """A chunk of a history, compressed, whose entries say that each costs so much."""
     text = dumps(layout)
-    head = struct.pack("<II", entries, len(text) if length is None else length)
+    head = struct.pack("<IIQQ", entries, len(text) if length is None else length, *each)
     return zstandard.ZstdCompressor().compress(head + text + planes)
 
 

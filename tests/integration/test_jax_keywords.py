@@ -207,7 +207,7 @@ def test_what_is_alike_is_handed_on_or_refused(name):
         assert_held(population({name: value, **switches(name)}), name, [value, value])
 
 
-@pytest.mark.parametrize("name", PLANTED.keys() - model().keys() - REFUSED.keys())
+@pytest.mark.parametrize("name", sorted(PLANTED.keys() - model().keys() - REFUSED.keys()))
 def test_what_some_agents_are_not_given_is_the_default_or_refused(name):
     value, default = PLANTED[name][1], DEFAULTS[name]
     without, given = switches(name), {**switches(name), name: value}
