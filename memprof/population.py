@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.measurements import LedgerRow, WorkingSetUse
@@ -30,7 +28,7 @@ from memprof.population_options import (
     check_requirements,
     check_steps,
 )
-from memprof.populations.ready import ONE_ARRAY, READ_ONLY
+from memprof.populations.ready import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.store.place import Place
 from memprof.units import format_size
@@ -200,10 +198,6 @@ class OptimizedPopulation:
             refused = "read-only" in str(error) or "WRITEABLE" in str(error)
             if refused and READ_ONLY not in str(error):
                 error.args = (f"{error}: {READ_ONLY}",)  # at the line of the write, still
-            raise
-        except AttributeError as error:
-            if type(error.obj) is np.ndarray and error.obj is vars(agent).get("policies"):
-                error.add_note(f"memprof: {ONE_ARRAY}")
             raise
         finally:
             del agent  # whoever else still holds it, holds a stored agent

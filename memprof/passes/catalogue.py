@@ -118,7 +118,7 @@ PASSES = {
         PassInfo(
             name="policies",
             numpy=PassForm(
-                summary="the policy list as one compact integer array that all agents share",
+                summary="the arrays of the policy list as rows of one that all agents share",
                 cost="nothing",
                 target="memprof.passes.policies:Policies",
             ),

@@ -15,7 +15,6 @@ import numpy as np
 from memprof.passes.base import Pass
 from memprof.passes.heap import keep_freed
 from memprof.passes.history import Histories
-from memprof.passes.policies import Policies
 from memprof.passes.pool import Pool
 from memprof.passes.share import Share
 from memprof.passes.template import Template
@@ -56,7 +55,7 @@ class ByAgent(Template):
     def __init__(self) -> None:
         super().__init__()
         self.staying: dict[int, int] = {}
-        self._build = (Share(), Policies())
+        self._share = Share()
 
     def build(self, agent: Any, index: int) -> None:
         self.staying.pop(index, None)
@@ -65,8 +64,7 @@ class ByAgent(Template):
         )
         if dense > MOST_DENSE_BYTES:
             self.staying[index] = dense
-            for each in self._build:
-                each.build(agent, index)
+            self._share.build(agent, index)
 
     def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         return agent if index in self.staying else super().encode(agent, index, activation)
@@ -74,6 +72,10 @@ class ByAgent(Template):
     def release(self, agent: Any, index: int) -> None:
         if index not in self.staying:
             super().release(agent, index)
+
+    def drop(self, agent: Any, index: int) -> None:
+        if index not in self.staying:
+            super().drop(agent, index)
 
     def activate(self, record: Any, index: int) -> Activation:
         if index in self.staying:
@@ -93,7 +95,7 @@ class ByAgent(Template):
             return "what the agents learn takes few bytes as a difference from a template"
         most = format_size(max(self.staying.values()))
         return (
-            f"{len(self.staying)} stay active (share, policies), because they learn up to {most} "
+            f"{len(self.staying)} stay active (share), because they learn up to {most} "
             "in dense matrices, which records would make much slower"
         )
 

@@ -36,14 +36,13 @@ class Histories(Pass):
         for name in HISTORIES:
             entries = attributes.get(name)
             if type(entries) is list:
-                if held_elsewhere(attributes, name, references=1):
-                    continue  # whoever holds the list would no longer see what is appended
+                if not entries or held_elsewhere(attributes, name, references=1):
+                    continue  # whoever holds the list would not see what is appended
                 entries = History(entries, self.steps)
             elif type(entries) is not History:
                 continue
             elif self.steps is not None:
                 entries.limit = self.steps  # one from a store may have another
-            if entries.objects():
-                with suppress(NotStorable):  # entries of the user's own stay objects
-                    entries.pack()
+            with suppress(NotStorable):  # entries of the user's own stay objects
+                entries.pack()
             attributes[name] = entries

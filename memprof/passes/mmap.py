@@ -181,6 +181,10 @@ class Mmap(Template):
             self._whole[index] = changes
             self._holders.update({id(each): (index, each) for each in changes.held})
 
+    def drop(self, agent: Any, index: int) -> None:
+        self._next_whole.pop(index, None)
+        super().release(agent, index)
+
     def _let_go(self, index: int) -> None:
         known = self._whole.pop(index, None)
         for each in known.held if known else ():

@@ -160,6 +160,12 @@ class Plan:
         if activation is not None:
             activation.end()
 
+    def drop(self, agent: Any, index: int, activation: Activation) -> None:
+        """Let go of an agent that could not be stored, and of what was lent to it."""
+        if self.template is not None:
+            self.template.drop(agent, index)
+        activation.end()
+
     def wake(self, stored: Any, index: int) -> Activation:
         """An agent from its stored form."""
         if self.template is not None:

@@ -1,4 +1,4 @@
-"""Pass `policies`: the list of policies as one compact array that all agents share."""
+"""Pass `policies`: the arrays of the list of policies are rows of one that all agents share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from memprof.store.identity import links_of
 
 
 class Policies(Pass):
-    """Replaces `agent.policies`, a list of arrays (steps x factors), by one read-only array of
-    (policies x steps x factors), of the same type: PyMDP makes actions of its entries.
+    """Replaces the arrays (steps x factors) in the list `agent.policies` by the rows of one
+    read-only array of (policies x steps x factors), of the same type: PyMDP makes actions of its
+    entries. The list is the agent's own; the rows are the same objects for all agents.
 
-    PyMDP iterates over policies and indexes them; an array gives it the same numbers. Policies of
-    unequal shapes or types are left as they are, as are those that the user's own attributes hold.
+    Policies of unequal shapes or types are left as they are, as are those that the user's own
+    attributes hold.
     """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[np.ndarray, list[np.ndarray]]] = {}
+
+    def empty(self) -> None:
+        self._rows.clear()
 
     def build(self, agent: Any, index: int) -> None:
         policies = getattr(agent, "policies", None)
@@ -34,4 +41,7 @@ class Policies(Pass):
             return
         if "policies" in links_of(agent, copied=True).users:
             return
-        vars(agent)["policies"] = constant(np.stack(policies))
+        together = constant(np.stack(policies))
+        if id(together) not in self._rows:
+            self._rows[id(together)] = together, [*together]
+        vars(agent)["policies"] = [*self._rows[id(together)][1]]

@@ -80,7 +80,7 @@ class Template(Pass):
         self._layout_numbers: dict[tuple[int, Layout], int] = {}
         self._records: Records = MemoryRecords()
         self._scratch = Scratch()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage that is collected within may come to rest
         self._shells: dict[int, weakref.ref[Any]] = {}  # each goes with its agent
         self._referred_to: dict[int, Any] = {}
 
@@ -121,6 +121,10 @@ class Template(Pass):
             self._referred_to[index] = agent
         self._shells[index] = weakref.ref(agent, partial(self._shells.pop, index))
         exemplar.empty(agent)
+
+    def drop(self, agent: Any, index: int) -> None:
+        """Empty an agent that could not be stored: it will be as it was stored before."""
+        self.release(agent, index)
 
     def activate(self, record: Any, index: int) -> Activation:
         """The agent of a record, as it was when it was stored."""
@@ -208,8 +212,11 @@ class Template(Pass):
             flattener.elements += len(text) // _TEXT_PER_ELEMENT
             values = len(text).to_bytes(4, "little") + text + values
         packed = compressed(values)
-        allowed = self.allowance(packed).allows(flattener.elements, flattener.past)
-        if len(packed) < len(values) and allowed and flattener.spend(len(values)):
+        if (
+            len(packed) < len(values)
+            and flattener.spend(len(values))
+            and self.allowance(packed).allows(flattener.elements, flattener.past)
+        ):
             number, values = number | _COMPRESSED, packed
         return number.to_bytes(2, "little") + values
 
@@ -222,7 +229,7 @@ class Template(Pass):
         size = int.from_bytes(values[:4], "little")
         allowance.count(size // _TEXT_PER_ELEMENT)
         exemplar, layout = _parsed(values[4 : 4 + size])
-        if exemplar != 0 or type(exemplar) is not int:
+        if self.in_files and (exemplar != 0 or type(exemplar) is not int):
             raise ValueError(f"of template {exemplar}")
         return exemplar, layout, values[4 + size :]
 

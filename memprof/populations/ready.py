@@ -16,12 +16,6 @@ READ_ONLY = (
 )
 """What to do about a write that NumPy has refused."""
 
-ONE_ARRAY = (
-    "under the pass policies, agent.policies is one array. Use agent.policies = "
-    "list(agent.policies) where a list is needed, or leave the pass out"
-)
-"""What to do about a method that only lists have."""
-
 
 def check_ready(spec: PopulationSpec, agent: Any) -> None:
     """Check that the scenario asks for nothing that would have to be known before it was built.

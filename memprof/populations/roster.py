@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,8 @@ from memprof.measurements import WorkingSetUse
 from memprof.passes.plan import Plan
 from memprof.populations.base import EVERYBODY
 from memprof.store.activation import Activation
+from memprof.store.constants import is_constant
+from memprof.store.history import History
 from memprof.store.layout import copied
 from memprof.store.nested import with_arrays_changed
 from memprof.store.working_set import WorkingSet
@@ -175,6 +177,9 @@ class Roster:
             if not self.readonly:
                 self._plan.records[index] = self._plan.store(activation.agent, index, activation)
             self._plan.release(activation.agent, index, activation)
+        except BaseException:
+            self._plan.drop(activation.agent, index, activation)
+            raise
         finally:
             del self._active[index]
 
@@ -216,6 +221,7 @@ class Roster:
         try:
             stored = self._plan.store(activation.agent, index, activation)
         except MemprofError as error:
+            self._plan.drop(activation.agent, index, activation)
             raise StoreError(f"{what} and is as it was stored last: {error}") from error
         try:
             self._plan.records[index] = stored
@@ -274,7 +280,9 @@ class Roster:
         """Make the agents that somebody still holds what they were, with arrays of their own."""
         for index in self._plan.held_by_others():
             with suppress(MemprofError):
-                _own_arrays(vars(self.wake(index)))
+                attributes = vars(self.wake(index))
+                handed = {} if index not in self._active else self._active[index].handed
+                _own_arrays(attributes, handed)
 
     def close(self) -> None:
         """Let go of all agents, stored where that outlives us, and leave the process as it was.
@@ -304,19 +312,20 @@ def _added(kind: type, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any
             yield name, value
 
 
-def _own_arrays(attributes: dict[str, Any]) -> None:
-    """Replace arrays that agents share, or were lent, by copies that may be written into."""
+def _own_arrays(attributes: dict[str, Any], handed: Container[int]) -> None:
+    """Replace arrays that agents share, or were lent, by copies that may be written into, and
+    histories by lists."""
     known: dict[int, np.ndarray] = {}
 
     def own(array: np.ndarray) -> np.ndarray:
-        if array.flags.writeable:
+        if not is_constant(array) and id(array) not in handed:
             return array
         if id(array) not in known:
             known[id(array)] = copied(array)
         return known[id(array)]
 
     for name, value in list(attributes.items()):
-        attributes[name] = with_arrays_changed(value, own)
+        attributes[name] = [*value] if type(value) is History else with_arrays_changed(value, own)
 
 
 _WAKING: Any = None

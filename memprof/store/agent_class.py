@@ -29,6 +29,9 @@ class StoredAgent:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(_stored(name))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:  # copies of it would be empty agents
+        raise AttributeError(_stored("copy"))
+
 
 def _stored(name: str) -> str:
     return (
@@ -181,8 +184,19 @@ def _slots(kind: type) -> dict[str, MemberDescriptorType]:
 
 def _stored_class(kind: type) -> type:
     """A class of stored agents that agents with slots can become: one of the same layout."""
-    refusing = {
-        name: vars(StoredAgent)[name] for name in ("__getattr__", "__setattr__", "__delattr__")
+
+    def refuse(agent: Any, name: str) -> Any:
+        if name.startswith("__"):
+            return object.__getattribute__(agent, name)
+        raise AttributeError(_stored(name))
+
+    names = ("__getattr__", "__setattr__", "__delattr__", "__reduce_ex__")
+    refusing = {name: vars(StoredAgent)[name] for name in names}
+    members = {
+        **refusing,
+        "__getattribute__": refuse,
+        "__slots__": (),
+        "__module__": __name__,
+        "_memprof_stored": True,
     }
-    members = {**refusing, "__slots__": (), "__module__": __name__, "_memprof_stored": True}
     return type(kind)("StoredAgent", (kind,), members)

@@ -58,8 +58,8 @@ class Blobs:
                     f"{CREATE_AGAIN}"
                 )
             # An empty file cannot be mapped.
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if found else b""
-        self._view = memoryview(mapped)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if found else b""
+        self._view = memoryview(mapped).toreadonly()
         self.size = len(self._view)
 
     def __getitem__(self, name: str) -> memoryview:

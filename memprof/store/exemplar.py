@@ -19,7 +19,7 @@ from memprof.store.constants import Constants
 from memprof.store.derived import DERIVED, PRIORS, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
 from memprof.store.held import reachable_ids
-from memprof.store.identity import NO_LINKS, Links, Names, links
+from memprof.store.identity import Links, Names, links
 from memprof.store.layout import ATOMS, LARGE_BYTES, Layout, copied, is_value, plain
 from memprof.store.unflatten import Reader
 from memprof.upstream.attributes import MODEL, left_out
@@ -121,8 +121,9 @@ class Exemplar:
         whole: dict[str, Any] = {}
         reasons: dict[str, str] = {}
         thorough, flattener.bases = flattener.thorough, found.bases
+        flattener.pymdps_own = flattener.thorough = False
         changing = shape.names.changing
-        if found is not NO_LINKS and not {*changing}.issuperset((*found.linked, *found.whole)):
+        if not found.linked <= shape.looked_at or not found.whole.keys() <= shape.looked_at:
             changing = tuple(state)
         all_linked, all_whole = found.linked, found.whole
         for name in changing:
@@ -141,8 +142,9 @@ class Exemplar:
             if name in PRIORS and not linked and self._follows(name, state):
                 entries += (name, _derived(value, flattener))
                 continue
-            flattener.pymdps_own = name in MODEL
-            flattener.thorough = thorough and flattener.pymdps_own
+            own = name in MODEL
+            if own is not flattener.pymdps_own:
+                flattener.pymdps_own, flattener.thorough = own, thorough and own
             mark = flattener.mark()
             try:
                 layout = flattener.flatten(value, known)
@@ -182,10 +184,12 @@ class Exemplar:
                 *(name for name in self.state if name in state),
                 *(name for name in key if name not in self.state),
             )
+            names = Names.of(key, self._class.pymdps, steady.compared)
             found = steady.shapes[key] = _Shape(
-                Names.of(key, self._class.pymdps, steady.compared),
+                names,
                 tuple(name for name in self.state if name not in state),
                 () if key == expected else key,
+                frozenset(names.changing),
             )
         return found
 
@@ -237,7 +241,9 @@ class Exemplar:
                     raise ValueError(f"{name} is derived as {inner}")
                 derived[name] = reader.take(_DIGEST_BYTES if len(inner) > 1 else 0)
                 continue
-            reader.pymdps_own = name in MODEL
+            own = name in MODEL
+            if own is not reader.pymdps_own:
+                reader.pymdps_own = own
             state[name] = reader.unflatten(inner, self.state.get(name))
         if reader.place != len(reader.data):
             raise ValueError(f"{len(reader.data) - reader.place} bytes more than it takes")
@@ -281,11 +287,13 @@ class _Shape:
     Attributes:
         missing: names that the template has.
         order: all names, where they come in another order than the template's first.
+        looked_at: names that are compared one by one.
     """
 
     names: Names
     missing: tuple[str, ...]
     order: tuple[str, ...]
+    looked_at: frozenset[str]
 
 
 class _NotLinked(Exception):

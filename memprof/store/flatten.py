@@ -153,8 +153,8 @@ class Flattener:
 
     def mark(self) -> Mark:
         """The present place, for `size_since` and `back_to`."""
-        place = len(self.parts), len(self.outside), len(self._seen)
-        return *place, self.elements, self.past, self.free
+        parts, outside, seen = len(self.parts), len(self.outside), len(self._seen)
+        return parts, outside, seen, self.elements, self.past, self.free
 
     def size_since(self, mark: Mark) -> int:
         """Bytes that were added since `mark`, data and arrays outside of it."""

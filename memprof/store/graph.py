@@ -16,6 +16,8 @@ from memprof.store.layout import ATOMS, is_compact, is_nan, is_value, order_of, 
 
 _DEEPEST = 60  # levels of containers: waking takes three calls for each, where the user's stack is
 
+_LONG = 1000
+
 
 @dataclass(slots=True)
 class Node:
@@ -52,6 +54,9 @@ class Graph:
     def visit(self, attribute: str, value: Any, references: int = 1) -> None:
         """Walk through an attribute, which has so many references."""
         self._groups.setdefault(attribute, attribute)
+        if self._is_large_and_shared(value, references):
+            self.opaque[attribute] = f"{type(value).__qualname__}, held elsewhere too"
+            return
         level = self._parts(attribute, value) if self._meet(attribute, value, references) else []
         for _ in range(_DEEPEST):
             if not level:
@@ -64,6 +69,15 @@ class Graph:
             ]
         if level:
             self.opaque[attribute] = f"{type(value).__qualname__}, nested too deeply"
+
+    def _is_large_and_shared(self, value: Any, references: int) -> bool:
+        """Whether a list or dict is too long to be walked through at every rest, only to find that
+        somebody else holds it; if that is an attribute of the agent's, both stay as they are."""
+        return (
+            type(value) in (list, dict)
+            and len(value) > _LONG
+            and sys.getrefcount(value) - self._our_references - 1 > references
+        )
 
     def _meet(self, attribute: str, value: Any, references: int = 1) -> bool:
         """Count references; whether they are the first."""

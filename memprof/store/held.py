@@ -26,8 +26,8 @@ def held_bytes(things: Iterable[Any], shared: Container[int]) -> int:
     """Bytes of `things` and of all that they refer to, as allocators set them aside, each once.
 
     What is in `shared` by its id is left out, with all that it refers to; so is what objects of
-    other classes refer to, which stay as they are while an agent rests. A list of more than 256
-    entries counts as what some 32 of them take, spread evenly, times its length.
+    other classes refer to, which stay as they are while an agent rests. A list or dict of more than
+    256 entries counts as what some 32 of them take, spread evenly, times its length.
     """
     stack: list[Any] = []
     for thing in things:
@@ -75,8 +75,9 @@ def _walk(stack: list[Any], shared: Container[int], seen: set[int]) -> int:
                     stack.extend(thing.ravel(order="K").tolist())
             continue
         total += _chunk(sys.getsizeof(thing))
-        if kind is list and len(thing) > _LONG:
-            some = thing[:: len(thing) // _LOOKED_AT]
+        if kind in (list, dict) and len(thing) > _LONG:
+            entries = thing if kind is list else [*thing.values()]
+            some = entries[:: len(thing) // _LOOKED_AT]
             count = len(some)
             total += _walk(some, shared, seen) * len(thing) // count
         elif kind in _PARTS:

@@ -94,8 +94,9 @@ class History(list[Any]):
         self._each = _NOTHING  # to decode an entry of the tail
         self._count = 0  # entries in the tail
         self._data = b""
-        self._thawed: dict[bytes, bytes] = {}  # chunks that are objects now, by their content
-        self._let_go()
+        self._thawed: dict[bytes, bytes] | None = None  # chunks that are objects, by their content
+        if limit is not None:
+            self._let_go()
 
     def objects(self) -> list[Any]:
         """The entries that are no bytes now."""
@@ -112,9 +113,11 @@ class History(list[Any]):
         Raises:
             NotStorable: an entry has no exact encoding; the history is then as before.
         """
+        if not super().__len__():
+            return
         count = 0
         for entry in super().__iter__():
-            if not is_value(entry) and sys.getrefcount(entry) > _REFERENCES:
+            if sys.getrefcount(entry) > _REFERENCES and not is_value(entry):
                 break
             count += 1
         entry = None
@@ -139,7 +142,7 @@ class History(list[Any]):
                 self._seal(self._count)
             elif self.limit is None and self._count >= _MOST_CHUNK_ENTRIES:
                 self._seal(_CHUNK_ENTRIES)
-        self._thawed.clear()
+        self._thawed = None
 
     def _seal(self, count: int) -> None:
         """Make a chunk of the first entries of the tail."""
@@ -148,7 +151,7 @@ class History(list[Any]):
         planes = np.frombuffer(self._data, np.uint8, size).reshape(count, -1).T.tobytes()
         raw = b"".join((_HEAD.pack(count, len(text), *self._each), text, planes))
         self._cost = _sum(self._cost, _cost_of(count, self._each, len(raw)))
-        self._chunks.append(self._thawed.get(raw) or compressed(raw, _CHUNK_LEVEL))
+        self._chunks.append((self._thawed or {}).get(raw) or compressed(raw, _CHUNK_LEVEL))
         self._packed += count
         self._count -= count
         self._data = self._data[size:]
@@ -220,7 +223,7 @@ class History(list[Any]):
             entries = chunk.entries()
             self._without(chunk)
             del self._chunks[-1]
-            self._thawed[decompressed(frame)] = frame  # as a rule nobody writes into them
+            self._thawed = {decompressed(frame): frame, **(self._thawed or {})}
             super().__setitem__(slice(0, 0), entries)
 
     def _thaw(self) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -57,13 +58,14 @@ class Names:
 
     Attributes:
         users: those that PyMDP does not set.
-        histories: those that PyMDP appends to.
+        histories: those that PyMDP appends to, each with the attribute that its last entry is
+            after a step, if there is one.
         arrays: others of PyMDP's that may be arrays.
         changing: those that may differ from agent to agent.
     """
 
     users: tuple[str, ...]
-    histories: tuple[str, ...]
+    histories: tuple[tuple[str, str | None], ...]
     arrays: tuple[str, ...]
     changing: tuple[str, ...]
 
@@ -73,7 +75,7 @@ class Names:
         every = tuple(names)
         return cls(
             tuple(name for name in every if name not in pymdps),
-            tuple(name for name in HISTORIES if name in every),
+            tuple((name, LATEST.get(name)) for name in HISTORIES if name in every),
             tuple(name for name in ARRAYS if name in every and name not in steady),
             tuple(name for name in every if name not in steady),
         )
@@ -90,19 +92,20 @@ def links(
     """
     users = [name for name in names.users if not is_value(state[name])]
     linked: tuple[str, ...] = ()
-    for name in names.histories:
+    for name, latest in names.histories:
         entries = state[name]
-        if entries is not None:
-            if sys.getrefcount(entries) - copied > _REFERENCES + 1:  # ours
-                users.append(name)
-            if _is_latest(state, name, entries):
-                linked += name, LATEST[name]
+        if entries is None:
+            continue
+        if sys.getrefcount(entries) - copied > _REFERENCES + 1:  # ours
+            users.append(name)
+        if latest is not None and _is_latest(entries, state.get(latest)):
+            linked += name, latest
+    entries = None
     arrays = [id(state[name]) for name in names.arrays if state[name] is not None]
     if len({*arrays}) < len(arrays):  # such as MMP's latest belief and the prior at first
-        linked += tuple(name for name in names.arrays if arrays.count(id(state[name])) > 1)
-    entries = None
+        linked += tuple([name for name in names.arrays if arrays.count(id(state[name])) > 1])
     if not users:
-        return Links(frozenset(linked)) if linked else NO_LINKS
+        return _only_linked(linked) if linked else NO_LINKS
     graph = Graph(handed, state)
     for name in users:
         graph.visit(name, state[name], 1 + copied)
@@ -157,13 +160,17 @@ def _of_users(
     return Links(linked, whole, opaque, linked_with, values, frozenset(bases))
 
 
-def _is_latest(state: Mapping[str, Any], name: str, entries: Any) -> bool:
-    """Whether the last entry of a history is the object that another attribute is."""
-    latest = LATEST.get(name)
-    if latest is None or not isinstance(entries, list):
+def _is_latest(entries: Any, value: Any) -> bool:
+    """Whether the last entry of a history is this object."""
+    if value is None or not isinstance(entries, list):
         return False
     last = entries.latest() if type(entries) is History else entries[-1] if entries else None
-    return last is not None and last is state.get(latest)
+    return last is value
+
+
+@lru_cache(maxsize=256)
+def _only_linked(names: tuple[str, ...]) -> Links:
+    return Links(frozenset(names))
 
 
 def held_elsewhere(state: Mapping[str, Any], name: str, references: int = 0) -> bool:

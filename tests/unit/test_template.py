@@ -1,6 +1,7 @@
 """Agents through `template` and the other passes that store, on agents that need no PyMDP."""
 
 import copy
+import operator
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -336,17 +337,21 @@ def test_pruning_leaves_alone_what_is_no_belief_and_what_the_user_holds():
         assert agent.qs[0].tolist() == [1, 0, 0]
 
 
-def test_policies_become_one_small_array_that_reads_as_the_list():
+def test_policies_are_rows_of_one_array_that_all_agents_share():
     listed = [np.array([[a, b], [b, a]]) for a in range(3) for b in range(2)]
     one, two = Agent(policies=list(listed)), Agent(policies=list(listed))
+    policies = Policies()
     for index, agent in enumerate((one, two)):
-        Policies().build(agent, index)
-    assert one.policies is two.policies
-    assert one.policies.dtype == listed[0].dtype, "actions are made of it"
+        policies.build(agent, index)
+    assert type(one.policies) is list
+    assert one.policies is not two.policies
+    assert all(map(operator.is_, one.policies, two.policies))
+    assert len({id(policy.base) for policy in one.policies}) == 1
     assert [policy.tolist() for policy in one.policies] == [policy.tolist() for policy in listed]
+    assert one.policies[0].dtype == listed[0].dtype, "actions are made of it"
     uneven = Agent(policies=[np.zeros((1, 1), int), np.zeros((2, 1), int)])
     Policies().build(uneven, 0)
-    assert type(uneven.policies) is list
+    assert [policy.shape for policy in uneven.policies] == [(1, 1), (2, 1)]
 
 
 def test_histories_are_lists_that_read_back_whole():
