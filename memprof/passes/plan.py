@@ -220,6 +220,8 @@ class Plan:
         yield "passes", [others, self._layouts, all_segments()]
 
     def _pack(self, agent: Any, activation: Activation | None) -> None:
+        if not self._packs:
+            return
         handed = activation.handed if activation else Handed()
         attributes = vars(agent)
         found = links_of(agent, handed)
