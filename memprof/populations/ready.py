@@ -10,7 +10,7 @@ from memprof.populations.base import model_field
 from memprof.spec import PopulationSpec
 
 READ_ONLY = (
-    "agents share the arrays of their models, and large arrays of an active agent are lent, so "
+    "agents of a population share the arrays of their models, and large ones are lent, so "
     "nobody may write into one. Give the agent its own first, agent.C[0] = agent.C[0].copy(); or "
     "agent.C = agent.C.copy(), where agents have the container in common"
 )
