@@ -5,27 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from memprof.errors import StoreError
 from memprof.store.agent_class import agent_class
-from memprof.store.constants import Constants
 from memprof.store.derived import DERIVED, PRIORS, derives
 from memprof.store.flatten import Flattener, NotStorable, is_objects
 from memprof.store.held import reachable_ids
 from memprof.store.identity import Links, Names, links
-from memprof.store.layout import ATOMS, LARGE_BYTES, Layout, copied, is_value, plain
+from memprof.store.layout import Layout
+from memprof.store.template_values import (
+    Frozen,
+    all_same,
+    copier,
+    is_plain,
+    plain_content,
+    same,
+)
 from memprof.store.unflatten import Reader
 from memprof.upstream.attributes import MODEL, left_out
-
-_CONTAINERS = (list, tuple, dict, np.ndarray)
-_PLAIN = (type(None), bool, int, float, complex, str)
 
 _DERIVED_BYTES = 64
 """What takes fewer is cheaper to keep than to derive."""
@@ -52,10 +54,10 @@ class Exemplar:
         self.state = state
         self._class = agent_class(kind)
         self._skeleton = dict.fromkeys(state)
-        self._group = tuple([name for name, value in self.state.items() if _is_plain(value)])
+        self._group = tuple([name for name, value in self.state.items() if is_plain(value)])
         self._copies = marshal.dumps([state[name] for name in self._group])
         self._others = [
-            (name, value, _copier(value, name in MODEL))
+            (name, value, copier(value, name in MODEL))
             for name, value in state.items()
             if name not in self._group
         ]
@@ -77,7 +79,7 @@ class Exemplar:
         own = known.state(agent)
         found = links(own, Names.of(own, known.pymdps), copied=known.copies)
         state: dict[str, Any] = {}
-        frozen = _Frozen()
+        frozen = Frozen()
         for name, value in left_out(own, keep).items():
             if name in found.whole or (name in found.linked and name not in known.pymdps):
                 continue
@@ -88,7 +90,7 @@ class Exemplar:
     @classmethod
     def from_store(cls, kind: type, state: dict[str, Any]) -> Exemplar:
         """The template of a stored state, whose small arrays become constants again."""
-        frozen = _Frozen()
+        frozen = Frozen()
         return cls(kind, {name: frozen(value) for name, value in state.items()})
 
     @property
@@ -135,7 +137,7 @@ class Exemplar:
                     continue
             known = self.state.get(name, self)
             linked = stays or name in all_linked
-            if not linked and _same(value, known):
+            if not linked and same(value, known):
                 continue
             if linked and name not in self._class.pymdps:
                 known = None
@@ -155,7 +157,7 @@ class Exemplar:
                 whole[name] = value
                 reasons.setdefault(name, type(value).__qualname__)
                 continue
-            if not linked and _all_same(layout, value, known):
+            if not linked and all_same(layout, value, known):
                 flattener.back_to(mark)
                 continue
             if (
@@ -197,7 +199,7 @@ class Exemplar:
         """Whether an attribute follows from a prior that is not the template's, so that it would be
         compared with the template in vain."""
         prior = state.get(PRIORS[name])
-        if prior is None or _same(prior, self.state.get(PRIORS[name], self)):
+        if prior is None or same(prior, self.state.get(PRIORS[name], self)):
             return False
         size = sum(array.nbytes for array in _arrays([state[name]]))
         return size >= _DERIVED_BYTES and derives(name, state)
@@ -206,16 +208,16 @@ class Exemplar:
         """Plain attributes that are as the template's; others are no longer compared so."""
         steady = self._steady
         try:
-            if _content([state[name] for name in steady.compared]) == steady.content:
+            if plain_content([state[name] for name in steady.compared]) == steady.content:
                 return steady
         except (KeyError, ValueError):
             pass  # missing, or no longer plain
-        kept = [name for name in steady.compared if _same(state.get(name), self.state[name])]
+        kept = [name for name in steady.compared if same(state.get(name), self.state[name])]
         self._steady = steady = self._compared(tuple(kept))
         return steady
 
     def _compared(self, names: tuple[str, ...]) -> _Steady:
-        return _Steady(names, _content([self.state[name] for name in names]))
+        return _Steady(names, plain_content([self.state[name] for name in names]))
 
     def unflatten(
         self, layout: Layout, whole: Mapping[str, Any], reader: Reader, stored: Any = None
@@ -350,146 +352,3 @@ class Changes(NamedTuple):
     whole: dict[str, Any]
     reasons: dict[str, str]
     held: tuple[Any, ...]
-
-
-def _content(values: list[Any]) -> bytes:
-    """Equal for equal nested atoms of equal types only (version 2 has no marks for sharing)."""
-    return marshal.dumps(values, 2)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether marshal says all that there is to say."""
-    if type(value) in (list, tuple):
-        return all(type(each) in _PLAIN or _is_plain(each) for each in value)
-    if type(value) is dict:
-        return all(_is_plain(key) and _is_plain(element) for key, element in value.items())
-    return type(value) in _PLAIN
-
-
-def _same(value: Any, known: Any) -> bool:
-    """Whether a value surely is what the template holds; large arrays by identity only."""
-    if value is known:
-        return True
-    kind = type(value)
-    if kind is not type(known):
-        return False
-    if kind is np.ndarray:
-        return _same_array(value, known)
-    if kind is list or kind is tuple:
-        return len(value) == len(known) and (
-            all(map(is_, value, known)) or all(map(_same, value, known))
-        )
-    if kind is dict:
-        return _same([*value], [*known]) and all(map(_same, value.values(), known.values()))
-    if kind is float or kind is complex:
-        return _content([value]) == _content([known])
-    return kind in ATOMS and bool(value == known)
-
-
-def _same_array(value: np.ndarray, known: np.ndarray) -> bool:
-    if value.shape != known.shape or value.dtype != known.dtype:
-        return False
-    if value.dtype.char == "O":
-        if value.flags.writeable != known.flags.writeable:
-            return False
-        if value.ndim != 1:
-            value, known = value.ravel(), known.ravel()
-        return _same(value.tolist(), known.tolist())
-    return (
-        value.nbytes < LARGE_BYTES
-        and value.strides == known.strides
-        and value.tobytes() == known.tobytes()
-        and value.dtype.char == known.dtype.char
-    )
-
-
-def _all_same(layout: Layout, value: Any, known: Any) -> bool:
-    """Whether a container was found to hold what the template holds, element by element."""
-    if layout[0] == "=":
-        return True
-    if layout[0] == "F":
-        return not known.flags.writeable and _all_same(layout[1], value, known)
-    if layout[0] == "o":
-        same = type(known) is np.ndarray and known.shape == value.shape
-        return same and all(inner == ("=",) for inner in layout[2:])
-    if layout[0] in "lt":
-        same = type(known) is type(value) and len(known) == len(value)
-        return same and all(inner == ("=",) for inner in layout[1:])
-    return False
-
-
-def _copier(value: Any, shares: bool) -> Callable[[Any], Any]:
-    """What copies a value of the template, as `_copied` does: at once, where all that is in a
-    container is shared."""
-    if shares and type(value) is np.ndarray and value.dtype != object:
-        return _itself
-    writable = is_objects(value) and value.ndim == 1 and value.flags.writeable
-    if shares and (writable or type(value) is list):
-        elements = value.tolist() if is_objects(value) else value
-        if all(type(each) is np.ndarray and each.dtype != object for each in elements):
-            return np.ndarray.copy if writable else list
-    return partial(_copied, shares=shares)
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _copied(value: Any, shares: bool) -> Any:
-    """New containers around the same atoms and, if it `shares`, the same constants; large ones in
-    any case."""
-    if is_objects(value):
-        copy = value.copy()
-        for position, element in enumerate(value.ravel().tolist()):
-            if not shares or type(element) is not np.ndarray or element.dtype == object:
-                copy.reshape(-1)[position] = _copied(element, shares)
-        copy.flags.writeable = value.flags.writeable
-        return copy
-    if type(value) is np.ndarray:
-        return value if shares or value.nbytes >= LARGE_BYTES else copied(value)
-    if type(value) is list:
-        return [
-            _copied(element, shares) if type(element) in _CONTAINERS else element
-            for element in value
-        ]
-    if type(value) is tuple:
-        return tuple(_copied(element, shares) for element in value)
-    if type(value) is dict:
-        return {key: _copied(element, shares) for key, element in value.items()}
-    return value
-
-
-class _Frozen:
-    """Copies of nested containers in which every array is a constant, and what is one stays one."""
-
-    def __init__(self) -> None:
-        self._constants = Constants()
-        self._known: dict[int, tuple[Any, Any]] = {}
-
-    def __call__(self, value: Any) -> Any:
-        """The copy of a value.
-
-        Raises:
-            NotStorable: there is no exact one.
-        """
-        if is_value(value):
-            return value
-        if id(value) not in self._known:
-            self._known[id(value)] = value, self._copy(value)
-        return self._known[id(value)][1]
-
-    def _copy(self, value: Any) -> Any:
-        if is_objects(value):
-            copy = value.copy()
-            flat = copy.reshape(-1)
-            for position, element in enumerate(value.ravel().tolist()):
-                flat[position] = self(element)
-            copy.flags.writeable = value.flags.writeable
-            return copy
-        if type(value) is np.ndarray and plain(value.dtype) and value.flags.aligned:
-            return self._constants(value)
-        if type(value) in (list, tuple):
-            return type(value)([each if type(each) in ATOMS else self(each) for each in value])
-        if type(value) is dict and all(map(is_value, value)):
-            return {key: self(element) for key, element in value.items()}
-        raise NotStorable(type(value).__qualname__)
