@@ -45,6 +45,7 @@ _NUMBERS = {  # of C's types that share a width, one goes by NumPy's name for it
     for char in "?bBhHiIlLqQefdgFDG"
 }
 ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes))
+_TEXTS = (np.str_, np.bytes_)  # an empty one has a type without size
 _VALUES = frozenset("nbiIfcsygSY")
 _PLAIN_KINDS = frozenset("biufcmMSU")
 _DESCRIPTION = re.compile(r"[<>|=]?[A-Za-z?]\d{0,10}(\[\w{1,10}\])?", re.ASCII)
@@ -149,7 +150,9 @@ def is_value(value: Any) -> bool:
     kind = type(value)
     if kind is tuple:
         return all(map(is_value, value))
-    return kind in ATOMS or (isinstance(value, np.generic) and plain(value.dtype))
+    if kind in ATOMS or kind in _TEXTS:
+        return True
+    return isinstance(value, np.generic) and plain(value.dtype)
 
 
 def is_nan(key: Any) -> bool:
