@@ -10,8 +10,8 @@ from memprof.errors import ScenarioError
 from memprof.passes.base import Pass
 from memprof.store.flatten import NotStorable
 from memprof.store.history import History
-from memprof.store.identity import held_elsewhere
-from memprof.upstream.attributes import HISTORIES
+from memprof.store.identity import held_by_user, held_elsewhere
+from memprof.upstream.attributes import HISTORIES, LATEST
 
 
 class Histories(Pass):
@@ -33,6 +33,7 @@ class Histories(Pass):
             if problem:
                 raise ScenarioError("history_steps", problem)
         attributes = vars(agent)
+        held = held_by_user(agent)
         for name in HISTORIES:
             entries = attributes.get(name)
             if type(entries) is list:
@@ -44,5 +45,5 @@ class Histories(Pass):
             elif self.steps is not None:
                 entries.limit = self.steps  # one from a store may have another
             with suppress(NotStorable):  # entries of the user's own stay objects
-                entries.pack()
+                entries.pack({id(attributes.get(LATEST.get(name))), *held})
             attributes[name] = entries

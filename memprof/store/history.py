@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -34,14 +33,6 @@ _FREE = 1 << 62  # bytes: as many as there may be
 Cost = tuple[int, int]
 """Elements, and bytes of arrays beyond those of their data, as an `Allowance` counts them."""
 _NOTHING: Cost = (0, 0)
-
-
-def _references() -> int:
-    """References to an entry that a list and a loop over it hold."""
-    return next(sys.getrefcount(entry) for entry in [[object()]][0])
-
-
-_REFERENCES = _references()
 
 
 def _thawing(name: str) -> Callable[..., Any]:
@@ -106,9 +97,9 @@ class History(list[Any]):
         """The last entry, if it is an object; else None."""
         return super().__getitem__(-1) if super().__len__() else None
 
-    def pack(self) -> None:
-        """Encode the entries that are objects, up to the first that somebody else holds as well,
-        such as the last action, for whom it stays the object that it is.
+    def pack(self, held: Container[int] = ()) -> None:
+        """Encode the entries that are objects, up to the first in `held`, by identity: what the
+        agent holds as well, such as its last action, stays the object that it is.
 
         Raises:
             NotStorable: an entry has no exact encoding; the history is then as before.
@@ -117,7 +108,7 @@ class History(list[Any]):
             return
         count = 0
         for entry in super().__iter__():
-            if sys.getrefcount(entry) > _REFERENCES and not is_value(entry):
+            if id(entry) in held and not is_value(entry):
                 break
             count += 1
         entry = None
@@ -333,7 +324,6 @@ def _sum(left: Cost, right: Cost, times: int = 1) -> Cost:
 def _write(self: Flattener, value: History, reference: Any) -> Layout:
     if self.again(value):
         return ("r",)
-    value.pack()
     chunks = value._chunks
     elements, size = _sum(value._cost, value._each, value._count)
     self.past += elements

@@ -173,6 +173,19 @@ def _only_linked(names: tuple[str, ...]) -> Links:
     return Links(frozenset(names))
 
 
+def held_by_user(agent: Any) -> Collection[int]:
+    """The objects in the attributes that an agent's own class has added, by identity."""
+    kind: type = type(agent)
+    state, pymdps = vars(agent), set_by_pymdp(kind)
+    users = [name for name in state.keys() - pymdps if not is_value(state[name])]
+    if not users:
+        return ()
+    graph = Graph(())
+    for name in users:
+        graph.visit(name, state[name])
+    return graph.nodes.keys()
+
+
 def held_elsewhere(state: Mapping[str, Any], name: str, references: int = 0) -> bool:
     """Whether somebody but the agent, and `references` of our own, holds the object that an
     attribute is."""

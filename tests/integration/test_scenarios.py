@@ -204,6 +204,9 @@ def test_an_npz_model_runs(memprof, scenario, tmp_path):
     np.savez(tmp_path / "two.npz", A0=np.eye(5), B0=np.eye(6)[:, :, None])
     run = memprof("profile", path, "-q")
     assert run.code == 2
+    assert "case.yaml:4: model.path: A_factor_list is [[0], [1]]; expected 1 lists" in run.err
+    run = memprof("profile", scenario(model={"kind": "npz", "path": "two.npz"}), "-q")
+    assert run.code == 2
     assert "case.yaml:4: model.path: A0 has shape (5, 5) and does not fit B" in run.err
 
 

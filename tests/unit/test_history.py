@@ -149,7 +149,10 @@ def test_a_limit_may_come_later_and_survives_copies():
     for twin in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
         twin.append(0.0)
         assert list(twin) == [136.0, 137.0, 138.0, 139.0, 0.0]
-    assert encoded(history) == encoded(History([135.0, 136.0, 137.0, 138.0, 139.0], limit=5))
+    fresh = History([135.0, 136.0, 137.0, 138.0, 139.0], limit=5)
+    for each in (history, fresh):  # whose entries were read, or have come
+        each.pack()
+    assert encoded(history) == encoded(fresh)
 
 
 def test_encoding_leaves_nothing_behind_however_many_chunks_there_are():
