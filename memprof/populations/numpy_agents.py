@@ -85,7 +85,10 @@ class NumpyPopulation:
         if not self._spec.private:
             self._handed = arguments = self._handed or arguments
         agent = self._construct(arguments) if model.agent is None else model.agent
-        self._new = agent, model.environment, model.world or arguments
+        world = model.world or arguments
+        arrays = {name: world[name] for name in "ABD" if world.get(name) is not None}
+        # Lists of the same arrays: the agent's containers are its own.
+        self._new = agent, model.environment, {**world, **{n: [*a] for n, a in arrays.items()}}
         if not self._spec.passes:
             self._optimise()
 
