@@ -27,6 +27,7 @@ from memprof.populations.ready import check_ready, failed
 from memprof.populations.roster import Roster
 from memprof.spec import PopulationSpec
 from memprof.store.constants import compared_once
+from memprof.store.flatten import is_objects
 
 
 class NumpyPopulation:
@@ -86,9 +87,9 @@ class NumpyPopulation:
             self._handed = arguments = self._handed or arguments
         agent = self._construct(arguments) if model.agent is None else model.agent
         world = model.world or arguments
-        arrays = {name: world[name] for name in "ABD" if world.get(name) is not None}
         # Lists of the same arrays: the agent's containers are its own.
-        self._new = agent, model.environment, {**world, **{n: [*a] for n, a in arrays.items()}}
+        lists = {name: [*value] for name, value in world.items() if is_objects(value)}
+        self._new = agent, model.environment, {**world, **lists}
         if not self._spec.passes:
             self._optimise()
 
