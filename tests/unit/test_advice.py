@@ -247,6 +247,9 @@ def test_libraries_for_plots_are_to_load_on_first_use(case):
     after = {"per_agent": cost(1000), "imports": PLOTTING[2:]}
     (advice,) = found(case({"imports": PLOTTING}, rows, after), "imports")
     assert (advice.solved_by, advice.saves_bytes) == ("lean_imports", 24_000.0)
+    rows = [saving("lean_imports", -200.0, outcome="costs", saved_fixed_bytes=24_000.0)]
+    (advice,) = found(case({"imports": PLOTTING}, rows, after), "imports")
+    assert (advice.solved_by, advice.saves_bytes) == ("lean_imports", 24_000.0)
     assert not found(case({"imports": PLOTTING}), "imports", passes_for("jax"))
 
 
