@@ -66,12 +66,14 @@ def live(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("loop", ["jit", "rollout"])
-def test_agents_that_perceive_distributions_do_as_those_that_perceive_indices(live, loop):
+@pytest.mark.parametrize(
+    ("loop", "model", "plans"), [("jit", DENSE, ((), ("template",))), ("rollout", SINGLE, ((),))]
+)
+def test_agents_that_perceive_distributions_do_as_others(live, loop, model, plans):
     file = io.BytesIO()
-    live(DENSE, file, loop=loop)
-    for passes in ((), ("template",)) if loop == "jit" else ((),):
-        found = live(DENSE, file, True, categorical_obs=True, loop=loop, passes=passes)
+    live(model, file, loop=loop)
+    for passes in plans:
+        found = live(model, file, True, categorical_obs=True, loop=loop, passes=passes)
         assert found.actions_equal == found.actions_compared == 24
         assert found.max_abs_belief_error < 1e-5
 

@@ -6,9 +6,9 @@ from tests.property_agents import REFUSED, difference, lives, plans
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
-    derandomize=True,  # `make fuzz-agents` draws many more
+    derandomize=True,  # `make fuzz` draws many more
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(lives(), plans())
