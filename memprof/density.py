@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from memprof.measurements import Reading, WorkingSetUse
+from memprof.measurements import Calibration, Reading, WorkingSetUse
 from memprof.results import (
     SCHEMA,
     BudgetCheck,
@@ -85,6 +85,7 @@ class DensityRun:
         facts: what a reader must know of the backend.
         kept_whole: attributes that a pass could not encode exactly.
         digests: behaviour of the first agents over the scenario's steps.
+        calibration: what the readings are worth.
     """
 
     baseline: Reading
@@ -98,6 +99,7 @@ class DensityRun:
     facts: dict[str, str]
     kept_whole: tuple[str, ...]
     digests: tuple[str, ...]
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)

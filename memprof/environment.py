@@ -6,12 +6,12 @@ import contextlib
 import os
 import platform
 import resource
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-
 from memprof import limits
+from memprof.pages import PAGE_BYTES
 from memprof.results import Environment
 
 _PACKAGES = (
@@ -25,7 +25,15 @@ _PACKAGES = (
     "memray",
 )
 _BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
-_ALLOCATOR_VARIABLES = ("PYTHONMALLOC", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+_ALLOCATOR_VARIABLES = (
+    "PYTHONMALLOC",
+    "PYTHONDEVMODE",  # makes Python's allocator the one with debug hooks
+    "MALLOC_",
+    "MIMALLOC_",
+    "TCMALLOC_",
+    "GLIBC_TUNABLES",
+    "LD_PRELOAD",
+)
 # Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
 # process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.
 _ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
@@ -53,16 +61,19 @@ def describe_environment(
     memory_limit_bytes: int | None,
     *,
     cycles: bool = False,
+    malloc: str = "",
 ) -> Environment:
     """Versions, allocator settings, huge pages, limits and processors, as workers find them;
-    `facts` is what they found out about their backend, `cycles` as in
-    `worker_environment`."""
+    `facts` is what they found out about their backend, `malloc` about their allocator, `cycles` as
+    in `worker_environment`."""
     versions = {"python": platform.python_version()}
     for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     libc, libc_version = platform.libc_ver()
     allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
+    if malloc:
+        allocator["malloc"] = malloc
     variables = worker_environment(backend, cycles=cycles)
     for name, value in sorted(variables.items()):
         if name.startswith(_ALLOCATOR_VARIABLES):
@@ -71,14 +82,26 @@ def describe_environment(
         versions=versions,
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu_count=processors(),
-        total_memory_bytes=psutil.virtual_memory().total,
+        total_memory_bytes=limits.machine_memory().total_bytes,
         cgroup_limit_bytes=limits.cgroup_limit_bytes(),
         rlimit_bytes=memory_limit_bytes or limits.rlimit_bytes(resource.RLIMIT_DATA),
         huge_pages=_huge_pages(),
         allocator=allocator,
+        page_bytes=PAGE_BYTES,
+        python_build=_python_build(),
         device=facts.get("device", "unknown"),
         backend={name: value for name, value in facts.items() if name != "device"},
     )
+
+
+def _python_build() -> str:
+    """The implementation, and what of its build changes the size of objects or their allocator."""
+    kinds = [platform.python_implementation()]
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        kinds.append("free-threaded")
+    if sysconfig.get_config_var("Py_DEBUG"):
+        kinds.append("debug")
+    return ", ".join(kinds)
 
 
 def processors() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from memprof.measurements import Calibration
 from memprof.results import SCHEMA, Caution, Environment, Interval, LeakVerdict
 
 Mode = Literal["lifecycle", "steps"]
@@ -22,7 +23,7 @@ Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
 @dataclass(frozen=True, slots=True)
 class CycleReading:
     """Memory of a clean worker after one cycle, with garbage collected and given back; None where
-    the platform or the backend cannot tell.
+    no reading of the platform or the backend can be trusted.
 
     Attributes:
         native_bytes: what malloc has handed out.
@@ -34,8 +35,8 @@ class CycleReading:
 
     native_bytes: int | None
     python_bytes: int | None
-    python_blocks: int
-    process_bytes: int
+    python_blocks: int | None
+    process_bytes: int | None
     device_bytes: int | None
 
 
@@ -47,12 +48,14 @@ class CycleRun:
         seconds: what each cycle took, without its reading.
         compilations: programs that JAX compiled in each cycle; empty for other backends.
         facts: what a reader must know of the backend.
+        calibration: what the readings are worth.
     """
 
     readings: tuple[CycleReading, ...]
     seconds: tuple[float, ...]
     compilations: tuple[int, ...]
     facts: dict[str, str]
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)

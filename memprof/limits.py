@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
-from pathlib import Path
+from dataclasses import dataclass
 
 import psutil
 
+from memprof import control_groups
 from memprof.density import Bound
-
-_CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
-_UNLIMITED = 1 << 60
+from memprof.errors import MeasurementError
+from memprof.pages import PAGE_BYTES
 
 
 def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:
@@ -30,52 +25,62 @@ def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:
         found.append(Bound("RLIMIT_DATA", limit, "data"))
     if (limit := rlimit_bytes(resource.RLIMIT_AS)) is not None:
         found.append(Bound("RLIMIT_AS", limit, "virtual"))
-    group = _cgroup()
-    if group is not None:
-        found.append(Bound("cgroup", max(0, group[0] - group[1]), "resident"))
-    found.append(Bound("machine", psutil.virtual_memory().available, "resident"))
+    groups = control_groups.groups()
+    if groups:
+        found.append(Bound("cgroup", min(each.left_bytes for each in groups), "resident"))
+    found.append(Bound("machine", machine_memory().available_bytes, "resident"))
     return tuple(found)
 
 
 def scarce(share: float) -> bool:
-    """Whether less than this share of the memory of the machine, or of the control group, is
-    left."""
-    memory = psutil.virtual_memory()
-    group = _cgroup()
-    return bool(
-        memory.available < share * memory.total
-        or (group is not None and group[0] - group[1] < share * group[0])
+    """Whether less than this share of the memory of the machine, or of a control group that this
+    process is in, is left."""
+    machine = machine_memory()
+    return machine.available_bytes < share * machine.total_bytes or any(
+        each.left_bytes < share * each.limit_bytes for each in control_groups.groups()
     )
 
 
+def left_bytes() -> int:
+    """What this process may still take, of the machine and of its control groups."""
+    groups = control_groups.groups()
+    return min([machine_memory().available_bytes, *(each.left_bytes for each in groups)])
+
+
 def cgroup_limit_bytes() -> int | None:
-    """The control group's limit; None if there is none."""
-    group = _cgroup()
-    return None if group is None else group[0]
+    """The lowest limit of the process's control group and its parents; None if there is none."""
+    return min((each.limit_bytes for each in control_groups.groups()), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineMemory:
+    """Of the whole machine."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def machine_memory() -> MachineMemory:
+    """By psutil, or by what the C library knows where /proc shows processes only.
+
+    Raises:
+        MeasurementError: nothing tells.
+    """
+    try:
+        memory = psutil.virtual_memory()
+        return MachineMemory(memory.total, memory.available)
+    except (OSError, psutil.Error) as error:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            pages = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_AVPHYS_PAGES")
+            if min(pages) > 0:
+                return MachineMemory(pages[0] * PAGE_BYTES, pages[1] * PAGE_BYTES)
+        raise MeasurementError(
+            f"the machine's memory cannot be read here: {error}; run memprof where /proc/meminfo "
+            "can be read"
+        ) from None
 
 
 def rlimit_bytes(kind: int) -> int | None:
     """The soft limit of a resource; None if there is none."""
     limit = resource.getrlimit(kind)[0]
     return None if limit == resource.RLIM_INFINITY else limit
-
-
-def _cgroup() -> tuple[int, int] | None:
-    """Limit and usage of the control group, without the page cache that it can drop."""
-    for limit_file, usage_file in _CGROUPS:
-        with contextlib.suppress(OSError, ValueError):
-            limit, usage = (int(Path(file).read_text()) for file in (limit_file, usage_file))
-            if limit >= _UNLIMITED:
-                return None
-            return limit, max(0, usage - _droppable(Path(usage_file).parent))
-    return None
-
-
-def _droppable(folder: Path) -> int:
-    """Bytes of files in the page cache that nobody used lately."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in (folder / "memory.stat").read_text().splitlines():
-            name, value = line.split()
-            if name in ("inactive_file", "total_inactive_file"):
-                return int(value)
-    return 0

@@ -6,7 +6,7 @@ Frozen dataclasses with plain fields, bytes and seconds only. The parent condens
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from memprof.evidence import ContentRow, GainRow, ImportRow
 
@@ -31,6 +31,32 @@ class Reading:
     heap_bytes: int | None
 
 
+UNSEEN = {
+    "native": "what malloc hands out",
+    "python": "what Python's allocator hands out",
+    "process": "memory that is mapped directly",
+    "device": "JAX's arrays",
+}
+"""What is not seen without a reading, or the readings that stand in for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the readings of a worker are worth: each was tried there with memory of known size.
+
+    Attributes:
+        malloc: the allocator in use, as far as can be told.
+        left_out: readings that did not move by what was allocated, and why each is not used.
+        unseen: kinds of memory that no trusted reading tells of to the byte.
+        endless_garbage: each collection of garbage found more, so that some is in the readings.
+    """
+
+    malloc: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
+    endless_garbage: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class GrowthPoint:
     """Memory with `agents` living agents that have all lived the scenario's steps."""
@@ -46,12 +72,14 @@ class TrendSeries:
     Attributes:
         first_step: steps that every agent had lived at the first entry.
         stride: steps from one entry to the next.
+        blind: why there is no reading of the heap; empty where there is one.
     """
 
     agents: int
     first_step: int
     stride: int
     heap_bytes: tuple[int, ...]
+    blind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +189,7 @@ class Measurement:
         working_set: what that pass did until then; None without it.
         facts: what a reader must know of the backend: its device and settings.
         digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
+        calibration: what the readings are worth.
     """
 
     start: Reading
@@ -183,6 +212,7 @@ class Measurement:
     working_set: WorkingSetUse | None
     facts: dict[str, str]
     digests: tuple[str, ...]
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)

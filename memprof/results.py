@@ -294,7 +294,7 @@ class Advice:
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The machine and the software that the figures belong to; `backend` is what the backend says
-    of its device and settings."""
+    of its device and settings. Reports of older versions do not tell pages and build."""
 
     versions: dict[str, str]
     platform: str
@@ -306,6 +306,8 @@ class Environment:
     allocator: dict[str, str]
     device: str
     backend: dict[str, str]
+    page_bytes: int | None = None
+    python_build: str = ""
 
 
 @dataclass(frozen=True, slots=True)

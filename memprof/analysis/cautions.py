@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from memprof.measurements import DeviceDetails
+from memprof.measurements import Calibration, DeviceDetails
 from memprof.results import Caution, Equivalence, PassResult, Variant
 from memprof.units import format_seconds, format_size
 
 _EXPLAINED = 0.8
+_ELSEWHERE = "measure on Linux"
 _NOISY_TIME = 0.1
 
 
@@ -20,11 +21,13 @@ def find(
     failure: BaseException | None,
     max_slowdown: float | None = None,
     facts: Mapping[str, str] | None = None,
+    calibrations: Iterable[Calibration] = (),
 ) -> tuple[Caution, ...]:
     """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `facts`
-    what the workers found out about their backend."""
+    what the workers found out about their backend, and `calibrations` about their readings."""
     found = list(_of_run(after, verdict, failure))
     found += of_facts(facts or {})
+    found += of_calibration(calibrations)
     found += [
         Caution("no_saving", f"{each.name}: {each.detail}", "leave it out of this scenario")
         for each in passes
@@ -47,6 +50,41 @@ def of_facts(facts: Mapping[str, str]) -> Iterator[Caution]:
             f"pool leaves functions to PyMDP whose source it does not know: {left}",
             "their results, times and temporaries are PyMDP's own; pool knows those of PyMDP 1.0.0 "
             "to 1.0.4 that nobody has replaced",
+        )
+
+
+_REMEDIES = {
+    "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
+    "one of these",
+    "python": "measure with Python's own allocator: without PYTHONMALLOC, in a build with the GIL",
+    "objects": "measure with Python's own allocator: without PYTHONMALLOC",
+    "process": "measure where /proc/self/smaps_rollup, smaps or statm tells of memory",
+    "peak": "measure where /proc/self/clear_refs can be written for a peak",
+    "shared memory": "memory that processes share is in no figure here; Linux 5.3 tells of it",
+    "residency": "the ledger has nominal sizes only; measure where /proc/self/pagemap can be read",
+    "data segment": "what is held against RLIMIT_DATA cannot be told here",
+    "address space": "what is held against RLIMIT_AS cannot be told here",
+}
+
+
+def of_calibration(calibrations: Iterable[Calibration]) -> Iterator[Caution]:
+    """What the workers' readings do not tell."""
+    left_out: dict[str, str] = {}
+    endless = False
+    for each in calibrations:
+        left_out |= each.left_out
+        endless = endless or each.endless_garbage
+    for name, why in left_out.items():
+        yield Caution(
+            "left_out", f"the reading {name!r} is left out: {why}", _REMEDIES.get(name, _ELSEWHERE)
+        )
+    if endless:
+        yield Caution(
+            "endless_garbage",
+            "garbage never ends: every collection found more, made by finalizers or callbacks of "
+            "the collector; what was left is in the readings",
+            "make no garbage where garbage is collected, or take the readings for what they are: "
+            "steady as long as it is always as much",
         )
 
 

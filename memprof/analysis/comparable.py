@@ -9,8 +9,9 @@ from typing import Any
 
 from memprof.results import Environment
 
-# Releases of these decide on what an agent takes; of Python itself, the minor version does.
-DECISIVE = ("inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
+# Releases of these decide on what an agent takes, or on how it is measured; of Python itself, the
+# minor version does.
+DECISIVE = ("memprof-pymdp", "inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
 # Fields that say how well a scenario is measured and judged, or for whom it is described.
 _INDIFFERENT = ("description", "instruments", "repeats", "budget", "tolerances")
 
@@ -41,8 +42,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def environment_changes(was: Environment, now: Environment) -> list[str]:
-    """What makes the figures of two environments incomparable: other versions of the backend,
-    another mode of huge pages, another allocator."""
+    """What makes the figures of two environments incomparable: another memprof, other versions or
+    builds of Python and the backend, another size of pages, mode of huge pages, or allocator."""
     return [
         f"{name}: {before or 'none'}, now {after or 'none'}"
         for name, before, after in _conditions(was, now)
@@ -56,9 +57,11 @@ def _decisive(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conditions(was: Environment, now: Environment) -> Iterator[tuple[str, str, str]]:
     yield "python", _minor(was), _minor(now)
+    yield "python's build", was.python_build, now.python_build
     for name in DECISIVE:
         yield name, was.versions.get(name, ""), now.versions.get(name, "")
     yield "platform", _platform(was), _platform(now)
+    yield "page size", _bytes(was.page_bytes), _bytes(now.page_bytes)
     yield "device", was.device, now.device
     yield "huge pages", was.huge_pages, now.huge_pages
     for kind, before, after in (
@@ -77,6 +80,10 @@ def _platform(environment: Environment) -> str:
     """System and processor, without the kernel's release."""
     words = environment.platform.split()
     return f"{words[0]} {words[-1]}" if words else ""
+
+
+def _bytes(size: int | None) -> str:
+    return "" if size is None else f"{size:,} bytes"
 
 
 def _show(value: Any) -> str:

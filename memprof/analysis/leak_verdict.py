@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from memprof.analysis import leaks
@@ -18,11 +18,12 @@ from memprof.leak import (
     Signal,
     SignalName,
 )
+from memprof.measurements import UNSEEN
+from memprof.pages import PAGE_BYTES
 from memprof.results import Interval, LeakVerdict
 
-_PAGE_BYTES = 4096
 # Half of a page: a page that is given back now and then must not hide a page that leaks each cycle.
-_LEAST_MAPPED_BYTES = _PAGE_BYTES / 2
+_LEAST_MAPPED_BYTES = PAGE_BYTES / 2
 
 
 def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
@@ -40,7 +41,7 @@ def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]
         "native": (native, GRAIN_BYTES, 0.0),
         "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),
         "objects": ([each.python_blocks for each in readings], 1, 0.0),
-        "process": ([each.process_bytes for each in readings], _PAGE_BYTES, least),
+        "process": ([each.process_bytes for each in readings], PAGE_BYTES, least),
         "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
     }
     return {
@@ -67,12 +68,14 @@ def verdict_on(
     names = repeats[0].series
     found = {name: [repeat.judge(name) for repeat in repeats] for name in names}
     signals = tuple(_signal(name, found[name], repeats) for name in names)
-    verdict = _together([signal.verdict for signal in signals])
+    unseen = _unseen(runs, names)
+    seen = _together([signal.verdict for signal in signals])
+    verdict = "inconclusive" if seen == "clean" and unseen else seen
     slope, interval = _growth(signals, repeats)
     counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
     needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
-    # Where nothing tells what malloc has handed out, native leaks show in the process alone.
-    telling = HEAP if "native" in names else ("python", "process")
+    # What is in no account of an allocator shows in the process alone.
+    telling = (*HEAP, "process") if unseen else HEAP
     floors = [signal.floor for signal in signals if signal.name in telling]
     return Leak(
         verdict=verdict,
@@ -87,9 +90,9 @@ def verdict_on(
         bytes_per_agent=slope / agents,
         floor_bytes=leaks.highest(floors),
         warm_up_cycles=tuple(repeat.start for repeat in repeats),
-        cycles_needed=max(2 * cycles, *needed, 0) if verdict == "inconclusive" else None,
+        cycles_needed=max(2 * cycles, *needed, 0) if seen == "inconclusive" else None,
         compilations_per_cycle=statistics.fmean(counted) if counted else None,
-        detail=_detail(verdict, signals, found, repeats),
+        detail=_blind(unseen) if seen != verdict else _detail(verdict, signals, found, repeats),
         signals=signals,
         sites=(),
         unattributed_bytes=None,
@@ -167,6 +170,18 @@ def _together(verdicts: Sequence[LeakVerdict]) -> LeakVerdict:
     return next((v for v in ("leak", "inconclusive") if v in verdicts), "clean")
 
 
+def _unseen(runs: Sequence[CycleRun], names: Collection[SignalName]) -> tuple[str, ...]:
+    """Memory that no reading tells of, but for whole pages of the process: a leak of less cannot
+    be told from none."""
+    said = [kind for run in runs for kind in run.calibration.unseen]
+    missing = [] if "native" in names else [UNSEEN["native"]]
+    return tuple(dict.fromkeys([*missing, *said]))
+
+
+def _blind(unseen: Sequence[str]) -> str:
+    return f"no reading here tells to the byte of {' or '.join(unseen)}; what can be read is clean"
+
+
 def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:
     """Bytes per cycle: of the heap, or of the process or the device where one of them leaks more,
     as with memory that is mapped directly, or on a device of its own."""
@@ -181,7 +196,7 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
         for signal in signals
         if signal.name in ("process", "device") and (signal.verdict == "leak" or not growths)
     ]
-    return max(growths, key=lambda growth: growth[0])
+    return max(growths, key=lambda growth: growth[0], default=(0.0, (0.0, 0.0)))
 
 
 def _detail(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from memprof.pages import PAGE_BYTES
 from memprof.results import Interval, PerAgent
 
-_PAGE_BYTES = 4096
 # A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
 # the agents do: two workers of one plan may differ by that.
 PROCESS_GRAIN_BYTES = 2 * 2**20
@@ -57,7 +57,7 @@ def memory_line(points: Sequence[tuple[float, float]]) -> Line:
     """`robust_fit` of readings that come in pages: no surer than a page at either end allows."""
     line = robust_fit(points)
     span = max(x for x, _ in points) - min(x for x, _ in points)
-    return Line(line.slope, line.intercept, max(line.half_width, 2 * _PAGE_BYTES / span))
+    return Line(line.slope, line.intercept, max(line.half_width, 2 * PAGE_BYTES / span))
 
 
 def largest(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

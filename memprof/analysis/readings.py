@@ -147,8 +147,14 @@ def _sampled_row(
         reading_seconds=None,
         sees=about.sees,
         blind_to=about.blind_to,
-        failure="" if enough else "the population grew faster than it takes samples",
+        failure="" if enough else _too_few(sampled),
     )
+
+
+def _too_few(sampled: Sampled) -> str:
+    if sampled.samples:
+        return "the population grew faster than it takes samples"
+    return "it could not read the memory of another process here"
 
 
 def _samples_at_rest(sampled: Sampled) -> Iterator[tuple[int, float]]:

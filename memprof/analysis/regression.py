@@ -18,10 +18,10 @@ from memprof.analysis.estimates import Estimate, estimate, half_width_of_change,
 from memprof.analysis.marginal import PROCESS_GRAIN_BYTES, Line, memory_line, robust_fit
 from memprof.gate import Change, MetricChange, Unit
 from memprof.measurements import GrowthPoint
+from memprof.pages import PAGE_BYTES
 from memprof.results import Interval, Report, Sample, Variant, Verdict
 from memprof.tolerance import MetricName, Tolerance
 
-_PAGE_BYTES = 4096
 _FEWEST_READINGS = 4
 
 
@@ -32,6 +32,7 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
         return []
     found = [
         _figure(name, unit, measure(optimised(was)), measure(optimised(now)), tolerances[name])
+        or _blind(name, unit, optimised(was), optimised(now))
         for name, unit, measure in _FIGURES
     ]
     return [each for each in (*found, _equivalence(was, now), _budget(was, now)) if each]
@@ -107,6 +108,17 @@ def _figure(
     )  # fmt: skip
 
 
+def _blind(name: MetricName, unit: Unit, was: Variant, now: Variant) -> MetricChange | None:
+    """A metric that neither run has for lack of a reading: a change of it would not have shown."""
+    samples = (*was.samples, *now.samples)
+    why = ""
+    if name == "growth_bytes_per_step":
+        why = next((each.trend.blind for each in samples if each.trend.blind), "")
+    if name == "peak_bytes" and all(each.peak_rss_bytes is None for each in samples):
+        why = "nothing here tells the highest resident set"
+    return MetricChange(name, unit, "could_not_measure", detail=why) if why else None
+
+
 def verdict_on(change: Interval, allowed: float) -> Change:
     """What an interval of a change means under a tolerance."""
     low, high = change
@@ -143,7 +155,7 @@ def peak(variant: Variant) -> Estimate | None:
         for sample in variant.samples
         if sample.peak_rss_bytes is not None
     ]
-    return estimate(peaks, [_PAGE_BYTES] * len(peaks)) if peaks else None
+    return estimate(peaks, [PAGE_BYTES] * len(peaks)) if peaks else None
 
 
 def growth_per_step(variant: Variant) -> Estimate | None:

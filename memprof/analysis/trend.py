@@ -12,9 +12,12 @@ from memprof.results import Trend
 
 def trend(repeats: Sequence[TrendSeries]) -> Trend:
     """Whether the live heap goes on growing, step after step (see `leaks`), and by how much for
-    each agent. Where a repeat has too few readings to tell, there is no figure."""
+    each agent. Where a repeat has too few readings to tell, there is no figure; where it has
+    none that could have seen growth, nothing is decided either."""
     first = min(series.first_step for series in repeats)
     last = max(s.first_step + (len(s.heap_bytes) - 1) * s.stride for s in repeats)
+    if any(series.blind for series in repeats):
+        return Trend("inconclusive", None, None, None, first, last)
     if any(len(series.heap_bytes) <= leaks.FEWEST_CYCLES for series in repeats):
         return Trend(None, None, None, None, first, last)
     cuts = [leaks.settled(series.heap_bytes, leaks.FEWEST_CYCLES) for series in repeats]

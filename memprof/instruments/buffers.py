@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from memprof.instruments import trials
+
+_TRIED_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,31 @@ def bytes_by_address(arrays: Iterable[Any]) -> dict[int, int]:
 
 
 def live_device_bytes() -> int | None:
-    """Bytes of all live JAX arrays, each buffer once; None where JAX is not loaded."""
-    jax = sys.modules.get("jax")
-    return None if jax is None else sum(bytes_by_address(jax.live_arrays()).values())
+    """Bytes of all live JAX arrays, each buffer once; None where JAX is not loaded, or does not
+    tell of an array that is made."""
+    return None if "jax" not in sys.modules or device_failure() else _live_bytes()
+
+
+@cache
+def device_failure() -> str:
+    """Why JAX's live arrays are not to be trusted, tried with one; empty if they are. JAX has to be
+    loaded."""
+    return trials.failure(_live_bytes, _DeviceArray(), _TRIED_BYTES)
+
+
+def _live_bytes() -> int:
+    return sum(bytes_by_address(sys.modules["jax"].live_arrays()).values())
+
+
+class _DeviceArray:
+    """An array on JAX's device."""
+
+    def take(self) -> None:
+        import numpy as np
+
+        self._array = sys.modules["jax"].device_put(np.zeros(_TRIED_BYTES, np.uint8))
+        self._array.block_until_ready()
+
+    def free(self) -> None:
+        self._array.delete()
+        del self._array

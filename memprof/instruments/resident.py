@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+from functools import cache
 
 import numpy as np
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+from memprof.pages import PAGE_BYTES
+
 _ENTRY = 8
+_TRIED_PAGES = 16
+_FILE = "/proc/self/pagemap"
 _PRESENT, _EXCLUSIVE = np.uint64(1 << 63), np.uint64(1 << 56)
 
 
@@ -23,10 +28,8 @@ class PageTable:
         self._descriptor: int | None = None
 
     def __enter__(self) -> PageTable:
-        try:
-            self._descriptor = os.open("/proc/self/pagemap", os.O_RDONLY)
-        except OSError:
-            self._descriptor = None
+        if not failure():
+            self._descriptor = os.open(_FILE, os.O_RDONLY)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -42,13 +45,49 @@ class PageTable:
         """Bytes of [address, address + size) in present pages that only this process maps."""
         if self._descriptor is None or size <= 0:
             return 0
-        first, last = address // _PAGE, (address + size - 1) // _PAGE
-        raw = os.pread(self._descriptor, (last - first + 1) * _ENTRY, first * _ENTRY)
-        entries = np.frombuffer(raw, np.uint64)
-        ours = entries & (_PRESENT | _EXCLUSIVE) == _PRESENT | _EXCLUSIVE
-        resident = int(np.count_nonzero(ours)) * _PAGE
-        if ours[0]:
-            resident -= address - first * _PAGE
-        if ours[-1]:
-            resident -= (last + 1) * _PAGE - (address + size)
-        return resident
+        return _resident_bytes(self._descriptor, address, size)
+
+
+@cache
+def failure() -> str:
+    """Why the page table of this process cannot be trusted, tried with pages that are touched;
+    empty if it can."""
+    try:
+        descriptor = os.open(_FILE, os.O_RDONLY)
+    except OSError as error:
+        return f"{_FILE} cannot be read: {error.strerror}"
+    try:
+        found = _tried(descriptor)
+    except (OSError, ValueError, IndexError) as error:
+        return f"{_FILE} has no entry for each page: {error}"
+    finally:
+        os.close(descriptor)
+    expected = 0, _TRIED_PAGES * PAGE_BYTES
+    if found == expected:
+        return ""
+    return f"{_FILE} tells of {found[0]} and {found[1]} bytes, where {expected[1]} were touched"
+
+
+def _tried(descriptor: int) -> tuple[int, int]:
+    """What the page table says of pages before and after they are touched."""
+    with mmap.mmap(-1, _TRIED_PAGES * PAGE_BYTES, mmap.MAP_PRIVATE) as memory:
+        pages = np.frombuffer(memory, np.uint8)
+        place = pages.ctypes.data, pages.nbytes
+        del pages
+        before = _resident_bytes(descriptor, *place)
+        for page in range(_TRIED_PAGES):
+            memory[page * PAGE_BYTES] = 1
+        return before, _resident_bytes(descriptor, *place)
+
+
+def _resident_bytes(descriptor: int, address: int, size: int) -> int:
+    first, last = address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES
+    raw = os.pread(descriptor, (last - first + 1) * _ENTRY, first * _ENTRY)
+    entries = np.frombuffer(raw, np.uint64)
+    ours = entries & (_PRESENT | _EXCLUSIVE) == _PRESENT | _EXCLUSIVE
+    resident = int(np.count_nonzero(ours)) * PAGE_BYTES
+    if ours[0]:
+        resident -= address - first * PAGE_BYTES
+    if ours[-1]:
+        resident -= (last + 1) * PAGE_BYTES - (address + size)
+    return resident

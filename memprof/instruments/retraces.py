@@ -78,10 +78,10 @@ class RetracedHeap(Retraces):
     def forget(self) -> None:
         super().forget()
         self.gained: Counter[Place] = Counter()
-        self._heap = process.live_heap_bytes() or 0
+        self._heap = process.held_bytes()
 
     def _note(self, event: str, place: Place) -> None:
         super()._note(event, place)
-        heap = process.live_heap_bytes() or 0
+        heap = process.held_bytes()
         self.gained[place] += heap - self._heap
         self._heap = heap

@@ -28,6 +28,7 @@ import numpy as np
 from memprof.instruments.buffers import DeviceBuffer, buffers_of, is_device_array
 from memprof.instruments.resident import PageTable
 from memprof.measurements import LedgerRow
+from memprof.pages import PAGE_BYTES
 from memprof.populations.base import EACH, EVERYBODY
 
 _NOT_OWNED = (
@@ -45,7 +46,6 @@ _NOT_OWNED = (
 _SHARED = -2
 _SMALL_OBJECT = 512
 _ARRAY_HEADER = 96
-_PAGE = 4096
 
 
 @dataclass(slots=True)
@@ -162,12 +162,12 @@ def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holdi
         if thing.base is None:
             resident += (
                 pages.resident_bytes(thing.ctypes.data, thing.nbytes)
-                if thing.nbytes >= _PAGE and pages.readable
+                if thing.nbytes >= PAGE_BYTES and pages.readable
                 else _malloc_chunk(thing.nbytes)
             )
     elif isinstance(thing, DeviceBuffer):
         resident = pages.resident_bytes(thing.address, nominal) if thing.on_host else 0
-        if thing.on_host and nominal < _PAGE:
+        if thing.on_host and nominal < PAGE_BYTES:
             resident = _malloc_chunk(nominal)
     else:
         resident = _chunk(nominal)

@@ -100,11 +100,13 @@ def environment_section(machine: Environment) -> Section:
     """The machine and the software that the figures belong to."""
     limit = machine.cgroup_limit_bytes or machine.rlimit_bytes
     limited = f"limit {format_size(limit)}" if limit else "no limit"
+    python = f"; {machine.python_build}" if machine.python_build else ""
+    pages = f", pages of {machine.page_bytes:,} bytes" if machine.page_bytes else ""
     rows = [
-        ("versions", _pairs(machine.versions)),
+        ("versions", f"{_pairs(machine.versions)}{python}"),
         ("platform", f"{machine.platform}, {machine.cpu_count} CPUs, device {machine.device}"),
         ("backend", _pairs(machine.backend)),
-        ("memory", f"{format_size(machine.total_memory_bytes)}, {limited}"),
+        ("memory", f"{format_size(machine.total_memory_bytes)}, {limited}{pages}"),
         ("huge pages", machine.huge_pages),
         ("allocator", _pairs(machine.allocator)),
     ]

@@ -316,6 +316,8 @@ def _trend(report: Report) -> Section:
 
 def _trend_row(trend: Trend) -> tuple[str, ...]:
     steps = f"{trend.first_step} to {trend.last_step}"
+    if trend.verdict == "inconclusive" and trend.bytes_per_step is None:
+        return "inconclusive", "-", "-", "-", "nothing reads the heap here"
     if trend.bytes_per_step is None:
         return "not measured", "-", "-", "-", f"{steps}, too slow"
     return (

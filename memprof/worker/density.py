@@ -8,14 +8,12 @@ from dataclasses import astuple, fields
 from time import perf_counter
 from typing import Any
 
-import psutil
-
 from memprof.analysis import marginal
 from memprof.density import DensityPoint, DensityRun
 from memprof.errors import ScenarioError
-from memprof.instruments import process
+from memprof.instruments import process, small_objects
 from memprof.instruments.base import Stopwatch
-from memprof.limits import scarce
+from memprof.limits import left_bytes, scarce
 from memprof.measurements import Reading, WorkingSetUse
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace
@@ -92,8 +90,9 @@ class Sweep:
         self._optimised_before = 0.0
         self._use: WorkingSetUse | None = None
         self._file_bytes = 0
+        process.expect_process()
         process.settle()
-        self._filled = process.fill_free_blocks()
+        self._filled = small_objects.fill_free_blocks()
         process.reset_peak()
         self._baseline = process.read()
 
@@ -154,6 +153,7 @@ class Sweep:
             facts=self._population.facts(),
             kept_whole=self._population.kept_whole,
             digests=self._digests.per_agent(),
+            calibration=process.calibration(),
         )
 
     def _grow_to(self, agents: int) -> None:
@@ -184,6 +184,7 @@ class Sweep:
         self._channel.progress("settle", agents)
         process.settle()
         sizes, reading = process.status(), process.read()
+        peak_rss = process.peak_rss_bytes()
         process.reset_peak()
         optimising, built = self._optimised() - self._optimised_before, max(1, self.living.built)
         return (
@@ -192,7 +193,7 @@ class Sweep:
             sizes.get("VmData"),
             sizes.get("VmSize"),
             sizes.get("VmPeak"),
-            sizes.get("VmHWM"),
+            peak_rss,
             round(self.living.build_seconds / built * 1e9),
             round(optimising / built * 1e9) if optimising else None,
         )
@@ -221,7 +222,7 @@ class Sweep:
         """How many more agents may be built only to resolve their cost."""
         last = list(self._rows)[-1]
         each = max(1.0, (last[1 + _PRIVATE] - self._baseline.private_bytes) / last[0])
-        return int(_RESOLVE_SHARE * psutil.virtual_memory().available / each)
+        return int(_RESOLVE_SHARE * left_bytes() / each)
 
 
 _PRIVATE = [field.name for field in fields(Reading)].index("private_bytes")

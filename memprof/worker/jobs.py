@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-import psutil
-
 from memprof.analysis import marginal
 from memprof.analysis.leaks import FEWEST_CYCLES
 from memprof.analysis.ledger import balance
 from memprof.density import DensityRun
 from memprof.errors import ScenarioError
-from memprof.instruments import process, walker
+from memprof.instruments import process, resident, small_objects, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.instruments.imports import ImportWatch
 from memprof.leak import Attribution, CycleRun
+from memprof.limits import left_bytes
 from memprof.measurements import (
+    Calibration,
     GrowthPoint,
     InstrumentRun,
     LedgerRow,
@@ -85,6 +85,7 @@ def run(
 
 def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
+    process.expect_process()
     start = process.read()
     channel.progress("import")
     population_type = _import(spec)
@@ -95,7 +96,7 @@ def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measure
     growth = Growth(population, spec.agents, spec.steps, channel, digests)
     heap = array("q", [0]) * _TREND_READINGS
     process.settle()
-    filled = process.fill_free_blocks()
+    filled = small_objects.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
@@ -136,7 +137,14 @@ def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measure
         working_set=working_set,
         facts=population.facts(),
         digests=digests.per_agent(),
+        calibration=_calibration(),
     )
+
+
+def _calibration() -> Calibration:
+    """What the readings are worth, the ledger's included."""
+    found, why = process.calibration(), resident.failure()
+    return replace(found, left_out={**found.left_out, "residency": why}) if why else found
 
 
 def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
@@ -260,7 +268,7 @@ def _room(points: list[GrowthPoint]) -> int:
     first, last = points[0], points[-1]
     growth = last.reading.private_bytes - first.reading.private_bytes
     slope = growth / (last.agents - first.agents)
-    room = min(_EXTENSION_BYTES, psutil.virtual_memory().available // 2)
+    room = min(_EXTENSION_BYTES, left_bytes() // 2)
     return int(room / slope) if slope > 0 else _EXTENSION_BYTES
 
 
@@ -297,7 +305,8 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> Tr
             slow = each * count > 2 * _TREND_SECONDS
         if slow:
             break
-    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]))
+    blind = "; ".join(f"{name}: {why}" for name, why in process.heap_left_out().items())
+    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]), blind)
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:

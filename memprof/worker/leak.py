@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
-from dataclasses import fields
+from dataclasses import fields, replace
 from time import perf_counter
 from typing import Any
 
@@ -12,8 +11,9 @@ from memprof.analysis import leaks
 from memprof.analysis.leak_verdict import series_of
 from memprof.errors import ScenarioError
 from memprof.instruments import process
-from memprof.instruments.buffers import live_device_bytes
+from memprof.instruments.buffers import device_failure, live_device_bytes
 from memprof.leak import CycleReading, CycleRun
+from memprof.measurements import UNSEEN, Calibration
 from memprof.spec import PopulationSpec
 from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
@@ -29,6 +29,7 @@ def leak(
     """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
     as `seconds` allow."""
     start = perf_counter()
+    process.tried()
     most = leaks.most_cycles(cycles)
     readings, compilations = _Readings(most + 1), _compilations(spec.backend)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
@@ -60,6 +61,17 @@ def leak(
         seconds=tuple(durations[: len(taken) - 1]),
         compilations=tuple(compiled[: len(taken) - 1]) if spec.backend == "jax" else (),
         facts=facts,
+        calibration=_calibration(spec.backend),
+    )
+
+
+def _calibration(backend: str) -> Calibration:
+    """What the readings are worth, that of JAX's arrays included."""
+    found, why = process.calibration(), device_failure() if backend == "jax" else ""
+    if not why:
+        return found
+    return replace(
+        found, left_out={**found.left_out, "device": why}, unseen=(*found.unseen, UNSEEN["device"])
     )
 
 
@@ -76,8 +88,8 @@ class _Readings:
             (
                 process.native_heap_bytes(),
                 process.small_object_bytes(),
-                sys.getallocatedblocks(),
-                process.read().private_bytes,
+                process.allocated_blocks(),
+                process.private_bytes(),
                 live_device_bytes(),
             )
         )

@@ -108,19 +108,19 @@ def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float
     """Bytes that the live heap gains per cycle, and the lines at which JAX traces in every one."""
     process.settle()
     if spec.backend != "jax":
-        before = process.live_heap_bytes() or 0
+        before = process.held_bytes()
         for _ in range(cycles):
             life.run()
         process.settle()
-        return ((process.live_heap_bytes() or 0) - before) / cycles, []
+        return (process.held_bytes() - before) / cycles, []
     from memprof.instruments.retraces import RetracedHeap
 
     with RetracedHeap() as retraces:
-        before = process.live_heap_bytes() or 0
+        before = process.held_bytes()
         for _ in range(cycles):
             life.run()
         process.settle()
-        growth = ((process.live_heap_bytes() or 0) - before) / cycles
+        growth = (process.held_bytes() - before) / cycles
     traced = {place: n / cycles for place, n in retraces.traced.items() if n >= cycles}
     gained = {place: max(0, retraces.gained[place]) for place in traced}
     # What is garbage by the end of the cycle was counted too.

@@ -47,6 +47,7 @@ def threads(
         ScenarioError: `count` does not fit the scenario, or its agents cannot be stepped.
     """
     _check(spec, count)
+    process.expect_process()
     channel.progress("import")
     population = backend(spec)(spec, DirectCalls())
     digests = DigestTrace(spec.agents, spec.steps)

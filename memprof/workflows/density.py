@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memprof.analysis import equivalence, readings, scaling
 from memprof.analysis.capacity import lowest, usage
-from memprof.analysis.cautions import of_facts
+from memprof.analysis.cautions import of_calibration, of_facts
 from memprof.analysis.scaling import threads_row
 from memprof.density import (
     Bound,
@@ -120,7 +120,10 @@ def density(
     report = DensityReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
-            scenario.backend, known[-1].runs[0].facts, limits.memory_bytes
+            scenario.backend,
+            known[-1].runs[0].facts,
+            limits.memory_bytes,
+            malloc=known[-1].runs[0].calibration.malloc,
         ),
         variants=DensityVariants(condensed[0], condensed[1] if len(known) > 1 else None),
         density=Density(
@@ -131,7 +134,7 @@ def density(
         ),
         equivalence=verdict,
         budget=budget_check(scenario, condensed[-1].per_agent),
-        warnings=tuple(_cautions(variants, verdict, failure)),
+        warnings=tuple(_cautions(variants, verdict, failure, machine)),
         complete=failure is None,
     )
     return DensityOutcome(report, failure or _diverged(report) or over_budget(report.budget))
@@ -229,7 +232,10 @@ def _highest(values: Sequence[int | None]) -> float | None:
 
 
 def _cautions(
-    variants: list[VariantSweep], verdict: Equivalence, failure: MemprofError | None
+    variants: list[VariantSweep],
+    verdict: Equivalence,
+    failure: MemprofError | None,
+    machine: tuple[Bound, ...],
 ) -> Iterator[Caution]:
     if failure is not None:
         remedy = "run it again; what was measured until then is here"
@@ -238,6 +244,8 @@ def _cautions(
     if len(threaded) > 1 and verdict.verdict == "exact":
         evidence = "agents that several threads step do not do the same before and after the passes"
         yield Caution("threads_diverged", evidence, "report it with this scenario")
+    yield from of_calibration(run.calibration for each in variants for run in each.runs)
+    yield from _unjudged(variants, machine)
     yield from of_facts(variants[-1].runs[0].facts if variants and variants[-1].runs else {})
     for each in variants:
         if each.ended == "memory":
@@ -266,6 +274,19 @@ def _cautions(
         if each.verification is not None and each.verification.ended == "time":
             evidence = f"{each.name}: {each.verification.found:,} agents were verified in the time"
             yield Caution("not_verified", evidence, "raise --time-limit to verify the rest")
+
+
+def _unjudged(variants: list[VariantSweep], machine: tuple[Bound, ...]) -> Iterator[Caution]:
+    """Bounds that no capacity is held against, for lack of a reading."""
+    for each in variants:
+        for bound in machine:
+            if _lines(each) and usage(_lines(each), bound.gauge) is None:
+                evidence = f"{each.name}: {bound.name} ({format_size(bound.limit_bytes)}) is not "
+                yield Caution(
+                    "bound_not_judged",
+                    f"{evidence}in the capacity: nothing here tells what a process takes of it",
+                    "measure where /proc/self/status has VmData and VmSize",
+                )
 
 
 def _nothing(variants: list[VariantSweep], failure: MemprofError | None) -> MemprofError:

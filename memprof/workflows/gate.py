@@ -208,7 +208,10 @@ def _foreign(case: Case, entry: BaselineEntry) -> str:
         return "the baseline has no raw samples of the population with its passes"
     was = entry.report.environment
     now = describe_environment(scenario.backend, {}, None)
-    return _foreign_environment(entry, replace(now, device=was.device, backend=was.backend))
+    # What workers find out is known when they have run.
+    known = {"malloc": was.allocator["malloc"]} if "malloc" in was.allocator else {}
+    now = replace(now, device=was.device, backend=was.backend, allocator=now.allocator | known)
+    return _foreign_environment(entry, now)
 
 
 def _foreign_environment(entry: BaselineEntry, now: Environment) -> str:

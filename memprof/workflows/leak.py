@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memprof.analysis.cautions import of_facts
+from memprof.analysis.cautions import of_calibration, of_facts
 from memprof.analysis.leak_verdict import attributed, verdict_on
 from memprof.environment import describe_environment
 from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
@@ -65,20 +65,16 @@ def leak(
         remedy = "run it again; what was measured until then is here"
         cautions.append(Caution("incomplete", str(failure), remedy))
     found = found or verdict_on(runs, mode, cycles, scenario.agents, scenario.steps, passes)
-    if all(signal.name != "native" for signal in found.signals):
-        cautions.append(
-            Caution(
-                "no_native_heap",
-                "this platform gives no account of malloc: a native leak shows in the process "
-                "only, to the page",
-                "measure on Linux with glibc",
-            )
-        )
+    cautions += of_calibration(run.calibration for run in runs)
     cautions += of_facts(runs[0].facts)
     report = LeakReport(
         scenario=scenario.model_dump(mode="json"),
         environment=describe_environment(
-            scenario.backend, runs[0].facts, limits.memory_bytes, cycles=True
+            scenario.backend,
+            runs[0].facts,
+            limits.memory_bytes,
+            cycles=True,
+            malloc=runs[0].calibration.malloc,
         ),
         leak=found,
         warnings=tuple(cautions),
@@ -122,8 +118,8 @@ def _attributed(found: Leak, crew: Crew, cautions: list[Caution]) -> Leak:
 
 def _watched(found: Leak) -> int:
     """Cycles in which a leak shows its sites."""
-    objects = next(signal for signal in found.signals if signal.name == "objects")
-    if objects.verdict != "leak":
+    objects = next((signal for signal in found.signals if signal.name == "objects"), None)
+    if objects is None or objects.verdict != "leak":
         return _WATCHED_CYCLES
     return min(_MOST_WATCHED, max(_WATCHED_CYCLES, round(_WATCHED_OBJECTS / objects.per_cycle)))
 
@@ -139,7 +135,15 @@ def _failed(report: LeakReport) -> MemprofError | None:
         )
     if found.verdict == "inconclusive":
         return Undecided(
-            f"{name}: could not decide whether it leaks: {found.detail}; try --cycles "
-            f"{found.cycles_needed}"
+            f"{name}: could not decide whether it leaks: {found.detail}; {_what_would(report)}"
         )
     return None
+
+
+def _what_would(report: LeakReport) -> str:
+    """What would decide."""
+    if report.leak.cycles_needed is not None:
+        return f"try --cycles {report.leak.cycles_needed}"
+    return "; ".join(
+        f"{each.evidence} ({each.remedy})" for each in report.warnings if each.kind == "left_out"
+    )

@@ -67,7 +67,12 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     facts = (runs.after or runs.before).clean[0].facts
     report = Report(
         scenario=scenario.model_dump(mode="json"),
-        environment=describe_environment(scenario.backend, facts, limits.memory_bytes),
+        environment=describe_environment(
+            scenario.backend,
+            facts,
+            limits.memory_bytes,
+            malloc=runs.before.clean[0].calibration.malloc,
+        ),
         variants=Variants(before, after),
         passes=passes,
         equivalence=verdict,
@@ -80,6 +85,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
             runs.failure,
             scenario.max_slowdown if scenario.auto else None,
             facts,
+            [run.calibration for each in (runs.before, runs.after) if each for run in each.clean],
         ),
         complete=runs.failure is None,
     )

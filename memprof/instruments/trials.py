@@ -1,0 +1,110 @@
+"""A reading is tried before it is trusted: memory of known size comes and goes, and it has to move
+by as much."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from memprof.pages import PAGE_BYTES
+from memprof.units import format_size
+
+_LEAST, _MOST = 0.9, 1.5
+"""Shares of the memory by which a reading may move: allocators round sizes up."""
+_ATTEMPTS = 3
+"""Other threads allocate, too; what sees nothing fails as often as it is tried."""
+
+
+class Load(Protocol):
+    """Memory that comes and goes, without taking any other."""
+
+    def take(self) -> None: ...
+
+    def free(self) -> None: ...
+
+
+class MappedPages:
+    """So many bytes, mapped and touched."""
+
+    def __init__(self, size: int, *, shared: bool = False) -> None:
+        self._size, self._shared = size, shared
+        self._memory: mmap.mmap | None = None
+
+    def take(self) -> None:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            self._memory = mmap.mmap(
+                -1, self._size, mmap.MAP_SHARED if self._shared else mmap.MAP_PRIVATE
+            )
+        else:
+            self._memory = mmap.mmap(-1, self._size)
+        for place in range(0, self._size, PAGE_BYTES):
+            self._memory[place] = 1
+
+    def free(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+
+class SmallObjects:
+    """So many small objects of Python."""
+
+    BLOCK_BYTES = 144
+    """What each takes, with its header and rounded up."""
+    _BYTES = 100
+
+    def __init__(self, count: int) -> None:
+        self._objects: list[bytes | None] = [None] * count
+
+    def take(self) -> None:
+        for place in range(len(self._objects)):
+            self._objects[place] = bytes(self._BYTES)
+
+    def free(self) -> None:
+        for place in range(len(self._objects)):
+            self._objects[place] = None
+
+
+def failures(
+    read: Callable[[], Mapping[str, int | None]], load: Load, amount: int, unit: str = "B"
+) -> dict[str, str]:
+    """The readings that cannot be trusted to tell of `amount` more and less, and why."""
+    found: dict[str, str] = {}
+    for attempt in range(_ATTEMPTS):
+        failed = _failures(read, load, amount, unit)
+        found = failed if attempt == 0 else {n: why for n, why in failed.items() if n in found}
+        if not found:
+            break
+    return found
+
+
+def failure(read: Callable[[], int | None], load: Load, amount: int, unit: str = "B") -> str:
+    """The same of a single reading; empty if it can be trusted."""
+    return failures(lambda: {"": read()}, load, amount, unit).get("", "")
+
+
+def _failures(
+    read: Callable[[], Mapping[str, int | None]], load: Load, amount: int, unit: str
+) -> dict[str, str]:
+    before = read()
+    load.take()
+    during = read()
+    load.free()
+    after = read()
+    found = {}
+    for name, was in before.items():
+        there, gone = during.get(name), after.get(name)
+        if was is None or there is None or gone is None:
+            found[name] = "there is no such account here"
+            continue
+        for moved, what in ((there - was, "allocated"), (there - gone, "freed")):
+            if not _LEAST * amount <= moved <= _MOST * amount:
+                known, seen = _shown(amount, unit), _shown(moved, unit)
+                found[name] = f"tried with {known} that were {what}, it moved by {seen}"
+                break
+    return found
+
+
+def _shown(amount: int, unit: str) -> str:
+    return format_size(amount) if unit == "B" else f"{amount:,} {unit}"
