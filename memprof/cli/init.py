@@ -95,7 +95,7 @@ def _requirements() -> str:
     from memprof.analysis.comparable import DECISIVE
 
     lines = ["# What the figures depend on: with another release, make the baseline anew."]
-    for package in ("memprof-pymdp", *DECISIVE):
+    for package in DECISIVE:
         with contextlib.suppress(metadata.PackageNotFoundError):
             lines.append(f"{package}=={metadata.version(package)}")
     return "\n".join(lines) + "\n"

@@ -1,5 +1,7 @@
 """`memprof leak` on the command line: what it offers, and what it refuses before measuring."""
 
+from pathlib import Path
+
 import pytest
 
 
@@ -89,6 +91,21 @@ def test_too_little_time_is_inconclusive_and_says_what_it_saw(memprof, fake):
     assert found["verdict"] == "inconclusive"
     assert found["cycles_needed"] >= 20
     assert found["signals"][0]["series"][0], "what was read is in the report"
+
+
+def test_under_a_malloc_without_an_account_nothing_is_clean(memprof, fake):
+    """What is not there is a reading that could have seen a native leak."""
+    mimalloc = next((str(each) for each in Path("/usr/lib").glob("*/libmimalloc.so.2")), None)
+    if mimalloc is None:
+        pytest.skip("libmimalloc.so.2 is not installed here")
+    run = memprof("leak", fake(repeats=1), LD_PRELOAD=mimalloc)
+    assert run.code == 3
+    assert "no reading here tells to the byte of what malloc hands out" in run.err
+    assert "mimalloc: there is no such account here" in run.err
+    report = run.report("case-leak")
+    assert (report["leak"]["verdict"], report["leak"]["cycles_needed"]) == ("inconclusive", None)
+    assert report["environment"]["allocator"]["malloc"] == "mimalloc"
+    assert "left_out" in [each["kind"] for each in report["warnings"]]
 
 
 def test_the_verdict_is_the_same_from_one_repeat(memprof, fake):

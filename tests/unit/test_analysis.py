@@ -60,6 +60,12 @@ def test_less_than_a_block_for_all_agents_together_is_none_that_they_leave_behin
     assert trend([series(range(500, 692, 16))] * 2).verdict == "leak"
 
 
+def test_a_trend_without_a_reading_of_the_heap_is_undecided():
+    blind = TrendSeries(20, 21, 1, (), "native: mimalloc keeps no account")
+    found = trend([series([500] * 12), blind])
+    assert (found.verdict, found.bytes_per_step, found.floor_bytes) == ("inconclusive", None, None)
+
+
 def test_too_few_readings_are_no_trend():
     found = trend([series(range(7))])
     assert found.verdict is None

@@ -6,6 +6,8 @@ import pytest
 
 from memprof.analysis.leak_verdict import attributed, verdict_on
 from memprof.leak import Attribution, CycleReading, CycleRun, Site
+from memprof.measurements import UNSEEN, Calibration
+from memprof.pages import PAGE_BYTES
 
 MB = 10**6
 
@@ -17,7 +19,7 @@ def run(cycles=21, native=0, python=0, objects=0, process=0, device=None, compil
             native_bytes=MB * (n > 0) + native * n,
             python_bytes=MB * (n > 0) + python * n,
             python_blocks=1000 * (n > 0) + objects * n,
-            process_bytes=100 * MB + 4096 * (process * n // 4096),
+            process_bytes=100 * MB + PAGE_BYTES * (process * n // PAGE_BYTES),
             device_bytes=None if device is None else device * n,
         )
         for n in range(cycles + 1)
@@ -42,11 +44,54 @@ def test_without_growth_it_is_clean_and_the_first_cycle_is_warm_up():
     assert "device" not in [each.name for each in leak.signals]
 
 
-def test_where_malloc_tells_nothing_the_floor_is_that_of_pages():
-    blind = replace(run(), readings=tuple(replace(r, native_bytes=None) for r in run().readings))
-    leak = verdict(blind, blind)
+def without(name, *runs):
+    """The same readings, as a worker gives them in which this one failed its trial."""
+    field = {"python": "python_bytes", "objects": "python_blocks"}.get(name, f"{name}_bytes")
+    return [
+        replace(each, readings=tuple(replace(r, **{field: None}) for r in each.readings))
+        for each in runs
+    ]
+
+
+def test_where_malloc_tells_nothing_nothing_is_clean():
+    """However still all else is; and what would have been found is what the process shows."""
+    leak = verdict(*without("native", run(), run()))
     assert "native" not in [each.name for each in leak.signals]
-    assert (leak.verdict, leak.floor_bytes) == ("clean", 4096)
+    assert (leak.verdict, leak.floor_bytes, leak.cycles_needed) == (
+        "inconclusive",
+        PAGE_BYTES,
+        None,
+    )
+    assert leak.detail.startswith("no reading here tells to the byte of what malloc hands out")
+
+
+def test_what_no_reading_of_a_worker_saw_is_not_clean_either():
+    """As where Python's allocator counts objects and not their bytes."""
+    blind = Calibration(left_out={"python": "none"}, unseen=(UNSEEN["python"],))
+    runs = [replace(each, calibration=blind) for each in without("python", run(), run())]
+    leak = verdict(*runs)
+    assert (leak.verdict, leak.floor_bytes) == ("inconclusive", PAGE_BYTES)
+    assert "what Python's allocator hands out" in leak.detail
+    assert verdict(runs[0], run()).verdict == "inconclusive", "in one of the repeats"
+
+
+def test_what_leaks_leaks_whatever_else_is_not_seen():
+    leak = verdict(*without("native", run(python=64, objects=1), run(python=64, objects=1)))
+    assert leak.verdict == "leak"
+
+
+def test_objects_that_malloc_counts_need_no_account_of_their_own():
+    """PYTHONMALLOC=malloc."""
+    leak = verdict(*without("objects", *without("python", run(), run())))
+    assert (leak.verdict, leak.floor_bytes) == ("clean", 16)
+
+
+def test_with_nothing_but_the_number_of_objects_there_is_a_verdict():
+    runs = [run(), run()]
+    for name in ("native", "python", "process"):
+        runs = without(name, *runs)
+    leak = verdict(*runs)
+    assert (leak.verdict, leak.floor_bytes, leak.bytes_per_cycle) == ("inconclusive", None, 0)
 
 
 def test_native_and_python_growth_add_up_per_cycle_and_per_agent():
@@ -66,12 +111,11 @@ def test_memory_that_is_mapped_directly_shows_in_the_process_alone():
 
 
 def test_a_page_now_and_then_is_no_mapping_that_leaks_unless_malloc_tells_nothing():
-    slow = run(process=1000)
+    slow = run(process=PAGE_BYTES // 4)
     leak = verdict(slow, slow)
     assert leak.verdict == "clean"
-    assert of(leak, "process").floor == 4096
-    blind = replace(slow, readings=tuple(replace(r, native_bytes=None) for r in slow.readings))
-    assert verdict(blind, blind).verdict == "leak", "it may be malloc's"
+    assert of(leak, "process").floor == PAGE_BYTES
+    assert verdict(*without("native", slow, slow)).verdict == "leak", "it may be malloc's"
 
 
 def test_records_that_change_their_size_are_no_leak_but_objects_are():

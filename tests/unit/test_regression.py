@@ -157,6 +157,20 @@ def test_one_time_against_another_tells_nothing(run):
     assert regression.undecided([found]), "another worker may tell"
 
 
+def test_what_neither_run_could_read_is_not_the_same(run):
+    """A change of it would not have shown: under a malloc without an account, or in gVisor."""
+    flat = [
+        replace(each, peak_rss_bytes=None, trend=TrendSeries(20, 21, 1, (), "mimalloc: no account"))
+        for each in (sample(), sample())
+    ]
+    found = judged(run(*flat), run(*flat))
+    for metric in ("growth_bytes_per_step", "peak_bytes"):
+        assert found[metric].verdict == "could_not_measure"
+        assert found[metric].detail
+    assert found["growth_bytes_per_step"].detail == "mimalloc: no account"
+    assert found["marginal_bytes"].verdict == "same"
+
+
 def test_what_one_run_does_not_have_is_not_measured(run):
     short = replace(sample(), trend=TrendSeries(20, 21, 1, (1, 2)), reference_cpu_seconds=())
     found = judged(run(sample()), run(short))

@@ -7,6 +7,7 @@ import pytest
 
 from memprof.instruments.resident import PageTable
 from memprof.instruments.walker import reachable, walk
+from memprof.pages import PAGE_BYTES
 
 MIB = 2**20
 
@@ -68,7 +69,7 @@ def test_an_object_belongs_to_the_component_that_reaches_it_first():
 
 def test_untouched_and_merely_read_pages_are_not_resident():
     untouched = np.zeros(64 * MIB // 8)  # more than glibc ever takes from memory used before
-    assert rows((0, "B", untouched))["B"].resident_bytes < 2 * 4096
+    assert rows((0, "B", untouched))["B"].resident_bytes < 2 * PAGE_BYTES
     untouched.sum()  # maps the kernel's zero page, which costs nothing
     assert rows((0, "B", untouched))["B"].resident_bytes < 2.1 * MIB
     untouched[: 16 * MIB // 8] = 1
@@ -76,16 +77,16 @@ def test_untouched_and_merely_read_pages_are_not_resident():
 
 
 def test_residency_is_counted_to_the_byte_at_the_edges():
-    with mmap.mmap(-1, 8 * 4096) as memory, PageTable() as pages:
-        memory.write(b"x" * 8 * 4096)
+    with mmap.mmap(-1, 8 * PAGE_BYTES) as memory, PageTable() as pages:
+        memory.write(b"x" * 8 * PAGE_BYTES)
         view = np.frombuffer(memory, np.uint8)
         address = view.ctypes.data
-        private = pages.resident_bytes(address, 4096)
-        whole = pages.resident_bytes(address, 8 * 4096)
-        inside = pages.resident_bytes(address + 100, 4096)
-        assert (private, whole, inside) in {(4096, 8 * 4096, 4096), (0, 0, 0)}
+        private = pages.resident_bytes(address, PAGE_BYTES)
+        whole = pages.resident_bytes(address, 8 * PAGE_BYTES)
+        inside = pages.resident_bytes(address + 100, PAGE_BYTES)
+        assert (private, whole, inside) in {(PAGE_BYTES, 8 * PAGE_BYTES, PAGE_BYTES), (0, 0, 0)}
         del view
-    held = np.ones(4 * 4096, np.uint8)
+    held = np.ones(4 * PAGE_BYTES, np.uint8)
     with PageTable() as pages:
         assert pages.resident_bytes(held.ctypes.data + 10, 5000) == 5000
 

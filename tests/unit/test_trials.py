@@ -1,0 +1,369 @@
+"""Readings are tried before they are trusted: on planted faults, and on what is installed here."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from memprof.errors import MeasurementError
+from memprof.instruments import process, resident, trials
+
+# Other tests' threads would allocate while a reading is tried.
+pytestmark = pytest.mark.serial
+
+ROLLUP_4_18 = """\
+564007177000-7ffdb8b80000 ---p 00000000 00:00 0                          [rollup]
+Rss:                1912 kB
+Pss:                 194 kB
+Shared_Clean:       1768 kB
+Shared_Dirty:          0 kB
+Private_Clean:        32 kB
+Private_Dirty:       112 kB
+Referenced:         1912 kB
+Anonymous:           112 kB
+Swap:                  8 kB
+"""
+MAPPINGS = """\
+00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus-daemon
+Size:                328 kB
+Rss:                 100 kB
+Pss:                  60 kB
+Private_Clean:        40 kB
+Private_Dirty:         0 kB
+Anonymous:             0 kB
+VmFlags: rd ex
+00651000-00652000 rw-p 00051000 08:02 173521      [heap]
+Size:                  4 kB
+Rss:                  24 kB
+Pss:                  24 kB
+Private_Clean:         0 kB
+Private_Dirty:        24 kB
+Anonymous:            24 kB
+"""
+
+
+@pytest.fixture(autouse=True)
+def anew() -> Iterator[None]:
+    """Nothing has been tried yet, and nothing that is found here stays."""
+    process.tried.cache_clear()
+    resident.failure.cache_clear()
+    yield
+    process.tried.cache_clear()
+    resident.failure.cache_clear()
+
+
+class Load:
+    """Moves a counter instead of memory."""
+
+    def __init__(self, up=100, down=100):
+        self.level, self.up, self.down = 0, up, down
+
+    def take(self):
+        self.level += self.up
+
+    def free(self):
+        self.level -= self.down
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "said"),
+    [
+        (100, 100, ""),
+        (128, 130, ""),
+        (0, 0, "tried with 100 B that were allocated, it moved by 0 B"),
+        (-100, -100, "moved by -100 B"),
+        (200, 200, "moved by 200 B"),
+        (100, 0, "tried with 100 B that were freed, it moved by 0 B"),
+    ],
+)
+def test_a_reading_has_to_move_by_what_comes_and_goes(up, down, said):
+    load = Load(up, down)
+    found = trials.failure(lambda: load.level, load, 100)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_what_moves_once_more_is_what_others_did():
+    """A thread that allocates in the first attempt; what never moves fails as often."""
+    load, noise = Load(), iter((0, 500))
+    assert trials.failure(lambda: load.level + next(noise, 0), load, 100) == ""
+
+
+def test_a_reading_that_is_not_there_is_left_out():
+    assert trials.failure(lambda: None, Load(), 100) == "there is no such account here"
+
+
+def test_on_this_machine_every_reading_moves():
+    """Else nothing below would show anything."""
+    if not Path("/proc/self/smaps_rollup").exists() or os.environ.get("PYTHONMALLOC"):
+        pytest.skip("Linux with Python's own allocator has all readings")
+    assert process.tried().left_out == {}
+    assert process.calibration().unseen == ()
+
+
+def test_a_flat_account_of_malloc_is_left_out_and_the_heap_with_it(monkeypatch):
+    flat = psutil.heap_info()
+    monkeypatch.setattr(psutil, "heap_info", lambda: flat)
+    assert process.native_heap_bytes() is None
+    assert process.live_heap_bytes() is None
+    assert process.read().heap_bytes is None
+    found = process.calibration()
+    assert "moved by 0 B" in found.left_out["native"]
+    assert found.unseen == ("what malloc hands out",)
+    private = process.read().private_bytes
+    assert process.held_bytes() == pytest.approx(private, rel=0.05), "it stands in"
+
+
+def test_an_account_that_is_too_high_is_left_out(monkeypatch):
+    heap_info = psutil.heap_info
+
+    def doubled():
+        found = heap_info()
+        return found._replace(heap_used=2 * found.heap_used, mmap_used=2 * found.mmap_used)
+
+    monkeypatch.setattr(psutil, "heap_info", doubled)
+    assert process.native_heap_bytes() is None
+
+
+def test_the_process_alone_cannot_be_read(monkeypatch, tmp_path):
+    (tmp_path / "smaps_rollup").write_text(ROLLUP_4_18)
+    monkeypatch.setattr(process, "_ROLLUP", tmp_path / "smaps_rollup")
+    assert process.private_bytes() is None
+    assert "memory that is mapped directly" in process.calibration().unseen
+    with pytest.raises(MeasurementError, match="cannot be read here: tried with"):
+        process.expect_process()
+
+
+def test_a_rollup_of_linux_4_18_has_no_shared_memory(monkeypatch, tmp_path):
+    """That is in /proc/self/status since Linux 4.5."""
+    (tmp_path / "smaps_rollup").write_text(ROLLUP_4_18)
+    (tmp_path / "status").write_text("VmRSS:\t1912 kB\nRssShmem:\t4 kB\n")
+    monkeypatch.setattr(process, "_ROLLUP", tmp_path / "smaps_rollup")
+    monkeypatch.setattr(process, "_STATUS", tmp_path / "status")
+    found = process.read()
+    assert (found.rss_bytes, found.uss_bytes, found.pss_bytes) == (1912 << 10, 144 << 10, 194 << 10)
+    assert found.private_bytes == (112 + 4 + 8) << 10
+
+
+@pytest.mark.parametrize("rollup", [None, "", "Rss: many\n", "no such account\n"])
+def test_without_a_rollup_the_mappings_are_summed(monkeypatch, tmp_path, rollup):
+    """As in gVisor, and before Linux 4.14."""
+    if rollup is not None:
+        (tmp_path / "smaps_rollup").write_text(rollup)
+    (tmp_path / "smaps").write_text(MAPPINGS)
+    monkeypatch.setattr(process, "_ROLLUP", tmp_path / "smaps_rollup")
+    monkeypatch.setattr(process, "_SMAPS", tmp_path / "smaps")
+    found = process.read()
+    assert (found.rss_bytes, found.uss_bytes, found.pss_bytes) == (124 << 10, 64 << 10, 84 << 10)
+    assert found.private_bytes == 24 << 10
+
+
+def test_without_any_page_of_proc_the_resident_set_stands_in(monkeypatch, tmp_path):
+    for name in ("_ROLLUP", "_SMAPS", "_STATUS", "_CLEAR_REFS"):
+        monkeypatch.setattr(process, name, tmp_path / "none")
+    monkeypatch.setattr(type(process._process), "memory_full_info", _denied)
+    process.expect_process()
+    found = process.read()
+    assert (found.uss_bytes, found.private_bytes) == (None, found.rss_bytes)
+    left_out = process.tried().left_out
+    assert left_out.keys() == {"uss", "peak", "data segment", "address space"}
+    assert process.status() == {}
+    assert (process.reset_peak(), process.peak_rss_bytes()) == (False, None)
+
+
+def _denied(self):
+    raise psutil.AccessDenied(self.pid)
+
+
+def test_shared_memory_that_no_file_tells_of_is_named(monkeypatch, tmp_path):
+    """The rollup of this process as an older kernel would write it."""
+    rollup = process._rollup
+    monkeypatch.setattr(
+        process, "_rollup", lambda: {n: v for n, v in rollup().items() if n[:5] != "Pss_S"}
+    )
+    process.expect_process()
+    assert process.tried().left_out == {}, "status has it"
+    process.tried.cache_clear()
+    status = process._status
+    monkeypatch.setattr(
+        process, "_status", lambda: {n: v for n, v in status().items() if n != "RssShmem"}
+    )
+    assert process.tried().left_out.keys() == {"shared memory"}
+
+
+def test_a_peak_that_is_not_forgotten_is_left_out(monkeypatch, tmp_path):
+    """Where /proc/self/clear_refs may be written, and nothing comes of it."""
+    monkeypatch.setattr(process, "_CLEAR_REFS", tmp_path / "clear_refs")
+    held = trials.MappedPages(64 * 2**20)
+    held.take()
+    held.free()
+    assert process.peak_rss_bytes() is None
+    assert not process.reset_peak()
+
+
+@pytest.mark.parametrize("fault", ["absent", "empty", "zeros"])
+def test_a_page_table_that_does_not_tell_is_not_believed(monkeypatch, tmp_path, fault):
+    file = tmp_path / "pagemap"
+    if fault == "empty":
+        file.touch()
+    if fault == "zeros":
+        with file.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+    monkeypatch.setattr(resident, "_FILE", str(file))
+    assert str(file) in resident.failure()
+    with resident.PageTable() as table:
+        assert not table.readable
+
+
+def test_garbage_that_never_ends_ends_the_settling_and_is_named(monkeypatch):
+    class Canary:
+        alive, made = True, 0
+
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            Canary.made += 1
+            if Canary.alive:
+                Canary()
+
+    garbage = process._Garbage()
+    monkeypatch.setattr(process, "_garbage", garbage)
+    Canary()
+    process.settle()
+    assert process.calibration().endless_garbage
+    first, before = Canary.made, gc.get_stats()[2]["collections"]
+    process.settle()
+    assert gc.get_stats()[2]["collections"] - before == garbage._FEW
+    assert Canary.made - first == garbage._FEW
+    Canary.alive = False
+    gc.collect()
+
+
+def test_garbage_of_garbage_is_collected_to_its_end(monkeypatch):
+    class Link:
+        left = 12
+
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            Link.left -= 1
+            if Link.left > 0:
+                Link()
+
+    monkeypatch.setattr(process, "_garbage", process._Garbage())
+    Link()
+    process.settle()
+    assert Link.left == 0
+    assert not process.calibration().endless_garbage
+
+
+# ---------------------------------------------------------------- other allocators
+
+TELL = """
+import json, sys
+from memprof.instruments import mallocs, process
+found = process.calibration()
+before = process.native_heap_bytes()
+blocks = mallocs.Blocks(64, 256)
+blocks.take()
+native = process.native_heap_bytes()
+kept, heap = [bytes(100) for _ in range(1000)], process.live_heap_bytes()
+del kept
+print(json.dumps([
+    found.malloc, sorted(found.left_out), found.unseen,
+    None if before is None else native - before,
+    None if heap is None else heap - process.live_heap_bytes(),
+]))
+"""
+
+
+def tell(**environment: str) -> list:
+    done = subprocess.run(
+        [sys.executable, "-c", TELL],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def library(name: str) -> str:
+    found = next((str(each) for each in sorted(Path("/usr/lib").glob(f"*/{name}"))), None)
+    if found is None:
+        pytest.skip(f"{name} is not installed here")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "malloc"),
+    [
+        ("libjemalloc.so.2", "jemalloc"),
+        ("libtcmalloc_minimal.so.4", "tcmalloc"),
+        ("libc_malloc_debug.so.0", "glibc"),
+    ],
+)
+def test_the_malloc_in_use_is_asked_for_its_account(name, malloc):
+    """64 blocks of 256 bytes, and 1,000 objects of 144, with a list of them."""
+    found, left_out, unseen, native, heap = tell(LD_PRELOAD=library(name))
+    assert (found, left_out, unseen) == (malloc, [], [])
+    assert 0.9 * 64 * 256 <= native <= 1.3 * 64 * 256
+    assert 0.9 * 144_000 <= heap <= 1.3 * 144_000
+
+
+def test_a_malloc_without_an_account_is_named():
+    found = tell(LD_PRELOAD=library("libmimalloc.so.2"))
+    assert found == ["mimalloc", ["native"], ["what malloc hands out"], None, None]
+
+
+@pytest.mark.parametrize(
+    ("allocator", "left_out"),
+    [("malloc", ["objects", "python"]), ("malloc_debug", ["objects", "python"]), ("debug", [])],
+)
+def test_pythons_objects_are_in_one_account_or_the_other(allocator, left_out):
+    _, missing, unseen, _, heap = tell(PYTHONMALLOC=allocator)
+    assert (missing, unseen) == (left_out, [])
+    assert 0.9 * 144_000 <= heap <= 1.5 * 144_000
+
+
+def test_objects_without_bytes_tell_of_no_list_that_grows(monkeypatch):
+    """As with the allocator of free-threaded builds, which has no table."""
+    monkeypatch.setattr(process.small_objects, "live_bytes", lambda: None)
+    found = process.calibration()
+    assert found.left_out.keys() == {"python"}
+    assert found.unseen == ("what Python's allocator hands out",)
+    assert process.live_heap_bytes() is None
+
+
+# ---------------------------------------------------------------- other users, other views of /proc
+
+
+def as_root(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if os.geteuid() or done.returncode == 127 or "ermitted" in done.stderr:
+        pytest.skip(f"only root can try this, where it may: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+ASK = (
+    "from memprof.instruments import process, resident; from memprof import limits;"
+    "process.expect_process(); found = process.calibration();"
+    "print(sorted(found.left_out), found.unseen, bool(resident.failure()),"
+    " limits.machine_memory().total_bytes > 0)"
+)
+
+
+@pytest.mark.parametrize("options", ["hidepid=2", "hidepid=4", "hidepid=4,subset=pid"])
+def test_where_other_processes_are_hidden_nothing_is_missing(options):
+    mount = f"mount -t proc -o {options} proc /proc && exec setpriv --reuid 65534 --clear-groups "
+    found = as_root("unshare", "-mpf", "sh", "-c", f'{mount} "$0" -c "$1"', sys.executable, ASK)
+    assert found == "[] () False True\n"
