@@ -9,10 +9,13 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 import psutil
+
+_LARGE = 2**20
+"""Blocks of more are rounded up by next to nothing."""
 
 
 class Malloc(Protocol):
@@ -50,7 +53,28 @@ def c_library() -> Any:
         return None
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
+    if hasattr(library, "malloc_usable_size"):
+        library.malloc_usable_size.restype = ctypes.c_size_t
+        library.malloc_usable_size.argtypes = [ctypes.c_void_p]
     return library
+
+
+@lru_cache(maxsize=512)
+def block_bytes(size: int) -> int:
+    """What malloc sets aside for `size` bytes, by its own word; as glibc does where it gives none.
+
+    glibc keeps a header before the block, which is no part of its answer.
+    """
+    library = c_library()
+    if size > _LARGE:
+        return size
+    if not hasattr(library, "malloc_usable_size"):
+        return max(32, (size + 8 + 15) // 16 * 16)
+    block = library.malloc(size)
+    usable = int(library.malloc_usable_size(block))
+    library.free(block)
+    own = isinstance(next(present()), _OfCLibrary)
+    return usable + ctypes.sizeof(ctypes.c_size_t) if own else usable
 
 
 class Blocks:

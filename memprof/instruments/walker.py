@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from memprof.instruments import process
 from memprof.instruments.buffers import DeviceBuffer, buffers_of, is_device_array
+from memprof.instruments.mallocs import block_bytes
 from memprof.instruments.resident import PageTable
 from memprof.measurements import LedgerRow
 from memprof.pages import PAGE_BYTES
@@ -158,17 +160,17 @@ def nominal_bytes(thing: Any) -> int:
 def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holding:
     nominal = nominal_bytes(thing)
     if isinstance(thing, np.ndarray):
-        resident = _chunk(_ARRAY_HEADER) + _malloc_chunk(_dimensions(thing))
+        resident = _chunk(_ARRAY_HEADER) + block_bytes(_dimensions(thing))
         if thing.base is None:
             resident += (
                 pages.resident_bytes(thing.ctypes.data, thing.nbytes)
                 if thing.nbytes >= PAGE_BYTES and pages.readable
-                else _malloc_chunk(thing.nbytes)
+                else block_bytes(thing.nbytes)
             )
     elif isinstance(thing, DeviceBuffer):
         resident = pages.resident_bytes(thing.address, nominal) if thing.on_host else 0
         if thing.on_host and nominal < PAGE_BYTES:
-            resident = _malloc_chunk(nominal)
+            resident = block_bytes(nominal)
     else:
         resident = _chunk(nominal)
     return _Holding(owner, component, nominal, resident, 1)
@@ -181,12 +183,9 @@ def _dimensions(array: np.ndarray) -> int:
 
 def _chunk(size: int) -> int:
     """What Python's allocator sets aside for an object of `size` bytes."""
-    return (size + 15) // 16 * 16 if size <= _SMALL_OBJECT else _malloc_chunk(size)
-
-
-def _malloc_chunk(size: int) -> int:
-    """What glibc's malloc sets aside: 8 bytes of header, steps of 16, at least 32."""
-    return max(32, (size + 8 + 15) // 16 * 16)
+    if size > _SMALL_OBJECT or process.tried().native_has_objects:
+        return block_bytes(size)
+    return (size + 15) // 16 * 16
 
 
 def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
