@@ -10,6 +10,7 @@ from memprof.analysis.plans import Gain, cost_of, gain
 from memprof.analysis.trend import trend
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.measurements import (
+    Calibration,
     GrowthPoint,
     InstrumentRun,
     Ledger,
@@ -204,6 +205,21 @@ def test_a_sampler_that_missed_the_population_says_so():
     row = sampled_row([(104.5, 1.0), (110.5, 2.0)])
     assert row.per_agent_bytes is None
     assert row.failure == "the population grew faster than it takes samples"
+
+
+def test_a_sampler_that_may_not_look_does_not_blame_the_population():
+    assert sampled_row([]).failure == "it could not read the memory of another process here"
+
+
+def test_what_readings_do_not_tell_is_said_once_with_its_reason():
+    blind = Calibration(left_out={"native": "mimalloc: no account", "peak": "it moved by 0 B"})
+    found = list(cautions.of_calibration([Calibration(), blind, blind]))
+    assert [each.kind for each in found] == ["left_out", "left_out"]
+    assert "'native' is left out: mimalloc: no account" in found[0].evidence
+    assert all(each.remedy for each in found)
+    (endless,) = cautions.of_calibration([replace(Calibration(), endless_garbage=True)])
+    assert endless.kind == "endless_garbage"
+    assert list(cautions.of_calibration([Calibration()])) == []
 
 
 def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant):

@@ -1,10 +1,14 @@
 """When two runs can be held against each other."""
 
+import platform
+import sysconfig
 from dataclasses import replace
 
 import pytest
 
 from memprof.analysis.comparable import environment_changes, scenario_changes, scenario_hash
+from memprof.environment import describe_environment
+from memprof.pages import PAGE_BYTES
 
 SCENARIO = {"name": "grid", "agents": 20, "repeats": 3, "budget": None, "model": {"size": 5}}
 
@@ -81,3 +85,27 @@ def test_what_does_not_decide_is_indifferent(environment):
         total_memory_bytes=1,
     )
     assert environment_changes(plain, other) == []
+
+
+def test_the_build_of_python_is_what_it_says_of_itself(monkeypatch):
+    """Of a free-threaded build, by what it reports."""
+    found = describe_environment("numpy", {}, None, malloc="jemalloc")
+    assert found.allocator["malloc"] == "jemalloc"
+    assert found.page_bytes == PAGE_BYTES
+    assert found.python_build.split(", ")[0] == platform.python_implementation()
+    told = {"Py_GIL_DISABLED": 1, "Py_DEBUG": 1}
+    monkeypatch.setattr(sysconfig, "get_config_var", told.get)
+    other = describe_environment("numpy", {}, None, malloc="jemalloc")
+    assert other.python_build.endswith(", free-threaded, debug")
+    assert [each.partition(":")[0] for each in environment_changes(found, other)] == [
+        "python's build"
+    ]
+
+
+def test_a_report_that_does_not_tell_is_not_alike(environment):
+    """Those of older versions have neither malloc nor pages."""
+    now = replace(environment, page_bytes=4096, allocator={"malloc": "glibc"})
+    assert environment_changes(environment, now) == [
+        "page size: none, now 4,096 bytes",
+        "allocator malloc: none, now glibc",
+    ]
