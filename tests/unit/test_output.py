@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memprof.cli.output import Output
+from memprof.cli.output import Output, Question
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
 from memprof.reports.sinks import write_files
 from memprof.scenario_file import load_default
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_written_is_told_but_not_before_the_measurements_f
     (tmp_path / "file").write_text("x")
     output = Output(tmp_path / "file", "case", None, quiet=True)
     with pytest.raises(UsageError, match="cannot write"):
-        output.check()
+        output.check(Question("leak", "case"))
     with pytest.raises(OutputError, match="cannot write"):
         output.deliver(report(), None)
     with pytest.raises(LeakFound):
