@@ -31,7 +31,7 @@ from memprof.worker.user_lines import UserLines
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
 # JAX's eager loop each frame costs seconds per cycle, and as few cycles as possible have to do.
 _FRAMES, _FRAMES_EAGER = 5, 1
-# Up to a line that is the user's own, in one cycle more: what plots makes things twenty calls below.
+# Up to a line that is the user's own, in one cycle more: plotting makes things twenty calls below.
 _FRAMES_TO_THE_USER = 40
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3

@@ -38,7 +38,7 @@ class UserLines:
         return not path.startswith(("<", _MEMPROF, *_INSTALLED))
 
     def see(self, traces: tracemalloc.Snapshot) -> None:
-        """Remember which of the user's lines each line was reached from, and with how many bytes."""
+        """Remember which of the user's lines each line was reached from, with its bytes."""
         for found in traces.statistics("traceback"):
             own = (each for each in reversed(found.traceback) if self.own(each.filename))
             frame = next(own, None)

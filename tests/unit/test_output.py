@@ -53,6 +53,30 @@ def test_a_file_that_cannot_be_written_is_told_but_not_before_the_measurements_f
         output.deliver(report(), LeakFound("it leaks"))
 
 
+@pytest.mark.parametrize(
+    ("question", "refused"),
+    [
+        (Question("profile", "case"), False),
+        (Question("profile", "other"), True),
+        (Question("leak", "case"), True),
+        (Question("gate"), True),
+    ],
+)
+def test_a_report_of_another_question_is_never_replaced(report, tmp_path, question, refused):
+    """As that of a scenario called `x-leak`, by a leak check of `x`."""
+    output = Output(tmp_path, "case", None, quiet=True)
+    output.deliver(report(), None)
+    if refused:
+        with pytest.raises(
+            UsageError, match=r"case\.json is the report of another question \(prof"
+        ):
+            output.check(question)
+    else:
+        output.check(question)
+    (tmp_path / "case.json").write_text("[1]")
+    output.check(question)
+
+
 def test_leak_has_a_scenario_of_its_own():
     loaded = load_default("leak", {"agents": 3})
     assert (loaded.scenario.name, loaded.scenario.agents, loaded.scenario.steps) == (
