@@ -96,8 +96,8 @@ def test_without_a_mode_agents_that_live_on_are_looked_at_too(memprof, fake):
 
 
 def test_too_little_time_is_inconclusive_and_says_what_it_saw(memprof, fake):
-    path = fake(model={"growth": 64, "delay": 0.05}, agents=10, steps=2)
-    run = memprof("leak", path, "--mode", "steps", "--timeout", "8")
+    path = fake(model={"growth": 64, "delay": 0.12}, agents=10, steps=2)
+    run = memprof("leak", path, "--mode", "steps", "--timeout", "12")
     assert run.code == 3
     assert "could not decide whether it leaks" in run.err
     found = leak(run, "case-leak-steps")
