@@ -14,6 +14,7 @@ from memprof.measurements import Calibration
 from memprof.results import SCHEMA, Caution, Environment, Interval, LeakVerdict
 
 Mode = Literal["lifecycle", "steps"]
+MODES: tuple[Mode, ...] = ("lifecycle", "steps")
 SignalName = Literal["native", "python", "objects", "process", "device"]
 HEAP: tuple[SignalName, ...] = ("native", "python")
 """The signals that together are all that is handed out."""
@@ -59,6 +60,19 @@ class CycleRun:
 
 
 @dataclass(frozen=True, slots=True)
+class LeakRun:
+    """One clean worker, which let the population live in one mode after the other.
+
+    Attributes:
+        runs: by mode, in the order in which they were looked at. What one mode leaks ends the run.
+        refused: why agents that were to live in the next mode could not; empty if they could.
+    """
+
+    runs: dict[Mode, CycleRun]
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteLine:
     """A source line that allocated some of what stays."""
 
@@ -66,6 +80,11 @@ class SiteLine:
     line: int
     text: str
     bytes_per_cycle: float
+
+    @property
+    def place(self) -> str:
+        """`path:line`."""
+        return f"{self.path}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,8 @@ class Site:
         kept_by: what keeps the objects alive, from the owner up to a module or a frame.
         seen_by: which instrument found it.
         traces_per_cycle: how often JAX traces anew at the line, for sites of that kind.
+        yours: the user's own lines that made it, or that called what did, most bytes first; empty
+            where none is known.
     """
 
     owner: str
@@ -91,13 +112,22 @@ class Site:
     kept_by: tuple[str, ...]
     seen_by: Evidence
     traces_per_cycle: float | None = None
+    yours: tuple[SiteLine, ...] = ()
 
     @property
     def name(self) -> str:
         """What it is called: its owner, or its first line where nothing owns it."""
-        if self.owner or not self.lines:
+        lines = self.yours or self.lines
+        if self.owner or not lines:
             return self.owner or self.type_name
-        return f"{self.lines[0].path}:{self.lines[0].line}"
+        return lines[0].place
+
+    @property
+    def where(self) -> str:
+        """Its name, and the user's own line."""
+        if not self.owner or not self.yours:
+            return self.name
+        return f"{self.owner} ({self.yours[0].place})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +165,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """The verdict on one population.
+    """The verdict on one population in one mode.
 
     Attributes:
         bytes_per_cycle: growth of the live heap (native and Python's small objects) per cycle, or
@@ -151,6 +181,8 @@ class Leak:
             objects included; None where there was nothing to attribute.
         native_bytes: growth per cycle that neither the object graph nor tracemalloc sees; None
             likewise.
+        history_steps: so many steps of their past is all that agents kept, though the scenario does
+            not say so; None where they kept what the scenario says.
     """
 
     verdict: LeakVerdict
@@ -173,16 +205,32 @@ class Leak:
     unattributed_bytes: float | None
     native_bytes: float | None
     cycle_seconds: float
+    history_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A mode that was asked for and not looked at, and why."""
+
+    mode: Mode
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LeakReport:
-    """Everything `memprof leak` found. Its JSON is the contract."""
+    """Everything `memprof leak` found. Its JSON is the contract.
+
+    Attributes:
+        leak: the mode that decides: the one that leaks, else one that is undecided, else the first.
+        also: the other mode, where that was looked at as well.
+    """
 
     scenario: dict[str, Any]
     environment: Environment
     leak: Leak
     warnings: tuple[Caution, ...]
     complete: bool
+    also: tuple[Leak, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
     kind: Literal["leak"] = "leak"
     schema: str = field(default=SCHEMA)

@@ -66,7 +66,7 @@ def show() -> None:
     for file in reports():
         _run(ROOT, "report", file, "--out", EXAMPLES)
     whole = _printed("grid-29")
-    leaks = _printed("prev-actions-leak").split("\n\nEnvironment\n")[0]
+    leaks = _printed("prev-actions-leak-steps").split("\n\nEnvironment\n")[0]
     for path, blocks in {"README.md": [whole, leaks], "docs/leaks.md": [leaks]}.items():
         file = ROOT / path
         text = file.read_text()

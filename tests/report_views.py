@@ -29,7 +29,7 @@ from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 KINDS = ("profile", "leak", "density", "gate", "compare", "self_check", "everything")
 EXAMPLES = {
     "profile": "grid-29.json",
-    "leak": "prev-actions-leak.json",
+    "leak": "prev-actions-leak-steps.json",
     "density": "grid-10-density.json",
 }
 MB = 1e6

@@ -58,11 +58,12 @@ def verdict_on(
     agents: int,
     steps: int,
     passes: tuple[str, ...],
+    history_steps: int | None = None,
 ) -> Leak:
     """What the clean workers say of the population; its sites are found elsewhere.
 
     A signal leaks, or is clean, if all repeats say so. The population leaks if a signal does, and
-    is clean if all are.
+    is clean if all are. `history_steps` are what agents kept of their past in these runs.
     """
     repeats = [_Repeat.of(run, cycles) for run in runs]
     names = repeats[0].series
@@ -98,6 +99,7 @@ def verdict_on(
         unattributed_bytes=None,
         native_bytes=None,
         cycle_seconds=statistics.median(s for run in runs for s in run.seconds),
+        history_steps=history_steps,
     )
 
 

@@ -37,7 +37,7 @@ def compare_command(
     before, after = _read(was), _read(now)
 
     from memprof.cli.ci_formats import CiFormats
-    from memprof.cli.output import Output
+    from memprof.cli.output import Output, Question
     from memprof.workflows.compare import compare
 
     formats = CiFormats(junit, benchmark_json, bencher_json, github)
@@ -45,7 +45,7 @@ def compare_command(
     # A scenario's name is that of its files, but a report may come from elsewhere, with any name.
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", after.scenario["name"])
     output = Output(out, f"{name}-compare", json, quiet)
-    output.check(formats.files())
+    output.check(Question("compare"), formats.files())
     outcome = compare(before, after, (str(was), str(now)), given)
     formats.deliver(output, outcome.report, outcome.failure)
 

@@ -74,13 +74,13 @@ def density_command(
             "them, which XLA spreads over the processors itself. Leave it out"
         )
 
-    from memprof.cli.output import Output
+    from memprof.cli.output import Output, Question
     from memprof.cli.progress import progress
     from memprof.worker.spawn import Limits
     from memprof.workflows.density import Asked, density
 
     output = Output(out, f"{loaded.scenario.name}-density", json, quiet)
-    output.check()
+    output.check(Question("density", loaded.scenario.name))
     with progress(quiet=quiet) as observer:
         sizes = SUITE_SIZES if suite else sweep_sizes(max_agents or _MAX_AGENTS)
         asked = Asked(sizes, agents, verify, until, threads, suite)

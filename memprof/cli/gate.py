@@ -79,7 +79,7 @@ def gate_command(
     cases = _cases(scenarios or _files(known, baseline), changed, tolerance)
 
     from memprof.cli.ci_formats import CiFormats
-    from memprof.cli.output import Output
+    from memprof.cli.output import Output, Question
     from memprof.cli.progress import progress
     from memprof.worker.spawn import Limits
     from memprof.workflows import gate
@@ -89,7 +89,8 @@ def gate_command(
     formats = CiFormats(junit, benchmark_json, bencher_json, github)
     formats.check(json)
     output = Output(out, "self-check" if self_check else "gate", json, quiet)
-    output.check([*formats.files(), *([baseline] if update else [])])
+    question = Question("self_check" if self_check else "gate")
+    output.check(question, [*formats.files(), *([baseline] if update else [])])
     rules = Rules(Limits(seconds, limit), max_repeats)
     with progress(quiet=quiet) as observer:
         if self_check:

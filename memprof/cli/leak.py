@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def leak_command(
     scenario: options.OptionalScenario = None,
     cycles: options.Cycles = 10,
-    mode: options.Mode = "lifecycle",
+    mode: options.Mode = None,
     agents: options.Agents = None,
     steps: options.Steps = None,
     seed: options.Seed = None,
@@ -31,7 +31,11 @@ def leak_command(
     out: options.Out = Path("reports"),
     quiet: options.Quiet = False,
 ) -> None:
-    """Check whether a population leaks. Without SCENARIO, small agents on a grid are checked.
+    """Check whether a population leaks: as its agents come and go, and as they live on. Without
+    SCENARIO, small agents on a grid are checked.
+
+    PyMDP's own histories grow as agents live on, which is known: without --mode they are bounded,
+    so that anything else shows; with --mode steps they count.
 
     Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
     or it could not be measured; 130 interrupted.
@@ -60,15 +64,17 @@ def leak_command(
     loaded = load_default("leak", changed) if scenario is None else load_scenario(scenario, changed)
     _check_passes(loaded, "--passes" if passes is not None else loaded.where("passes"))
 
-    from memprof.cli.output import Output
+    from memprof.cli.output import Output, Question
     from memprof.cli.progress import progress
+    from memprof.leak import MODES
     from memprof.worker.spawn import Limits
     from memprof.workflows.leak import leak
 
-    output = Output(out, f"{loaded.scenario.name}-leak", json, quiet)
-    output.check()
+    name = "-".join((loaded.scenario.name, "leak", *([mode] if mode else [])))
+    output = Output(out, name, json, quiet)
+    output.check(Question("leak", loaded.scenario.name))
     with progress(quiet=quiet) as observer:
-        outcome = leak(loaded, mode, cycles, Limits(seconds, limit), observer)
+        outcome = leak(loaded, (mode,) if mode else MODES, cycles, Limits(seconds, limit), observer)
     output.deliver(outcome.report, outcome.failure)
 
 

@@ -19,8 +19,11 @@ OptionalScenario = Annotated[
 ]
 Cycles = Annotated[int, typer.Option(help="Cycles in each repeat, 7 or more.")]
 Mode = Annotated[
-    Literal["lifecycle", "steps"],
-    typer.Option(help="What a cycle is: agents are built, step and go; or the same ones step on."),
+    Literal["lifecycle", "steps"] | None,
+    typer.Option(
+        help="What a cycle is: agents are built, step and go; or the same ones step on.  "
+        "[default: both, until one leaks]"
+    ),
 ]
 MaxAgents = Annotated[
     int | None,

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from memprof.errors import MemprofError, OutputError
+from memprof.errors import MemprofError, OutputError, UsageError
 from memprof.reports import github, sinks, terminal
 from memprof.reports.formats import FORMATS, Format
 from memprof.reports.json_text import AnyReport
 from memprof.reports.view import view_of
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a report answers: its kind and, where it is about one, the scenario's name."""
+
+    kind: str
+    scenario: str = ""
+
+    @classmethod
+    def of(cls, report: AnyReport) -> Question:
+        """That of a report."""
+        return cls._of(asdict(report))
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> Question:
+        named = values["scenario"]["name"] if values["kind"] in _OF_ONE_SCENARIO else ""
+        return cls(str(values["kind"]), str(named))
+
+    def check(self, file: Path) -> None:
+        """See that a report at `file` would replace none of another question.
+
+        Raises:
+            UsageError: it would.
+        """
+        try:
+            values = json.loads(file.read_bytes()) if file.is_file() else {}
+            is_report = str(values["schema"]).startswith("memprof.report/")
+            found = self._of(values) if is_report else self
+        except (OSError, ValueError, RecursionError, LookupError, TypeError):
+            return  # it is no report
+        if found != self:
+            raise UsageError(
+                f"{file} is the report of another question ({found}), and this one ({self}) would "
+                "replace it; give another --out, or move it away"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.scenario}" if self.scenario else self.kind
+
+
+_OF_ONE_SCENARIO = ("profile", "leak", "density")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +76,14 @@ class Output:
     json: str | None
     quiet: bool
 
-    def check(self, further: Iterable[Path] = ()) -> None:
-        """See that the files can be written: now, not after minutes of measuring.
+    def check(self, question: Question, further: Iterable[Path] = ()) -> None:
+        """See that the files can be written, over no report of another question: now, not after
+        minutes of measuring.
 
         Raises:
             UsageError: they cannot.
         """
+        question.check(self._file(FORMATS["json"]))
         files = [self._file(each) for each in FORMATS.values()]
         sinks.check_writable([*files, *self._json_file(), *further])
 

@@ -50,13 +50,13 @@ def profile_command(
     seconds = options.positive("--timeout", timeout)
     loaded = load_scenario(scenario, changed)
 
-    from memprof.cli.output import Output
+    from memprof.cli.output import Output, Question
     from memprof.cli.progress import progress
     from memprof.worker.spawn import Limits
     from memprof.workflows.profile import profile
 
     output = Output(out, loaded.scenario.name, json, quiet)
-    output.check()
+    output.check(Question("profile", loaded.scenario.name))
     with progress(quiet=quiet) as observer:
         outcome = profile(loaded, Limits(seconds, limit), observer)
     output.deliver(outcome.report, outcome.failure)

@@ -40,6 +40,7 @@ def report_command(
     Exit codes: 0 fine, whatever the report says; 2 the command line is wrong, or the file is no
     report; 3 a file could not be written.
     """
+    from memprof.cli.output import Question, say, show, write
     from memprof.reports.formats import FORMATS
     from memprof.reports.sinks import check_writable
 
@@ -52,12 +53,11 @@ def report_command(
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
         name = "report" if report == "-" else Path(report).stem
+        Question.of(found).check(out / f"{name}{FORMATS['json'].suffix}")
         for each in FORMATS.values():
             texts[out / f"{name}{each.suffix}"] = each.render(found)
     known = {path: text for path, text in texts.items() if text is not None}
     check_writable(known)
-
-    from memprof.cli.output import say, show, write
 
     if known:
         write(known, quiet=printed is not None)

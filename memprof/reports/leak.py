@@ -4,83 +4,110 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from memprof.leak import HEAP, Leak, LeakReport, Signal
+from memprof.analysis import leaks
+from memprof.leak import HEAP, MODES, Leak, LeakReport, Signal, Unchecked
 from memprof.reports.common import environment_section, interval, warnings_section
 from memprof.reports.leak_sites import remedies, sites_section
 from memprof.reports.page import Band, Chart, Next, Section, Series, Table, View
 from memprof.units import format_size
 
 _LEAST_SPAN_BYTES = 100.0
+_READINGS = (
+    "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
+    "python what Python's own allocator of small objects has, objects in how many blocks; process "
+    "is its private memory, device JAX's live arrays. The floor is the smallest steady gain per "
+    "cycle that would have been found in every repeat."
+)
 
 
 def leak_view(report: LeakReport) -> View:
     """What a person reads of a leak check, in the order in which it matters."""
     leak = report.leak
-    trend, todo = _trend(leak), remedies(leak)
+    trend, todo = _trend(leak, report.also), remedies(leak)
     sections = [
         trend,
+        *(_trend(each, (leak,), explained=False) for each in report.also),
         *sites_section(leak, report.environment),
         *([Section("What else to do", todo[1:])] if todo[1:] else []),
         environment_section(report.environment),
     ]
     if report.warnings:
         sections.insert(1, warnings_section(report.warnings))
-    steps = "step" if leak.steps == 1 else "steps"
-    if leak.mode == "lifecycle":
-        life = f"build, {leak.steps} {steps} and release"
-    else:
-        life = f"{leak.steps} more {steps}"
-    title = f"{report.scenario['name']}: {leak.agents} agents, cycles of {life}"
-    said, repeats = headline(leak), report.scenario["repeats"]
+    looked = {each.mode: _life(each) for each in (leak, *report.also)}
+    lives = ", and of ".join(looked[mode] for mode in MODES if mode in looked)
+    title = f"{report.scenario['name']}: {leak.agents} agents, cycles of {lives}"
+    said, repeats = headline(leak, report.also), report.scenario["repeats"]
+    said += "".join(f" {_unchecked(each)}" for each in report.unchecked)
     if leak.repeats < repeats:
         said = f"After {leak.repeats} of {repeats} repeats: {said}"
     picture = trend.charts[0] if trend.charts else None
     return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None)
 
 
-def headline(leak: Leak) -> str:
-    """The verdict in one sentence."""
+_WHILE = {"lifecycle": "as agents come and go", "steps": "as agents live on"}
+
+
+def _life(leak: Leak) -> str:
+    """What a cycle is."""
+    steps = "step" if leak.steps == 1 else "steps"
+    if leak.mode == "lifecycle":
+        return f"build, {leak.steps} {steps} and release"
+    return f"{leak.steps} more {steps}"
+
+
+def _unchecked(mode: Unchecked) -> str:
+    return f"Not looked at: what grows {_WHILE[mode.mode]} ({mode.reason.removesuffix('.')})."
+
+
+def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
+    """The verdict in one sentence; `also` are those of other modes, which say no worse."""
     match leak.verdict:
         case "leak":
             low, high = map(format_size, leak.ci95_bytes)
-            first = f"; first at {leak.sites[0].name}" if leak.sites else ""
+            first = f"; first at {leak.sites[0].where}" if leak.sites else ""
             return (
                 f"LEAK: {format_size(leak.bytes_per_cycle)} per cycle ({low} to {high}), "
                 f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
             )
         case "clean":
-            seen = ""
-            if leak.floor_bytes is not None:
-                seen = (
-                    f"; a leak of {format_size(leak.floor_bytes)} per cycle would have been found"
-                )
-            return f"Clean: nothing grows{seen}."
+            seen, while_ = "", f" {_WHILE[leak.mode]} or live on" if also else ""
+            floor = leaks.highest([each.floor_bytes for each in (leak, *also)])
+            if floor is not None:
+                seen = f"; a leak of {format_size(floor)} per cycle would have been found"
+            return f"Clean: nothing grows{while_}{seen}."
         case _:
             needed = f"; {leak.cycles_needed} cycles would decide" if leak.cycles_needed else ""
-            return f"Inconclusive: {leak.detail.removesuffix('.')}{needed}."
+            while_ = f" {_WHILE[leak.mode]}" if also else ""
+            return f"Inconclusive{while_}: {leak.detail.removesuffix('.')}{needed}."
 
 
-def _trend(leak: Leak) -> Section:
+def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Section:
+    """What the readings say in one mode, beside `others`; what they are is `explained` once."""
     text = [_counted(leak)]
+    if leak.history_steps is not None:
+        text.append(
+            "PyMDP appends to an agent's histories in every step and never drops an entry. That is "
+            f"known, so agents kept the last {leak.history_steps} steps of their past here, by the "
+            "pass history; with --mode steps they keep all, and it counts."
+        )
     if leak.verdict != "inconclusive" and leak.detail:  # else the headline says it
         text.append(f"{leak.detail[0].upper()}{leak.detail[1:]}.")
     if leak.compilations_per_cycle is not None:
         text.append(f"Programs that JAX compiles per cycle: {leak.compilations_per_cycle:.3g}.")
-    if any(s.name == "process" and s.per_cycle == leak.bytes_per_cycle for s in leak.signals):
+    if leak.verdict == "leak" and any(
+        s.name == "process" and s.per_cycle == leak.bytes_per_cycle for s in leak.signals
+    ):
         text.append(
             "The process gains more than its allocators have handed out: memory that is mapped "
             "directly, as for threads, or what fragments."
         )
-    text.append(
-        "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
-        "python what Python's own allocator of small objects has, objects in how many blocks; "
-        "process is its private memory, device JAX's live arrays. The floor is the smallest steady "
-        "gain per cycle that would have been found in every repeat."
-    )
+    if explained:
+        text.append(_READINGS)
     columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
     table = Table("", columns, tuple(map(_signal_row, leak.signals)))
     charts = tuple(_charts(leak))
-    return Section("Trend", tuple(text), (table,), charts, tuple(_every_signal(leak)))
+    title = f"Trend, {_WHILE[leak.mode]}: {leak.verdict}" if others else "Trend"
+    return Section(title, tuple(text), (table,), charts, tuple(_every_signal(leak)))
 
 
 def _counted(leak: Leak) -> str:

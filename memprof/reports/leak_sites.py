@@ -10,7 +10,7 @@ from memprof.results import Environment
 from memprof.units import format_size
 
 _MOST_SITES = 8
-_MOST_LINES = 5
+_MOST_LINES, _MOST_YOURS = 5, 3
 _HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 
 
@@ -23,7 +23,7 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
         return
     shown = leak.sites[:_MOST_SITES]
     tables = [_overview(leak, shown)] if shown else []
-    tables += [_lines(site) for site in shown if site.lines]
+    tables += [_lines(site) for site in shown if site.lines or site.yours]
     chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
     if chains:
         tables.append(Table("what keeps it", ("what stays", "kept by"), chains, "prose"))
@@ -64,11 +64,15 @@ def _count(site: Site) -> str:
 
 
 def _lines(site: Site) -> Table:
+    yours = {each.place: each for each in site.yours[:_MOST_YOURS]}
+    others = [each for each in site.lines[:_MOST_LINES] if each.place not in yours]
     rows = tuple(
-        (f"{each.path}:{each.line}", format_size(each.bytes_per_cycle), each.text)
-        for each in site.lines[:_MOST_LINES]
+        (each.place, format_size(each.bytes_per_cycle), each.text)
+        for each in (*yours.values(), *others)
     )
     made = "traced" if site.seen_by == "jax" else "allocated"
+    if not yours.keys() <= {each.place for each in site.lines}:
+        made += " (your own lines first)"
     return Table(f"{site.name}, {made} at", ("line", "per cycle", "source"), rows, "source")
 
 
@@ -129,6 +133,6 @@ def _remedy(leak: Leak) -> str:
         )
     site = leak.sites[0]
     if not site.kept_by:
-        return f"Start at {site.name}: what it makes in a cycle is still there after it."
+        return f"Start at {site.where}: what it makes in a cycle is still there after it."
     end = "Bound it" if leak.mode == "steps" else "Let go of it with the agents, or bound it"
-    return f"{site.name} is kept by {site.kept_by[-1]}. {end}."
+    return f"{site.where} is kept by {site.kept_by[-1]}. {end}."

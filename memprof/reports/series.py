@@ -110,20 +110,23 @@ def _timeline(timeline: Timeline) -> Iterator[Row]:
 
 
 def _leak(report: LeakReport) -> Iterator[Row]:
-    leak = report.leak
-    rows = [_with_interval("bytes_per_cycle", leak.bytes_per_cycle, leak.ci95_bytes, "bytes")]
-    for signal in leak.signals:
-        rows += _signal(signal, leak.warm_up_cycles)
-    yield from _of("after" if leak.passes else "before", rows)
+    for leak in (report.leak, *report.also):
+        mode = f"{leak.mode}_" if report.also else ""
+        rows = [
+            _with_interval(f"{mode}bytes_per_cycle", leak.bytes_per_cycle, leak.ci95_bytes, "bytes")
+        ]
+        for signal in leak.signals:
+            rows += _signal(mode, signal, leak.warm_up_cycles)
+        yield from _of("after" if leak.passes else "before", rows)
 
 
-def _signal(signal: Signal, left_out: tuple[int, ...]) -> Iterator[Row]:
+def _signal(mode: str, signal: Signal, left_out: tuple[int, ...]) -> Iterator[Row]:
     unit = "objects" if signal.name == "objects" else "bytes"
-    yield _with_interval(f"{signal.name}_per_cycle", signal.per_cycle, signal.ci95, unit)
+    yield _with_interval(f"{mode}{signal.name}_per_cycle", signal.per_cycle, signal.ci95, unit)
     for repeat, (values, first) in enumerate(zip(signal.series, left_out, strict=True), 1):
         for cycle, value in enumerate(values):
             note = "warm-up" if cycle < first else "counted"
-            yield Row(signal.name, value, unit, cycle, "cycles", note, repeat=repeat)
+            yield Row(f"{mode}{signal.name}", value, unit, cycle, "cycles", note, repeat=repeat)
 
 
 def _density(report: DensityReport) -> Iterator[Row]:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
 from memprof.leak import Mode
 from memprof.populations.base import Population, Probe
 from memprof.spec import PopulationSpec
+
+
+def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> PopulationSpec:
+    """The population whose agents, where they live on, keep so many steps of their past.
+
+    PyMDP appends to an agent's histories for ever; the pass `history` lets go of what PyMDP never
+    reads again, so that any other growth shows, however small it is.
+    """
+    if mode != "steps" or history_steps is None:
+        return spec
+    others = tuple(name for name in spec.passes if name != "history")
+    return replace(spec, passes=("history", *others), history_steps=history_steps)
 
 
 class Cycles:

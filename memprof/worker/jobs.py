@@ -17,7 +17,7 @@ from memprof.instruments import process, resident, small_objects, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.catalogue import INSTRUMENTS
 from memprof.instruments.imports import ImportWatch
-from memprof.leak import Attribution, CycleRun
+from memprof.leak import Attribution, LeakRun, Mode
 from memprof.limits import left_bytes
 from memprof.measurements import (
     Calibration,
@@ -34,7 +34,7 @@ from memprof.populations.base import Population, population_class
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
-from memprof.worker.cycles import Cycles
+from memprof.worker.cycles import Cycles, bounded
 from memprof.worker.density import density
 from memprof.worker.growth import Growth, Series
 from memprof.worker.leak import leak
@@ -56,7 +56,7 @@ _TREND_SECONDS, _LONGEST_TREND = 2.0, 10.0
 def run(
     request: Request, channel: Channel
 ) -> (
-    Measurement | InstrumentRun | TraceComparison | CycleRun | Attribution | DensityRun | ThreadsRun
+    Measurement | InstrumentRun | TraceComparison | LeakRun | Attribution | DensityRun | ThreadsRun
 ):
     """Do what the request asks for."""
     match request.job:
@@ -67,10 +67,10 @@ def run(
         case "trace":
             return trace(request.spec, Path(request.trace_file), request.compare, channel)
         case "leak":
-            life = Cycles(_import(request.spec), request.spec, request.mode)
-            return leak(life, request.spec, request.cycles, request.seconds, channel)
+            lives = {mode: _life(request, mode) for mode in request.modes}
+            return leak(lives, request.spec, request.cycles, request.seconds, channel)
         case "sites":
-            life = Cycles(_import(request.spec), request.spec, request.mode)
+            life = _life(request, request.modes[0])
             return sites(life, request.spec, request.warm_up, request.cycles, channel)
         case "density":
             spec = request.spec
@@ -214,6 +214,11 @@ def _import(spec: PopulationSpec) -> type[Population]:
         if PASSES[name].early:
             load_target(PASSES[name].form(spec.backend).target)().install()
     return population_class(spec.backend)
+
+
+def _life(request: Request, mode: Mode) -> Cycles:
+    spec = bounded(request.spec, mode, request.history_steps)
+    return Cycles(_import(spec), spec, mode)
 
 
 def _warm_up(spec: PopulationSpec, channel: Channel) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from time import perf_counter
 from typing import Any
 
 from memprof.analysis import leaks
-from memprof.analysis.leak_verdict import series_of
-from memprof.errors import ScenarioError
+from memprof.analysis.leak_verdict import series_of, verdict_on
+from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import process
 from memprof.instruments.buffers import device_failure, live_device_bytes
-from memprof.leak import CycleReading, CycleRun
+from memprof.leak import CycleReading, CycleRun, LeakRun, Mode
 from memprof.measurements import UNSEEN, Calibration
 from memprof.spec import PopulationSpec
 from memprof.worker.cycles import Cycles
@@ -24,14 +25,48 @@ _FEWEST_CYCLES = 3
 
 
 def leak(
-    life: Cycles, spec: PopulationSpec, cycles: int, seconds: float | None, channel: Channel
+    lives: Mapping[Mode, Cycles],
+    spec: PopulationSpec,
+    cycles: int,
+    seconds: float | None,
+    channel: Channel,
+) -> LeakRun:
+    """Let the population live in one mode after the other, until one leaks; each has its share of
+    the `seconds`. What is known after each is handed over, whatever becomes of the next."""
+    start, compilations = perf_counter(), _compilations(spec.backend)
+    found = LeakRun({})
+    for number, (mode, life) in enumerate(lives.items(), 1):
+        left = None if seconds is None else start + seconds * number / len(lives) - perf_counter()
+        try:
+            run = _run(life, spec, cycles, left, compilations, channel)
+        except MemoryError:
+            raise
+        except Exception as error:  # a world may end, or a pass may not fit
+            if not found.runs:
+                raise
+            known = isinstance(error, MemprofError)
+            return replace(found, refused=f"{'' if known else type(error).__name__ + ': '}{error}")
+        found = LeakRun({**found.runs, mode: run})
+        channel.part(found)
+        if verdict_on([run], mode, cycles, spec.agents, spec.steps, ()).verdict == "leak":
+            break
+    return found
+
+
+def _run(
+    life: Cycles,
+    spec: PopulationSpec,
+    cycles: int,
+    seconds: float | None,
+    compilations: Any,
+    channel: Channel,
 ) -> CycleRun:
     """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
     as `seconds` allow."""
     start = perf_counter()
     process.tried()
     most = leaks.most_cycles(cycles)
-    readings, compilations = _Readings(most + 1), _compilations(spec.backend)
+    readings = _Readings(most + 1)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
     still = leaks.CycleSeries([0] * (cycles + 1))
     leaks.decided([still], cycles)  # what this needs is there before the first reading

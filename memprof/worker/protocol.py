@@ -22,7 +22,9 @@ class Request:
     Attributes:
         instrument: name, for the job `instrument`.
         trace_file: where the job `trace` writes values, or reads them when `compare` is set.
-        mode, cycles: for the jobs `leak` and `sites`.
+        modes, cycles: for the jobs `leak` and `sites`; the latter looks at the first mode.
+        history_steps: of their past that agents which live on keep in these jobs; None for what the
+            spec says.
         warm_up: cycles before the ones that the job `sites` watches.
         seconds: for how long the jobs `leak` and `density` may go on; None for as long as it takes.
         sizes: populations of the job `density`, smallest first.
@@ -36,8 +38,9 @@ class Request:
     instrument: str = ""
     trace_file: str = ""
     compare: bool = False
-    mode: Mode = "lifecycle"
+    modes: tuple[Mode, ...] = ("lifecycle",)
     cycles: int = 0
+    history_steps: int | None = None
     warm_up: int = 0
     seconds: float | None = None
     sizes: tuple[int, ...] = ()
@@ -55,7 +58,8 @@ class Request:
         for name in ("learning", "passes"):
             spec[name] = tuple(spec[name])
         spec["keep"] = None if spec["keep"] is None else tuple(spec["keep"])
-        values["sizes"] = tuple(values["sizes"])
+        for name in ("sizes", "modes"):
+            values[name] = tuple(values[name])
         return cls(spec=PopulationSpec(**spec), **values)
 
 

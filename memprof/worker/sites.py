@@ -23,12 +23,16 @@ from memprof.instruments.retained import Key, RetainedObjects
 from memprof.instruments.source_lines import is_library, short_path
 from memprof.leak import Attribution, Evidence, Site, SiteLine
 from memprof.spec import PopulationSpec
+from memprof.upstream.attributes import HISTORIES
 from memprof.worker.cycles import Cycles
 from memprof.worker.protocol import Channel
+from memprof.worker.user_lines import UserLines
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
 # JAX's eager loop each frame costs seconds per cycle, and as few cycles as possible have to do.
 _FRAMES, _FRAMES_EAGER = 5, 1
+# Up to a line that is the user's own, in one cycle more: plotting makes things twenty calls below.
+_FRAMES_TO_THE_USER = 40
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3
 # What tracemalloc makes of a second, about, and how long it may take with as many cycles as asked.
@@ -82,7 +86,11 @@ def sites(
     channel.progress("object graph", spec.agents)
     eager = spec.backend == "jax" and spec.loop == "eager"
     watched = _FEWEST_CYCLES if eager or traced_seconds > _TRACED_SECONDS else cycles
-    marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES)
+    yours = UserLines(spec.model)
+    marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
+    if not eager:
+        channel.progress("stacks", spec.agents)
+        _look_up(life, yours)
     channel.progress("owners", spec.agents)
     held = list(_held_growth(marks, objects, life, watched))
     lines = _line_growth(marks, watched)
@@ -97,9 +105,12 @@ def sites(
     if looked and native.is_installed():
         channel.progress("native", spec.agents)
         found += _native_growth(life, cycles, lines)
-    found.sort(key=lambda growth: growth.gain.size_bytes, reverse=True)
+    found.sort(key=lambda growth: (_is_pymdps_own(growth), -growth.gain.size_bytes))
     return Attribution(
-        sites=tuple(_site(growth, spec.folder) for growth in found[:_MOST_SITES]),
+        sites=tuple(
+            _site(growth, spec.folder, yours.of(growth.owner.name, growth.gain.lines))
+            for growth in found[:_MOST_SITES]
+        ),
         native_bytes_per_cycle=unseen if looked else 0.0,
     )
 
@@ -139,13 +150,31 @@ def _is_jaxs_own(growth: _Growth) -> bool:
     )
 
 
-def _watch(life: Cycles, cycles: int, frames: int) -> tuple[list[_Mark], RetainedObjects]:
+def _is_pymdps_own(growth: _Growth) -> bool:
+    """Whether it is a history of an agent, which PyMDP is known for: the user's own come first."""
+    return growth.owner.name.rpartition(".")[2] in HISTORIES
+
+
+def _watch(
+    life: Cycles, cycles: int, frames: int, yours: UserLines
+) -> tuple[list[_Mark], RetainedObjects]:
     """Marks after a third, two thirds and all of the cycles."""
     process.settle()
     objects = RetainedObjects()
     tracemalloc.start(frames)
     try:
-        return [_mark(life, objects, count) for count in _thirds(cycles)], objects
+        return [_mark(life, objects, count, yours) for count in _thirds(cycles)], objects
+    finally:
+        tracemalloc.stop()
+
+
+def _look_up(life: Cycles, yours: UserLines) -> None:
+    """One cycle of which the whole stacks are known, for what it leaves."""
+    tracemalloc.start(_FRAMES_TO_THE_USER)
+    try:
+        life.run()
+        process.settle()
+        yours.see(traced.without_own(tracemalloc.take_snapshot()))
     finally:
         tracemalloc.stop()
 
@@ -154,11 +183,13 @@ def _thirds(cycles: int) -> tuple[int, int, int]:
     return cycles // 3, 2 * cycles // 3 - cycles // 3, cycles - 2 * cycles // 3
 
 
-def _mark(life: Cycles, objects: RetainedObjects, cycles: int) -> _Mark:
+def _mark(life: Cycles, objects: RetainedObjects, cycles: int, yours: UserLines) -> _Mark:
     for _ in range(cycles):
         life.run()
     process.settle()
-    lines = traced.by_line(traced.without_own(tracemalloc.take_snapshot()))
+    traces = traced.without_own(tracemalloc.take_snapshot())
+    yours.see(traces)
+    lines = traced.by_line(traces)
     own = [place for place in lines if place[0].startswith(_OWN)]
     for place in own:
         del lines[place]
@@ -256,20 +287,26 @@ def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Gain]) -> It
             yield _Growth(Owner("", ()), Gain(size, count, {place: size}), "memray")
 
 
-def _site(growth: _Growth, folder: str) -> Site:
+def _site(growth: _Growth, folder: str, yours: Mapping[Place, float]) -> Site:
     gain = growth.gain
-    lines = sorted(gain.lines.items(), key=lambda item: item[1], reverse=True)
     return Site(
         owner=growth.owner.name,
-        lines=tuple(
-            SiteLine(short_path(path, folder), line, linecache.getline(path, line).strip(), size)
-            for (path, line), size in lines[:_MOST_LINES]
-            if size > 0
-        ),
+        lines=_lines(gain.lines, folder),
         type_name=max(gain.types, key=lambda name: gain.types[name], default=""),
         bytes_per_cycle=gain.size_bytes,
         objects_per_cycle=gain.things,
         kept_by=growth.owner.kept_by,
         seen_by=growth.seen_by,
         traces_per_cycle=growth.traces,
+        yours=_lines(yours, folder),
+    )
+
+
+def _lines(sizes: Mapping[Place, float], folder: str) -> tuple[SiteLine, ...]:
+    """The lines with most bytes."""
+    most = sorted(sizes.items(), key=lambda item: item[1], reverse=True)[:_MOST_LINES]
+    return tuple(
+        SiteLine(short_path(path, folder), line, linecache.getline(path, line).strip(), size)
+        for (path, line), size in most
+        if size > 0
     )

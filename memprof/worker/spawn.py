@@ -31,7 +31,7 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
-from memprof.leak import Attribution, CycleRun
+from memprof.leak import Attribution, LeakRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.units import format_limit, format_size
 from memprof.worker.protocol import Request
@@ -45,7 +45,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
     "measure": TypeAdapter(Measurement),
     "instrument": TypeAdapter(InstrumentRun),
     "trace": TypeAdapter(TraceComparison),
-    "leak": TypeAdapter(CycleRun),
+    "leak": TypeAdapter(LeakRun),
     "sites": TypeAdapter(Attribution),
     "density": TypeAdapter(DensityRun),
     "threads": TypeAdapter(ThreadsRun),

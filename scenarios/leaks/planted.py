@@ -137,6 +137,24 @@ def callback_registry(agent: int) -> tuple[dict, Ring]:
     return arguments, Listener(arguments)
 
 
+class Diary(Ring):
+    """A world that remembers all that it ever showed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[np.ndarray] = []
+
+    def step(self, action: np.ndarray) -> int:
+        observation = super().step(action)
+        self.seen.append(np.array(observation))
+        return observation
+
+
+def diary(agent: int) -> tuple[dict, Diary]:
+    """Every world keeps an array per step for as long as it lives: 104 bytes and a place."""
+    return model(), Diary()
+
+
 class Clearing(Ring):
     """A world that makes JAX forget all it has compiled and traced, at every step."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import COMMAND, ROOT
 
-REPORT = ROOT / "reports" / "examples" / "prev-actions-leak.json"
+REPORT = ROOT / "reports" / "examples" / "prev-actions-leak-steps.json"
 
 
 def on_a_terminal(width: int, **environment: str) -> str:

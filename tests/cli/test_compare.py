@@ -109,7 +109,10 @@ def test_only_reports_of_a_profile_are_compared(memprof, folder):
     examples = ROOT / "reports" / "examples"
     assert memprof("compare", light, light, "-q").code == 0
     cases = (
-        (examples / "prev-actions-leak.json", "expected a report of memprof profile, found one of"),
+        (
+            examples / "prev-actions-leak-steps.json",
+            "expected a report of memprof profile, found one of",
+        ),
         (examples / "grid-10-density.json", "found one of kind 'density'"),
         ("reports/case-compare.json", "found one of kind 'compare'"),
         (

@@ -46,20 +46,21 @@ def test_auto_in_the_scenario_is_refused_at_its_line(memprof, fake):
     assert f"case.yaml:{line}: passes: auto chooses by measuring" in run.err
 
 
-def leak(run):
-    return run.report("case-leak")["leak"]
+def leak(run, name="case-leak"):
+    return run.report(name)["leak"]
 
 
 def test_a_population_that_comes_and_goes_without_a_trace_is_clean(memprof, fake):
-    run = memprof("leak", fake(model={"growth": 64}, agents=20, steps=2))
+    path = fake(model={"growth": 64}, agents=20, steps=2)
+    run = memprof("leak", path, "--mode", "lifecycle")
     assert run.code == 0, run.err
-    found = leak(run)
+    found = leak(run, "case-leak-lifecycle")
     assert found["verdict"] == "clean"
     assert found["floor_bytes"] <= 64
     assert found["sites"] == []
     assert "Clean: nothing grows" in run.out
     assert "process is its private memory" in " ".join(run.out.split())
-    assert "Written: reports/case-leak.{json,md" in run.out
+    assert "Written: reports/case-leak-lifecycle.{json,md" in run.out
 
 
 def test_what_agents_gain_while_they_live_on_is_found_to_the_byte(memprof, fake):
@@ -68,7 +69,7 @@ def test_what_agents_gain_while_they_live_on_is_found_to_the_byte(memprof, fake)
     run = memprof("leak", path, "--mode", "steps", "--json", "-")
     assert run.code == 1
     assert run.out.startswith("{")
-    found = leak(run)
+    found = leak(run, "case-leak-steps")
     assert found["verdict"] == "leak"
     assert found["bytes_per_agent"] == pytest.approx(2 * (64 + 80 + 8), rel=0.1)
     assert found["bytes_per_cycle"] == pytest.approx(20 * found["bytes_per_agent"])
@@ -82,12 +83,26 @@ def test_what_agents_gain_while_they_live_on_is_found_to_the_byte(memprof, fake)
     assert "FakeAgent.gained" in run.err
 
 
+def test_without_a_mode_agents_that_live_on_are_looked_at_too(memprof, fake):
+    path = fake(model={"growth": 64}, agents=20, steps=2, repeats=1)
+    run = memprof("leak", path)
+    assert run.code == 1
+    report = run.report("case-leak")
+    assert (report["leak"]["mode"], report["leak"]["verdict"]) == ("steps", "leak")
+    assert [(each["mode"], each["verdict"]) for each in report["also"]] == [("lifecycle", "clean")]
+    assert report["leak"]["sites"][0]["owner"] == "FakeAgent.gained"
+    assert "Trend, as agents come and go: clean" in run.out
+    other = memprof("leak", path, "--mode", "lifecycle", "-q")
+    assert other.code == 0
+    assert run.report("case-leak") == report, "a report of another question is not replaced"
+
+
 def test_too_little_time_is_inconclusive_and_says_what_it_saw(memprof, fake):
-    path = fake(model={"growth": 64, "delay": 0.05}, agents=10, steps=2)
-    run = memprof("leak", path, "--mode", "steps", "--timeout", "8")
+    path = fake(model={"growth": 64, "delay": 0.12}, agents=10, steps=2)
+    run = memprof("leak", path, "--mode", "steps", "--timeout", "12")
     assert run.code == 3
     assert "could not decide whether it leaks" in run.err
-    found = leak(run)
+    found = leak(run, "case-leak-steps")
     assert found["verdict"] == "inconclusive"
     assert found["cycles_needed"] >= 20
     assert found["signals"][0]["series"][0], "what was read is in the report"
@@ -112,4 +127,6 @@ def test_the_verdict_is_the_same_from_one_repeat(memprof, fake):
     run = memprof("leak", fake(repeats=1), "-q")
     assert run.code == 0
     assert run.out == ""
-    assert leak(run)["repeats"] == 1
+    report = run.report("case-leak")
+    assert [each["mode"] for each in (report["leak"], *report["also"])] == ["lifecycle", "steps"]
+    assert report["leak"]["repeats"] == 1

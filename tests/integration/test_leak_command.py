@@ -25,7 +25,7 @@ def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, m
         "leak", path, "--mode", mode, "--agents", 10, "--steps", 2, "--repeats", 1, *options
     )
     assert run.code == 0, run.out + run.err
-    leak = run.report(f"{path.stem}-leak")["leak"]
+    leak = run.report(f"{path.stem}-leak-{mode}")["leak"]
     assert leak["verdict"] == "clean"
     assert leak["floor_bytes"] < (1000 if "jax" in scenario else 256)
     assert leak["compilations_per_cycle"] in (None, 0), "a program per population would stay"
@@ -38,6 +38,7 @@ def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, m
     [
         ("small-object", "objects", 1, "planted.NOTES"),
         ("native-buffer", "native", 272, "planted.py:73"),
+        ("diary", "objects", 5 * 2, "Diary.seen (planted.py:149)"),
     ],
 )
 def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signal, per_cycle, site):
@@ -64,7 +65,7 @@ def test_pymdps_own_leak_is_found_and_ends_with_a_bounded_history(memprof):
     short = ("--mode", "steps", "--steps", 2, "--repeats", 1)
     plain = memprof("leak", path, *short)
     assert plain.code == 1
-    leak = plain.report("prev-actions-leak")["leak"]
+    leak = plain.report("prev-actions-leak-steps")["leak"]
     assert leak["sites"][0]["owner"] == "Agent.prev_actions"
     assert leak["bytes_per_agent"] == pytest.approx(2 * 175, rel=0.1)
     assert "--passes history --history-steps" in " ".join(plain.out.split())

@@ -19,7 +19,7 @@ LIMITS = Limits(timeout_seconds=240)
 
 def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields):
     spec = replace(load_scenario(SCENARIOS / f"{name}.yaml").spec(()), **fields)
-    request = Request("sites", spec, mode=mode, warm_up=warm_up, cycles=cycles)
+    request = Request("sites", spec, modes=(mode,), warm_up=warm_up, cycles=cycles)
     return run_worker(request, LIMITS, lambda mark: None).value
 
 

@@ -81,7 +81,7 @@ def test_a_real_profile_is_whole():
 
 
 def test_a_leak_says_which_cycles_are_counted():
-    found = example("prev-actions-leak")
+    found = example("prev-actions-leak-steps")
     rows = read(found)
     assert {row["variant"] for row in rows} == {"after" if found.leak.passes else "before"}
     for signal in found.leak.signals:

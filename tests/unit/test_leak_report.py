@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter
 
-from memprof.leak import Leak, LeakReport, Signal, Site, SiteLine
+from memprof.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
 from memprof.reports import json_text, markdown, terminal
 from memprof.reports.leak import headline, leak_view
 from memprof.reports.page import Next, Section
@@ -177,6 +177,43 @@ def test_clean_says_what_would_have_been_found(clean):
         "Clean: nothing grows; a leak of 48 B per cycle would have been found."
     )
     assert titles(clean) == ["Trend", "Environment"]
+
+
+def test_two_modes_have_a_verdict_each_and_the_first_line_says_both(report, clean):
+    lived = replace(clean.leak, mode="steps", floor_bytes=64.0, history_steps=16)
+    both = replace(clean, also=(lived,))
+    assert leak_view(both).headline == (
+        "Clean: nothing grows as agents come and go or live on; a leak of 64 B per cycle would "
+        "have been found."
+    )
+    assert leak_view(both).title.endswith(
+        "cycles of build, 5 steps and release, and of 5 more steps"
+    )
+    assert titles(both)[:2] == [
+        "Trend, as agents come and go: clean", "Trend, as agents live on: clean",
+    ]  # fmt: skip
+    assert "kept the last 16 steps of their past" in words(on_screen(both))
+    assert words(on_screen(both)).count("Readings after each cycle") == 1
+    leaking = replace(report(mode="steps"), also=(clean.leak,))
+    assert leak_view(leaking).headline.startswith("LEAK: 3.80 KB per cycle")
+    assert titles(leaking)[0] == "Trend, as agents live on: leak"
+    unsaid = replace(clean, unchecked=(Unchecked("steps", "IndexError: the data ends"),))
+    assert leak_view(unsaid).headline.endswith(
+        "Not looked at: what grows as agents live on (IndexError: the data ends)."
+    )
+
+
+def test_the_users_own_line_comes_first(report):
+    own = SiteLine("factory.py", 31, "fig, ax = plt.subplots()", 3_800.0)
+    found = report(sites=(replace(HISTORY, owner="Gcf.figs", yours=(own,)),))
+    assert headline(found.leak).endswith("; first at Gcf.figs (factory.py:31).")
+    _, lines, _ = section(found, "Sites").tables
+    assert lines.title == "Gcf.figs, allocated (your own lines first) at"
+    assert [row[0] for row in lines.rows] == [
+        "factory.py:31", "pymdp/legacy/agent.py:812", "pymdp/legacy/control.py:77",
+    ]  # fmt: skip
+    unowned = replace(HISTORY, owner="", yours=(own,))
+    assert unowned.name == unowned.where == "factory.py:31"
 
 
 def test_inconclusive_says_what_would_decide(clean):

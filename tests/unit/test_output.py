@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memprof.cli.output import Output
+from memprof.cli.output import Output, Question
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
 from memprof.reports.sinks import write_files
 from memprof.scenario_file import load_default
@@ -46,11 +46,35 @@ def test_a_file_that_cannot_be_written_is_told_but_not_before_the_measurements_f
     (tmp_path / "file").write_text("x")
     output = Output(tmp_path / "file", "case", None, quiet=True)
     with pytest.raises(UsageError, match="cannot write"):
-        output.check()
+        output.check(Question("leak", "case"))
     with pytest.raises(OutputError, match="cannot write"):
         output.deliver(report(), None)
     with pytest.raises(LeakFound):
         output.deliver(report(), LeakFound("it leaks"))
+
+
+@pytest.mark.parametrize(
+    ("question", "refused"),
+    [
+        (Question("profile", "case"), False),
+        (Question("profile", "other"), True),
+        (Question("leak", "case"), True),
+        (Question("gate"), True),
+    ],
+)
+def test_a_report_of_another_question_is_never_replaced(report, tmp_path, question, refused):
+    """As that of a scenario called `x-leak`, by a leak check of `x`."""
+    output = Output(tmp_path, "case", None, quiet=True)
+    output.deliver(report(), None)
+    if refused:
+        with pytest.raises(
+            UsageError, match=r"case\.json is the report of another question \(prof"
+        ):
+            output.check(question)
+    else:
+        output.check(question)
+    (tmp_path / "case.json").write_text("[1]")
+    output.check(question)
 
 
 def test_leak_has_a_scenario_of_its_own():

@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 
 EXAMPLES = ROOT / "reports" / "examples"
-NAMES = ("grid-29", "prev-actions-leak", "grid-10-density")
+NAMES = ("grid-29", "prev-actions-leak-steps", "grid-10-density")
 
 
 def example(name: str) -> View:
@@ -144,8 +144,8 @@ def test_the_trend_is_per_agent_and_repeat(good_variant):
 
 
 def test_a_leak_has_the_interval_of_its_gain_and_every_repeat():
-    view = example("prev-actions-leak")
-    leak = json.loads((EXAMPLES / "prev-actions-leak.json").read_text())["leak"]
+    view = example("prev-actions-leak-steps")
+    leak = json.loads((EXAMPLES / "prev-actions-leak-steps.json").read_text())["leak"]
     trend = view.sections[0]
     assert view.picture is trend.charts[0]
     (band,) = view.picture.bands

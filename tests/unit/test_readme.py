@@ -44,7 +44,7 @@ def test_the_leak_that_is_shown_is_that_of_the_committed_example(file):
     text = (ROOT / file).read_text()
     shown = text[text.index("\nprev-actions: ") :]
     shown = shown[: shown.index("```")]
-    example = (ROOT / "reports" / "examples" / "prev-actions-leak.md").read_text()
+    example = (ROOT / "reports" / "examples" / "prev-actions-leak-steps.md").read_text()
     figures = re.findall(
         r"\d[\d.]* (?:MB|KB|B)\b", shown[: shown.index("┤")] + shown.split("┬")[-1]
     )

@@ -1,0 +1,87 @@
+"""The leak worker's way from mode to mode, and the lines that its sites name; in this process."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from memprof.leak import LeakRun
+from memprof.scenario_file import load_default
+from memprof.worker import leak as worker
+from memprof.worker.cycles import bounded
+
+SPEC = load_default("leak").spec(("policies", "history"))
+
+
+class Life:
+    """Cycles in which nothing happens, but what is asked for."""
+
+    def __init__(self, error=None):
+        self.error, self.lived, self.facts = error, 0, {}
+
+    def run(self):
+        self.lived += 1
+        if self.error is not None:
+            raise self.error
+
+    def close(self):
+        pass
+
+
+class Channel:
+    """Keeps the parts."""
+
+    def __init__(self):
+        self.parts = []
+
+    def progress(self, label, agents=0):
+        pass
+
+    def part(self, value):
+        self.parts.append(value)
+
+
+@pytest.fixture
+def says(monkeypatch):
+    """Let the first mode have this verdict."""
+
+    def say(verdict):
+        monkeypatch.setattr(worker, "verdict_on", lambda *_: SimpleNamespace(verdict=verdict))
+
+    return say
+
+
+def looked_at(*lives) -> tuple[LeakRun, Channel]:
+    channel = Channel()
+    modes = dict(zip(("lifecycle", "steps"), lives, strict=True))
+    # No time is left after the fewest cycles.
+    return worker.leak(modes, SPEC, 7, 0.0, channel), channel
+
+
+def test_the_second_mode_is_looked_at_as_long_as_the_first_found_nothing(says):
+    says("clean")
+    found, channel = looked_at(Life(), Life())
+    assert list(found.runs) == ["lifecycle", "steps"]
+    assert [list(each.runs) for each in channel.parts] == [["lifecycle"], ["lifecycle", "steps"]]
+    says("leak")
+    second = Life()
+    found, _ = looked_at(Life(), second)
+    assert (list(found.runs), second.lived, found.refused) == (["lifecycle"], 0, "")
+
+
+def test_agents_that_cannot_live_on_leave_the_first_mode_as_it_is(says):
+    says("inconclusive")
+    found, _ = looked_at(Life(), Life(IndexError("the data ends")))
+    assert (list(found.runs), found.refused) == (["lifecycle"], "IndexError: the data ends")
+    with pytest.raises(IndexError, match="ends"):
+        looked_at(Life(IndexError("the data ends")), Life())
+    says("clean")
+    with pytest.raises(MemoryError):  # which may be the leak
+        looked_at(Life(), Life(MemoryError()))
+
+
+def test_only_agents_that_live_on_have_their_histories_bounded():
+    assert bounded(SPEC, "lifecycle", 16) == SPEC
+    assert bounded(SPEC, "steps", None) == SPEC
+    expected = replace(SPEC, passes=("history", "policies"), history_steps=16)
+    assert bounded(SPEC, "steps", 16) == expected

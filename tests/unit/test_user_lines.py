@@ -1,0 +1,68 @@
+"""Whose line it was: stacks of real allocations, from a file of the user's."""
+
+import importlib.util
+import tracemalloc
+
+import pytest
+
+from memprof.worker.user_lines import UserLines
+
+SOURCE = """import copy, json
+
+KEPT = []
+TAKEN = []
+
+def parse():
+    KEPT.append(json.loads("[" * 30 + "]" * 30))
+
+def take(thing):
+    TAKEN.append(thing)
+"""
+
+
+@pytest.fixture
+def user(tmp_path):
+    path = tmp_path / "user_model.py"
+    path.write_text(SOURCE)
+    spec = importlib.util.spec_from_file_location("user_model", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def seen(lines, do):
+    """What the user's lines remember of what `do` leaves."""
+    tracemalloc.start(40)
+    try:
+        do()
+        lines.see(tracemalloc.take_snapshot())
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_library_made_far_below_is_named_by_the_line_that_called_it(user):
+    lines = UserLines({})
+    seen(lines, user.parse)
+    (made,) = [place for place in lines._callers if place[0] == user.__file__]
+    assert lines.of("user_model.KEPT", {made: 100.0}) == {(user.__file__, 7): 100.0}
+
+
+def test_what_was_only_put_away_is_named_by_the_line_that_says_its_owner(user):
+    lines, things = UserLines({}), [object() for _ in range(1000)]
+    seen(lines, lambda: [user.take(each) for each in things])
+    found = lines.of("user_model.TAKEN", {("/elsewhere/pymdp/control.py", 1): 100.0})
+    assert list(found) == [(user.__file__, 10)]
+    assert lines.of("user_model.OTHER", {}) == {}
+    assert lines.of("lookup (lru_cache)", {}) == {}
+
+
+def test_what_is_installed_is_the_users_if_the_factory_is_from_there():
+    import numpy
+    import yaml
+
+    lines = UserLines({"callable": "yaml.loader:make"})
+    assert lines.own(yaml.__file__)
+    assert not lines.own(numpy.__file__)
+    assert not lines.own(tracemalloc.__file__)
+    assert not lines.own(UserLines.__init__.__code__.co_filename)
+    assert not lines.own("<frozen importlib._bootstrap>")
