@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import select
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,9 +26,9 @@ from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, CycleRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.units import format_limit, format_size
+from memprof.worker.launch import Worker, temporary_folder
 from memprof.worker.protocol import Request
 
-_KEPT_OUTPUT_LINES = 40
 # Libraries load more of themselves when they are first used.
 _IMPORTING = ("start", "import", "warm up")
 _IMPORT_SECONDS = 45.0
@@ -84,85 +76,52 @@ def run_worker(
     sample: bool = False,
     on_part: Callable[[Any], None] | None = None,
 ) -> Finished:
-    """Run one job in a fresh process; it and its temporary files are gone when this returns or
-    raises. `on_part` is told what is known of the result so far, where a job says it.
+    """Run one job in a fresh process; it, what it started and its temporary files are gone when
+    this returns or raises. `on_part` is told what is known of the result so far, where a job says
+    it.
 
     Raises:
         ScenarioError: the worker found the scenario wrong.
-        MeasurementError: it died, failed, ran out of time or into the memory limit.
+        MeasurementError: it did not start, died, failed, ran out of time or into the memory limit.
     """
     request = replace(request, memory_limit_bytes=limits.memory_bytes)
-    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        return _run(request, limits, on_progress, sample, on_part or (lambda value: None), folder)
-
-
-def _run(
-    request: Request,
-    limits: Limits,
-    on_progress: Callable[[Mark], None],
-    sample: bool,
-    on_part: Callable[[Any], None],
-    folder: str,
-) -> Finished:
-    reader, writer = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "memprof.worker", str(writer)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,  # PyMDP prints there; kept for the message if the worker fails
-            stderr=subprocess.STDOUT,
-            pass_fds=[writer],
-            env={
-                **worker_environment(
-                    request.spec.backend,
-                    cycles=request.cycles > 0,
-                    threads=request.job == "threads",
-                ),
-                "PYTHONHASHSEED": "0",
-                "TMPDIR": folder,
-            },
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
-        )
-    except BaseException:
-        os.close(reader)
-        raise
-    finally:
-        os.close(writer)
+    environment = {
+        **worker_environment(
+            request.spec.backend, cycles=request.cycles > 0, threads=request.job == "threads"
+        ),
+        "PYTHONHASHSEED": "0",
+    }
     marks: list[Mark] = []
 
     def keep(mark: Mark) -> None:
         marks.append(mark)
         on_progress(mark)
 
-    output = _Output(process)
-    sampler = MemorySampler(process) if sample else None
-    try:
-        with contextlib.suppress(BrokenPipeError):
-            assert process.stdin is not None
-            process.stdin.write(request.to_json().encode())
-            process.stdin.close()
-        last = _follow(reader, request, limits, keep, on_part)
-        process.wait()
-    finally:
-        os.close(reader)
-        _end(process)
-    if last is not None and last["event"] == "result":
-        value = _RESULTS[request.job].validate_python(last["value"])
-        return Finished(value, tuple(marks), sampler.samples() if sampler else ())
-    raise _failure(last, process.returncode, request, limits, marks, output.tail())
+    with temporary_folder() as folder:
+        arguments = ["-P", "-m", "memprof.worker"]
+        with Worker(request.to_json(), arguments, folder, environment) as worker:
+            process = worker.process() if sample else None
+            sampler = None if process is None else MemorySampler(process)
+            last = _follow(worker, request, limits, keep, on_part or (lambda value: None))
+            worker.let_go()
+        if last is not None and last["event"] == "result":
+            value = _RESULTS[request.job].validate_python(last["value"])
+            return Finished(value, tuple(marks), sampler.samples() if sampler else ())
+        raise _failure(last, worker.code(), request, limits, marks, worker.printed())
 
 
 def _follow(
-    reader: int,
+    worker: Worker,
     request: Request,
     limits: Limits,
     on_progress: Callable[[Mark], None],
     on_part: Callable[[Any], None],
 ) -> dict[str, Any] | None:
-    """Pass on progress and parts until the pipe closes; the last event that was a result or an
-    error."""
+    """Pass on progress and parts until there is a result or an error; None if the worker ended
+    without. Whoever else has the pipe open then, a process or thread of the user's code, is not
+    waited for."""
     start = time.monotonic()
-    buffer, last, label = b"", None, "start"
+    buffer, label = b"", "start"
     while True:
         importing = label in _IMPORTING
         seconds = limits.import_seconds() if importing else limits.timeout_seconds
@@ -174,11 +133,9 @@ def _follow(
                 f"the worker ran past the time limit of {limits.timeout_seconds:g} s, while in "
                 f"phase {label!r}; raise --timeout, or lower --agents or --steps"
             )
-        if not select.select([reader], [], [], left)[0]:
-            continue
-        data = os.read(reader, 1 << 16)
-        if not data:
-            return last
+        data = worker.read(left)
+        if data is None:
+            return None
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             event = json.loads(line)
@@ -189,14 +146,7 @@ def _follow(
             elif event["event"] == "part":
                 on_part(_RESULTS[request.job].validate_python(event["value"]))
             else:
-                last = event
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing behind: the worker and whatever it started are killed."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+                return dict(event)
 
 
 def _failure(
@@ -279,21 +229,3 @@ def _limit_was_hit(
         return (request.memory_limit_bytes or 0) < _import_bytes(request)
     importing = not marks or marks[-1].label in _IMPORTING
     return event["kind"] == "memory" or (importing and "ModuleNotFound" not in event["message"])
-
-
-class _Output:
-    """The end of what a worker printed, read as it comes so that the worker never blocks."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._lines: deque[str] = deque(maxlen=_KEPT_OUTPUT_LINES)
-        self._thread = threading.Thread(target=self._drain, args=(process.stdout,), daemon=True)
-        self._thread.start()
-
-    def _drain(self, stream: Any) -> None:
-        with stream:
-            for line in stream:
-                self._lines.append(line.decode(errors="replace"))
-
-    def tail(self) -> str:
-        self._thread.join(timeout=1.0)
-        return "".join(self._lines)
