@@ -16,8 +16,8 @@ def main() -> int:
     request = Request.from_json(sys.stdin.read())
     if request.memory_limit_bytes is not None:
         limit = request.memory_limit_bytes
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        if hard == resource.RLIM_INFINITY or limit <= hard:  # nobody may raise it
+        inherited = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if inherited == resource.RLIM_INFINITY or limit < inherited:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
         from memprof.worker.jobs import run
