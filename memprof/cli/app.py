@@ -1,23 +1,19 @@
 """The command's entry: the one place where errors and signals become messages and exit codes.
 
-Little is imported before signals are in hand: from then on Ctrl-C never ends in a traceback.
+Nothing is imported before signals are in hand: from then on Ctrl-C never ends in a traceback.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import signal
 import sys
-from types import FrameType
 
 _INTERRUPTED = 130
 # Ctrl-C, a server's or CI's way to end a job, a terminal that closes, Ctrl-\, ulimit -t.
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU")
 # What the command itself needs, workers apart, of data and of address space.
 _LEAST_DATA, _LEAST_VIRTUAL = 60 * 10**6, 150 * 10**6
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def main() -> None:
@@ -34,6 +30,8 @@ def main() -> None:
 
 def _run() -> int:
     """The command's exit code; what went wrong is said."""
+    import errno
+
     from memprof.errors import MemprofError
 
     try:
@@ -51,17 +49,15 @@ def _run() -> int:
     except MemoryError:
         return _said("memprof itself ran out of memory; raise its limit (ulimit -d, -v)", 3)
     except OSError as error:
-        if error.errno not in _TOO_MANY_FILES:
-            raise
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return _bug()
         return _said(f"{error.strerror}; raise the limit of open files (ulimit -n)", 3)
     except SystemExit as end:  # Typer's way to end, with a message of its own but for Ctrl-C
         if end.code == _INTERRUPTED:
             return _said("interrupted", _INTERRUPTED)
         return end.code if isinstance(end.code, int) else 0
     except Exception:
-        import traceback
-
-        return _said(f"this is a bug of memprof\n\n{traceback.format_exc().rstrip()}", 3)
+        return _bug()
     return 0
 
 
@@ -97,6 +93,12 @@ def _check_limits() -> None:
             )
 
 
+def _bug() -> int:
+    import traceback
+
+    return _said(f"this is a bug of memprof\n\n{traceback.format_exc().rstrip()}", 3)
+
+
 def _said(message: str, code: int) -> int:
     print(f"memprof: {message}", file=sys.stderr)
     return code
@@ -113,14 +115,15 @@ def _on_signals(handler: object) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else workers vanish without an exit code
 
 
-def _give_up(number: int, frame: FrameType | None) -> None:
+def _give_up(number: int, frame: object) -> None:
     """While nothing has begun: end at once."""
-    with contextlib.suppress(OSError):
+    try:
         os.write(2, b"memprof: interrupted\n")
-    os._exit(_INTERRUPTED)
+    finally:
+        os._exit(_INTERRUPTED)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: object) -> None:
     """End as on Ctrl-C, so that workers and temporary files go too."""
     raise KeyboardInterrupt
 
