@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 __all__ = ["OptimizedPopulation", "PopulationMemory", "optimize", "reopen", "thread_random"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load the API on first use: the command starts without NumPy and PyMDP."""
     if name == "thread_random":
         from memprof.populations import thread_random

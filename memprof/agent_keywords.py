@@ -247,7 +247,7 @@ def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
             "out of learning, or use inference_algo: VANILLA",
         )
     averages = keywords.get("use_BMA", True) and not keywords.get("policy_sep_prior", False)
-    long = keywords.get("inference_horizon", 1) > 1
+    long = (keywords.get("inference_horizon") or 1) > 1
     if averages and long and keywords.get("save_belief_hist", False):
         raise FieldError(
             "agent.save_belief_hist",

@@ -11,7 +11,7 @@
     │   └── AgentActive            an agent of a population is asked for while it is in use
     └── MeasurementError       3   it could not be measured
         ├── WorkerDied             a signal or an exit without a result
-        ├── WorkerFailed           an exception inside the worker
+        ├── WorkerFailed           an exception inside the worker, or it cannot be started
         ├── WorkerTimeout          the worker ran past --timeout
         ├── MemoryLimitReached     the worker ran into --memory-limit
         ├── BackendFailed          the backend is missing or does not start
@@ -19,9 +19,9 @@
         ├── NotComparable          no baseline, or one of another scenario or environment
         ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
-        └── Interrupted        130     Ctrl-C or SIGTERM
+        └── Interrupted        130     Ctrl-C, SIGTERM, SIGHUP, SIGQUIT or SIGXCPU
 
-Anything else is a bug and keeps its traceback.
+Anything else is a bug: it keeps its traceback, and the command ends with 3.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class WorkerDied(MeasurementError):
 
 
 class WorkerFailed(MeasurementError):
-    """An exception inside the worker; `detail` holds its traceback."""
+    """An exception inside the worker, in `detail` with its traceback; or there cannot be one."""
 
 
 class WorkerTimeout(MeasurementError):

@@ -29,6 +29,14 @@ Passes = Annotated[
     ),
 ]
 
+Instruments = Annotated[
+    list[str],
+    BeforeValidator(lambda names: [] if names == "none" else names),
+    WithJsonSchema(
+        {"anyOf": [{"const": "none"}, {"type": "array", "items": {"type": "string"}}]},
+    ),
+]
+
 # Attributes in which PyMDP leaves the results of a step.
 Result = Literal[
     "qs", "action", "q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist"
@@ -91,7 +99,7 @@ class Scenario(Strict):
         description="JAX agents that step together under the pass template; if not given, as many "
         "as are no burden, up to 1024",
     )
-    instruments: list[str] = Field(
+    instruments: Instruments = Field(
         default_factory=lambda fields: default_instruments(fields.get("backend", "")),
         description="what reads the memory, besides the process itself",
     )

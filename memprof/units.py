@@ -14,6 +14,7 @@ _FACTORS = {
     "mib": 2**20,
     "gib": 2**30,
 }
+_MOST_BYTES = 2**63
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -21,13 +22,16 @@ def parse_size(text: str | int) -> int:
     """Bytes meant by `text`, such as `10 MB`, `64KiB` or a plain count of bytes.
 
     Raises:
-        ValueError: the text is no size.
+        ValueError: the text is no size, or none that a computer can have.
     """
     match = _SIZE.fullmatch(str(text))
     factor = _FACTORS.get((match[2] or "B").lower()) if match else None
     if match is None or factor is None:
         raise ValueError("expected a size such as 64 KB, 10 MB or 2GiB")
-    return round(float(match[1]) * factor)
+    size = float(match[1]) * factor
+    if size >= _MOST_BYTES:
+        raise ValueError("expected a size below 8 EiB")
+    return round(size)
 
 
 def format_size(size_bytes: float | None, *, signed: bool = False) -> str:

@@ -1,68 +1,136 @@
-"""The command: its root, and the one place where errors become messages and exit codes."""
+"""The command's entry: the one place where errors and signals become messages and exit codes.
+
+Nothing is imported before signals are in hand: from then on Ctrl-C never ends in a traceback.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from typing import Annotated, Any
 
-import typer
-
-from memprof.cli import catalogue, compare, density, gate, init, leak, profile, report
-from memprof.errors import MemprofError
-
-app = typer.Typer(
-    name="memprof",
-    help="Profile, optimise and benchmark the memory of populations of PyMDP agents.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command("profile")(profile.profile_command)
-app.command("leak")(leak.leak_command)
-app.command("density")(density.density_command)
-app.command("gate")(gate.gate_command)
-app.command("compare")(compare.compare_command)
-app.command("report")(report.report_command)
-app.command("init")(init.init_command)
-app.command("models")(catalogue.models_command)
-app.command("instruments")(catalogue.instruments_command)
-app.command("passes")(catalogue.passes_command)
-app.command("formats")(catalogue.formats_command)
-app.command("schema")(catalogue.schema_command)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib import metadata
-
-        print(f"memprof {metadata.version('memprof-pymdp')}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    """Profile, optimise and benchmark the memory of populations of PyMDP agents."""
+_INTERRUPTED = 130
+# Ctrl-C, a server's or CI's way to end a job, a terminal that closes, Ctrl-\, ulimit -t.
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU")
+# What the command itself needs, workers apart, of data and of address space.
+_LEAST_DATA, _LEAST_VIRTUAL = 60 * 10**6, 150 * 10**6
 
 
 def main() -> None:
     """Run the command. Reported errors end with their exit code; a bug keeps its traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _on_signals(_give_up)
+    _without_prompt()
+    from memprof.cli import streams
+
+    streams.make_safe()
+    code = _run()
+    _on_signals(signal.SIG_IGN)  # there is nothing left to interrupt
+    sys.exit(streams.finish(code))
+
+
+def _run() -> int:
+    """The command's exit code; what went wrong is said."""
+    import errno
+
+    from memprof.errors import MemprofError
+
     try:
+        _check_limits()
+        from memprof.cli.commands import app
+
+        sys.unraisablehook = _again
+        _on_signals(_interrupt)
         app()
     except MemprofError as error:
-        print(f"memprof: {error}", file=sys.stderr)
-        if error.detail:
-            print(f"\n{error.detail.rstrip()}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        detail = f"\n\n{error.detail.rstrip()}" if error.detail else ""
+        return _said(f"{error}{detail}", error.exit_code)
+    except KeyboardInterrupt:
+        return _said("interrupted", _INTERRUPTED)
+    except MemoryError:
+        return _said("memprof itself ran out of memory; raise its limit (ulimit -d, -v)", 3)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return _bug()
+        return _said(f"{error.strerror}; raise the limit of open files (ulimit -n)", 3)
+    except SystemExit as end:  # Typer's way to end, with a message of its own but for Ctrl-C
+        if end.code == _INTERRUPTED:
+            return _said("interrupted", _INTERRUPTED)
+        return end.code if isinstance(end.code, int) else 0
+    except Exception:
+        return _bug()
+    return 0
 
 
-def _terminate(number: int, frame: Any) -> None:
+def _without_prompt() -> None:
+    """Start again if Python is to ask for commands at the end, which makes every exit code 1."""
+    if os.environ.pop("PYTHONINSPECT", ""):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _check_limits() -> None:
+    """See that the limits of whoever started it leave the command itself enough memory.
+
+    Raises:
+        MemoryLimitReached: Python would end in the middle of an import, in many ways.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    for kind, option, least in (
+        (resource.RLIMIT_DATA, "-d", _LEAST_DATA),
+        (resource.RLIMIT_AS, "-v", _LEAST_VIRTUAL),
+    ):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY and limit < least:
+            from memprof.errors import MemoryLimitReached
+            from memprof.units import format_size
+
+            raise MemoryLimitReached(
+                f"the memory limit of {format_size(limit)} that memprof was started with "
+                f"(ulimit {option}) is too low for memprof itself; raise it to "
+                f"{format_size(least)} or more"
+            )
+
+
+def _bug() -> int:
+    import traceback
+
+    return _said(f"this is a bug of memprof\n\n{traceback.format_exc().rstrip()}", 3)
+
+
+def _said(message: str, code: int) -> int:
+    print(f"memprof: {message}", file=sys.stderr)
+    return code
+
+
+def _on_signals(handler: object) -> None:
+    """From now on, for all signals that end a command; those that whoever started it ignores, as
+    nohup does, stay ignored."""
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)  # type: ignore[arg-type]
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else workers vanish without an exit code
+
+
+def _give_up(number: int, frame: object) -> None:
+    """While nothing has begun: end at once."""
+    try:
+        os.write(2, b"memprof: interrupted\n")
+    finally:
+        os._exit(_INTERRUPTED)
+
+
+def _interrupt(number: int, frame: object) -> None:
     """End as on Ctrl-C, so that workers and temporary files go too."""
     raise KeyboardInterrupt
+
+
+def _again(lost: sys.UnraisableHookArgs) -> None:
+    """An interruption that came in a callback, from which Python lets nothing out."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    else:
+        sys.__unraisablehook__(lost)

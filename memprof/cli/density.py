@@ -59,8 +59,8 @@ def density_command(
         repeats=repeats,
     )
     limit = options.memory_limit(memory_limit)
-    seconds = options.positive("--timeout", timeout)
-    until = None if time_limit is None else options.positive("--time-limit", time_limit)
+    seconds = options.seconds("--timeout", timeout)
+    until = None if time_limit is None else options.seconds("--time-limit", time_limit)
     if scenario is None:
         loaded = load_default("suite" if suite else "density", changed)
     else:

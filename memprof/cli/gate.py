@@ -74,7 +74,7 @@ def gate_command(
         agents=agents, steps=steps, seed=seed, passes=passes, repeats=repeats
     )
     limit = options.memory_limit(memory_limit)
-    seconds = options.positive("--timeout", timeout)
+    seconds = options.seconds("--timeout", timeout)
     known = _read(baseline)
     cases = _cases(scenarios or _files(known, baseline), changed, tolerance)
 

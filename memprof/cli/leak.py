@@ -60,7 +60,7 @@ def leak_command(
         repeats=repeats,
     )
     limit = options.memory_limit(memory_limit)
-    seconds = options.positive("--timeout", timeout)
+    seconds = options.seconds("--timeout", timeout)
     loaded = load_default("leak", changed) if scenario is None else load_scenario(scenario, changed)
     _check_passes(loaded, "--passes" if passes is not None else loaded.where("passes"))
 

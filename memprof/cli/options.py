@@ -125,6 +125,10 @@ Github = Annotated[bool, typer.Option("--github", help="Print annotations for Gi
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report on screen.")]
 
 
+_YEAR = 365 * 24 * 3600
+_SHOWN = 40  # characters of what was found, in a message
+
+
 def overrides(**options: Any) -> dict[str, Any]:
     """The scenario fields that the command line replaces; `none` is an empty list."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -146,10 +150,14 @@ def memory_limit(text: str | None) -> int | None:
     try:
         size = parse_size(text)
     except ValueError as error:
-        raise UsageError(f"--memory-limit: {error}, found {text!r}") from None
+        raise UsageError(f"--memory-limit: {error}, found {_start(text)}") from None
     if size == 0:
         raise UsageError(f"--memory-limit: expected a size above 0, found {text!r}")
     return size
+
+
+def _start(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def tolerances(text: str | None) -> dict[str, Tolerance]:
@@ -164,12 +172,14 @@ def tolerances(text: str | None) -> dict[str, Tolerance]:
         raise UsageError(f"--tolerance: {error}") from None
 
 
-def positive(name: str, value: float) -> float:
-    """`value`, checked to be a number above zero.
+def seconds(name: str, value: float) -> float:
+    """`value`, checked to be a number of seconds above zero, and within a year.
 
     Raises:
         UsageError: it is not.
     """
-    if not 0 < value < float("inf"):
-        raise UsageError(f"{name}: expected a number above 0, found {value:g}")
+    if not 0 < value <= _YEAR:
+        raise UsageError(
+            f"{name}: expected a number above 0, up to {_YEAR:,} (a year), found {value:g}"
+        )
     return value

@@ -111,11 +111,14 @@ class Output:
         except OutputError as error:
             failure = failure or error
             written = [file for file in texts if file not in error.files]
-        if self.json == "-":
-            say(as_json)
-        elif not self.quiet:
-            shown = terminal.render_for(sys.stdout, view_of(report))
-            say(_for_a_log(f"{shown}\n{_written(written)}"))
+        try:
+            if self.json == "-":
+                say(as_json)
+            elif not self.quiet:
+                shown = terminal.render_for(sys.stdout, view_of(report))
+                say(_for_a_log(f"{shown}\n{_written(written)}"))
+        except OutputError as error:
+            failure = failure or error
         if failure is not None:
             raise failure
 
@@ -143,20 +146,13 @@ def write(texts: Mapping[Path, str], *, quiet: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Print it; who reads may have heard enough, which changes nothing about how a command ends."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _let_go_of_stdout()
-    except OSError as error:
-        _let_go_of_stdout()
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from None
+    """Print it, now.
 
-
-def _let_go_of_stdout() -> None:
-    """What is still to be written goes nowhere, so that Python does not try again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    Raises:
+        OutputError: it cannot be written (`memprof.cli.streams`).
+    """
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _for_a_log(text: str) -> str:

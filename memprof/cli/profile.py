@@ -47,7 +47,7 @@ def profile_command(
         repeats=repeats,
     )
     limit = options.memory_limit(memory_limit)
-    seconds = options.positive("--timeout", timeout)
+    seconds = options.seconds("--timeout", timeout)
     loaded = load_scenario(scenario, changed)
 
     from memprof.cli.output import Output, Question

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import threading
 
 import psutil
 
 _MIB = 2**20
 INTERVAL_SECONDS = 0.02
+_LONGEST_SECONDS = 1e9  # it ends with the process
 
 
 class MemorySampler:
     """Runs `memory_profiler.memory_usage` on another process until that process ends."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: int) -> None:
         self._samples: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._sample, args=(process,), daemon=True)
         self._thread.start()
@@ -25,12 +25,18 @@ class MemorySampler:
         self._thread.join()
         return tuple(self._samples)
 
-    def _sample(self, process: subprocess.Popen[bytes]) -> None:
+    def _sample(self, process: int) -> None:
         from memory_profiler import memory_usage
 
         # The process may end between two looks at it, which memory_profiler does not expect.
         with contextlib.suppress(psutil.Error, OSError, TypeError):
-            memory_usage(process, interval=INTERVAL_SECONDS, timestamps=True, stream=self)
+            memory_usage(
+                process,
+                interval=INTERVAL_SECONDS,
+                timeout=_LONGEST_SECONDS,
+                timestamps=True,
+                stream=self,
+            )
 
     def write(self, line: str) -> None:
         """memory_profiler's stream: `MEM <MiB> <epoch seconds>`."""

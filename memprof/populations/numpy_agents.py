@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.ma  # else NumPy loads it at some step, and it looks like agents' m
 from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
-from memprof.errors import MemprofError, ScenarioError
+from memprof.agent_keywords import check_together
+from memprof.errors import FieldError, MemprofError, ScenarioError
 from memprof.measurements import WorkingSetUse
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
@@ -28,6 +29,7 @@ from memprof.populations.roster import Roster
 from memprof.spec import PopulationSpec
 from memprof.store.constants import compared_once
 from memprof.store.flatten import is_objects
+from memprof.upstream.attributes import keywords_of
 
 
 class NumpyPopulation:
@@ -78,9 +80,13 @@ class NumpyPopulation:
         """PyMDP's agent and its world; taken over at once where there is nothing to optimise."""
         np.random.seed(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
+        arguments = {**model.arguments, **self._spec.agent}
         if model.agent is not None:
             check_ready(self._spec, model.agent)
-        arguments = {**model.arguments, **self._spec.agent}
+            if type(model.agent) is Agent:  # a class of the user's own may do otherwise
+                self._check_together(index, keywords_of(model.agent))
+        else:
+            self._check_together(index, arguments)
         if index == 0:
             check_model(arguments, model_field(self._spec))
         if not self._spec.private:
@@ -172,6 +178,18 @@ class NumpyPopulation:
     def close(self) -> None:
         self._roster.close()
         self._open()
+
+    def _check_together(self, index: int, arguments: Mapping[str, Any]) -> None:
+        """The rules for several keywords at once, where the model has a say."""
+        spec = self._spec
+        try:
+            check_together("numpy", arguments, spec.learning, None, spec.steps, spec.passes)
+        except FieldError as error:
+            keyword = error.field.removeprefix("agent.")
+            if keyword == error.field:
+                raise ScenarioError(error.field, str(error)) from None
+            problem = f"{keyword} of agent {index}: {error}"
+            raise ScenarioError(model_field(spec), problem) from None
 
     def _construct(self, arguments: dict[str, Any]) -> Agent:
         priors = {}

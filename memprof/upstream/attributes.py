@@ -63,3 +63,14 @@ def set_by_pymdp(kind: type) -> frozenset[str]:
         for step in dis.get_instructions(method)
         if step.opname == "STORE_ATTR"
     )
+
+
+def keywords_of(agent: Any) -> dict[str, Any]:
+    """Those of the keywords that a NumPy agent was built with of which PyMDP takes some together
+    and fails with them in use."""
+    return {
+        "inference_algo": agent.inference_algo,
+        "inference_horizon": agent.inference_horizon,
+        "save_belief_hist": hasattr(agent, "q_pi_hist"),
+        **agent.edge_handling_params,
+    }

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import resource
-import signal
 import sys
 import traceback
 
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.worker.protocol import Channel, Request
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> int:
     """Run one job; the exit code is 0 if a result was sent."""
-    _die_with_parent()
     channel = Channel(int(sys.argv[1]))
     request = Request.from_json(sys.stdin.read())
     if request.memory_limit_bytes is not None:
         limit = request.memory_limit_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        inherited = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if inherited == resource.RLIM_INFINITY or limit < inherited:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
         from memprof.worker.jobs import run
 
@@ -44,12 +40,6 @@ def main() -> int:
     else:
         return 0
     return 1
-
-
-def _die_with_parent() -> None:
-    """End when the parent does, however it ends (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -64,10 +64,13 @@ class Request:
 
 
 class Channel:
-    """The worker's end of the event pipe."""
+    """The worker's end of the event pipe. Processes that the user's code starts have no part in it:
+    neither programs, which do not get the descriptor, nor forks of the worker, which go unheard."""
 
     def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
         self._descriptor = descriptor
+        self._worker = os.getpid()
 
     def progress(self, label: str, agents: int = 0) -> None:
         """Say that a phase begins; the parent keeps it as a mark on the timeline."""
@@ -88,6 +91,8 @@ class Channel:
         self._send({"event": "error", "kind": kind, **facts})
 
     def _send(self, event: dict[str, Any]) -> None:
+        if os.getpid() != self._worker:
+            return
         data = (json.dumps(event) + "\n").encode()
         while data:
             data = data[os.write(self._descriptor, data) :]

@@ -29,7 +29,7 @@ def test_a_scenario_mistake_is_reported_within_a_second(scenario):
 
 
 @pytest.mark.parametrize(
-    "module", ["memprof.cli.app", "memprof.reports.leak", "memprof.workflows.profile"]
+    "module", ["memprof.cli.commands", "memprof.reports.leak", "memprof.workflows.profile"]
 )
 def test_the_parent_loads_no_heavy_library(module):
     code = (

@@ -59,6 +59,46 @@ def test_a_failing_worker_is_explained_and_leaves_nothing(
     assert ("Traceback" in run.err) == (fault in ("raise", "exhaust"))
 
 
+STAYING = """
+import atexit, os, threading, time
+import numpy as np
+
+def start():
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            time.sleep(3600)
+        os.write(writer, b"%d" % os.getpid())
+        time.sleep(3600)
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    atexit.register(time.sleep, 3600)
+    return int(os.read(reader, 20))
+
+def make(size, file):
+    if not hasattr(make, "started"):
+        make.started = True
+        with open(file, "a") as stream:
+            print(os.getpid(), start(), file=stream)
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0], B[0] = np.eye(size), np.eye(size)[:, :, None]
+    return {"A": A, "B": B}
+"""
+
+
+def test_what_a_model_starts_does_not_hold_its_figures_back_and_ends_with_the_worker(
+    memprof, scenario, tmp_path
+):
+    (tmp_path / "staying.py").write_text(STAYING)
+    params = {"size": 3, "file": str(tmp_path / "started")}
+    model = {"kind": "factory", "callable": "staying:make", "params": params}
+    run = memprof("profile", scenario(model=model, agents=2, steps=1, passes=[]))
+    assert run.code == 0, run.err
+    started = list(map(int, (tmp_path / "started").read_text().split()))
+    assert len(started) == 2
+    assert not any(map(psutil.pid_exists, started))
+
+
 def test_noise_on_stdout_and_stderr_disturbs_nothing(memprof, fake):
     run = memprof("profile", fake(model={"fault": "print"}), "--json", "-")
     assert run.code == 0
@@ -180,13 +220,18 @@ def test_an_interruption_ends_the_workers_and_keeps_what_was_measured(fake, tmp_
     assert report["warnings"][0]["kind"] == "incomplete"
 
 
-def test_an_interruption_before_anything_was_measured_writes_nothing(fake, tmp_path):
-    process = start(fake(model={"fault": "hang"}))
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_an_interruption_before_anything_was_measured_writes_nothing(fake, tmp_path, sent):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = start(fake(model={"fault": "hang"}), TMPDIR=str(temporary))
     wait_for_worker(tmp_path, 1)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.send_signal(sent)
+    process.communicate(timeout=60)
     assert process.returncode == 130
+    assert errors(tmp_path).endswith("memprof: interrupted before anything was measured\n")
     assert gone(tmp_path)
+    assert list(temporary.iterdir()) == []
     assert not (tmp_path / "reports").exists()
 
 

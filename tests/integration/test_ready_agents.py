@@ -123,6 +123,23 @@ def friend():
     friends.append(Friend(**model()))
     return friends[-1]
 
+MMP = {"inference_algo": "MMP", "inference_horizon": 3, "save_belief_hist": True}
+
+def looks_back():
+    return {**model(), **MMP}
+
+def looks_back_ready():
+    return Agent(**model(), **MMP)
+
+def looks_back_later(agent):
+    return {**model(), **MMP, "save_belief_hist": agent == 1}
+
+def looks_back_apart():
+    return {**model(), **MMP, "policy_sep_prior": True, "use_BMA": False}
+
+def looks_back_its_own_way():
+    return Forager(**model(), **MMP)
+
 def explodes():
     agent = forager()
     agent.infer_policies = None
@@ -253,6 +270,34 @@ def test_what_contradicts_a_ready_agent_is_named(own, function, fields, field, w
         lived(own(function, **fields))
     assert caught.value.field == field
     assert words in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("function", "agent"), [("looks_back", 0), ("looks_back_ready", 0), ("looks_back_later", 1)]
+)
+def test_what_pymdps_mmp_cannot_take_together_is_told_before_the_agent_is_there(
+    own, function, agent
+):
+    population = NumpyPopulation(load_scenario(own(function)).spec(()), Stopwatch())
+    with pytest.raises(ScenarioError) as caught:
+        population.grow(3)
+    assert len(population) == agent, "those before it are fine"
+    assert caught.value.field == "model.callable"
+    assert caught.value.problem.startswith(f"save_belief_hist of agent {agent}: PyMDP cuts")
+
+
+@pytest.mark.parametrize("function", ["looks_back_apart", "looks_back_its_own_way"])
+def test_what_goes_together_is_not_refused(own, function):
+    population = NumpyPopulation(load_scenario(own(function)).spec(()), Stopwatch())
+    assert len(population.grow(3)) == 3
+
+
+def test_learning_from_beliefs_that_pymdps_mmp_has_not_is_told_of_a_factory(own):
+    path = own("looks_back_apart", learning=["B"])
+    with pytest.raises(ScenarioError) as caught:
+        NumpyPopulation(load_scenario(path).spec(()), Stopwatch()).grow(1)
+    assert caught.value.field == "learning"
+    assert "VANILLA beliefs only; found MMP" in caught.value.problem
 
 
 def test_an_agent_of_another_population_is_not_taken_again(own):

@@ -52,6 +52,11 @@ def test_name_and_model_are_enough(tmp_path):
     assert (scenario.repeats, scenario.budget, scenario.model.private) == (3, None, True)
 
 
+def test_none_is_an_empty_list_as_on_the_command_line(tmp_path):
+    scenario = load(tmp_path, instruments="none", passes="none").scenario
+    assert (scenario.instruments, scenario.passes) == ([], [])
+
+
 def test_jax_agents_run_by_one_compiled_step_if_nothing_is_said(tmp_path):
     loaded = load(tmp_path, **JAX)
     assert loaded.scenario.loop == loaded.spec(()).loop == "jit"
@@ -171,6 +176,8 @@ MISTAKES = [
     ({"max_slowdown": float("inf")}, "max_slowdown", "a finite number"),
     ({"max_slowdown": "twice"}, "max_slowdown", "a valid number, found 'twice'"),
     ({"instruments": ["trace"]}, "instruments", "did you mean 'tracemalloc'?"),
+    ({"instruments": ["none"]}, "instruments", "'none' is no instrument"),
+    ({"instruments": "all"}, "instruments", "expected a valid list, found 'all'"),
     ({"learning": ["Q"]}, "learning.0", "expected 'A', 'B' or 'D', found 'Q'"),
     ({"agent": {"polcy_len": 1}}, "agent.polcy_len", "did you mean 'policy_len'?"),
     ({"agent": {"policy_len": "three"}}, "agent.policy_len", "1 or more, found 'three'"),

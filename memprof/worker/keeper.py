@@ -1,0 +1,124 @@
+"""The keeper of a worker: `python -I -S keeper.py PARENT STATUS EVENTS FOLDER COMMAND...`.
+
+It stands between memprof and the worker, so that whatever the worker's code starts, daemons too,
+becomes its child once the own parent is gone (Linux). When the worker ends, when memprof says so
+(SIGTERM), or when the process PARENT is gone, it ends all of them. It says on the descriptor STATUS
+which process the worker is and how that ended; EVENTS is the worker's. Standard library only: it
+lives beside what is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_AWAITED = {signal.SIGCHLD, signal.SIGTERM}
+_LONGEST_END = 3.0  # for what cannot be killed: it belongs to another user, or hangs in the kernel
+
+
+def main() -> None:
+    """Start the command, and leave nothing of it."""
+    parent, status, events = (int(each) for each in sys.argv[1:4])
+    folder, *command = sys.argv[4:]
+    os.set_inheritable(status, False)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # children of a process that ignores it vanish
+    signal.pthread_sigmask(signal.SIG_SETMASK, _AWAITED)
+    worker = os.fork()
+    if worker == 0:
+        _become([*command, str(events)])
+    _let_go(events)
+    _say(status, f"worker {worker}")
+    ended: dict[int, int] = {}
+    while worker not in ended and os.getppid() == parent:
+        if signal.sigwait(_AWAITED) == signal.SIGTERM:
+            break
+        _reap(ended)
+    _end_all(ended)
+    if worker in ended:
+        _say(status, f"ended {ended[worker]}")
+    if os.getppid() != parent:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _become(command: list[str]) -> None:
+    """The worker, in a session of its own; it goes if its keeper does."""
+    try:
+        keeper = os.getppid()
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == keeper:
+            for each in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(each, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.execv(command[0], command)
+    except OSError as error:
+        os.write(2, f"cannot run {command[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _let_go(events: int) -> None:
+    """What memprof reads from has to end with the worker."""
+    os.close(events)
+    empty = os.open(os.devnull, os.O_RDWR)
+    for each in (0, 1, 2):
+        os.dup2(empty, each)
+    os.close(empty)
+
+
+def _reap(ended: dict[int, int]) -> bool:
+    """Note how those ended that did; False if there is no child left."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            child, how = os.waitpid(-1, os.WNOHANG)
+            if child == 0:
+                return True
+            ended[child] = os.waitstatus_to_exitcode(how)
+    return False
+
+
+def _end_all(ended: dict[int, int]) -> None:
+    """Kill all that descends from here; children of those killed come here, and go next."""
+    last = time.monotonic() + _LONGEST_END
+    while _reap(ended) and time.monotonic() < last:
+        for each in _descendants():
+            with contextlib.suppress(OSError):
+                os.kill(each, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _descendants() -> list[int]:
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            process = int(name)
+            with open(f"/proc/{process}/stat", "rb") as stream:
+                parent = int(stream.read().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(process)
+    found = [*children.get(os.getpid(), ())]
+    for each in found:
+        found += children.get(each, ())
+    return found
+
+
+def _say(status: int, line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        os.write(status, f"{line}\n".encode())
+
+
+def _prctl(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

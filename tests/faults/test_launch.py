@@ -1,0 +1,165 @@
+"""A worker and its keeper: what counts is taken when it is said, and nothing of it is left."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from memprof.worker.launch import Worker, temporary_folder
+
+# What each of these starts lasts a minute; the worker says who that is, and has said all then.
+HEAD = """
+import atexit, json, os, signal, sys, threading, time
+def say(**event):
+    os.write(int(sys.argv[1]), json.dumps(event).encode() + b"\\n")
+"""
+STAYS = {
+    "a forked child": """
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        say(pids=[child])
+    """,
+    "a daemon": """
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            os.write(writer, b"%d" % os.getpid())
+            time.sleep(60)
+        os.wait()
+        say(pids=[int(os.read(reader, 20))])
+    """,
+    "a daemon that let go of everything": """
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            os.chdir("/")
+            os.write(writer, b"%d" % os.getpid())
+            os.closerange(0, 256)
+            os.execve("/bin/sleep", ["sleep", "60"], {})
+        os.wait()
+        say(pids=[int(os.read(reader, 20))])
+    """,
+    "a thread": """
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        say(pids=[os.getpid()])
+    """,
+    "an exit handler": """
+        atexit.register(time.sleep, 60)
+        say(pids=[os.getpid()])
+    """,
+    "a worker that is deaf": """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say(pids=[os.getpid()])
+        time.sleep(60)
+    """,
+}
+
+
+def launch(script, folder):
+    return Worker("", ["-c", HEAD + textwrap.dedent(script)], folder, os.environ)
+
+
+def said(worker):
+    """All that it says until the end of a line, or of itself."""
+    found = b""
+    while not found.endswith(b"\n") and (data := worker.read(60.0)) is not None:
+        found += data
+    return found
+
+
+def alive(process):
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.mark.parametrize("what", STAYS)
+def test_what_stays_is_not_waited_for_and_does_not_stay(what):
+    with temporary_folder() as folder:
+        with launch(STAYS[what], folder) as worker:
+            stays = json.loads(said(worker))["pids"]
+            assert all(map(alive, stays)), "what was said is here before they end"
+            worker.let_go()
+        assert not any(map(alive, stays))
+    assert not folder.exists()
+
+
+def test_who_holds_the_pipe_does_not_hide_that_the_worker_died(tmp_path):
+    dies = "os.fork() == 0 and time.sleep(60)\nos.kill(os.getpid(), signal.SIGSEGV)"
+    with launch(dies, tmp_path) as worker:
+        assert said(worker) == b""
+        assert worker.code() == -signal.SIGSEGV
+    with launch("os.fork() == 0 and time.sleep(60)\nos._exit(7)", tmp_path) as worker:
+        assert said(worker) == b""
+        assert worker.code() == 7
+
+
+def test_a_fork_of_the_worker_is_not_heard(tmp_path):
+    script = """
+        from memprof.worker.protocol import Channel
+        channel = Channel(int(sys.argv[1]))
+        if os.fork() == 0:
+            channel.error("failure", message="of the fork")
+            os._exit(0)
+        os.wait()
+        channel.error("failure", message="of the worker")
+        look = f"[ -e /proc/self/fd/{sys.argv[1]} ] && echo open || echo closed"
+        os.execv("/bin/sh", ["sh", "-c", look])
+    """
+    with launch(script, tmp_path) as worker:
+        assert json.loads(said(worker))["message"] == "of the worker"
+        assert said(worker) == b""
+    assert worker.printed() == "closed\n", "programs do not get the descriptor"
+
+
+def test_output_without_an_end_takes_little_memory(tmp_path):
+    with launch("os.write(1, b'x' * 10**7)", tmp_path) as worker:
+        assert said(worker) == b""
+    assert 10_000 < len(worker.printed()) < 100_000
+
+
+PARENT = """
+import os, sys
+from pathlib import Path
+from memprof.worker.launch import Worker, temporary_folder
+with temporary_folder() as folder:
+    with Worker("", ["-c", sys.argv[1]], folder, os.environ) as worker:
+        while not (event := worker.read(60.0)):
+            pass
+        print(folder, event.decode(), flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_memprofs_own_death_leaves_neither_processes_nor_files(tmp_path):
+    script = HEAD + textwrap.dedent(STAYS["a daemon"]) + "\ntime.sleep(60)"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with parent:
+        folder, _, event = parent.stdout.readline().partition(" ")
+        stays = json.loads(event)["pids"]
+        assert all(map(alive, stays))
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while any(map(alive, stays)) or os.path.exists(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert list(tmp_path.iterdir()) == []
