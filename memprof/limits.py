@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 from pathlib import Path
 
 import psutil
 
 from memprof.density import Bound
+from memprof.posix import rlimit_bytes
 
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -26,9 +26,9 @@ def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:
     found = []
     if memory_limit_bytes is not None:
         found.append(Bound("--memory-limit", memory_limit_bytes, "data"))
-    if (limit := rlimit_bytes(resource.RLIMIT_DATA)) is not None:
+    if (limit := rlimit_bytes("DATA")) is not None:
         found.append(Bound("RLIMIT_DATA", limit, "data"))
-    if (limit := rlimit_bytes(resource.RLIMIT_AS)) is not None:
+    if (limit := rlimit_bytes("AS")) is not None:
         found.append(Bound("RLIMIT_AS", limit, "virtual"))
     group = _cgroup()
     if group is not None:
@@ -52,12 +52,6 @@ def cgroup_limit_bytes() -> int | None:
     """The control group's limit; None if there is none."""
     group = _cgroup()
     return None if group is None else group[0]
-
-
-def rlimit_bytes(kind: int) -> int | None:
-    """The soft limit of a resource; None if there is none."""
-    limit = resource.getrlimit(kind)[0]
-    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _cgroup() -> tuple[int, int] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 import numpy as np
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE = mmap.PAGESIZE
 _ENTRY = 8
 _PRESENT, _EXCLUSIVE = np.uint64(1 << 63), np.uint64(1 << 56)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import resource
 import signal
 import sys
 import traceback
 
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
+from memprof.posix import limit_data
 from memprof.worker.protocol import Channel, Request
 
 _PR_SET_PDEATHSIG = 1
@@ -21,8 +21,7 @@ def main() -> int:
     channel = Channel(int(sys.argv[1]))
     request = Request.from_json(sys.stdin.read())
     if request.memory_limit_bytes is not None:
-        limit = request.memory_limit_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        limit_data(request.memory_limit_bytes)
     try:
         from memprof.worker.jobs import run
 

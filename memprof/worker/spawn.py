@@ -33,6 +33,7 @@ from memprof.errors import (
 from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, CycleRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
+from memprof.posix import check_can_measure
 from memprof.units import format_limit, format_size
 from memprof.worker.protocol import Request
 
@@ -54,10 +55,17 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may use; None is no limit."""
+    """What a worker may use; None is no limit.
+
+    Raises:
+        MeasurementError: this system has no workers.
+    """
 
     timeout_seconds: float | None = None
     memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_can_measure()
 
     def import_seconds(self) -> float | None:
         """For how long a worker may import: with too little memory, BLAS tries for ever."""
