@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from memprof.collector import somebody_froze
 from memprof.measurements import Reading
 
 _STATUS = Path("/proc/self/status")
@@ -51,7 +52,7 @@ def clear_free_lists() -> None:
     a full collection clears them; with every object set aside it has nothing else to do. Objects
     that are set aside already, as by the pass `gc`, stay so.
     """
-    if gc.get_freeze_count():
+    if somebody_froze():
         gc.collect()
         return
     gc.freeze()
