@@ -1,16 +1,19 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# Others than CI's, as far as they are here and start; `make pythons PYTHONS="/path/to/one ..."`.
+PYTHONS ?= $(foreach version,3.12 3.13,$(shell python$(version) -c 'import sys; print(sys.executable)' 2>/dev/null))
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of processes that import the package.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
-  equivalence soak fuzz upstream clean
+  equivalence soak fuzz upstream suite pythons clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
 	@echo "make test       install what the tests need and run all of them, checks included"
+	@echo "make pythons    all tests under Python 3.12 and 3.13 too, where they are installed (PYTHONS=...)"
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make screenshots  every kind of report in Chromium, for a person to look at (a minute)"
@@ -28,8 +31,8 @@ help:
 install: $(VENV)/.installed
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "memprof needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "memprof needs Python 3.11, 3.12 or 3.13; set PYTHON=/path/to/it"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
@@ -53,10 +56,21 @@ check: $(VENV)/.tested
 # The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
 # The tests of a file share its costly fixtures, so one process runs them all.
 # Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
-test: check
+test: check suite
+
+suite: $(VENV)/.tested
 	$(BIN)/pytest -m "not serial" -n 3 --dist loadfile --ignore tests/integration --ignore tests/accuracy
 	$(BIN)/pytest -m "not serial" -n 2 --dist loadfile tests/integration tests/accuracy
 	$(BIN)/pytest -m serial
+
+# Each in an environment of its own; names, types and style are checked once, under CI's Python.
+pythons:
+	@test -n "$(strip $(PYTHONS))" || { echo "No Python 3.12 or 3.13 here; set PYTHONS=/path/to/one"; exit 1; }
+	@set -e; for python in $(PYTHONS); do \
+	  $$python --version; \
+	  name=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  $(MAKE) --no-print-directory suite PYTHON=$$python VENV=.venv-$$name; \
+	done
 
 fast: $(VENV)/.tested
 	$(BIN)/pytest tests/unit tests/cli
@@ -101,4 +115,4 @@ upstream: $(VENV)/.tested
 	$(BIN)/python -m tests.upstream $(PYMDP)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

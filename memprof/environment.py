@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import resource
 import sysconfig
 from importlib import metadata
 from pathlib import Path
 
 from memprof import limits
 from memprof.pages import PAGE_BYTES
+from memprof.posix import rlimit_bytes
 from memprof.results import Environment
 
 _PACKAGES = (
@@ -84,7 +84,7 @@ def describe_environment(
         cpu_count=processors(),
         total_memory_bytes=limits.machine_memory().total_bytes,
         cgroup_limit_bytes=limits.cgroup_limit_bytes(),
-        rlimit_bytes=memory_limit_bytes or limits.rlimit_bytes(resource.RLIMIT_DATA),
+        rlimit_bytes=memory_limit_bytes or rlimit_bytes("DATA"),
         huge_pages=_huge_pages(),
         allocator=allocator,
         page_bytes=PAGE_BYTES,

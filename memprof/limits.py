@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 from dataclasses import dataclass
 
 import psutil
@@ -13,6 +12,7 @@ from memprof import control_groups
 from memprof.density import Bound
 from memprof.errors import MeasurementError
 from memprof.pages import PAGE_BYTES
+from memprof.posix import rlimit_bytes
 
 
 def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:
@@ -21,9 +21,9 @@ def bounds(memory_limit_bytes: int | None) -> tuple[Bound, ...]:
     found = []
     if memory_limit_bytes is not None:
         found.append(Bound("--memory-limit", memory_limit_bytes, "data"))
-    if (limit := rlimit_bytes(resource.RLIMIT_DATA)) is not None:
+    if (limit := rlimit_bytes("DATA")) is not None:
         found.append(Bound("RLIMIT_DATA", limit, "data"))
-    if (limit := rlimit_bytes(resource.RLIMIT_AS)) is not None:
+    if (limit := rlimit_bytes("AS")) is not None:
         found.append(Bound("RLIMIT_AS", limit, "virtual"))
     groups = control_groups.groups()
     if groups:
@@ -78,9 +78,3 @@ def machine_memory() -> MachineMemory:
             f"the machine's memory cannot be read here: {error}; run memprof where /proc/meminfo "
             "can be read"
         ) from None
-
-
-def rlimit_bytes(kind: int) -> int | None:
-    """The soft limit of a resource; None if there is none."""
-    limit = resource.getrlimit(kind)[0]
-    return None if limit == resource.RLIM_INFINITY else limit

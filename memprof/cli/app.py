@@ -73,16 +73,11 @@ def _check_limits() -> None:
     Raises:
         MemoryLimitReached: Python would end in the middle of an import, in many ways.
     """
-    try:
-        import resource
-    except ImportError:
-        return
-    for kind, option, least in (
-        (resource.RLIMIT_DATA, "-d", _LEAST_DATA),
-        (resource.RLIMIT_AS, "-v", _LEAST_VIRTUAL),
-    ):
-        limit = resource.getrlimit(kind)[0]
-        if limit != resource.RLIM_INFINITY and limit < least:
+    from memprof.posix import rlimit_bytes
+
+    for kind, option, least in (("DATA", "-d", _LEAST_DATA), ("AS", "-v", _LEAST_VIRTUAL)):
+        limit = rlimit_bytes(kind)
+        if limit is not None and limit < least:
             from memprof.errors import MemoryLimitReached
             from memprof.units import format_size
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from memprof.collector import somebody_froze
 from memprof.errors import MeasurementError
 from memprof.instruments import mallocs, small_objects, trials
 from memprof.instruments.mallocs import Malloc
@@ -191,7 +192,7 @@ def clear_free_lists() -> None:
     a full collection clears them; with every object set aside it has nothing else to do. Objects
     that are set aside already, as by the pass `gc`, stay so.
     """
-    if gc.get_freeze_count():
+    if somebody_froze():
         gc.collect()
         return
     gc.freeze()

@@ -76,7 +76,7 @@ def function_at(path: str, line: int) -> str:
 def _functions(path: str) -> tuple[tuple[int, int, str], ...] | None:
     """First and last line of the body of every function of a file, with its qualified name."""
     source = "".join(linecache.getlines(path))
-    if not source:
+    if not source.strip():  # Python 3.13 has a line of an empty file
         return None
     try:
         with warnings.catch_warnings(action="ignore"):  # what others write is theirs to judge

@@ -6,6 +6,7 @@ import gc
 from time import perf_counter
 from typing import Any
 
+from memprof.collector import somebody_froze
 from memprof.passes.base import Pass
 from memprof.store.scratch import Loans
 
@@ -63,7 +64,7 @@ class _Tuner:
     def start(self, user: Pass) -> None:
         if not self._users:
             self._thresholds = gc.get_threshold()
-            self._freezes = gc.get_freeze_count() == 0
+            self._freezes = not somebody_froze()
             self._since = None
             self._forget()
             gc.callbacks.append(self._collection)

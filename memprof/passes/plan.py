@@ -21,6 +21,7 @@ from memprof.store.identity import close_shared_containers, links_of
 from memprof.store.layout import Layout
 from memprof.store.packed import Packed
 from memprof.store.records import MemoryRecords
+from memprof.store.references import check_references
 from memprof.store.scratch import Loans, Scratch
 from memprof.targets import load_target
 
@@ -36,6 +37,8 @@ class Plan:
 
     def __init__(self, passes: Iterable[Pass]) -> None:
         self.passes = tuple(passes)
+        if self.passes:
+            check_references()
         self.template = next((each for each in self.passes if isinstance(each, Template)), None)
         self._packs = tuple(dict.fromkeys(name for each in self.passes for name in each.packs))
         self.rests = bool(self.template or self._packs) or any(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from memprof.posix import check_can_lock
 from memprof.store.failures import cannot_create
 
 _NAMED = 32  # characters of the store's name in its draft's, which has to fit too
@@ -24,6 +25,7 @@ class Place:
     """
 
     def __init__(self, folder: Path) -> None:
+        check_can_lock()
         try:
             self.folder = folder.absolute()
             self._is_new = self._look()

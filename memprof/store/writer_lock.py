@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from memprof.errors import StoreError
+from memprof.posix import check_can_lock, lock
 from memprof.store.untrusted import check_regular, shown
 
 _NAME = "writer"
@@ -20,12 +20,13 @@ def lock_for_writing(folder: Path) -> IO[bytes]:
     It is the process's own: a forked process does not inherit it, and a second one in the same
     process would succeed.
     """
+    check_can_lock()
     path = folder / _NAME
     with suppress(FileNotFoundError):
         check_regular(path)
     file = path.open("a+b")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         with file:
             raise StoreError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import traceback
 
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
+from memprof.posix import limit_data
 from memprof.worker.protocol import Channel, Request
 
 
@@ -15,10 +15,7 @@ def main() -> int:
     channel = Channel(int(sys.argv[1]))
     request = Request.from_json(sys.stdin.read())
     if request.memory_limit_bytes is not None:
-        limit = request.memory_limit_bytes
-        inherited = resource.getrlimit(resource.RLIMIT_DATA)[0]
-        if inherited == resource.RLIM_INFINITY or limit < inherited:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        limit_data(request.memory_limit_bytes)
     try:
         from memprof.worker.jobs import run
 

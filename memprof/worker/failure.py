@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,8 @@ from memprof.errors import (
     WorkerDied,
     WorkerFailed,
 )
-from memprof.limits import rlimit_bytes as rlimit
 from memprof.measurements import Mark
+from memprof.posix import rlimit_bytes
 from memprof.units import format_limit, format_size
 from memprof.worker.protocol import Request
 
@@ -46,11 +45,8 @@ class Ceiling:
         if memory_limit_bytes is not None:
             words = f"the memory limit of {format_limit(memory_limit_bytes)}"
             found.append(cls(memory_limit_bytes, words, "--memory-limit"))
-        for kind, option in (
-            (resource.RLIMIT_DATA, "ulimit -d"),
-            (resource.RLIMIT_AS, "ulimit -v"),
-        ):
-            limit = rlimit(kind)
+        for kind, option in (("DATA", "ulimit -d"), ("AS", "ulimit -v")):
+            limit = rlimit_bytes(kind)
             if limit is not None and limit < _AMPLE_BYTES:
                 words = f"the memory limit of {format_size(limit)} that memprof was started with"
                 found.append(cls(limit, words, option))
@@ -96,7 +92,7 @@ def failure(
             detail=detail,
         )
     name, cause = signal.Signals(-code).name, ""
-    seconds = rlimit(resource.RLIMIT_CPU)
+    seconds = rlimit_bytes("CPU")
     if seconds is not None and code in (-signal.SIGKILL, -signal.SIGXCPU):
         cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
     elif code == -signal.SIGKILL:

@@ -16,6 +16,7 @@ from memprof.errors import WorkerTimeout
 from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, LeakRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
+from memprof.posix import check_can_measure
 from memprof.worker.failure import IMPORTING, Ceiling, failure, too_low_for_imports
 from memprof.worker.launch import Worker, temporary_folder
 from memprof.worker.protocol import Request
@@ -34,10 +35,17 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may use; None is no limit."""
+    """What a worker may use; None is no limit.
+
+    Raises:
+        MeasurementError: this system has no workers.
+    """
 
     timeout_seconds: float | None = None
     memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_can_measure()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""What Python has on POSIX systems only: limits of processes, locks on files.
+
+Where a module is missing (both are on Windows), memprof.optimize in memory, `memprof report` and
+`memprof compare` work all the same; what needs it says so before it begins.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from memprof.errors import MeasurementError, StoreError
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_resource = _module("resource")
+_fcntl = _module("fcntl")
+
+
+def check_can_measure() -> None:
+    """Refuse to start workers where they cannot be limited.
+
+    Raises:
+        MeasurementError: with what works here.
+    """
+    if _resource is None:
+        raise MeasurementError(
+            f"measuring takes worker processes with limits, and {_lacks('resource')}; measure "
+            "under Linux, WSL or macOS (memprof report, compare and memprof.optimize work here)"
+        )
+
+
+def rlimit_bytes(name: str) -> int | None:
+    """The soft limit of a resource, such as DATA; None if there is none."""
+    if _resource is None:
+        return None
+    limit: int = _resource.getrlimit(getattr(_resource, f"RLIMIT_{name}"))[0]
+    return None if limit == _resource.RLIM_INFINITY else limit
+
+
+def limit_data(size: int) -> None:
+    """Let this process have no more than so many bytes of data, or than it has inherited."""
+    inherited = rlimit_bytes("DATA")
+    if inherited is None or size < inherited:
+        _resource.setrlimit(_resource.RLIMIT_DATA, (size, size))
+
+
+def check_can_lock() -> None:
+    """Refuse to write a store on disk where nothing keeps a second process from doing so too.
+
+    Raises:
+        StoreError: with the remedy.
+    """
+    if _fcntl is None:
+        raise StoreError(
+            f"a store on disk takes locks on files, and {_lacks('fcntl')}; leave mmap out of "
+            "passes (agents are stored in memory then), or run under Linux, WSL or macOS"
+        )
+
+
+def lock(file: Any) -> None:
+    """Lock a file for this process alone, at once.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+    """
+    _fcntl.lockf(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+
+
+def _lacks(module: str) -> str:
+    return f"this Python has no module {module!r} (Windows has none)"

@@ -1,0 +1,33 @@
+"""What passes take of Python's counts of references is tried before anything rests on it."""
+
+import sys
+
+import pytest
+
+from memprof.errors import UsageError
+from memprof.passes.plan import Plan
+from memprof.store import references
+
+
+@pytest.fixture(autouse=True)
+def anew():
+    references.check_references.cache_clear()
+    yield
+    references.check_references.cache_clear()
+
+
+def test_this_python_tells_who_holds_an_object():
+    for what, tells in references._TRIALS.items():
+        assert tells(), what
+    references.check_references()
+
+
+@pytest.mark.parametrize("passes", [["template"], ["share"]])
+@pytest.mark.parametrize("error", [-1, 1], ids=["one is lent", "one is counted late"])
+def test_nothing_rests_on_counts_that_are_others(monkeypatch, passes, error):
+    """As if references that a call holds were not counted, or one more were."""
+    counted = sys.getrefcount
+    monkeypatch.setattr(sys, "getrefcount", lambda thing: counted(thing) - 1 + error)
+    with pytest.raises(UsageError, match="does not tell by counts of references who holds"):
+        Plan.of(passes)
+    Plan.of([])
