@@ -117,6 +117,8 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self._keeper.kill()
                 self._keeper.wait()
+            while self._hear_keeper():
+                pass
         finally:
             _close([self._events, self._status])
 

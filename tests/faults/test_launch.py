@@ -94,6 +94,8 @@ def test_what_stays_is_not_waited_for_and_does_not_stay(what):
             assert all(map(alive, stays)), "what was said is here before they end"
             worker.let_go()
         assert not any(map(alive, stays))
+        itself = "pids=[os.getpid()]" in STAYS[what]
+        assert worker.code() == (-signal.SIGKILL if itself else 0), "it is not waited for"
     assert not folder.exists()
 
 
