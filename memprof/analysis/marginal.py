@@ -15,6 +15,8 @@ _PAGE_BYTES = 4096
 # the agents do: two workers of one plan may differ by that.
 PROCESS_GRAIN_BYTES = 2 * 2**20
 _LARGE, _FEWEST_LARGE = 0.1, 4
+FITS = 0.05
+"""A line fits well whose slope is known this well: half its interval, relative to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +117,19 @@ def per_agent(
 ) -> PerAgent:
     """Marginal and fixed cost from the (agents, bytes) points of each repeat.
 
-    `held_bytes` is what a typical agent holds alone, resident, by the ledger. An agent costs no
-    less: when the process grew by less, its agents moved into memory that was freed before, and
-    more of them would not find any.
+    `held_bytes` is what an agent holds alone, resident, by the ledger; the mean over the agents.
+    When the process grew by less, they moved into memory that was freed before, and more of them
+    would not find any: so the interval reaches up to it. A line that fits well stays the cost, and
+    one that does not gives way: there the cost is no less than what agents are known to hold.
     """
     lines = [memory_line(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
     slope, (low, high) = mean_interval([line.slope for line in lines], within)
     least = slope if held_bytes is None else held_bytes
     interval = (low, max(high, least))
+    fits = (high - low) / 2 <= FITS * slope
     return PerAgent(
-        marginal_bytes=max(slope, least),
+        marginal_bytes=slope if fits else max(slope, least),
         ci95_bytes=interval,
         fixed_bytes=statistics.fmean(line.intercept for line in lines),
         at_n_bytes=at_n_bytes,
