@@ -15,6 +15,9 @@ _PAGE_BYTES = 4096
 # the agents do: two workers of one plan may differ by that.
 PROCESS_GRAIN_BYTES = 2 * 2**20
 _LARGE, _FEWEST_LARGE = 0.1, 4
+_SUREST = 0.004
+"""Nobody knows an agent better than this: the same array of a megabyte takes a page more or less,
+as it lies in the heap or in a mapping of its own, and that changes with what was freed before."""
 FITS = 0.05
 """A line fits well whose slope is known this well: half its interval, relative to it."""
 
@@ -125,8 +128,9 @@ def per_agent(
     lines = [memory_line(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
     slope, (low, high) = mean_interval([line.slope for line in lines], within)
+    low, high = min(low, slope * (1 - _SUREST)), max(high, slope * (1 + _SUREST))
     least = slope if held_bytes is None else held_bytes
-    interval = (low, max(high, least))
+    interval = (low, high if least <= slope else max(high, least * (1 + _SUREST)))
     fits = (high - low) / 2 <= FITS * slope
     return PerAgent(
         marginal_bytes=slope if fits else max(slope, least),

@@ -194,7 +194,7 @@ def test_a_line_that_fits_well_stands_beside_what_agents_hold():
     points = [[(n, 1e6 + 14_000.0 * n) for n in (10, 20, 40, 80)]]
     found = per_agent(points, 2e6, 17_000.0)
     assert found.marginal_bytes == pytest.approx(14_000)
-    assert found.ci95_bytes[1] == 17_000
+    assert found.ci95_bytes[1] == 17_000 * 1.004
     held = ledger(17_000, mean=17_000.0, typical=17_000.0)
     assert "the process grew by less" in figures(found, held)["held"].why
 
