@@ -93,6 +93,7 @@ figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures_jax
 	$(BIN)/python -m tests.figures_density
 	$(BIN)/python -m tests.figures_default
+	$(BIN)/python -m tests.figures_mixtures
 
 equivalence: $(VENV)/.tested
 	$(BIN)/python -m tests.equivalence

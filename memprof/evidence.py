@@ -20,6 +20,8 @@ class ContentRow:
         agent_bytes: nominal bytes of the first agent's arrays and the containers they are in.
         number_bytes: nominal bytes of the numbers in them.
         zeros: share of the numbers of all compared agents that are 0; None where there are none.
+        pinned_bytes: of `agent_bytes`, what no array of the component shows: it has views of parts
+            of larger arrays, which stay whole for them.
     """
 
     component: str
@@ -29,6 +31,7 @@ class ContentRow:
     agent_bytes: int
     number_bytes: int
     zeros: float | None
+    pinned_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,27 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class GrowthPoint:
-    """Memory with `agents` living agents that have all lived the scenario's steps."""
+    """Memory with `agents` living agents that have all lived the scenario's steps.
+
+    `uneven_bytes` is what these agents hold alone beyond as many of the mean size, where agents
+    differ: resident, by the ledger; `uneven_nominal_bytes` is the same of what was asked for.
+    """
 
     agents: int
     reading: Reading
+    uneven_bytes: float = 0.0
+    uneven_nominal_bytes: float = 0.0
+
+    @property
+    def private_bytes(self) -> float:
+        """Private memory, had the agents come in an even mixture."""
+        return self.reading.private_bytes - self.uneven_bytes
+
+    @property
+    def heap_bytes(self) -> float | None:
+        """The live heap, had the agents come in an even mixture."""
+        heap = self.reading.heap_bytes
+        return None if heap is None else heap - self.uneven_nominal_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +136,9 @@ class Ledger:
 
     `explained_bytes` are the resident bytes of all components; `unexplained_bytes` is the rest of
     the growth (allocator overhead and fragmentation; negative when the population moved into
-    memory that had been freed before). `typical_agent_bytes` is the median, over the agents, of the
-    resident bytes that one holds alone. None where the platform cannot tell.
+    memory that had been freed before). `typical_agent_bytes` is the median of what the scenario's
+    agents hold alone, resident, `mean_agent_bytes` the mean, `agent_bytes_range` the least and the
+    most. None where the platform cannot tell.
     """
 
     agents: int
@@ -129,6 +147,20 @@ class Ledger:
     unexplained_bytes: int | None
     typical_agent_bytes: float | None
     rows: tuple[LedgerRow, ...]
+    mean_agent_bytes: float | None = None
+    agent_bytes_range: tuple[int, int] | None = None
+
+    def private_each(self, component: str | None = None) -> float:
+        """Bytes of a component, or of all, that one agent holds alone: resident where that is
+        known, and the mean over the agents of the ledger."""
+        held = (
+            row.private_nominal_bytes
+            if row.private_resident_bytes is None
+            else row.private_resident_bytes
+            for row in self.rows
+            if component in (None, row.component)
+        )
+        return sum(held) / self.agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +358,11 @@ class InstrumentRun:
 
     Attributes:
         readings: (agents, bytes) as this instrument counts them.
+        uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
+            `GrowthPoint`, nominal; empty where they are of one size.
+        further_agents: lines and stacks are a mean over so many agents after the first.
+        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
+        mean_bytes: the same of the scenario's agents.
         step_seconds: as in `Measurement`, with the instrument at work.
         reading_seconds: time of one reading of the largest population.
         imports: of this worker, before the instrument was at work.
@@ -342,6 +379,10 @@ class InstrumentRun:
     contents: tuple[ContentRow, ...] = ()
     gains: tuple[GainRow, ...] = ()
     imports: tuple[ImportRow, ...] = ()
+    uneven_bytes: tuple[float, ...] = ()
+    further_agents: int = 1
+    further_bytes: float | None = None
+    mean_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

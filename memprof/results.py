@@ -40,6 +40,7 @@ class PerAgent:
     """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (pages of files held
     at what they were before the first agent).
 
+    Where agents differ in size, `marginal_bytes` is the mean over the scenario's agents.
     `resolved` is False when the interval includes zero: the agent is below resolution, and only
     the interval's upper end says anything.
     """
@@ -49,6 +50,23 @@ class PerAgent:
     fixed_bytes: float
     at_n_bytes: float
     resolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFigure:
+    """What one agent is in one part of the report, and why that is not the marginal cost; empty
+    where the two agree.
+
+    Attributes:
+        name: `marginal`: by the growth of the process, the headline; there `why` says why it is not
+            the slope. `held`: what an agent holds alone by the ledger, the mean over the scenario's
+            agents; `typical`: the median. `components`: by the rows of the ledger. `calls`: by the
+            stacks and lines that allocated it.
+    """
+
+    name: Literal["marginal", "held", "typical", "components", "calls"]
+    bytes: float
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +205,7 @@ class Variant:
     contents: tuple[ContentRow, ...] = ()
     gains: tuple[GainRow, ...] = ()
     imports: tuple[ImportRow, ...] = ()
+    one_agent: tuple[AgentFigure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +284,7 @@ class Caution:
 
 
 AdviceKind = Literal[
-    "alike", "zeros", "policies", "growth", "imports", "transient",
+    "alike", "zeros", "views", "policies", "growth", "imports", "transient",
     "retracing", "shorter_plan", "slow_pass", "few_agents",
 ]  # fmt: skip
 

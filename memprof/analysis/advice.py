@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.analysis.grounds import Grounds
-from memprof.analysis.in_agents import alike, growth, policies, zeros
+from memprof.analysis.in_agents import alike, growth, policies, views, zeros
 from memprof.analysis.in_process import (
     few_agents,
     imports,
@@ -21,7 +21,7 @@ from memprof.analysis.in_process import (
 from memprof.results import Advice, Report
 
 _FINDINGS = (
-    retracing, alike, imports, zeros, policies, growth, transient,
+    retracing, alike, imports, zeros, views, policies, growth, transient,
     shorter_plan, slow_passes, few_agents,
 )  # fmt: skip
 

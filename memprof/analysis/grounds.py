@@ -101,15 +101,7 @@ class Grounds:
 
     def private_each(self, component: str, variant: Variant | None = None) -> float:
         """Bytes of a component that one agent holds alone, resident where that is known."""
-        ledger = (variant or self.before).ledger
-        rows = [row for row in ledger.rows if row.component == component]
-        held = (
-            row.private_nominal_bytes
-            if row.private_resident_bytes is None
-            else row.private_resident_bytes
-            for row in rows
-        )
-        return sum(held) / ledger.agents
+        return (variant or self.before).ledger.private_each(component)
 
     def is_gone(self, component: str) -> bool:
         """Whether agents with the passes hold almost nothing of a component alone."""

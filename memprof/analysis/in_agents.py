@@ -121,6 +121,27 @@ def _zeros_bytes(given: Grounds, row: ContentRow) -> float:
     return (row.zeros or 0.0) * each * given.agents
 
 
+def views(given: Grounds) -> Iterator[Advice]:
+    """Views of parts of larger arrays, which stay whole for them."""
+    passes = ("share", "template", "mmap")
+    for row in given.before.contents:
+        each = given.private_each(row.component) * row.pinned_bytes / max(1, row.agent_bytes)
+        if each * given.agents < _worth(given):
+            continue
+        solved = given.solver(passes) if given.is_gone(row.component) else ""
+        yield Advice(
+            kind="views",
+            finding=f"{row.component} keeps {format_size(each)} that it does not show.",
+            evidence=f"{format_size(row.number_bytes)} of numbers in views of larger arrays, which "
+            f"stay whole for them: {format_size(row.agent_bytes)} in the first agent.",
+            remedy=_done(given, solved)
+            if solved
+            else "Copy the view where the agent is built, with .copy(); the rest goes then.",
+            solved_by=solved,
+            stake_bytes=each * given.agents,
+        )
+
+
 def policies(given: Grounds) -> Iterator[Advice]:
     """Policy lists, of an array for each policy."""
     for row in given.before.contents:

@@ -15,6 +15,11 @@ from memprof.results import Interval, PerAgent
 # the agents do: two workers of one plan may differ by that.
 PROCESS_GRAIN_BYTES = 2 * 2**20
 _LARGE, _FEWEST_LARGE = 0.1, 4
+_SUREST = 0.004
+"""Nobody knows an agent better than this: the same array of a megabyte takes a page more or less,
+as it lies in the heap or in a mapping of its own, and that changes with what was freed before."""
+FITS = 0.05
+"""A line fits well whose slope is known this well: half its interval, relative to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +120,20 @@ def per_agent(
 ) -> PerAgent:
     """Marginal and fixed cost from the (agents, bytes) points of each repeat.
 
-    `held_bytes` is what a typical agent holds alone, resident, by the ledger. An agent costs no
-    less: when the process grew by less, its agents moved into memory that was freed before, and
-    more of them would not find any.
+    `held_bytes` is what an agent holds alone, resident, by the ledger; the mean over the agents.
+    When the process grew by less, they moved into memory that was freed before, and more of them
+    would not find any: so the interval reaches up to it. A line that fits well stays the cost, and
+    one that does not gives way: there the cost is no less than what agents are known to hold.
     """
     lines = [memory_line(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
     slope, (low, high) = mean_interval([line.slope for line in lines], within)
+    low, high = min(low, slope * (1 - _SUREST)), max(high, slope * (1 + _SUREST))
     least = slope if held_bytes is None else held_bytes
-    interval = (low, max(high, least))
+    interval = (low, high if least <= slope else max(high, least * (1 + _SUREST)))
+    fits = (high - low) / 2 <= FITS * slope
     return PerAgent(
-        marginal_bytes=max(slope, least),
+        marginal_bytes=slope if fits else max(slope, least),
         ci95_bytes=interval,
         fixed_bytes=statistics.fmean(line.intercept for line in lines),
         at_n_bytes=at_n_bytes,

@@ -68,7 +68,7 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
     fitted = per_agent(
         points,
         statistics.fmean(process_at(run, run.at_n) for run in clean),
-        clean[0].ledger.typical_agent_bytes,
+        clean[0].ledger.mean_agent_bytes,
     )
     of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(

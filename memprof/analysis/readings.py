@@ -45,8 +45,9 @@ def process_points(run: Measurement) -> list[tuple[int, float]]:
 
 
 def process_at(run: Measurement, point: GrowthPoint) -> float:
-    """USS of the worker at `point`, pages of files held at their baseline."""
-    return since_baseline(run.baseline, point.reading)
+    """USS of the worker at `point`, pages of files held at their baseline; had the agents come in
+    an even mixture."""
+    return since_baseline(run.baseline, point.reading) - point.uneven_bytes
 
 
 def since_baseline(baseline: Reading, reading: Reading) -> float:
@@ -64,10 +65,7 @@ def side_by_side(
 ) -> tuple[InstrumentReading, ...]:
     """One row per instrument that was asked for, the process reading first."""
     rows = [_clean_row("process", [process_points(run) for run in clean], catalogue)]
-    heap = [
-        [(p.agents, float(p.reading.heap_bytes)) for p in run.points if p.reading.heap_bytes]
-        for run in clean
-    ]
+    heap = [[(p.agents, p.heap_bytes) for p in run.points if p.heap_bytes] for run in clean]
     if all(len(points) > 1 for points in heap):
         rows.append(_clean_row("heap", heap, catalogue))
     if sampled is not None:
@@ -111,7 +109,10 @@ def _clean_row(
 def _intrusive_row(
     name: str, run: InstrumentRun, clean_step: float, about: Described
 ) -> InstrumentReading:
-    line = robust_fit(run.readings)
+    uneven = run.uneven_bytes or (0.0,) * len(run.readings)
+    line = robust_fit(
+        [(agents, size - more) for (agents, size), more in zip(run.readings, uneven, strict=True)]
+    )
     return InstrumentReading(
         name=name,
         per_agent_bytes=line.slope,

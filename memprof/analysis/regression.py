@@ -195,17 +195,13 @@ def _growth(points: Sequence[GrowthPoint]) -> Line:
     """A process grows by whole pages and arenas, after its agents have filled what was free in
     them: so far its growth says less, and by chance, than what its allocators have handed out."""
     private = _private(points)
-    heap = [
-        (point.agents, float(point.reading.heap_bytes))
-        for point in points
-        if point.reading.heap_bytes is not None
-    ]
+    heap = [(point.agents, point.heap_bytes) for point in points if point.heap_bytes is not None]
     alike = len(heap) == len(points) and abs(_span(private) - _span(heap)) < PROCESS_GRAIN_BYTES
     return robust_fit(heap) if alike else memory_line(private)
 
 
 def _private(points: Sequence[GrowthPoint]) -> list[tuple[int, float]]:
-    return [(point.agents, float(point.reading.private_bytes)) for point in points]
+    return [(point.agents, point.private_bytes) for point in points]
 
 
 def _span(points: Sequence[tuple[int, float]]) -> float:

@@ -24,7 +24,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What an instrument can say beyond one figure; empty where it cannot tell."""
+    """What an instrument can say beyond one figure; empty where it cannot tell.
+
+    Attributes:
+        held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it.
+        further_agents, further_bytes: as in `InstrumentRun`.
+    """
 
     operations: tuple[OperationMemory, ...] = ()
     lines: tuple[LineHotspot, ...] = ()
@@ -33,6 +38,9 @@ class Details:
     device: DeviceDetails | None = None
     contents: tuple[ContentRow, ...] = ()
     gains: tuple[GainRow, ...] = ()
+    held_bytes: tuple[int, ...] = ()
+    further_agents: int = 1
+    further_bytes: float | None = None
 
 
 class Instrument(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -54,7 +55,21 @@ def _of_agents(component: str, roots: Sequence[list[Any]]) -> ContentRow | None:
         agent_bytes=sum(map(nominal_bytes, reachable(roots[0]))),
         number_bytes=number_bytes,
         zeros=_zeros(first, others),
+        pinned_bytes=_pinned_bytes(arrays),
     )
+
+
+def _pinned_bytes(arrays: Sequence[np.ndarray]) -> int:
+    """Bytes of the arrays that these are views of, beyond what they show of them."""
+    shown: Counter[int] = Counter()
+    whole: dict[int, int] = {}
+    for array in arrays:
+        base = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        whole[id(base)] = base.nbytes
+        shown[id(base)] += array.nbytes
+    return sum(max(0, size - shown[key]) for key, size in whole.items())
 
 
 def _of_batch(component: str, roots: list[Any], agents: int) -> ContentRow | None:

@@ -12,12 +12,12 @@ from memprof.errors import ScenarioError
 from memprof.evidence import GainRow
 from memprof.instruments.retained import named_attributes
 from memprof.instruments.walker import nominal_bytes, reachable
-from memprof.populations.base import Population
+from memprof.populations.base import WORKING_SET, Population
 
 _MOST_AGENTS = 20
 # Steps between two marks: as many as these agents live in about this time.
 _FEWEST_STEPS, _MOST_STEPS, _SECONDS = 2, 16, 0.4
-_RECORDS = ("records", "working set")
+_RECORDS = ("records", WORKING_SET)
 
 
 def gains(population: Population, lived: int) -> tuple[GainRow, ...]:

@@ -54,9 +54,9 @@ def _call(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def stacks_between(
-    first: tracemalloc.Snapshot, second: tracemalloc.Snapshot, folder: str
+    first: tracemalloc.Snapshot, second: tracemalloc.Snapshot, agents: int, folder: str
 ) -> tuple[AllocationStack, ...]:
-    """What is held in `second` beyond `first`, by stack, most bytes first.
+    """What each of the `agents` holds in `second` beyond `first`, by stack, most bytes first.
 
     The bytes and blocks of all stacks are those of the difference: what is left out, and what was
     let go of between the two, is in a last one called `OTHERS`.
@@ -70,8 +70,14 @@ def stacks_between(
     order = sorted(gained, key=lambda stack: gained[stack], reverse=True)
     kept = [stack for stack in order[:MOST_STACKS] if gained[stack][0] > 0]
     rest = _total(gained, order[len(kept) :])
-    found = [_named(stack, *gained[stack], folder) for stack in kept]
-    return (*found, AllocationStack(OTHERS, (), *rest)) if any(rest) else tuple(found)
+    found = [_named(stack, *_each(gained[stack], agents), folder) for stack in kept]
+    if any(rest):
+        found.append(AllocationStack(OTHERS, (), *_each(rest, agents)))
+    return tuple(found)
+
+
+def _each(total: tuple[int, int], agents: int) -> tuple[float, float]:
+    return total[0] / agents, total[1] / agents
 
 
 def _total(gained: Mapping[Stack, tuple[int, int]], stacks: Sequence[Stack]) -> tuple[int, int]:
@@ -99,7 +105,7 @@ def _without_lead(places: Sequence[Place], leads: Callable[[str], bool]) -> tupl
     return tuple(places[max(0, start) :])
 
 
-def _named(stack: Stack, size: int, blocks: int, folder: str) -> AllocationStack:
+def _named(stack: Stack, size: float, blocks: float, folder: str) -> AllocationStack:
     operation, places = stack
     frames = [
         Frame(short_path(path, folder), line, function_at(path, line)) for path, line in places

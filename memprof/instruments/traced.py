@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gc
 import linecache
+import statistics
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
+from memprof.analysis.mixtures import fewest_like_all
 from memprof.instruments.base import Details
 from memprof.instruments.source_lines import Place, place_of, short_path
 from memprof.instruments.stacks import NamedCalls, stacks_between
-from memprof.measurements import AllocationStack, LineHotspot, OperationMemory
+from memprof.instruments.walker import walk_each
+from memprof.measurements import LineHotspot, OperationMemory
 from memprof.populations.base import Population, population_class
 from memprof.spec import PopulationSpec
 
@@ -23,15 +27,16 @@ T = TypeVar("T")
 _LINE_FRAMES, _STACK_FRAMES = 5, 25
 _TRACED_STEPS = 2
 _BRIEFLY_SECONDS = 5.0
+_FURTHER_SECONDS = 15.0
 _MOST_LINES = 25
 
 
 class TracedHeap:
     """Reads `tracemalloc`, and splits transient peaks and retained bytes by operation.
 
-    Peaks come from every call. Retained bytes come from a second agent built at the end: there the
-    collector runs around each call, because Python's free lists and uncollected cycles look
-    retained until a full collection.
+    Peaks come from every call. Retained bytes come from a second agent built at the end, or from as
+    many as stand for all where agents differ: there the collector runs around each call, because
+    Python's free lists and uncollected cycles look retained until a full collection.
     """
 
     def __init__(self) -> None:
@@ -66,12 +71,14 @@ class TracedHeap:
         return tracemalloc.get_traced_memory()[0] - self._zero
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
+        held = walk_each(population.holdings(), len(population)).nominal
+        further = fewest_like_all(held[: max(2, spec.agents)])
         population.close()
-        _live_briefly(population, spec.steps)  # the first agent also pays for what all share
+        steps = _live_briefly(population, spec.steps)  # the first also pays for what all share
         gc.collect()
         gc.freeze()  # what is there already need not be looked at again and again
         self._collecting = True
-        _live_briefly(population, spec.steps)
+        _some_more(population, steps, further)
         self._collecting = False
         gc.unfreeze()
         population.close()
@@ -79,15 +86,13 @@ class TracedHeap:
             OperationMemory(operation, len(kept), sum(kept), self._peaks[operation])
             for operation, kept in self._retained.items()
         )
-        lines, stacks = _one_more(spec)
-        return Details(operations=operations, lines=lines, stacks=stacks)
+        traced = _one_more(spec, further)
+        return replace(traced, operations=operations, held_bytes=held)
 
 
-def _one_more(
-    spec: PopulationSpec,
-) -> tuple[tuple[LineHotspot, ...], tuple[AllocationStack, ...]]:
-    """Lines and stacks that hold the memory of one further agent, in a second, smaller traced
-    population.
+def _one_more(spec: PopulationSpec, further: int) -> Details:
+    """Lines and stacks that hold the memory of one further agent, the mean of so many as there is
+    time for, in a second, smaller traced population.
 
     There are no stacks of JAX's agents: they are so deep that all their frames make the first steps
     take three times as long, and what Python holds for such an agent are JAX's caches.
@@ -100,18 +105,23 @@ def _one_more(
     steps = _live_briefly(population, min(spec.steps, _TRACED_STEPS))
     gc.collect()
     first = tracemalloc.take_snapshot()
-    _live_briefly(population, steps)
+    agents = _some_more(population, steps, further)
     gc.collect()
     second = tracemalloc.take_snapshot()
     tracemalloc.stop()
+    held = walk_each(population.holdings(), 1 + agents).nominal[1:]
     population.close()
     first, second = without_own(first), without_own(second)
-    stacks = stacks_between(first, second, spec.folder) if stacked else ()
-    return _lines(first, second, spec.folder), stacks
+    return Details(
+        lines=_lines(first, second, agents, spec.folder),
+        stacks=stacks_between(first, second, agents, spec.folder) if stacked else (),
+        further_agents=agents,
+        further_bytes=statistics.fmean(held),
+    )
 
 
 def _lines(
-    first: tracemalloc.Snapshot, second: tracemalloc.Snapshot, folder: str
+    first: tracemalloc.Snapshot, second: tracemalloc.Snapshot, agents: int, folder: str
 ) -> tuple[LineHotspot, ...]:
     one, both = by_line(first), by_line(second)
     rows = []
@@ -124,8 +134,8 @@ def _lines(
                     path=short_path(path, folder),
                     line=line,
                     text=linecache.getline(path, line).strip(),
-                    bytes_per_agent=size - size_of_one,
-                    blocks_per_agent=blocks - blocks_of_one,
+                    bytes_per_agent=(size - size_of_one) / agents,
+                    blocks_per_agent=(blocks - blocks_of_one) / agents,
                 )
             )
     rows.sort(key=lambda row: row.bytes_per_agent, reverse=True)
@@ -142,6 +152,17 @@ def _live_briefly(population: Population, steps: int) -> int:
         if perf_counter() - start > _BRIEFLY_SECONDS:
             return step + 1
     return steps
+
+
+def _some_more(population: Population, steps: int, most: int) -> int:
+    """Build some more agents, at least one and as many as there is time for, and let them live; how
+    many."""
+    start = perf_counter()
+    for count in range(1, most + 1):
+        _live_briefly(population, steps)
+        if perf_counter() - start > _FURTHER_SECONDS:
+            return count
+    return most
 
 
 def without_own(traces: tracemalloc.Snapshot) -> tracemalloc.Snapshot:

@@ -21,7 +21,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from memprof.instruments.mallocs import block_bytes
 from memprof.instruments.resident import PageTable
 from memprof.measurements import LedgerRow
 from memprof.pages import PAGE_BYTES
-from memprof.populations.base import EACH, EVERYBODY
+from memprof.populations.base import EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
 
 _NOT_OWNED = (
     bool,
@@ -52,26 +52,49 @@ _ARRAY_HEADER = 96
 
 @dataclass(slots=True)
 class _Holding:
-    """One object or buffer: who holds it, under which component, and its size."""
+    """One object or buffer: who holds it, under which component, and its size.
+
+    Attributes:
+        brought_by: the owner without which it would not be there: others have it for their
+            environments at most.
+    """
 
     owner: int
+    brought_by: int
     component: str
     nominal: int
     resident: int
     objects: int
 
 
+class Walk(NamedTuple):
+    """Rows of the ledger, and what each agent brought along for itself alone, in their order:
+    `resident`, empty where the page table cannot be read, and `nominal`."""
+
+    rows: tuple[LedgerRow, ...]
+    resident: tuple[int, ...]
+    nominal: tuple[int, ...]
+
+
 def walk(
     holdings: Iterable[tuple[int, str, Any]], agents: int
 ) -> tuple[tuple[LedgerRow, ...], tuple[int, ...]]:
-    """Rows of the ledger for (owner, component, object) triples, and what each of the `agents`
-    holds alone, in no order.
+    """The rows of `walk_each`, and what is resident of each agent."""
+    return walk_each(holdings, agents)[:2]
+
+
+def walk_each(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
+    """Walks over (owner, component, object) triples of a population of so many `agents`.
 
     An object reached from two owners is shared; its bytes belong to the component that reached it
     first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
     a page or more. Where the page table cannot be read they are None, and nobody holds anything.
     Owner `EVERYBODY` stands for the population as a whole; what it holds is shared. What `EACH`
     holds, such as an array with a row per agent, is private to all agents in equal parts.
+
+    What the world of all has from one agent, such as the first one's A and B, is shared, but that
+    agent's to bring: the next has to bring as much. What is in use for a while, in a working set,
+    is nobody's.
     """
     found: dict[int, _Holding] = {}
     components: dict[str, None] = {}
@@ -81,17 +104,21 @@ def walk(
             _claim(root, owner, component, found, pages)
         readable = pages.readable
     rows = tuple(_row(component, found.values(), readable) for component in components)
-    if not readable:
-        return rows, ()
-    held: Counter[int] = Counter()
-    each = 0
+    resident: Counter[int] = Counter()
+    nominal: Counter[int] = Counter()
     for holding in found.values():
-        if holding.owner == EACH:
-            each += holding.resident
-        elif holding.owner >= 0:
-            held[holding.owner] += holding.resident
-    sizes = [*held.values(), *[0] * (agents - len(held))]
-    return rows, tuple(size + each // agents for size in sizes)
+        if holding.component != WORKING_SET:
+            resident[holding.brought_by] += holding.resident
+            nominal[holding.brought_by] += holding.nominal
+    return Walk(
+        rows,
+        _of_each(resident, agents) if readable else (),
+        _of_each(nominal, agents),
+    )
+
+
+def _of_each(held: Counter[int], agents: int) -> tuple[int, ...]:
+    return tuple(held[agent] + held[EACH] // agents for agent in range(agents))
 
 
 def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[Any]:
@@ -126,6 +153,8 @@ def _claim(
             continue
         else:
             holding.owner = _SHARED  # and so is all that it refers to
+            if component != ENVIRONMENT or holding.component == ENVIRONMENT:
+                holding.brought_by = _SHARED
         stack.extend(referents(thing))
 
 
@@ -173,7 +202,7 @@ def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holdi
             resident = block_bytes(nominal)
     else:
         resident = _chunk(nominal)
-    return _Holding(owner, component, nominal, resident, 1)
+    return _Holding(owner, owner, component, nominal, resident, 1)
 
 
 def _dimensions(array: np.ndarray) -> int:

@@ -22,6 +22,8 @@ _BACKENDS = {
 
 # Holders of things that are not one agent's alone: one for all, or an equal part for each.
 EVERYBODY, EACH = -1, -3
+# Components that are told from all others.
+ENVIRONMENT, WORKING_SET = "environment", "working set"
 
 
 class Probe(Protocol):

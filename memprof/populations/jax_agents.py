@@ -12,7 +12,7 @@ from memprof.errors import BackendFailed, ScenarioError, UsageError
 from memprof.measurements import WorkingSetUse
 from memprof.models.base import GenerativeModel, model_builder
 from memprof.passes.jax.base import JaxPlan
-from memprof.populations.base import Behaviour, Lived, Probe, refused, step_seed
+from memprof.populations.base import ENVIRONMENT, Behaviour, Lived, Probe, refused, step_seed
 from memprof.populations.environment import Environments
 from memprof.spec import PopulationSpec
 
@@ -203,7 +203,7 @@ class JaxPopulation:
         if self._crowd is not None:
             yield from self._crowd.holdings()
         for agent, world in self._environments.holdings():
-            yield agent, "environment", world
+            yield agent, ENVIRONMENT, world
 
     @property
     def file_bytes(self) -> int:

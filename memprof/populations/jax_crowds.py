@@ -12,7 +12,7 @@ from jax import random as jr
 from pymdp.agent import Agent
 
 from memprof.passes.jax.base import JaxPlan, Mind, State
-from memprof.populations.base import EACH, EVERYBODY, Probe
+from memprof.populations.base import EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_step import (
     Acted,
@@ -149,8 +149,8 @@ class Batch:
         return [
             *_of_agent(self._agent, EACH),
             (EACH, "beliefs (qs)", self._stored),
-            (EACH, "environment", [self._carry]),
-            (EVERYBODY, "environment", list(self._world)),
+            (EACH, ENVIRONMENT, [self._carry]),
+            (EVERYBODY, ENVIRONMENT, list(self._world)),
             (EACH, "other agent objects", self._agent),
         ]
 
@@ -282,8 +282,8 @@ class Shared:
                     found.append((EACH, _COMPONENTS.get(name, "other agent objects"), arrays))
             else:
                 found.append((EACH, "records", stored))
-        found += [(EACH, "environment", carried) for carried in self._carried]
-        found.append((EVERYBODY, "environment", list(self._world)))
+        found += [(EACH, ENVIRONMENT, carried) for carried in self._carried]
+        found.append((EVERYBODY, ENVIRONMENT, list(self._world)))
         template = self._template
         return [
             *found,

@@ -16,6 +16,7 @@ from memprof.measurements import WorkingSetUse
 from memprof.models.base import check_model, model_builder
 from memprof.passes.plan import Plan
 from memprof.populations.base import (
+    ENVIRONMENT,
     Behaviour,
     Lived,
     Probe,
@@ -155,7 +156,7 @@ class NumpyPopulation:
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         yield from self._roster.holdings()
         for agent, world in self._environments.holdings():
-            yield agent, "environment", world
+            yield agent, ENVIRONMENT, world
 
     @property
     def file_bytes(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.measurements import WorkingSetUse
 from memprof.passes.plan import Plan
-from memprof.populations.base import EVERYBODY
+from memprof.populations.base import EVERYBODY, WORKING_SET
 from memprof.store.activation import Activation
 from memprof.store.constants import is_constant
 from memprof.store.history import History
@@ -274,7 +274,7 @@ class Roster:
             yield EVERYBODY, component, held
         if self._working_set is not None:
             for index, held in self._working_set.holdings():
-                yield index, "working set", held
+                yield index, WORKING_SET, held
 
     def give_back(self) -> None:
         """Make the agents that somebody still holds what they were, with arrays of their own."""

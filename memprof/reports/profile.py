@@ -25,6 +25,13 @@ from memprof.results import Report, Trend, Variant
 from memprof.units import format_seconds, format_share, format_size
 
 _MOST_LINES = 8
+_ONE_AGENT = {
+    "marginal": "marginal cost",
+    "held": "holds alone, mean",
+    "typical": "holds alone, median",
+    "components": "by component",
+    "calls": "by line and call",
+}
 _SAME = {
     "exact": "It behaves the same, bit for bit.",
     "bounded": "It behaves the same within the bound of its passes.",
@@ -145,7 +152,6 @@ def _before_and_after(report: Report) -> Section:
         text.append(f"Equivalence: {_equivalence(report)}.")
     if report.budget is not None:
         text.append(budget_line(report.budget))
-    text += [line for name, variant in named for line in _by_the_ledger(name, variant)]
     repeats = report.variants.before.repeats
     text.append(
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
@@ -161,7 +167,13 @@ def _before_and_after(report: Report) -> Section:
         ),
     ]
     return Section(
-        "Before and after", tuple(text), (Table("", columns, rows),), pictures=_present(drawn)
+        "Before and after",
+        tuple(text),
+        (
+            Table("", columns, rows),
+            *(_one_agent(name, variant) for name, variant in named if variant.one_agent),
+        ),
+        pictures=_present(drawn),
     )
 
 
@@ -169,15 +181,12 @@ def _present(drawn: Iterable[Picture | None]) -> tuple[Picture, ...]:
     return tuple(each for each in drawn if each is not None)
 
 
-def _by_the_ledger(name: str, variant: Variant) -> Iterator[str]:
-    """Says where the marginal cost is what agents hold, and no slope."""
-    cost, held = variant.per_agent, variant.ledger.typical_agent_bytes
-    if held is not None and cost.marginal_bytes == held and variant.samples:
-        yield (
-            f"{name}: the slope is {format_size(pictures.fitted_slope(variant))}, but a typical "
-            f"agent holds {format_size(held)} alone by the ledger: it moved into memory that had "
-            "been freed. So the latter is what it costs, and the end of the interval."
-        )
+def _one_agent(name: str, variant: Variant) -> Table:
+    """What one agent is in each part of the report."""
+    rows = tuple(
+        (_ONE_AGENT[each.name], format_size(each.bytes), each.why) for each in variant.one_agent
+    )
+    return Table(f"one agent, {name}", ("figure", "bytes", "why it differs"), rows, "prose")
 
 
 def _equivalence(report: Report) -> str:

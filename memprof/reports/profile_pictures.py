@@ -98,11 +98,11 @@ def passes_waterfall(report: Report) -> Waterfall | None:
 
 
 def growth_chart(name: Role, variant: Variant) -> Chart | None:
-    """Private memory against the number of agents in every worker, above what the worker has
-    without them, with the fitted line and its interval, which turns around the middle."""
+    """Private memory against the number of agents in every worker, had they come in an even
+    mixture, above what the worker has without them; with the fitted line and its interval, which
+    turns around the middle."""
     readings = [
-        [(each.agents, each.reading.private_bytes) for each in sample.points]
-        for sample in variant.samples
+        [(each.agents, each.private_bytes) for each in sample.points] for sample in variant.samples
     ]
     if not readings or len({agents for agents, _ in readings[0]}) < 2:
         return None
@@ -139,10 +139,9 @@ def growth_chart(name: Role, variant: Variant) -> Chart | None:
 
 
 def fitted_slope(variant: Variant) -> float:
-    """Bytes per agent by the line through memory against agents, the mean over the repeats; less
-    than the marginal cost where the ledger knows that agents hold more."""
+    """Bytes per agent by the line through memory against agents, the mean over the repeats."""
     return statistics.fmean(
-        robust_fit([(each.agents, each.reading.private_bytes) for each in sample.points]).slope
+        robust_fit([(each.agents, each.private_bytes) for each in sample.points]).slope
         for sample in variant.samples
     )
 

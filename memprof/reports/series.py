@@ -75,6 +75,8 @@ def _profile(report: Report) -> Iterator[Row]:
 def _variant(variant: Variant) -> Iterator[Row]:
     trend, step = variant.trend, variant.step_seconds
     yield from _costs(variant.per_agent)
+    for each in variant.one_agent:
+        yield Row("one_agent_bytes", each.bytes, "bytes", note=each.name)
     yield _with_interval("step_seconds", step.median, step.ci95, "seconds")
     yield _with_interval("bytes_per_step", trend.bytes_per_step, trend.ci95_bytes, "bytes")
     for repeat, sample in enumerate(variant.samples, 1):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from array import array
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +12,7 @@ from time import perf_counter
 from memprof.analysis import marginal
 from memprof.analysis.leaks import FEWEST_CYCLES
 from memprof.analysis.ledger import balance
+from memprof.analysis.mixtures import as_others, is_like_all, uneven
 from memprof.density import DensityRun
 from memprof.errors import ScenarioError
 from memprof.instruments import process, resident, small_objects, walker
@@ -44,7 +46,7 @@ from memprof.worker.threads import threads
 
 # A population whose marginal cost is not known this well (half its interval, relative to the cost)
 # grows on for up to so many seconds.
-_RESOLUTIONS = ((0.05, 5.0), (0.01, 3.0))
+_RESOLUTIONS = ((marginal.FITS, 5.0), (0.01, 3.0))
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
 _TREND_READINGS = 12
@@ -108,11 +110,11 @@ def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measure
     _extend(growth, series, channel, resolve=resolve)
 
     channel.progress("ledger", len(population))
-    points = series.points()
-    private = points[-1].reading.private_bytes
-    rows, held = walker.walk(population.holdings(), len(population))
+    private = series.points()[-1].reading.private_bytes
+    walked = walker.walk_each(population.holdings(), len(population))
+    points, held = _evened(series.points(), spec, walked)
     trend = _live_on(growth, heap, channel)
-    rows = (*rows, *_caches(population, private))
+    rows = (*walked.rows, *_caches(population, private))
     ledger = balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
     del filled
@@ -145,6 +147,28 @@ def _calibration() -> Calibration:
     """What the readings are worth, the ledger's included."""
     found, why = process.calibration(), resident.failure()
     return replace(found, left_out={**found.left_out, "residency": why}) if why else found
+
+
+def _evened(
+    points: Sequence[GrowthPoint], spec: PopulationSpec, walked: walker.Walk
+) -> tuple[list[GrowthPoint], Sequence[float]]:
+    """The points as far as the mixture goes, with what their agents hold beyond the mean; and what
+    each of the scenario's agents holds alone, empty where that is not known."""
+    held = _held(spec, walked.resident)
+    nominal = _held(spec, walked.nominal)
+    sizes = [point.agents for point in points]
+    resident = uneven(held or nominal, spec.agents, sizes)
+    asked_for = uneven(nominal, spec.agents, sizes)
+    evened = [
+        replace(point, uneven_bytes=more, uneven_nominal_bytes=nominally)
+        for point, more, nominally in zip(points, resident, asked_for, strict=True)
+    ]
+    like = [point for point in evened if is_like_all(nominal, spec.agents, point.agents)]
+    return like if len(like) >= _FEWEST_POINTS else evened, held[: spec.agents]
+
+
+def _held(spec: PopulationSpec, held: Sequence[int]) -> Sequence[float]:
+    return as_others(held) if held and spec.passes else held
 
 
 def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
@@ -180,8 +204,13 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
             reading_seconds = perf_counter() - start
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
+    held = _held(spec, details.held_bytes)
     return InstrumentRun(
         readings=tuple(sorted(readings)),
+        uneven_bytes=uneven(held, agents, sorted(growth.sizes)),
+        mean_bytes=statistics.fmean(held[: spec.agents]) if held else None,
+        further_agents=details.further_agents,
+        further_bytes=details.further_bytes,
         step_seconds=growth.step_seconds,
         reading_seconds=reading_seconds,
         operations=details.operations,

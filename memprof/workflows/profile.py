@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from memprof.analysis import cautions, equivalence, hotspots, readings
 from memprof.analysis.advice import advise
+from memprof.analysis.one_agent import one_agent
 from memprof.analysis.plans import cost_of
 from memprof.analysis.trend import trend
 from memprof.analysis.waterfall import chosen, waterfall
@@ -137,6 +138,9 @@ def _variant(runs: VariantRuns) -> Variant:
         contents=next((run.contents for run in intrusive if run.contents), ()),
         gains=next((run.gains for run in intrusive if run.gains), ()),
         imports=next((run.imports for run in intrusive), ()),
+        one_agent=one_agent(
+            cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
+        ),
     )
 
 

@@ -24,7 +24,9 @@ def make(agent):
     B[0] = np.stack([np.eye(40)[:, np.roll(range(40), n)] for n in range(4)], axis=2)
     if agent == 2:
         B[0][:, 0, 0] = np.roll(B[0][:, 0, 0], 1)
-    found = Hoarder(A=A, B=B)
+    D = np.empty(1, dtype=object)
+    D[0] = np.eye(90)[4, :40]
+    found = Hoarder(A=A, B=B, D=D)
     found.log = []
     return found
 """
@@ -53,9 +55,11 @@ def test_planted_faults_are_found_by_a_real_worker(memprof, scenario):
     assert imports["heavy_of_ours", "model"] == pytest.approx(40e6, rel=0.05)
     assert imports["pandas", "pymdp"] > 5e6
     advice = {each["finding"]: each for each in report["advice"]}
-    assert {each["kind"] for each in report["advice"]} >= {"alike", "growth", "imports"}
+    assert {each["kind"] for each in report["advice"]} >= {"alike", "growth", "imports", "views"}
     assert "B is the same for 3 of 4 agents." in advice
-    assert "A is the same for all 4 agents." in advice
+    assert "D and A are the same for all 4 agents." in advice
+    (views,) = (each for each in report["advice"] if each["kind"] == "views")
+    assert views["stake_bytes"] == pytest.approx(4 * (90 * 90 - 40) * 8, rel=0.05)
     assert all(each["solved_by"] == "" for each in report["advice"])
     assert all(each["saves_bytes"] is None for each in report["advice"])
     assert "memprof profile SCENARIO --passes auto" in run.out

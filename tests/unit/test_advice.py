@@ -84,6 +84,17 @@ def test_copies_are_to_be_shared_and_no_saving_is_claimed(case):
     assert advice.stake_bytes == pytest.approx(19 * B_BYTES)
 
 
+def test_a_view_that_keeps_a_larger_array_is_to_be_copied(case):
+    row = ContentRow("D", 20, 1, 0, 40_000, 400, 0.9, pinned_bytes=39_000)
+    before = {"contents": (row,), "ledger": ledger(D=400, B=600)}
+    (advice,) = found(case(before), "views")
+    assert advice.finding == "D keeps 390 B that it does not show."
+    assert ".copy()" in advice.remedy
+    assert advice.stake_bytes == pytest.approx(20 * 390)
+    held_by_another = {**before, "ledger": ledger(D=10, B=990)}
+    assert not found(case(held_by_another), "views"), "whose array it is keeps it anyway"
+
+
 def test_copies_of_some_agents_are_said_to_be_of_some(case):
     rows = (content("A"), content(alike=19, copies=18))
     found_apart = [each.finding for each in found(case({"contents": rows}), "alike")]

@@ -81,16 +81,25 @@ def test_an_agent_that_costs_nothing_is_below_resolution():
     assert cost.at_n_bytes == 2e6
 
 
-def test_an_agent_costs_no_less_than_it_is_known_to_hold():
+def test_an_agent_costs_no_less_than_it_is_known_to_hold_unless_its_line_fits_well():
     """Agents that move into freed memory look cheaper than they will be."""
-    points = [[(n, 1e6 + 14_000.0 * n) for n in (4, 8, 12, 16)]]
-    page = 2 * 4096 / 12
+    points = [[(n, 1e6 + 14_000.0 * n) for n in (4, 6, 8, 10)]]
+    page = 2 * 4096 / 6
     cost = per_agent(points, 2e6, 17_000.0)
     assert cost.marginal_bytes == 17_000
-    assert cost.ci95_bytes == pytest.approx((14_000 - page, 17_000))
+    assert cost.ci95_bytes == pytest.approx((14_000 - page, 17_000 * 1.004))
     cost = per_agent(points, 2e6, 9_000.0)
     assert cost.marginal_bytes == pytest.approx(14_000)
     assert cost.ci95_bytes == pytest.approx((14_000 - page, 14_000 + page))
+    many = [[(n, 1e6 + 14_000.0 * n) for n in (10, 20, 40, 80)]]
+    cost = per_agent(many, 2e6, 17_000.0)
+    assert cost.marginal_bytes == pytest.approx(14_000)
+    assert cost.ci95_bytes[1] == 17_000 * 1.004
+
+
+def test_no_agent_is_known_better_than_to_a_page_of_a_megabyte():
+    cost = per_agent([[(n, 1e6 * n) for n in (10, 200, 400, 800)]], 2e6, None)
+    assert cost.ci95_bytes == pytest.approx((996_000, 1_004_000))
 
 
 def test_readings_in_pages_are_no_surer_than_a_page():

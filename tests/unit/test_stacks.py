@@ -68,7 +68,7 @@ def between(work: Callable[[], Any], folder: Path, frames: int = 25) -> list[All
         if len(snapshots) == 1:
             work()
     tracemalloc.stop()
-    found = found_between(*snapshots, str(folder))
+    found = found_between(*snapshots, 1, str(folder))
     first, second = (sum(trace.size for trace in each.traces) for each in snapshots)
     assert sum(stack.bytes_per_agent for stack in found) == second - first
     assert sum(stack.blocks_per_agent for stack in found) == len(snapshots[1].traces) - len(
@@ -142,7 +142,7 @@ def test_what_was_let_go_of_is_in_the_total(module, tmp_path):
     first = tracemalloc.take_snapshot()
     maker.Maker.held.clear()
     kept = probe.call("act", bytes, 10 * SIZE)
-    gained, *_, others = found_between(first, tracemalloc.take_snapshot(), str(tmp_path))
+    gained, *_, others = found_between(first, tracemalloc.take_snapshot(), 1, str(tmp_path))
     assert (gained.operation, gained.bytes_per_agent) == ("act", kept.__sizeof__())
     assert others.operation == OTHERS
     assert others.bytes_per_agent == pytest.approx(-4 * SIZE, rel=0.02)

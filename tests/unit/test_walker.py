@@ -96,6 +96,16 @@ def test_the_interpreters_own_objects_are_nobodys():
     assert rows((0, "x", [10**20]))["x"].objects == 2
 
 
+def test_what_the_world_of_all_has_from_one_agent_is_shared_and_that_agents_to_bring():
+    own = [np.ones(MIB // 8) for _ in range(3)]
+    holdings = [*((agent, "A", own[agent]) for agent in range(3)), (-1, "environment", [own[0]])]
+    found, held = walk(holdings, 3)
+    assert {row.component: row for row in found}["A"].shared_resident_bytes >= MIB
+    assert held == pytest.approx([MIB] * 3, rel=5e-3)
+    _, held = walk([*holdings, (-1, "passes", own[1])][::-1], 3)
+    assert held == pytest.approx([0, 0, MIB], rel=5e-3, abs=200), "but passes hold for all"
+
+
 def test_a_cycle_ends_the_walk():
     loop: list = []
     loop.append(loop)
