@@ -14,7 +14,8 @@ _FACTORS = {
     "mib": 2**20,
     "gib": 2**30,
 }
-_MOST_BYTES = 2**63
+MOST_BYTES = 2**60
+"""No size is larger than an exbibyte."""
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -29,8 +30,8 @@ def parse_size(text: str | int) -> int:
     if match is None or factor is None:
         raise ValueError("expected a size such as 64 KB, 10 MB or 2GiB")
     size = float(match[1]) * factor
-    if size >= _MOST_BYTES:
-        raise ValueError("expected a size below 8 EiB")
+    if size > MOST_BYTES:
+        raise ValueError("expected a size up to 1 EiB")
     return round(size)
 
 

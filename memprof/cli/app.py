@@ -95,7 +95,9 @@ def _bug() -> int:
 
 
 def _said(message: str, code: int) -> int:
-    print(f"memprof: {message}", file=sys.stderr)
+    from memprof.text import for_a_log, harmless
+
+    print(for_a_log(harmless(f"memprof: {message}\n")), end="", file=sys.stderr)
     return code
 
 

@@ -73,9 +73,9 @@ def test_a_measurement_ends_as_it_came_out_whatever_becomes_of_what_it_says(fake
     [
         ("--timeout 1e10", "--timeout: expected a number above 0, up to 31,536,000 (a year)"),
         ("--timeout nan", "--timeout: expected a number above 0"),
-        (f"--memory-limit {'9' * 400}", "--memory-limit: expected a size below 8 EiB, found '999"),
+        (f"--memory-limit {'9' * 400}", "--memory-limit: expected a size up to 1 EiB, found '999"),
         (f"--memory-limit {'9' * 400}X", "--memory-limit: expected a size such as 64 KB"),
-        (f"--memory-limit 9{'0' * 18}KB", "--memory-limit: expected a size below 8 EiB"),
+        (f"--memory-limit 9{'0' * 18}KB", "--memory-limit: expected a size up to 1 EiB"),
     ],
 )
 def test_numbers_that_no_machine_has_are_refused(memprof, fake, options, expected):
