@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memprof.errors import FieldError, UsageError, nearest
+from memprof.text import cut, shown
 
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"
@@ -159,18 +160,20 @@ def check_together(
 def _check_name(backend: str, name: str) -> None:
     agent = AGENTS[backend]
     if name in agent.elsewhere:
-        raise FieldError(f"agent.{name}", agent.elsewhere[name])
+        raise FieldError(f"agent.{cut(name)}", agent.elsewhere[name])
     known = agent_keywords(backend)
     if not known or name in known:
         return
     for other, theirs in AGENTS.items():
         if other != backend and name in agent_keywords(other) | {*theirs.elsewhere}:
             raise FieldError(
-                f"agent.{name}",
+                f"agent.{cut(name)}",
                 f"is a keyword of {theirs.title}; this scenario's backend is {backend}. "
                 f"{nearest(name, known)}",
             )
-    raise FieldError(f"agent.{name}", f"is no keyword of {agent.title}; {nearest(name, known)}")
+    raise FieldError(
+        f"agent.{cut(name)}", f"is no keyword of {agent.title}; {nearest(name, known)}"
+    )
 
 
 def check_value(backend: str, name: str, value: Any) -> None:
@@ -194,7 +197,7 @@ def check_value(backend: str, name: str, value: Any) -> None:
         case _:
             fits = number and 0 < value < float("inf")
     if not fits:
-        raise FieldError(f"agent.{name}", f"expected {expected}, found {value!r}")
+        raise FieldError(f"agent.{cut(name)}", f"expected {expected}, found {shown(value)}")
 
 
 def _check_windows(

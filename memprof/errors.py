@@ -30,15 +30,20 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from memprof.text import harmless
+
 
 class MemprofError(Exception):
-    """Base of all reported errors; `detail` is shown below the message (a worker's traceback)."""
+    """Base of all reported errors; `detail` is shown below the message (a worker's traceback).
+
+    Both may quote what others wrote, and are text to whatever shows them.
+    """
 
     exit_code = 3
 
     def __init__(self, message: str, *, detail: str = "") -> None:
-        super().__init__(message)
-        self.detail = detail
+        super().__init__(harmless(message))
+        self.detail = harmless(detail)
 
 
 class CheckFailed(MemprofError):

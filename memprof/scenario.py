@@ -12,7 +12,8 @@ from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
 from memprof.models.catalogue import AnyModel
 from memprof.passes.catalogue import AUTO, PASSES
-from memprof.scenario_fields import Count, Size, Strict
+from memprof.scenario_fields import Count, Size, Strict, open_fields
+from memprof.text import cut, shown
 from memprof.tolerance import Tolerance, parse_tolerance, read_tolerances
 
 Passes = Annotated[
@@ -44,6 +45,7 @@ class Scenario(Strict):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
         description="letters, digits, dots, dashes and underscores: it names the report's files",
     )
     description: str = ""
@@ -52,7 +54,7 @@ class Scenario(Strict):
     agents: int = Field(default=20, ge=1, le=10**7)
     steps: int = Field(default=20, ge=1, le=10**6)
     seed: int = Field(default=0, ge=0, lt=2**32)
-    agent: dict[str, Any] = Field(
+    agent: Annotated[dict[str, Any], open_fields("agent")] = Field(
         default_factory=dict, description="keyword arguments of the PyMDP agent"
     )
     learning: list[Literal["A", "B", "D"]] = Field(default_factory=list)
@@ -126,7 +128,7 @@ class Scenario(Strict):
             try:
                 parse_tolerance(str(name), str(text))
             except ValueError as error:
-                raise FieldError(f"tolerances.{name}", str(error)) from None
+                raise FieldError(f"tolerances.{cut(str(name))}", str(error)) from None
         return tolerances
 
     @model_validator(mode="after")
@@ -151,7 +153,7 @@ class Scenario(Strict):
 def _once(names: Sequence[str], field: str) -> None:
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise FieldError(field, f"{name!r} is there twice; leave one out")
+            raise FieldError(field, f"{shown(name)} is there twice; leave one out")
 
 
 def _check_names(
@@ -165,7 +167,7 @@ def _check_names(
     known = [name for name, those in backends.items() if backend in those]
     for name in names:
         if name not in backends:
-            raise FieldError(field, f"{name!r} is no {what}; {nearest(name, known)}")
+            raise FieldError(field, f"{shown(name)} is no {what}; {nearest(name, known)}")
         if name not in known:
             raise FieldError(
                 field,

@@ -10,13 +10,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from memprof.errors import FieldError, ScenarioError, nearest, option_of
 from memprof.models.catalogue import MODELS, Npz
+from memprof.reading import read_text
 from memprof.scenario import Budget, Scenario
+from memprof.scenario_yaml import MOST_BYTES, YamlProblem, read_yaml
 from memprof.spec import PopulationSpec
+from memprof.text import cut, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,7 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
     Raises:
         ScenarioError: the file cannot be read, is not YAML, or a field is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ScenarioError("", f"no such scenario file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError("", f"cannot read {path}: {error}") from None
-    raw, lines = _parse(text, path)
+    raw, lines = _read(path)
     overrides = overrides or {}
     try:
         scenario = Scenario.model_validate({**raw, **overrides})
@@ -107,34 +103,21 @@ def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> Lo
         return load_scenario(path, overrides)
 
 
-def _parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The fields of a file, and the line of each."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
-        raise ScenarioError("", f"not valid YAML: {problem}", where=where) from None
+        raw, lines = read_yaml(read_text(path, MOST_BYTES))
+    except FileNotFoundError:
+        raise ScenarioError("", f"no such scenario file: {cut(str(path), 200)}") from None
+    except YamlProblem as problem:
+        where = f"{path}:{problem.line}" if problem.line else str(path)
+        raise ScenarioError(problem.field, str(problem), where=where) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScenarioError("", f"cannot read {cut(str(path), 200)}: {reason}") from None
     if not isinstance(raw, dict):
         raise ScenarioError("", "expected fields such as name: and model:", where=str(path))
-    lines: dict[str, int] = {}
-    _collect_lines(node, "", lines, path)
     return raw, lines
-
-
-def _collect_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int], path: Path) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        name = f"{prefix}.{key.value}" if prefix else str(key.value)
-        line = key.start_mark.line + 1
-        if name in lines:
-            raise ScenarioError(
-                name, f"is there twice, first in line {lines[name]}", where=f"{path}:{line}"
-            )
-        lines[name] = line
-        _collect_lines(value, name, lines, path)
 
 
 def _scenario_error(
@@ -149,12 +132,13 @@ def _scenario_error(
     elif location[:1] == ["budget"]:
         siblings = Budget
     context = first.get("ctx", {})
-    field = ".".join(part for part in location if part.isidentifier() or part.isdigit())
+    named = (cut(part) for part in location if part.isidentifier() or part.isdigit())
+    field = ".".join(named)
     match first["type"]:
         case "value_error" if isinstance(context["error"], FieldError):
             field, problem = context["error"].field, str(context["error"])
         case "value_error":
-            problem = f"{context['error']}, found {first['input']!r}"
+            problem = f"{context['error']}, found {shown(first['input'])}"
         case "missing":
             problem = "is missing; add it"
         case "union_tag_not_found":
@@ -162,18 +146,18 @@ def _scenario_error(
         case "union_tag_invalid":
             field, problem = (
                 "model.kind",
-                f"{context['tag']!r} is no model; " + nearest(str(context["tag"]), MODELS),
+                f"{shown(context['tag'])} is no model; " + nearest(str(context["tag"]), MODELS),
             )
         case "extra_forbidden":
             problem = f"is no field here; {nearest(location[-1], siblings.model_fields)}"
         case "string_pattern_mismatch":
             expected = siblings.model_fields[location[-1]].description
-            problem = f"expected {expected}, found {first['input']!r}"
+            problem = f"expected {expected}, found {shown(first['input'])}"
         case "model_attributes_type" | "model_type":
-            problem = f"expected fields such as `name: value`, found {first['input']!r}"
+            problem = f"expected fields such as `name: value`, found {shown(first['input'])}"
         case _:
             expected = first["msg"].removeprefix("Input should be ")
-            problem = f"expected {expected}, found {first['input']!r}"
+            problem = f"expected {expected}, found {shown(first['input'])}"
     option = field.partition(".")[0]
     return ScenarioError(
         field, problem, where=option_of(option) if option in overrides else where(field)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memprof.errors import nearest
+from memprof.text import shown
 from memprof.units import format_size, parse_size
 
 DEFAULT_BASELINE = "memprof-baseline.json"
@@ -52,6 +53,7 @@ DEFAULTS: Mapping[str, Tolerance] = {
     "step_ratio": Tolerance(0.25),
 }
 _NO_TOLERANCE = ("equivalence", "budget")
+_MOST_RELATIVE = 1e4  # what is allowed a hundred times more is not watched
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _FRACTION = re.compile(r"\s*\d+\.\d+\s*")  # who writes 0.05 means 5%, and not 0 bytes
 
@@ -65,19 +67,23 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
     if metric in _NO_TOLERANCE:
         raise ValueError(f"{metric} has no tolerance: it is the same, or it is not")
     if metric not in DEFAULTS:
-        raise ValueError(f"{metric!r} is no metric with a tolerance; {nearest(metric, DEFAULTS)}")
+        raise ValueError(
+            f"{shown(metric)} is no metric with a tolerance; {nearest(metric, DEFAULTS)}"
+        )
     relative: list[float] = []
     absolute: list[float] = []
     for part in str(text).split(" or "):
         percent = _PERCENT.fullmatch(part)
         if percent:
             relative.append(float(percent[1]) / 100)
+            if relative[-1] > _MOST_RELATIVE:
+                raise ValueError(f"expected at most {_MOST_RELATIVE:.0%}, found {shown(part)}")
         elif metric == "step_ratio":
-            raise ValueError(f"expected a percentage such as 25%, found {part.strip()!r}")
+            raise ValueError(f"expected a percentage such as 25%, found {shown(part.strip())}")
         else:
             absolute.append(_size(part))
     if len(relative) > 1 or len(absolute) > 1:
-        raise ValueError(f"expected one percentage, one size, or both, found {text!r}")
+        raise ValueError(f"expected one percentage, one size, or both, found {shown(text)}")
     return Tolerance(sum(relative), sum(absolute))
 
 
@@ -101,7 +107,7 @@ def parse_tolerances(text: str) -> dict[str, Tolerance]:
         metric, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise ValueError(
-                f"expected METRIC=TOLERANCE, such as marginal_bytes=5%, found {part!r}"
+                f"expected METRIC=TOLERANCE, such as marginal_bytes=5%, found {shown(part)}"
             )
         if metric in found:
             raise ValueError(f"{metric} is there twice; leave one out")
@@ -116,5 +122,6 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError:
         raise ValueError(
-            f"expected a percentage or a size, such as 5%, 2MB or 5% or 2MB, found {text.strip()!r}"
+            "expected a percentage or a size, such as 5%, 2MB or 5% or 2MB, found "
+            f"{shown(text.strip())}"
         ) from None

@@ -14,6 +14,8 @@ _FACTORS = {
     "mib": 2**20,
     "gib": 2**30,
 }
+MOST_BYTES = 2**60
+"""No size is larger than an exbibyte."""
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -27,7 +29,10 @@ def parse_size(text: str | int) -> int:
     factor = _FACTORS.get((match[2] or "B").lower()) if match else None
     if match is None or factor is None:
         raise ValueError("expected a size such as 64 KB, 10 MB or 2GiB")
-    return round(float(match[1]) * factor)
+    size = float(match[1]) * factor
+    if size > MOST_BYTES:
+        raise ValueError("expected a size up to 1 EiB")
+    return round(size)
 
 
 def format_size(size_bytes: float | None, *, signed: bool = False) -> str:

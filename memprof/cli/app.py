@@ -10,6 +10,7 @@ import typer
 
 from memprof.cli import catalogue, compare, density, gate, init, leak, profile, report
 from memprof.errors import MemprofError
+from memprof.text import for_a_log
 
 app = typer.Typer(
     name="memprof",
@@ -57,9 +58,8 @@ def main() -> None:
     try:
         app()
     except MemprofError as error:
-        print(f"memprof: {error}", file=sys.stderr)
-        if error.detail:
-            print(f"\n{error.detail.rstrip()}", file=sys.stderr)
+        detail = f"\n{error.detail.rstrip()}\n" if error.detail else ""
+        print(for_a_log(f"memprof: {error}\n{detail}"), end="", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

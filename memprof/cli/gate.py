@@ -115,10 +115,11 @@ def _check_options(update: bool, force: bool, self_check: int | None, max_repeat
 
 def _read(path: Path) -> Baseline | str:
     """The baseline, or why there is none."""
-    from memprof.reports.json_text import parse_baseline
+    from memprof.reading import read_text
+    from memprof.reports.json_text import MOST_BYTES, parse_baseline
 
     try:
-        return parse_baseline(path.read_text(encoding="utf-8"))
+        return parse_baseline(read_text(path, MOST_BYTES))
     except FileNotFoundError:
         return f"there is no baseline {path}"
     except (OSError, ValueError) as error:

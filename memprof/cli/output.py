@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from memprof.errors import MemprofError, OutputError
-from memprof.reports import github, sinks, terminal
+from memprof.reports import sinks, terminal
 from memprof.reports.formats import FORMATS, Format
 from memprof.reports.json_text import AnyReport
 from memprof.reports.view import view_of
+from memprof.text import for_a_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Output:
             say(as_json)
         elif not self.quiet:
             shown = terminal.render_for(sys.stdout, view_of(report))
-            say(_for_a_log(f"{shown}\n{_written(written)}"))
+            say(for_a_log(f"{shown}\n{_written(written)}"))
         if failure is not None:
             raise failure
 
@@ -82,7 +82,7 @@ class Output:
 
 def show(report: AnyReport) -> None:
     """Print the report as it looks on a terminal."""
-    say(_for_a_log(terminal.render_for(sys.stdout, view_of(report))))
+    say(for_a_log(terminal.render_for(sys.stdout, view_of(report))))
 
 
 def write(texts: Mapping[Path, str], *, quiet: bool) -> None:
@@ -93,7 +93,7 @@ def write(texts: Mapping[Path, str], *, quiet: bool) -> None:
     """
     sinks.write_files(texts)
     if not quiet:
-        say(_for_a_log(_written(texts)))
+        say(for_a_log(_written(texts)))
 
 
 def say(text: str) -> None:
@@ -111,11 +111,6 @@ def say(text: str) -> None:
 def _let_go_of_stdout() -> None:
     """What is still to be written goes nowhere, so that Python does not try again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _for_a_log(text: str) -> str:
-    """`text`, in which GitHub's runner shall find no commands if it is the one that reads it."""
-    return github.inert(text, secrets.token_hex()) if "GITHUB_ACTIONS" in os.environ else text
 
 
 def _written(files: Iterable[Path]) -> str:

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from memprof.measurements import Mark
+from memprof.text import one_line
 from memprof.workflows.crew import Observer
 
 _LONG_SECONDS = 30.0
@@ -30,7 +31,7 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
         yield _Silent()
     elif sys.stderr.isatty():
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -64,7 +65,7 @@ class _Lines(_Silent):
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
-        print(line, file=sys.stderr, flush=True)
+        print(one_line(line), file=sys.stderr, flush=True)
 
 
 class _Bar:
@@ -74,7 +75,7 @@ class _Bar:
         self._title = ""
 
     def worker(self, title: str, number: int, total: int) -> None:
-        self._title = title
+        self._title = title = one_line(title)
         self._bar.update(self._task, description=title, completed=number - 1, total=total)
 
     def phase(self, mark: Mark) -> None:
@@ -83,4 +84,4 @@ class _Bar:
 
 
 def _words(mark: Mark) -> str:
-    return f"{mark.label} {mark.agents:,} agents" if mark.agents else mark.label
+    return one_line(f"{mark.label} {mark.agents:,} agents" if mark.agents else mark.label)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memprof.errors import UsageError, nearest
+from memprof.text import cut
 
 if TYPE_CHECKING:
     from memprof.reports.formats import Format
@@ -89,11 +90,13 @@ def read_report(path: Path) -> AnyReport:
     """
     import sys
 
-    from memprof.reports.json_text import parse
+    from memprof.reading import read_stream, read_text
+    from memprof.reports.json_text import MOST_BYTES, parse
 
     try:
-        data = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
-        return parse(data.decode("utf-8"))
+        if path == Path("-"):
+            return parse(read_stream(sys.stdin.buffer, MOST_BYTES))
+        return parse(read_text(path, MOST_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: {reason}") from None
+        raise UsageError(f"{cut(str(path), 200)}: {reason}") from None

@@ -81,6 +81,31 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
                 "observations, one axis per factor of B, as long as B has states",
             )
         _check_normalised(f"A{index}", a, field)
+    _check_priors(arguments, field)
+
+
+def _check_priors(arguments: dict[str, Any], field: str) -> None:
+    """C is of the observations that A has, and D of the states that B has."""
+    for name, like, what in (("C", "A", "observations"), ("D", "B", "states")):
+        given = arguments.get(name)
+        if not isinstance(given, np.ndarray) or given.dtype != object:
+            continue  # as PyMDP takes it otherwise, it may say what it misses
+        _check_container(name, given, field)
+        sizes = [each.shape[0] for each in arguments[like]]
+        if len(given) != len(sizes):
+            raise ScenarioError(
+                field, f"{name} has {len(given)} arrays; expected {len(sizes)}, as {like} has"
+            )
+        for index, (array, size) in enumerate(zip(given, sizes, strict=True)):
+            if array.shape[:1] != (size,) or (name == "D" and array.ndim > 1):
+                raise ScenarioError(
+                    field,
+                    f"{name}{index} has shape {array.shape}; {like}{index} has {size} {what}",
+                )
+            if np.isnan(array).any():
+                raise ScenarioError(field, f"{name}{index} holds what is not a number")
+            if name == "D":
+                _check_normalised(f"D{index}", array, field)
 
 
 def _factors(
@@ -117,12 +142,13 @@ def _check_container(name: str, value: Any, field: str) -> None:
 def _check_normalised(name: str, array: np.ndarray, field: str) -> None:
     if array.size == 0:
         raise ScenarioError(field, f"{name} has shape {array.shape}: it is empty")
-    sums = array.sum(axis=0)
-    worst = np.unravel_index(int(np.argmax(np.abs(sums - 1))), sums.shape)
+    with np.errstate(all="ignore"):  # of what is infinite
+        sums = np.asarray(array.sum(axis=0))
+        worst = np.unravel_index(int(np.argmax(np.abs(sums - 1))), sums.shape)
     if not np.allclose(sums, 1.0) or array.min() < 0:
         raise ScenarioError(
             field,
             f"{name} is not normalised: each column must be non-negative and sum to 1; "
-            f"{name}[:, {', '.join(map(str, worst))}] sums to {sums[worst]:.6g}, smallest entry "
-            f"{array.min():.6g}",
+            f"{name}[{', '.join(map(str, (':', *worst)))}] sums to {sums[worst]:.6g}, smallest "
+            f"entry {array.min():.6g}",
         )

@@ -5,11 +5,16 @@ A `kind` is the name of the module in this package that has its `builder`.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from memprof.scenario_fields import Counts, Size, Strict
+from memprof.errors import FieldError
+from memprof.scenario_fields import Counts, Seed, Size, Strict, open_fields
+from memprof.units import MOST_BYTES
+
+_MOST_NUMBERS = 10**12
 
 
 class Model(Strict):
@@ -43,7 +48,7 @@ class Maze(Model):
     kind: Literal["maze"]
     size: int = Field(default=5, ge=2, le=200, description="cells per side")
     walls: float = Field(default=0.2, ge=0, le=0.5, description="share of the cells that are walls")
-    seed: int = Field(default=0, ge=0, description="with the agent's index, decides on the walls")
+    seed: Seed = Field(default=0, description="with the agent's index, decides on the walls")
 
     @property
     def differs(self) -> bool:
@@ -64,7 +69,7 @@ class RandomPomdp(Model):
     num_obs: Counts
     num_states: Counts
     num_controls: Counts
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     concentration: float = Field(
         default=1.0,
         ge=0.05,
@@ -77,6 +82,17 @@ class RandomPomdp(Model):
     @property
     def differs(self) -> bool:
         return self.per_agent
+
+    @model_validator(mode="after")
+    def _addressable(self) -> RandomPomdp:
+        """NumPy has no word for more than a process can address."""
+        states = self.num_states if isinstance(self.num_states, list) else [self.num_states]
+        observations = self.num_obs if isinstance(self.num_obs, list) else [self.num_obs]
+        if max(math.prod(states) * max(observations), max(states) ** 2) > _MOST_NUMBERS:
+            raise FieldError(
+                "model", f"its A or B has more than {_MOST_NUMBERS:,} numbers; make it smaller"
+            )
+        return self
 
 
 class Npz(Model):
@@ -93,7 +109,7 @@ class Factory(Model):
     callable: str = Field(
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function"
     )
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Annotated[dict[str, Any], open_fields("model.params")] = Field(default_factory=dict)
     file: str | None = Field(
         default=None,
         description="the module's file, where its name does not lead there; relative to the "
@@ -110,7 +126,9 @@ class Buffer(Model):
 
     kind: Literal["buffer"]
     size: Size = Field(default=2**20, description="bytes that each agent holds")
-    growth: int = Field(default=0, ge=0, description="bytes that each agent gains per step")
+    growth: int = Field(
+        default=0, ge=0, le=MOST_BYTES, description="bytes that each agent gains per step"
+    )
     delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
     fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
         default="none", description="what goes wrong while the population is built"

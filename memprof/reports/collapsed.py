@@ -8,10 +8,10 @@ side by side on one scale; `grep ^before` leaves one.
 from __future__ import annotations
 
 from memprof.measurements import AllocationStack
-from memprof.reports.common import one_line
 from memprof.reports.flame import frame_label, held_stacks
 from memprof.reports.json_text import AnyReport
 from memprof.results import Report
+from memprof.text import one_line
 
 
 def render(report: AnyReport) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from memprof.measurements import WorkingSetUse
@@ -10,29 +9,12 @@ from memprof.reports.page import Bars, BarSeries, Role, Section, Table, Unit
 from memprof.results import Advice, BudgetCheck, Caution, Environment, Interval, Report, Variant
 from memprof.units import format_size
 
-# Control characters, and the half characters of what is no Unicode, which no file can hold.
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-# The same but for tabs and ends of lines.
-_UNFIT_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def harmless(text: str) -> str:
-    """Text from outside without what commands a terminal or is out of place in a page."""
-    return _UNFIT_IN_TEXT.sub("\ufffd", text)
-
 
 def named_variants(report: Report) -> Iterator[tuple[Role, Variant]]:
     """Before, and after where there are passes."""
     yield "before", report.variants.before
     if report.variants.after is not None and report.variants.after.passes:
         yield "after", report.variants.after
-
-
-def one_line(text: str) -> str:
-    """Text from outside for a file of lines: nothing in it ends one, or is out of place there."""
-    return _UNFIT.sub("\ufffd", " ".join(text.expandtabs(1).splitlines()))
 
 
 def interval(bounds: Interval | None, show: Callable[[float], str]) -> str:

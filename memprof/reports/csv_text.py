@@ -10,9 +10,9 @@ from __future__ import annotations
 import csv
 import io
 
-from memprof.reports.common import one_line
 from memprof.reports.json_text import AnyReport
 from memprof.reports.series import rows_of
+from memprof.text import one_line
 
 COLUMNS = (
     "kind", "scenario", "variant", "repeat", "series", "note", "x", "x_unit", "y", "y_unit",

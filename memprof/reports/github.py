@@ -10,6 +10,7 @@ from typing import Literal
 from memprof.gate import Change, Comparison, GateReport
 from memprof.reports import markdown
 from memprof.reports.changes import clause, figures
+from memprof.text import harmless
 
 _LEVELS: dict[Change, Literal["error", "notice"]] = {
     "worse": "error",
@@ -41,12 +42,6 @@ def summary(report: GateReport) -> str:
     return kept[: kept.rfind("\n") + 1] + _CUT
 
 
-def inert(text: str, token: str) -> str:
-    """`text` for the log of a job, no line of which is a command; nobody may be able to guess
-    `token`, which ends this (GitHub's documentation: stopping and starting workflow commands)."""
-    return f"::stop-commands::{token}\n{text.rstrip()}\n::{token}::\n"
-
-
 def _annotations(found: Comparison) -> Iterator[tuple[str, str, str, str]]:
     """Level, file, title and message."""
     if found.failure:
@@ -70,8 +65,7 @@ def _command(level: str, file: str, title: str, message: str) -> str:
 
 
 def _data(text: str) -> str:
-    legal = text.encode(errors="replace").decode()  # a path may be no Unicode
-    return legal.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return harmless(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

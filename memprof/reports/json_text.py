@@ -7,17 +7,19 @@ against.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from memprof.density import DensityReport
 from memprof.gate import BASELINE_SCHEMA, Baseline, GateReport
 from memprof.leak import LeakReport
 from memprof.results import SCHEMA, Report
+from memprof.text import cut
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
 AnyReport = Report | LeakReport | DensityReport | GateReport
@@ -30,7 +32,10 @@ _KINDS: Mapping[str, type[AnyReport]] = {
     "compare": GateReport,
     "self_check": GateReport,
 }
-_MOST_SHOWN = 60
+MOST_BYTES = 32 * 2**20
+"""Of a file that a report or a baseline is read from."""
+_MOST_VALUES = 2 * 10**6
+_MOST_NUMBER = 1e100
 _T = TypeVar("_T")
 
 
@@ -83,8 +88,10 @@ def _dump(values: dict[str, Any]) -> str:
 
 def _load(text: str, schema: str) -> dict[str, Any]:
     """A JSON object that says that it is of `schema`."""
+    if sum(map(text.count, ",[{")) > _MOST_VALUES:  # each value follows one of those, or a colon
+        raise ValueError(f"expected {_MOST_VALUES:,} values at most")
     try:
-        values = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        values = json.loads(text, parse_int=finite, parse_float=finite, parse_constant=finite)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON as memprof writes it, but {_reason(error)}") from None
     if not isinstance(values, dict):
@@ -96,12 +103,13 @@ def _load(text: str, schema: str) -> dict[str, Any]:
     return values
 
 
-def _finite(text: str) -> float:
-    """JSON has no NaN and no infinity, though Python reads them."""
+def finite(text: str) -> int | float:
+    """A number of the JSON that memprof writes: none is so large that it cannot be reckoned with,
+    and there is no NaN and no infinity, though Python reads them."""
     number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"found {text} for a number")
-    return number
+    if not -_MOST_NUMBER < number < _MOST_NUMBER:
+        raise ValueError(f"found {cut(text, 20)} for a number")
+    return int(text) if text.lstrip("-").isdigit() else number
 
 
 def _reason(error: Exception) -> str:
@@ -111,14 +119,23 @@ def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
+@cache
+def _adapter(form: type[_T]) -> TypeAdapter[_T]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(form)
+
+
 def _validate(form: type[_T], values: dict[str, Any]) -> _T:
     """`values` as a `form`, without conversions but that of lists to tuples."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     # A path that is no Unicode was written with half characters, which are refused: they become ?.
-    text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
     try:
-        return TypeAdapter(form).validate_json(text, strict=True)
+        text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
+        return _adapter(form).validate_json(text, strict=True)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
     except ValidationError as error:
         raise ValueError(_problem(error.errors()[0])) from None
 
@@ -137,5 +154,4 @@ def _problem(found: ErrorDetails) -> str:
 
 def _shown(value: object) -> str:
     """`value` as JSON, cut off where it is long."""
-    text = json.dumps(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+    return cut(json.dumps(value))

@@ -6,15 +6,13 @@ A suite is a scenario and a case one of its metrics; the case `measured` says wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
 from memprof.gate import AlarmRate, Comparison, GateReport, MetricChange
 from memprof.reports.changes import amount, causes, clause, component, figures, optimisation
+from memprof.text import harmless
 
-# What XML 1.0 has no way to write, not even escaped: https://www.w3.org/TR/xml/#charsets
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _Element = ElementTree.Element
 
 
@@ -98,7 +96,7 @@ def _case(scenario: str, name: str, time: str) -> _Element:
 
 def _problem(tag: str, kind: str, message: str, lines: Iterable[str]) -> _Element:
     problem = _element(tag, type=kind, message=message)
-    problem.text = _legal("\n".join((message, *lines)))
+    problem.text = harmless("\n".join((message, *lines)))
     return problem
 
 
@@ -110,16 +108,12 @@ def _properties(values: dict[str, str]) -> _Element:
 
 def _text(tag: str, lines: Iterable[str]) -> _Element:
     element = _element(tag)
-    element.text = _legal("\n".join(lines))
+    element.text = harmless("\n".join(lines))
     return element
 
 
 def _element(tag: str, **attributes: str) -> _Element:
-    return ElementTree.Element(tag, {name: _legal(text) for name, text in attributes.items()})
-
-
-def _legal(text: str) -> str:
-    return _ILLEGAL.sub("\ufffd", text)
+    return ElementTree.Element(tag, {name: harmless(text) for name, text in attributes.items()})
 
 
 def _seconds(seconds: float) -> str:

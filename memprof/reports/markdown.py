@@ -8,9 +8,10 @@ from memprof.reports.chart import draw
 from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Chart, Next, Table, View
 from memprof.reports.view import view_of
+from memprof.text import harmless, one_line
 
 _CHART_WIDTH = 80
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_SPECIAL = re.compile(r"(^:|[\\`*_{}\[\]<>#|~])")
 
 
 def render(report: AnyReport) -> str:
@@ -28,8 +29,7 @@ def render_view(view: View) -> str:
         parts += [_text(line) for line in section.text]
         parts += [_chart(chart) for chart in section.charts]
         parts += [_table(table) for table in section.tables]
-    text = "\n\n".join(parts) + "\n"
-    return text.encode(errors="replace").decode()  # a path may be no Unicode
+    return "\n\n".join(parts) + "\n"
 
 
 def _next(found: Next) -> list[str]:
@@ -38,11 +38,11 @@ def _next(found: Next) -> list[str]:
         return [_text(found.text)]
     longest = max((len(run) for run in re.findall("`+", found.code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [_text(found.text), f"{fence}\n{found.code}\n{fence}"]
+    return [_text(found.text), f"{fence}\n{harmless(found.code)}\n{fence}"]
 
 
 def _chart(chart: Chart) -> str:
-    lines = "\n".join(draw(chart, _CHART_WIDTH))
+    lines = harmless("\n".join(draw(chart, _CHART_WIDTH)))
     return f"*{_text(chart.title)}*\n\n```text\n{lines}\n```"
 
 
@@ -56,5 +56,6 @@ def _table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    """Text from scenarios and source lines is data: nothing in it is markup, or another line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.strip().splitlines()))
+    """Text from scenarios and source lines is data: nothing in it is markup, another line, or a
+    command to a CI server that reads it at the start of one."""
+    return _SPECIAL.sub(r"\\\1", one_line(text.strip()))

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 from memprof.measurements import Mark
-from memprof.reports.common import named_variants, one_line
+from memprof.reports.common import named_variants
 from memprof.reports.json_text import AnyReport
 from memprof.results import Report, Timeline, TimelineSample, Variant
+from memprof.text import one_line
 
 _MIB = 2**20
 _CHILD = 1

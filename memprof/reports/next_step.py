@@ -10,6 +10,7 @@ from memprof.analysis.prefix import Prefix, shortest
 from memprof.passes.catalogue import PASSES
 from memprof.reports.page import Next
 from memprof.results import Report
+from memprof.text import one_line
 from memprof.units import format_share, format_size
 
 _AUTO = "memprof profile SCENARIO --passes auto"
@@ -153,8 +154,8 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _passes_line(names: Sequence[str]) -> str:
-    return f"passes: [{', '.join(names)}]"
+    return f"passes: [{', '.join(map(one_line, names))}]"
 
 
 def _quoted(name: str) -> str:
-    return f'"{name}"'
+    return f'"{one_line(name)}"'

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from memprof.measurements import AllocationStack, Frame
-from memprof.reports.common import one_line
 from memprof.reports.flame import held_stacks
 from memprof.reports.json_text import AnyReport
 from memprof.results import Report
+from memprof.text import one_line
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 

@@ -13,8 +13,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from memprof.reports.chart import draw
-from memprof.reports.common import harmless
 from memprof.reports.page import Table, View
+from memprof.text import harmless
 
 _LEAST_WIDTH = 16  # of a name or a line of source beside figures
 

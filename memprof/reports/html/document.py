@@ -15,10 +15,10 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from memprof.reports.common import harmless
 from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Picture, Section, Tree, View
 from memprof.reports.view import view_of
+from memprof.text import harmless
 
 if TYPE_CHECKING:
     from jinja2 import Template

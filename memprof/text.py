@@ -1,0 +1,61 @@
+"""Text of others: names, paths, messages and source lines of users, their code and their files.
+
+Whatever leaves memprof for a person or a server to read goes through here: the terminal, errors,
+progress, pages, Markdown and what CI takes. JSON is written as it is: its own rules escape.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+import secrets
+
+# What commands a terminal (C0 and C1 but for tabs and ends of lines), turns or hides what is read
+# (marks of direction, tags, ends of line and annotations of Unicode), or is no text that a file can
+# hold (half characters, those that are none).
+_UNFIT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)
+_MOST_SHOWN = 60
+
+
+def harmless(text: str) -> str:
+    """`text` with its lines, and without what is more than text."""
+    return _UNFIT.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """The same where a line is all that there may be: nothing in it ends one."""
+    return harmless(" ".join(text.expandtabs(1).splitlines()))
+
+
+def for_a_log(text: str) -> str:
+    """`text` in which GitHub's runner shall find no commands, if it is the one that reads it.
+
+    It looks for `::` at the start of a line, and for `##[` anywhere in one (actions/runner,
+    src/Runner.Common/ActionCommand.cs). Nobody may be able to guess the token that ends this (GitHub's documentation: stopping and
+    starting workflow commands).
+    """
+    if "GITHUB_ACTIONS" not in os.environ or not _COMMAND.search(text):
+        return text
+    token = secrets.token_hex()
+    return f"::stop-commands::{token}\n{text.rstrip()}\n::{token}::\n"
+
+
+def cut(text: str, most: int = _MOST_SHOWN) -> str:
+    """`text` as the beginning of it where it is longer than a message should be."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shown(value: object) -> str:
+    """A value that was found in place of another, as Python writes it and no longer than needed."""
+    return cut(one_line(_SHORT.repr(value)), 2 * _MOST_SHOWN)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _MOST_SHOWN
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
+_SHORT.maxlevel = 3

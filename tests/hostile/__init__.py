@@ -1,0 +1,1 @@
+"""Input made to break the command: mutated scenarios, reports, baselines and archives."""

@@ -1,0 +1,212 @@
+"""Inputs tried one after the other in children with limits; what each came to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import io
+import json
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer.main
+
+from memprof.cli.app import main as run_command
+from memprof.instruments import process
+
+MB = 10**6
+MOST_SECONDS, MOST_BYTES = 2.0, 300 * MB
+HANGS_SECONDS = 20  # on the clock: no measure, but the end of a trial that never comes to one
+GUARD_BYTES = 2 << 30
+LONGEST_MESSAGE = 1_000
+
+# Typer makes its commands anew at every call, which takes longer than most inputs do.
+typer.main.get_command = functools.cache(typer.main.get_command)  # type: ignore[assignment]
+
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input: how it ended, processor time, and the largest resident set."""
+
+    end: str
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What one run of the command, in this process, gave."""
+
+    code: int | str
+    out: str
+    err: str
+
+
+class Worker(BaseException):
+    """The command got as far as starting a worker."""
+
+
+def command(*arguments: str) -> Ended:
+    """Run memprof in this process, up to the point where its first worker would start."""
+
+    def start(*given: object, **more: object) -> None:
+        raise Worker
+
+    out, err = io.StringIO(), io.StringIO()
+    popen, argv = subprocess.Popen, sys.argv
+    code: int | str | None = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        sys.argv = ["memprof", *arguments]
+        subprocess.Popen = start  # type: ignore[assignment,misc]
+        try:
+            run_command()
+        except SystemExit as ended:
+            code = ended.code
+        except Worker:
+            code = "worker"
+        finally:
+            subprocess.Popen, sys.argv = popen, argv  # type: ignore[misc]
+    return Ended(0 if code is None else code, out.getvalue(), err.getvalue())
+
+
+def problem_of(found: Ended, allowed: Sequence[int | str]) -> str:
+    """What is wrong with how the command ended; empty if nothing is."""
+    if found.code not in allowed:
+        return f"exit code {found.code}: {found.err[:200]}"
+    if found.code == 2 and "memprof: " not in found.err[:150]:
+        return f"exit code 2 without a message: {found.err[:200]!r}"
+    if "Traceback" in found.err:
+        return f"a traceback: {found.err[-200:]}"
+    if len(found.err) > LONGEST_MESSAGE:
+        return f"a message of {len(found.err)} characters: {found.err[:100]!r}"
+    return unfit(found.out) or unfit(found.err)
+
+
+def unfit(text: str) -> str:
+    """What a terminal or a CI server would take for more than text."""
+    for line in _outside_of_stops(text):
+        if line.lstrip().startswith("::") or "##[" in line:
+            return f"a line that CI obeys: {line[:60]!r}"
+    found = _UNFIT.search(text)
+    return f"the character {found[0]!r} in {text[: found.end()][-60:]!r}" if found else ""
+
+
+def _outside_of_stops(text: str) -> Iterator[str]:
+    """Lines that GitHub's runner would look for commands in."""
+    token = ""
+    for line in text.splitlines():
+        if token:
+            token = "" if line == f"::{token}::" else token
+        elif line.startswith("::stop-commands::"):
+            token = line.removeprefix("::stop-commands::")
+        else:
+            yield line
+
+
+def try_all(
+    inputs: Sequence[tuple[str, Callable[[], str]]], seconds: float = MOST_SECONDS
+) -> Iterator[tuple[str, Outcome, str]]:
+    """Each input's name, outcome and what is wrong with it (empty if nothing is); an input is a
+    function that returns how it ended, or raises what the command must not."""
+    gc.freeze()
+    place = 0
+    while place < len(inputs):
+        for name, outcome in _in_a_child(inputs[place : place + 500]):
+            place += 1
+            problem = outcome.end.removeprefix("wrong: ") if "wrong: " in outcome.end else ""
+            if not problem and outcome.seconds > seconds:
+                problem = f"{outcome.end} after {outcome.seconds:.2f} s"
+            if not problem and outcome.peak_bytes > MOST_BYTES:
+                problem = f"{outcome.end} with {outcome.peak_bytes / MB:.0f} MB"
+            yield name, outcome, problem
+    gc.unfreeze()
+
+
+def _in_a_child(inputs: Sequence[tuple[str, Callable[[], str]]]) -> Iterator[tuple[str, Outcome]]:
+    """Outcomes until the child is through, or one of them ended it."""
+    results, answer = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(results)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + GUARD_BYTES, used + GUARD_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for _, attempt in inputs:
+            end, spent, peak = _measured(attempt)
+            os.write(answer, (json.dumps([end, spent, peak]) + "\n").encode())
+        os._exit(0)
+    os.close(answer)
+    waiting = [name for name, _ in inputs]
+    with os.fdopen(results, "rb", buffering=0) as file:
+        for said in _lines(file.fileno()):
+            yield waiting.pop(0), Outcome(*json.loads(said))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if waiting:
+        yield waiting[0], Outcome(f"wrong: hangs, or ended its process with {code}", 0.0, 0)
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Lines until there are no more, or none for too long."""
+    buffer = b""
+    while select.select([descriptor], [], [], HANGS_SECONDS)[0]:
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            return
+        *lines, buffer = (buffer + data).split(b"\n")
+        yield from lines
+
+
+def _measured(attempt: Callable[[], str]) -> tuple[str, float, int]:
+    process.reset_peak()
+    start = time.process_time()
+    try:
+        end = attempt()
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = ([each for each in frames if "/memprof/" in each.filename] or frames)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        end = f"wrong: {type(error).__name__} in {place}: {str(error)[:100]}"
+    spent = time.process_time() - start
+    return end, spent, process.peak_rss_bytes() or 0
+
+
+def run(
+    inputs: Sequence[tuple[str, Callable[[], str]]],
+    what: str,
+    *,
+    seconds: float = MOST_SECONDS,
+    verbose: bool = False,
+) -> list[str]:
+    """Try all; what is wrong with any of them."""
+    problems, ends = [], Counter[str]()
+    slowest, largest = 0.0, 0
+    for name, outcome, problem in try_all(inputs, seconds):
+        ends["wrong" if problem else outcome.end] += 1
+        slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.peak_bytes)
+        if problem:
+            problems.append(f"{name}: {problem}")
+            if verbose:
+                print(problems[-1], flush=True)
+    if verbose:
+        print(
+            f"{len(inputs):,} {what}: {dict(ends.most_common())}; most processor time "
+            f"{slowest:.2f} s, largest resident set {largest / MB:.0f} MB"
+        )
+    return problems
