@@ -23,7 +23,7 @@ help:
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
-	@echo "make fuzz         quirks under every plan, 1,000 random agents, 1,000 crafted stores (20 minutes)"
+	@echo "make fuzz         hostile scenarios, reports, archives and stores; quirks; random agents (40 minutes)"
 
 install: $(VENV)/.installed
 
@@ -94,6 +94,7 @@ soak: $(VENV)/.tested
 
 fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.fuzz_stores
+	$(BIN)/python -m tests.fuzz_input
 	$(BIN)/python -m tests.quirks
 	$(BIN)/python -m tests.property_agents --count 1000
 

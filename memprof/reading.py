@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from io import BufferedIOBase
 from pathlib import Path
+from typing import BinaryIO
 
 from memprof.units import format_limit
 
@@ -29,7 +29,7 @@ def read_text(path: Path, most_bytes: int) -> str:
         return read_stream(stream, most_bytes)
 
 
-def read_stream(stream: BufferedIOBase, most_bytes: int) -> str:
+def read_stream(stream: BinaryIO, most_bytes: int) -> str:
     """The same of a stream that is open.
 
     Raises:

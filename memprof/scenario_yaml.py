@@ -74,7 +74,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[Node, tuple[int, int]] = {}
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         self._depth += 1
         self._values += 1
         if self._depth > _MOST_DEPTH:
@@ -139,7 +139,8 @@ def _check_tag(node: Node) -> None:
 
 
 def _refusal(problem: str, place: Node | yaml.Event) -> YamlProblem:
-    return YamlProblem(problem, place.start_mark.line + 1)
+    mark = place.start_mark
+    return YamlProblem(problem, mark.line + 1 if mark else 0)
 
 
 def _lines(root: Node) -> dict[str, int]:

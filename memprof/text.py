@@ -36,8 +36,8 @@ def for_a_log(text: str) -> str:
     """`text` in which GitHub's runner shall find no commands, if it is the one that reads it.
 
     It looks for `::` at the start of a line, and for `##[` anywhere in one (actions/runner,
-    src/Runner.Common/ActionCommand.cs). Nobody may be able to guess the token that ends this (GitHub's documentation: stopping and
-    starting workflow commands).
+    src/Runner.Common/ActionCommand.cs). Nobody may be able to guess the token that ends this
+    (GitHub's documentation: stopping and starting workflow commands).
     """
     if "GITHUB_ACTIONS" not in os.environ or not _COMMAND.search(text):
         return text

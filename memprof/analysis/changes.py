@@ -21,8 +21,8 @@ def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
     twentieth of the largest is left out."""
     before, after = optimised(was), optimised(now)
     found = [*_rows(before, after), *_imports(before, after), *_rest(before, after)]
-    private = max(abs(each.private_bytes) for each in found)
-    shared = max(abs(each.shared_bytes) for each in found)
+    private = max((abs(each.private_bytes) for each in found), default=0.0)
+    shared = max((abs(each.shared_bytes) for each in found), default=0.0)
     told = [
         each
         for each in found

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from memprof.results import Environment
+from memprof.text import cut
 
 # Releases of these decide on what an agent takes; of Python itself, the minor version does.
 DECISIVE = ("inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
@@ -25,7 +26,7 @@ def scenario_changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     """The fields that decide on a scenario's figures and differ: `agents: 20, now 10`."""
     before, after = dict(_flat(_decisive(was))), dict(_flat(_decisive(now)))
     return [
-        f"{name}: {_show(before.get(name))}, now {_show(after.get(name))}"
+        f"{cut(name)}: {_show(before.get(name))}, now {_show(after.get(name))}"
         for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     ]
@@ -44,7 +45,7 @@ def environment_changes(was: Environment, now: Environment) -> list[str]:
     """What makes the figures of two environments incomparable: other versions of the backend,
     another mode of huge pages, another allocator."""
     return [
-        f"{name}: {before or 'none'}, now {after or 'none'}"
+        f"{cut(name)}: {cut(before) or 'none'}, now {cut(after) or 'none'}"
         for name, before, after in _conditions(was, now)
         if before != after
     ]
@@ -80,4 +81,4 @@ def _platform(environment: Environment) -> str:
 
 
 def _show(value: Any) -> str:
-    return json.dumps(value)
+    return cut(json.dumps(value))

@@ -11,6 +11,7 @@ _MOST_WIDTH = 80
 _LEAST_COLUMNS = 10
 _MOST_Y_TICKS = 5
 _MARKS, _ABOVE, _BELOW = "●○", "↑", "↓"
+_LEAST_SHARE = 1e-9  # of the largest value: nearer to each other, ticks would be the same
 
 
 def draw(chart: Chart, width: int) -> list[str]:
@@ -53,8 +54,8 @@ def draw(chart: Chart, width: int) -> list[str]:
 
 def _y_range(chart: Chart) -> tuple[float, float]:
     values = [y for series in chart.series if series.fits for _, y in series.points]
-    low = min(values)
-    return low, max(*values, low + chart.least_span)
+    low, high = min(values), max(values)
+    return low, max(high, low + max(chart.least_span, _LEAST_SHARE * max(-low, high)))
 
 
 def _x_range(chart: Chart) -> tuple[float, float]:

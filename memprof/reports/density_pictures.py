@@ -31,11 +31,9 @@ def memory_charts(report: DensityReport) -> Iterator[Chart]:
     shown = {name: shown_sizes(report.density.points, name) for name, _ in variants_of(report)}
     common = min(rows[-1].agents for rows in shown.values())
     costs = {name: variant.per_agent for name, variant in variants_of(report)}
-    yield _chart(
-        "total memory (USS) against agents",
-        {name: [r for r in rows if r.agents <= common] for name, rows in shown.items()},
-        costs,
-    )
+    both = {name: [r for r in rows if r.agents <= common] for name, rows in shown.items()}
+    if len({row.agents for rows in both.values() for row in rows}) > 1:
+        yield _chart("total memory (USS) against agents", both, costs)
     for name, rows in shown.items():
         if rows[-1].agents > 2 * common:
             yield _chart(f"total memory (USS) against agents, {name}", {name: rows}, costs)

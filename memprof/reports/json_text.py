@@ -7,14 +7,15 @@ against.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from memprof.density import DensityReport
 from memprof.gate import BASELINE_SCHEMA, Baseline, GateReport
 from memprof.leak import LeakReport
+from memprof.reports.consistent import problems
 from memprof.results import SCHEMA, Report
 from memprof.text import cut
 
@@ -54,7 +55,9 @@ def parse(text: str) -> AnyReport:
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {_shown(kind)}")
-    return _validate(_KINDS[kind], values)
+    report = _validate(_KINDS[kind], values)
+    _check(report, "")
+    return report
 
 
 def render_baseline(baseline: Baseline) -> str:
@@ -74,7 +77,16 @@ def parse_baseline(text: str) -> Baseline:
     Raises:
         ValueError: it is no baseline, one of another schema, or damaged; in one sentence.
     """
-    return _validate(Baseline, _load(text, BASELINE_SCHEMA))
+    baseline = _validate(Baseline, _load(text, BASELINE_SCHEMA))
+    for name, entry in baseline.scenarios.items():
+        _check(entry.report, f"scenarios.{_shown(name)[1:-1]}.report.")
+    return baseline
+
+
+def _check(report: AnyReport, where: str) -> None:
+    """See that no field contradicts another."""
+    for path, problem in problems(report):
+        raise ValueError(f"{where}{path}: {problem}")
 
 
 def _headed(values: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def _reason(error: Exception) -> str:
 
 
 @cache
-def _adapter(form: type[_T]) -> TypeAdapter[_T]:
+def _adapter(form: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(form)
@@ -133,7 +145,7 @@ def _validate(form: type[_T], values: dict[str, Any]) -> _T:
     # A path that is no Unicode was written with half characters, which are refused: they become ?.
     try:
         text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
-        return _adapter(form).validate_json(text, strict=True)
+        return cast(_T, _adapter(cast(Hashable, form)).validate_json(text, strict=True))
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValidationError as error:

@@ -13,6 +13,8 @@ from memprof.text import harmless, one_line
 _CHART_WIDTH = 80
 _SPECIAL = re.compile(r"(^:|[\\`*_{}\[\]<>#|~])")
 
+_FIRST_COLON = re.compile(r"^[ \t]*:(?=:)", re.MULTILINE)
+
 
 def render(report: AnyReport) -> str:
     """The whole report as Markdown text."""
@@ -38,11 +40,11 @@ def _next(found: Next) -> list[str]:
         return [_text(found.text)]
     longest = max((len(run) for run in re.findall("`+", found.code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [_text(found.text), f"{fence}\n{harmless(found.code)}\n{fence}"]
+    return [_text(found.text), f"{fence}\n{_fenced(found.code)}\n{fence}"]
 
 
 def _chart(chart: Chart) -> str:
-    lines = harmless("\n".join(draw(chart, _CHART_WIDTH)))
+    lines = _fenced("\n".join(draw(chart, _CHART_WIDTH)))
     return f"*{_text(chart.title)}*\n\n```text\n{lines}\n```"
 
 
@@ -53,6 +55,11 @@ def _table(table: Table) -> str:
         cells = row if row is rule else [_text(cell) for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _fenced(text: str) -> str:
+    """Lines that stand as they are, and are no commands to a CI server either."""
+    return _FIRST_COLON.sub("\ufffd", harmless(text))
 
 
 def _text(text: str) -> str:

@@ -85,6 +85,8 @@ def _marginal(variant: Variant) -> str:
 def _reduction(before: Variant, after: Variant) -> str:
     """The reduction, and the least that both intervals allow to claim."""
     was, now = before.per_agent, after.per_agent
+    if was.marginal_bytes <= 0:
+        return "no reduction is certain"
     if not now.resolved:
         least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
         return f"at least {format_share(least)} less" if least > 0 else "no reduction is certain"

@@ -21,9 +21,11 @@ from memprof.errors import (
 from memprof.gate import Baseline, BaselineEntry, Change, Comparison, GateReport
 from memprof.reports.changes import clause
 from memprof.results import Environment, Report
+from memprof.text import cut
 from memprof.workflows.cases import Case, Rules, alone, compare, measure
 from memprof.workflows.crew import Observer
 
+_MOST_SAID = 500  # of one metric; the report has all of it
 _ANEW = "--update --force makes it anew"
 
 
@@ -141,7 +143,7 @@ def failure_of(report: GateReport) -> MemprofError | None:
 def _said(report: GateReport, verdict: Change) -> str:
     """All that came out as `verdict`, in a sentence."""
     return "; ".join(
-        f"{found.name}: {said}"
+        f"{cut(found.name)}: {cut(said, _MOST_SAID)}"
         for found in report.scenarios
         if found.verdict == verdict
         for said in (
@@ -191,7 +193,9 @@ def _entry(case: Case, baseline: Baseline | str) -> BaselineEntry | str:
     known = baseline.scenarios
     if case.name in known:
         return known[case.name]
-    return f"the baseline has no scenario {case.name!r}, only {', '.join(known) or 'none'}"
+    return (
+        f"the baseline has no scenario {case.name!r}, only {cut(', '.join(known), 200) or 'none'}"
+    )
 
 
 def _foreign(case: Case, entry: BaselineEntry) -> str:
