@@ -38,7 +38,7 @@ def run(
     try:
         with tempfile.TemporaryDirectory(prefix="memprof-fuzz-") as folder:
             made = _INPUTS[part](count, seed, Path(folder))
-            made = [each for each in made if only in each[0]]
+            made = (each for each in made if only in each[0])
             return trial.run(made, part, seconds=seconds, verbose=verbose)
     finally:
         os.environ.clear()

@@ -12,6 +12,7 @@ import typer
 
 from memprof.cli import options
 from memprof.errors import NotComparable, OutputError, UsageError
+from memprof.text import cut
 from memprof.tolerance import DEFAULT_BASELINE
 
 if TYPE_CHECKING:
@@ -122,9 +123,9 @@ def _read(path: Path) -> Baseline | str:
     try:
         return parse_baseline(read_text(path, MOST_BYTES))
     except FileNotFoundError:
-        return f"there is no baseline {path}"
+        return f"there is no baseline {cut(str(path), 200)}"
     except (OSError, ValueError) as error:
-        return f"{path}: {getattr(error, 'strerror', None) or error}"
+        return f"{cut(str(path), 200)}: {getattr(error, 'strerror', None) or error}"
 
 
 def _with_baseline_written(outcome: GateOutcome, path: Path) -> GateOutcome:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from memprof.errors import OutputError, UsageError
+from memprof.text import cut
 
 
 def check_writable(files: Iterable[Path]) -> None:
@@ -24,7 +25,9 @@ def check_writable(files: Iterable[Path]) -> None:
             with tempfile.TemporaryFile(dir=existing):
                 pass
         except OSError as error:
-            raise UsageError(f"cannot write {file}: {error.strerror or error}") from None
+            raise UsageError(
+                f"cannot write {cut(str(file), 200)}: {error.strerror or error}"
+            ) from None
 
 
 def write_files(texts: Mapping[Path, str]) -> None:
@@ -38,7 +41,7 @@ def write_files(texts: Mapping[Path, str]) -> None:
         try:
             _write(path, text)
         except OSError as error:
-            failed[path] = f"cannot write {path}: {error.strerror or error}"
+            failed[path] = f"cannot write {cut(str(path), 200)}: {error.strerror or error}"
     if failed:
         raise OutputError("; ".join(failed.values()), failed)
 

@@ -9,6 +9,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -21,7 +22,7 @@ from memprof.instruments.base import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario_file import load_scenario
 from tests.hostile.trees import damaged
-from tests.hostile.trial import LONGEST_MESSAGE, unfit
+from tests.hostile.trial import LONGEST_MESSAGE, Input, unfit
 
 _SCENARIO = """\
 name: case
@@ -198,9 +199,7 @@ def tried(data: bytes, folder: Path) -> str:
     return "agents"
 
 
-def inputs(count: int, seed: int, folder: Path) -> list[tuple[str, Callable[[], str]]]:
+def inputs(count: int, seed: int, folder: Path) -> Iterator[Input]:
     """So many archives."""
-    return [
-        (name, lambda data=data: tried(data, folder))
-        for name, data in islice(made(Random(seed)), count)
-    ]
+    for name, data in islice(made(Random(seed)), count):
+        yield name, partial(tried, data, folder)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +25,7 @@ from tests import gate_reports
 from tests.conftest import ROOT
 from tests.hostile.scenarios import special_files
 from tests.hostile.trees import damaged, mutated
-from tests.hostile.trial import Ended, command, problem_of, unfit
+from tests.hostile.trial import Ended, Input, command, problem_of, unfit
 
 _EXAMPLES = ROOT / "reports" / "examples"
 _LONGEST = 12  # of a list of the examples, which have thousands of samples
@@ -167,31 +168,24 @@ def _end(found: Ended) -> str:
     return known.get(found.code, "shown")
 
 
-def inputs(count: int, seed: int, folder: Path) -> list[tuple[str, Callable[[], str]]]:
-    """So many reports and baselines."""
+def inputs(count: int, seed: int, folder: Path) -> Iterator[Input]:
+    """So many reports and baselines, a quarter of them at most no file of text."""
     random = Random(seed)
     file, right, scenario = (folder / each for each in ("made.json", "right.json", "case.yaml"))
     right.write_text(json.dumps(bases()["grid-29"]))
     scenario.write_text("name: case\nmodel: {kind: grid_world, size: 3}\nagents: 2\nsteps: 2\n")
 
-    def attempt(kind: str, data: bytes) -> str:
-        file.write_bytes(data)
-        if kind == "baseline":
-            return tried_baseline(file, scenario, right, folder)
-        return tried_report(file, right, folder)
-
-    def special(path: Path, kind: str) -> str:
+    def attempt(kind: str, text: bytes | Path) -> str:
+        if isinstance(text, bytes):
+            file.write_bytes(text)
+        path = file if isinstance(text, bytes) else text
         if kind == "baseline":
             return tried_baseline(path, scenario, right, folder)
         return tried_report(path, right, folder)
 
-    made: list[tuple[str, Callable[[], str]]] = [
-        (f"{kind} {path}"[:60], lambda path=path, kind=kind: special(path, kind))
-        for path in special_files(folder)
-        for kind in ("report", "baseline")
-    ]
-    made += [
-        (f"{kind} of {name}", lambda kind=kind, data=data: attempt(kind, data))
-        for name, kind, data in islice(texts(random), max(0, count - len(made)))
-    ]
-    return made[:count] if count >= 60 else made[-count:]
+    kinds = ("report", "baseline")
+    special = [(str(path)[:60], kind, path) for path in special_files(folder) for kind in kinds]
+    random.shuffle(special)
+    few = special[: count // 4]
+    for name, kind, text in chain(few, islice(texts(random), count - len(few))):
+        yield f"{kind} of {name}", partial(attempt, kind, text)

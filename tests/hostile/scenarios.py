@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +24,7 @@ from memprof.scenario_file import load_scenario
 from memprof.worker.protocol import Request
 from tests.conftest import ROOT
 from tests.hostile.trees import damaged, mutated, paths
-from tests.hostile.trial import Ended, command, problem_of
+from tests.hostile.trial import Ended, Input, command, problem_of
 
 COMMANDS = ("profile", "density", "leak", "gate")
 # What YAML can say that JSON cannot, or that multiplies, in the place of a value.
@@ -181,18 +182,12 @@ def _unfit_to_be_sent(file: Path) -> str:
     return ""
 
 
-def inputs(count: int, seed: int, folder: Path) -> list[tuple[str, Callable[[], str]]]:
-    """So many scenarios, the special files first, each for one command after the other."""
+def inputs(count: int, seed: int, folder: Path) -> Iterator[Input]:
+    """So many scenarios, a quarter of them at most no file of text, for each command in turn."""
     random = Random(seed)
-    made: list[tuple[str, bytes | Path]] = [
-        (str(path)[:60], path) for path in special_files(folder) for _ in COMMANDS
-    ]
-    made += islice(texts(random), max(0, count - len(made)))
-
-    def attempt(text: bytes | Path, which: str) -> Callable[[], str]:
-        return lambda: tried(text, folder, which)
-
-    return [
-        (f"{COMMANDS[number % 4]}: {name}", attempt(text, COMMANDS[number % 4]))
-        for number, (name, text) in enumerate(made[:count] if count >= 60 else made[-count:])
-    ]
+    special = [(str(path)[:60], path) for path in special_files(folder) for _ in COMMANDS]
+    random.shuffle(special)
+    few = special[: count // 4]
+    for number, (name, text) in enumerate(chain(few, islice(texts(random), count - len(few)))):
+        which = COMMANDS[number % len(COMMANDS)]
+        yield f"{which}: {name}", partial(tried, text, folder, which)

@@ -17,8 +17,9 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import typer.main
@@ -29,7 +30,7 @@ from memprof.instruments import process
 MB = 10**6
 MOST_SECONDS = 2.0
 MOST_BYTES = 220 * MB  # beyond the 80 that the command has of its own
-HANGS_SECONDS = 20  # on the clock: no measure, but the end of a trial that never comes to one
+BUSY_SECONDS, HANGS_SECONDS = 30, 300  # of the processor, and on the clock: the end of a trial
 GUARD_BYTES = 2 << 30
 LONGEST_MESSAGE = 1_000
 
@@ -56,6 +57,11 @@ class Ended:
     code: int | str
     out: str
     err: str
+
+
+Input = tuple[str, Callable[[], str]]
+"""A name, and what tries it: it returns how it ended, or raises what the command must not."""
+_BATCH = 100
 
 
 class Worker(BaseException):
@@ -120,25 +126,26 @@ def _outside_of_stops(text: str) -> Iterator[str]:
 
 
 def try_all(
-    inputs: Sequence[tuple[str, Callable[[], str]]], seconds: float = MOST_SECONDS
+    inputs: Iterable[Input], seconds: float = MOST_SECONDS
 ) -> Iterator[tuple[str, Outcome, str]]:
-    """Each input's name, outcome and what is wrong with it (empty if nothing is); an input is a
-    function that returns how it ended, or raises what the command must not."""
-    gc.freeze()
-    place = 0
-    while place < len(inputs):
-        for name, outcome in _in_a_child(inputs[place : place + 500]):
-            place += 1
+    """Each input's name, outcome and what is wrong with it (empty if nothing is)."""
+    waiting: list[Input] = []
+    source = iter(inputs)
+    gc.freeze()  # what is there now, no child has to look through
+    while waiting or (waiting := list(islice(source, _BATCH))):
+        outcomes = list(_in_a_child(waiting))
+        for (name, _), outcome in zip(waiting, outcomes, strict=False):
             problem = outcome.end.removeprefix("wrong: ") if "wrong: " in outcome.end else ""
             if not problem and outcome.seconds > seconds:
                 problem = f"{outcome.end} after {outcome.seconds:.2f} s"
             if not problem and outcome.more_bytes > MOST_BYTES:
                 problem = f"{outcome.end} with {outcome.more_bytes / MB:.0f} MB"
             yield name, outcome, problem
+        del waiting[: len(outcomes)]
     gc.unfreeze()
 
 
-def _in_a_child(inputs: Sequence[tuple[str, Callable[[], str]]]) -> Iterator[tuple[str, Outcome]]:
+def _in_a_child(inputs: Sequence[Input]) -> Iterator[Outcome]:
     """Outcomes until the child is through, or one of them ended it."""
     results, answer = os.pipe()
     sys.stdout.flush()
@@ -153,15 +160,16 @@ def _in_a_child(inputs: Sequence[tuple[str, Callable[[], str]]]) -> Iterator[tup
             os.write(answer, (json.dumps([end, spent, more]) + "\n").encode())
         os._exit(0)
     os.close(answer)
-    waiting = [name for name, _ in inputs]
+    known = 0
     with os.fdopen(results, "rb", buffering=0) as file:
         for said in _lines(file.fileno()):
-            yield waiting.pop(0), Outcome(*json.loads(said))
+            known += 1
+            yield Outcome(*json.loads(said))
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if waiting:
-        yield waiting[0], Outcome(f"wrong: hangs, or ended its process with {code}", 0.0, 0)
+    if known < len(inputs):
+        yield Outcome(f"wrong: hangs, or ended its process with {code}", 0.0, 0)
 
 
 def _lines(descriptor: int) -> Iterator[bytes]:
@@ -179,6 +187,7 @@ def _measured(attempt: Callable[[], str]) -> tuple[str, float, int]:
     process.reset_peak()
     before = process.peak_rss_bytes() or 0
     start = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, BUSY_SECONDS)
     try:
         end = attempt()
     except BaseException as error:
@@ -191,7 +200,7 @@ def _measured(attempt: Callable[[], str]) -> tuple[str, float, int]:
 
 
 def run(
-    inputs: Sequence[tuple[str, Callable[[], str]]],
+    inputs: Iterable[Input],
     what: str,
     *,
     seconds: float = MOST_SECONDS,
@@ -209,7 +218,7 @@ def run(
                 print(problems[-1], flush=True)
     if verbose:
         print(
-            f"{len(inputs):,} {what}: {dict(ends.most_common())}; most processor time "
+            f"{sum(ends.values()):,} {what}: {dict(ends.most_common())}; most processor time "
             f"{slowest:.2f} s, most memory {largest / MB:.0f} MB"
         )
     return problems
