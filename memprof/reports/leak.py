@@ -15,8 +15,9 @@ _LEAST_SPAN_BYTES = 100.0
 _READINGS = (
     "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
     "python what Python's own allocator of small objects has, objects in how many blocks; process "
-    "is its private memory, device JAX's live arrays. The floor is the smallest steady gain per "
-    "cycle that would have been found in every repeat."
+    "is its private memory, mapped what it maps of files and shared memory, device JAX's live "
+    "arrays. The floor is the smallest steady gain per cycle that would have been found in every "
+    "repeat."
 )
 
 
