@@ -15,7 +15,7 @@ from memprof.results import SCHEMA, Caution, Environment, Interval, LeakVerdict
 
 Mode = Literal["lifecycle", "steps"]
 MODES: tuple[Mode, ...] = ("lifecycle", "steps")
-SignalName = Literal["native", "python", "objects", "process", "device"]
+SignalName = Literal["native", "python", "objects", "process", "mapped", "device"]
 HEAP: tuple[SignalName, ...] = ("native", "python")
 """The signals that together are all that is handed out."""
 Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
@@ -32,6 +32,8 @@ class CycleReading:
         python_blocks: in how many blocks.
         process_bytes: private memory of the process, see `Reading.private_bytes`.
         device_bytes: live arrays of JAX, each buffer once.
+        mapped_bytes: address space that is no private writable memory: files and shared memory.
+        data_bytes: the private writable address space, touched or not.
     """
 
     native_bytes: int | None
@@ -39,6 +41,8 @@ class CycleReading:
     python_blocks: int | None
     process_bytes: int | None
     device_bytes: int | None
+    mapped_bytes: int | None = None
+    data_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from memprof.results import Interval, LeakVerdict
 
 # Half of a page: a page that is given back now and then must not hide a page that leaks each cycle.
 _LEAST_MAPPED_BYTES = PAGE_BYTES / 2
+_NO_HEAP = ("process", "mapped", "device")
+_MAPPED_ANEW = (0.8, 1.25)
 
 
 def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
@@ -33,15 +35,18 @@ def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]
     changed: objects that are never let go of are counted, too. A block ends at 512 bytes, so that
     what gains less than the grain in a cycle comes to an end. Where the native heap is known, the
     process tells of memory that is mapped directly, which comes in pages. What gains less is memory
-    that was handed out long ago and is touched for the first time, a page in many cycles.
+    that was handed out long ago and is touched for the first time, a page in many cycles; unless it
+    is mapped as it is touched. Pages of files are no memory of the process, which would go on
+    gaining them; their mappings tell.
     """
     native = [each.native_bytes for each in readings]
-    least = 0.0 if None in native else _LEAST_MAPPED_BYTES
+    least = 0.0 if None in native or _is_mapped_anew(readings) else _LEAST_MAPPED_BYTES
     found: dict[SignalName, tuple[list[int | None], int, float]] = {
         "native": (native, GRAIN_BYTES, 0.0),
         "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),
         "objects": ([each.python_blocks for each in readings], 1, 0.0),
         "process": ([each.process_bytes for each in readings], PAGE_BYTES, least),
+        "mapped": ([each.mapped_bytes for each in readings], PAGE_BYTES, _LEAST_MAPPED_BYTES),
         "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
     }
     return {
@@ -49,6 +54,18 @@ def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]
         for name, (values, grain, least) in found.items()
         if None not in values
     }
+
+
+def _is_mapped_anew(readings: Sequence[CycleReading]) -> bool:
+    """Whether in the later half the process gained what was mapped in it; an arena of an allocator
+    is far more than what is touched of it."""
+    later = readings[len(readings) // 2 :]
+    private = [each.process_bytes for each in later if each.process_bytes is not None]
+    data = [each.data_bytes for each in later if each.data_bytes is not None]
+    if not later or not len(private) == len(data) == len(later):
+        return False
+    touched, mapped = private[-1] - private[0], data[-1] - data[0]
+    return touched > 0 and _MAPPED_ANEW[0] * touched <= mapped <= _MAPPED_ANEW[1] * touched
 
 
 def verdict_on(
@@ -196,7 +213,7 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
     growths += [
         (signal.per_cycle, signal.ci95)
         for signal in signals
-        if signal.name in ("process", "device") and (signal.verdict == "leak" or not growths)
+        if signal.name in _NO_HEAP and (signal.verdict == "leak" or not growths)
     ]
     return max(growths, key=lambda growth: growth[0], default=(0.0, (0.0, 0.0)))
 

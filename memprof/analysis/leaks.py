@@ -26,7 +26,7 @@ import math
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 
 from memprof.analysis.marginal import mean_interval, robust_fit
 from memprof.results import Interval, LeakVerdict
@@ -42,6 +42,7 @@ _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
 _SLOWING = 0.6
 _SHORTEST, _FAR_QUIETER, _ALIKE = 5, 8, 0.2
 _FLOOR_STEPS = 40
+_MOST = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,17 @@ def highest(floors: Sequence[float | None]) -> float | None:
     """The floor of several readings that all have to see a leak; None if one sees none at all."""
     known = [floor for floor in floors if floor is not None]
     return max(known) if known and len(known) == len(floors) else None
+
+
+def gains_per_cycle(readings: Sequence[float]) -> float:
+    """In how many of the cycles, as a share, a leak leaks: the largest gains that make up most of
+    the growth are so many of it. All of them, 1, where nothing grows."""
+    gains = sorted((after - before for before, after in pairwise(readings)), reverse=True)
+    total = sum(gains)
+    if total <= 0:
+        return 1.0
+    most = next(n for n, sum_ in enumerate(accumulate(gains), 1) if sum_ >= _MOST * total)
+    return most / (_MOST * len(gains))
 
 
 def _verdict(window: CycleSeries) -> LeakVerdict:

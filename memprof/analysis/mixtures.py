@@ -17,6 +17,8 @@ import statistics
 from collections.abc import Sequence
 from itertools import accumulate
 
+from memprof.analysis.marginal import PROCESS_GRAIN_BYTES
+
 # A template's own record is smaller than those of all others, which are differences from it.
 _TEMPLATES = 0.9
 _NEAR = 0.01
@@ -48,6 +50,18 @@ def is_like_all(held_bytes: Sequence[float], agents: int, size: int) -> bool:
         return True
     mean, beyond = statistics.fmean(held_bytes[:agents]), statistics.fmean(held_bytes[agents:size])
     return abs(beyond - mean) <= _LIKE * mean
+
+
+def is_gained_alike(points: Sequence[tuple[int, float]], agents: int, size: int) -> bool:
+    """Whether a process gained for those beyond the scenario's `agents`, up to `size`, what it did
+    for as many of those: the ledger does not know what libraries take for an agent."""
+    gained = dict(points)
+    first = min(gained)
+    if size <= agents or agents not in gained:
+        return True
+    for_those = gained[agents] - gained[first]
+    beyond = (gained[size] - gained[agents]) / (size - agents) * (agents - first)
+    return abs(beyond - for_those) <= max(PROCESS_GRAIN_BYTES, _LIKE * for_those)
 
 
 def fewest_like_all(held_bytes: Sequence[float]) -> int:

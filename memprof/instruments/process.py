@@ -319,6 +319,15 @@ def status() -> dict[str, int]:
     return found
 
 
+def address_space() -> tuple[int | None, int | None]:
+    """Mappings of files and of shared memory, with all others that are not private and writable;
+    and those that are. None where the system's account cannot be trusted."""
+    found = status()
+    if "VmSize" not in found or "VmData" not in found:
+        return None, None
+    return found["VmSize"] - found["VmData"], found["VmData"]
+
+
 def _status() -> dict[str, int]:
     with contextlib.suppress(OSError):
         return {name: int(size) * 1024 for name, size in _SIZES.findall(_STATUS.read_text())}

@@ -200,6 +200,8 @@ def _measure(thing: Any, owner: int, component: str, pages: PageTable) -> _Holdi
         resident = pages.resident_bytes(thing.address, nominal) if thing.on_host else 0
         if thing.on_host and nominal < PAGE_BYTES:
             resident = block_bytes(nominal)
+    elif isinstance(thing, bytes) and nominal >= PAGE_BYTES and pages.readable:
+        resident = pages.resident_bytes(id(thing), nominal)  # zeros that nobody has touched
     else:
         resident = _chunk(nominal)
     return _Holding(owner, owner, component, nominal, resident, 1)

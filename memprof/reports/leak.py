@@ -15,8 +15,9 @@ _LEAST_SPAN_BYTES = 100.0
 _READINGS = (
     "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
     "python what Python's own allocator of small objects has, objects in how many blocks; process "
-    "is its private memory, device JAX's live arrays. The floor is the smallest steady gain per "
-    "cycle that would have been found in every repeat."
+    "is its private memory, mapped what it maps of files and shared memory, device JAX's live "
+    "arrays. The floor is the smallest steady gain per cycle that would have been found in every "
+    "repeat."
 )
 
 
@@ -70,15 +71,25 @@ def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
                 f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
             )
         case "clean":
-            seen, while_ = "", f" {_WHILE[leak.mode]} or live on" if also else ""
-            floor = leaks.highest([each.floor_bytes for each in (leak, *also)])
-            if floor is not None:
-                seen = f"; a leak of {format_size(floor)} per cycle would have been found"
-            return f"Clean: nothing grows{while_}{seen}."
+            while_ = f" {_WHILE[leak.mode]} or live on" if also else ""
+            return f"Clean: nothing grows{while_}{_would_have_been_found((leak, *also))}."
         case _:
             needed = f"; {leak.cycles_needed} cycles would decide" if leak.cycles_needed else ""
             while_ = f" {_WHILE[leak.mode]}" if also else ""
             return f"Inconclusive{while_}: {leak.detail.removesuffix('.')}{needed}."
+
+
+def _would_have_been_found(clean: Sequence[Leak]) -> str:
+    """The smallest leak, of the heap; and what is not in the heap has to leak to be found."""
+    floor = leaks.highest([each.floor_bytes for each in clean])
+    if floor is None:
+        return ""
+    said = f"; a leak of {format_size(floor)} per cycle would have been found"
+    pages = [each.floor for leak in clean for each in leak.signals if each.name == "process"]
+    mapped = leaks.highest(pages)
+    if not pages or (mapped is not None and mapped <= floor):
+        return said
+    return f"{said}, of directly mapped memory {'none' if mapped is None else format_size(mapped)}"
 
 
 def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Section:

@@ -12,7 +12,7 @@ from time import perf_counter
 from memprof.analysis import marginal
 from memprof.analysis.leaks import FEWEST_CYCLES
 from memprof.analysis.ledger import balance
-from memprof.analysis.mixtures import as_others, is_like_all, uneven
+from memprof.analysis.mixtures import as_others, is_gained_alike, is_like_all, uneven
 from memprof.density import DensityRun
 from memprof.errors import ScenarioError
 from memprof.instruments import process, resident, small_objects, walker
@@ -112,7 +112,7 @@ def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measure
     channel.progress("ledger", len(population))
     private = series.points()[-1].reading.private_bytes
     walked = walker.walk_each(population.holdings(), len(population))
-    points, held = _evened(series.points(), spec, walked)
+    points, held = _evened(series.points(), spec, walked, rebuilds=population.rebuilds)
     trend = _live_on(growth, heap, channel)
     rows = (*walked.rows, *_caches(population, private))
     ledger = balance(len(population), private - baseline.private_bytes, rows, held)
@@ -150,10 +150,11 @@ def _calibration() -> Calibration:
 
 
 def _evened(
-    points: Sequence[GrowthPoint], spec: PopulationSpec, walked: walker.Walk
+    points: Sequence[GrowthPoint], spec: PopulationSpec, walked: walker.Walk, *, rebuilds: bool
 ) -> tuple[list[GrowthPoint], Sequence[float]]:
     """The points as far as the mixture goes, with what their agents hold beyond the mean; and what
-    each of the scenario's agents holds alone, empty where that is not known."""
+    each of the scenario's agents holds alone, empty where that is not known. What `rebuilds` for
+    every size compiles anew, too, which is no agent's."""
     held = _held(spec, walked.resident)
     nominal = _held(spec, walked.nominal)
     sizes = [point.agents for point in points]
@@ -163,7 +164,13 @@ def _evened(
         replace(point, uneven_bytes=more, uneven_nominal_bytes=nominally)
         for point, more, nominally in zip(points, resident, asked_for, strict=True)
     ]
-    like = [point for point in evened if is_like_all(nominal, spec.agents, point.agents)]
+    gained = [(each.agents, each.reading.private_bytes - each.uneven_bytes) for each in evened]
+    like = [
+        point
+        for point in evened
+        if is_like_all(nominal, spec.agents, point.agents)
+        and (rebuilds or is_gained_alike(gained, spec.agents, point.agents))
+    ]
     return like if len(like) >= _FEWEST_POINTS else evened, held[: spec.agents]
 
 

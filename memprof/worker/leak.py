@@ -126,6 +126,7 @@ class _Readings:
                 process.allocated_blocks(),
                 process.private_bytes(),
                 live_device_bytes(),
+                *process.address_space(),
             )
         )
 

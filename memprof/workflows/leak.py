@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from memprof.analysis import leaks
 from memprof.analysis.cautions import of_calibration, of_facts
 from memprof.analysis.leak_verdict import attributed, verdict_on
 from memprof.environment import describe_environment
 from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
-from memprof.leak import Leak, LeakReport, LeakRun, Mode, Unchecked
+from memprof.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
 from memprof.results import Caution
 from memprof.scenario import Scenario
 from memprof.scenario_file import LoadedScenario
@@ -19,7 +20,9 @@ from memprof.workflows.crew import Crew, Observer
 
 _WATCHED_CYCLES, _MOST_WATCHED = 6, 45
 _WATCHED_OBJECTS = 9
-"""What leaks less than an object per cycle is watched for as long as it takes to leak so many."""
+"""What leaks once in some cycles is watched for as long as it takes to leak so often."""
+_SELDOM = 0.5
+"""Noise alone makes some cycles of a steady leak gain more than others."""
 _USED_TIME = 0.9
 """Share of a worker's time limit after which it ends its cycles and says what it has."""
 _HISTORY_STEPS = 16
@@ -200,10 +203,15 @@ class _Check:
 
 def _watched(found: Leak) -> int:
     """Cycles in which a leak shows its sites."""
-    objects = next((signal for signal in found.signals if signal.name == "objects"), None)
-    if objects is None or objects.verdict != "leak":
-        return _WATCHED_CYCLES
-    return min(_MOST_WATCHED, max(_WATCHED_CYCLES, round(_WATCHED_OBJECTS / objects.per_cycle)))
+    leaking = [signal for signal in found.signals if signal.verdict == "leak"]
+    rates = [each.per_cycle for each in leaking if each.name == "objects"]
+    for signal in leaking:
+        if signal.name in HEAP:
+            cuts = zip(signal.series, found.warm_up_cycles, strict=True)
+            often = (leaks.gains_per_cycle(series[cut:]) for series, cut in cuts)
+            rates += [rate for rate in often if rate <= _SELDOM]
+    needed = [round(_WATCHED_OBJECTS / rate) for rate in rates]
+    return min(_MOST_WATCHED, max(_WATCHED_CYCLES, *needed, 0))
 
 
 def _failed(report: LeakReport) -> MemprofError | None:

@@ -48,7 +48,7 @@ _USE = {
 
 def bases() -> dict[str, Any]:
     """Reports that are right, of every kind and with everything that one can have, by name."""
-    names = ("grid-29", "grid-10-density", "prev-actions-leak")
+    names = ("grid-29", "grid-10-density", "prev-actions-leak-steps")
     found = {name: _thinned(json.loads((_EXAMPLES / f"{name}.json").read_text())) for name in names}
     found["grid-29"]["variants"]["after"]["device"] = _DEVICE
     found["grid-29"]["variants"]["after"]["working_set"] = _USE
@@ -79,7 +79,7 @@ def texts(random: Random) -> Iterator[tuple[str, str, bytes]]:
     """Without end: a name, `report` or `baseline`, and what such a file may hold."""
     known = bases()
     # Profiles are most of what there is to get wrong.
-    names = [*known, "grid-29", "grid-29", "grid-29", "grid-10-density", "prev-actions-leak"]
+    names = [*known, "grid-29", "grid-29", "grid-29", "grid-10-density", "prev-actions-leak-steps"]
     baseline = baseline_of(known["grid-29"])
     while True:
         kind, name = random.choice(("value",) * 9 + ("baseline", "bytes")), random.choice(names)

@@ -80,7 +80,7 @@ ALL = [
     (name, change, said)
     for name, cases in (
         ("grid-29", PROFILES),
-        ("prev-actions-leak", LEAKS),
+        ("prev-actions-leak-steps", LEAKS),
         ("grid-10-density", DENSITIES),
     )
     for change, said in cases

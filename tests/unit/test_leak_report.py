@@ -179,6 +179,19 @@ def test_clean_says_what_would_have_been_found(clean):
     assert titles(clean) == ["Trend", "Environment"]
 
 
+def test_clean_does_not_promise_of_mapped_memory_what_holds_of_the_heap(clean):
+    """Pages that are mapped once in some cycles show in the process, which is coarser."""
+    pages = replace(clean.leak.signals[0], name="process", floor=4096.0)
+    heap = clean.leak.signals
+    assert headline(replace(clean.leak, signals=(*heap, pages))).endswith(
+        "48 B per cycle would have been found, of directly mapped memory 4.10 KB."
+    )
+    blind = replace(pages, floor=None)
+    assert headline(replace(clean.leak, signals=(*heap, blind))).endswith("mapped memory none.")
+    fine = replace(pages, floor=16.0)
+    assert headline(replace(clean.leak, signals=(*heap, fine))).endswith("would have been found.")
+
+
 def test_two_modes_have_a_verdict_each_and_the_first_line_says_both(report, clean):
     lived = replace(clean.leak, mode="steps", floor_bytes=64.0, history_steps=16)
     both = replace(clean, also=(lived,))

@@ -118,6 +118,45 @@ def test_a_page_now_and_then_is_no_mapping_that_leaks_unless_malloc_tells_nothin
     assert verdict(*without("native", slow, slow)).verdict == "leak", "it may be malloc's"
 
 
+def mapping(cycles=21, pages=None, data=None, files=None):
+    """A worker whose process, private address space and mapped files gain so much in cycle n."""
+    still = run(cycles)
+    readings = tuple(
+        replace(
+            each,
+            process_bytes=each.process_bytes + sum(map(pages or flat, range(n))),
+            data_bytes=500 * MB + sum(map(data or flat, range(n))),
+            mapped_bytes=200 * MB + sum(map(files or flat, range(n))),
+        )
+        for n, each in enumerate(still.readings)
+    )
+    return replace(still, readings=readings)
+
+
+def flat(cycle):
+    return 0
+
+
+def every_third(cycle):
+    return PAGE_BYTES * (cycle % 3 == 0)
+
+
+def test_a_page_that_is_mapped_now_and_then_leaks_and_one_that_was_mapped_long_ago_does_not():
+    leak = verdict(mapping(pages=every_third, data=every_third))
+    assert (leak.verdict, leak.detail) == ("leak", "growing, cycle after cycle: process")
+    assert verdict(mapping(pages=every_third)).verdict == "clean"
+    arena = mapping(pages=every_third, data=lambda cycle: MB * (cycle == 15))
+    assert verdict(arena).verdict == "clean"
+
+
+def test_mapped_files_leak_though_their_pages_are_no_memory_of_the_process():
+    leak = verdict(mapping(files=lambda cycle: 2 * PAGE_BYTES))
+    assert (leak.verdict, leak.detail) == ("leak", "growing, cycle after cycle: mapped")
+    assert leak.bytes_per_cycle == 2 * PAGE_BYTES
+    library = mapping(files=lambda cycle: MB * (cycle == 5))
+    assert verdict(library).verdict == "clean"
+
+
 def test_records_that_change_their_size_are_no_leak_but_objects_are():
     """Agents at rest whose records have become 96 bytes larger after 37 cycles."""
 

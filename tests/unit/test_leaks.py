@@ -74,6 +74,14 @@ def test_a_staircase_is_a_leak_of_its_mean_slope(period):
     assert found.slope == pytest.approx(500 / period, rel=0.25)
 
 
+@pytest.mark.parametrize("period", [1, 2, 4, 5])
+def test_how_often_a_leak_leaks_is_seen_under_noise(period):
+    """Its sites are looked for over as many cycles as it takes to leak some times."""
+    readings = [noisy(lambda cycle: 500 * (cycle // period), cycle)(cycle) for cycle in range(21)]
+    assert leaks.gains_per_cycle(readings) == pytest.approx(1 / period, rel=0.3)
+    assert leaks.gains_per_cycle([5, 5, 5]) == 1
+
+
 @pytest.mark.parametrize("fills", [1, 3, 5, 8])
 def test_a_cache_that_fills_is_no_leak_and_its_filling_is_left_out(fills):
     found, series = watched(noisy(lambda cycle: 2000 * min(cycle, fills)))

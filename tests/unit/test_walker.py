@@ -67,6 +67,12 @@ def test_an_object_belongs_to_the_component_that_reaches_it_first():
     assert found["other"].private_nominal_bytes < 1000
 
 
+def test_zeros_of_python_that_nobody_has_touched_are_not_resident_either():
+    untouched, written = bytes(64 * MIB), b"x" * MIB
+    assert rows((0, "world", untouched))["world"].resident_bytes < 2.1 * MIB
+    assert rows((0, "world", written))["world"].resident_bytes == pytest.approx(MIB, rel=0.01)
+
+
 def test_untouched_and_merely_read_pages_are_not_resident():
     untouched = np.zeros(64 * MIB // 8)  # more than glibc ever takes from memory used before
     assert rows((0, "B", untouched))["B"].resident_bytes < 2 * PAGE_BYTES

@@ -1,0 +1,27 @@
+"""How long a leak's sites are looked for."""
+
+from dataclasses import replace
+
+import pytest
+
+from memprof.analysis.leak_verdict import verdict_on
+from memprof.leak import CycleReading, CycleRun
+from memprof.workflows.leak import _watched
+
+
+def leak(every, objects=0):
+    """A native leak of 500 B once in so many cycles."""
+    readings = [CycleReading(500 * (n // every), 0, objects * n, 0, None) for n in range(31)]
+    return verdict_on([CycleRun(tuple(readings), (0.1,) * 30, (), {})], "lifecycle", 10, 3, 2, ())
+
+
+@pytest.mark.parametrize(("every", "cycles"), [(1, 6), (2, 18), (5, 45)])
+def test_what_leaks_once_in_some_cycles_is_watched_for_as_many_more(every, cycles):
+    found = leak(every)
+    assert found.verdict == "leak"
+    assert _watched(found) == pytest.approx(cycles, rel=0.15)
+    assert _watched(replace(found, signals=())) == 6
+
+
+def test_many_objects_in_every_cycle_are_found_at_once():
+    assert _watched(leak(1, objects=5)) == 6
