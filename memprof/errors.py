@@ -30,7 +30,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from memprof.text import harmless
+from memprof.text import harmless, quoted
 
 
 class MemprofError(Exception):
@@ -42,8 +42,8 @@ class MemprofError(Exception):
     exit_code = 3
 
     def __init__(self, message: str, *, detail: str = "") -> None:
-        super().__init__(harmless(message))
-        self.detail = harmless(detail)
+        super().__init__(harmless(quoted(message)))
+        self.detail = harmless(quoted(detail))
 
 
 class CheckFailed(MemprofError):

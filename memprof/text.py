@@ -20,6 +20,7 @@ _UNFIT = re.compile(
 )
 _COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)
 _MOST_SHOWN = 60
+_MOST_RAISED, _MOST_QUOTED = 2_000, 1 << 15
 
 
 def harmless(text: str) -> str:
@@ -55,7 +56,39 @@ def shown(value: object) -> str:
     return cut(one_line(_SHORT.repr(value)), 2 * _MOST_SHOWN)
 
 
-_SHORT = reprlib.Repr()
+def raised(error: BaseException) -> str:
+    """What an exception of others is and says."""
+    return f"{type(error).__name__}: {said_by(error)}"
+
+
+def said_by(error: BaseException) -> str:
+    """An exception's message, whatever its own code does when it is asked for it."""
+    try:
+        return cut(str(error), _MOST_RAISED)
+    except Exception as failure:
+        return f"(its message fails with {type(failure).__name__})"
+
+
+def quoted(text: str) -> str:
+    """The beginning and the end of what may be very long, as a traceback with its last line."""
+    left_out = len(text) - _MOST_QUOTED
+    if left_out <= 0:
+        return text
+    half = _MOST_QUOTED // 2
+    return f"{text[:half]}\n… {left_out:,} characters left out …\n{text[-half:]}"
+
+
+class _Short(reprlib.Repr):
+    """Python's short form, also of what has none: its own code fails, or a number is too long."""
+
+    def repr1(self, value: object, level: int) -> str:
+        try:
+            return super().repr1(value, level)
+        except Exception:
+            return f"<{type(value).__name__}>"
+
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _MOST_SHOWN
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
 _SHORT.maxlevel = 3

@@ -95,9 +95,9 @@ def _bug() -> int:
 
 
 def _said(message: str, code: int) -> int:
-    from memprof.text import for_a_log, harmless
+    from memprof.text import harmless
 
-    print(for_a_log(harmless(f"memprof: {message}\n")), end="", file=sys.stderr)
+    print(harmless(f"memprof: {message}\n"), end="", file=sys.stderr)
     return code
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from memprof.errors import UsageError
+from memprof.text import for_a_log, harmless, one_line
 
 _STARTER = Path("scenarios/starter.yaml")
 _REQUIREMENTS = Path("scenarios/requirements.txt")
@@ -54,6 +55,7 @@ def init_command(
     Exit codes: 0 written; 2 all files are there already, or the folder cannot be used; 3 a file
     could not be written.
     """
+    from memprof.cli.output import say
     from memprof.reports.sinks import check_writable, write_files
 
     if folder.exists() and not folder.is_dir():
@@ -67,16 +69,16 @@ def init_command(
     new = {file: text for file, text in texts.items() if file not in kept}
     check_writable(new)
     write_files(new)
-    print(f"Written: {_listed(new)}")
+    lines = [f"Written: {_listed(new)}"]
     if kept:
-        print(f"Kept as they are: {_listed(kept)}")
+        lines.append(f"Kept as they are: {_listed(kept)}")
     if source := _installed_from():
-        print(
-            f"\nmemprof was installed from {source}, not from a package index:\n"
-            f"put where CI finds it into {_REQUIREMENTS}."
-        )
-    print("\nNext:\n")
-    print(_shown(_change_to(folder) + (_GITHUB if github else _LOCAL)))
+        lines += [
+            f"\nmemprof was installed from {source}, not from a package index:",
+            f"put where CI finds it into {_REQUIREMENTS}.",
+        ]
+    lines += ["\nNext:\n", _shown(_change_to(folder) + (_GITHUB if github else _LOCAL)), ""]
+    say(for_a_log(harmless("\n".join(lines))))
 
 
 def template(name: str) -> str:
@@ -108,7 +110,7 @@ def _installed_from() -> str:
 
 
 def _listed(files: Iterable[Path]) -> str:
-    return ", ".join(map(str, files))
+    return one_line(", ".join(map(str, files)))
 
 
 def _change_to(folder: Path) -> _Steps:

@@ -15,7 +15,7 @@ from memprof.reports import sinks, terminal
 from memprof.reports.formats import FORMATS, Format
 from memprof.reports.json_text import AnyReport
 from memprof.reports.view import view_of
-from memprof.text import for_a_log
+from memprof.text import for_a_log, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Output:
                 say(as_json)
             elif not self.quiet:
                 shown = terminal.render_for(sys.stdout, view_of(report))
-                say(for_a_log(f"{shown}\n{_written(written)}"))
+                say(for_a_log(f"{shown}\nWritten: {listed(written)}\n"))
         except OutputError as error:
             failure = failure or error
         if failure is not None:
@@ -141,7 +141,7 @@ def write(texts: Mapping[Path, str], *, quiet: bool) -> None:
     """
     sinks.write_files(texts)
     if not quiet:
-        say(for_a_log(_written(texts)))
+        say(for_a_log(f"Written: {listed(texts)}\n"))
 
 
 def say(text: str) -> None:
@@ -154,14 +154,15 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _written(files: Iterable[Path]) -> str:
-    """Which files were; those that differ behind the first dot as one, as a shell expands it."""
+def listed(files: Iterable[Path]) -> str:
+    """Files in a line; those that differ behind the first dot as one, as a shell expands it."""
     suffixes: dict[Path, list[str]] = {}
     for file in files:
         stem, dot, suffix = file.name.partition(".")
         suffixes.setdefault(file.with_name(f"{stem}{dot}"), []).append(suffix)
-    listed = ", ".join(
-        f"{start}{found[0]}" if len(found) == 1 else f"{start}{{{','.join(found)}}}"
-        for start, found in suffixes.items()
+    return one_line(
+        ", ".join(
+            f"{start}{found[0]}" if len(found) == 1 else f"{start}{{{','.join(found)}}}"
+            for start, found in suffixes.items()
+        )
     )
-    return f"Written: {listed}\n"

@@ -8,6 +8,7 @@ import sys
 from typing import TextIO
 
 from memprof.errors import OutputError
+from memprof.text import for_a_log, harmless
 
 
 def make_safe() -> None:
@@ -66,7 +67,15 @@ class _Stream(io.TextIOWrapper):
 
 
 class _Messages(_Stream):
-    """Standard error: nobody reads it, which changes nothing about what a command does."""
+    """Standard error: nobody reads it, which changes nothing about what a command does.
+
+    What others wrote is in all messages, Typer's about the command line too. Only the bar of
+    progress is more than text, and it is there on a terminal alone.
+    """
+
+    def write(self, text: str, /) -> int:
+        super().write(text if self.isatty() else for_a_log(harmless(text)))
+        return len(text)
 
 
 class _Output(_Stream):

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from memprof.errors import ScenarioError, nearest
 from memprof.models.base import GenerativeModel
 from memprof.models.importing import import_module
+from memprof.text import raised
 
 # What describes the world of an agent that is ready.
 _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
@@ -53,7 +54,7 @@ def builder(
         except Exception as error:
             raise ScenarioError(
                 "model.callable",
-                f"{callable} raised {type(error).__name__}: {error}",
+                f"{callable} raised {raised(error)}",
                 detail=_own_traceback(error),
             ) from None
         model = _model(returned, callable)
@@ -82,7 +83,7 @@ def _import(target: str, file: str, path: Sequence[str]) -> Callable[..., Any]:
     except Exception as error:
         raise ScenarioError(
             "model.callable",
-            f"cannot import {module_name}: {type(error).__name__}: {error}",
+            f"cannot import {module_name}: {raised(error)}",
             detail=_own_traceback(error),
         ) from None
     function = getattr(module, function_name, None)
@@ -99,7 +100,13 @@ def _import(target: str, file: str, path: Sequence[str]) -> Callable[..., Any]:
 def _signature(
     function: Callable[..., Any], target: str, params: dict[str, Any]
 ) -> inspect.Signature:
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # it is written in C, or says something else of itself
+        raise ScenarioError(
+            "model.callable",
+            f"which parameters {target} takes cannot be told; expected a function of Python",
+        ) from None
     try:
         signature.bind_partial(**params)
     except TypeError as error:

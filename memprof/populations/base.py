@@ -10,6 +10,7 @@ from memprof.errors import ScenarioError
 from memprof.measurements import WorkingSetUse
 from memprof.spec import PopulationSpec
 from memprof.targets import load_target
+from memprof.text import raised
 
 T = TypeVar("T")
 
@@ -138,8 +139,7 @@ def refused(spec: PopulationSpec, error: Exception, what: str) -> ScenarioError:
     """PyMDP's own word on agents that it cannot build or step, with its traceback."""
     return ScenarioError(
         "agent" if spec.agent else model_field(spec),
-        f"PyMDP's Agent {what}: {type(error).__name__}: {error}; check its keywords and the "
-        "shapes of its arrays",
+        f"PyMDP's Agent {what}: {raised(error)}; check its keywords and the shapes of its arrays",
         detail=traceback.format_exc(),
     )
 

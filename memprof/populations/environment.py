@@ -17,6 +17,7 @@ from memprof.populations.base import EVERYBODY
 from memprof.store.constants import same_bits
 from memprof.store.difference import ChangedArray
 from memprof.store.records import Numbered
+from memprof.text import raised, shown
 
 
 class GenerativeProcess:
@@ -159,7 +160,7 @@ class UserEnvironment:
         except Exception as error:
             raise ScenarioError(
                 "model.callable",
-                f"the environment's {name} raised {type(error).__name__}: {error}",
+                f"the environment's {name} raised {raised(error)}",
                 detail=traceback.format_exc(),
             ) from None
         if isinstance(observation, int | np.integer):
@@ -167,7 +168,7 @@ class UserEnvironment:
         if not self._fits(observation):
             raise ScenarioError(
                 "model.callable",
-                f"the environment's {name} returned {observation!r}; expected one index per "
+                f"the environment's {name} returned {shown(observation)}; expected one index per "
                 f"modality of A, below {', '.join(map(str, self._outcomes))}",
             )
         found: Sequence[Any] = observation

@@ -15,6 +15,7 @@ from memprof.passes.jax.base import JaxPlan
 from memprof.populations.base import ENVIRONMENT, Behaviour, Lived, Probe, refused, step_seed
 from memprof.populations.environment import Environments
 from memprof.spec import PopulationSpec
+from memprof.text import raised
 
 try:
     import jax
@@ -24,7 +25,7 @@ except MemoryError:
     raise
 except Exception as error:
     raise BackendFailed(
-        f"JAX could not start: {type(error).__name__}: {error}. Check JAX_PLATFORMS and the "
+        f"JAX could not start: {raised(error)}. Check JAX_PLATFORMS and the "
         "installation of jax and jaxlib, or use backend: numpy"
     ) from error
 

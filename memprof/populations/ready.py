@@ -8,6 +8,7 @@ from typing import Any
 from memprof.errors import ScenarioError
 from memprof.populations.base import model_field
 from memprof.spec import PopulationSpec
+from memprof.text import raised
 
 READ_ONLY = (
     "agents of a population share the arrays of their models, and large ones are lent, so "
@@ -57,5 +58,5 @@ def failed(spec: PopulationSpec, agent: Any, error: Exception, where: str) -> Sc
             f"under {', '.join(spec.passes)} an agent is stored after each use, and others cannot "
             "use it while it is. Leave the pass out"
         )
-    problem = f"{type(agent).__name__} failed at {where}: {type(error).__name__}: {error}; {remedy}"
+    problem = f"{type(agent).__name__} failed at {where}: {raised(error)}; {remedy}"
     return ScenarioError(field, problem, detail=traceback.format_exc())

@@ -7,6 +7,7 @@ import traceback
 
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.posix import limit_data
+from memprof.text import raised, said_by
 from memprof.worker.protocol import Channel, Request
 
 
@@ -29,10 +30,10 @@ def main() -> int:
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
         during = "".join(f" during {operation}" for operation in getattr(error, "__notes__", ()))
-        message = f"out of memory{during}: {error}"
+        message = f"out of memory{during}: {said_by(error)}"
         channel.error("memory", message=message, detail=traceback.format_exc())
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
+        message = raised(error)
         channel.error("failure", message=message, detail=traceback.format_exc())
     else:
         return 0

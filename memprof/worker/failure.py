@@ -91,7 +91,7 @@ def failure(
             "does the model or its environment end the process?",
             detail=detail,
         )
-    name, cause = signal.Signals(-code).name, ""
+    cause = ""
     seconds = rlimit_bytes("CPU")
     if seconds is not None and code in (-signal.SIGKILL, -signal.SIGXCPU):
         cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
@@ -101,8 +101,16 @@ def failure(
             "live, or make one need less"
         )
     return WorkerDied(
-        f"the worker was killed ({name}) while in phase {phase!r}{cause}", detail=detail
+        f"the worker was killed ({_name(-code)}) while in phase {phase!r}{cause}", detail=detail
     )
+
+
+def _name(number: int) -> str:
+    """A signal's name; those for programs' own use have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _during(event: dict[str, Any] | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from memprof.leak import Mode
 from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
+from memprof.text import quoted
 
 Job = Literal["measure", "instrument", "trace", "leak", "sites", "density", "threads"]
 
@@ -88,7 +89,8 @@ class Channel:
         self, kind: Literal["scenario", "backend", "memory", "failure"], **facts: str
     ) -> None:
         """Hand over why there is no result."""
-        self._send({"event": "error", "kind": kind, **facts})
+        texts = {name: quoted(text) for name, text in facts.items()}
+        self._send({"event": "error", "kind": kind, **texts})
 
     def _send(self, event: dict[str, Any]) -> None:
         if os.getpid() != self._worker:

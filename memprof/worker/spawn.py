@@ -12,15 +12,18 @@ from pydantic import TypeAdapter
 
 from memprof.density import DensityRun
 from memprof.environment import worker_environment
-from memprof.errors import WorkerTimeout
+from memprof.errors import WorkerFailed, WorkerTimeout
 from memprof.instruments.timeline import MemorySampler
 from memprof.leak import Attribution, LeakRun
 from memprof.measurements import InstrumentRun, Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.posix import check_can_measure
+from memprof.text import raised, shown
 from memprof.worker.failure import IMPORTING, Ceiling, failure, too_low_for_imports
 from memprof.worker.launch import Worker, temporary_folder
 from memprof.worker.protocol import Request
 
+_MARK = TypeAdapter(Mark)
+_ERROR = TypeAdapter(dict[str, str])
 _IMPORT_SECONDS = 45.0  # under a memory limit: with too little, BLAS tries for ever
 _RESULTS: dict[str, TypeAdapter[Any]] = {
     "measure": TypeAdapter(Measurement),
@@ -95,10 +98,9 @@ def run_worker(
             sampler = None if process is None else MemorySampler(process)
             last = _follow(worker, request, limits, ceiling, keep, on_part or (lambda value: None))
             worker.let_go()
-        if last is not None and last["event"] == "result":
-            value = _RESULTS[request.job].validate_python(last["value"])
-            return Finished(value, tuple(marks), sampler.samples() if sampler else ())
-        raise failure(last, worker.code(), request, ceiling, marks, worker.printed())
+        if last is not None and last[0] == "result":
+            return Finished(last[1], tuple(marks), sampler.samples() if sampler else ())
+        raise failure(last and last[1], worker.code(), request, ceiling, marks, worker.printed())
 
 
 def _follow(
@@ -108,12 +110,13 @@ def _follow(
     ceiling: Ceiling | None,
     on_progress: Callable[[Mark], None],
     on_part: Callable[[Any], None],
-) -> dict[str, Any] | None:
-    """Pass on progress and parts until there is a result or an error; None if the worker ended
-    without. Whoever else has the pipe open then, a process or thread of the user's code, is not
-    waited for."""
+) -> tuple[str, Any] | None:
+    """Pass on progress and parts until there is a result or an error, which is returned with its
+    kind; None if the worker ended without. Whoever else has the pipe open then, a process or
+    thread of the user's code, is not waited for."""
     start = time.monotonic()
-    buffer, label = b"", "start"
+    pieces: list[bytes] = []
+    label = "start"
     while True:
         seconds = limits.timeout_seconds
         starved = ceiling if label in IMPORTING else None
@@ -130,14 +133,43 @@ def _follow(
         data = worker.read(left)
         if data is None:
             return None
-        *lines, buffer = (buffer + data).split(b"\n")
+        pieces.append(data)
+        if b"\n" not in data:
+            continue
+        *lines, rest = b"".join(pieces).split(b"\n")
+        pieces = [rest]
         for line in lines:
-            event = json.loads(line)
-            if event["event"] == "progress":
-                mark = Mark(event["seconds"], event["label"], event["agents"])
-                label = mark.label
-                on_progress(mark)
-            elif event["event"] == "part":
-                on_part(_RESULTS[request.job].validate_python(event["value"]))
+            kind, said = _heard(line, request)
+            if kind == "progress":
+                label = said.label
+                on_progress(said)
+            elif kind == "part":
+                on_part(said)
             else:
-                return dict(event)
+                return kind, said
+
+
+def _heard(line: bytes, request: Request) -> tuple[str, Any]:
+    """What a line is, and what it says.
+
+    Raises:
+        WorkerFailed: it is none of the worker's.
+    """
+    try:
+        event = json.loads(line)
+        kind = event.pop("event")
+        if kind == "progress":
+            return kind, _MARK.validate_python(event)
+        if kind in ("part", "result"):
+            return kind, _RESULTS[request.job].validate_python(event["value"])
+        if kind == "error":
+            facts = {"field": "", "detail": ""} | _ERROR.validate_python(event)
+            return kind, facts | {name: facts[name] for name in ("kind", "message")}
+        problem = f"no event is called {shown(kind)}"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        problem = raised(error)
+    raise WorkerFailed(
+        "what the worker says cannot be read; does the model or its environment write to files "
+        "that it did not open, or replace functions of Python?",
+        detail=problem,
+    )

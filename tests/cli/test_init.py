@@ -150,3 +150,12 @@ def test_a_read_only_folder_is_an_error(memprof, tmp_path):
     assert run.code == 2
     assert f"cannot write {folder}/{STARTER}: Permission denied" in run.err
     assert files_in(folder) == set()
+
+
+def test_a_folders_name_is_text(memprof):
+    run = memprof("init", "a\x1b[31m\u202e\n::error::b", GITHUB_ACTIONS="true")
+    assert run.code == 0
+    first, *lines, last = run.out.splitlines()
+    assert last == f"::{first.removeprefix('::stop-commands::')}::"
+    assert lines[0].startswith("Written: a\ufffd[31m\ufffd ::error::b/scenarios/starter.yaml")
+    assert "\x1b" not in run.out

@@ -80,3 +80,13 @@ def test_a_comparisons_files_stay_in_their_folder(memprof, reports):
     written = {each.name for each in reports.rglob("*") if each.is_file()}
     assert len(written) == 2 + 4, "two reports, and what was written of both"
     assert {each.parent.name for each in reports.rglob("*-compare.*")} == {"out"}
+
+
+def test_what_is_said_of_the_command_line_is_text(memprof):
+    run = memprof("formats", "a\u202e ##[error]b", GITHUB_ACTIONS="true")
+    assert run.code == 2
+    assert "\u202e" not in run.err
+    (line,) = [line for line in run.err.splitlines() if "##[" in line]
+    before, _, after = run.err.partition(line)
+    token = before.rstrip().rpartition("::stop-commands::")[2]
+    assert after.strip() == f"::{token}::"

@@ -7,6 +7,7 @@ import pytest
 
 from memprof.errors import ScenarioError
 from memprof.models.base import check_model, model_builder, object_array
+from memprof.models.factory import builder
 from memprof.populations.environment import Environments, GenerativeProcess
 from tests.conftest import ROOT
 
@@ -300,3 +301,9 @@ def test_equal_worlds_are_told_from_different_ones(tmp_path):
     assert GenerativeProcess(one) == GenerativeProcess(two)
     two["A"][1][0, 0, 0] += 1e-16 + 1e-9
     assert GenerativeProcess(one) != GenerativeProcess(two)
+
+
+@pytest.mark.parametrize("target", ["builtins:type", "builtins:dict"])
+def test_a_factory_whose_parameters_nobody_can_tell_is_refused(target, tmp_path):
+    with pytest.raises(ScenarioError, match=r"parameters builtins:.* takes cannot be told"):
+        builder(target, {}, str(tmp_path))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from memprof.errors import ScenarioError, WorkerFailed
 from memprof.reports import markdown
-from memprof.text import cut, for_a_log, harmless, one_line, shown
+from memprof.text import cut, for_a_log, harmless, one_line, raised, shown
 from tests.report_views import everything
 
 COMMANDS = "\x1b\x9b\x07\x00\u202e\u2066\ud800\ufeff\r\x7f"
@@ -60,3 +60,29 @@ def test_markdown_has_no_line_that_is_a_command():
     lines = markdown.render_view(everything(lambda text: f"::error::{text}")).splitlines()
     assert any("error" in line for line in lines)
     assert not [line for line in lines if line.lstrip().startswith("::")]
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+def test_what_an_exception_says_is_had_whatever_its_code_does():
+    assert raised(ValueError("x")) == "ValueError: x"
+    assert raised(Mute()) == "Mute: (its message fails with RuntimeError)"
+    assert len(raised(ValueError("x" * 10**6))) < 2_100
+
+
+@pytest.mark.parametrize("value", [Mute(), (Mute(),), 10**5000, [10**5000]], ids=lambda each: "")
+def test_what_python_cannot_write_is_shown_by_its_type(value):
+    assert len(shown(value)) <= 120
+
+
+def test_an_error_is_no_longer_than_anybody_reads():
+    error = WorkerFailed("m" * 10**6, detail="first" + "x" * 10**6 + "last")
+    assert len(str(error)) < 34_000
+    assert error.detail.startswith("first")
+    assert error.detail.endswith("last")
+    assert "characters left out" in error.detail

@@ -1,0 +1,73 @@
+"""What a worker says and how it ends, where the user's code has a hand in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from memprof.errors import WorkerFailed
+from memprof.spec import PopulationSpec
+from memprof.worker import spawn
+from memprof.worker.failure import failure
+from memprof.worker.protocol import Channel, Request
+
+REQUEST = Request(
+    "measure",
+    PopulationSpec(
+        backend="numpy",
+        model={"kind": "grid_world", "size": 5},
+        private=True,
+        differs=False,
+        agent={},
+        learning=(),
+        passes=(),
+        keep=None,
+        history_steps=None,
+        working_set=None,
+        loop="",
+        chunk=None,
+        agents=1,
+        steps=2,
+        seed=0,
+        folder="",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"noise",
+        b"\xff\xfe",
+        b"[1]",
+        b"null",
+        b"{}",
+        b"[" * 10_000,
+        b'{"event": "\\u001b"}',
+        b'{"event": ["result"]}',
+        b'{"event": "progress"}',
+        b'{"event": "result", "value": 5}',
+        b'{"event": "error", "kind": 5}',
+        b'{"event": "error", "kind": "failure"}',
+    ],
+)
+def test_what_is_none_of_the_workers_words_is_an_error_of_its_code(line):
+    with pytest.raises(WorkerFailed, match="what the worker says cannot be read"):
+        spawn._heard(line, REQUEST)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGRTMIN + 5])
+def test_every_signal_that_ends_a_worker_is_said(number):
+    said = str(failure(None, -number, REQUEST, None, [], ""))
+    assert ("SIGSEGV" if number == signal.SIGSEGV else f"signal {number}") in said
+
+
+def test_a_worker_says_no_more_of_a_failure_than_anybody_reads():
+    reader, writer = os.pipe()
+    Channel(writer).error("failure", message="m" * 10**6, detail="")  # the pipe holds 64 KiB
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        assert len(json.loads(stream.read())["message"]) < 34_000
