@@ -18,7 +18,7 @@ _UNFIT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
     "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)
+_COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)  # of GitHub's runner, see `for_a_log`
 _MOST_SHOWN = 60
 _MOST_RAISED, _MOST_QUOTED = 2_000, 1 << 15
 
@@ -29,8 +29,13 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same where a line is all that there may be: nothing in it ends one."""
-    return harmless(" ".join(text.expandtabs(1).splitlines()))
+    """The same where a line is all that there may be: nothing in it ends one, or is a command."""
+    return inert(" ".join(text.expandtabs(1).splitlines()))
+
+
+def inert(text: str) -> str:
+    """Lines that stand as they are where nobody can stop a CI server that looks for commands."""
+    return _COMMAND.sub(lambda found: found[0][:-1] + "\ufffd", harmless(text))
 
 
 def for_a_log(text: str) -> str:

@@ -8,12 +8,10 @@ from memprof.reports.chart import draw
 from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Chart, Next, Table, View
 from memprof.reports.view import view_of
-from memprof.text import harmless, one_line
+from memprof.text import inert, one_line
 
 _CHART_WIDTH = 80
-_SPECIAL = re.compile(r"(^:|[\\`*_{}\[\]<>#|~])")
-
-_FIRST_COLON = re.compile(r"^[ \t]*:(?=:)", re.MULTILINE)
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def render(report: AnyReport) -> str:
@@ -40,11 +38,11 @@ def _next(found: Next) -> list[str]:
         return [_text(found.text)]
     longest = max((len(run) for run in re.findall("`+", found.code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [_text(found.text), f"{fence}\n{_fenced(found.code)}\n{fence}"]
+    return [_text(found.text), f"{fence}\n{inert(found.code)}\n{fence}"]
 
 
 def _chart(chart: Chart) -> str:
-    lines = _fenced("\n".join(draw(chart, _CHART_WIDTH)))
+    lines = inert("\n".join(draw(chart, _CHART_WIDTH)))
     return f"*{_text(chart.title)}*\n\n```text\n{lines}\n```"
 
 
@@ -57,12 +55,7 @@ def _table(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _fenced(text: str) -> str:
-    """Lines that stand as they are, and are no commands to a CI server either."""
-    return _FIRST_COLON.sub("\ufffd", harmless(text))
-
-
 def _text(text: str) -> str:
     """Text from scenarios and source lines is data: nothing in it is markup, another line, or a
-    command to a CI server that reads it at the start of one."""
+    command to a CI server that reads it."""
     return _SPECIAL.sub(r"\\\1", one_line(text.strip()))

@@ -8,6 +8,6 @@ from tests.fuzz_input import run
 SLACK_SECONDS = 10
 
 
-@pytest.mark.parametrize(("part", "count"), [("scenarios", 80), ("reports", 45), ("archives", 40)])
+@pytest.mark.parametrize(("part", "count"), [("scenarios", 80), ("reports", 30), ("archives", 40)])
 def test_what_others_wrote_is_taken_or_refused_in_a_message(part, count):
     assert run(part, count, seed=1, seconds=SLACK_SECONDS) == []

@@ -128,8 +128,7 @@ def _written(file: Path) -> str:
     if file.suffix == ".html":  # its scripts are others', and no text of a report's
         start = text.find("</style>")
         text = text[start : text.find("<script", start)]
-    lines = text if file.suffix in (".md", ".txt", ".dat") else text.replace("##[", "")
-    problem = unfit(lines)
+    problem = unfit(text)
     return f"{file.suffix}: {problem}" if problem else ""
 
 

@@ -209,7 +209,9 @@ def run(
     """Try all; what is wrong with any of them."""
     problems, ends = [], Counter[str]()
     slowest, largest = 0.0, 0
-    for name, outcome, problem in try_all(inputs, seconds):
+    for number, (name, outcome, problem) in enumerate(try_all(inputs, seconds)):
+        if verbose and number and number % 500 == 0:
+            print(f"after {number:,}: {dict(ends.most_common())}", flush=True)
         ends["wrong" if problem else outcome.end] += 1
         slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.more_bytes)
         if problem:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from memprof.errors import ScenarioError, WorkerFailed
 from memprof.reports import markdown
-from memprof.text import cut, for_a_log, harmless, one_line, raised, shown
+from memprof.text import cut, for_a_log, harmless, inert, one_line, raised, shown
 from tests.report_views import everything
 
 COMMANDS = "\x1b\x9b\x07\x00\u202e\u2066\ud800\ufeff\r\x7f"
@@ -35,7 +35,7 @@ def test_a_line_is_one_line_that_every_stream_takes(text):
     line.encode()
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), st.lists) | st.text(min_size=5000))
+@given(st.recursive(st.none() | st.integers() | st.text(), st.lists) | st.just("\x00\u202e" * 5000))
 def test_what_was_found_is_shown_in_a_short_line(value):
     assert len(shown(value)) <= 120
     assert shown(value).isprintable()
@@ -54,6 +54,12 @@ def test_a_command_in_a_log_is_none(monkeypatch, text):
     assert last == f"::{first.removeprefix('::stop-commands::')}::"
     assert lines == text.splitlines()
     assert for_a_log("nothing here\n") == "nothing here\n"
+
+
+def test_a_command_in_a_line_is_none_where_nothing_stops_them():
+    assert one_line("::error::a") == ":\ufffderror::a"
+    assert inert("a\n  ::error::b\nc ##[error]d") == "a\n  :\ufffderror::b\nc ##\ufffderror]d"
+    assert one_line("a::b # [c]") == "a::b # [c]"
 
 
 def test_markdown_has_no_line_that_is_a_command():
