@@ -102,7 +102,7 @@ def _check_priors(arguments: dict[str, Any], field: str) -> None:
                     field,
                     f"{name}{index} has shape {array.shape}; {like}{index} has {size} {what}",
                 )
-            if np.isnan(array).any() or not np.isfinite(array.max(axis=0, initial=0.0)).all():
+            if np.isnan(array).any() or not np.isfinite(array.max(axis=0)).all():
                 raise ScenarioError(
                     field, f"{name}{index} holds what is not a number, or is infinite"
                 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from memprof.reports.json_text import AnyReport
 from memprof.reports.page import Picture, Section, Tree, View
 from memprof.reports.view import view_of
-from memprof.text import inert, one_line
+from memprof.text import one_line
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -111,7 +111,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: inert(value) if type(value) is str else value,
+        finalize=lambda value: one_line(value) if type(value) is str else value,
     )
     return made.from_string(_asset("report.html.j2"))
 
