@@ -88,6 +88,8 @@ class _Output(_Stream):
 
 def _replaced(kind: type[_Stream], stream: TextIO | None, descriptor: int) -> _Stream:
     """The same stream, safe; characters that its encoding has not are written as escapes."""
+    if isinstance(stream, kind):  # the command runs once more in one process
+        return stream
     if stream is None:  # it was closed
         return kind(open(descriptor, "wb"), "utf-8")
     lines = bool(stream.line_buffering)

@@ -26,11 +26,8 @@ UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def fit(text: str) -> str:
-    return UNFIT.sub("\ufffd", text)
-
-
-def one_line(text: str) -> str:
-    return fit(" ".join(text.splitlines()))
+    """As one line of characters that can be shown."""
+    return UNFIT.sub("\ufffd", " ".join(text.expandtabs(1).splitlines()))
 
 
 TAGS = """[...document.querySelectorAll("*")]
@@ -62,15 +59,15 @@ def test_a_name_is_shown_as_it_is_and_does_nothing(opened, tags, text):
     assert set(page.evaluate(TEXTS)) == {fit(text)}
     for label, words in page.evaluate(PICTURES):
         assert label.startswith(f"{fit(text)}: {fit(text)}")
-        assert any(len(word) > 6 and says(word, one_line(text)) for word in words), words
+        assert any(len(word) > 6 and says(word, fit(text)) for word in words), words
     for tree in page.locator("figure:has([role=application])").all():
         path = tree.get_by_role("navigation").get_by_role("button")
-        assert path.all_text_contents() == [f"{one_line(text)} 100 MB"]
-        assert tree.get_by_role("status").text_content().startswith(f"{one_line(text)}, 100 MB")
+        assert path.all_text_contents() == [f"{fit(text)} 100 MB"]
+        assert tree.get_by_role("status").text_content().startswith(f"{fit(text)}, 100 MB")
         words = tree.locator("svg text").all_text_contents()
-        assert all(says(word, one_line(text)) or word[0].isdigit() for word in words), words
+        assert all(says(word, fit(text)) or word[0].isdigit() for word in words), words
         tree.get_by_role("application").hover(position={"x": 20, "y": 60})
-        assert tree.locator(".tip b").text_content() == one_line(text)
+        assert tree.locator(".tip b").text_content() == fit(text)
 
 
 def says(word: str, name: str) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import typer.main
 
@@ -74,7 +75,7 @@ def command(*arguments: str) -> Ended:
     def start(*given: object, **more: object) -> None:
         raise Worker
 
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     popen, argv = subprocess.Popen, sys.argv
     code: int | str | None = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -88,7 +89,14 @@ def command(*arguments: str) -> Ended:
             code = "worker"
         finally:
             subprocess.Popen, sys.argv = popen, argv  # type: ignore[misc]
-    return Ended(0 if code is None else code, out.getvalue(), err.getvalue())
+        said = [_written(each) for each in (sys.stdout, sys.stderr)]
+    return Ended(0 if code is None else code, *said)
+
+
+def _written(stream: Any) -> str:
+    """What went to a stream, which the command may have replaced by one of its own."""
+    stream.flush()
+    return str(stream.buffer.getvalue().decode("utf-8", "backslashreplace"))
 
 
 def problem_of(found: Ended, allowed: Sequence[int | str]) -> str:
