@@ -30,7 +30,7 @@ def fit(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    return fit(" ".join(text.splitlines()))
+    return fit(" ".join(text.expandtabs(1).splitlines()))
 
 
 TAGS = """[...document.querySelectorAll("*")]
@@ -59,9 +59,9 @@ def test_a_name_is_shown_as_it_is_and_does_nothing(opened, tags, text):
     assert page.evaluate(TAGS) == tags
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
     assert " ".join(page.title().split()) == " ".join(f"{fit(text)} · memprof".split())
-    assert set(page.evaluate(TEXTS)) == {fit(text)}
+    assert set(page.evaluate(TEXTS)) == {one_line(text)}
     for label, words in page.evaluate(PICTURES):
-        assert label.startswith(f"{fit(text)}: {fit(text)}")
+        assert label.startswith(f"{one_line(text)}: {one_line(text)}")
         assert any(len(word) > 6 and says(word, one_line(text)) for word in words), words
     for tree in page.locator("figure:has([role=application])").all():
         path = tree.get_by_role("navigation").get_by_role("button")
