@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import reprlib
-import secrets
 
 # What commands a terminal (C0 and C1 but for tabs and ends of lines), turns or hides what is read
 # (marks of direction, tags, ends of line and annotations of Unicode), or is no text that a file can
@@ -47,6 +46,8 @@ def for_a_log(text: str) -> str:
     """
     if "GITHUB_ACTIONS" not in os.environ or not _COMMAND.search(text):
         return text
+    import secrets
+
     token = secrets.token_hex()
     return f"::stop-commands::{token}\n{text.rstrip()}\n::{token}::\n"
 

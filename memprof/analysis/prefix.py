@@ -37,7 +37,7 @@ def shortest(report: Report, limit_bytes: int | None = None) -> Prefix | None:
     if now.ci95_bytes[1] >= was.ci95_bytes[0]:
         return None
     kept = [each for each in report.passes if each.kept]
-    names = tuple(each.name for each in kept)
+    names = tuple(each.name for each in kept) or after.passes  # which may not be told apart
     for count, each in enumerate(kept[:-1], start=1):
         if each.marginal_bytes is None or each.ci95_bytes is None:
             continue

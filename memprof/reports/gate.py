@@ -80,7 +80,8 @@ def _picture(report: GateReport) -> Bars | None:
         for each in report.alarms
         if each.allowed and each.largest_change is not None
     ]
-    if not rows:
+    rows = [row for row in rows if all(math.isfinite(100 * each) for each in row[1:])]
+    if not rows:  # or all of them against next to nothing, of which there is no percentage
         return None
     names, changes, allowed = zip(*rows[:_MOST_BARS], strict=True)
     worst = max(rows, key=lambda row: row[1] / row[2] if row[2] else math.inf)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from memprof.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
 from memprof.reports import markdown, terminal
 from memprof.reports.gate import gate_view, headline
+from memprof.reports.html import document
 from memprof.reports.page import Section
 from memprof.results import Caution
 from tests.gate_reports import (
@@ -196,3 +197,10 @@ def test_text_from_outside_commands_neither_rich_nor_the_terminal(text):
 def test_what_looks_like_markup_of_rich_is_text():
     colored = terminal.render(gate_view(hostile("[bold]x[/]:warning:")), width=200, color=True)
     assert "[bold]x[/]:warning:" in colored
+
+
+def test_a_change_against_next_to_nothing_is_in_no_picture():
+    odd = replace(GATE.scenarios[0].metrics[0], was=5e-324)
+    report = replace(GATE, scenarios=(replace(GATE.scenarios[0], metrics=(odd,)),))
+    assert gate_view(report).picture is None
+    assert document.render(report)

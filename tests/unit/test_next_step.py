@@ -164,3 +164,9 @@ def test_a_view_with_nothing_to_do_has_no_such_line():
     view = View("title", "headline", ())
     assert terminal.render(view, width=80, color=False).splitlines()[1:] == ["title", "headline"]
     assert markdown.render_view(view) == "# title\n\n**headline**\n"
+
+
+def test_passes_that_were_not_told_apart_are_applied_as_a_whole(case):
+    whole = case(row("share", 15.0), row("template", 10.0))
+    found = next_step(replace(whole, passes=()))
+    assert found.text.startswith("share and template give all of this")
