@@ -66,7 +66,9 @@ def is_gained_alike(points: Sequence[tuple[int, float]], agents: int, size: int)
 
 def fewest_like_all(held_bytes: Sequence[float]) -> int:
     """How many agents after the first hold in the mean what all do: the fewest that come within a
-    hundredth, or those that come nearest. One where agents are alike."""
+    hundredth, or those that come nearest. One where agents are alike, or nothing is known."""
+    if not held_bytes:
+        return 1
     mean = statistics.fmean(held_bytes)
     sums = accumulate(held_bytes[1:])
     apart = [abs(total / count - mean) for count, total in enumerate(sums, 1)]
