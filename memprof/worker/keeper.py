@@ -43,10 +43,20 @@ def main() -> None:
     _end_all(ended)
     if worker in ended:
         _say(status, f"ended {ended[worker]}")
-    if os.getppid() != parent:
+    if _is_gone(parent):
         import shutil
 
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(parent: int) -> bool:
+    """Whether memprof has died. Its first thread does so before the others, and children are theirs
+    for as long as one lives."""
+    if os.getppid() != parent:
+        return True
+    with contextlib.suppress(OSError), open(f"/proc/{parent}/stat", "rb") as stream:
+        return stream.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    return False
 
 
 def _become(command: list[str]) -> None:

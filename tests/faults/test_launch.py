@@ -80,10 +80,36 @@ def said(worker):
     return found
 
 
+HALF_GONE = """
+import ctypes, os, threading, time
+from memprof.worker import keeper
+
+parent, (reading, writing) = os.getpid(), os.pipe()
+if os.fork() == 0:
+    print(keeper._is_gone(parent), flush=True)
+    os.close(writing)
+    os.read(reading, 1)
+    while open(f"/proc/{parent}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.001)
+    assert os.getppid() == parent
+    print(keeper._is_gone(parent), flush=True)
+    os._exit(0)
+threading.Thread(target=os.wait).start()
+os.close(writing)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
 def alive(process):
     with contextlib.suppress(psutil.Error):
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def test_a_parent_is_gone_when_its_first_thread_is():
+    """Others of its threads may live a little longer, and so be its children's parent."""
+    done = subprocess.run([sys.executable, "-c", HALF_GONE], capture_output=True, check=True)
+    assert done.stdout.split() == [b"False", b"True"]
 
 
 @pytest.mark.parametrize("what", STAYS)
