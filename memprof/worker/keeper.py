@@ -54,8 +54,8 @@ def _is_gone(parent: int) -> bool:
     for as long as one lives."""
     if os.getppid() != parent:
         return True
-    with contextlib.suppress(OSError), open(f"/proc/{parent}/stat", "rb") as stream:
-        return stream.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    with contextlib.suppress(OSError):
+        return _stat(parent)[0] in (b"Z", b"X")
     return False
 
 
@@ -111,13 +111,18 @@ def _descendants() -> list[int]:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):
             process = int(name)
-            with open(f"/proc/{process}/stat", "rb") as stream:
-                parent = int(stream.read().rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(process)
+            children.setdefault(int(_stat(process)[1]), []).append(process)
     found = [*children.get(os.getpid(), ())]
     for each in found:
         found += children.get(each, ())
     return found
+
+
+def _stat(process: int) -> list[bytes]:
+    """What the system says of a process after its name: its state, its parent, and more (proc(5));
+    an OSError where it has gone."""
+    with open(f"/proc/{process}/stat", "rb") as stream:
+        return stream.read().rpartition(b")")[2].split()
 
 
 def _say(status: int, line: str) -> None:
