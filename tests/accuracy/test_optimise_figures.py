@@ -47,7 +47,7 @@ def seconds_to_optimise(name, passes):
 
 
 def seconds_to_compare():
-    """C's own comparison of as many bytes as an agent brings, the least of as many times."""
+    """C's own comparison of as many bytes as an agent brings: the median of as many times."""
     one = np.random.default_rng(0).random(MATRIX_BYTES // 8)
     other, seconds = one.copy(), []
     memcmp = ctypes.CDLL(None).memcmp
