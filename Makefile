@@ -56,12 +56,16 @@ check: $(VENV)/.tested
 # The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
 # The tests of a file share its costly fixtures, so one process runs them all.
 # Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
+# What fails in one part hides nothing of the others.
 test: check suite
 
 suite: $(VENV)/.tested
-	$(BIN)/pytest -m "not serial" -n 3 --dist loadfile --ignore tests/integration --ignore tests/accuracy
-	$(BIN)/pytest -m "not serial" -n 2 --dist loadfile tests/integration tests/accuracy
-	$(BIN)/pytest -m serial
+	@failed=0; \
+	set -x; \
+	$(BIN)/pytest -m "not serial" -n 3 --dist loadfile --ignore tests/integration --ignore tests/accuracy || failed=1; \
+	$(BIN)/pytest -m "not serial" -n 2 --dist loadfile tests/integration tests/accuracy || failed=1; \
+	$(BIN)/pytest -m serial || failed=1; \
+	exit $$failed
 
 # Each in an environment of its own; names, types and style are checked once, under CI's Python.
 pythons:

@@ -84,18 +84,17 @@ HALF_GONE = """
 import ctypes, os, threading, time
 from memprof.worker import keeper
 
-parent, (reading, writing) = os.getpid(), os.pipe()
+parent, (asked, asking) = os.getpid(), os.pipe()
 if os.fork() == 0:
     print(keeper._is_gone(parent), flush=True)
-    os.close(writing)
-    os.read(reading, 1)
+    os.write(asking, b"!")
     while open(f"/proc/{parent}/stat").read().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.001)
     assert os.getppid() == parent
     print(keeper._is_gone(parent), flush=True)
     os._exit(0)
 threading.Thread(target=os.wait).start()
-os.close(writing)
+os.read(asked, 1)
 ctypes.CDLL(None).pthread_exit(None)
 """
 
