@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,19 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measur
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All processes of a session that compile the same JAX programs share them, as files. They
+    trace and ask for a compilation as often as without; from the second time on, it is done sooner.
+    """
+    if hasattr(config, "workerinput"):  # a process of xdist inherits the variables
+        return
+    folder = tempfile.TemporaryDirectory(prefix="memprof-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 @dataclass(frozen=True)
@@ -103,15 +117,6 @@ def run_pytest(folder: Path, *arguments: object) -> Session:
         said = [f"{each.get('message')}\n{each.text}" for each in case if each.tag != "properties"]
         texts[case.get("name", "")] = "\n".join(said)
     return Session(done.returncode, done.stdout + done.stderr, dict(found), texts)
-
-
-@pytest.fixture
-def compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers of one test that compile the same JAX programs share them, as files. They trace and
-    ask for a compilation as often as without; the second time, it is done sooner."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def run_command(

@@ -61,6 +61,7 @@ def run(
     Measurement | InstrumentRun | TraceComparison | LeakRun | Attribution | DensityRun | ThreadsRun
 ):
     """Do what the request asks for."""
+    process.tried()  # what that leaves is garbage before the first reading, not after it
     match request.job:
         case "measure":
             return measure(request.spec, channel, resolve=request.resolve)

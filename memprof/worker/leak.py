@@ -64,7 +64,6 @@ def _run(
     """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
     as `seconds` allow."""
     start = perf_counter()
-    process.tried()
     most = leaks.most_cycles(cycles)
     readings = _Readings(most + 1)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most

@@ -76,7 +76,6 @@ def sites(
 ) -> Attribution:
     """Let the population live `warm_up` cycles, and watch `cycles` more by each instrument."""
     cycles = max(cycles, _FEWEST_CYCLES)
-    process.tried()  # what that leaves is garbage before the first cycle, not in it
     channel.progress("warm up", spec.agents)
     for _ in range(warm_up):
         life.run()

@@ -9,8 +9,6 @@ from memprof.worker.protocol import Request
 from memprof.worker.spawn import Limits, run_worker
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 STATES, ACTIONS, AGENTS, FLOAT = 25, 5, 4, 4
 SPEC = PopulationSpec(
     backend="jax",
