@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from memprof.agent_keywords import check_agent, history_problem
+from memprof.effort import EFFORTS, Effort, EffortName
 from memprof.errors import FieldError, nearest
 from memprof.instruments.catalogue import OPTIONAL, default_instruments
 from memprof.models.catalogue import AnyModel
@@ -44,6 +45,19 @@ Result = Literal[
 ]
 
 
+def _effort(fields: Mapping[str, Any]) -> Effort:
+    return EFFORTS[fields.get("effort", "normal")]
+
+
+def _own_instruments(fields: dict[str, Any]) -> list[str]:
+    """Those of a scenario that names none."""
+    return default_instruments(fields.get("backend", "")) if _effort(fields).instruments else []
+
+
+def _own_repeats(fields: dict[str, Any]) -> int:
+    return _effort(fields).repeats
+
+
 class Budget(Strict):
     per_agent: Size = Field(description="largest marginal cost of an agent, after the passes")
 
@@ -59,6 +73,11 @@ class Scenario(Strict):
     description: str = ""
     backend: Literal["numpy", "jax", "fake"] = "numpy"
     model: AnyModel
+    effort: EffortName = Field(
+        default="normal",
+        description="how much time its figures are worth: quick is a first answer, of one worker "
+        "and no instruments unless they are asked for; thorough is for a paper",
+    )
     agents: int = Field(default=20, ge=1, le=10**7)
     steps: int = Field(default=20, ge=1, le=10**6)
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -102,10 +121,15 @@ class Scenario(Strict):
         "as are no burden, up to 1024",
     )
     instruments: Instruments = Field(
-        default_factory=lambda fields: default_instruments(fields.get("backend", "")),
+        default_factory=_own_instruments,
         description="what reads the memory, besides the process itself",
     )
-    repeats: int = Field(default=3, ge=1, le=1000)
+    repeats: int = Field(
+        default_factory=_own_repeats,
+        ge=1,
+        le=1000,
+        description="fresh workers of each variant; 1, 3 or 9 by the effort if not given",
+    )
     budget: Budget | None = None
     tolerances: dict[str, str | int] = Field(
         default_factory=dict,

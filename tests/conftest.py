@@ -19,12 +19,15 @@ import hypothesis
 import pytest
 import yaml
 
+from tests import command_server
+
 hypothesis.settings.register_profile("no clock", deadline=None)
 hypothesis.settings.load_profile("no clock")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measured there
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
+_LEAN = Path(__file__).parent / "lean"
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
 
 
@@ -39,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(_LEAN), os.environ.get("PYTHONPATH")])
+    )
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,13 @@ def run_command(
     folder: Path, *arguments: object, timeout: float = 300, stdin: str = "", **environment: str
 ) -> Run:
     """Run `memprof ARGUMENTS` in a folder."""
+    words, variables = [*map(str, arguments)], {**os.environ, **environment}
+    if command_server.serves(variables):
+        return Run(*command_server.run(words, folder, variables, stdin, timeout), folder)
     done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*COMMAND, *words],
         cwd=folder,
-        env={**os.environ, **environment},
+        env=variables,
         input=stdin,
         capture_output=True,
         text=True,
@@ -134,6 +143,18 @@ def run_command(
         check=False,
     )
     return Run(done.returncode, done.stdout, done.stderr, folder)
+
+
+def whole_path() -> str:
+    """PYTHONPATH without what makes the workers of tests lean."""
+    paths = os.environ["PYTHONPATH"].split(os.pathsep)
+    return os.pathsep.join(each for each in paths if each != str(_LEAN))
+
+
+@pytest.fixture
+def whole_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers import all that users' do."""
+    monkeypatch.setenv("PYTHONPATH", whole_path())
 
 
 @pytest.fixture
@@ -154,6 +175,7 @@ def scenario(tmp_path: Path) -> Callable[..., Path]:
             "steps": 3,
             "repeats": 1,
             "instruments": [],
+            "effort": "quick",
         }
         path = tmp_path / "case.yaml"
         path.write_text(yaml.safe_dump({**base, **fields}, sort_keys=False))

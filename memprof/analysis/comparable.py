@@ -14,7 +14,7 @@ from memprof.text import cut
 # minor version does.
 DECISIVE = ("memprof-pymdp", "inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
 # Fields that say how well a scenario is measured and judged, or for whom it is described.
-_INDIFFERENT = ("description", "instruments", "repeats", "budget", "tolerances")
+_INDIFFERENT = ("description", "effort", "instruments", "repeats", "budget", "tolerances")
 
 
 def scenario_hash(scenario: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ def density_command(
     history_steps: options.HistorySteps = None,
     working_set: options.WorkingSet = None,
     repeats: options.Repeats = None,
+    effort: options.Effort = None,
     timeout: options.Timeout = 86_400.0,
     json: options.Json = None,
     out: options.Out = Path("reports"),
@@ -57,6 +58,7 @@ def density_command(
         history_steps=history_steps,
         working_set=working_set,
         repeats=repeats,
+        effort=effort,
     )
     limit = options.memory_limit(memory_limit)
     seconds = options.seconds("--timeout", timeout)

@@ -59,6 +59,7 @@ def gate_command(
     seed: options.Seed = None,
     passes: options.Passes = None,
     repeats: options.Repeats = None,
+    effort: options.Effort = None,
     timeout: options.Timeout = 900.0,
     memory_limit: options.MemoryLimit = None,
     json: options.Json = None,
@@ -72,7 +73,7 @@ def gate_command(
     """
     _check_options(update, force, self_check, max_repeats)
     changed = options.overrides(
-        agents=agents, steps=steps, seed=seed, passes=passes, repeats=repeats
+        agents=agents, steps=steps, seed=seed, passes=passes, repeats=repeats, effort=effort
     )
     limit = options.memory_limit(memory_limit)
     seconds = options.seconds("--timeout", timeout)

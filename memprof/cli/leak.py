@@ -25,6 +25,7 @@ def leak_command(
     history_steps: options.HistorySteps = None,
     working_set: options.WorkingSet = None,
     repeats: options.Repeats = None,
+    effort: options.Effort = None,
     timeout: options.Timeout = 900.0,
     memory_limit: options.MemoryLimit = None,
     json: options.Json = None,
@@ -58,6 +59,7 @@ def leak_command(
         history_steps=history_steps,
         working_set=working_set,
         repeats=repeats,
+        effort=effort,
     )
     limit = options.memory_limit(memory_limit)
     seconds = options.seconds("--timeout", timeout)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from memprof.effort import EffortName
 from memprof.errors import UsageError
 from memprof.tolerance import Tolerance, parse_tolerances
 from memprof.units import parse_size
@@ -55,6 +56,10 @@ Agents = Annotated[int | None, typer.Option(help="Override the scenario's agents
 Steps = Annotated[int | None, typer.Option(help="Override the scenario's steps.")]
 Seed = Annotated[int | None, typer.Option(help="Override the scenario's seed.")]
 Repeats = Annotated[int | None, typer.Option(help="Override the scenario's repeats.")]
+Effort = Annotated[
+    EffortName | None,
+    typer.Option(help="Override the scenario's effort: time spent on knowing figures better."),
+]
 Passes = Annotated[
     str | None, typer.Option(metavar="A,B|none|auto", help="Override the scenario's passes.")
 ]

@@ -20,6 +20,7 @@ def profile_command(
     working_set: options.WorkingSet = None,
     instruments: options.Instruments = None,
     repeats: options.Repeats = None,
+    effort: options.Effort = None,
     timeout: options.Timeout = 900.0,
     memory_limit: options.MemoryLimit = None,
     json: options.Json = None,
@@ -45,6 +46,7 @@ def profile_command(
         working_set=working_set,
         instruments=instruments,
         repeats=repeats,
+        effort=effort,
     )
     limit = options.memory_limit(memory_limit)
     seconds = options.seconds("--timeout", timeout)

@@ -27,7 +27,7 @@ class LeanImports(Pass):
 
     def install(self) -> None:
         if "pymdp.legacy" not in sys.modules:
-            with _standing_in(*(name for name in _DEFERRED if name not in sys.modules)):
+            with standing_in(*(name for name in _DEFERRED if name not in sys.modules)):
                 importlib.import_module("pymdp.legacy")
 
 
@@ -56,7 +56,7 @@ class StandIn(ModuleType):
 
 
 @contextmanager
-def _standing_in(*names: str) -> Iterator[None]:
+def standing_in(*names: str) -> Iterator[None]:
     """Whoever imports one of the modules in the meantime gets its stand-in."""
     for name in names:
         sys.modules[name] = stand_in = StandIn(name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from memprof.analysis import marginal
 from memprof.density import DensityPoint, DensityRun
+from memprof.effort import Effort
 from memprof.errors import ScenarioError
 from memprof.instruments import process, small_objects
 from memprof.instruments.base import Stopwatch
@@ -25,18 +26,15 @@ from memprof.worker.rows import Rows
 _MOST_POINTS = 64
 _TOLD_SHARE = 0.005
 """The parent is told of every population that is so much larger."""
-_ROUND_SECONDS = 1.0
-"""A round that would take longer covers the first agents only."""
 _ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _NEW_SIZE = 1.1
 _FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
 """A cost is known from so many sizes at the least, and so much growth: the first agents move into
 memory that was freed before."""
-_RESOLUTION, _RESOLVE_SECONDS, _RESOLVE_FACTOR = 0.01, 3.0, 0.2
+_RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
-_REPLACE_SECONDS = 1.0
 _SCARCE = 0.04
 """With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
 
@@ -45,23 +43,26 @@ def density(
     build: Callable[[PopulationSpec, Stopwatch], Population],
     spec: PopulationSpec,
     sizes: Sequence[int],
-    resolve: bool,
+    effort: Effort,
     seconds: float | None,
     channel: Channel,
+    *,
+    resolve: bool,
 ) -> DensityRun:
     """Let the population grow to each of the `sizes`, and beyond to `resolve` what an agent costs;
-    at most for so many `seconds`. What is measured is sent home on the way.
+    as far as the effort goes, and at most for so many `seconds`. What is measured is sent home on
+    the way.
 
     Raises:
         MemoryError: the population does not fit in the memory that the worker may have.
     """
-    sweep = Sweep(build, spec, sizes, seconds, channel)
+    sweep = Sweep(build, spec, sizes, effort, seconds, channel)
     try:
         for size in sizes:
             sweep.visit(size, whole_round=size == sizes[-1])
         if resolve:
             sweep.resolve()
-        replaced, time_up = sweep.living.replace(_REPLACE_SECONDS), False
+        replaced, time_up = sweep.living.replace(effort.replace_seconds), False
     except TimeUp:
         sweep.take_last()
         replaced, time_up = 0, True
@@ -76,10 +77,11 @@ class Sweep:
         build: Callable[[PopulationSpec, Stopwatch], Population],
         spec: PopulationSpec,
         sizes: Sequence[int],
+        effort: Effort,
         seconds: float | None,
         channel: Channel,
     ) -> None:
-        self._channel = channel
+        self._channel, self._effort = channel, effort
         self._steps = spec.steps
         self._watch = Stopwatch()
         self._digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
@@ -106,12 +108,13 @@ class Sweep:
         point = self._read()
         self._channel.progress("round", agents)
         per_step = self.living.agent_seconds / (self._steps + 1)
-        most = agents if whole_round else min(agents, max(1, int(_ROUND_SECONDS / per_step)))
+        in_time = max(1, int(self._effort.round_seconds / per_step))
+        most = agents if whole_round else min(agents, in_time)
         self._keep((*point, round(self._step_seconds(most) * 1e9), most))
 
     def resolve(self) -> None:
         """Grow on until the cost of an agent is known well, within limits."""
-        end = perf_counter() + _RESOLVE_SECONDS
+        end = perf_counter() + self._effort.resolve_seconds
         while len(self._rows) < _MOST_POINTS and not self._resolved():
             agents = len(self._population)
             affordable = int((end - perf_counter()) / self.living.agent_seconds)

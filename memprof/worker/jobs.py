@@ -14,6 +14,7 @@ from memprof.analysis.leaks import FEWEST_CYCLES
 from memprof.analysis.ledger import balance
 from memprof.analysis.mixtures import as_others, is_gained_alike, is_like_all, uneven
 from memprof.density import DensityRun
+from memprof.effort import EFFORTS, Effort
 from memprof.errors import ScenarioError
 from memprof.instruments import process, resident, small_objects, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
@@ -44,15 +45,11 @@ from memprof.worker.protocol import Channel, Request
 from memprof.worker.sites import sites
 from memprof.worker.threads import threads
 
-# A population whose marginal cost is not known this well (half its interval, relative to the cost)
-# grows on for up to so many seconds.
-_RESOLUTIONS = ((marginal.FITS, 5.0), (0.01, 3.0))
+# A population grows on until half the interval of its marginal cost is so small, relative to it.
+_RESOLUTION = 0.01
 _FEWEST_POINTS = 4
 _EXTENSION_BYTES = 64 * 10**6
 _TREND_READINGS = 12
-# As many agents live on as take so long: the scenario's at least, for twice as long at most, but
-# for as few readings as can be judged, which may take up to the second.
-_TREND_SECONDS, _LONGEST_TREND = 2.0, 10.0
 
 
 def run(
@@ -64,7 +61,8 @@ def run(
     process.tried()  # what that leaves is garbage before the first reading, not after it
     match request.job:
         case "measure":
-            return measure(request.spec, channel, resolve=request.resolve)
+            effort = EFFORTS[request.effort]
+            return measure(request.spec, channel, effort, resolve=request.resolve)
         case "instrument":
             return read_through(request.spec, request.instrument, channel)
         case "trace":
@@ -79,14 +77,23 @@ def run(
             spec = request.spec
             _warm_up(spec, channel)
             population_type = _import(spec)
+            effort = EFFORTS[request.effort]
             return density(
-                population_type, spec, request.sizes, request.resolve, request.seconds, channel
+                population_type,
+                spec,
+                request.sizes,
+                effort,
+                request.seconds,
+                channel,
+                resolve=request.resolve,
             )
         case "threads":
             return threads(_import, request.spec, request.threads, channel)
 
 
-def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measurement:
+def measure(
+    spec: PopulationSpec, channel: Channel, effort: Effort, *, resolve: bool
+) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
     process.expect_process()
     start = process.read()
@@ -108,13 +115,13 @@ def measure(spec: PopulationSpec, channel: Channel, *, resolve: bool) -> Measure
     at_n = series.points()[-1]
     peak = process.peak_rss_bytes() if peak_known else None
     file_bytes, working_set = population.file_bytes, population.working_set()
-    _extend(growth, series, channel, resolve=resolve)
+    _extend(growth, series, channel, effort, resolve=resolve)
 
     channel.progress("ledger", len(population))
     private = series.points()[-1].reading.private_bytes
     walked = walker.walk_each(population.holdings(), len(population))
     points, held = _evened(series.points(), spec, walked, rebuilds=population.rebuilds)
-    trend = _live_on(growth, heap, channel)
+    trend = _live_on(growth, heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
     ledger = balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
@@ -280,7 +287,9 @@ def _read(series: Series, agents: int, channel: Channel) -> None:
     channel.progress("read", agents)
 
 
-def _extend(growth: Growth, series: Series, channel: Channel, *, resolve: bool) -> None:
+def _extend(
+    growth: Growth, series: Series, channel: Channel, effort: Effort, *, resolve: bool
+) -> None:
     """Grow past the scenario's count as far as a line needs it, and to `resolve` the marginal cost,
     until it is known well, within limits."""
     start = perf_counter()
@@ -290,7 +299,10 @@ def _extend(growth: Growth, series: Series, channel: Channel, *, resolve: bool) 
     if not resolve:
         return
     rate = growth.seconds_per_agent()
-    for resolution, seconds in _RESOLUTIONS:
+    for resolution, seconds in (
+        (marginal.FITS, effort.fit_seconds),
+        (_RESOLUTION, effort.resolve_seconds),
+    ):
         while not _resolved(points := series.points(), resolution):
             agents = len(growth.population)
             more = min(
@@ -314,14 +326,18 @@ def _room(points: list[GrowthPoint]) -> int:
     return int(room / slope) if slope > 0 else _EXTENSION_BYTES
 
 
-def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> TrendSeries:
+def _live_on(
+    growth: Growth, heap: MutableSequence[int], channel: Channel, effort: Effort
+) -> TrendSeries:
     """Let agents live on for as many steps again, reading the heap on the way.
 
     With many agents, what a step leaves behind is far above what the process's own caches still
-    gain. Ends early when steps are slow; nothing is read where the platform has no figure.
+    gain. As many live on as take the effort's time: the scenario's at least, for twice as long at
+    most, but for as few readings as can be judged. Ends early when steps are slow; nothing is read
+    where the platform has no figure.
     """
     stride = max(growth.population.stride, growth.steps // len(heap))
-    agents = range(growth.agents_within(_TREND_SECONDS, len(heap) * stride))
+    agents = range(growth.agents_within(effort.trend_seconds, len(heap) * stride))
     channel.progress("trend", len(agents))
     count, start = 0, perf_counter()
     while count < len(heap):
@@ -342,9 +358,9 @@ def _live_on(growth: Growth, heap: MutableSequence[int], channel: Channel) -> Tr
             continue
         each = (perf_counter() - start) / (count - 1)
         if count <= FEWEST_CYCLES:
-            slow = each * FEWEST_CYCLES > _LONGEST_TREND
+            slow = each * FEWEST_CYCLES > effort.longest_trend_seconds
         else:
-            slow = each * count > 2 * _TREND_SECONDS
+            slow = each * count > 2 * effort.trend_seconds
         if slow:
             break
     blind = "; ".join(f"{name}: {why}" for name, why in process.heap_left_out().items())

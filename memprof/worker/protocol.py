@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from memprof.effort import EffortName
 from memprof.leak import Mode
 from memprof.measurements import Mark
 from memprof.spec import PopulationSpec
@@ -29,7 +30,8 @@ class Request:
         warm_up: cycles before the ones that the job `sites` watches.
         seconds: for how long the jobs `leak` and `density` may go on; None for as long as it takes.
         sizes: populations of the job `density`, smallest first.
-        resolve: the jobs `measure` and `density` go on until they know what an agent costs.
+        effort: how much time the jobs `measure` and `density` may spend on knowing better.
+        resolve: they go on until they know what an agent costs, as far as the effort goes.
         threads: that step the agents, for the job `threads`.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
@@ -45,6 +47,7 @@ class Request:
     warm_up: int = 0
     seconds: float | None = None
     sizes: tuple[int, ...] = ()
+    effort: EffortName = "normal"
     resolve: bool = False
     threads: int = 1
     memory_limit_bytes: int | None = None

@@ -55,7 +55,7 @@ class Crew:
         spec = replace(spec, agents=agents or spec.agents, steps=steps or spec.steps)
         try:
             return run_worker(
-                Request(spec=spec, **request),
+                Request(spec=spec, effort=self.loaded.scenario.effort, **request),
                 limits or self.limits,
                 self.observer.phase,
                 sample=sample,

@@ -106,6 +106,7 @@ def test_noise_on_stdout_and_stderr_disturbs_nothing(memprof, fake):
     assert "noise" not in run.out + run.err
 
 
+@pytest.mark.usefixtures("whole_imports")
 def test_a_memory_limit_below_what_imports_need_is_said(memprof, scenario):
     for limit in ("30 MB", "120 MB"):
         run = memprof("profile", scenario(), "--memory-limit", limit)
@@ -113,6 +114,7 @@ def test_a_memory_limit_below_what_imports_need_is_said(memprof, scenario):
         assert "is too low for the imports alone" in run.err
 
 
+@pytest.mark.usefixtures("whole_imports")
 def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, scenario):
     path = scenario(model={"kind": "grid_world", "size": 29}, agents=40, steps=1, passes=[])
     run = memprof("profile", path, "--memory-limit", "600 MB")
@@ -121,6 +123,7 @@ def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, sce
     assert "grid_world.py" in run.err, "the allocation that failed is shown"
 
 
+@pytest.mark.usefixtures("whole_imports")
 def test_a_memory_limit_below_what_jax_needs_is_said(memprof, scenario):
     run = memprof("profile", scenario(backend="jax"), "--memory-limit", "120 MB")
     assert run.code == 3

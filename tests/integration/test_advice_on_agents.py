@@ -32,6 +32,7 @@ def make(agent):
 """
 
 
+@pytest.mark.usefixtures("whole_imports")
 def test_planted_faults_are_found_by_a_real_worker(memprof, scenario):
     path = scenario(
         model={"kind": "factory", "callable": "planted:make"}, agents=4, passes=[],
@@ -66,6 +67,7 @@ def test_planted_faults_are_found_by_a_real_worker(memprof, scenario):
     assert "## Advice" in (run.folder / "reports" / "case.md").read_text()
 
 
+@pytest.mark.usefixtures("whole_imports")
 def test_a_plan_that_solves_it_is_said_to(tmp_path, scenario):
     path = scenario(
         model={"kind": "grid_world", "size": 15}, passes=["lean_imports", "share", "history"],

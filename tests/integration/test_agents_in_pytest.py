@@ -48,7 +48,7 @@ def lean(agent, cells):
 def broken():
     raise RuntimeError("in the user's own code")
 
-SMALL = {"agents": 4, "steps": 1, "repeats": 1}
+SMALL = {"agents": 4, "steps": 1, "effort": "quick"}
 
 def test_planted(memprof):
     memprof(forager, per_agent="100 KB", **SMALL)

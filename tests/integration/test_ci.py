@@ -44,6 +44,7 @@ SMALL = {
     "steps": 3,
     "passes": [],
     "repeats": 2,
+    "effort": "quick",
     "budget": {"per_agent": "10 MB"},  # so that the regression is one of the baseline
     "tolerances": {"step_ratio": "2000%"},  # other tests run beside this one
 }

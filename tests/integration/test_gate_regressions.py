@@ -9,7 +9,7 @@ from tests.conftest import COMMAND, ROOT
 REGRESSIONS = ROOT / "tests" / "regressions"
 TEAM, SHARED = REGRESSIONS / "team.yaml", REGRESSIONS / "shared.yaml"
 AGENTS = 5
-SIZE = ("--agents", str(AGENTS), "--steps", "5")
+SIZE = ("--agents", str(AGENTS), "--steps", "5", "--effort", "quick")
 
 
 @pytest.fixture(scope="module")

@@ -189,6 +189,7 @@ def test_the_first_use_may_come_from_many_threads_at_once():
     )
 
 
+@pytest.mark.usefixtures("whole_imports")
 def test_the_report_shows_smaller_imports(memprof, scenario):
     large = {"kind": "grid_world", "size": 10}  # their cost is soon resolved
     run = memprof("profile", scenario(model=large, passes=["lean_imports"]), "-q")

@@ -1,0 +1,102 @@
+"""Commands in processes that are forked from one that has imported them.
+
+Each is as fresh as one that a shell starts, but for the third of a second that its imports take.
+What decides on how Python itself starts, or on how a terminal is taken, is not asked again: where
+it has changed, or the parent's side is what is tested, tests start the command truly.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+_AT_START = (
+    *("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TCMALLOC_", "MIMALLOC_"),
+    *("TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_", "GITHUB_ACTIONS"),
+)
+_IMPORTED = (
+    "memprof.cli.commands",
+    "memprof.cli.output",
+    "memprof.cli.progress",
+    "memprof.reports.sinks",
+    "memprof.scenario_file",
+    "memprof.workflows.density",
+    "memprof.workflows.gate",
+    "memprof.workflows.leak",
+    "memprof.workflows.profile",
+)
+_environment = dict(os.environ)
+
+
+def serves(environment: Mapping[str, str]) -> bool:
+    """Whether a command in this environment starts as it would by itself."""
+    return _at_start(environment) == _at_start(_environment)
+
+
+def run(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stdin: str,
+    timeout: float,
+) -> tuple[int, str, str]:
+    """What `memprof ARGUMENTS` ends with, and what it says on both streams.
+
+    Raises:
+        subprocess.TimeoutExpired: it takes longer than so many seconds.
+    """
+    with tempfile.TemporaryDirectory(prefix="memprof-tests-") as name:
+        streams = [Path(name) / each for each in ("in", "out", "err")]
+        streams[0].write_text(stdin)
+        given = (list(arguments), str(folder), dict(environment), [str(each) for each in streams])
+        process = _server().Process(target=_command, args=given)
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(list(arguments), timeout)
+        return process.exitcode, streams[1].read_text(), streams[2].read_text()
+
+
+@cache
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_IMPORTED))
+    return context
+
+
+def _command(
+    arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]
+) -> None:
+    for number, (file, mode) in enumerate(
+        zip(streams, (os.O_RDONLY, *[_WRITTEN] * 2), strict=True)
+    ):
+        opened = os.open(file, mode)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None
+    tests, given = Path(__file__).parent, environment.get("PYTHONPATH", "").split(os.pathsep)
+    added = {str(tests), str(tests.parent)} - {*given}  # by pytest
+    sys.path[:] = [each for each in sys.path if each not in added]
+    sys.argv = ["memprof", *arguments]
+    runpy.run_module("memprof", run_name="__main__", alter_sys=True)
+
+
+_WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(_AT_START)}
