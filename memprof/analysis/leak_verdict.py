@@ -33,14 +33,14 @@ def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]
 
     Python's bytes alone tell of blocks that became larger, such as the record of an agent that
     changed: objects that are never let go of are counted, too. A block ends at 512 bytes, so that
-    what gains less than the grain in a cycle comes to an end. Where the native heap is known, the
-    process tells of memory that is mapped directly, which comes in pages. What gains less is memory
-    that was handed out long ago and is touched for the first time, a page in many cycles; unless it
-    is mapped as it is touched. Pages of files are no memory of the process, which would go on
-    gaining them; their mappings tell.
+    what gains less than the grain in a cycle comes to an end. The process tells of memory that is
+    mapped directly, which comes in pages. What gains less is memory that was handed out long ago
+    and is touched for the first time, or that an allocator has not given back yet, a page in many
+    cycles; unless it is mapped as it is touched. Pages of files are no memory of the process, which
+    would go on gaining them; their mappings tell.
     """
     native = [each.native_bytes for each in readings]
-    least = 0.0 if None in native or _is_mapped_anew(readings) else _LEAST_MAPPED_BYTES
+    least = 0.0 if _is_mapped_anew(readings) else _LEAST_MAPPED_BYTES
     found: dict[SignalName, tuple[list[int | None], int, float]] = {
         "native": (native, GRAIN_BYTES, 0.0),
         "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),

@@ -110,12 +110,13 @@ def test_memory_that_is_mapped_directly_shows_in_the_process_alone():
     assert of(leak, "native").verdict == "clean"
 
 
-def test_a_page_now_and_then_is_no_mapping_that_leaks_unless_malloc_tells_nothing():
+def test_a_page_now_and_then_is_no_mapping_that_leaks_and_nothing_clean_if_malloc_tells_nothing():
     slow = run(process=PAGE_BYTES // 4)
     leak = verdict(slow, slow)
     assert leak.verdict == "clean"
     assert of(leak, "process").floor == PAGE_BYTES
-    assert verdict(*without("native", slow, slow)).verdict == "leak", "it may be malloc's"
+    blind = verdict(*without("native", slow, slow))
+    assert blind.verdict == "inconclusive", "it may be a leak, or malloc that gives back later"
 
 
 def mapping(cycles=21, pages=None, data=None, files=None):
