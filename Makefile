@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
-  equivalence soak fuzz upstream suite pythons clean
+  equivalence soak fuzz upstream suite times pythons clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make screenshots  every kind of report in Chromium, for a person to look at (a minute)"
+	@echo "make times      what is held to a clock: commands, optimising, threads (5 minutes, machine idle)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
 	@echo "make examples   reports/examples anew, and what README and docs show of them (five minutes)"
 	@echo "make scenarios  every shipped scenario in full (an hour)"
@@ -54,18 +55,24 @@ check: $(VENV)/.tested
 	$(BIN)/lint-imports
 
 # The object graph of a process that has imported PyMDP is large, and the unit tests walk it.
-# The tests of a file share its costly fixtures, so one process runs them all.
-# Figures that are compared with a clock, or with a few kilobytes, have the machine to themselves.
-# What fails in one part hides nothing of the others.
+# The tests of a file share its costly fixtures, so one process runs them all. Figures of a few
+# kilobytes of a process have the machine to themselves. What fails in one part hides nothing of the
+# others.
+ABREAST := $(BIN)/pytest -m "not serial" --dist loadfile --no-loadscope-reorder
+
 test: check suite
 
 suite: $(VENV)/.tested
 	@failed=0; \
 	set -x; \
-	$(BIN)/pytest -m "not serial" -n 3 --dist loadfile --ignore tests/integration --ignore tests/accuracy || failed=1; \
-	$(BIN)/pytest -m "not serial" -n 2 --dist loadfile tests/integration tests/accuracy || failed=1; \
+	$(ABREAST) -n 3 tests/cli tests/faults tests/unit tests/browser || failed=1; \
+	$(ABREAST) -n 2 tests/accuracy tests/integration || failed=1; \
 	$(BIN)/pytest -m serial || failed=1; \
 	exit $$failed
+
+# Nothing here is compared with a clock: that takes a machine that has nothing else to do.
+times: $(VENV)/.tested
+	$(BIN)/pytest -s tests/times/*.py
 
 # Each in an environment of its own; names, types and style are checked once, under CI's Python.
 pythons:

@@ -28,6 +28,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measur
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
 _LEAN = Path(__file__).parent / "lean"
+_LONGEST = {
+    *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
+    *("test_jax_command", "test_jax_options", "test_jax_keywords", "test_scenarios"),
+    *("test_gate", "test_marker", "test_retention", "test_workers", "test_leak_workers"),
+}
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
 
 
@@ -45,6 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(_LEAN), os.environ.get("PYTHONPATH")])
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest start first, so that no process waits for another in the end."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
 
 
 @dataclass(frozen=True)

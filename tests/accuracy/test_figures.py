@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import compare
 from tests.conftest import COMMAND, SCENARIOS, assert_ledger_adds_up
 
 
@@ -104,18 +103,3 @@ def test_growth_per_step_is_the_action_that_pymdp_keeps(grid_5):
     """prev_actions gains an array of one float (96 + 16 + 32 + 32 bytes of blocks) and a slot."""
     trend = grid_5["variants"]["before"]["trend"]
     assert trend["bytes_per_step"] == pytest.approx(170, abs=15)
-
-
-@pytest.mark.serial  # as many agents as live in two seconds
-def test_the_trend_is_of_the_scenarios_agents_and_of_more_where_they_are_quick(profile):
-    report = profile(SCENARIOS / "grid-5.yaml", *ONE_CLEAN_RUN, "--passes", "none")
-    scenario = report["scenario"]["agents"]
-    (sample,) = report["variants"]["before"]["samples"]
-    there = max(point["agents"] for point in sample["points"])
-    assert scenario < sample["trend"]["agents"] <= there
-    assert len(sample["trend"]["heap_bytes"]) == 12
-
-
-@pytest.mark.serial  # it compares times
-def test_the_clean_worker_slows_no_step_by_more_than_5_percent():
-    assert compare("grid-10")["ratio"] == pytest.approx(1, abs=0.05)

@@ -192,3 +192,17 @@ def test_an_inherited_limit_is_the_workers_ceiling_too():
     assert inherited is not None
     assert (inherited.size_bytes, inherited.option) == (3 * 10**9, "ulimit -d")
     assert inherited.words == "the memory limit of 3.00 GB that memprof was started with"
+
+
+@pytest.mark.parametrize(
+    "module", ["memprof.cli.commands", "memprof.reports.leak", "memprof.workflows.profile"]
+)
+def test_the_parent_loads_no_heavy_library(module):
+    code = (
+        f"import {module}, sys; "
+        "print({'numpy', 'pymdp', 'jax', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

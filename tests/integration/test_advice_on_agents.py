@@ -36,7 +36,7 @@ def make(agent):
 def test_planted_faults_are_found_by_a_real_worker(memprof, scenario):
     path = scenario(
         model={"kind": "factory", "callable": "planted:make"}, agents=4, passes=[],
-        instruments=["pympler"],
+        instruments=["pympler"], effort="normal",
     )  # fmt: skip
     (path.parent / "planted.py").write_text(MODEL)
     (path.parent / "heavy_of_ours.py").write_text("HELD = bytearray(b'1') * 40_000_000\n")

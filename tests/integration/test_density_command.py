@@ -13,7 +13,8 @@ def sizes(report, variant):
 
 
 def test_a_sweep_shows_what_the_passes_save_and_gives_it_back(memprof, scenario):
-    run = memprof("density", scenario(model=GRID, passes=PLAN), "--max-agents", 40)
+    path = scenario(model=GRID, passes=PLAN, effort="normal")
+    run = memprof("density", path, "--max-agents", 40)
     assert run.code == 0, run.err
     report = run.report("case-density")
     assert report["equivalence"]["verdict"] == "exact"

@@ -327,7 +327,7 @@ def test_a_pass_that_the_users_class_cannot_live_with_is_named(own, function, pa
 def test_the_command_points_to_the_line_that_contradicts_a_ready_agent(memprof, own):
     run = memprof("profile", own("forager", agent={"gamma": 2.0}), "-q")
     assert run.code == 2
-    assert "case.yaml:9: agent: own:forager returned a ready agent" in run.err
+    assert "case.yaml:10: agent: own:forager returned a ready agent" in run.err
 
 
 def test_jax_agents_are_not_built_of_a_ready_numpy_agent(memprof, own):

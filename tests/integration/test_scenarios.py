@@ -84,11 +84,10 @@ def test_no_environment_keeps_an_agents_own_arrays_alive(name):
     assert [array() for array in arrays] == [None, None]
 
 
-@pytest.mark.serial  # it compares times
 def test_all_instruments_on_real_agents(memprof):
     run = memprof(
         "profile", SCENARIOS / "grid-10.yaml", "-q", "--agents", 6, "--steps", 6,
-        "--repeats", 2, "--passes", "none",
+        "--repeats", 1, "--passes", "none",
     )  # fmt: skip
     assert run.code == 1, run.err
     assert "budget.per_agent: expected at most 100 KB" in run.err, "it is kept under passes only"
@@ -100,8 +99,6 @@ def test_all_instruments_on_real_agents(memprof):
     assert found["tracemalloc"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
     assert found["memory_profiler"]["per_agent_bytes"] == pytest.approx(truth, rel=0.3)
     assert found["pympler"]["per_agent_bytes"] < 0.1 * truth, "it stops at object arrays"
-    assert found["tracemalloc"]["slowdown"] > 1.5
-    assert found["memory_profiler"]["slowdown"] < 1.3
     types = {row["type_name"]: row for row in found["pympler"]["types"]}
     assert types["pymdp.legacy.agent.Agent"]["objects"] == 6
     assert types["numpy.ndarray"]["size_bytes"] > 6 * 480_000, "by type it does see the arrays"

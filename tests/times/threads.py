@@ -15,8 +15,6 @@ from memprof.worker.protocol import Request
 from memprof.worker.spawn import Limits, run_worker
 from tests.conftest import SCENARIOS
 
-pytestmark = pytest.mark.serial
-
 _RUNS = 3
 
 

@@ -11,8 +11,6 @@ from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario_file import load_scenario
 from tests.conftest import SCENARIOS
 
-pytestmark = pytest.mark.serial
-
 ROUNDS, AGENTS = 5, 12
 # A and B of 841 states and 5 actions.
 MATRIX_BYTES = 8 * 841 * 841 * 6
