@@ -159,6 +159,11 @@ def _before_and_after(report: Report) -> Section:
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
         "and fixed are the slope and the intercept of USS against the number of agents."
     )
+    if report.scenario.get("effort") == "quick":
+        text.append(
+            "This is a first answer, of effort quick: --effort normal takes longer, narrows the "
+            "intervals, and adds the instruments."
+        )
     drawn = [
         pictures.component_bars(named),
         *(pictures.growth_chart(name, variant) for name, variant in named),
