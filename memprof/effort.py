@@ -37,7 +37,7 @@ class Effort:
 
 EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
     {
-        "quick": Effort(1, False, 1.0, 0.0, 0.2, 2.0, 0.2, 0.2),
+        "quick": Effort(1, False, 1.0, 0.0, 0.2, 10.0, 0.2, 0.2),
         "normal": Effort(3, True, 5.0, 3.0, 2.0, 10.0, 1.0, 1.0),
         "thorough": Effort(9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0),
     }
