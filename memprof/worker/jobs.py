@@ -59,9 +59,9 @@ def run(
 ):
     """Do what the request asks for."""
     process.tried()  # what that leaves is garbage before the first reading, not after it
+    effort = EFFORTS[request.effort]
     match request.job:
         case "measure":
-            effort = EFFORTS[request.effort]
             return measure(request.spec, channel, effort, resolve=request.resolve)
         case "instrument":
             return read_through(request.spec, request.instrument, channel)
@@ -77,7 +77,6 @@ def run(
             spec = request.spec
             _warm_up(spec, channel)
             population_type = _import(spec)
-            effort = EFFORTS[request.effort]
             return density(
                 population_type,
                 spec,

@@ -4,30 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.spec import PopulationSpec
+from memprof.scenario_file import scenario_of
 from memprof.worker.protocol import Request
 from memprof.worker.spawn import Limits, run_worker
 from tests.conftest import ROOT
 
 STATES, ACTIONS, AGENTS, FLOAT = 25, 5, 4, 4
-SPEC = PopulationSpec(
-    backend="jax",
-    model={"kind": "grid_world", "size": 5},
-    private=True,
-    differs=False,
-    agent={},
-    learning=(),
-    passes=(),
-    keep=None,
-    history_steps=None,
-    working_set=None,
-    loop="jit",
-    chunk=None,
-    agents=AGENTS,
-    steps=2,
-    seed=0,
-    folder=str(ROOT),
-)
+SPEC = scenario_of(
+    {
+        "name": "device",
+        "backend": "jax",
+        "model": {"kind": "grid_world", "size": 5},
+        "agents": AGENTS,
+        "steps": 2,
+    },
+    ROOT / "device.yaml",
+).spec(())
 
 
 def read(**fields):

@@ -9,32 +9,13 @@ import signal
 import pytest
 
 from memprof.errors import WorkerFailed
-from memprof.spec import PopulationSpec
+from memprof.scenario_file import load_scenario
 from memprof.worker import spawn
 from memprof.worker.failure import failure
 from memprof.worker.protocol import Channel, Request
+from tests.conftest import SCENARIOS
 
-REQUEST = Request(
-    "measure",
-    PopulationSpec(
-        backend="numpy",
-        model={"kind": "grid_world", "size": 5},
-        private=True,
-        differs=False,
-        agent={},
-        learning=(),
-        passes=(),
-        keep=None,
-        history_steps=None,
-        working_set=None,
-        loop="",
-        chunk=None,
-        agents=1,
-        steps=2,
-        seed=0,
-        folder="",
-    ),
-)
+REQUEST = Request("measure", load_scenario(SCENARIOS / "grid-5.yaml").spec(()))
 
 
 @pytest.mark.parametrize(
