@@ -15,7 +15,7 @@ def __getattr__(name: str) -> object:
 
         return thread_random.thread_random
     if name in __all__:
-        from memprof import population
+        from memprof import api
 
-        return getattr(population, name)
+        return getattr(api, name)
     raise AttributeError(f"module 'memprof' has no attribute {name!r}")

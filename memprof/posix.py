@@ -2,11 +2,17 @@
 
 Where a module is missing (both are on Windows), memprof.optimize in memory, `memprof report` and
 `memprof compare` work all the same; what needs it says so before it begins.
+
+The unit in which this system hands out memory: 4 KiB on most machines, 16 or 64 KiB on some.
+
+What the garbage collector has set aside (`gc.freeze`), and by whom.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
+import mmap
 from typing import Any
 
 from memprof.errors import MeasurementError, StoreError
@@ -75,3 +81,14 @@ def lock(file: Any) -> None:
 
 def _lacks(module: str) -> str:
     return f"this Python has no module {module!r} (Windows has none)"
+
+
+PAGE_BYTES = mmap.PAGESIZE
+
+
+_INTERPRETERS_OWN = 1000  # CPython 3.12 starts with 375, others with none; a bare program has 5,000
+
+
+def somebody_froze() -> bool:
+    """Whether the program, or memprof for it, has frozen its objects."""
+    return gc.get_freeze_count() > _INTERPRETERS_OWN

@@ -15,9 +15,9 @@ import pytest
 
 if TYPE_CHECKING:
     from memprof.errors import MemprofError
-    from memprof.results import Report
-    from memprof.scenario_file import LoadedScenario
-    from memprof.workflows.check import Checked
+    from memprof.profile.run import Checked
+    from memprof.scenario.file import LoadedScenario
+    from memprof.values.profile import Report
 
 _MARKER = "agent_memory"
 _TIMEOUT_SECONDS = 900.0
@@ -199,7 +199,7 @@ def _marked(item: pytest.Item) -> Mapping[str, Any]:
 
 def _bytes(size: Any) -> int | None:
     from memprof.errors import UsageError
-    from memprof.units import parse_size
+    from memprof.text import parse_size
 
     try:
         found = None if size is None else parse_size(size)
@@ -215,8 +215,8 @@ def _loaded(
 ) -> LoadedScenario:
     """The scenario of a file or a function; no instrument unless it is asked for."""
     from memprof.errors import ScenarioError, UsageError, option_of
-    from memprof.scenario_file import load_scenario
-    from memprof.scenario_function import scenario_of_function
+    from memprof.scenario.file import load_scenario
+    from memprof.scenario.function import scenario_of_function
 
     if not isinstance(agents, str | os.PathLike):
         return scenario_of_function(agents, params, {"instruments": [], "passes": [], **fields})
@@ -237,9 +237,9 @@ def _loaded(
 
 
 def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
-    from memprof.cli.progress import progress
-    from memprof.worker.spawn import Limits
-    from memprof.workflows.check import check, limited
+    from memprof.cli.output import progress
+    from memprof.launch.spawn import Limits
+    from memprof.profile.run import check, limited
 
     with progress(quiet=True) as observer:
         return check(limited(loaded, per_agent), Limits(_TIMEOUT_SECONDS), observer)
@@ -248,6 +248,6 @@ def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
 def _fail(checked: Checked) -> None:
     """Fail the test where its agents did."""
     if checked.failure is not None:
-        from memprof.reports import failure
+        from memprof.gate import failure
 
         pytest.fail(failure.render(checked.report, checked.failure), pytrace=False)

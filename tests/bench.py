@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from memprof.reports.sinks import write_files
-from memprof.units import format_seconds
+from memprof.export.sinks import write_files
+from memprof.text import format_seconds
 
 ROOT = Path(__file__).parents[1]
 

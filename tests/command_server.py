@@ -25,13 +25,13 @@ _AT_START = (
 _IMPORTED = (
     "memprof.cli.commands",
     "memprof.cli.output",
-    "memprof.cli.progress",
-    "memprof.reports.sinks",
-    "memprof.scenario_file",
-    "memprof.workflows.density",
-    "memprof.workflows.gate",
-    "memprof.workflows.leak",
-    "memprof.workflows.profile",
+    "memprof.cli.output",
+    "memprof.export.sinks",
+    "memprof.scenario.file",
+    "memprof.density.run",
+    "memprof.gate.run",
+    "memprof.leak.run",
+    "memprof.profile.run",
 )
 _environment = dict(os.environ)
 

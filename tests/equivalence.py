@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from memprof.passes.catalogue import PASSES, bound_of, candidates, passes_for
+from memprof.catalogue.passes import PASSES, bound_of, candidates, passes_for
 from tests.conftest import SCENARIOS
 
 ALL = "all of auto"
@@ -38,11 +38,11 @@ def live(
 ) -> dict:
     """One population's life in this fresh process: digests, and what differs from `trace`, which
     the plain population writes; `changes` are of its spec."""
+    from memprof.catalogue.targets import load_target
     from memprof.instruments.base import DirectCalls
     from memprof.populations.base import population_class
     from memprof.populations.trace import DigestTrace, ValueTrace
-    from memprof.scenario_file import load_scenario
-    from memprof.targets import load_target
+    from memprof.scenario.file import load_scenario
 
     spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps, **changes)
     for name in passes:

@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from memprof.reports import terminal
-from memprof.reports.json_text import parse
-from memprof.reports.view import view_of
+from memprof.export.json_text import parse
+from memprof.render import terminal
+from memprof.render.views import view_of
 from tests.conftest import ROOT, run_command
 
 EXAMPLES = ROOT / "reports" / "examples"

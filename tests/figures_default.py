@@ -16,7 +16,7 @@ from time import process_time
 
 import numpy as np
 
-from memprof.units import format_size
+from memprof.text import format_size
 from tests.conftest import ROOT
 
 LIMIT, ROUNDS, AGENTS, BEFORE = 1.25, 9, 6, 3

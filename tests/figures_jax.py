@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import NamedTuple
 
-from memprof.analysis.marginal import memory_line
-from memprof.analysis.plans import cost_of
-from memprof.analysis.trend import trend
-from memprof.measurements import InstrumentRun, Measurement
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.launch.spawn import Limits, run_worker
+from memprof.profile.judge import trend
+from memprof.profile.passes import cost_of
+from memprof.scenario.file import load_scenario
+from memprof.stats.lines import memory_line
+from memprof.values.measurements import InstrumentRun, Measurement
+from memprof.values.requests import Request
 from tests.conftest import SCENARIOS
 
 MODEL_BYTES = 4 * 841 * 841 * 6  # A and B of a 29 x 29 grid, single precision

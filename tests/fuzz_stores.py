@@ -34,7 +34,7 @@ import memprof
 from memprof.errors import StoreError
 from memprof.instruments import process
 from memprof.models.base import model_builder
-from memprof.store.history import History
+from memprof.storage.history import History
 from tests.crafted import containers, graphs, histories, mutations, records
 from tests.crafted.pieces import Crafted
 

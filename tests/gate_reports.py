@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memprof.gate import (
+from memprof.values.gate import (
     AlarmRate,
     Comparison,
     ComponentChange,
@@ -10,7 +10,7 @@ from memprof.gate import (
     MetricChange,
     PassChange,
 )
-from memprof.results import Caution
+from memprof.values.profile import Caution
 
 GROWN = MetricChange(
     metric="marginal_bytes",

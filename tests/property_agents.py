@@ -28,8 +28,8 @@ from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
 import memprof
+from memprof.catalogue.passes import PASSES, passes_for
 from memprof.errors import MemprofError
-from memprof.passes.catalogue import PASSES, passes_for
 from memprof.upstream.attributes import RESULTS
 from tests.observed import Picture, numbers
 

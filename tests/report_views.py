@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from memprof.reports.json_text import parse
-from memprof.reports.page import (
+from memprof.export.json_text import parse
+from memprof.render.page import (
     Band,
     Bars,
     BarSeries,
@@ -22,7 +22,7 @@ from memprof.reports.page import (
     View,
     Waterfall,
 )
-from memprof.reports.view import view_of
+from memprof.render.views import view_of
 from tests.conftest import ROOT
 from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 

@@ -79,7 +79,7 @@ def _check_limits() -> None:
         limit = rlimit_bytes(kind)
         if limit is not None and limit < least:
             from memprof.errors import MemoryLimitReached
-            from memprof.units import format_size
+            from memprof.text import format_size
 
             raise MemoryLimitReached(
                 f"the memory limit of {format_size(limit)} that memprof was started with "

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from memprof.cli import catalogue, compare, density, gate, init, leak, profile, report
+from memprof.cli import compare, density, gate, init, leak, lists, profile, report
 
 app = typer.Typer(
     name="memprof",
@@ -23,11 +23,11 @@ app.command("gate")(gate.gate_command)
 app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
 app.command("init")(init.init_command)
-app.command("models")(catalogue.models_command)
-app.command("instruments")(catalogue.instruments_command)
-app.command("passes")(catalogue.passes_command)
-app.command("formats")(catalogue.formats_command)
-app.command("schema")(catalogue.schema_command)
+app.command("models")(lists.models_command)
+app.command("instruments")(lists.instruments_command)
+app.command("passes")(lists.passes_command)
+app.command("formats")(lists.formats_command)
+app.command("schema")(lists.schema_command)
 
 
 def _version(wanted: bool) -> None:

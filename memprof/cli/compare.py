@@ -13,7 +13,7 @@ from memprof.cli.report import read_report
 from memprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from memprof.results import Report
+    from memprof.values.profile import Report
 
 
 def compare_command(
@@ -36,9 +36,9 @@ def compare_command(
     given = options.tolerances(tolerance)
     before, after = _read(was), _read(now)
 
-    from memprof.cli.ci_formats import CiFormats
+    from memprof.cli.gate import CiFormats
     from memprof.cli.output import Output, Question
-    from memprof.workflows.compare import compare
+    from memprof.gate.comparison import compare
 
     formats = CiFormats(junit, benchmark_json, bencher_json, github)
     formats.check(json)
@@ -51,8 +51,8 @@ def compare_command(
 
 
 def _read(path: Path) -> Report:
-    from memprof.analysis.regression import measured
-    from memprof.results import Report
+    from memprof.gate.regression import measured
+    from memprof.values.profile import Report
 
     found = read_report(path)
     if not isinstance(found, Report):

@@ -37,9 +37,9 @@ def density_command(
     Exit codes: 0 fine, memory or time limits that were met included; 1 behaviour diverged; 2 the
     command line or the scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
-    from memprof.analysis.scaling import sweep_sizes
-    from memprof.scenario_file import load_default, load_scenario
-    from memprof.workflows.sweeps import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
+    from memprof.density.capacity import sweep_sizes
+    from memprof.density.sweep import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
+    from memprof.scenario.file import load_default, load_scenario
 
     _check("--max-agents", max_agents, 2, _MOST_AGENTS)
     _check("--agents", agents, 1, _MOST_AGENTS)
@@ -76,10 +76,9 @@ def density_command(
             "them, which XLA spreads over the processors itself. Leave it out"
         )
 
-    from memprof.cli.output import Output, Question
-    from memprof.cli.progress import progress
-    from memprof.worker.spawn import Limits
-    from memprof.workflows.density import Asked, density
+    from memprof.cli.output import Output, Question, progress
+    from memprof.density.run import Asked, density
+    from memprof.launch.spawn import Limits
 
     output = Output(out, f"{loaded.scenario.name}-density", json, quiet)
     output.check(Question("density", loaded.scenario.name))

@@ -1,24 +1,29 @@
-"""`memprof gate`: what a team runs on every change."""
+"""`memprof gate`: what a team runs on every change.
+
+What CI servers take from a gate: files in their formats, annotations and a summary.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memprof.cli import options
-from memprof.errors import NotComparable, OutputError, UsageError
+from memprof.errors import MemprofError, NotComparable, OutputError, UsageError
 from memprof.text import cut
-from memprof.tolerance import DEFAULT_BASELINE
+from memprof.values.gate import DEFAULT_BASELINE, GateReport
 
 if TYPE_CHECKING:
-    from memprof.gate import Baseline
-    from memprof.workflows.cases import Case
-    from memprof.workflows.gate import GateOutcome
+    from memprof.gate.case import Case
+    from memprof.gate.run import GateOutcome
+    from memprof.values.gate import Baseline
 
 _MOST_CHECKS = 1000
 
@@ -80,13 +85,11 @@ def gate_command(
     known = _read(baseline)
     cases = _cases(scenarios or _files(known, baseline), changed, tolerance)
 
-    from memprof.cli.ci_formats import CiFormats
-    from memprof.cli.output import Output, Question
-    from memprof.cli.progress import progress
-    from memprof.worker.spawn import Limits
-    from memprof.workflows import gate
-    from memprof.workflows import self_check as checking
-    from memprof.workflows.cases import Rules
+    from memprof.cli.output import Output, Question, progress
+    from memprof.gate import run
+    from memprof.gate import run as checking
+    from memprof.gate.case import Rules
+    from memprof.launch.spawn import Limits
 
     formats = CiFormats(junit, benchmark_json, bencher_json, github)
     formats.check(json)
@@ -98,9 +101,9 @@ def gate_command(
         if self_check:
             outcome = checking.self_check(cases, self_check, rules, observer)
         elif update:
-            outcome = gate.update(cases, known, baseline, rules, observer, force=force)
+            outcome = run.update(cases, known, baseline, rules, observer, force=force)
         else:
-            outcome = gate.gate(cases, known, baseline, rules, observer)
+            outcome = run.gate(cases, known, baseline, rules, observer)
     outcome = _with_baseline_written(outcome, baseline)
     formats.deliver(output, outcome.report, outcome.failure)
 
@@ -118,8 +121,8 @@ def _check_options(update: bool, force: bool, self_check: int | None, max_repeat
 
 def _read(path: Path) -> Baseline | str:
     """The baseline, or why there is none."""
-    from memprof.reading import read_text
-    from memprof.reports.json_text import MOST_BYTES, parse_baseline
+    from memprof.export.json_text import MOST_BYTES, parse_baseline
+    from memprof.text import read_text
 
     try:
         return parse_baseline(read_text(path, MOST_BYTES))
@@ -131,8 +134,8 @@ def _read(path: Path) -> Baseline | str:
 
 def _with_baseline_written(outcome: GateOutcome, path: Path) -> GateOutcome:
     """The same if it could be written, or needed not; the report says what became of it."""
-    from memprof.reports.json_text import render_baseline
-    from memprof.reports.sinks import write_files
+    from memprof.export.json_text import render_baseline
+    from memprof.export.sinks import write_files
 
     try:
         if outcome.baseline is not None:
@@ -152,8 +155,8 @@ def _files(known: Baseline | str, path: Path) -> list[Path]:
 
 
 def _cases(files: Sequence[Path], changed: dict[str, Any], tolerance: str | None) -> list[Case]:
-    from memprof.scenario_file import load_scenario
-    from memprof.workflows.cases import case_of
+    from memprof.gate.case import case_of
+    from memprof.scenario.file import load_scenario
 
     given = options.tolerances(tolerance)
     cases = [case_of(load_scenario(file, changed), given) for file in files]
@@ -165,3 +168,76 @@ def _cases(files: Sequence[Path], changed: dict[str, Any], tolerance: str | None
             "give each its own"
         )
     return cases
+
+
+if TYPE_CHECKING:
+    from memprof.cli.output import Output
+
+_SUMMARY = "GITHUB_STEP_SUMMARY"
+
+
+@dataclass(frozen=True, slots=True)
+class CiFormats:
+    """What was asked for; the summary goes where GitHub says that it wants one."""
+
+    junit: Path | None
+    benchmark: Path | None
+    bencher: Path | None
+    github: bool
+
+    def check(self, json: str | None) -> None:
+        """See that annotations do not get into the JSON on standard output.
+
+        Raises:
+            UsageError: they would.
+        """
+        if self.github and json == "-":
+            raise UsageError(
+                "--github: prints annotations where --json - has the report; give --json a file"
+            )
+
+    def files(self) -> list[Path]:
+        """Those that will be written."""
+        return [each for each in (self.junit, self.benchmark, self.bencher) if each is not None]
+
+    def deliver(
+        self,
+        output: Output,
+        report: GateReport,
+        failure: MemprofError | None,
+    ) -> None:
+        """Write and print all that was asked for, here and of `output`, and end as the gate did.
+
+        Raises:
+            MemprofError: `failure`, or else an `OutputError` if something could not be written.
+        """
+        try:
+            self._announce(report)
+        except OutputError as error:
+            failure = failure or error
+        output.deliver(report, failure, self._texts(report))
+
+    def _texts(self, report: GateReport) -> dict[Path, str]:
+        """What goes into each file."""
+        from memprof.export import ci_formats
+
+        renderers = (
+            (self.junit, ci_formats.junit),
+            (self.benchmark, ci_formats.benchmark_action),
+            (self.bencher, ci_formats.bencher),
+        )
+        return {path: render(report) for path, render in renderers if path is not None}
+
+    def _announce(self, report: GateReport) -> None:
+        """Print the annotations, and append the summary to GitHub's file."""
+        from memprof.export import ci_formats
+
+        if self.github:
+            sys.stdout.write(ci_formats.github_annotations(report))
+            sys.stdout.flush()
+        if path := os.environ.get(_SUMMARY):
+            try:
+                with Path(path).open("a", encoding="utf-8") as stream:
+                    stream.write(ci_formats.summary(report))
+            except OSError as error:
+                raise OutputError(f"cannot write {_SUMMARY}={path}: {error.strerror}") from None

@@ -56,7 +56,7 @@ def init_command(
     could not be written.
     """
     from memprof.cli.output import say
-    from memprof.reports.sinks import check_writable, write_files
+    from memprof.export.sinks import check_writable, write_files
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"DIR: expected a folder, found the file {folder}")
@@ -94,7 +94,7 @@ def _texts(github: bool) -> dict[Path, str]:
 
 def _requirements() -> str:
     """The releases that decide on figures, as they are installed here."""
-    from memprof.analysis.comparable import DECISIVE
+    from memprof.gate.comparable import DECISIVE
 
     lines = ["# What the figures depend on: with another release, make the baseline anew."]
     for package in DECISIVE:

@@ -9,7 +9,7 @@ from memprof.cli import options
 from memprof.errors import ScenarioError, UsageError
 
 if TYPE_CHECKING:
-    from memprof.scenario_file import LoadedScenario
+    from memprof.scenario.file import LoadedScenario
 
 
 def leak_command(
@@ -41,8 +41,8 @@ def leak_command(
     Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
     or it could not be measured; 130 interrupted.
     """
-    from memprof.analysis.leaks import FEWEST_CYCLES
-    from memprof.scenario_file import load_default, load_scenario
+    from memprof.leak.judgement import FEWEST_CYCLES
+    from memprof.scenario.file import load_default, load_scenario
 
     if cycles < FEWEST_CYCLES:
         raise UsageError(
@@ -66,11 +66,10 @@ def leak_command(
     loaded = load_default("leak", changed) if scenario is None else load_scenario(scenario, changed)
     _check_passes(loaded, "--passes" if passes is not None else loaded.where("passes"))
 
-    from memprof.cli.output import Output, Question
-    from memprof.cli.progress import progress
-    from memprof.leak import MODES
-    from memprof.worker.spawn import Limits
-    from memprof.workflows.leak import leak
+    from memprof.cli.output import Output, Question, progress
+    from memprof.launch.spawn import Limits
+    from memprof.leak.run import leak
+    from memprof.values.leak import MODES
 
     name = "-".join((loaded.scenario.name, "leak", *([mode] if mode else [])))
     output = Output(out, name, json, quiet)

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from memprof.effort import EffortName
 from memprof.errors import UsageError
-from memprof.tolerance import Tolerance, parse_tolerances
-from memprof.units import parse_size
+from memprof.text import parse_size
+from memprof.values.gate import Tolerance, parse_tolerances
+from memprof.values.population import EffortName
 
 ScenarioArgument = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).", show_default=False)

@@ -32,7 +32,7 @@ def profile_command(
     Exit codes: 0 fine; 1 the budget is broken or behaviour diverged; 2 the command line or the
     scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
-    from memprof.scenario_file import load_scenario
+    from memprof.scenario.file import load_scenario
 
     changed = options.overrides(
         agents=agents,
@@ -52,10 +52,9 @@ def profile_command(
     seconds = options.seconds("--timeout", timeout)
     loaded = load_scenario(scenario, changed)
 
-    from memprof.cli.output import Output, Question
-    from memprof.cli.progress import progress
-    from memprof.worker.spawn import Limits
-    from memprof.workflows.profile import profile
+    from memprof.cli.output import Output, Question, progress
+    from memprof.launch.spawn import Limits
+    from memprof.profile.run import profile
 
     output = Output(out, loaded.scenario.name, json, quiet)
     output.check(Question("profile", loaded.scenario.name))

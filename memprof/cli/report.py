@@ -11,8 +11,8 @@ from memprof.errors import UsageError, nearest
 from memprof.text import cut
 
 if TYPE_CHECKING:
-    from memprof.reports.formats import Format
-    from memprof.reports.json_text import AnyReport
+    from memprof.catalogue.formats import Format
+    from memprof.export.json_text import AnyReport
 
 
 def report_command(
@@ -41,9 +41,9 @@ def report_command(
     Exit codes: 0 fine, whatever the report says; 2 the command line is wrong, or the file is no
     report; 3 a file could not be written.
     """
+    from memprof.catalogue.formats import FORMATS
     from memprof.cli.output import Question, say, show, write
-    from memprof.reports.formats import FORMATS
-    from memprof.reports.sinks import check_writable
+    from memprof.export.sinks import check_writable
 
     if html == Path("-"):
         html, format_name = None, format_name or "html"
@@ -75,7 +75,7 @@ def report_command(
 
 
 def _format(name: str) -> Format:
-    from memprof.reports.formats import FORMATS
+    from memprof.catalogue.formats import FORMATS
 
     if name not in FORMATS:
         raise UsageError(f"--format: {name!r} is no format; {nearest(name, FORMATS)}")
@@ -90,8 +90,8 @@ def read_report(path: Path) -> AnyReport:
     """
     import sys
 
-    from memprof.reading import read_stream, read_text
-    from memprof.reports.json_text import MOST_BYTES, parse
+    from memprof.export.json_text import MOST_BYTES, parse
+    from memprof.text import read_stream, read_text
 
     try:
         if path == Path("-"):

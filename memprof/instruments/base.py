@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
-from memprof.evidence import ContentRow, GainRow
-from memprof.measurements import (
+from memprof.populations.base import Population
+from memprof.values.evidence import ContentRow, GainRow
+from memprof.values.measurements import (
     AllocationStack,
     DeviceDetails,
     LineHotspot,
@@ -16,8 +17,7 @@ from memprof.measurements import (
     OperationTime,
     TypeRow,
 )
-from memprof.populations.base import Population
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import psutil
 
-from memprof.evidence import ImportRow
+from memprof.values.evidence import ImportRow
 
 _MOST_ROWS = 20
 _STANDARD = "standard library"

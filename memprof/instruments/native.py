@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memprof.instruments import process
-from memprof.instruments.source_lines import Place, is_library
+from memprof.instruments.traced import Place, is_library
 
 _Kept = dict[Place, tuple[int, int]]
 

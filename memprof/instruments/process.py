@@ -19,11 +19,11 @@ from typing import Any
 
 import psutil
 
-from memprof.collector import somebody_froze
 from memprof.errors import MeasurementError
-from memprof.instruments import mallocs, small_objects, trials
+from memprof.instruments import mallocs, resident, trials
 from memprof.instruments.mallocs import Malloc
-from memprof.measurements import UNSEEN, Calibration, Reading
+from memprof.posix import somebody_froze
+from memprof.values.measurements import UNSEEN, Calibration, Reading
 
 _SELF = Path("/proc/self")
 _STATUS = _SELF / "status"
@@ -109,7 +109,7 @@ def tried() -> Tried:
     objects = trials.SmallObjects(_TRIED_OBJECTS)
     size = _TRIED_OBJECTS * trials.SmallObjects.BLOCK_BYTES
     found = {
-        "python": trials.failure(small_objects.live_bytes, objects, size),
+        "python": trials.failure(resident.live_bytes, objects, size),
         "objects": trials.failure(sys.getallocatedblocks, objects, _TRIED_OBJECTS, "objects"),
         "peak": trials.failure(_highest_lately, _Peak(), _TRIED_MAPPING),
         "shared memory": trials.failure(
@@ -292,7 +292,7 @@ def private_bytes() -> int | None:
 
 def small_object_bytes() -> int | None:
     """Bytes in live blocks of Python's small-object allocator; None where it gives no account."""
-    return None if "python" in tried().left_out else small_objects.live_bytes()
+    return None if "python" in tried().left_out else resident.live_bytes()
 
 
 def reset_peak() -> bool:

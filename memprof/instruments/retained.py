@@ -23,10 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from memprof.analysis.retention import Held
-from memprof.instruments.buffers import DeviceBuffer, is_device_array
-from memprof.instruments.source_lines import place_of
-from memprof.instruments.walker import nominal_bytes, referents
+from memprof.instruments.traced import place_of
+from memprof.instruments.walker import DeviceBuffer, is_device_array, nominal_bytes, referents
+from memprof.leak.retention import Held
 
 Key = tuple[int, str | None]
 """An old thing by its id, and the name under which it holds something; None for its entries."""
@@ -34,7 +33,7 @@ Key = tuple[int, str | None]
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT
 _CHUNK = 500
-_OWN_MODULES = tuple(f"memprof.{room}" for room in ("analysis", "instruments", "worker"))
+_OWN_MODULES = tuple(f"memprof.{room}" for room in ("stats", "instruments", "worker", "leak"))
 _LARGE = 1 << 20
 
 LruCache = type(functools.lru_cache(lambda: None))

@@ -1,24 +1,35 @@
-"""Instrument `tracemalloc`: the traced Python heap, by operation, source line and stack."""
+"""Instrument `tracemalloc`: the traced Python heap, by operation, source line and stack.
+
+Which source lines are the user's, PyMDP's or a model's, and how a report names them.
+
+Stacks of calls that allocated what is held, by the operation of the agent that led to them.
+"""
 
 from __future__ import annotations
 
+import ast
 import gc
 import linecache
 import statistics
+import sys
+import sysconfig
 import tracemalloc
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from itertools import groupby
+from pathlib import Path
 from time import perf_counter
+from types import FrameType, FunctionType
 from typing import Any, Self, TypeVar
 
-from memprof.analysis.mixtures import fewest_like_all
 from memprof.instruments.base import Details
-from memprof.instruments.source_lines import Place, place_of, short_path
-from memprof.instruments.stacks import NamedCalls, stacks_between
 from memprof.instruments.walker import walk_each
-from memprof.measurements import LineHotspot, OperationMemory
 from memprof.populations.base import Population, population_class
-from memprof.spec import PopulationSpec
+from memprof.stats.lines import fewest_like_all
+from memprof.values.measurements import AllocationStack, Frame, LineHotspot, OperationMemory
+from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
 
@@ -179,3 +190,184 @@ def by_line(traces: tracemalloc.Snapshot) -> dict[Place, tuple[int, int]]:
         size, blocks = found.get(place, (0, 0))
         found[place] = (size + statistic.size, blocks + statistic.count)
     return found
+
+
+Place = tuple[str, int]
+"""A source line: path and line number."""
+
+UNKNOWN_FUNCTION = "[unknown]"
+
+_STDLIB = sysconfig.get_path("stdlib")
+_SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+# What PyMDP computes with: a line of theirs says less than the line that called them.
+_LIBRARIES = (
+    "numpy", "scipy",
+    "jax", "jaxlib", "equinox", "jaxtyping", "mctx", "multimethod", "opt_einsum",
+)  # fmt: skip
+
+
+@cache
+def is_library(path: str) -> bool:
+    """Whether a file is the standard library's own, or one of the libraries PyMDP computes with."""
+    for site in _SITE:
+        if path.startswith(site + "/"):
+            return Path(path).relative_to(site).parts[0] in _LIBRARIES
+    return path.startswith((_STDLIB, "<"))
+
+
+def short_path(path: str, folder: str) -> str:
+    """The path relative to the import path or to the scenario's folder."""
+    package_root = str(Path(__file__).parents[2])
+    for root in (*_SITE, folder, package_root, *sys.path):
+        if root and path.startswith(root.rstrip("/") + "/"):
+            return path[len(root.rstrip("/")) + 1 :]
+    return path
+
+
+def place_of(traceback: tracemalloc.Traceback) -> Place:
+    """The innermost traced line that is the user's, PyMDP's or a model's."""
+    frames = list(reversed(traceback))  # innermost first
+    frame = next((f for f in frames if not is_library(f.filename)), frames[-1])
+    return frame.filename, frame.lineno
+
+
+def running_place(innermost: FrameType) -> Place:
+    """The innermost line on the stack that is the user's, PyMDP's or a model's."""
+    frame: FrameType | None = innermost
+    while frame is not None and is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    found = frame or innermost
+    return found.f_code.co_filename, found.f_lineno
+
+
+@cache
+def function_at(path: str, line: int) -> str:
+    """The innermost function that a line is in, such as `Agent.__init__`; `<module>` in none, and
+    `UNKNOWN_FUNCTION` where there is no source."""
+    functions = _functions(path)
+    if functions is None:
+        return UNKNOWN_FUNCTION
+    around = [(last - first, name) for first, last, name in functions if first <= line <= last]
+    return min(around)[1] if around else "<module>"
+
+
+@cache
+def _functions(path: str) -> tuple[tuple[int, int, str], ...] | None:
+    """First and last line of the body of every function of a file, with its qualified name."""
+    source = "".join(linecache.getlines(path))
+    if not source.strip():  # Python 3.13 has a line of an empty file
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what others write is theirs to judge
+            return tuple(_bodies(ast.parse(source), ""))
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _bodies(node: ast.AST, within: str) -> Iterator[tuple[int, int, str]]:
+    for child in ast.iter_child_nodes(node):
+        name = within
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{within}.{child.name}" if within else child.name
+            if not isinstance(child, ast.ClassDef):
+                yield child.body[0].lineno, child.end_lineno or child.lineno, name
+        yield from _bodies(child, name)
+
+
+Stack = tuple[str, tuple[Place, ...]]
+"""An operation and the lines below it, outermost first."""
+
+OUTSIDE = "outside operations"
+TOO_DEEP = "below too many calls"
+OTHERS = "other stacks"
+
+MOST_STACKS = 40
+_MARK = "<operation "
+_PACKAGE = Path(__file__).parents[1]
+# What of memprof only leads from an operation to PyMDP, to a pass or to a model.
+_LEADING = tuple(
+    str(_PACKAGE / part)
+    for part in ("instruments/", "populations/", "worker/", "models/base.py", "models/factory.py")
+)
+
+
+class NamedCalls:
+    """A probe that leaves the name of the operation in the tracebacks of all that happens in it.
+
+    tracemalloc remembers files and lines alone. So every operation is called through a function
+    whose code claims to be from a file that is called like the operation.
+    """
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
+        result: T = _through(operation)(function, *arguments)
+        return result
+
+
+@cache
+def _through(operation: str) -> FunctionType:
+    code = _call.__code__.replace(co_filename=f"{_MARK}{operation}>")
+    return FunctionType(code, {}, operation)
+
+
+def _call(function: Callable[..., T], *arguments: Any) -> T:
+    return function(*arguments)
+
+
+def stacks_between(
+    first: tracemalloc.Snapshot, second: tracemalloc.Snapshot, agents: int, folder: str
+) -> tuple[AllocationStack, ...]:
+    """What each of the `agents` holds in `second` beyond `first`, by stack, most bytes first.
+
+    The bytes and blocks of all stacks are those of the difference: what is left out, and what was
+    let go of between the two, is in a last one called `OTHERS`.
+    """
+    gained: dict[Stack, tuple[int, int]] = {}
+    for change in second.compare_to(first, "traceback"):
+        if change.size_diff or change.count_diff:
+            stack = _below_operation(change.traceback, second.traceback_limit)
+            size, blocks = gained.get(stack, (0, 0))
+            gained[stack] = size + change.size_diff, blocks + change.count_diff
+    order = sorted(gained, key=lambda stack: gained[stack], reverse=True)
+    kept = [stack for stack in order[:MOST_STACKS] if gained[stack][0] > 0]
+    rest = _total(gained, order[len(kept) :])
+    found = [_named(stack, *_each(gained[stack], agents), folder) for stack in kept]
+    if any(rest):
+        found.append(AllocationStack(OTHERS, (), *_each(rest, agents)))
+    return tuple(found)
+
+
+def _each(total: tuple[int, int], agents: int) -> tuple[float, float]:
+    return total[0] / agents, total[1] / agents
+
+
+def _total(gained: Mapping[Stack, tuple[int, int]], stacks: Sequence[Stack]) -> tuple[int, int]:
+    return sum(gained[each][0] for each in stacks), sum(gained[each][1] for each in stacks)
+
+
+def _below_operation(traceback: tracemalloc.Traceback, most_frames: int) -> Stack:
+    """The operation, and the lines from where it leaves what of memprof only leads to others."""
+    # Outermost first. A comprehension is a frame of its own on the line of its function.
+    places = [place for place, _ in groupby((frame.filename, frame.lineno) for frame in traceback)]
+    marks = [number for number, (path, _) in enumerate(places) if path.startswith(_MARK)]
+    if marks:
+        operation = places[marks[0]][0][len(_MARK) : -1]
+        below = [place for place in places[marks[0] :] if not place[0].startswith(_MARK)]
+        return operation, _without_lead(below, lambda path: path.startswith(_LEADING))
+    if len(traceback) >= most_frames:
+        return TOO_DEEP, tuple(places)
+    lead = _without_lead(places, lambda path: path.startswith(_LEADING) or is_library(path))
+    return OUTSIDE, lead
+
+
+def _without_lead(places: Sequence[Place], leads: Callable[[str], bool]) -> tuple[Place, ...]:
+    """`places` from the first that does not lead to others; the last one where all do."""
+    start = next((n for n, (path, _) in enumerate(places) if not leads(path)), len(places) - 1)
+    return tuple(places[max(0, start) :])
+
+
+def _named(stack: Stack, size: float, blocks: float, folder: str) -> AllocationStack:
+    operation, places = stack
+    frames = [
+        Frame(short_path(path, folder), line, function_at(path, line)) for path, line in places
+    ]
+    return AllocationStack(operation, tuple(frames), size, blocks)

@@ -7,8 +7,8 @@ import mmap
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from memprof.pages import PAGE_BYTES
-from memprof.units import format_size
+from memprof.posix import PAGE_BYTES
+from memprof.text import format_size
 
 _LEAST, _MOST = 0.9, 1.5
 """Shares of the memory by which a reading may move: allocators round sizes up."""

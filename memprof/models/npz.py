@@ -16,8 +16,7 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.models.base import GenerativeModel, object_array
-from memprof.text import cut, one_line, shown
-from memprof.units import format_size
+from memprof.text import cut, format_size, one_line, shown
 
 _NAME = re.compile(r"([ABCD])(0|[1-9]\d{0,3})\.npy", re.ASCII)
 # Beyond this, an archive was packed to fill the memory of whoever reads it.

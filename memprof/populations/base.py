@@ -6,11 +6,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from memprof.catalogue.targets import load_target
 from memprof.errors import ScenarioError
-from memprof.measurements import WorkingSetUse
-from memprof.spec import PopulationSpec
-from memprof.targets import load_target
 from memprof.text import raised
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
 

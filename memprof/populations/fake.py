@@ -1,4 +1,9 @@
-"""Calibration agents of exactly known size: what memprof is tested with, and checked by users."""
+"""Calibration agents of exactly known size: what memprof is tested with, and checked by users.
+
+Passes for the calibration population, one for each thing that can come of a pass.
+
+Instrument `fake`: a figure known beforehand, for tests of what is done with readings.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from memprof.measurements import WorkingSetUse
-from memprof.passes.plan import Plan
-from memprof.populations.base import EVERYBODY, Behaviour, Lived, Probe, step_seed
-from memprof.spec import PopulationSpec
-from memprof.store.records import Numbered
+from memprof.instruments.base import DirectCalls
+from memprof.optimise.base import Pass
+from memprof.optimise.plan import Plan
+from memprof.populations.base import EVERYBODY, Behaviour, Lived, Population, Probe, step_seed
+from memprof.storage.records import Numbered
+from memprof.storage.scratch import Loans
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import PopulationSpec
 
 
 class FakeAgent:
@@ -139,3 +147,64 @@ def _fail(fault: str) -> None:
         case "print":
             print("noise on stdout", flush=True)
             print("noise on stderr", file=sys.stderr, flush=True)
+
+
+_SLEEP_SECONDS = 0.01
+
+
+class FakeHalf(Pass):
+    """Every agent holds half of its buffer."""
+
+    def build(self, agent: Any, index: int) -> None:
+        agent.buffer = agent.buffer[: len(agent.buffer) // 2]
+
+
+class FakeSlow(Pass):
+    """Every agent holds a quarter of its buffer, and waking it takes its time."""
+
+    def build(self, agent: Any, index: int) -> None:
+        agent.buffer = agent.buffer[: len(agent.buffer) // 4]
+
+    def wake(self, agent: Any, index: int, loans: Loans) -> None:
+        time.sleep(_SLEEP_SECONDS)
+
+
+class FakeShare(Pass):
+    """All agents hold the first agent's buffer."""
+
+    def __init__(self) -> None:
+        self._buffer: bytearray | None = None
+
+    def build(self, agent: Any, index: int) -> None:
+        self._buffer = agent.buffer if self._buffer is None else self._buffer
+        agent.buffer = self._buffer
+
+
+class FakeBreak(Pass):
+    """The second agent takes other actions than it would: the claim `exact` is false."""
+
+    def build(self, agent: Any, index: int) -> None:
+        agent.broken = index == 1
+
+
+class FakeCrash(Pass):
+    """The worker fails as soon as there are two agents."""
+
+    def build(self, agent: Any, index: int) -> None:
+        if index == 1:
+            raise RuntimeError("this pass always fails")
+
+
+class FakeBlur(FakeHalf):
+    """Beliefs are off by a thousandth: the claim `bounded` is true."""
+
+    def build(self, agent: Any, index: int) -> None:
+        super().build(agent, index)
+        agent.blur = 0.001
+
+
+class FakeInstrument(DirectCalls):
+    """Reads a thousand bytes per agent, whatever is there."""
+
+    def read(self, population: Population) -> int:
+        return 1000 * len(population)

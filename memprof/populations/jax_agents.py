@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import BackendFailed, ScenarioError, UsageError
-from memprof.measurements import WorkingSetUse
 from memprof.models.base import GenerativeModel, model_builder
-from memprof.passes.jax.base import JaxPlan
+from memprof.optimise.jax import JaxPlan
 from memprof.populations.base import ENVIRONMENT, Behaviour, Lived, Probe, refused, step_seed
-from memprof.populations.environment import Environments
-from memprof.spec import PopulationSpec
+from memprof.populations.world import Environments
 from memprof.text import raised
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import PopulationSpec
 
 try:
     import jax

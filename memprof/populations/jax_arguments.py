@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from pymdp.agent import Agent
 
-from memprof.agent_keywords import AGENTS, NOT_HANDED_ON, check_together, check_value
 from memprof.errors import FieldError, ScenarioError, nearest
 from memprof.populations.base import model_field
-from memprof.spec import PopulationSpec
+from memprof.upstream.keywords import AGENTS, NOT_HANDED_ON, check_together, check_value
+from memprof.values.population import PopulationSpec
 
 # PyMDP's defaults, by keyword; `inspect.Parameter.empty` for those that it requires.
 DEFAULTS: dict[str, Any] = {

@@ -11,7 +11,7 @@ import numpy as np
 from jax import random as jr
 from pymdp.agent import Agent
 
-from memprof.passes.jax.base import JaxPlan, Mind, State
+from memprof.optimise.jax import JaxPlan, Mind, State
 from memprof.populations.base import EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_step import (

@@ -22,7 +22,7 @@ from memprof.populations.jax_arguments import (
     shown,
     with_factor_lists,
 )
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 
 
 class Models:

@@ -15,7 +15,7 @@ from jax import lax
 from jax import random as jr
 from pymdp.agent import Agent
 
-from memprof.passes.jax.base import Mind, State
+from memprof.optimise.jax import Mind, State
 
 Call = Callable[..., Any]
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import AgentActive, MemprofError, StoreError
-from memprof.measurements import WorkingSetUse
-from memprof.passes.plan import Plan
+from memprof.optimise.plan import Plan
 from memprof.populations.base import EVERYBODY, WORKING_SET
-from memprof.store.activation import Activation
-from memprof.store.constants import is_constant
-from memprof.store.history import History
-from memprof.store.layout import copied
-from memprof.store.nested import with_arrays_changed
-from memprof.store.working_set import WorkingSet
+from memprof.storage.constants import is_constant
+from memprof.storage.held import with_arrays_changed
+from memprof.storage.history import History
+from memprof.storage.layout import copied
+from memprof.storage.references import Activation
+from memprof.storage.working_set import WorkingSet
 from memprof.upstream.attributes import set_by_pymdp
+from memprof.values.measurements import WorkingSetUse
 
 # Attributes of PyMDP's agent, by the ledger's component; all others of its attributes are "other
 # agent objects", and what a user's own class adds goes by its name.

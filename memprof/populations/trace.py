@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from memprof.measurements import TraceComparison
 from memprof.populations.base import Behaviour
+from memprof.values.measurements import TraceComparison
 
 
 class DigestTrace:

@@ -8,7 +8,7 @@ import traceback
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.posix import limit_data
 from memprof.text import raised, said_by
-from memprof.worker.protocol import Channel, Request
+from memprof.values.requests import Channel, Request
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
     if request.memory_limit_bytes is not None:
         limit_data(request.memory_limit_bytes)
     try:
-        from memprof.worker.jobs import run
+        from memprof.profile.worker import run
 
         channel.result(run(request, channel))
     except ScenarioError as error:

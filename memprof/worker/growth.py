@@ -1,19 +1,33 @@
-"""Growing a population in batches, letting every agent live its steps."""
+"""Growing a population in batches, letting every agent live its steps.
+
+Rows of whole numbers, in memory that was reserved beforehand.
+
+Whatever a worker notes while it measures has its place from the start: a list that grew along would
+be measured as part of the agents.
+
+A fixed piece of work between the agents' steps: what the time of a step is held against.
+
+Machines differ, and one machine differs from minute to minute; the time of a step over that of
+this loop in the same worker can be compared where seconds cannot. It is work of the kind that a
+PyMDP agent does: many small NumPy calls between lines of Python. It fits in a processor's first
+caches and keeps no memory. Its time is processor time: other processes that want the processor are
+no part of it.
+"""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, fields
-from time import perf_counter, process_time
-from typing import Protocol
+from time import perf_counter, process_time, thread_time
+from typing import Any, Protocol
+
+import numpy as np
 
 from memprof.instruments import process
-from memprof.measurements import GrowthPoint, Reading
 from memprof.populations.base import Behaviour, Population
-from memprof.worker.protocol import Channel
-from memprof.worker.reference import Reference
-from memprof.worker.rows import Rows
+from memprof.values.measurements import GrowthPoint, Reading
+from memprof.values.requests import Channel
 
 _BATCHES = 5
 # The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
@@ -168,3 +182,74 @@ class Series:
         """All readings, smallest population first, and in the order in which they were taken."""
         points = [GrowthPoint(agents, Reading(*values)) for agents, *values in self._rows]
         return sorted(points, key=lambda point: point.agents)
+
+
+_UNKNOWN = -1
+
+
+class Rows:
+    """Up to `most` rows of `width` numbers, 0 or more; None for what is not known."""
+
+    def __init__(self, most: int, width: int) -> None:
+        self._values = array("q", [0]) * (most * width)
+        self._width = width
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, row: Sequence[int | None]) -> None:
+        """Keep one more row."""
+        start = self._count * self._width
+        self._values[start : start + self._width] = array(
+            "q", [_UNKNOWN if value is None else value for value in row]
+        )
+        self._count += 1
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """All rows, in the order in which they came."""
+        for start in range(0, self._count * self._width, self._width):
+            values = self._values[start : start + self._width]
+            yield [None if value == _UNKNOWN else value for value in values]
+
+
+_STATES = 48
+_ROUNDS = 200
+_MOST = 40
+
+
+class Reference:
+    """Times the loop, at most a given number of times over all the steps of a worker."""
+
+    def __init__(self, steps: int) -> None:
+        self._every = max(1, -(-steps // _MOST))
+        self._seconds = array("d", [0.0]) * min(_MOST, steps)
+        self._asked = 0
+        self._likelihood = np.linspace(0.1, 1.0, _STATES * _STATES).reshape(_STATES, _STATES)
+        self._belief = np.full(_STATES, 1 / _STATES)
+        self._log = np.empty(_STATES)
+        self._product = np.empty(_STATES)
+        self._work()
+
+    def take(self) -> None:
+        """Run the loop once, if it is its turn."""
+        place, rest = divmod(self._asked, self._every)
+        self._asked += 1
+        if rest == 0 and place < len(self._seconds):
+            start = thread_time()
+            self._work()
+            self._seconds[place] = thread_time() - start
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """One entry for each time that the loop ran."""
+        return tuple(filter(None, self._seconds))
+
+    def _work(self) -> None:
+        belief, product = self._belief, self._product
+        belief.fill(1 / _STATES)
+        for _ in range(_ROUNDS):
+            np.dot(self._likelihood, belief, out=product)
+            np.log(product, out=self._log)
+            np.exp(self._log, out=belief)
+            belief /= belief.sum()

@@ -12,17 +12,17 @@ from time import perf_counter, process_time
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from memprof.environment import processors
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
-from memprof.measurements import ThreadsRun
 from memprof.populations.base import Population
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
-from memprof.spec import PopulationSpec
+from memprof.values.machine import processors
+from memprof.values.measurements import ThreadsRun
+from memprof.values.population import PopulationSpec
+from memprof.values.requests import Channel
 from memprof.worker.growth import Recorder
-from memprof.worker.protocol import Channel
 
 # Few and long ones: when the machine is busy, a thread that is woken waits for a processor first.
 _BLOCKS = 10

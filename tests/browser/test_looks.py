@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from memprof.reports.page import shown
+from memprof.render.page import shown
 
 THEMES = ("light", "dark")
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
-from memprof.scenario_file import load_scenario
-from memprof.workflows.cases import case_of
+from memprof.gate.case import case_of
+from memprof.scenario.file import load_scenario
 from tests.conftest import COMMAND, run_command
 
 MIB = 2**20

@@ -7,11 +7,11 @@ from importlib import metadata
 import pytest
 import yaml
 
-from memprof.analysis.comparable import DECISIVE
 from memprof.cli.init import template
-from memprof.scenario import Scenario
-from memprof.scenario_file import load_scenario
-from memprof.tolerance import DEFAULTS, parse_tolerance
+from memprof.gate.comparable import DECISIVE
+from memprof.scenario.file import load_scenario
+from memprof.scenario.schema import Scenario
+from memprof.values.gate import DEFAULTS, parse_tolerance
 
 STARTER = "scenarios/starter.yaml"
 REQUIREMENTS = "scenarios/requirements.txt"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from memprof.units import parse_size
-from memprof.worker.failure import Ceiling
+from memprof.launch.spawn import Ceiling
+from memprof.text import parse_size
 from tests.conftest import COMMAND, ROOT
 
 EXAMPLE = next((ROOT / "reports" / "examples").glob("grid-29.json"))
@@ -133,7 +133,7 @@ def test_a_signal_that_whoever_started_it_ignores_stays_ignored(tmp_path):
 
 
 def test_a_bug_keeps_its_traceback_and_is_no_failed_check(tmp_path):
-    code = "from memprof.cli import catalogue, app; del catalogue.inspect; app.main()"
+    code = "from memprof.cli import lists, app; del lists.inspect; app.main()"
     run = subprocess.run(
         [sys.executable, "-P", "-c", code, "models"], capture_output=True, text=True, check=False
     )
@@ -195,7 +195,7 @@ def test_an_inherited_limit_is_the_workers_ceiling_too():
 
 
 @pytest.mark.parametrize(
-    "module", ["memprof.cli.commands", "memprof.reports.leak", "memprof.workflows.profile"]
+    "module", ["memprof.cli.commands", "memprof.leak.view", "memprof.profile.run"]
 )
 def test_the_parent_loads_no_heavy_library(module):
     code = (

@@ -20,9 +20,9 @@ from typing import Any
 import lmdb
 import zstandard
 
-from memprof.store.blobs import write_blobs
-from memprof.store.disk_records import DiskRecords
-from memprof.store.header import Header
+from memprof.storage.disk_records import DiskRecords
+from memprof.storage.header import Header
+from memprof.storage.records import write_blobs
 
 MIB = 2**20
 DATA_BYTES = 64 * MIB

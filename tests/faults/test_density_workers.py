@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.launch.spawn import Limits, run_worker
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Request
 from tests.conftest import COMMAND
 from tests.faults.test_workers import gone, workers_of
 

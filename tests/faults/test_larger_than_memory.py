@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from memprof.errors import MemoryLimitReached
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.launch.spawn import Limits, run_worker
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Request
 
 LIMIT = Limits(None, 170 * 10**6)  # the imports take some 100 MB of it
 

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from memprof.worker.launch import Worker, temporary_folder
+from memprof.launch.start import Worker, temporary_folder
 
 # What each of these starts lasts a minute; the worker says who that is, and has said all then.
 HEAD = """
@@ -82,7 +82,7 @@ def said(worker):
 
 HALF_GONE = """
 import ctypes, os, threading, time
-from memprof.worker import keeper
+from memprof.launch import keeper
 
 parent, (asked, asking) = os.getpid(), os.pipe()
 if os.fork() == 0:
@@ -136,7 +136,7 @@ def test_who_holds_the_pipe_does_not_hide_that_the_worker_died(tmp_path):
 
 def test_a_fork_of_the_worker_is_not_heard(tmp_path):
     script = """
-        from memprof.worker.protocol import Channel
+        from memprof.values.requests import Channel
         channel = Channel(int(sys.argv[1]))
         if os.fork() == 0:
             channel.error("failure", message="of the fork")
@@ -161,7 +161,7 @@ def test_output_without_an_end_takes_little_memory(tmp_path):
 PARENT = """
 import os, sys
 from pathlib import Path
-from memprof.worker.launch import Worker, temporary_folder
+from memprof.launch.start import Worker, temporary_folder
 with temporary_folder() as folder:
     with Worker("", ["-c", sys.argv[1]], folder, os.environ) as worker:
         while not (event := worker.read(60.0)):

@@ -17,10 +17,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from memprof.gate import Baseline, BaselineEntry
-from memprof.reading import read_text
-from memprof.reports.json_text import MOST_BYTES, parse, parse_baseline, render, render_baseline
-from memprof.results import Report
+from memprof.export.json_text import MOST_BYTES, parse, parse_baseline, render, render_baseline
+from memprof.text import read_text
+from memprof.values.gate import Baseline, BaselineEntry
+from memprof.values.profile import Report
 from tests import gate_reports
 from tests.conftest import ROOT
 from tests.hostile.scenarios import special_files

@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from memprof.cli.init import template
-from memprof.reports.json_text import finite
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
+from memprof.export.json_text import finite
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Request
 from tests.conftest import ROOT
 from tests.hostile.trees import damaged, mutated, paths
 from tests.hostile.trial import Ended, Input, command, problem_of

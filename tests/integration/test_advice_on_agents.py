@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memprof.reports.next_step import next_step
+from memprof.profile.next_step import next_step
 from tests.conftest import run_command
 
 MODEL = """
@@ -124,8 +124,8 @@ def _report(plan, options):
     """As if the whole plan had been found to be needed."""
     from dataclasses import replace
 
-    from memprof.reports.json_text import parse
-    from memprof.results import PassResult
+    from memprof.export.json_text import parse
+    from memprof.values.profile import PassResult
     from tests.conftest import ROOT
 
     example = parse((ROOT / "reports" / "examples" / "grid-29.json").read_text())

@@ -9,11 +9,11 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.errors import UsageError
 from memprof.instruments import process
+from memprof.leak.worker import Cycles
 from memprof.models.base import model_builder
 from memprof.populations.base import population_class
-from memprof.scenario_file import load_scenario
-from memprof.store.history import History
-from memprof.worker.cycles import Cycles
+from memprof.scenario.file import load_scenario
+from memprof.storage.history import History
 from tests.conftest import ROOT, SCENARIOS
 from tests.equivalence import live
 

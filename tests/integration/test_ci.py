@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from memprof.cli.init import template
-from memprof.tolerance import DEFAULTS, parse_tolerance
+from memprof.values.gate import DEFAULTS, parse_tolerance
 from tests.conftest import COMMAND, ROOT
 from tests.github_runner import Runner, ci_environment, evaluate, git
 

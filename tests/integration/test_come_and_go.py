@@ -18,9 +18,9 @@ from memprof.instruments.base import DirectCalls
 from memprof.populations.fake import FakePopulation
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
-from memprof.scenario_file import load_scenario
-from memprof.store.disk_records import DiskRecords
-from memprof.store.records import MemoryRecords
+from memprof.scenario.file import load_scenario
+from memprof.storage.disk_records import DiskRecords
+from memprof.storage.records import MemoryRecords
 from tests.conftest import ROOT, SCENARIOS
 from tests.integration.test_stay_active import explorer, step
 
@@ -39,7 +39,7 @@ CHURN = """
     from memprof.instruments import process
     from memprof.instruments.base import DirectCalls
     from memprof.populations.numpy_agents import NumpyPopulation
-    from memprof.scenario_file import load_scenario
+    from memprof.scenario.file import load_scenario
 
     passes = tuple(json.loads(sys.argv[1]))
     spec = load_scenario(Path("scenarios/grid-10.yaml")).spec(passes)

@@ -6,7 +6,7 @@ from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 
 from memprof import optimize
-from memprof.store.agent_class import StoredAgent
+from memprof.storage.agent_class import StoredAgent
 
 STATES = 120  # a matrix of 115 KB
 

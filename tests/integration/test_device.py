@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.scenario_file import scenario_of
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.launch.spawn import Limits, run_worker
+from memprof.scenario.file import scenario_of
+from memprof.values.requests import Request
 from tests.conftest import ROOT
 
 STATES, ACTIONS, AGENTS, FLOAT = 25, 5, 4, 4

@@ -3,7 +3,7 @@ every pass alone, over more agents and steps."""
 
 import pytest
 
-from memprof.passes.catalogue import PASSES
+from memprof.catalogue.passes import PASSES
 from tests.equivalence import PATHS, live, plans
 
 SIZES = {

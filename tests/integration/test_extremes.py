@@ -9,7 +9,7 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.errors import UsageError
 from memprof.models.base import model_builder
-from memprof.store.history import History
+from memprof.storage.history import History
 
 
 def agent(**attributes):

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
+from memprof.catalogue.passes import REORDERED
 from memprof.errors import ScenarioError, UsageError
 from memprof.instruments.base import Stopwatch
-from memprof.instruments.retraces import Compilations
-from memprof.passes.catalogue import REORDERED
+from memprof.instruments.device import Compilations
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.populations.trace import DigestTrace, ValueTrace
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 from tests.conftest import ROOT, SCENARIOS
 
 GRID = {"kind": "grid_world", "size": 5}
@@ -117,7 +117,7 @@ def test_call_by_call_is_as_compiled():
 
 
 def test_a_wrong_bit_in_a_record_does_not_pass(monkeypatch):
-    from memprof.store.block import Block
+    from memprof.storage.block import Block
 
     plain = digests_of("learning A and B")
     arrays = Block.arrays

@@ -12,7 +12,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments.base import DirectCalls
 from memprof.models.base import object_array
 from memprof.populations.jax_agents import JaxPopulation
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 
 DEFAULTS = {
     name: parameter.default

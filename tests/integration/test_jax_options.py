@@ -8,7 +8,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments.base import DirectCalls
 from memprof.populations.base import population_class
 from memprof.populations.trace import ValueTrace
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 
 SINGLE = {"kind": "random_pomdp", "num_obs": 5, "num_states": 4, "num_controls": 3, "seed": 0}
 DENSE = {**SINGLE, "num_obs": [5, 4], "num_states": [4, 3], "num_controls": [2, 2]}

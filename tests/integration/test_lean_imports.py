@@ -11,7 +11,7 @@ from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
 from memprof.populations.base import population_class
 from memprof.populations.trace import DigestTrace
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 
 def live(passes):
     spec = PopulationSpec(
@@ -29,7 +29,7 @@ def live(passes):
 _LEAN = """
 import sys
 from types import ModuleType
-from memprof.passes.lean_imports import LeanImports
+from memprof.optimise.settings import LeanImports
 LeanImports().install()
 from pymdp.legacy import maths, utils
 from pymdp.legacy.envs import grid_worlds
@@ -50,7 +50,7 @@ def python(*code: str) -> str:
 def test_agents_need_none_of_the_heavy_modules_and_fit_into_60_megabytes():
     out = python(
         _LEAN,
-        "import memprof.worker.jobs",
+        "import memprof.profile.worker",
         _AGENTS,
         f"""
         population, digests = live(("lean_imports",))
@@ -76,7 +76,7 @@ def test_importing_the_worker_imports_no_backend():
     python(
         f"""
         import sys
-        import memprof.worker.jobs
+        import memprof.profile.worker
         assert not ({_HEAVY} | {{"pymdp", "scipy"}}) & set(sys.modules)
         """
     )
@@ -165,7 +165,7 @@ def test_a_module_that_is_used_while_pymdp_is_imported_is_loaded_then(tmp_path):
     )
     python(
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})",
-        "from memprof.passes.lean_imports import LeanImports; LeanImports().install()",
+        "from memprof.optimise.settings import LeanImports; LeanImports().install()",
         "import pymdp.legacy, scipy.special, matplotlib.pyplot",
         "assert pymdp.legacy.now is scipy.special.gammaln",
         "assert pymdp.legacy.plt.figure is matplotlib.pyplot.figure",

@@ -8,9 +8,9 @@ from pymdp.legacy.algos import fpi, mmp
 
 from memprof.instruments.base import Stopwatch
 from memprof.instruments.walker import reachable
-from memprof.passes.pool import Pool
+from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario_file import load_scenario
+from memprof.scenario.file import load_scenario
 from tests.conftest import SCENARIOS, digests_of
 
 REPLACED = {

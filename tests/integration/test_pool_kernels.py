@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.passes import kernels as module
-from memprof.passes.facts import settle
-from memprof.passes.kernels import Kernels
-from memprof.passes.structure import Surprise, gathered, in_range
-from memprof.store.constants import adopt, constant
+from memprof.optimise import kernels as module
+from memprof.optimise.kernels import Kernels
+from memprof.optimise.known import Surprise, gathered, in_range, settle
+from memprof.storage.constants import adopt, constant
 
 SPECIAL = (-0.0, 0.0, 1.0, -1.0, 0.5, 2.0, 5e-324, 1e308, np.inf, np.nan)
 STRUCTURES = (

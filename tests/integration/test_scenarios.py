@@ -16,10 +16,10 @@ import yaml
 from memprof.errors import ScenarioError
 from memprof.instruments import walker
 from memprof.instruments.base import Stopwatch
+from memprof.launch.spawn import Limits, run_worker
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Request
 from tests.conftest import SCENARIOS, digests_of
 
 # They live long enough for histories and horizons to fill. The steps of deep-policy take seconds:

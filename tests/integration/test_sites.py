@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.launch.spawn import Limits, run_worker
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Request
 from tests.conftest import SCENARIOS
 
 AGENTS, STEPS, CYCLES = 20, 3, 3

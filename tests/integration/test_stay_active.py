@@ -19,13 +19,13 @@ import memprof
 from memprof.errors import AgentActive, StoreError, UsageError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls
+from memprof.launch.spawn import Limits, run_worker
 from memprof.models.base import model_builder
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
-from memprof.scenario_file import load_scenario
-from memprof.store.disk_records import DiskRecords
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.scenario.file import load_scenario
+from memprof.storage.disk_records import DiskRecords
+from memprof.values.requests import Request
 from tests.conftest import ROOT, SCENARIOS
 
 KEPT = ("history", "pool", "template", "working_set")

@@ -8,12 +8,12 @@ import pytest
 
 from memprof.errors import MemoryLimitReached, ScenarioError
 from memprof.instruments.base import DirectCalls
+from memprof.launch.spawn import Limits, run_worker
 from memprof.populations.base import population_class
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
-from memprof.scenario_file import load_scenario
-from memprof.worker.protocol import Request
-from memprof.worker.spawn import Limits, run_worker
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Request
 from memprof.worker.threads import Crew
 from tests.conftest import SCENARIOS, digests_of
 

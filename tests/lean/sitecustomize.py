@@ -26,7 +26,7 @@ class _Lean:
         return None
 
     def exec_module(self, module):
-        from memprof.passes.lean_imports import standing_in
+        from memprof.optimise.settings import standing_in
 
         module.__spec__.loader = module.__loader__ = self._loader
         with standing_in(*(name for name in self._deferred if name not in sys.modules)):

@@ -9,7 +9,7 @@ import numpy as np
 from pymdp.legacy.agent import Agent
 
 from memprof.models import grid_world
-from memprof.passes.share import Share
+from memprof.optimise.transforms import Share
 
 PLANT, _, AMOUNT = os.environ.get("PLANT", "").partition(":")
 

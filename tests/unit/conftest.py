@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.measurements import (
+from memprof.values.measurements import (
     AllocationStack,
     DeviceDetails,
     DeviceRow,
@@ -20,7 +20,7 @@ from memprof.measurements import (
     TrendSeries,
     TypeRow,
 )
-from memprof.results import (
+from memprof.values.profile import (
     BudgetCheck,
     Environment,
     Equivalence,

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.analysis.advice import advise
-from memprof.evidence import ContentRow, GainRow, ImportRow
-from memprof.measurements import Ledger, LedgerRow
-from memprof.passes.catalogue import passes_for
-from memprof.reports import markdown, terminal
-from memprof.reports.profile import profile_view
-from memprof.results import Advice, PassResult, PerAgent, Trend, Variants
+from memprof.catalogue.passes import passes_for
+from memprof.profile.advice import advise
+from memprof.profile.view import profile_view
+from memprof.render import markdown, terminal
+from memprof.values.evidence import ContentRow, GainRow, ImportRow
+from memprof.values.measurements import Ledger, LedgerRow
+from memprof.values.profile import Advice, PassResult, PerAgent, Trend, Variants
 
 OFFERED = passes_for("numpy")
 B_BYTES = 800.0

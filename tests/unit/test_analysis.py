@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.analysis import cautions, equivalence, readings
-from memprof.analysis.ledger import balance
-from memprof.analysis.plans import Gain, cost_of, gain
-from memprof.analysis.trend import trend
-from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.measurements import (
+from memprof.catalogue.instruments import INSTRUMENTS
+from memprof.launch.spawn import Finished
+from memprof.profile import cautions
+from memprof.profile.judge import balance, trend
+from memprof.profile.passes import Gain, cost_of, gain
+from memprof.stats import equivalence, readings
+from memprof.values.measurements import (
     Calibration,
     GrowthPoint,
     InstrumentRun,
@@ -21,8 +22,7 @@ from memprof.measurements import (
     TraceComparison,
     TrendSeries,
 )
-from memprof.results import PassResult, Trend
-from memprof.worker.spawn import Finished
+from memprof.values.profile import PassResult, Trend
 
 
 def series(heap, agents=10):

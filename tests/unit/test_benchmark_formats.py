@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.gate import GateReport
-from memprof.reports import bencher, benchmark_action
+from memprof.export import ci_formats
+from memprof.values.gate import GateReport
 from tests.gate_reports import ALL, FAILED, GATE, GROWN, SELF_CHECK, WORSE
 
 # github-action-benchmark reads with JSON.parse and takes name, value, unit, range and extra of each
@@ -58,13 +58,13 @@ BENCHER = {
 
 
 def action(report: GateReport) -> list[dict[str, Any]]:
-    found = json.loads(benchmark_action.render(report))
+    found = json.loads(ci_formats.benchmark_action(report))
     jsonschema.validate(found, ACTION)
     return found
 
 
 def measures(report: GateReport) -> dict[str, Any]:
-    found = json.loads(bencher.render(report))
+    found = json.loads(ci_formats.bencher(report))
     jsonschema.validate(found, BENCHER)
     return found
 

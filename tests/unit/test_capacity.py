@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.analysis.capacity import lowest, usage
-from memprof.analysis.scaling import size_rows, sweep_sizes
-from memprof.density import Bound, DensityPoint, DensityRun
-from memprof.measurements import Reading
+from memprof.density.capacity import lowest, size_rows, sweep_sizes, usage
+from memprof.values.density import Bound, DensityPoint, DensityRun
+from memprof.values.measurements import Reading
 
 MB = 10**6
 BASE, FILES, THREADS = 70 * MB, 50 * MB, 150 * MB

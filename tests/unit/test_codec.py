@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from memprof.store.flatten import Flattener, NotStorable
-from memprof.store.layout import LARGE_BYTES, from_json
-from memprof.store.unflatten import Reader
+from memprof.storage.flatten import Flattener, NotStorable
+from memprof.storage.layout import LARGE_BYTES, from_json
+from memprof.storage.unflatten import Reader
 
 DTYPES = st.one_of(
     nps.boolean_dtypes(),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.store.compression import compressed, decompressed
+from memprof.storage.records import compressed, decompressed
 
 
 @given(st.binary(max_size=5000), st.sampled_from([1, 3, 19]))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from memprof.gate import Baseline, BaselineEntry
-from memprof.reports.json_text import parse, parse_baseline, render_baseline
+from memprof.export.json_text import parse, parse_baseline, render_baseline
+from memprof.values.gate import Baseline, BaselineEntry
 from tests.hostile.reports import bases
 
 BASES = bases()

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.passes.plan import Plan
-from memprof.populations.environment import Environments
-from memprof.store import constants
-from memprof.store.constants import (
+from memprof.optimise.plan import Plan
+from memprof.populations.world import Environments
+from memprof.storage import constants
+from memprof.storage.constants import (
     compared_once,
     constant,
+    difference,
     is_constant,
     same_bits,
     segments_of,
 )
-from memprof.store.difference import difference
-from memprof.store.segments import Segments, words_of
+from memprof.storage.segments import Segments, words_of
 
 SIZE = 40_000  # numbers: large enough for segments, and the last piece is a partial one
 QUIET_NAN = np.array([0x7FF8000000000001], np.uint64).view(np.float64)[0]

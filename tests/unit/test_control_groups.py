@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from memprof import limits
-from memprof.control_groups import groups
-from memprof.pages import PAGE_BYTES
+from memprof.launch import limits
+from memprof.launch.limits import control_groups
+from memprof.posix import PAGE_BYTES
 
 MB = 10**6
 UNLIMITED_V1 = 9223372036854771712
@@ -47,7 +47,7 @@ class Machine:
             self.write(f"{folder}/memory.{name}", limit)
 
     def found(self) -> list[tuple[int, int]]:
-        return [(each.limit_bytes, each.used_bytes) for each in groups(self.root)]
+        return [(each.limit_bytes, each.used_bytes) for each in control_groups(self.root)]
 
 
 @pytest.fixture
@@ -159,16 +159,16 @@ def test_a_group_that_may_not_be_read_is_left_out(second):
 
 
 def test_no_control_groups_at_all(tmp_path):
-    assert groups(tmp_path) == []
+    assert control_groups(tmp_path) == []
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("nonsense\n::\n0::/\n")
     (tmp_path / "proc/self/mountinfo").write_text("nonsense - \n- cgroup2 x y\n")
-    assert groups(tmp_path) == []
+    assert control_groups(tmp_path) == []
 
 
 def test_the_tightest_group_bounds_what_may_be_taken(second, monkeypatch):
     second.v2("/user.slice/run.scope", 450 * MB, max=600 * MB, high="max")
-    monkeypatch.setattr(limits.control_groups, "groups", lambda: groups(second.root))
+    monkeypatch.setattr(limits, "control_groups", lambda: control_groups(second.root))
     bounds = {each.name: each for each in limits.bounds(None)}
     assert bounds["cgroup"].limit_bytes == 150 * MB
     assert limits.cgroup_limit_bytes() == 600 * MB
@@ -186,7 +186,9 @@ def test_a_real_group_and_its_real_parent():
         pytest.skip("no control groups of version 1 here")
     parent = memory / own.lstrip("/") / f"memprof-test-{os.getpid()}"
     leaf = parent / "leaf"
-    code = "from memprof.control_groups import groups; print([g.limit_bytes for g in groups()])"
+    code = (
+        "from memprof.launch import limits; print([g.limit_bytes for g in limits.control_groups()])"
+    )
     try:
         try:
             leaf.mkdir(parents=True)

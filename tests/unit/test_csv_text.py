@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.gate import GateReport
-from memprof.reports.csv_text import COLUMNS, render
-from memprof.reports.json_text import parse
+from memprof.export.csv_text import COLUMNS, render
+from memprof.export.json_text import parse
+from memprof.values.gate import GateReport
 from tests import gate_reports
 
 EXAMPLES = Path(__file__).parents[2] / "reports" / "examples"

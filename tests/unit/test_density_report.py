@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter
 
-from memprof.density import (
+from memprof.density.view import density_view
+from memprof.export import json_text
+from memprof.render import markdown, terminal
+from memprof.values.density import (
     Capacity,
     Density,
     DensityReport,
@@ -19,9 +22,7 @@ from memprof.density import (
     ThreadsRow,
     Verification,
 )
-from memprof.reports import json_text, markdown, terminal
-from memprof.reports.density import density_view
-from memprof.results import Environment, Equivalence, PerAgent
+from memprof.values.profile import Environment, Equivalence, PerAgent
 
 GIB = 2**30
 BEFORE = DensityVariant(

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from memprof.instruments.catalogue import INSTRUMENTS
-from memprof.passes.catalogue import PASSES
+from memprof.catalogue.instruments import INSTRUMENTS
+from memprof.catalogue.passes import PASSES
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from memprof.instruments.base import DirectCalls
-from memprof.instruments.contents import contents
-from memprof.instruments.gains import gains
 from memprof.instruments.imports import ImportWatch
+from memprof.instruments.objects import contents, gains
 from memprof.populations.base import EACH, EVERYBODY
 from memprof.populations.fake import FakePopulation
-from memprof.spec import PopulationSpec
+from memprof.values.population import PopulationSpec
 from tests.conftest import ROOT
 
 

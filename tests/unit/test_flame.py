@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from memprof.measurements import AllocationStack, Frame, LineHotspot
-from memprof.reports import markdown, terminal
-from memprof.reports.flame import flame, held_stacks
-from memprof.reports.page import Node, Tree
-from memprof.reports.profile import profile_view
+from memprof.profile.pictures import flame, held_stacks
+from memprof.profile.view import profile_view
+from memprof.render import markdown, terminal
+from memprof.render.page import Node, Tree
+from memprof.values.measurements import AllocationStack, Frame, LineHotspot
 
 
 def stack(size: float, *functions: str, operation: str = "build") -> AllocationStack:

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
-from memprof.reports import markdown, terminal
-from memprof.reports.gate import gate_view, headline
-from memprof.reports.html import document
-from memprof.reports.page import Section
-from memprof.results import Caution
+from memprof.gate.view import gate_view, headline
+from memprof.render import document, markdown, terminal
+from memprof.render.page import Section
+from memprof.values.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
+from memprof.values.profile import Caution
 from tests.gate_reports import (
     ALL,
     BETTER,

@@ -6,8 +6,8 @@ import itertools
 import pytest
 
 from memprof.instruments import process
-from memprof.passes import gc_tuning
-from memprof.passes.gc_tuning import GcTuning
+from memprof.optimise import settings
+from memprof.optimise.settings import GcTuning
 
 
 class Agent:
@@ -38,7 +38,7 @@ def tuned():
 def clock(monkeypatch):
     """A clock that only the test moves."""
     now = [0.0]
-    monkeypatch.setattr(gc_tuning, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(settings, "perf_counter", lambda: now[0])
     return now
 
 

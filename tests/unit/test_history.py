@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from memprof.store.flatten import Flattener, NotStorable
-from memprof.store.history import History
-from memprof.store.unflatten import Reader
+from memprof.storage.flatten import Flattener, NotStorable
+from memprof.storage.history import History
+from memprof.storage.unflatten import Reader
 
 ENTRIES = st.one_of(
     st.floats(allow_nan=False),

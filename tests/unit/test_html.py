@@ -4,10 +4,10 @@ import hashlib
 import re
 from importlib.resources import files
 
-from memprof.reports.html.document import render_view
-from memprof.reports.page import Section, Table, View
+from memprof.render.document import render_view
+from memprof.render.page import Section, Table, View
 
-ASSETS = files("memprof.reports.html") / "assets"
+ASSETS = files("memprof.render") / "assets"
 
 
 def test_the_plotting_library_is_the_one_that_its_readme_names():

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.gate import Baseline, BaselineEntry, GateReport
-from memprof.reports.json_text import parse, parse_baseline, render, render_baseline
+from memprof.export.json_text import parse, parse_baseline, render, render_baseline
+from memprof.values.gate import Baseline, BaselineEntry, GateReport
 from tests import gate_reports
 
 MISSING = "is missing; if an older memprof wrote the file, measure anew"

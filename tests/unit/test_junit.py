@@ -12,16 +12,16 @@ import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.gate import ComponentChange, GateReport
-from memprof.reports.junit import render
-from memprof.results import Caution
+from memprof.export.ci_formats import junit
+from memprof.values.gate import ComponentChange, GateReport
+from memprof.values.profile import Caution
 from tests.gate_reports import ALL, COMPARED, GATE, SELF_CHECK, WORSE
 
 SCHEMA = xmlschema.XMLSchema10(str(Path(__file__).parents[1] / "golden" / "junit-10.xsd"))
 
 
 def checked(report: GateReport) -> junitparser.JUnitXml:
-    text = render(report)
+    text = junit(report)
     SCHEMA.validate(ElementTree.fromstring(text.encode()))
     return junitparser.JUnitXml.fromstring(text.encode())
 

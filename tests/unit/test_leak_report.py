@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter
 
-from memprof.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
-from memprof.reports import json_text, markdown, terminal
-from memprof.reports.leak import headline, leak_view
-from memprof.reports.page import Next, Section
-from memprof.results import Caution, Environment
+from memprof.export import json_text
+from memprof.leak.view import headline, leak_view
+from memprof.render import markdown, terminal
+from memprof.render.page import Next, Section
+from memprof.values.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
+from memprof.values.profile import Caution, Environment
 
 HISTORY = Site(
     owner="Agent.prev_actions",

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.analysis.leak_verdict import attributed, verdict_on
-from memprof.leak import Attribution, CycleReading, CycleRun, Site
-from memprof.measurements import UNSEEN, Calibration
-from memprof.pages import PAGE_BYTES
+from memprof.leak.verdict import attributed, verdict_on
+from memprof.posix import PAGE_BYTES
+from memprof.values.leak import Attribution, CycleReading, CycleRun, Site
+from memprof.values.measurements import UNSEEN, Calibration
 
 MB = 10**6
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.analysis.leak_verdict import verdict_on
-from memprof.leak import CycleReading, CycleRun
-from memprof.workflows.leak import _watched
+from memprof.leak.run import _watched
+from memprof.leak.verdict import verdict_on
+from memprof.values.leak import CycleReading, CycleRun
 
 
 def leak(every, objects=0):

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from memprof.leak import LeakRun
-from memprof.scenario_file import load_default
-from memprof.worker import leak as worker
-from memprof.worker.cycles import bounded
+from memprof.leak import worker
+from memprof.leak.worker import bounded
+from memprof.scenario.file import load_default
+from memprof.values.leak import LeakRun
 
 SPEC = load_default("leak").spec(("policies", "history"))
 

@@ -3,14 +3,7 @@ import random
 
 import pytest
 
-from memprof.analysis.marginal import (
-    fit,
-    mean_interval,
-    memory_line,
-    per_agent,
-    robust_fit,
-    student_t,
-)
+from memprof.stats.lines import fit, mean_interval, memory_line, per_agent, robust_fit, student_t
 
 FITS = [fit, robust_fit]
 

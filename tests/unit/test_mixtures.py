@@ -7,17 +7,18 @@ from itertools import product
 
 import pytest
 
-from memprof.analysis.marginal import memory_line, per_agent
-from memprof.analysis.mixtures import (
+from memprof.gate.regression import marginal
+from memprof.profile.grounds import one_agent
+from memprof.stats.lines import (
     as_others,
     fewest_like_all,
     is_gained_alike,
     is_like_all,
+    memory_line,
+    per_agent,
     uneven,
 )
-from memprof.analysis.one_agent import one_agent
-from memprof.analysis.regression import marginal
-from memprof.measurements import (
+from memprof.values.measurements import (
     AllocationStack,
     GrowthPoint,
     InstrumentRun,
@@ -25,7 +26,7 @@ from memprof.measurements import (
     LedgerRow,
     Reading,
 )
-from memprof.results import PerAgent
+from memprof.values.profile import PerAgent
 from tests.unit.conftest import SAMPLE
 
 AGENTS, LARGE, SMALL = 20, 1_000_000, 50_000

@@ -8,7 +8,7 @@ import pytest
 from memprof.errors import ScenarioError
 from memprof.models.base import check_model, model_builder, object_array
 from memprof.models.factory import builder
-from memprof.populations.environment import Environments, GenerativeProcess
+from memprof.populations.world import Environments, GenerativeProcess
 from tests.conftest import ROOT
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import mprof as tool
 import pytest
 
-from memprof.reports.mprof import render
+from memprof.export.mprof import render
 from tests import gate_reports
 from tests.unit.conftest import MIB, TIMELINE
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.reports import markdown, terminal
-from memprof.reports.next_step import next_step
-from memprof.reports.page import Next, View
-from memprof.results import BudgetCheck, PassResult, Variants
+from memprof.profile.next_step import next_step
+from memprof.render import markdown, terminal
+from memprof.render.page import Next, View
+from memprof.values.profile import BudgetCheck, PassResult, Variants
 
 AUTO = "memprof profile SCENARIO --passes auto"
 

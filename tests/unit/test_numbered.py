@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.store.records import Numbered
+from memprof.storage.records import Numbered
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 60)), max_size=120))

@@ -8,8 +8,8 @@ import pytest
 
 from memprof.cli.output import Output, Question
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
-from memprof.reports.sinks import write_files
-from memprof.scenario_file import load_default
+from memprof.export.sinks import write_files
+from memprof.scenario.file import load_default
 
 
 def test_the_format_is_that_of_the_option_not_of_the_files_name(report, tmp_path, capsys):

@@ -10,10 +10,11 @@ TELL = """
 import json, mmap, sys
 mmap.PAGESIZE = int(sys.argv[1])
 import numpy as np
-from memprof.analysis import leak_verdict, regression
-from memprof.analysis.marginal import memory_line
+from memprof.leak import verdict as leak_verdict
+from memprof.gate import regression
+from memprof.stats.lines import memory_line
 from memprof.instruments import resident, walker
-from memprof.leak import CycleReading
+from memprof.values.leak import CycleReading
 
 asked = []
 

@@ -5,19 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.measurements import (
-    GrowthPoint,
-    Ledger,
-    LedgerRow,
-    Mark,
-    Reading,
-    TrendSeries,
-)
-from memprof.reports import profile_pictures as pictures
-from memprof.reports.json_text import parse
-from memprof.reports.page import Bars, Level, Moment, View
-from memprof.reports.view import view_of
-from memprof.results import PassResult, Sample, Timeline, TimelineSample
+from memprof.export.json_text import parse
+from memprof.profile import pictures
+from memprof.render.page import Bars, Level, Moment, View
+from memprof.render.views import view_of
+from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Reading, TrendSeries
+from memprof.values.profile import PassResult, Sample, Timeline, TimelineSample
 from tests.conftest import ROOT
 from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from memprof.instruments import process, small_objects
+from memprof.instruments import process, resident
 
 # The figures are to a few kilobytes, and a parallel test run has threads that allocate too.
 pytestmark = pytest.mark.serial
@@ -75,7 +75,7 @@ def test_filled_blocks_leave_no_room_for_small_objects():
         return after - before, objects
 
     free, kept = growth()
-    filled = small_objects.fill_free_blocks()
+    filled = resident.fill_free_blocks()
     paid, kept_too = growth()
     assert free < 0.2 * 20_000 * 144
     assert paid > 0.9 * 20_000 * 144

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from memprof.errors import StoreError
 from memprof.instruments import process
-from memprof.store import disk_records
-from memprof.store.disk_records import DiskRecords
-from memprof.store.records import MemoryRecords
+from memprof.storage import disk_records
+from memprof.storage.disk_records import DiskRecords
+from memprof.storage.records import MemoryRecords
 
 ROOT = Path(__file__).parents[2]
 IDENTITY = b"template".ljust(16)
@@ -58,8 +58,8 @@ PRELUDE = """
 import sys
 from pathlib import Path
 from memprof.errors import StoreError
-from memprof.store import disk_records
-from memprof.store.disk_records import DiskRecords
+from memprof.storage import disk_records
+from memprof.storage.disk_records import DiskRecords
 folder = Path(sys.argv[1])
 IDENTITY = b"template".ljust(16)
 """

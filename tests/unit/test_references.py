@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from memprof.errors import UsageError
-from memprof.passes.plan import Plan
-from memprof.store import references
+from memprof.optimise.plan import Plan
+from memprof.storage import references
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.analysis import changes, regression
-from memprof.analysis.alarms import alarm_rates, highest_rate
-from memprof.gate import ComponentChange, MetricChange, PassChange
-from memprof.measurements import GrowthPoint, LedgerRow, Reading, TrendSeries
-from memprof.results import BudgetCheck, Sample
-from memprof.tolerance import DEFAULTS
+from memprof.gate import changes, regression
+from memprof.gate.regression import alarm_rates, highest_rate
+from memprof.values.gate import DEFAULTS, ComponentChange, MetricChange, PassChange
+from memprof.values.measurements import GrowthPoint, LedgerRow, Reading, TrendSeries
+from memprof.values.profile import BudgetCheck, Sample
 
 MB = 10**6
 

@@ -6,10 +6,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from memprof.errors import OutputError
-from memprof.measurements import WorkingSetUse
-from memprof.reports import json_text, markdown, sinks, terminal
-from memprof.reports.profile import headline, profile_view
-from memprof.results import PassResult, Report
+from memprof.export import json_text, sinks
+from memprof.profile.view import headline, profile_view
+from memprof.render import markdown, terminal
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.profile import PassResult, Report
 
 
 def test_the_json_is_the_contract_and_reads_back_whole(report):

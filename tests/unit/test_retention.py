@@ -10,9 +10,9 @@ from collections import Counter, deque
 import numpy as np
 import pytest
 
-from memprof.analysis.retention import Gain, Held, gain, is_steady, total
 from memprof.instruments.owners import Owners
 from memprof.instruments.retained import RetainedObjects
+from memprof.leak.retention import Gain, Held, gain, is_steady, total
 
 LINE, OTHER = ("a.py", 1), ("b.py", 2)
 

@@ -7,11 +7,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memprof.agent_keywords import AGENTS, agent_keywords
+from memprof.catalogue.instruments import OPTIONAL
 from memprof.errors import ScenarioError
-from memprof.instruments.catalogue import OPTIONAL
-from memprof.scenario import Scenario
-from memprof.scenario_file import load_scenario
+from memprof.scenario.file import load_scenario
+from memprof.scenario.schema import Scenario
+from memprof.upstream.keywords import AGENTS, agent_keywords
 from tests.conftest import SCENARIOS
 
 BASE = {"name": "case", "model": {"kind": "grid_world", "size": 3}}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from memprof.analysis.estimates import Estimate
-from memprof.analysis.plans import Cost, Gain, gain, outcome, words
-from memprof.analysis.search import Search
 from memprof.errors import WorkerDied
-from memprof.results import Equivalence, PerAgent, StepSeconds
+from memprof.profile.passes import Cost, Gain, gain, outcome, words
+from memprof.profile.search import Search
+from memprof.stats.lines import Estimate
+from memprof.values.profile import Equivalence, PerAgent, StepSeconds
 
 PLAIN = ("same",)
 
@@ -269,12 +269,12 @@ def test_words_and_outcome_agree():
 
 
 def test_the_catalogue_states_the_bounds_that_the_passes_keep():
-    from memprof.passes import belief, float32
-    from memprof.passes.catalogue import PASSES, REORDERED, bound_of, only_reorders
+    from memprof.catalogue.passes import PASSES, REORDERED, bound_of, only_reorders
+    from memprof.optimise import transforms
 
-    assert PASSES["belief"].form("numpy").bound == belief.BOUND
-    assert PASSES["float32"].form("numpy").bound == float32.BOUND
-    assert bound_of(("share", "belief", "float32"), "numpy") == float32.BOUND
+    assert PASSES["belief"].form("numpy").bound == transforms.BELIEF_BOUND
+    assert PASSES["float32"].form("numpy").bound == transforms.FLOAT32_BOUND
+    assert bound_of(("share", "belief", "float32"), "numpy") == transforms.FLOAT32_BOUND
     assert bound_of(("share", "template"), "numpy") is None
     assert PASSES["belief"].form("jax").bound == 5e-3
     assert bound_of(("share", "template"), "jax") == REORDERED

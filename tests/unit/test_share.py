@@ -5,8 +5,8 @@ import weakref
 import numpy as np
 import pytest
 
-from memprof.passes.share import Share
-from memprof.store.constants import is_constant
+from memprof.optimise.transforms import Share
+from memprof.storage.constants import is_constant
 
 
 class Agent:

@@ -12,10 +12,17 @@ from typing import Any
 
 import pytest
 
-from memprof.instruments.source_lines import UNKNOWN_FUNCTION, function_at
-from memprof.instruments.stacks import MOST_STACKS, OTHERS, OUTSIDE, TOO_DEEP, NamedCalls
-from memprof.instruments.stacks import stacks_between as found_between
-from memprof.measurements import AllocationStack, Frame
+from memprof.instruments.traced import (
+    MOST_STACKS,
+    OTHERS,
+    OUTSIDE,
+    TOO_DEEP,
+    UNKNOWN_FUNCTION,
+    NamedCalls,
+    function_at,
+)
+from memprof.instruments.traced import stacks_between as found_between
+from memprof.values.measurements import AllocationStack, Frame
 
 SIZE = 100_000
 EMPTY = bytearray().__sizeof__()

@@ -11,17 +11,13 @@ import pytest
 
 from memprof.errors import AgentActive
 from memprof.instruments.walker import walk
-from memprof.passes.belief import CUT, Belief, prune
-from memprof.passes.float32 import Float32
-from memprof.passes.history import Histories
-from memprof.passes.plan import Plan
-from memprof.passes.policies import Policies
-from memprof.passes.sparse import Sparse
-from memprof.passes.template import Template
+from memprof.optimise.plan import Plan
+from memprof.optimise.template import Template
+from memprof.optimise.transforms import CUT, Belief, Float32, Histories, Policies, Sparse, prune
 from memprof.populations.roster import Roster
-from memprof.store.agent_class import StoredAgent
-from memprof.store.history import History
-from memprof.store.packed import Packed
+from memprof.storage.agent_class import StoredAgent
+from memprof.storage.block import Packed
+from memprof.storage.history import History
 
 
 class Agent:
@@ -188,7 +184,7 @@ def test_an_agent_object_that_was_stored_says_so():
 
 
 def test_more_layouts_than_the_table_holds_are_stored_with_their_records(monkeypatch):
-    monkeypatch.setattr("memprof.passes.template._MOST_LAYOUTS", 3)
+    monkeypatch.setattr("memprof.optimise.template._MOST_LAYOUTS", 3)
     population = roster(Template())
     population.add(Agent())
     for step in range(10):

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from memprof.reports.terminal import render
+from memprof.render.terminal import render
 from tests.report_views import KINDS, everything, views
 
 

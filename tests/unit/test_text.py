@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.errors import ScenarioError, WorkerFailed
-from memprof.reports import markdown
+from memprof.render import markdown
 from memprof.text import cut, for_a_log, harmless, inert, one_line, raised, shown
 from tests.report_views import everything
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.tolerance import DEFAULTS, Tolerance, parse_tolerance, parse_tolerances
+from memprof.values.gate import DEFAULTS, Tolerance, parse_tolerance, parse_tolerances
 
 PERCENTS = st.integers(1, 300)
 SIZES = st.integers(1, 10**9)

@@ -357,7 +357,7 @@ def test_pythons_objects_are_in_one_account_or_the_other(allocator, left_out):
 
 def test_objects_without_bytes_tell_of_no_list_that_grows(monkeypatch):
     """As with the allocator of free-threaded builds, which has no table."""
-    monkeypatch.setattr(process.small_objects, "live_bytes", lambda: None)
+    monkeypatch.setattr(process.resident, "live_bytes", lambda: None)
     found = process.calibration()
     assert found.left_out.keys() == {"python"}
     assert found.unseen == ("what Python's allocator hands out",)
@@ -376,7 +376,8 @@ def as_root(*command: str) -> str:
 
 
 ASK = (
-    "import os; from memprof.instruments import process, resident; from memprof import limits;"
+    "import os; from memprof.instruments import process, resident;"
+    "from memprof.launch import limits;"
     "process.expect_process(); found = process.calibration();"
     "print(sorted(found.left_out), found.unseen, bool(resident.failure()),"
     " limits.machine_memory().total_bytes > 0, os.getuid())"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.units import format_seconds, format_size, parse_size
+from memprof.text import format_seconds, format_size, parse_size
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from memprof.errors import StoreError
-from memprof.store.disk_records import DiskRecords
-from memprof.store.header import Extent, Header
+from memprof.storage.disk_records import DiskRecords
+from memprof.storage.header import Extent, Header
 
 IDENTITY = bytes(range(16))
 MIB = 2**20

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from memprof.worker.user_lines import UserLines
+from memprof.leak.sites import UserLines
 
 SOURCE = """import copy, json
 

@@ -7,7 +7,7 @@ import pytest
 
 from memprof.instruments.resident import PageTable
 from memprof.instruments.walker import reachable, walk
-from memprof.pages import PAGE_BYTES
+from memprof.posix import PAGE_BYTES
 
 MIB = 2**20
 

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from memprof.analysis.plans import gain
-from memprof.analysis.search import Finding, Search
-from memprof.analysis.waterfall import chosen, waterfall
+from memprof.profile.passes import gain
+from memprof.profile.search import Finding, Search, chosen, waterfall
 from tests.unit.test_search import cost
 
 EXACT = {"a": "exact", "b": "exact", "c": "exact"}

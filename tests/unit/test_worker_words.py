@@ -9,10 +9,10 @@ import signal
 import pytest
 
 from memprof.errors import WorkerFailed
-from memprof.scenario_file import load_scenario
-from memprof.worker import spawn
-from memprof.worker.failure import failure
-from memprof.worker.protocol import Channel, Request
+from memprof.launch import spawn
+from memprof.launch.spawn import failure
+from memprof.scenario.file import load_scenario
+from memprof.values.requests import Channel, Request
 from tests.conftest import SCENARIOS
 
 REQUEST = Request("measure", load_scenario(SCENARIOS / "grid-5.yaml").spec(()))

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memprof.errors import AgentActive, StoreError
-from memprof.store import working_set
-from memprof.store.activation import Activation
-from memprof.store.flatten import Handed
-from memprof.store.scratch import Loans, Scratch
-from memprof.store.working_set import WorkingSet
+from memprof.storage import working_set
+from memprof.storage.flatten import Handed
+from memprof.storage.references import Activation
+from memprof.storage.scratch import Loans, Scratch
+from memprof.storage.working_set import WorkingSet
 
 
 class Agents:

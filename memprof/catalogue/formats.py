@@ -1,0 +1,56 @@
+"""The formats by name, readable without importing them.
+
+A format is a function that makes text of any report, or None of one that has nothing for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memprof.catalogue.targets import load_target
+from memprof.export.json_text import AnyReport
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way of writing a report down.
+
+    Attributes:
+        suffix: what is put behind a report's name to make a file's.
+        summary: what it is for.
+        target: `module:function`; the function takes a report.
+    """
+
+    name: str
+    suffix: str
+    summary: str
+    target: str
+
+    def render(self, report: AnyReport) -> str | None:
+        """The report in this format; None where it has nothing that the format is for."""
+        text: str | None = load_target(self.target)(report)
+        return text
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format(
+            "json", ".json", "the contract with scripts and CI", "memprof.export.json_text:render"
+        ),
+        Format("markdown", ".md", "for GitHub and editors", "memprof.render.markdown:render"),
+        Format(
+            "html", ".html", "a page with pictures, offline", "memprof.render.document:render"
+        ),
+        Format("csv", ".csv", "every series, for spreadsheets", "memprof.export.csv_text:render"),
+        Format(
+            "speedscope", ".speedscope.json", "stacks, for speedscope.app",
+            "memprof.export.stacks:speedscope",
+        ),
+        Format(
+            "collapsed", ".collapsed.txt", "stacks, for flamegraph.pl",
+            "memprof.export.stacks:collapsed",
+        ),
+        Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.export.mprof:render"),
+    )
+}  # fmt: skip

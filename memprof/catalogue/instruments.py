@@ -1,0 +1,92 @@
+"""The instruments by name, with what each sees and is blind to, readable without importing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EVERY_BACKEND = ("numpy", "jax", "fake")
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentInfo:
+    """One way of reading memory.
+
+    Attributes:
+        always: it is part of every measurement and cannot be left out.
+        target: `module:class` of an instrument that needs a worker of its own; empty otherwise.
+        backends: those whose memory it can read.
+    """
+
+    name: str
+    summary: str
+    sees: str
+    blind_to: str
+    always: bool = False
+    target: str = ""
+    backends: tuple[str, ...] = EVERY_BACKEND
+
+
+INSTRUMENTS = {
+    info.name: info
+    for info in (
+        InstrumentInfo(
+            name="process",
+            summary="unique set size (USS) of the clean worker: the headline figure",
+            sees="every private page the kernel has given to the process",
+            blind_to="what the page is used for; anything finer than a page",
+            always=True,
+        ),
+        InstrumentInfo(
+            name="heap",
+            summary="live bytes of malloc and of Python's small-object allocator",
+            sees="every live allocation, to the byte, without slowing the worker",
+            blind_to="memory mapped directly (mmap), fragmentation, untouched pages (counted full)",
+            always=True,
+        ),
+        InstrumentInfo(
+            name="tracemalloc",
+            summary="traced Python heap, by operation and by source line",
+            sees="allocations through Python's allocators and NumPy's array data, per line",
+            blind_to="native libraries (JAX buffers, BLAS), residency, fragmentation",
+            target="memprof.instruments.traced:TracedHeap",
+        ),
+        InstrumentInfo(
+            name="memory_profiler",
+            summary="resident set sampled from outside, as a timeline",
+            sees="the resident set of the whole process over time",
+            blind_to="anything between two samples; who owns the memory; shared or private",
+        ),
+        InstrumentInfo(
+            name="pympler",
+            summary="object graph: sizes and types of the Python objects",
+            sees="Python objects and plain NumPy arrays, by type",
+            blind_to="arrays inside object arrays (PyMDP's A, B, qs), native memory (JAX buffers), "
+            "fragmentation",
+            target="memprof.instruments.objects:ObjectGraph",
+        ),
+        InstrumentInfo(
+            name="device",
+            summary="JAX's live arrays, its compiled programs and caches, and where it retraces",
+            sees="arrays on the device, each buffer once, by component; traces and compilations",
+            blind_to="Python objects and NumPy arrays; a compiled program's temporary arrays",
+            target="memprof.instruments.device:DeviceMemory",
+            backends=("jax",),
+        ),
+        InstrumentInfo(
+            name="fake",
+            summary="reads a thousand bytes per agent, whatever is there (for tests)",
+            sees="nothing",
+            blind_to="everything",
+            target="memprof.populations.fake:FakeInstrument",
+        ),
+    )
+}
+
+OPTIONAL = {name: info for name, info in INSTRUMENTS.items() if not info.always}
+
+_BY_DEFAULT = ("device", "tracemalloc", "memory_profiler", "pympler")
+
+
+def default_instruments(backend: str) -> list[str]:
+    """The instruments of a scenario that names none."""
+    return [n for n in _BY_DEFAULT if n in OPTIONAL and backend in OPTIONAL[n].backends]

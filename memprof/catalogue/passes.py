@@ -1,0 +1,305 @@
+"""The passes by name, readable without importing NumPy or PyMDP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memprof.values.profile import Claim
+
+AUTO = "auto"
+
+
+# What XLA may change in a belief by computing sums in another order.
+REORDERED = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class PassForm:
+    """What a pass is on one backend: `target` is the `module:class` that does it, `cost` what it
+    costs in words.
+
+    `bound` is the largest change of any belief that it may cause; None for an exact one. A pass
+    that `reorders` computes the same in another program: bit-identical for the most part, and where
+    it is not, within the bound and with the same actions.
+    """
+
+    summary: str
+    cost: str
+    target: str
+    bound: float | None = None
+    reorders: bool = False
+
+    @property
+    def claim(self) -> Claim:
+        return "exact" if self.bound is None else "bounded"
+
+
+@dataclass(frozen=True, slots=True)
+class PassInfo:
+    """One pass, in its form for each backend.
+
+    An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
+    come before it in a plan, `requires_one` some of which one must. `auto` tries the passes that
+    are exact or only reorder, but for those that only make sense `on_request`.
+    """
+
+    name: str
+    numpy: PassForm | None = None
+    jax: PassForm | None = None
+    fake: PassForm | None = None
+    early: bool = False
+    on_request: bool = False
+    requires: tuple[str, ...] = ()
+    requires_one: tuple[str, ...] = ()
+
+    @property
+    def forms(self) -> dict[str, PassForm]:
+        """By backend."""
+        forms = {"numpy": self.numpy, "jax": self.jax, "fake": self.fake}
+        return {backend: form for backend, form in forms.items() if form is not None}
+
+    def form(self, backend: str) -> PassForm:
+        """The pass on `backend`, one of those that have a form of it."""
+        return self.forms[backend]
+
+
+# In the order in which a plan applies them.
+PASSES = {
+    info.name: info
+    for info in (
+        PassInfo(
+            name="lean_imports",
+            numpy=PassForm(
+                summary="what PyMDP only plots with (seaborn, pandas, matplotlib, scipy) loads on "
+                "first use: 130 MB less per process, whatever the number of agents",
+                cost="the first plot takes the seconds that the import would have taken",
+                target="memprof.optimise.settings:LeanImports",
+            ),
+            early=True,
+        ),
+        PassInfo(
+            name="jit",
+            jax=PassForm(
+                summary="one compiled step, or rollout, in place of PyMDP's calls one by one, "
+                "which trace anew at every step and are remembered by JAX for ever",
+                cost="nothing; steps are much faster after the first",
+                target="memprof.optimise.jax:Jit",
+                bound=REORDERED,
+                reorders=True,
+            ),
+        ),
+        PassInfo(
+            name="float32",
+            numpy=PassForm(
+                summary="an agent's own matrices, and its beliefs at rest, in single precision",
+                cost="beliefs rounded and widened at every use; steps with large matrices are "
+                "faster",
+                target="memprof.passes.float32:Float32",
+                bound=1e-5,
+            ),
+        ),
+        PassInfo(
+            name="share",
+            numpy=PassForm(
+                summary="equal arrays of different agents become one read-only array; an agent "
+                "that learns gets its own again (copy on write)",
+                cost="each array is read once when an agent is built; nothing per step",
+                target="memprof.optimise.transforms:Share",
+            ),
+            jax=PassForm(
+                summary="one template agent for all, mapped over what is each agent's own, in "
+                "place of PyMDP's batch, which holds A and B once per agent",
+                cost="nothing; steps are faster",
+                target="memprof.optimise.jax:Share",
+                bound=REORDERED,
+                reorders=True,
+            ),
+        ),
+        PassInfo(
+            name="policies",
+            numpy=PassForm(
+                summary="the arrays of the policy list as rows of one that all agents share",
+                cost="nothing",
+                target="memprof.optimise.transforms:Policies",
+            ),
+        ),
+        PassInfo(
+            name="history",
+            numpy=PassForm(
+                summary="actions, observations and beliefs of the past as compressed chunks that "
+                "read back whole; with history_steps, the last of them only",
+                cost="a few microseconds per step, and a chunk compressed every 32",
+                target="memprof.optimise.transforms:Histories",
+            ),
+        ),
+        PassInfo(
+            name="sparse",
+            numpy=PassForm(
+                summary="an agent's own matrices rest as their nonzero entries, and are scattered "
+                "into a lent buffer for use",
+                cost="the entries written into the buffer and cleared again, at every use",
+                target="memprof.optimise.transforms:Sparse",
+            ),
+        ),
+        PassInfo(
+            name="pool",
+            numpy=PassForm(
+                summary="PyMDP computes without its large temporaries, and remembers what it "
+                "computed of arrays that never change (put it after share)",
+                cost="one comparison with PyMDP's own result per function and shared array or kind "
+                "of call; most steps are faster",
+                target="memprof.optimise.pool:Pool",
+            ),
+        ),
+        PassInfo(
+            name="belief",
+            numpy=PassForm(
+                summary="beliefs at rest without their smallest entries, a billionth of "
+                "probability",
+                cost="sorting the beliefs at every step",
+                target="memprof.optimise.transforms:Belief",
+                bound=1e-6,
+            ),
+            jax=PassForm(
+                summary="beliefs at rest in half precision (float16)",
+                cost="rounding at every step",
+                target="memprof.optimise.jax:Belief",
+                bound=5e-3,
+            ),
+        ),
+        PassInfo(
+            name="template",
+            numpy=PassForm(
+                summary="agents at rest are records, exact differences from a template agent",
+                cost="a record written and read at every use of an agent, tens of microseconds; "
+                "learned matrices are compared with the template",
+                target="memprof.optimise.template:Template",
+            ),
+            jax=PassForm(
+                summary="agents step in chunks, and rest on the host as exact differences from the "
+                "template agent; includes share",
+                cost="a block of records read and written at every step of a chunk",
+                target="memprof.optimise.jax:Template",
+                bound=REORDERED,
+                reorders=True,
+            ),
+        ),
+        PassInfo(
+            name="mmap",
+            numpy=PassForm(
+                summary="the template and the records in memory-mapped files, which survive a "
+                "killed process and which processes share; brings `template` along",
+                cost="a record committed to the store at every use of an agent, some 20 "
+                "microseconds beyond `template`; room on disk",
+                target="memprof.optimise.mmap:Mmap",
+            ),
+            on_request=True,
+        ),
+        PassInfo(
+            name="working_set",
+            numpy=PassForm(
+                summary="agents stay active after use, within a budget of bytes (working_set); the "
+                "least recently used hibernate, and steps are taken by active agents first",
+                cost="the budget, in memory; a killed process loses what active agents did",
+                target="memprof.optimise.working_set:StayActive",
+            ),
+            on_request=True,
+            requires_one=("template", "mmap"),
+        ),
+        PassInfo(
+            name="gc",
+            numpy=PassForm(
+                summary="built agents are set aside, so that garbage collections do not walk them, "
+                "and collections that take more than 1 % of the time happen less often",
+                cost="one full collection before new agents are first used; half a microsecond per "
+                "step; garbage may wait longer, up to a cap",
+                target="memprof.optimise.settings:GcTuning",
+            ),
+        ),
+        PassInfo(
+            name="fake-half",
+            fake=PassForm(
+                summary="cuts the calibration agents' buffers in half",
+                cost="nothing",
+                target="memprof.populations.fake:FakeHalf",
+            ),
+        ),
+        PassInfo(
+            name="fake-slow",
+            fake=PassForm(
+                summary="cuts the buffers to a quarter, and sleeps before every step",
+                cost="10 ms per step",
+                target="memprof.populations.fake:FakeSlow",
+            ),
+        ),
+        PassInfo(
+            name="fake-share",
+            fake=PassForm(
+                summary="the calibration agents' buffers become one",
+                cost="nothing",
+                target="memprof.populations.fake:FakeShare",
+            ),
+        ),
+        PassInfo(
+            name="fake-idle",
+            fake=PassForm(
+                summary="does nothing, on top of fake-share",
+                cost="nothing",
+                target="memprof.optimise.base:Pass",
+            ),
+            requires=("fake-share",),
+        ),
+        PassInfo(
+            name="fake-break",
+            fake=PassForm(
+                summary="changes one action of the second agent, to show that the check catches it",
+                cost="nothing",
+                target="memprof.populations.fake:FakeBreak",
+            ),
+        ),
+        PassInfo(
+            name="fake-crash",
+            fake=PassForm(
+                summary="fails when the second agent is built",
+                cost="the worker",
+                target="memprof.populations.fake:FakeCrash",
+            ),
+        ),
+        PassInfo(
+            name="fake-blur",
+            fake=PassForm(
+                summary="halves the buffers, and changes beliefs by a thousandth",
+                cost="nothing",
+                target="memprof.populations.fake:FakeBlur",
+                bound=0.002,
+            ),
+        ),
+    )
+}
+
+
+def passes_for(backend: str) -> tuple[str, ...]:
+    """Names of the passes that work on `backend`."""
+    return tuple(name for name, info in PASSES.items() if backend in info.forms)
+
+
+def candidates(backend: str) -> tuple[str, ...]:
+    """The passes among which `auto` chooses, in order."""
+    return tuple(
+        name
+        for name in passes_for(backend)
+        if (PASSES[name].form(backend).claim == "exact" or PASSES[name].form(backend).reorders)
+        and not PASSES[name].on_request
+    )
+
+
+def bound_of(names: tuple[str, ...], backend: str) -> float | None:
+    """Largest change of a belief that these passes may cause; None if all of them are exact."""
+    bounds = (PASSES[name].form(backend).bound for name in names)
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def only_reorders(names: tuple[str, ...], backend: str) -> bool:
+    """Whether nothing but the order of sums may change, and so no action."""
+    forms = [PASSES[name].form(backend) for name in names]
+    return all(form.claim == "exact" or form.reorders for form in forms)

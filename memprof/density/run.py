@@ -1,0 +1,314 @@
+"""`memprof density`: how many agents fit, and how cost and speed grow with their number."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from memprof.catalogue.passes import bound_of, only_reorders
+from memprof.density import capacity
+from memprof.density.capacity import lowest, threads_row, usage
+from memprof.density.sweep import Clock, VariantSweep, measure, step_from_threads, verify
+from memprof.errors import (
+    BehaviourDiverged,
+    Interrupted,
+    MeasurementError,
+    MemoryLimitReached,
+    MemprofError,
+    WorkerTimeout,
+)
+from memprof.launch.limits import bounds
+from memprof.launch.runner import Crew, Observer
+from memprof.launch.spawn import Limits
+from memprof.profile.cautions import of_calibration, of_facts
+from memprof.profile.run import budget_check, over_budget
+from memprof.profile.workers import Runs, VariantRuns, choose, compared_with_plain
+from memprof.scenario.file import LoadedScenario
+from memprof.stats import equivalence, readings
+from memprof.text import format_size
+from memprof.values.density import (
+    Bound,
+    Capacity,
+    Density,
+    DensityReport,
+    DensityRun,
+    DensityVariant,
+    DensityVariants,
+    Room,
+)
+from memprof.values.machine import describe_environment
+from memprof.values.profile import Caution, Equivalence
+
+GIB = 2**30
+_FEWEST_SIZES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks for.
+
+    Attributes:
+        sizes: the populations of the sweep, smallest first.
+        agents: a population that is to live at once with the passes, or without them if there are
+            none, beyond the sweep; None for no such.
+        verify: put the capacity to the test.
+        seconds: for all workers together; None for as long as it takes.
+        threads: that step agents at once; None for no such benchmark.
+        suite: the sizes are those of the predecessor's benchmarks.
+    """
+
+    sizes: tuple[int, ...]
+    agents: int | None
+    verify: bool
+    seconds: float | None
+    threads: int | None
+    suite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DensityOutcome:
+    """A report, and what the command has to end with: None when all is well."""
+
+    report: DensityReport
+    failure: MemprofError | None
+
+
+def density(
+    loaded: LoadedScenario, asked: Asked, limits: Limits, observer: Observer
+) -> DensityOutcome:
+    """Let the population grow from size to size in fresh clean workers, before and after the passes
+    interleaved over the repeats.
+
+    Hitting a memory limit, or the time limit, ends a variant's sweep with what it has.
+
+    Raises:
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: there are too few sizes of the plain population to make a line of.
+    """
+    machine = bounds(limits.memory_bytes)
+    scenario = loaded.scenario
+    crew = Crew(loaded, limits, observer)
+    variants: list[VariantSweep] = []
+    verdict: Equivalence | None = None
+    failure: MemprofError | None = None
+    try:
+        plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
+        clock = Clock(asked.seconds)
+        variants = _variants(plan, asked, scenario.steps)
+        crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))
+        for repeat in range(scenario.repeats):
+            for number, variant in enumerate(variants if repeat % 2 == 0 else variants[::-1]):
+                workers = (scenario.repeats - repeat) * len(variants) - number
+                title = f"{variant.name}, repeat {repeat + 1} of {scenario.repeats}"
+                measure(variant, title, crew, clock, workers)
+        verdict = _equivalence(variants, crew)
+        for variant in variants if asked.threads else ():
+            step_from_threads(variant, asked.threads or 1, crew)
+        for number, variant in enumerate(variants if asked.verify else ()):
+            seconds = clock.share(len(variants) - number)
+            verify(variant, _capacity(variant, machine).room, crew, seconds)
+    except MeasurementError as error:
+        failure = error
+    except KeyboardInterrupt:
+        failure = Interrupted()
+    known = [each for each in variants if _lines(each)]
+    if not known or known[0].name != "before":
+        raise _nothing(variants, failure)
+    condensed = [_condensed(each) for each in known]
+    verdict = verdict or _equivalence(variants, None)
+    report = DensityReport(
+        scenario=scenario.model_dump(mode="json"),
+        environment=describe_environment(
+            scenario.backend,
+            known[-1].runs[0].facts,
+            limits.memory_bytes,
+            malloc=known[-1].runs[0].calibration.malloc,
+        ),
+        variants=DensityVariants(condensed[0], condensed[1] if len(known) > 1 else None),
+        density=Density(
+            points=tuple(row for each in known for row in capacity.size_rows(each.name, each.runs)),
+            capacity=tuple(_capacity(each, machine) for each in known),
+            threads=tuple(threads_row(v.name, v.threads) for v in known if v.threads is not None),
+            suite=asked.suite,
+        ),
+        equivalence=verdict,
+        budget=budget_check(scenario, condensed[-1].per_agent),
+        warnings=tuple(_cautions(variants, verdict, failure, machine)),
+        complete=failure is None,
+    )
+    return DensityOutcome(report, failure or _diverged(report) or over_budget(report.budget))
+
+
+def _variants(plan: tuple[str, ...], asked: Asked, steps: int) -> list[VariantSweep]:
+    """Before and after; the one that the user wants the most of goes on to `agents`."""
+    sizes = beyond = asked.sizes
+    if asked.agents is not None:
+        further = [n for n in capacity.sweep_sizes(asked.agents) if n > sizes[-1]]
+        beyond = (*(n for n in sizes if n < asked.agents), *(further or [asked.agents]))
+    if not plan:
+        return [VariantSweep("before", (), steps, beyond)]
+    return [VariantSweep("before", (), steps, sizes), VariantSweep("after", plan, steps, beyond)]
+
+
+def _equivalence(variants: list[VariantSweep], crew: Crew | None) -> Equivalence:
+    """Whether the first agents behave alike; value by value where their digests differ, if there is
+    a crew to find out."""
+    if len(variants) < 2:
+        return equivalence.not_checked("no passes to check")
+    runs = [run for each in variants for run in each.runs]
+    agents = min((min(run.lived, len(run.digests)) for run in runs), default=0)
+    if agents == 0 or not all(each.runs for each in variants):
+        return equivalence.not_checked("the passes were not measured")
+    before, after = ([run.digests[:agents] for run in each.runs] for each in variants)
+    if not equivalence.reproducible(before):
+        return equivalence.not_reproducible()
+    if equivalence.same_digests(before, after):
+        return equivalence.exact(agents, variants[0].steps)
+    if crew is None:
+        return equivalence.not_checked("the digests differ, and the comparison was not finished")
+    plan, backend = variants[1].passes, crew.loaded.scenario.backend
+    found = compared_with_plain(plan, len(before), crew)
+    if found is None:
+        return equivalence.not_reproducible()
+    return equivalence.judge(found, bound_of(plan, backend), only_reorders(plan, backend))
+
+
+def _lines(variant: VariantSweep) -> list[DensityRun]:
+    """Runs with sizes enough for a line and its interval."""
+    return [run for run in variant.runs if len(run.points) >= _FEWEST_SIZES]
+
+
+def _condensed(variant: VariantSweep) -> DensityVariant:
+    runs = _lines(variant)
+    cost = capacity.cost(runs)
+    rows = capacity.size_rows(variant.name, runs)
+    last = next((row for row in reversed(rows) if row.steps_per_second is not None), rows[-1])
+    at_most = [run.points[-1] for run in runs]
+    left = [readings.since_baseline(run.baseline, run.left) for run in runs if run.left is not None]
+    each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
+    return DensityVariant(
+        passes=variant.passes,
+        repeats=len(runs),
+        per_agent=cost,
+        agents_per_gib=GIB / each,
+        lived=variant.lived,
+        ended=variant.ended,
+        detail=variant.detail,
+        uss_bytes=_mean([point.reading.uss_bytes for point in at_most]),
+        pss_bytes=_mean([point.reading.pss_bytes for point in at_most]),
+        peak_bytes=_highest([p.peak_rss_bytes for run in runs for p in run.points]),
+        baseline_bytes=statistics.fmean(readings.process_bytes(run.baseline) for run in runs),
+        replaced=max(run.replaced for run in runs),
+        left_bytes=statistics.fmean(left) if left else None,
+        working_set=runs[0].working_set,
+        file_bytes=statistics.fmean(run.file_bytes for run in runs),
+        step_seconds=capacity.step_seconds(runs),
+        build_seconds=last.build_seconds,
+        optimise_seconds=last.optimise_seconds,
+        kept_whole=tuple(sorted({name for run in runs for name in run.kept_whole})),
+        samples=tuple(run.points for run in runs),
+    )
+
+
+def _capacity(variant: VariantSweep, machine: tuple[Bound, ...]) -> Capacity:
+    rooms: list[Room] = []
+    for bound in machine:
+        found = usage(_lines(variant), bound.gauge)
+        if found is not None:
+            rooms.append(found.room(bound))
+    first = lowest(rooms)
+    others = tuple(room for room in rooms if room is not first)
+    return Capacity(variant.name, first, others, variant.verification)
+
+
+def _mean(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _highest(values: Sequence[int | None]) -> float | None:
+    return max((float(value) for value in values if value is not None), default=None)
+
+
+def _cautions(
+    variants: list[VariantSweep],
+    verdict: Equivalence,
+    failure: MemprofError | None,
+    machine: tuple[Bound, ...],
+) -> Iterator[Caution]:
+    if failure is not None:
+        remedy = "run it again; what was measured until then is here"
+        yield Caution("incomplete", str(failure), remedy)
+    threaded = {each.threads.digests for each in variants if each.threads is not None}
+    if len(threaded) > 1 and verdict.verdict == "exact":
+        evidence = "agents that several threads step do not do the same before and after the passes"
+        yield Caution("threads_diverged", evidence, "report it with this scenario")
+    yield from of_calibration(run.calibration for each in variants for run in each.runs)
+    yield from _unjudged(variants, machine)
+    yield from of_facts(variants[-1].runs[0].facts if variants and variants[-1].runs else {})
+    for each in variants:
+        if each.ended == "memory":
+            evidence = f"{each.name}: {each.lived:,} agents lived; {each.detail}"
+            yield Caution("memory_limit", evidence, "this is a result: larger sizes do not fit")
+        if each.ended == "time":
+            evidence = f"{each.name}: {each.detail} at {each.lived:,} agents"
+            yield Caution("time_limit", evidence, "raise --time-limit for larger sizes")
+        cost = capacity.cost(_lines(each)) if _lines(each) else None
+        if cost is None:
+            evidence = f"{each.name}: fewer than {_FEWEST_SIZES} sizes were measured"
+            yield Caution("not_measured", evidence, "raise --time-limit or --memory-limit")
+        elif not cost.resolved:
+            evidence = f"{each.name}: an agent costs at most {format_size(cost.ci95_bytes[1])}"
+            remedy = "raise --max-agents or --agents: more agents are needed to tell it from zero"
+            yield Caution("below_resolution", evidence, remedy)
+        use = each.runs[0].working_set if each.runs else None
+        if use is not None and use.hibernations == 0:
+            evidence = f"{each.name}: all agents stayed active, so they cost what active ones do"
+            remedy = "lower --working-set, or raise --agents until agents hibernate"
+            yield Caution("working_set_not_full", evidence, remedy)
+        if each.unlimited:
+            evidence = f"{each.name}: {each.lived:,} agents fit, too few to fit a line through"
+            remedy = "figures are of a sweep without the limit; what fits was derived from them"
+            yield Caution("measured_without_limit", evidence, remedy)
+        if each.verification is not None and each.verification.ended == "time":
+            evidence = f"{each.name}: {each.verification.found:,} agents were verified in the time"
+            yield Caution("not_verified", evidence, "raise --time-limit to verify the rest")
+
+
+def _unjudged(variants: list[VariantSweep], machine: tuple[Bound, ...]) -> Iterator[Caution]:
+    """Bounds that no capacity is held against, for lack of a reading."""
+    for each in variants:
+        for bound in machine:
+            if _lines(each) and usage(_lines(each), bound.gauge) is None:
+                evidence = f"{each.name}: {bound.name} ({format_size(bound.limit_bytes)}) is not "
+                yield Caution(
+                    "bound_not_judged",
+                    f"{evidence}in the capacity: nothing here tells what a process takes of it",
+                    "measure where /proc/self/status has VmData and VmSize",
+                )
+
+
+def _nothing(variants: list[VariantSweep], failure: MemprofError | None) -> MemprofError:
+    """Why there is no report."""
+    if isinstance(failure, Interrupted):
+        return Interrupted(f"interrupted before {_FEWEST_SIZES} sizes were measured: no report")
+    if failure is not None:
+        return failure
+    variant = variants[0]
+    if variant.ended == "memory":
+        return MemoryLimitReached(f"{variant.detail} ({variant.lived} agents lived)")
+    return WorkerTimeout(
+        f"the time limit ended the sweep at {variant.lived} agents, before there were "
+        f"{_FEWEST_SIZES} sizes to compare; raise --time-limit, or lower --steps"
+    )
+
+
+def _diverged(report: DensityReport) -> MemprofError | None:
+    if report.equivalence.verdict != "diverged" or report.variants.after is None:
+        return None
+    return BehaviourDiverged(
+        f"passes {', '.join(report.variants.after.passes)} changed what the agents do "
+        f"({report.equivalence.detail}); no capacity is claimed for them. Leave the pass out, or "
+        "report it with this scenario"
+    )

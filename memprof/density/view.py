@@ -1,0 +1,270 @@
+"""The view of a density report that all formats for people share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memprof.density.pictures import (
+    capacity_bars,
+    count,
+    memory_charts,
+    rate,
+    shown_sizes,
+    speed_chart,
+    variants_of,
+)
+from memprof.profile.grounds import listed
+from memprof.profile.next_step import applied
+from memprof.profile.suite import suite_section, threads_section
+from memprof.render.page import (
+    Next,
+    Section,
+    Table,
+    View,
+    budget_line,
+    environment_section,
+    interval,
+    positive,
+    warnings_section,
+    working_set_line,
+)
+from memprof.text import format_limit, format_seconds, format_size
+from memprof.values.density import (
+    Capacity,
+    DensityReport,
+    DensityVariant,
+    Room,
+    SizeRow,
+    VariantName,
+    Verification,
+)
+
+_PLAIN_RATIO = 10
+_BOUNDS = {
+    "--memory-limit": "--memory-limit",
+    "RLIMIT_DATA": "the shell's limit on data (ulimit -d)",
+    "RLIMIT_AS": "the shell's limit on address space (ulimit -v)",
+    "cgroup": "what the control group has left",
+    "machine": "what the machine has free",
+}
+
+
+def density_view(report: DensityReport) -> View:
+    """What a person reads of a density report, in the order in which it matters."""
+    sections = [
+        _capacity(report),
+        *([suite_section(report)] if report.density.suite else []),
+        _sweep(report),
+        *([threads_section(report)] if report.density.threads else []),
+        environment_section(report.environment),
+    ]
+    if report.warnings:
+        sections.insert(1, warnings_section(report.warnings))
+    scenario = report.scenario
+    largest = max(variant.lived for _, variant in variants_of(report))
+    steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
+    title = f"{scenario['name']}: up to {count(largest)} agents, {steps} each"
+    return View(title, headline(report), tuple(sections), capacity_bars(report), _next(report))
+
+
+def _next(report: DensityReport) -> Next:
+    """How to have as many: with the passes, or by looking for some."""
+    after = report.variants.after
+    if after is None or not after.passes:
+        return Next("See how many more fit with passes:", "memprof density SCENARIO --passes auto")
+    if report.equivalence.verdict not in ("exact", "bounded"):
+        return Next("See which pass changes what agents do:", "memprof profile SCENARIO")
+    names = listed(after.passes)
+    room = {each.variant: each.room.agents for each in report.density.capacity}
+    if len(room) == 2 and room["after"] <= room["before"]:
+        return Next(f"No more fit with {names}; see what they hold:", "memprof profile SCENARIO")
+    gives = f"{names} {'makes' if len(after.passes) == 1 else 'make'} room for them"
+    return applied(report.scenario, after.passes, gives)
+
+
+def headline(report: DensityReport) -> str:
+    """How many agents fit before and after."""
+    before, *after = report.density.capacity
+    room = before.room
+    said = (
+        f"{count(room.agents)} agents fit in {format_limit(room.limit_bytes)} "
+        f"({_BOUNDS[room.bound]}; 95 % lower bound)"
+    )
+    if not after or report.variants.after is None:
+        return f"{said}."
+    names = ", ".join(report.variants.after.passes)
+    match report.equivalence.verdict:
+        case "exact" | "bounded":
+            fit = count(after[0].room.agents)
+            return f"{said}; with {names} {fit}. {_per_gib(report.variants.after, report)}"
+        case "diverged":
+            return f"{said}; with {names} agents behave differently, so no capacity is claimed."
+        case _:
+            return f"{said}; behaviour with {names} was not checked, so no capacity is claimed."
+
+
+def _per_gib(after: DensityVariant, report: DensityReport) -> str:
+    least = "" if after.per_agent.resolved else "at least "
+    ratio = after.agents_per_gib / report.variants.before.agents_per_gib
+    times = count(ratio) if ratio >= _PLAIN_RATIO else f"{ratio:.2g}"
+    return (
+        f"Per GiB, {least}{count(after.agents_per_gib)} agents instead of "
+        f"{count(report.variants.before.agents_per_gib)}, {least}{times} times as many."
+    )
+
+
+def _capacity(report: DensityReport) -> Section:
+    variants, capacities = dict(variants_of(report)), report.density.capacity
+    names = [
+        f"{each} ({_passes(variants[each])})" if each == "after" else each for each in variants
+    ]
+    costs = [variant.per_agent for variant in variants.values()]
+    rooms = [each.room for each in capacities]
+    rows = [
+        (
+            "marginal per agent",
+            *(
+                format_size(each.marginal_bytes) if each.resolved else "below resolution"
+                for each in costs
+            ),
+        ),
+        ("  95 % interval", *(interval(positive(each.ci95_bytes), format_size) for each in costs)),
+        ("fixed", *(format_size(each.fixed_bytes) for each in costs)),
+        ("transient peak", *(format_size(each.transient_bytes) for each in rooms)),
+        ("agents per GiB", *(count(each.agents_per_gib) for each in variants.values())),
+        ("agents that fit", *(count(each.agents) for each in rooms)),
+        ("  by the line itself", *(count(each.expected) for each in rooms)),
+        ("  in", *(f"{format_limit(each.limit_bytes)} ({each.bound})" for each in rooms)),
+        ("lived at once", *(count(each.lived) for each in variants.values())),
+        ("time per step", *(format_seconds(each.step_seconds) for each in variants.values())),
+        ("time to build an agent", *(format_seconds(v.build_seconds) for v in variants.values())),
+        (
+            "  of which optimising it",
+            *(format_seconds(v.optimise_seconds) for v in variants.values()),
+        ),
+    ]
+    files = [format_size(each.file_bytes) for each in variants.values()]
+    if any(each.file_bytes for each in variants.values()):
+        rows.append(("in files, the largest", *files))
+    text = [f"Equivalence: {report.equivalence.verdict}: {report.equivalence.detail}."]
+    if report.budget is not None:
+        text.append(budget_line(report.budget))
+    text += [_verified(each) for each in capacities if each.verification is not None]
+    text += [line for each in capacities for line in _other_bounds(each)]
+    text += [_left(name, each) for name, each in variants.items() if each.left_bytes is not None]
+    text += [working_set_line(v.working_set) for v in variants.values() if v.working_set]
+    text.append(
+        "Marginal and fixed are the slope and the intercept of USS against the number of agents. "
+        "What fits is the line at the upper end of its interval, with the transient peak of "
+        "building and stepping on top, up to the lowest of all bounds; it is extrapolated from the "
+        "largest population that was measured. Agents per GiB are by the marginal cost alone, and "
+        "files are on no account. --memory-limit is the "
+        "RLIMIT_DATA of a worker, which also counts memory that agents map and never touch."
+    )
+    columns = ("", *names)
+    return Section("Capacity", tuple(text), (Table("", columns, tuple(rows)),))
+
+
+def _passes(variant: DensityVariant) -> str:
+    count = len(variant.passes)
+    return variant.passes[0] if count == 1 else f"{count} passes"
+
+
+def _left(name: VariantName, variant: DensityVariant) -> str:
+    """What agents that leave give back."""
+    empty, left = variant.baseline_bytes, variant.left_bytes or 0.0
+    replaced = ""
+    if variant.replaced:
+        replaced = f"{count(variant.replaced)} agents left and as many new ones came; "
+    return (
+        f"Come and go, {name}: {replaced}after the last one left, the process has "
+        f"{format_size(left)}, {left / empty - 1:+.1%} against {format_size(empty)} before the "
+        "first came."
+    )
+
+
+def _verified(capacity: Capacity) -> str:
+    found, room = capacity.verification, capacity.room
+    assert found is not None
+    name, limit = capacity.variant, format_limit(room.limit_bytes)
+    start = f"Verified, {name}: {count(min(found.found, room.agents))} agents lived in {limit}"
+    match found.ended:
+        case "memory":
+            off = found.found / room.expected - 1
+            held = "as predicted" if found.found >= room.agents else "fewer than predicted"
+            return (
+                f"{start}, {held}; the limit was met at {count(found.found)}, {off:+.1%} from the "
+                f"{count(room.expected)} of the line."
+            )
+        case "reached":
+            return f"{start}; a tenth more, {count(found.asked)}, fit too{_within(room, found)}."
+        case _:
+            return f"{start} before the time was up, of {count(room.agents)} predicted."
+
+
+def _within(room: Room, found: Verification) -> str:
+    most = "no upper end" if room.most is None else f"up to {count(room.most)}"
+    inside = room.most is None or found.asked <= room.most
+    return f", {'within' if inside else 'beyond'} the interval ({most})"
+
+
+def _other_bounds(capacity: Capacity) -> Iterator[str]:
+    for room in capacity.others:
+        yield (
+            f"Other bounds, {capacity.variant}: {count(room.agents)} in "
+            f"{format_limit(room.limit_bytes)}, {_BOUNDS[room.bound]}."
+        )
+
+
+def _sweep(report: DensityReport) -> Section:
+    tables, charts = [], list(memory_charts(report))
+    for name, variant in variants_of(report):
+        rows = shown_sizes(report.density.points, name)
+        passes = f", with {', '.join(variant.passes)}" if variant.passes else ""
+        tables.append(
+            Table(
+                f"memory, {name}{passes}",
+                ("agents", "total (USS)", "marginal", "per agent", "peak (RSS)"),
+                tuple(_memory_row(row) for row in rows),
+            )
+        )
+    for name, _ in variants_of(report):
+        rows = [row for row in shown_sizes(report.density.points, name) if row.steps_per_second]
+        tables.append(
+            Table(
+                f"speed, {name}",
+                ("agents", "steps/s", "per agent", "efficiency", "build", "optimise"),
+                tuple(_speed_row(row) for row in rows),
+            )
+        )
+    together = (
+        "as one computation" if report.scenario.get("backend") == "jax" else "in turn, each once"
+    )
+    text = (
+        "Marginal is the growth since the size above for each new agent, per agent the growth "
+        "since there was no agent for each; readings are at rest, after every agent has lived its "
+        f"steps. Then all agents step {together}; efficiency is their rate against that of the "
+        "smallest population. Build is one agent with all that the passes do to it.",
+    )
+    return Section("Sweep", text, tuple(tables), tuple(charts), tuple(speed_chart(report)))
+
+
+def _memory_row(row: SizeRow) -> tuple[str, ...]:
+    return (
+        count(row.agents),
+        format_size(row.total_bytes),
+        format_size(row.marginal_bytes),
+        format_size(row.per_agent_bytes),
+        format_size(row.peak_bytes),
+    )
+
+
+def _speed_row(row: SizeRow) -> tuple[str, ...]:
+    return (
+        count(row.agents),
+        "-" if row.steps_per_second is None else rate(row.steps_per_second),
+        "-" if row.steps_per_second_per_agent is None else rate(row.steps_per_second_per_agent),
+        "-" if row.efficiency is None else f"{row.efficiency:.0%}",
+        format_seconds(row.build_seconds),
+        format_seconds(row.optimise_seconds),
+    )

@@ -1,0 +1,248 @@
+"""The job `density`: a population that grows from size to size, steps, and leaves."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, fields
+from time import perf_counter
+from typing import Any
+
+from memprof.errors import ScenarioError
+from memprof.instruments import process, resident
+from memprof.instruments.base import Stopwatch
+from memprof.launch.limits import left_bytes, scarce
+from memprof.leak.worker import WATCHED, Living, TimeUp
+from memprof.populations.base import Population
+from memprof.populations.trace import DigestTrace
+from memprof.stats import lines
+from memprof.values.density import DensityPoint, DensityRun
+from memprof.values.measurements import Reading, WorkingSetUse
+from memprof.values.population import Effort, PopulationSpec
+from memprof.values.requests import Channel
+from memprof.worker.growth import Rows
+
+_MOST_POINTS = 64
+_TOLD_SHARE = 0.005
+"""The parent is told of every population that is so much larger."""
+_ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
+"""Short rounds are repeated for so long, at most so often: a step leaves something behind."""
+_NEW_SIZE = 1.1
+_FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
+"""A cost is known from so many sizes at the least, and so much growth: the first agents move into
+memory that was freed before."""
+_RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
+_RESOLVE_SHARE = 0.25
+"""Share of the memory left that agents may take only to resolve what they cost."""
+_SCARCE = 0.04
+"""With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
+
+
+def density(
+    build: Callable[[PopulationSpec, Stopwatch], Population],
+    spec: PopulationSpec,
+    sizes: Sequence[int],
+    effort: Effort,
+    seconds: float | None,
+    channel: Channel,
+    *,
+    resolve: bool,
+) -> DensityRun:
+    """Let the population grow to each of the `sizes`, and beyond to `resolve` what an agent costs;
+    as far as the effort goes, and at most for so many `seconds`. What is measured is sent home on
+    the way.
+
+    Raises:
+        MemoryError: the population does not fit in the memory that the worker may have.
+    """
+    sweep = Sweep(build, spec, sizes, effort, seconds, channel)
+    try:
+        for size in sizes:
+            sweep.visit(size, whole_round=size == sizes[-1])
+        if resolve:
+            sweep.resolve()
+        replaced, time_up = sweep.living.replace(effort.replace_seconds), False
+    except TimeUp:
+        sweep.take_last()
+        replaced, time_up = 0, True
+    return sweep.run(time_up=time_up, replaced=replaced, left=sweep.left())
+
+
+class Sweep:
+    """A population on its way from size to size; every size becomes a point."""
+
+    def __init__(
+        self,
+        build: Callable[[PopulationSpec, Stopwatch], Population],
+        spec: PopulationSpec,
+        sizes: Sequence[int],
+        effort: Effort,
+        seconds: float | None,
+        channel: Channel,
+    ) -> None:
+        self._channel, self._effort = channel, effort
+        self._steps = spec.steps
+        self._watch = Stopwatch()
+        self._digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
+        self._rows = Rows(_MOST_POINTS, len(fields(DensityPoint)) - 1 + len(fields(Reading)))
+        self._population = build(spec, self._watch)
+        self.living = Living(self._population, spec, self._digests, seconds, channel.progress)
+        self._told = 0
+        self._optimised_before = 0.0
+        self._use: WorkingSetUse | None = None
+        self._file_bytes = 0
+        process.expect_process()
+        process.settle()
+        self._filled = resident.fill_free_blocks()
+        process.reset_peak()
+        self._baseline = process.read()
+
+    def visit(self, agents: int, *, whole_round: bool) -> None:
+        """Grow to so many agents, read the process, and let the agents step once more.
+
+        Raises:
+            TimeUp: the time was over; points that were completed stand.
+        """
+        self._grow_to(agents)
+        point = self._read()
+        self._channel.progress("round", agents)
+        per_step = self.living.agent_seconds / (self._steps + 1)
+        in_time = max(1, int(self._effort.round_seconds / per_step))
+        most = agents if whole_round else min(agents, in_time)
+        self._keep((*point, round(self._step_seconds(most) * 1e9), most))
+
+    def resolve(self) -> None:
+        """Grow on until the cost of an agent is known well, within limits."""
+        end = perf_counter() + self._effort.resolve_seconds
+        while len(self._rows) < _MOST_POINTS and not self._resolved():
+            agents = len(self._population)
+            affordable = int((end - perf_counter()) / self.living.agent_seconds)
+            more = min(int(agents * _RESOLVE_FACTOR) + 1, affordable, self._room())
+            if more < max(1, agents // 8):
+                if len(self._rows) >= _FEWEST_POINTS:
+                    return
+                more = 1
+            try:
+                self._grow_to(agents + more)
+            except (MemoryError, ScenarioError):
+                return  # nobody asked for so many; what was measured stands
+            self._keep((*self._read(), None, 0))
+
+    def take_last(self) -> None:
+        """Read the population that time has left, where it is much of a new size."""
+        if len(self._population) >= _NEW_SIZE * max((row[0] for row in self._rows), default=1):
+            self._keep((*self._read(), None, 0))
+
+    def left(self) -> Reading:
+        """Let all agents go; what the process has then."""
+        self.living.leave()
+        process.settle()
+        return process.read()
+
+    def run(
+        self, *, time_up: bool = False, replaced: int = 0, left: Reading | None = None
+    ) -> DensityRun:
+        """What was measured so far."""
+        return DensityRun(
+            baseline=self._baseline,
+            points=tuple(sorted(map(_point, self._rows), key=lambda point: point.agents)),
+            lived=self._told,
+            time_up=time_up,
+            replaced=replaced,
+            left=left,
+            working_set=self._use,
+            file_bytes=self._file_bytes,
+            facts=self._population.facts(),
+            kept_whole=self._population.kept_whole,
+            digests=self._digests.per_agent(),
+            calibration=process.calibration(),
+        )
+
+    def _grow_to(self, agents: int) -> None:
+        self.living.count_anew()
+        self._optimised_before = self._optimised()
+        while (count := len(self._population)) < agents:
+            if count and scarce(_SCARCE):
+                raise MemoryError(f"less than {_SCARCE:.0%} of the machine's memory is left")
+            self.living.come(agents)
+            if len(self._population) >= self._told * (1 + _TOLD_SHARE):
+                self._tell()
+
+    def _step_seconds(self, most: int) -> float:
+        """One step of one agent, the first `most` stepping in turn: the median of a few rounds
+        where a round is short."""
+        rounds: list[float] = []
+        while not rounds or (sum(rounds) < _ROUNDS_SECONDS and len(rounds) < _MOST_ROUNDS):
+            rounds.append(self.living.round(most))
+        return statistics.median(rounds) / most
+
+    def _optimised(self) -> float:
+        """Seconds that the passes have taken for new agents."""
+        return sum(each.seconds for each in self._watch.times() if each.operation == "optimise")
+
+    def _read(self) -> tuple[int | None, ...]:
+        """Settle, and read; the start of a row."""
+        agents = len(self._population)
+        self._channel.progress("settle", agents)
+        process.settle()
+        sizes, reading = process.status(), process.read()
+        peak_rss = process.peak_rss_bytes()
+        process.reset_peak()
+        optimising, built = self._optimised() - self._optimised_before, max(1, self.living.built)
+        return (
+            agents,
+            *astuple(reading),
+            sizes.get("VmData"),
+            sizes.get("VmSize"),
+            sizes.get("VmPeak"),
+            peak_rss,
+            round(self.living.build_seconds / built * 1e9),
+            round(optimising / built * 1e9) if optimising else None,
+        )
+
+    def _keep(self, row: tuple[int | None, ...]) -> None:
+        self._rows.append(row)
+        self._use = self._population.working_set()
+        self._file_bytes = self._population.file_bytes
+        self._tell()
+
+    def _tell(self) -> None:
+        """Send home what is known so far; a population that was told of has lived."""
+        self._told = len(self.living.there)
+        self._channel.part(self.run())
+
+    def _resolved(self) -> bool:
+        points = [(row[0], row[1 + _PRIVATE]) for row in self._rows]
+        if len(points) < _FEWEST_POINTS:
+            return False
+        if points[-1][1] - points[0][1] < _LEAST_GROWTH_BYTES:
+            return False
+        line = lines.memory_line(lines.largest(points))
+        return line.half_width <= _RESOLUTION * abs(line.slope)
+
+    def _room(self) -> int:
+        """How many more agents may be built only to resolve their cost."""
+        last = list(self._rows)[-1]
+        each = max(1.0, (last[1 + _PRIVATE] - self._baseline.private_bytes) / last[0])
+        return int(_RESOLVE_SHARE * left_bytes() / each)
+
+
+_PRIVATE = [field.name for field in fields(Reading)].index("private_bytes")
+
+
+def _point(row: Sequence[Any]) -> DensityPoint:
+    agents, rest = row[0], row[1:]
+    reading = Reading(*rest[: len(fields(Reading))])
+    data, virtual, peak, peak_rss, build, optimise, step, stepped = rest[len(fields(Reading)) :]
+    return DensityPoint(
+        agents=agents,
+        reading=reading,
+        data_bytes=data,
+        virtual_bytes=virtual,
+        peak_virtual_bytes=peak,
+        peak_rss_bytes=peak_rss,
+        build_seconds=build * 1e-9,
+        optimise_seconds=None if optimise is None else optimise * 1e-9,
+        step_seconds=None if step is None else step * 1e-9,
+        stepped=stepped,
+    )

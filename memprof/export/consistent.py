@@ -1,0 +1,224 @@
+"""What the fields of a report must have to do with each other, beyond each one's type.
+
+A report is a file, which somebody may have cut, merged or written by hand. What its views, formats
+and comparisons take for granted is checked once, where it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from memprof.text import cut, shown
+from memprof.values.density import DensityReport, SizeRow
+from memprof.values.gate import GateReport, read_tolerances
+from memprof.values.leak import LeakReport
+from memprof.values.measurements import DeviceDetails, Ledger, TrendSeries
+from memprof.values.profile import PerAgent, Report, Sample, Variant
+
+Problem = tuple[str, str]
+"""The path of a field, and what is wrong with it."""
+_MOST_COUNT = 10**12
+_MOST_FRAMES = 500
+_MOST_READINGS = 1_000  # of a line, whose slopes are those of all pairs
+_COUNTS = ("agents", "repeats", "steps", "cycles", "stride", "batches")
+_DIVISORS = (
+    (Ledger, "agents"),
+    (DeviceDetails, "agents"),
+    (TrendSeries, "agents"),
+    (TrendSeries, "stride"),
+    (SizeRow, "agents"),
+    (Sample, "batches"),
+)
+"""Counts that something is divided by."""
+
+
+def problems(report: Report | LeakReport | DensityReport | GateReport) -> Iterator[Problem]:
+    """Everything that contradicts something else, the nearest to the beginning first."""
+    yield from _everywhere(report, "")
+    if not isinstance(report, GateReport):
+        yield from _scenario(report.scenario)
+    match report:
+        case Report():
+            yield from _profile(report)
+        case LeakReport():
+            yield from _leak(report)
+        case DensityReport():
+            yield from _density(report)
+
+
+def _everywhere(value: Any, path: str) -> Iterator[Problem]:
+    """Counts that are none, and intervals that end before they begin."""
+    if isinstance(value, tuple):
+        for number, each in enumerate(value):
+            if is_dataclass(each) or isinstance(each, tuple):
+                yield from _everywhere(each, f"{path}.{number}")
+    elif is_dataclass(value):
+        for name in (each.name for each in fields(value)):
+            found, where = getattr(value, name), f"{path}.{name}".removeprefix(".")
+            if isinstance(found, int) and name in _COUNTS:
+                least = int((type(value), name) in _DIVISORS)
+                yield from _between(where, found, least, _MOST_COUNT)
+            elif "ci95" in name and isinstance(found, tuple) and found[0] > found[1]:
+                yield where, f"expected an interval, found {found[0]:g} .. {found[1]:g}"
+            else:
+                yield from _everywhere(found, where)
+
+
+def _between(path: str, found: float, least: float, most: float) -> Iterator[Problem]:
+    if not least <= found <= most:
+        yield path, f"expected {least:,} to {most:,}, found {found:,}"
+
+
+def _scenario(scenario: Mapping[str, Any]) -> Iterator[Problem]:
+    """The fields of the scenario that views and comparisons read."""
+    text, names = "text", "a list of names"
+    expected = {
+        "name": (text, isinstance(scenario.get("name"), str)),
+        "backend": (text, isinstance(scenario.get("backend"), str)),
+        "passes": (names, _are_texts(scenario.get("passes"))),
+        "keep": (names, scenario.get("keep") is None or _are_texts(scenario["keep"])),
+    }
+    for name, (what, fits) in expected.items():
+        if not fits:
+            yield f"scenario.{name}", f"expected {what}, found {shown(scenario.get(name))}"
+    for name in ("agents", "steps", "repeats", "history_steps", "working_set"):
+        found = scenario.get(name)
+        optional = name in ("repeats", "history_steps", "working_set") and found is None
+        if not optional and (type(found) is not int or not 1 <= found <= _MOST_COUNT):
+            yield f"scenario.{name}", f"expected a whole number, 1 or more, found {shown(found)}"
+    slowdown = scenario.get("max_slowdown", 1.0)
+    if not isinstance(slowdown, int | float) or isinstance(slowdown, bool):
+        yield "scenario.max_slowdown", f"expected a number, found {shown(slowdown)}"
+    tolerances = scenario.get("tolerances", {})
+    try:
+        read_tolerances(tolerances)
+    except (ValueError, AttributeError) as error:
+        said = (
+            str(error) if isinstance(error, ValueError) else f"expected fields, found {tolerances}"
+        )
+        yield "scenario.tolerances", cut(said, 200)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+# ---------------------------------------------------------------- profile
+
+
+def _profile(report: Report) -> Iterator[Problem]:
+    variants = {"before": report.variants.before, "after": report.variants.after}
+    for name, variant in variants.items():
+        if variant is not None:
+            yield from _variant(variant, f"variants.{name}")
+
+
+def _variant(variant: Variant, path: str) -> Iterator[Problem]:
+    yield from _cost(variant.per_agent, f"{path}.per_agent")
+    for number, sample in enumerate(variant.samples):
+        yield from _sample(sample, f"{path}.samples.{number}")
+    for number, stack in enumerate(variant.hotspots.stacks):
+        where = f"{path}.hotspots.stacks.{number}.frames"
+        yield from _between(where, len(stack.frames), 0, _MOST_FRAMES)
+    if variant.timeline is not None:
+        seconds = [each.seconds for each in variant.timeline.samples]
+        yield from _rising(f"{path}.timeline.samples", "seconds", seconds)
+
+
+def _cost(cost: PerAgent, path: str) -> Iterator[Problem]:
+    low, high = cost.ci95_bytes
+    if not low <= cost.marginal_bytes <= high:
+        yield f"{path}.marginal_bytes", f"expected {low:g} to {high:g}, as ci95_bytes has it"
+    if cost.resolved and low <= 0 <= high:
+        yield f"{path}.resolved", "is true, but ci95_bytes includes 0"
+
+
+def _sample(sample: Sample, path: str) -> Iterator[Problem]:
+    sizes = [each.agents for each in sample.points]
+    if len(set(sizes)) < 2:
+        yield (
+            f"{path}.points",
+            f"expected two sizes of the population or more, found {len(set(sizes))}",
+        )
+    yield from _rising(f"{path}.points", "agents", sizes)
+    yield from _between(f"{path}.points", len(sizes), 2, _MOST_READINGS)
+    yield from _between(f"{path}.trend.heap_bytes", len(sample.trend.heap_bytes), 0, _MOST_READINGS)
+    if len(sample.step_cpu_seconds) < sample.batches:
+        found = len(sample.step_cpu_seconds)
+        yield f"{path}.step_cpu_seconds", f"expected {sample.batches} or more, found {found}"
+    for number, seconds in enumerate(sample.reference_cpu_seconds):
+        if not seconds > 0:
+            where = f"{path}.reference_cpu_seconds.{number}"
+            yield where, f"expected a time above 0, found {seconds:g}"
+
+
+def _rising(path: str, what: str, values: Iterable[float]) -> Iterator[Problem]:
+    """In the order in which they were measured."""
+    last = None
+    for number, value in enumerate(values):
+        if last is not None and value < last:
+            yield f"{path}.{number}.{what}", f"expected {last:g} or more, found {value:g}"
+            return
+        last = value
+
+
+# ---------------------------------------------------------------- leak, density
+
+
+def _leak(report: LeakReport) -> Iterator[Problem]:
+    leak, repeats = report.leak, report.leak.repeats
+    if report.scenario.get("repeats") is None:
+        yield "scenario.repeats", "is missing"
+    if not leak.signals:
+        yield "leak.signals", "expected one or more, found none"
+        return
+    left_out = leak.warm_up_cycles
+    if len(left_out) != repeats or not repeats:
+        yield "leak.warm_up_cycles", f"expected one for each of {repeats} repeats, 1 or more"
+    lengths = [len(each) for each in leak.signals[0].series]
+    for number, signal in enumerate(leak.signals):
+        path = f"leak.signals.{number}.series"
+        if len(signal.series) != len(left_out):
+            yield (
+                path,
+                f"expected one for each of {len(left_out)} repeats, found {len(signal.series)}",
+            )
+        elif [len(each) for each in signal.series] != lengths:
+            yield path, "expected as many readings as leak.signals.0.series has"
+    for number, (cut_off, length) in enumerate(zip(left_out, lengths, strict=False)):
+        yield from _between(f"leak.warm_up_cycles.{number}", cut_off, 0, max(0, length - 1))
+        if not length:
+            yield f"leak.signals.0.series.{number}", "expected one reading or more, found none"
+
+
+def _density(report: DensityReport) -> Iterator[Problem]:
+    variants = {"before": report.variants.before, "after": report.variants.after}
+    there = {name: variant for name, variant in variants.items() if variant is not None}
+    names = [each.variant for each in report.density.capacity]
+    if names != list(there):
+        yield "density.capacity", f"expected {' and '.join(there)}, found {' and '.join(names)}"
+    for name, variant in there.items():
+        yield from _cost(variant.per_agent, f"variants.{name}.per_agent")
+        for what, found in (
+            ("agents_per_gib", variant.agents_per_gib),
+            ("baseline_bytes", variant.baseline_bytes),
+        ):
+            if not found > 0:
+                yield f"variants.{name}.{what}", f"expected more than 0, found {found:g}"
+        sizes = [each.agents for each in report.density.points if each.variant == name]
+        if not sizes:
+            yield "density.points", f"expected sizes of the population {name}, found none"
+        yield from _rising("density.points", "agents", sizes)
+    smallest = [
+        min(each.agents for each in report.density.points if each.variant == name)
+        for name in there
+        if any(each.variant == name for each in report.density.points)
+    ]
+    if len(set(smallest)) > 1:
+        yield "density.points", "expected sizes that both populations had"
+    for number, capacity in enumerate(report.density.capacity):
+        room, path = capacity.room, f"density.capacity.{number}.room"
+        if capacity.verification is not None and room.expected < 1:
+            yield f"{path}.expected", f"expected 1 or more, found {room.expected}"

@@ -1,0 +1,177 @@
+"""One scenario at the gate: measured, and judged by an earlier run of it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from memprof.catalogue.models import Npz
+from memprof.errors import MemprofError
+from memprof.gate import changes, comparable, regression
+from memprof.launch.runner import Crew, Observer
+from memprof.launch.spawn import Limits
+from memprof.profile.run import condense
+from memprof.profile.workers import Runs, run_again, run_between, run_clean
+from memprof.scenario.file import LoadedScenario
+from memprof.values.gate import DEFAULTS, Comparison, MetricChange, Tolerance
+from memprof.values.measurements import Mark
+from memprof.values.profile import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scenario, with the tolerances that apply to it."""
+
+    loaded: LoadedScenario
+    tolerances: Mapping[str, Tolerance]
+
+    @property
+    def name(self) -> str:
+        return self.loaded.scenario.name
+
+    @property
+    def file(self) -> str:
+        return str(self.loaded.path)
+
+    def hash(self) -> str:
+        """Of all that decides on the figures: fields of the scenario, and its model's file."""
+        values = self.loaded.scenario.model_dump(mode="json")
+        model = self.loaded.scenario.model
+        if isinstance(model, Npz):
+            content = (self.loaded.path.parent / model.path).read_bytes()
+            values["model"]["content"] = hashlib.sha256(content).hexdigest()
+        return comparable.scenario_hash(values)
+
+    def with_passes(self, passes: tuple[str, ...]) -> Case:
+        """The same under these passes, such as those that `auto` found before."""
+        scenario = self.loaded.scenario.model_copy(update={"passes": list(passes)})
+        return replace(self, loaded=replace(self.loaded, scenario=scenario))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a gate measures: in workers within `limits`, and where their figures are too noisy to
+    tell, in more of them, up to `max_repeats` of each variant."""
+
+    limits: Limits
+    max_repeats: int
+
+
+@dataclass(slots=True)
+class Measured:
+    """A case as it was measured, and what can be measured further."""
+
+    case: Case
+    rules: Rules
+    crew: Crew
+    runs: Runs
+    started: float
+
+    @property
+    def report(self) -> Report:
+        return condense(self.runs, self.case.loaded, self.rules.limits)
+
+    @property
+    def failure(self) -> MemprofError | None:
+        return self.runs.failure
+
+    def held_against(self, was: Report) -> list[MetricChange]:
+        """A verdict on each metric, from more repeats where it takes them."""
+        while True:
+            found = regression.judge(was, self.report, self.case.tolerances)
+            enough = len(self.runs.before.clean) >= self.rules.max_repeats
+            if self.failure is not None or enough or not regression.undecided(found):
+                return found
+            run_again(self.runs, self.crew)
+
+    def tell_passes_apart(self) -> None:
+        """Measure what each pass does, where there are several."""
+        if self.failure is None:
+            run_between(self.runs, self.crew)
+
+
+def case_of(loaded: LoadedScenario, given: Mapping[str, Tolerance]) -> Case:
+    """The scenario with its own tolerances, which those on the command line replace."""
+    return Case(loaded, {**DEFAULTS, **loaded.scenario.allowances, **given})
+
+
+def measure(case: Case, rules: Rules, observer: Observer, doing: str = "") -> Measured:
+    """Clean workers of the case, before and after its passes.
+
+    Raises:
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: nothing was measured.
+    """
+    started = time.monotonic()
+    crew = Crew(case.loaded, rules.limits, _Named(observer, f"{case.name}{doing}"))
+    return Measured(case, rules, crew, run_clean(crew), started)
+
+
+def compare(measured: Measured, was: Report) -> Comparison:
+    """The case as it is now held against what it `was`; where it got worse, with the passes told
+    apart, to name the one that does less."""
+    metrics = measured.held_against(was)
+    if any(each.verdict == "worse" for each in metrics):
+        measured.tell_passes_apart()
+    return comparison(
+        measured.case.name,
+        measured.case.file,
+        was,
+        measured.report,
+        metrics,
+        failure=str(measured.failure or ""),
+        seconds=time.monotonic() - measured.started,
+    )
+
+
+def alone(measured: Measured) -> Comparison:
+    """The case as it is now, with nothing to hold it against."""
+    report = measured.report
+    return Comparison(
+        name=measured.case.name,
+        file=measured.case.file,
+        repeats=(0, report.variants.before.repeats),
+        metrics=tuple(regression.first(report)),
+        failure=str(measured.failure or ""),
+        seconds=time.monotonic() - measured.started,
+    )
+
+
+def comparison(
+    name: str,
+    file: str,
+    was: Report,
+    now: Report,
+    metrics: list[MetricChange],
+    *,
+    failure: str = "",
+    seconds: float = 0.0,
+) -> Comparison:
+    """Metrics that are judged, with what grew or shrank where one is worse or better."""
+    changed = any(each.verdict in ("worse", "better") for each in metrics)
+    return Comparison(
+        name=name,
+        file=file,
+        repeats=(was.variants.before.repeats, now.variants.before.repeats),
+        metrics=tuple(metrics),
+        components=changes.components(was, now) if changed else (),
+        passes=changes.passes(was, now) if changed else (),
+        failure=failure,
+        seconds=seconds,
+    )
+
+
+class _Named:
+    """An observer that is told of which scenario a worker is."""
+
+    def __init__(self, observer: Observer, name: str) -> None:
+        self._observer = observer
+        self._name = name
+
+    def worker(self, title: str, number: int, total: int) -> None:
+        self._observer.worker(f"{self._name}: {title}", number, total)
+
+    def phase(self, mark: Mark) -> None:
+        self._observer.phase(mark)

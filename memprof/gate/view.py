@@ -1,0 +1,255 @@
+"""The view of a gate, a comparison and a self-check that all formats for people share."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator
+
+from memprof.gate.changes import WORDS, amount, clause, difference, figure, listed, tolerance
+from memprof.render.page import Bars, BarSeries, Next, Section, Table, View, warnings_section
+from memprof.text import format_seconds, format_size
+from memprof.values.gate import (
+    DEFAULT_BASELINE,
+    AlarmRate,
+    Change,
+    Comparison,
+    GateReport,
+    MetricChange,
+)
+
+_MOST_BARS = 24
+_COLUMNS = (
+    "Runs are comparisons of one run with the next, though nothing had changed; alarms came out "
+    "worse, and with 95 % confidence their rate is below the one shown; open could not be "
+    "measured. Largest is the largest change that was seen, allowed the smallest tolerance."
+)
+
+
+def gate_view(report: GateReport) -> View:
+    """What a person reads, in the order in which it matters."""
+    sections = [_scenario(each) for each in report.scenarios]
+    sections += _alarms(report.alarms)
+    if report.updated:
+        replaced = f"Written to {report.baseline}: {', '.join(report.updated)}."
+        sections.append(Section("Baseline", (replaced,)))
+    if report.not_gated:
+        missing = f"In {report.baseline}, but not gated: {', '.join(report.not_gated)}."
+        sections.append(Section("Not gated", (missing,)))
+    said = headline(report)
+    said = said if report.complete else f"Cut short: {said}"
+    return View(_title(report), said, tuple(sections), _picture(report), _next(report))
+
+
+def headline(report: GateReport) -> str:
+    """What got worse, or could not be measured, or that all is as before, in one sentence."""
+    if report.kind == "self_check" and report.alarms:
+        return _rate(report.alarms)
+    worse = [_said(each, "worse") for each in report.scenarios if _has(each, "worse")]
+    unknown = [
+        _said(each, "could_not_measure")
+        for each in report.scenarios
+        if each.failure or _has(each, "could_not_measure")
+    ]
+    better = [_said(each, "better") for each in report.scenarios if _has(each, "better")]
+    new = [each.name for each in report.scenarios if each.verdict == "new"]
+    better += [f"new: {', '.join(new)}"] if new else []
+    if worse or unknown:
+        return f"{listed(worse + unknown)}."
+    if better:
+        return f"Nothing is worse; {listed(better)}."
+    if report.scenarios:
+        return "Everything is as before, within its tolerance."
+    if report.updated:
+        return f"Written to {report.baseline}: {', '.join(report.updated)}."
+    return "Nothing was measured."
+
+
+def _picture(report: GateReport) -> Bars | None:
+    """By how many percent each metric changed, beside what its tolerance allows."""
+    rows = [
+        (f"{each.name}: {metric.metric}", metric.change / metric.was, metric.allowed / metric.was)
+        for each in report.scenarios
+        for metric in each.metrics
+        if metric.was and metric.change is not None and metric.allowed is not None
+    ] or [
+        (f"{each.scenario}: {each.metric}", each.largest_change / each.allowed, 1.0)
+        for each in report.alarms
+        if each.allowed and each.largest_change is not None
+    ]
+    rows = [row for row in rows if all(math.isfinite(100 * each) for each in row[1:])]
+    if not rows:  # or all of them against next to nothing, of which there is no percentage
+        return None
+    names, changes, allowed = zip(*rows[:_MOST_BARS], strict=True)
+    worst = max(rows, key=lambda row: row[1] / row[2] if row[2] else math.inf)
+    what = "largest change, in percent of what is allowed" if report.alarms else "change in percent"
+    return Bars(
+        title=what,
+        alt=f"nearest to its tolerance is {worst[0]}, {worst[1]:+.1%} of {worst[2]:.1%} allowed",
+        unit="percent",
+        names=names,
+        series=(
+            BarSeries("change", tuple(100 * each for each in changes), "after"),
+            BarSeries("allowed", tuple(100 * each for each in allowed), "quiet"),
+        ),
+    )
+
+
+def _next(report: GateReport) -> Next | None:
+    """What to do with the verdict; a comparison has no baseline to renew."""
+    if report.kind != "gate" or report.updated:
+        return None
+    verdicts = {each.verdict for each in report.scenarios}
+    new = [each.file for each in report.scenarios if each.verdict == "new"]
+    usual = report.baseline == DEFAULT_BASELINE
+    baseline = "" if usual else f"--baseline {shlex.quote(report.baseline)} "
+    if "worse" in verdicts:
+        return Next(
+            "Find what grew in the tables below. If it is meant, renew the baseline and commit it:",
+            f"memprof gate {baseline}--update --force",
+        )
+    if "could_not_measure" in verdicts:
+        return Next("See why below, and run the gate again; more --max-repeats tell more.")
+    if "better" in verdicts or "new" in verdicts:
+        return Next(
+            "Renew the baseline and commit it, so that what was gained is kept:",
+            f"memprof gate {''.join(f'{shlex.quote(each)} ' for each in new)}{baseline}--update",
+        )
+    return None
+
+
+def _title(report: GateReport) -> str:
+    match report.kind:
+        case "compare":
+            now = ", ".join(each.file for each in report.scenarios)
+            return f"compare: {now} against {report.baseline}"
+        case "self_check":
+            return f"self-check: {_count(len({each.scenario for each in report.alarms}))}"
+        case _:
+            return f"gate: {_count(len(report.scenarios))} against {report.baseline}"
+
+
+def _count(scenarios: int) -> str:
+    return "1 scenario" if scenarios == 1 else f"{scenarios} scenarios"
+
+
+def _has(found: Comparison, verdict: Change) -> bool:
+    return any(each.verdict == verdict for each in found.metrics)
+
+
+def _said(found: Comparison, verdict: Change) -> str:
+    """`grid-29: marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)`."""
+    if verdict == "could_not_measure" and found.failure:
+        return f"{found.name} could not be measured: {found.failure.removesuffix('.')}"
+    those = (clause(each, found) for each in found.metrics if each.verdict == verdict)
+    return f"{found.name}: {', '.join(those)}"
+
+
+# ---------------------------------------------------------------- scenarios
+
+
+def _scenario(found: Comparison) -> Section:
+    title = f"{found.name}: {found.verdict.replace('_', ' ')}"
+    return Section(title, tuple(_text(found)), tuple(_tables(found)))
+
+
+def _text(found: Comparison) -> Iterator[str]:
+    if found.failure:
+        yield f"Could not be measured: {found.failure}"
+    for each in found.metrics:
+        if each.detail:
+            yield f"{each.metric}: {each.detail}"
+    if found.repeats[1]:
+        yield _workers(found)
+    if any(each.unit == "ratio" for each in found.metrics):
+        yield "step_ratio is time per step over that of a reference loop in the same worker."
+
+
+def _workers(found: Comparison) -> str:
+    then, now = found.repeats
+    took = f"; it took {format_seconds(found.seconds)}" if found.seconds else ""
+    return f"Fresh workers: {f'{then} then, ' if then else ''}{now} now, of {found.file}{took}."
+
+
+def _tables(found: Comparison) -> Iterator[Table]:
+    if found.metrics:
+        rows = tuple(row for each in found.metrics for row in _metric_rows(each))
+        columns = ("metric", "then", "now", "change", "tolerance", "verdict")
+        yield Table("", columns, rows)
+    if found.components and (_has(found, "worse") or _has(found, "better")):
+        rows = tuple(
+            (
+                each.component,
+                format_size(each.private_bytes, signed=True) if each.private_bytes else "",
+                format_size(each.shared_bytes, signed=True) if each.shared_bytes else "",
+            )
+            for each in found.components
+        )
+        yield Table("what changed", ("component", "private per agent", "shared"), rows)
+    if found.passes and (_has(found, "worse") or _has(found, "better")):
+        rows = tuple(
+            (each.name, format_size(each.was_bytes), format_size(each.now_bytes))
+            for each in found.passes
+        )
+        yield Table("what passes save per agent", ("pass", "then", "now"), rows)
+    if found.warnings:
+        (warnings,) = warnings_section(found.warnings).tables
+        yield Table("warnings", warnings.columns, warnings.rows, warnings.kind)
+
+
+def _metric_rows(metric: MetricChange) -> Iterator[tuple[str, ...]]:
+    """The figures of a metric, and below each the ends of its interval."""
+    yield (
+        metric.metric,
+        figure(metric, metric.was),
+        figure(metric, metric.now),
+        difference(metric, metric.change),
+        tolerance(metric),
+        WORDS[metric.verdict],
+    )
+    bounds = (metric.was_ci95, metric.now_ci95, metric.change_ci95)
+    if any(bounds):
+        for end, label in enumerate(("  at least", "  at most")):
+            was, now, change = (each[end] if each else None for each in bounds)
+            ends = (figure(metric, was), figure(metric, now), difference(metric, change))
+            yield (label, *ends, "", "")
+
+
+# ---------------------------------------------------------------- self-check
+
+
+def _rate(alarms: tuple[AlarmRate, ...]) -> str:
+    """How often the gate would have cried wolf, over all scenarios and metrics."""
+    compared = sum(each.comparisons for each in alarms)
+    false = sum(each.false_alarms for each in alarms)
+    undecided = sum(each.undecided for each in alarms)
+    most = max(alarms, key=lambda each: each.most_ci95)
+    return (
+        f"{false} of {compared} comparisons of a scenario with itself came out worse "
+        f"({false / max(1, compared):.1%}), {undecided} undecided; the rate of a single metric is "
+        f"below {most.most_ci95:.1%} (95 %), highest for {most.metric} of {most.scenario}."
+    )
+
+
+def _alarms(alarms: tuple[AlarmRate, ...]) -> list[Section]:
+    """A section for each scenario; what the columns mean stands below the last one."""
+    scenarios = dict.fromkeys(each.scenario for each in alarms)
+    columns = ("metric", "runs", "alarms", "rate <", "open", "largest", "allowed")
+    sections = []
+    for name in scenarios:
+        rows = tuple(_alarm_row(each) for each in alarms if each.scenario == name)
+        text = (_COLUMNS,) if name == next(reversed(scenarios)) else ()
+        sections.append(Section(name, text, (Table("", columns, rows),)))
+    return sections
+
+
+def _alarm_row(found: AlarmRate) -> tuple[str, ...]:
+    return (
+        found.metric,
+        str(found.comparisons),
+        str(found.false_alarms),
+        f"{found.most_ci95:.1%}",
+        str(found.undecided),
+        amount(found.unit, found.largest_change),
+        amount(found.unit, found.allowed),
+    )

@@ -1,0 +1,68 @@
+"""Workers, started one after the other, with somebody told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from memprof.errors import ScenarioError
+from memprof.launch.spawn import Finished, Limits, run_worker
+from memprof.scenario.file import LoadedScenario
+from memprof.values.measurements import Mark
+from memprof.values.requests import Request
+
+
+class Observer(Protocol):
+    """Told what is going on, for progress on the way."""
+
+    def worker(self, title: str, number: int, total: int) -> None:
+        """The `number`-th of `total` workers starts."""
+        ...
+
+    def phase(self, mark: Mark) -> None:
+        """The worker enters a phase."""
+        ...
+
+
+@dataclass(slots=True)
+class Crew:
+    """Starts the workers of one scenario, one after the other."""
+
+    loaded: LoadedScenario
+    limits: Limits
+    observer: Observer
+    total: int = 0
+    started: int = 0
+
+    def run(
+        self,
+        title: str,
+        passes: tuple[str, ...],
+        *,
+        sample: bool = False,
+        on_part: Callable[[Any], None] | None = None,
+        limits: Limits | None = None,
+        agents: int | None = None,
+        steps: int | None = None,
+        **request: Any,
+    ) -> Finished:
+        """Run one job, on the scenario's population or one of other `agents` and `steps`; within
+        other `limits` than those of the crew if they are given."""
+        self.started += 1
+        self.observer.worker(title, self.started, self.total)
+        spec = self.loaded.spec(passes)
+        spec = replace(spec, agents=agents or spec.agents, steps=steps or spec.steps)
+        try:
+            return run_worker(
+                Request(spec=spec, effort=self.loaded.scenario.effort, **request),
+                limits or self.limits,
+                self.observer.phase,
+                sample=sample,
+                on_part=on_part,
+            )
+        except ScenarioError as error:
+            where = self.loaded.where(error.field)
+            raise ScenarioError(
+                error.field, error.problem, where=where, detail=error.detail
+            ) from None

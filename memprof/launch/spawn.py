@@ -1,0 +1,322 @@
+"""The parent's side: run a worker, and follow it until it has said what counts.
+
+Why a worker has no result: its own word, or what its death and its limits tell.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from memprof.errors import (
+    BackendFailed,
+    MemoryLimitReached,
+    MemprofError,
+    ScenarioError,
+    WorkerDied,
+    WorkerFailed,
+    WorkerTimeout,
+)
+from memprof.instruments.timeline import MemorySampler
+from memprof.launch.start import Worker, temporary_folder
+from memprof.posix import check_can_measure, rlimit_bytes
+from memprof.text import format_limit, format_size, raised, shown
+from memprof.values.density import DensityRun
+from memprof.values.leak import Attribution, LeakRun
+from memprof.values.machine import worker_environment
+from memprof.values.measurements import (
+    InstrumentRun,
+    Mark,
+    Measurement,
+    ThreadsRun,
+    TraceComparison,
+)
+from memprof.values.requests import Request
+
+_MARK = TypeAdapter(Mark)
+_ERROR = TypeAdapter(dict[str, str])
+_IMPORT_SECONDS = 45.0  # under a memory limit: with too little, BLAS tries for ever
+_RESULTS: dict[str, TypeAdapter[Any]] = {
+    "measure": TypeAdapter(Measurement),
+    "instrument": TypeAdapter(InstrumentRun),
+    "trace": TypeAdapter(TraceComparison),
+    "leak": TypeAdapter(LeakRun),
+    "sites": TypeAdapter(Attribution),
+    "density": TypeAdapter(DensityRun),
+    "threads": TypeAdapter(ThreadsRun),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use; None is no limit.
+
+    Raises:
+        MeasurementError: this system has no workers.
+    """
+
+    timeout_seconds: float | None = None
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_can_measure()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker's result, the phases it went through, and, if it was sampled, its resident set as
+    (epoch seconds, bytes)."""
+
+    value: Any
+    marks: tuple[Mark, ...]
+    samples: tuple[tuple[float, float], ...] = ()
+
+
+def run_worker(
+    request: Request,
+    limits: Limits,
+    on_progress: Callable[[Mark], None],
+    *,
+    sample: bool = False,
+    on_part: Callable[[Any], None] | None = None,
+) -> Finished:
+    """Run one job in a fresh process; it, what it started and its temporary files are gone when
+    this returns or raises. `on_part` is told what is known of the result so far, where a job says
+    it.
+
+    Raises:
+        ScenarioError: the worker found the scenario wrong.
+        MeasurementError: it did not start, died, failed, ran out of time or into the memory limit.
+    """
+    request = replace(request, memory_limit_bytes=limits.memory_bytes)
+    ceiling = Ceiling.of(limits.memory_bytes)
+    environment = {
+        **worker_environment(
+            request.spec.backend, cycles=request.cycles > 0, threads=request.job == "threads"
+        ),
+        "PYTHONHASHSEED": "0",
+    }
+    marks: list[Mark] = []
+
+    def keep(mark: Mark) -> None:
+        marks.append(mark)
+        on_progress(mark)
+
+    with temporary_folder() as folder:
+        arguments = ["-P", "-m", "memprof.worker"]
+        with Worker(request.to_json(), arguments, folder, environment) as worker:
+            process = worker.process() if sample else None
+            sampler = None if process is None else MemorySampler(process)
+            last = _follow(worker, request, limits, ceiling, keep, on_part or (lambda value: None))
+            worker.let_go()
+        if last is not None and last[0] == "result":
+            return Finished(last[1], tuple(marks), sampler.samples() if sampler else ())
+        raise failure(last and last[1], worker.code(), request, ceiling, marks, worker.printed())
+
+
+def _follow(
+    worker: Worker,
+    request: Request,
+    limits: Limits,
+    ceiling: Ceiling | None,
+    on_progress: Callable[[Mark], None],
+    on_part: Callable[[Any], None],
+) -> tuple[str, Any] | None:
+    """Pass on progress and parts until there is a result or an error, which is returned with its
+    kind; None if the worker ended without. Whoever else has the pipe open then, a process or
+    thread of the user's code, is not waited for."""
+    start = time.monotonic()
+    pieces: list[bytes] = []
+    label = "start"
+    while True:
+        seconds = limits.timeout_seconds
+        starved = ceiling if label in IMPORTING else None
+        if starved is not None:
+            seconds = min(_IMPORT_SECONDS, seconds or _IMPORT_SECONDS)
+        left = None if seconds is None else start + seconds - time.monotonic()
+        if left is not None and left <= 0:
+            if starved is not None:
+                raise too_low_for_imports(request, starved)
+            raise WorkerTimeout(
+                f"the worker ran past the time limit of {limits.timeout_seconds:g} s, while in "
+                f"phase {label!r}; raise --timeout, or lower --agents or --steps"
+            )
+        data = worker.read(left)
+        if data is None:
+            return None
+        pieces.append(data)
+        if b"\n" not in data:
+            continue
+        *lines, rest = b"".join(pieces).split(b"\n")
+        pieces = [rest]
+        for line in lines:
+            kind, said = _heard(line, request)
+            if kind == "progress":
+                label = said.label
+                on_progress(said)
+            elif kind == "part":
+                on_part(said)
+            else:
+                return kind, said
+
+
+def _heard(line: bytes, request: Request) -> tuple[str, Any]:
+    """What a line is, and what it says.
+
+    Raises:
+        WorkerFailed: it is none of the worker's.
+    """
+    try:
+        event = json.loads(line)
+        kind = event.pop("event")
+        if kind == "progress":
+            return kind, _MARK.validate_python(event)
+        if kind in ("part", "result"):
+            return kind, _RESULTS[request.job].validate_python(event["value"])
+        if kind == "error":
+            facts = {"field": "", "detail": ""} | _ERROR.validate_python(event)
+            return kind, facts | {name: facts[name] for name in ("kind", "message")}
+        problem = f"no event is called {shown(kind)}"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        problem = raised(error)
+    raise WorkerFailed(
+        "what the worker says cannot be read; does the model or its environment write to files "
+        "that it did not open, or replace functions of Python?",
+        detail=problem,
+    )
+
+
+# Phases in which libraries load; they load more of themselves when they are first used.
+IMPORTING = ("start", "import", "warm up")
+_IMPORT_BYTES = {"numpy": 500 * 10**6, "jax": 500 * 10**6}
+_AMPLE_BYTES = 4 * 10**9  # with so much, a crash has another reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The lowest limit of a worker's memory: the user's own, or one that memprof inherited.
+
+    Attributes:
+        words: what it is, in a message.
+        option: what raises it.
+    """
+
+    size_bytes: int
+    words: str
+    option: str
+
+    @classmethod
+    def of(cls, memory_limit_bytes: int | None) -> Ceiling | None:
+        """That of a worker which is started now; None if nothing limits it, or not by much."""
+        found = []
+        if memory_limit_bytes is not None:
+            words = f"the memory limit of {format_limit(memory_limit_bytes)}"
+            found.append(cls(memory_limit_bytes, words, "--memory-limit"))
+        for kind, option in (("DATA", "ulimit -d"), ("AS", "ulimit -v")):
+            limit = rlimit_bytes(kind)
+            if limit is not None and limit < _AMPLE_BYTES:
+                words = f"the memory limit of {format_size(limit)} that memprof was started with"
+                found.append(cls(limit, words, option))
+        return min(found, key=lambda each: each.size_bytes, default=None)
+
+
+def failure(
+    event: dict[str, Any] | None,
+    code: int,
+    request: Request,
+    ceiling: Ceiling | None,
+    marks: list[Mark],
+    output: str,
+) -> MemprofError:
+    """Why there is no result: the worker's own word, or what its death tells."""
+    if event is not None and event["kind"] == "scenario":
+        return ScenarioError(event["field"], event["message"], detail=event["detail"])
+    detail = output if event is None else event["detail"]
+    phase = marks[-1].label if marks else "start"
+    if ceiling is not None and _limit_was_hit(event, code, request, ceiling, marks):
+        if phase in IMPORTING and not _during(event):
+            return too_low_for_imports(request, ceiling, detail)
+        during = "" if event is None else f" ({event['message']})"
+        return MemoryLimitReached(
+            f"the population does not fit in {ceiling.words}{during}; raise {ceiling.option}, "
+            "lower --agents, or add passes",
+            detail=detail,
+        )
+    if event is not None and event["kind"] == "memory":
+        return MemoryLimitReached(
+            f"the population does not fit in this machine's memory ({event['message']}); lower "
+            "--agents, or add passes",
+            detail=detail,
+        )
+    if event is not None and event["kind"] == "backend":
+        return BackendFailed(event["message"], detail=detail)
+    if event is not None:
+        return WorkerFailed(f"the worker failed: {event['message']}", detail=detail)
+    if code >= 0:
+        return WorkerDied(
+            f"the worker ended with exit code {code} and no result, while in phase {phase!r}; "
+            "does the model or its environment end the process?",
+            detail=detail,
+        )
+    cause = ""
+    seconds = rlimit_bytes("CPU")
+    if seconds is not None and code in (-signal.SIGKILL, -signal.SIGXCPU):
+        cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
+    elif code == -signal.SIGKILL:
+        cause = (
+            ", most often by the kernel because the machine ran out of memory; let fewer agents "
+            "live, or make one need less"
+        )
+    return WorkerDied(
+        f"the worker was killed ({_name(-code)}) while in phase {phase!r}{cause}", detail=detail
+    )
+
+
+def _name(number: int) -> str:
+    """A signal's name; those for programs' own use have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _during(event: dict[str, Any] | None) -> bool:
+    """Whether memory ran out while agents were built or stepped."""
+    return event is not None and event["kind"] == "memory" and " during " in event["message"]
+
+
+def too_low_for_imports(request: Request, ceiling: Ceiling, detail: str = "") -> MemoryLimitReached:
+    """What to say where not even libraries can be loaded."""
+    needs = f"PyMDP with backend {request.spec.backend} needs about "
+    return MemoryLimitReached(
+        f"{ceiling.words} is too low for the imports alone; {needs}"
+        f"{format_size(_import_bytes(request))}. Raise {ceiling.option}",
+        detail=detail,
+    )
+
+
+def _import_bytes(request: Request) -> int:
+    return _IMPORT_BYTES.get(request.spec.backend, _IMPORT_BYTES["numpy"])
+
+
+def _limit_was_hit(
+    event: dict[str, Any] | None,
+    code: int,
+    request: Request,
+    ceiling: Ceiling,
+    marks: list[Mark],
+) -> bool:
+    """Out of memory shows as MemoryError where Python notices, as a native library's exit or crash
+    where it does not, and as almost anything while modules are loaded."""
+    if event is None:
+        return code != -signal.SIGKILL
+    if event["kind"] == "backend":
+        return ceiling.size_bytes < _import_bytes(request)
+    importing = not marks or marks[-1].label in IMPORTING
+    return event["kind"] == "memory" or (importing and "ModuleNotFound" not in event["message"])

@@ -1,0 +1,197 @@
+"""The parent's side of a process: start a worker under its keeper, hear it, and leave nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from memprof.errors import WorkerFailed
+from memprof.launch import keeper
+
+_KEPT_OUTPUT_LINES, _KEPT_OUTPUT_BYTES = 40, 1 << 16
+_LONGEST_WAIT = 3600.0  # at once; poll() counts milliseconds in 31 bits
+# What a worker may still do when its result is there: exit handlers and threads of the user's code.
+_GRACE_SECONDS = 1.0
+_LONGEST_END = 5.0
+_REMEDIES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "the machine has too many files open",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u)",
+    errno.ENOMEM: "the machine, or ulimit -v, has too little memory",
+    errno.ENOSPC: "free some space, or set TMPDIR to a folder that has some",
+}
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone at the end, with whatever is in it.
+
+    Raises:
+        WorkerFailed: there is no place for one.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="memprof-", ignore_cleanup_errors=True)
+        Path(folder.name).chmod(0o700)  # whatever the umask takes away
+    except OSError as error:
+        raise WorkerFailed(
+            f"cannot make a temporary folder: {error.strerror or error}; set TMPDIR to a folder "
+            "that can be written"
+        ) from None
+    with folder as name:
+        yield Path(name)
+
+
+class Worker:
+    """A worker, its keeper, what it says and what it prints. In use in a `with` block, after which
+    no process of it is left."""
+
+    def __init__(
+        self, request: str, arguments: list[str], folder: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Start `python ARGUMENTS DESCRIPTOR`. It finds the request on standard input, and what it
+        writes to the descriptor comes out of `read`.
+
+        Raises:
+            WorkerFailed: the system lets no further process start.
+        """
+        self._pid: int | None = None
+        self._code: int | None = None
+        self._said = b""
+        own: list[int] = []  # descriptors
+        theirs: list[int] = []
+        try:
+            for _ in ("events", "status"):
+                reader, writer = os.pipe()
+                own.append(reader)
+                theirs.append(writer)
+            with tempfile.TemporaryFile(dir=folder) as stdin:
+                stdin.write(request.encode())
+                stdin.seek(0)
+                self._keeper = subprocess.Popen(
+                    [
+                        *(sys.executable, "-I", "-S", keeper.__file__),
+                        *(str(os.getpid()), str(theirs[1]), str(theirs[0]), str(folder)),
+                        *(sys.executable, *arguments),
+                    ],
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,  # PyMDP prints there; shown if the worker fails
+                    stderr=subprocess.STDOUT,
+                    pass_fds=theirs,
+                    env={**environment, "TMPDIR": str(folder)},
+                    start_new_session=True,  # Ctrl-C reaches memprof alone, which then ends it
+                )
+        except BaseException as error:
+            _close(own)
+            if isinstance(error, OSError):
+                raise WorkerFailed(f"cannot start a worker: {_why(error)}") from None
+            raise
+        finally:
+            _close(theirs)
+        self._events, self._status = own
+        self._poll = select.poll()
+        for each in own:
+            self._poll.register(each, select.POLLIN)
+        assert self._keeper.stdout is not None
+        self._output = _Output(self._keeper.stdout)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End what is left of it: the worker, and all that it started."""
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                self._keeper.terminate()
+            try:
+                self._keeper.wait(_LONGEST_END)
+            except subprocess.TimeoutExpired:
+                self._keeper.kill()
+                self._keeper.wait()
+            while self._hear_keeper():
+                pass
+        finally:
+            _close([self._events, self._status])
+
+    def read(self, seconds: float | None) -> bytes | None:
+        """What the worker says next: nothing within so many seconds is empty; None is the end."""
+        longest = _LONGEST_WAIT if seconds is None else min(seconds, _LONGEST_WAIT)
+        ready = {each for each, _ in self._poll.poll(1000 * longest)}
+        if self._events in ready:
+            data = os.read(self._events, 1 << 16)
+            if not data:  # it closed its end; how it ended follows from its keeper
+                self._poll.unregister(self._events)
+            return data
+        if self._status in ready and not self._hear_keeper():
+            return None
+        return b""
+
+    def let_go(self) -> None:
+        """Give it a moment to end by itself, now that it has said what counts."""
+        last = time.monotonic() + _GRACE_SECONDS
+        while (left := last - time.monotonic()) > 0 and self.read(left) is not None:
+            pass
+
+    def process(self) -> int | None:
+        """Its number; None if it did not start."""
+        while self._pid is None and self._hear_keeper():
+            pass
+        return self._pid
+
+    def code(self) -> int:
+        """How it ended: its exit code, or minus the signal; to be asked when it has."""
+        return self._keeper.wait() if self._code is None else self._code
+
+    def printed(self) -> str:
+        """The last lines of what it printed."""
+        return self._output.tail()
+
+    def _hear_keeper(self) -> bool:
+        """Take in what the keeper says; False if that was its last."""
+        data = os.read(self._status, 1 << 12)
+        *lines, self._said = (self._said + data).split(b"\n")
+        for line in lines:
+            word, _, number = line.partition(b" ")
+            if word == b"worker":
+                self._pid = int(number)
+            else:
+                self._code = int(number)
+        return bool(data)
+
+
+class _Output:
+    """The end of what a worker printed, read as it comes so that the worker never blocks."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._latest = b""
+        self._thread = threading.Thread(target=self._drain, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _drain(self, stream: IO[bytes]) -> None:
+        with stream:
+            while data := os.read(stream.fileno(), _KEPT_OUTPUT_BYTES):
+                self._latest = (self._latest + data)[-_KEPT_OUTPUT_BYTES:]
+
+    def tail(self) -> str:
+        self._thread.join(timeout=1.0)
+        lines = self._latest.decode(errors="replace").splitlines(keepends=True)
+        return "".join(lines[-_KEPT_OUTPUT_LINES:])
+
+
+def _why(error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror or error}{f'; {remedy}' if remedy else ''}"
+
+
+def _close(descriptors: list[int]) -> None:
+    for each in descriptors:
+        os.close(each)

@@ -1,0 +1,239 @@
+"""`memprof leak`: does a population's memory go on growing, and where?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
+from memprof.launch.runner import Crew, Observer
+from memprof.launch.spawn import Limits
+from memprof.leak import judgement
+from memprof.leak.verdict import attributed, verdict_on
+from memprof.profile.cautions import of_calibration, of_facts
+from memprof.scenario.file import LoadedScenario
+from memprof.scenario.schema import Scenario
+from memprof.text import format_size
+from memprof.values.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
+from memprof.values.machine import describe_environment
+from memprof.values.profile import Caution
+
+_WATCHED_CYCLES, _MOST_WATCHED = 6, 45
+_WATCHED_OBJECTS = 9
+"""What leaks once in some cycles is watched for as long as it takes to leak so often."""
+_SELDOM = 0.5
+"""Noise alone makes some cycles of a steady leak gain more than others."""
+_USED_TIME = 0.9
+"""Share of a worker's time limit after which it ends its cycles and says what it has."""
+_HISTORY_STEPS = 16
+"""More than MMP reads of the past in most models, and few enough to be there after some cycles."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeakOutcome:
+    """A report, and what the command has to end with: None when nothing leaks."""
+
+    report: LeakReport
+    failure: MemprofError | None
+
+
+def leak(
+    loaded: LoadedScenario,
+    modes: tuple[Mode, ...],
+    cycles: int,
+    limits: Limits,
+    observer: Observer,
+) -> LeakOutcome:
+    """Let the population run through cycles in fresh clean workers, one for each repeat, in one
+    mode after the other until one leaks; and look for the sites of a leak in one more if there is
+    any.
+
+    Agents that live on are only asked about along with others, or alone: alone, all that grows is
+    a leak. Along with others, PyMDP's own histories, which are known to grow, are bounded.
+
+    Raises:
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: nothing was measured.
+    """
+    scenario = loaded.scenario
+    check = _Check(
+        Crew(loaded, limits, observer, total=scenario.repeats),
+        modes,
+        cycles,
+        _history_steps(scenario) if len(modes) > 1 else None,
+    )
+    runs: list[LeakRun] = []
+    found: list[Leak] = []
+    failure: MemprofError | None = None
+    cautions: list[Caution] = []
+    try:
+        for repeat in range(scenario.repeats):
+            check.run(repeat, runs)
+        for verdict in check.verdicts(runs):
+            found.append(verdict)
+            if verdict.verdict == "leak":
+                found[-1] = check.attributed(verdict, cautions)
+    except MeasurementError as error:
+        if not runs:
+            raise
+        failure = error
+    except KeyboardInterrupt:
+        if not runs:
+            raise Interrupted("interrupted before anything was measured") from None
+        failure = Interrupted()
+    if failure is not None:
+        remedy = "run it again; what was measured until then is here"
+        cautions.append(Caution("incomplete", str(failure), remedy))
+    found = found or list(check.verdicts(runs))
+    decides = next(
+        (each for said in ("leak", "inconclusive") for each in found if each.verdict == said),
+        found[0],
+    )
+    measured = [each for run in runs for each in run.runs.values()]
+    cautions += of_calibration(each.calibration for each in measured)
+    cautions += of_facts(measured[0].facts)
+    report = LeakReport(
+        scenario=scenario.model_dump(mode="json"),
+        environment=describe_environment(
+            scenario.backend,
+            measured[0].facts,
+            limits.memory_bytes,
+            cycles=True,
+            malloc=measured[0].calibration.malloc,
+        ),
+        leak=decides,
+        warnings=tuple(cautions),
+        complete=failure is None,
+        also=tuple(each for each in found if each is not decides),
+        unchecked=tuple(check.unchecked(found, runs, failure)),
+    )
+    return LeakOutcome(report, failure or _failed(report))
+
+
+def _history_steps(scenario: Scenario) -> int | None:
+    """Of their past that agents keep while they live on, where the scenario does not say it."""
+    if scenario.backend != "numpy" or scenario.history_steps is not None:
+        return None
+    return _HISTORY_STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One population in some modes.
+
+    Attributes:
+        history_steps: of their past that agents which live on keep; None for what the scenario
+            says.
+    """
+
+    crew: Crew
+    modes: tuple[Mode, ...]
+    cycles: int
+    history_steps: int | None
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        return tuple(self.crew.loaded.scenario.passes)
+
+    def run(self, repeat: int, runs: list[LeakRun]) -> None:
+        """One more repeat, of which `runs` gets all that is known, however it ends."""
+        limit, repeats = self.crew.limits.timeout_seconds, self.crew.loaded.scenario.repeats
+        known: list[LeakRun] = []
+        try:
+            done = self.crew.run(
+                f"{', '.join(self.modes)}, repeat {repeat + 1} of {repeats}",
+                self.passes,
+                on_part=known.append,
+                job="leak",
+                modes=self.modes,
+                cycles=self.cycles,
+                history_steps=self.history_steps,
+                seconds=None if limit is None else _USED_TIME * limit,
+            )
+            known.append(done.value)
+        finally:
+            runs += known[-1:]
+
+    def verdicts(self, runs: Sequence[LeakRun]) -> Iterator[Leak]:
+        """On each mode that was looked at, up to the first that leaks."""
+        scenario = self.crew.loaded.scenario
+        for mode in self.modes:
+            series = [each.runs[mode] for each in runs if mode in each.runs]
+            if not series:
+                return
+            kept = self.history_steps if mode == "steps" else None
+            found = verdict_on(
+                series, mode, self.cycles, scenario.agents, scenario.steps, self.passes, kept
+            )
+            yield found
+            if found.verdict == "leak":
+                return
+
+    def attributed(self, found: Leak, cautions: list[Caution]) -> Leak:
+        """The leak with its sites. It stays a leak if they cannot be found."""
+        self.crew.total += 1
+        try:
+            done = self.crew.run(
+                "sites of the leak",
+                found.passes,
+                job="sites",
+                modes=(found.mode,),
+                cycles=_watched(found),
+                warm_up=max(found.warm_up_cycles),
+                history_steps=found.history_steps,
+            )
+        except MeasurementError as error:
+            remedy = "the verdict stands; mend what the worker met, and run it again for the sites"
+            cautions.append(Caution("no_sites", str(error), remedy))
+            return found
+        return attributed(found, done.value)
+
+    def unchecked(
+        self, found: Sequence[Leak], runs: Sequence[LeakRun], failure: MemprofError | None
+    ) -> Iterator[Unchecked]:
+        """The modes that were asked for and have no verdict."""
+        refused = next((each.refused for each in runs if each.refused), "")
+        for mode in self.modes[len(found) :]:
+            if found[-1].verdict == "leak":
+                reason = f"a leak was found before; --mode {mode} looks at it"
+            else:
+                reason = refused or str(failure or "the time was up")
+            yield Unchecked(mode, reason)
+
+
+def _watched(found: Leak) -> int:
+    """Cycles in which a leak shows its sites."""
+    leaking = [signal for signal in found.signals if signal.verdict == "leak"]
+    rates = [each.per_cycle for each in leaking if each.name == "objects"]
+    for signal in leaking:
+        if signal.name in HEAP:
+            cuts = zip(signal.series, found.warm_up_cycles, strict=True)
+            often = (judgement.gains_per_cycle(series[cut:]) for series, cut in cuts)
+            rates += [rate for rate in often if rate <= _SELDOM]
+    needed = [round(_WATCHED_OBJECTS / rate) for rate in rates]
+    return min(_MOST_WATCHED, max(_WATCHED_CYCLES, *needed, 0))
+
+
+def _failed(report: LeakReport) -> MemprofError | None:
+    found, name = report.leak, report.scenario["name"]
+    if found.verdict == "leak":
+        first = f"; first at {found.sites[0].where}" if found.sites else "; no site was found"
+        first += "".join(f" ({each.evidence})" for each in report.warnings)
+        return LeakFound(
+            f"{name} leaks {format_size(found.bytes_per_cycle)} per cycle, "
+            f"{format_size(found.bytes_per_agent)} per agent{first}"
+        )
+    if found.verdict == "inconclusive":
+        return Undecided(
+            f"{name}: could not decide whether it leaks: {found.detail}; {_what_would(report)}"
+        )
+    return None
+
+
+def _what_would(report: LeakReport) -> str:
+    """What would decide."""
+    if report.leak.cycles_needed is not None:
+        return f"try --cycles {report.leak.cycles_needed}"
+    return "; ".join(
+        f"{each.evidence} ({each.remedy})" for each in report.warnings if each.kind == "left_out"
+    )

@@ -1,0 +1,246 @@
+"""The verdict on a population, from every signal of every repeat. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from memprof.leak import judgement
+from memprof.leak.judgement import GRAIN_BYTES, CycleSeries, Judgement
+from memprof.posix import PAGE_BYTES
+from memprof.values.leak import (
+    HEAP,
+    Attribution,
+    CycleReading,
+    CycleRun,
+    Leak,
+    Mode,
+    Signal,
+    SignalName,
+)
+from memprof.values.measurements import UNSEEN
+from memprof.values.profile import Interval, LeakVerdict
+
+# Half of a page: a page that is given back now and then must not hide a page that leaks each cycle.
+_LEAST_MAPPED_BYTES = PAGE_BYTES / 2
+_NO_HEAP = ("process", "mapped", "device")
+_MAPPED_ANEW = (0.8, 1.25)
+
+
+def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
+    """The readings by signal, without those that the platform or the backend does not have.
+
+    Python's bytes alone tell of blocks that became larger, such as the record of an agent that
+    changed: objects that are never let go of are counted, too. A block ends at 512 bytes, so that
+    what gains less than the grain in a cycle comes to an end. The process tells of memory that is
+    mapped directly, which comes in pages. What gains less is memory that was handed out long ago
+    and is touched for the first time, or that an allocator has not given back yet, a page in many
+    cycles; unless it is mapped as it is touched. Pages of files are no memory of the process, which
+    would go on gaining them; their mappings tell.
+    """
+    native = [each.native_bytes for each in readings]
+    least = 0.0 if _is_mapped_anew(readings) else _LEAST_MAPPED_BYTES
+    found: dict[SignalName, tuple[list[int | None], int, float]] = {
+        "native": (native, GRAIN_BYTES, 0.0),
+        "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),
+        "objects": ([each.python_blocks for each in readings], 1, 0.0),
+        "process": ([each.process_bytes for each in readings], PAGE_BYTES, least),
+        "mapped": ([each.mapped_bytes for each in readings], PAGE_BYTES, _LEAST_MAPPED_BYTES),
+        "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
+    }
+    return {
+        name: CycleSeries([value for value in values if value is not None], grain, least)
+        for name, (values, grain, least) in found.items()
+        if None not in values
+    }
+
+
+def _is_mapped_anew(readings: Sequence[CycleReading]) -> bool:
+    """Whether in the later half the process gained what was mapped in it; an arena of an allocator
+    is far more than what is touched of it."""
+    later = readings[len(readings) // 2 :]
+    private = [each.process_bytes for each in later if each.process_bytes is not None]
+    data = [each.data_bytes for each in later if each.data_bytes is not None]
+    if not later or not len(private) == len(data) == len(later):
+        return False
+    touched, mapped = private[-1] - private[0], data[-1] - data[0]
+    return touched > 0 and _MAPPED_ANEW[0] * touched <= mapped <= _MAPPED_ANEW[1] * touched
+
+
+def verdict_on(
+    runs: Sequence[CycleRun],
+    mode: Mode,
+    cycles: int,
+    agents: int,
+    steps: int,
+    passes: tuple[str, ...],
+    history_steps: int | None = None,
+) -> Leak:
+    """What the clean workers say of the population; its sites are found elsewhere.
+
+    A signal leaks, or is clean, if all repeats say so. The population leaks if a signal does, and
+    is clean if all are. `history_steps` are what agents kept of their past in these runs.
+    """
+    repeats = [_Repeat.of(run, cycles) for run in runs]
+    names = repeats[0].series
+    found = {name: [repeat.judge(name) for repeat in repeats] for name in names}
+    signals = tuple(_signal(name, found[name], repeats) for name in names)
+    unseen = _unseen(runs, names)
+    seen = _together([signal.verdict for signal in signals])
+    verdict = "inconclusive" if seen == "clean" and unseen else seen
+    slope, interval = _growth(signals, repeats)
+    counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
+    needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
+    # What is in no account of an allocator shows in the process alone.
+    telling = (*HEAP, "process") if unseen else HEAP
+    floors = [signal.floor for signal in signals if signal.name in telling]
+    return Leak(
+        verdict=verdict,
+        mode=mode,
+        cycles=cycles,
+        agents=agents,
+        steps=steps,
+        passes=passes,
+        repeats=len(runs),
+        bytes_per_cycle=slope,
+        ci95_bytes=interval,
+        bytes_per_agent=slope / agents,
+        floor_bytes=judgement.highest(floors),
+        warm_up_cycles=tuple(repeat.start for repeat in repeats),
+        cycles_needed=max(2 * cycles, *needed, 0) if seen == "inconclusive" else None,
+        compilations_per_cycle=statistics.fmean(counted) if counted else None,
+        detail=_blind(unseen) if seen != verdict else _detail(verdict, signals, found, repeats),
+        signals=signals,
+        sites=(),
+        unattributed_bytes=None,
+        native_bytes=None,
+        cycle_seconds=statistics.median(s for run in runs for s in run.seconds),
+        history_steps=history_steps,
+    )
+
+
+def attributed(leak: Leak, found: Attribution) -> Leak:
+    """The leak with its sites, and what they do not account for."""
+    known = sum(site.bytes_per_cycle for site in found.sites)
+    rest = max(0.0, leak.bytes_per_cycle - known)
+    return replace(
+        leak,
+        sites=found.sites,
+        unattributed_bytes=rest,
+        native_bytes=found.native_bytes_per_cycle,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """One clean worker.
+
+    Attributes:
+        series: readings by signal.
+        cuts: readings to leave out of each; None for a series that has not settled, which decides
+            nothing and is shown by its end.
+        start: readings to leave out of the heap as a whole.
+        unconfirmed: readings that are too few to believe in a leak, where the cycles ended before
+            they decided.
+        compilations: in each cycle from there on; None where nothing compiles.
+    """
+
+    series: dict[SignalName, CycleSeries]
+    cuts: dict[SignalName, int | None]
+    start: int
+    unconfirmed: int
+    compilations: float | None
+
+    @classmethod
+    def of(cls, run: CycleRun, cycles: int) -> _Repeat:
+        series = series_of(run.readings)
+        cuts = {name: judgement.settled(each.readings, cycles) for name, each in series.items()}
+        end = max(0, len(run.readings) - 1 - cycles)
+        known = {name: cut for name, cut in cuts.items() if cut is not None}
+        of_heap = [cut for name, cut in known.items() if name in HEAP]
+        start = max(of_heap or known.values(), default=end)
+        counted = run.compilations[start:]
+        unconfirmed = 0 if judgement.decided(series.values(), cycles) else 2 * cycles
+        compilations = statistics.fmean(counted) if counted else None
+        return cls(series, cuts, start, unconfirmed, compilations)
+
+    def judge(self, name: SignalName) -> Judgement:
+        series, cut = self.series[name], self.cuts[name]
+        found = judgement.judge(series, self.start if cut is None else cut)
+        if found.verdict == "leak" and len(series.readings) - (cut or 0) <= self.unconfirmed:
+            return replace(found, verdict="inconclusive", cycles_needed=self.unconfirmed)
+        return found
+
+    def heap(self) -> CycleSeries:
+        """All that is handed out, by malloc and by Python's small-object allocator."""
+        present = [self.series[name].readings for name in HEAP if name in self.series]
+        return CycleSeries([sum(values) for values in zip(*present, strict=True)])
+
+
+def _signal(name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat]) -> Signal:
+    settled = all(repeat.cuts[name] is not None for repeat in repeats)
+    said = judgement.agreed(found, settled=settled)
+    series = tuple(tuple(map(round, repeat.series[name].readings)) for repeat in repeats)
+    return Signal(name, said.verdict, said.per_cycle, said.ci95, said.floor, series)
+
+
+def _together(verdicts: Sequence[LeakVerdict]) -> LeakVerdict:
+    return next((v for v in ("leak", "inconclusive") if v in verdicts), "clean")
+
+
+def _unseen(runs: Sequence[CycleRun], names: Collection[SignalName]) -> tuple[str, ...]:
+    """Memory that no reading tells of, but for whole pages of the process: a leak of less cannot
+    be told from none."""
+    said = [kind for run in runs for kind in run.calibration.unseen]
+    missing = [] if "native" in names else [UNSEEN["native"]]
+    return tuple(dict.fromkeys([*missing, *said]))
+
+
+def _blind(unseen: Sequence[str]) -> str:
+    return f"no reading here tells to the byte of {' or '.join(unseen)}; what can be read is clean"
+
+
+def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:
+    """Bytes per cycle: of the heap, or of the process or the device where one of them leaks more,
+    as with memory that is mapped directly, or on a device of its own."""
+    heaps = [repeat.heap() for repeat in repeats]
+    growths = []
+    if all(heap.readings for heap in heaps):
+        judged = [judgement.judge(h, r.start) for h, r in zip(heaps, repeats, strict=True)]
+        heap = judgement.agreed(judged, settled=True)
+        growths.append((heap.per_cycle, heap.ci95))
+    growths += [
+        (signal.per_cycle, signal.ci95)
+        for signal in signals
+        if signal.name in _NO_HEAP and (signal.verdict == "leak" or not growths)
+    ]
+    return max(growths, key=lambda growth: growth[0], default=(0.0, (0.0, 0.0)))
+
+
+def _detail(
+    verdict: LeakVerdict,
+    signals: Sequence[Signal],
+    found: dict[SignalName, list[Judgement]],
+    repeats: Sequence[_Repeat],
+) -> str:
+    """Why the verdict is what it is."""
+    if verdict == "clean":
+        return "no reading goes on growing" + (", in any repeat" if len(repeats) > 1 else "")
+    names = [signal.name for signal in signals if signal.verdict == verdict]
+    if verdict == "leak":
+        every = " in every repeat" if len(repeats) > 1 else ""
+        return f"growing{every}, cycle after cycle: {', '.join(names)}"
+    late = [name for name in names if any(repeat.cuts[name] is None for repeat in repeats)]
+    if late:
+        return f"{', '.join(late)} had not settled when the cycles ended"
+    said = [
+        f"{name}: "
+        + ", ".join(
+            f"{v} in {sum(j.verdict == v for j in found[name])}"
+            for v in ("leak", "inconclusive", "clean")
+            if any(j.verdict == v for j in found[name])
+        )
+        for name in names
+    ]
+    return f"the repeats do not agree on a leak ({'; '.join(said)} of {len(repeats)} repeats)"

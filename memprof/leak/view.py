@@ -1,0 +1,367 @@
+"""The view of a leak check that all formats for people share.
+
+The sections on what leaks: where it stays, what keeps it alive, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from memprof.leak import judgement
+from memprof.render.page import (
+    Band,
+    Bars,
+    BarSeries,
+    Chart,
+    Next,
+    Section,
+    Series,
+    Table,
+    View,
+    environment_section,
+    interval,
+    warnings_section,
+)
+from memprof.text import format_size
+from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site, Unchecked
+from memprof.values.profile import Environment
+
+_LEAST_SPAN_BYTES = 100.0
+_READINGS = (
+    "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
+    "python what Python's own allocator of small objects has, objects in how many blocks; process "
+    "is its private memory, mapped what it maps of files and shared memory, device JAX's live "
+    "arrays. The floor is the smallest steady gain per cycle that would have been found in every "
+    "repeat."
+)
+
+
+def leak_view(report: LeakReport) -> View:
+    """What a person reads of a leak check, in the order in which it matters."""
+    leak = report.leak
+    trend, todo = _trend(leak, report.also), remedies(leak)
+    sections = [
+        trend,
+        *(_trend(each, (leak,), explained=False) for each in report.also),
+        *sites_section(leak, report.environment),
+        *([Section("What else to do", todo[1:])] if todo[1:] else []),
+        environment_section(report.environment),
+    ]
+    if report.warnings:
+        sections.insert(1, warnings_section(report.warnings))
+    looked = {each.mode: _life(each) for each in (leak, *report.also)}
+    lives = ", and of ".join(looked[mode] for mode in MODES if mode in looked)
+    title = f"{report.scenario['name']}: {leak.agents} agents, cycles of {lives}"
+    said, repeats = headline(leak, report.also), report.scenario["repeats"]
+    said += "".join(f" {_unchecked(each)}" for each in report.unchecked)
+    if leak.repeats < repeats:
+        said = f"After {leak.repeats} of {repeats} repeats: {said}"
+    picture = trend.charts[0] if trend.charts else None
+    return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None)
+
+
+_WHILE = {"lifecycle": "as agents come and go", "steps": "as agents live on"}
+
+
+def _life(leak: Leak) -> str:
+    """What a cycle is."""
+    steps = "step" if leak.steps == 1 else "steps"
+    if leak.mode == "lifecycle":
+        return f"build, {leak.steps} {steps} and release"
+    return f"{leak.steps} more {steps}"
+
+
+def _unchecked(mode: Unchecked) -> str:
+    return f"Not looked at: what grows {_WHILE[mode.mode]} ({mode.reason.removesuffix('.')})."
+
+
+def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
+    """The verdict in one sentence; `also` are those of other modes, which say no worse."""
+    match leak.verdict:
+        case "leak":
+            low, high = map(format_size, leak.ci95_bytes)
+            first = f"; first at {leak.sites[0].where}" if leak.sites else ""
+            return (
+                f"LEAK: {format_size(leak.bytes_per_cycle)} per cycle ({low} to {high}), "
+                f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
+            )
+        case "clean":
+            while_ = f" {_WHILE[leak.mode]} or live on" if also else ""
+            return f"Clean: nothing grows{while_}{_would_have_been_found((leak, *also))}."
+        case _:
+            needed = f"; {leak.cycles_needed} cycles would decide" if leak.cycles_needed else ""
+            while_ = f" {_WHILE[leak.mode]}" if also else ""
+            return f"Inconclusive{while_}: {leak.detail.removesuffix('.')}{needed}."
+
+
+def _would_have_been_found(clean: Sequence[Leak]) -> str:
+    """The smallest leak, of the heap; and what is not in the heap has to leak to be found."""
+    floor = judgement.highest([each.floor_bytes for each in clean])
+    if floor is None:
+        return ""
+    said = f"; a leak of {format_size(floor)} per cycle would have been found"
+    pages = [each.floor for leak in clean for each in leak.signals if each.name == "process"]
+    mapped = judgement.highest(pages)
+    if not pages or (mapped is not None and mapped <= floor):
+        return said
+    return f"{said}, of directly mapped memory {'none' if mapped is None else format_size(mapped)}"
+
+
+def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Section:
+    """What the readings say in one mode, beside `others`; what they are is `explained` once."""
+    text = [_counted(leak)]
+    if leak.history_steps is not None:
+        text.append(
+            "PyMDP appends to an agent's histories in every step and never drops an entry. That is "
+            f"known, so agents kept the last {leak.history_steps} steps of their past here, by the "
+            "pass history; with --mode steps they keep all, and it counts."
+        )
+    if leak.verdict != "inconclusive" and leak.detail:  # else the headline says it
+        text.append(f"{leak.detail[0].upper()}{leak.detail[1:]}.")
+    if leak.compilations_per_cycle is not None:
+        text.append(f"Programs that JAX compiles per cycle: {leak.compilations_per_cycle:.3g}.")
+    if leak.verdict == "leak" and any(
+        s.name == "process" and s.per_cycle == leak.bytes_per_cycle for s in leak.signals
+    ):
+        text.append(
+            "The process gains more than its allocators have handed out: memory that is mapped "
+            "directly, as for threads, or what fragments."
+        )
+    if explained:
+        text.append(_READINGS)
+    columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
+    table = Table("", columns, tuple(map(_signal_row, leak.signals)))
+    charts = tuple(_charts(leak))
+    title = f"Trend, {_WHILE[leak.mode]}: {leak.verdict}" if others else "Trend"
+    return Section(title, tuple(text), (table,), charts, tuple(_every_signal(leak)))
+
+
+def _counted(leak: Leak) -> str:
+    """How many cycles count, and how many were left out, in each repeat."""
+    lengths = [len(series) - 1 for series in leak.signals[0].series]
+    counted = [n - left for n, left in zip(lengths, leak.warm_up_cycles, strict=True)]
+    repeats = "1 repeat" if leak.repeats == 1 else f"{leak.repeats} repeats, a fresh worker each"
+    return (
+        f"Of the cycles, {_listed(counted)} are counted, after {_listed(leak.warm_up_cycles)} that "
+        f"were left out as warm-up, in {repeats}. At least {leak.cycles} were asked for; what "
+        "rises is watched for twice as many."
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """`10, 12 and 11`, or `10` where all are."""
+    if len(set(numbers)) == 1:
+        return str(numbers[0])
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
+
+
+def _charts(leak: Leak) -> Iterator[Chart]:
+    """The first repeat of the heap, or of what grows where the heap does not."""
+    drawn = [each for each in leak.signals if each.name in HEAP]
+    if leak.verdict == "leak" and all(each.verdict != "leak" for each in drawn):
+        drawn = [each for each in leak.signals if each.verdict == "leak"][:1] or drawn
+    if not drawn:
+        return
+    readings = [sum(values) for values in zip(*(each.series[0] for each in drawn), strict=True)]
+    left_out = leak.warm_up_cycles[0]
+    counted = len(readings) - 1 - left_out
+    if counted < 1:
+        return
+    start = readings[left_out]
+    points = tuple((float(cycle), float(each - start)) for cycle, each in enumerate(readings))
+    names = " + ".join(each.name for each in drawn)
+    yield Chart(
+        title=f"{names} after each cycle, repeat 1",
+        alt=f"{names} gains {_change(points[-1][1])} in {counted} counted cycles",
+        x_label="cycle",
+        unit="change",
+        series=(
+            Series("counted", points[left_out:]),
+            Series("left out", points[:left_out], fits=False, role="quiet"),
+        ),
+        bands=_gain(drawn, leak, left_out, counted),
+        least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)),
+    )
+
+
+def _gain(drawn: Sequence[Signal], leak: Leak, left_out: int, counted: int) -> tuple[Band, ...]:
+    """The interval of the gain per cycle, over the counted cycles."""
+    whole_heap = all(each.name in HEAP for each in drawn)
+    low, high = leak.ci95_bytes if whole_heap else drawn[0].ci95
+    ends = ((left_out + cycle, cycle * low, cycle * high) for cycle in range(counted + 1))
+    return (Band("95 % interval of the gain", tuple(ends)),)
+
+
+def _every_signal(leak: Leak) -> Iterator[Chart]:
+    """Each reading in every repeat, since the first counted one."""
+    for signal in leak.signals:
+        series = []
+        for number, (readings, cut) in enumerate(
+            zip(signal.series, leak.warm_up_cycles, strict=True), 1
+        ):
+            start = readings[min(cut, len(readings) - 1)]
+            points = tuple((float(n), float(each - start)) for n, each in enumerate(readings))
+            series.append(Series(f"repeat {number}", points[cut:], joined=True))
+            series.append(Series("", points[:cut], fits=False, role="quiet"))
+        known = tuple(each for each in series if each.points)
+        if sum(len(each.points) for each in known if each.fits) > 1:
+            objects = signal.name == "objects"
+            gain = f"{signal.per_cycle:+,.1f}" if objects else _change(signal.per_cycle)
+            yield Chart(
+                title=f"{signal.name}: {signal.verdict}",
+                alt=f"{gain} per cycle",
+                x_label="cycle",
+                unit="count" if objects else "change",
+                series=known,
+                least_span=10.0 if objects else _LEAST_SPAN_BYTES,
+            )
+
+
+def _change(size_bytes: float) -> str:
+    return format_size(size_bytes, signed=True)
+
+
+def _signal_row(signal: Signal) -> tuple[str, ...]:
+    if signal.name == "objects":
+        per_cycle = f"{signal.per_cycle:+,.1f}"
+        show: Callable[[float], str] = "{:,.1f}".format
+    else:
+        per_cycle = _change(signal.per_cycle)
+        show = format_size
+    return (
+        signal.name,
+        signal.verdict,
+        per_cycle,
+        interval(signal.ci95, show),
+        "-" if signal.floor is None else show(signal.floor),
+    )
+
+
+_MOST_SITES = 8
+_MOST_LINES, _MOST_YOURS = 5, 3
+_HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
+
+
+# ---------------------------------------------------------------- sites
+
+
+def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
+    """Where what stays was made, and what keeps it; none where nothing was searched for."""
+    if not leak.sites and leak.verdict != "leak":
+        return
+    shown = leak.sites[:_MOST_SITES]
+    tables = [_overview(leak, shown)] if shown else []
+    tables += [_lines(site) for site in shown if site.lines or site.yours]
+    chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
+    if chains:
+        tables.append(Table("what keeps it", ("what stays", "kept by"), chains, "prose"))
+    drawn = (_bars(leak, shown),) if shown else ()
+    yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables), pictures=drawn)
+
+
+def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
+    rows: list[tuple[str, ...]] = [
+        (
+            site.name,
+            format_size(site.bytes_per_cycle),
+            _count(site),
+            site.type_name or "-",
+            site.seen_by,
+        )
+        for site in shown
+    ]
+    if leak.unattributed_bytes is not None:
+        rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
+    columns = ("what stays", "per cycle", "objects", "type", "seen by")
+    return Table("", columns, tuple(rows), "prose")
+
+
+def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
+    sizes = {site.name: site.bytes_per_cycle for site in shown}
+    if leak.unattributed_bytes is not None:
+        sizes["unattributed"] = leak.unattributed_bytes
+    alt = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items())
+    values = BarSeries("per cycle", tuple(sizes.values()))
+    return Bars("what stays after each cycle", alt, "bytes", tuple(sizes), (values,))
+
+
+def _count(site: Site) -> str:
+    if site.traces_per_cycle is not None:
+        return f"{site.traces_per_cycle:.3g} traces"
+    return f"{site.objects_per_cycle:,.1f}"
+
+
+def _lines(site: Site) -> Table:
+    yours = {each.place: each for each in site.yours[:_MOST_YOURS]}
+    others = [each for each in site.lines[:_MOST_LINES] if each.place not in yours]
+    rows = tuple(
+        (each.place, format_size(each.bytes_per_cycle), each.text)
+        for each in (*yours.values(), *others)
+    )
+    made = "traced" if site.seen_by == "jax" else "allocated"
+    if not yours.keys() <= {each.place for each in site.lines}:
+        made += " (your own lines first)"
+    return Table(f"{site.name}, {made} at", ("line", "per cycle", "source"), rows, "source")
+
+
+def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
+    if len(leak.sites) > _MOST_SITES:
+        yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
+    if leak.unattributed_bytes and leak.sites:
+        yield (
+            "A site's bytes are its objects' own; what allocators add to them is among the "
+            "unattributed, like whatever no instrument saw."
+        )
+    if not leak.sites:
+        yield f"No site was found for the {format_size(leak.bytes_per_cycle)} per cycle."
+    if leak.native_bytes and all(site.seen_by != "memray" for site in leak.sites):
+        native = f"Native libraries keep {format_size(leak.native_bytes)} per cycle"
+        if "memray" in environment.versions:
+            yield f"{native}, and memray found no line for them."
+        else:
+            yield f"{native}: the extra memprof-pymdp[native] (memray) shows the lines."
+
+
+# ---------------------------------------------------------------- remedies
+
+
+def remedies(leak: Leak) -> tuple[str, ...]:
+    """What to do about the first site, and about those that PyMDP is known for."""
+    if leak.verdict == "leak":
+        known = [remedy for site in leak.sites if (remedy := _known_remedy(site))]
+        first = [] if leak.sites and _known_remedy(leak.sites[0]) else [_remedy(leak)]
+        return tuple(dict.fromkeys((*first, *known)))
+    if leak.verdict == "inconclusive" and leak.cycles_needed:
+        return (f"Run it again with --cycles {leak.cycles_needed}.",)
+    return ()
+
+
+def _known_remedy(site: Site) -> str | None:
+    """What helps against PyMDP's own leaks."""
+    owner, _, attribute = site.owner.rpartition(".")
+    if owner == "Agent" and attribute in _HISTORIES:
+        return (
+            f"PyMDP appends to {site.owner} in every step and never drops an entry. The pass "
+            "history keeps only as many as history_steps says: --passes history --history-steps 32."
+        )
+    if site.seen_by == "jax":
+        return (
+            f"JAX traces {site.name} anew in every cycle and remembers it for ever. Run one "
+            "compiled step (loop: jit, or the pass jit), or call jax.clear_caches() in between."
+        )
+    return None
+
+
+def _remedy(leak: Leak) -> str:
+    """Where to begin with any other leak."""
+    if not leak.sites:
+        return (
+            "Look at what is done once in some cycles; run it with fewer agents, or leave parts of "
+            "the model and the environment out, until it is clean."
+        )
+    site = leak.sites[0]
+    if not site.kept_by:
+        return f"Start at {site.where}: what it makes in a cycle is still there after it."
+    end = "Bound it" if leak.mode == "steps" else "Let go of it with the agents, or bound it"
+    return f"{site.where} is kept by {site.kept_by[-1]}. {end}."

@@ -1,0 +1,163 @@
+"""What a pass is to a population of JAX agents: a form in which they are held and stepped.
+
+Pass `belief` of JAX agents: beliefs at rest in half precision.
+
+Pass `jit` of JAX agents: one compiled step in place of PyMDP's calls one by one.
+
+Pass `share` of JAX agents: one template agent, mapped over what is each agent's own.
+
+Pass `template` of JAX agents: they rest on the host as exact differences from the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memprof.catalogue.passes import PASSES
+from memprof.catalogue.targets import load_target
+from memprof.storage.block import Block
+
+
+class Mind(NamedTuple):
+    """What agents carry from one step to the next, a row per agent.
+
+    Attributes:
+        qs: posterior beliefs, per factor of shape (agents, 1, states).
+        action: the last action, shape (agents, factors); -1 before the first.
+    """
+
+    qs: list[Any]
+    action: Any
+
+
+class State(NamedTuple):
+    """All that is an agent's own: its mind, and `leaves`, the arrays of its PyMDP agent that differ
+    from agent to agent, by attribute; a row per agent."""
+
+    mind: Mind
+    leaves: dict[str, list[Any]]
+
+
+class JaxPass:
+    """Decides how a population of JAX agents is held, never what PyMDP computes.
+
+    Attributes:
+        compiles: agents step by one compiled program.
+        shares: what agents have in common is held once, in the template agent.
+        chunks: agents step in chunks, and rest in between.
+    """
+
+    compiles = shares = chunks = False
+
+    def open(self, template: State) -> None:
+        """Told the state of the template agent, a single row, before any agent rests."""
+
+    def rest(self, state: Any) -> Any:
+        """The stored form of the state of agents that nobody uses."""
+        return state
+
+    def wake(self, stored: Any) -> Any:
+        """Undo `rest`."""
+        return stored
+
+
+class JaxPlan:
+    """The passes of one population, in order; but for the one that encodes agents at rest, after
+    which there is nothing left for another to change."""
+
+    def __init__(self, passes: Iterable[JaxPass]) -> None:
+        self.passes = tuple(sorted(passes, key=lambda each: each.chunks))
+        self.compiles = any(each.compiles for each in self.passes)
+        self.shares = any(each.shares for each in self.passes)
+        self.chunks = any(each.chunks for each in self.passes)
+        self.rests = any(type(each).rest is not JaxPass.rest for each in self.passes)
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> JaxPlan:
+        """New instances of the named passes."""
+        return cls(load_target(PASSES[name].form("jax").target)() for name in names)
+
+    def open(self, template: State) -> None:
+        """Tell every pass the template."""
+        for each in self.passes:
+            each.open(template)
+
+    def rest(self, state: State) -> Any:
+        """The stored form of a state."""
+        for each in self.passes:
+            state = each.rest(state)
+        return state
+
+    def wake(self, stored: Any) -> State:
+        """The state again."""
+        for each in reversed(self.passes):
+            stored = each.wake(stored)
+        found: State = stored
+        return found
+
+
+# A belief near 1 is rounded by at most 2**-12; the posterior that follows may be off by more.
+BOUND = 5e-3
+
+
+class Belief(JaxPass):
+    """float16 rounds a probability by at most 0.00025; beliefs below 3e-8 become zero."""
+
+    def open(self, template: State) -> None:
+        self._dtype = template.mind.qs[0].dtype
+
+    def rest(self, state: State) -> Any:
+        return _with_beliefs(state, jnp.float16)
+
+    def wake(self, stored: Any) -> State:
+        return _with_beliefs(stored, self._dtype)
+
+
+def _with_beliefs(state: State, dtype: Any) -> State:
+    qs = [jnp.asarray(q).astype(dtype) for q in state.mind.qs]
+    return state._replace(mind=state.mind._replace(qs=qs))
+
+
+class Jit(JaxPass):
+    """PyMDP's agent used as its README shows traces anew at every call, and JAX remembers all of
+    it; compiled once, nothing is traced again."""
+
+    compiles = True
+
+
+class Share(JaxPass):
+    """PyMDP's agent of `batch_size=N` holds A, B and the rest N times. Here one agent of
+    `batch_size=1` is `vmap`ped over beliefs, actions and what it learns."""
+
+    compiles = shares = True
+
+
+class Template(JaxPass):
+    """Agents step in chunks; between their steps a chunk is one block of encoded rows."""
+
+    compiles = shares = chunks = True
+
+    def open(self, template: State) -> None:
+        rows, self._structure = jax.tree_util.tree_flatten(template)
+        self._rows = [np.array(row[0]) for row in rows]
+
+    def rest(self, state: State) -> Any:
+        arrays = [np.asarray(array) for array in jax.tree_util.tree_leaves(state)]
+        return Block.of(arrays, self._rows_for(arrays))
+
+    def wake(self, stored: Any) -> State:
+        arrays = stored.arrays(self._rows_for([dtype for _, dtype in stored.layout]))
+        state: State = jax.tree_util.tree_unflatten(self._structure, arrays)
+        return state
+
+    def _rows_for(self, arrays: list[Any]) -> list[np.ndarray]:
+        """The template's rows in the precision in which agents rest."""
+        return [
+            row.astype(getattr(array, "dtype", array))
+            for row, array in zip(self._rows, arrays, strict=True)
+        ]

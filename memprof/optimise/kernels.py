@@ -1,0 +1,324 @@
+"""PyMDP's functions in forms that allocate less and remember constants, with the same bits.
+
+Each takes the arguments of the function whose name it has, and takes its place only where that, and
+all that it calls, is known by its source. Where the kernel's conditions do not hold it calls
+PyMDP's own, and so it does to compare: once for every constant that it has facts about, and once
+for every kind of call where the kind decides alone on how numbers are computed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import reduce
+from types import FunctionType, MethodType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+from pymdp.legacy import control, learning, maths, utils
+
+from memprof.optimise.known import (
+    NEGLIGIBLE,
+    Basis,
+    Case,
+    Cases,
+    Entries,
+    Kinds,
+    Surprise,
+    gathered,
+    in_range,
+    name_of,
+    settle,
+)
+from memprof.storage.constants import is_constant
+
+_REPLACED = (
+    (maths, "dot_likelihood"),
+    (maths, "spm_dot"),
+    (maths, "spm_MDP_G"),
+    (control, "calc_expected_utility"),
+    (learning, "update_obs_likelihood_dirichlet_factorized"),
+    (learning, "update_state_likelihood_dirichlet_interactions"),
+)
+_NOTHING: Case[Any] = Case(None)
+_BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
+
+
+class Kernels:
+    """The replacements, and what they remember of constants and of kinds of calls."""
+
+    def __init__(self) -> None:
+        self._readable: Cases[bool] = Cases(in_range)
+        self._gathered: Cases[Entries] = Cases(gathered)
+        self._surprise: Cases[Surprise] = Cases(Surprise.of)
+        self._preferences: Cases[list[np.ndarray]] = Cases(_log_preferences)
+        self._kinds = Kinds()
+        own = {name: _beneath(getattr(home, name, None)) for home, name in _REPLACED}
+        self._own = SimpleNamespace(**own)
+        self._rests_on = {name: Basis(function) for name, function in own.items()}
+        # Whether a kernel may still be used: somebody may change PyMDP at any time.
+        self._stands = SimpleNamespace(**{n: basis.stands for n, basis in self._rests_on.items()})
+
+    def install(self) -> None:
+        """Take the place of each function that is known, wherever a module of PyMDP's has it."""
+        known = {name: own for name, own in vars(self._own).items() if not self._unknown(name)}
+        _put({own: getattr(self, name) for name, own in known.items()})
+
+    def remove(self) -> None:
+        """Put PyMDP's own back, but for names that stand for something else by now."""
+        known = [name for name, basis in self._rests_on.items() if basis.unknown is None]
+        _put({own: own for own in map(vars(self._own).get, known)})
+
+    def not_replaced(self) -> dict[str, str]:
+        """Functions of which PyMDP's own, or a user's, runs, with what is not known of them."""
+        found = {}
+        for home, name in _REPLACED:
+            why, there = self._unknown(name), getattr(home, name, None)
+            if why is None and there != getattr(self, name):
+                why = name_of(there)
+            if why is not None:
+                found[name] = why
+        return found
+
+    def _unknown(self, name: str) -> str | None:
+        return self._rests_on[name].unknown or self._rests_on[name].changed()
+
+    def dot_likelihood(self, A: np.ndarray, obs: np.ndarray) -> Any:
+        """A's row of the observed outcome: all others are multiplied by 0.0 and added."""
+        if not self._stands.dot_likelihood():
+            return self._own.dot_likelihood(A, obs)
+        outcome = _observed(obs) if type(A) is np.ndarray else None
+        if outcome is None or not _has_rows(A, len(obs)):
+            return self._own.dot_likelihood(A, obs)
+        if is_constant(A):
+            case = self._readable.of(A, None, A)
+            readable = case.facts
+        else:
+            case = self._kinds.of((A.dtype, A.shape, A.strides))
+            readable = case.facts and in_range(A)
+        if not readable:
+            return self._own.dot_likelihood(A, obs)
+        row = np.squeeze(A[outcome].astype(np.result_type(A, obs)))
+        row = row if row.size > 1 else np.array([row.item()]).astype("float64")
+        if case.proven:
+            return row
+        expected = _in_parts(self._own.dot_likelihood, A, obs)
+        return settle([case], row.ravel(), expected).reshape(row.shape)
+
+    def spm_dot(self, X: np.ndarray, x: np.ndarray, dims_to_omit: list[int] | None = None) -> Any:
+        """Gathered for a constant matrix (or a view of one) that allows it; or the same einsum."""
+        listed = dims_to_omit is None or type(dims_to_omit) is list
+        if not self._stands.spm_dot() or x.dtype != object or not listed:
+            return self._own.spm_dot(X, x, dims_to_omit)
+        if X.ndim == 2 and len(x) == 1 and dims_to_omit is None:
+            matrix, vector = self._matrix(X), x[0]
+            facts = matrix.facts  # read once: another thread may find that the case is none
+            if facts and _is_belief(vector, X.shape[1:]):
+                product = facts.product(vector)
+                if matrix.proven:
+                    return product
+                return settle([matrix], product, self._own.spm_dot(X, x))
+        first, kept = X.ndim - len(x), [0] if dims_to_omit is None else dims_to_omit
+        operands: list[Any] = [X, list(range(X.ndim))]
+        for position, vector in enumerate(x):
+            if dims_to_omit is None or position not in dims_to_omit:
+                operands += vector, [first + position]
+        Y: np.ndarray = np.einsum(*operands, kept)
+        # PyMDP's einsum with the same operands, in the order that these decide.
+        case = self._kinds.of((X.ndim, len(x), dims_to_omit is None, Y.size > 1, *kept))
+        if not case.facts:
+            return self._own.spm_dot(X, x, dims_to_omit)
+        Y = Y if Y.size > 1 else np.array([Y.item()]).astype("float64")
+        return Y if case.proven else settle([case], Y, self._own.spm_dot(X, x, dims_to_omit))
+
+    def spm_MDP_G(self, A: np.ndarray, x: np.ndarray) -> Any:
+        """PyMDP's loop over states, with each state's part remembered."""
+        if not self._stands.spm_MDP_G():
+            return self._own.spm_MDP_G(A, x)
+        case = self._surprise.of(A, None, A)
+        facts = case.facts
+        if not facts or type(A) is not np.ndarray or x.dtype != object:
+            return self._own.spm_MDP_G(A, x)
+        joint = reduce(np.multiply.outer, x)
+        if not _is_belief(joint, A.shape[1:]):
+            return self._own.spm_MDP_G(A, x)
+        likely = (joint * (joint > NEGLIGIBLE)).ravel()
+        if not likely.any():
+            return self._own.spm_MDP_G(A, x)
+        outcomes, certainty = facts.under(likely)
+        G = certainty - outcomes.dot(maths.spm_log_single(outcomes))
+        return G if case.proven else settle([case], G, self._own.spm_MDP_G(A, x))
+
+    def calc_expected_utility(self, qo_pi: Sequence[np.ndarray], C: np.ndarray) -> Any:
+        """PyMDP's sum, with the logarithm of the softmax of C remembered."""
+        if not self._stands.calc_expected_utility():
+            return self._own.calc_expected_utility(qo_pi, C)
+        n_steps, utility = len(qo_pi), 0
+        cases = [self._preferences.of(prior, n_steps, prior, n_steps) for prior in C]
+        facts = [case.facts for case in cases]
+        if not all(facts):
+            return self._own.calc_expected_utility(qo_pi, C)
+        for step, qo in enumerate(qo_pi):
+            for modality, known in enumerate(facts):
+                utility += qo[modality].dot(known[step])  # type: ignore[index]
+        if all(case.proven for case in cases):
+            return utility
+        return settle(cases, utility, self._own.calc_expected_utility(qo_pi, C))
+
+    def update_obs_likelihood_dirichlet_factorized(
+        self,
+        pA: np.ndarray,
+        A: np.ndarray,
+        obs: Any,
+        qs: np.ndarray,
+        A_factor_list: Sequence[list[int]],
+        lr: float = 1.0,
+        modalities: Any = "all",
+    ) -> Any:
+        """PyMDP's elementwise update, some rows at a time."""
+        own = (pA, A, obs, qs, A_factor_list, lr, modalities)
+        if not self._stands.update_obs_likelihood_dirichlet_factorized():
+            return self._own.update_obs_likelihood_dirichlet_factorized(*own)
+        sizes = [prior.shape[0] for prior in pA]
+        observed = utils.to_obj_array(utils.process_observation(obs, len(pA), sizes))
+        qA, changes = copy.deepcopy(pA), []
+        for modality in range(len(pA)) if modalities == "all" else modalities:
+            if sum(each is qA[modality] for each in qA) > 1:
+                qA[modality] = qA[modality].copy()  # PyMDP makes a new array of each
+            states = maths.spm_cross(qs[A_factor_list[modality]])
+            changes.append((qA[modality], A[modality], observed[modality], states, lr))
+        if not all(target.flags.c_contiguous for target, *_ in changes):
+            return self._own.update_obs_likelihood_dirichlet_factorized(*own)
+        return self._learned("update_obs_likelihood_dirichlet_factorized", own, qA, changes)
+
+    def update_state_likelihood_dirichlet_interactions(
+        self,
+        pB: np.ndarray,
+        B: np.ndarray,
+        actions: np.ndarray,
+        qs: np.ndarray,
+        qs_prev: np.ndarray,
+        B_factor_list: Sequence[list[int]],
+        lr: float = 1.0,
+        factors: Any = "all",
+    ) -> Any:
+        """PyMDP's elementwise update, some rows at a time."""
+        own = (pB, B, actions, qs, qs_prev, B_factor_list, lr, factors)
+        if not self._stands.update_state_likelihood_dirichlet_interactions():
+            return self._own.update_state_likelihood_dirichlet_interactions(*own)
+        qB, changes = copy.deepcopy(pB), []
+        for factor in range(len(pB)) if factors == "all" else factors:
+            target, support = (each[factor][..., int(actions[factor])] for each in (qB, B))
+            before = maths.spm_cross(qs_prev[B_factor_list[factor]])
+            changes.append((target, support, qs[factor], before, lr))
+        return self._learned("update_state_likelihood_dirichlet_interactions", own, qB, changes)
+
+    def _learned(self, name: str, own: tuple[Any, ...], posterior: Any, changes: list[Any]) -> Any:
+        """The posterior with its changes, which are elementwise: layouts decide how it is added."""
+        pymdps = getattr(self._own, name)
+        if not all(_fits(*change) for change in changes):
+            return pymdps(*own)
+        case = self._kinds.of((name, *(_layout(*change) for change in changes)))
+        if not case.facts:
+            return pymdps(*own)
+        for change in changes:
+            _add_outer(*change)
+        return posterior if case.proven else settle([case], posterior, pymdps(*own))
+
+    def _matrix(self, X: np.ndarray) -> Case[Entries]:
+        """The case of a constant matrix, or of a view of a constant, such as B's of one action."""
+        owner = self._gathered.constant_under(X) if type(X) is np.ndarray else None
+        if owner is None:
+            return _NOTHING
+        if owner is X:
+            return self._gathered.of(X, None, X)
+        key = (X.__array_interface__["data"], X.shape, X.strides)  # X.ctypes takes twice as long
+        return self._gathered.of(owner, key, X)
+
+
+def _beneath(function: Any) -> Any:
+    """PyMDP's own function of a kernel: somebody may have put one back that he found earlier."""
+    while isinstance(function, MethodType) and isinstance(function.__self__, Kernels):
+        function = getattr(function.__self__._own, function.__name__)
+    return function
+
+
+def _put(functions: Mapping[Any, Any]) -> None:
+    """Put a function in the place of each, or of its kernel, in all modules of PyMDP."""
+    for module in [m for name, m in sys.modules.items() if name.startswith("pymdp.legacy")]:
+        for name, value in list(vars(module).items()):
+            own = _beneath(value)
+            if isinstance(own, FunctionType) and own in functions:
+                setattr(module, name, functions[own])
+
+
+def _has_rows(A: np.ndarray, outcomes: int) -> bool:
+    fits = len(A) == outcomes if A.ndim else False
+    return fits and (A.ndim == 2 or (A.ndim > 2 and A.flags.c_contiguous))
+
+
+def _observed(obs: np.ndarray) -> int | None:
+    """The index of the 1.0 in a vector that is 0.0 elsewhere."""
+    if type(obs) is not np.ndarray or obs.ndim != 1 or obs.size == 0 or obs.dtype != np.float64:
+        return None
+    outcome = int(obs.argmax())
+    return outcome if obs[outcome] == 1.0 and np.count_nonzero(obs) == 1 else None
+
+
+def _is_belief(array: Any, shape: tuple[int, ...]) -> bool:
+    fits = type(array) is np.ndarray and array.shape == shape and array.dtype == np.float64
+    return fits and in_range(array)
+
+
+def _in_parts(dot_likelihood: Callable[..., Any], A: np.ndarray, obs: np.ndarray) -> np.ndarray:
+    """The likelihood, some states at a time, as each state's is computed by itself.
+
+    At least two, because PyMDP makes a single number a float64.
+    """
+    states = A.reshape(len(A), -1)
+    parts = max(1, min(A.size // _BLOCK, states.shape[1] // 2))
+    return np.concatenate(
+        [dot_likelihood(part, obs) for part in np.array_split(states, parts, axis=1)]
+    )
+
+
+def _log_preferences(C: np.ndarray, n_steps: int) -> list[np.ndarray]:
+    """As calc_expected_utility computes them, for one modality."""
+    tiled = np.tile(C[:, None], (1, n_steps)) if C.ndim == 1 else copy.deepcopy(C)
+    probabilities = maths.softmax(tiled)
+    return [maths.spm_log_single(probabilities[:, step]) for step in range(n_steps)]
+
+
+def _fits(target: np.ndarray, support: np.ndarray, x: Any, y: Any, lr: Any) -> bool:
+    """Whether adding to `target` broadcasts and converts nothing, and meets no two NaNs at once."""
+    return (
+        type(target) is type(support) is np.ndarray
+        and target.dtype == np.float64
+        and target.shape == support.shape == x.shape + y.shape
+        and _is_belief(x, x.shape)
+        and _is_belief(y, y.shape)
+        and isinstance(lr, float | int)
+        and math.isfinite(lr)
+    )
+
+
+def _layout(target: np.ndarray, support: np.ndarray, x: Any, y: Any, lr: Any) -> Hashable:
+    strides = target.strides, support.strides, x.strides, y.strides
+    return support.dtype, x.shape, y.shape, strides, type(lr)
+
+
+def _add_outer(
+    target: np.ndarray, support: np.ndarray, x: np.ndarray, y: np.ndarray, lr: float
+) -> None:
+    """target += lr * (x's outer product with y) * (support > 0), in PyMDP's order of operations.
+
+    Every number is computed by itself, so it does not matter how many are at a time.
+    """
+    rows = max(1, _BLOCK // y.size)
+    for start in range(0, len(x), rows):
+        block = slice(start, start + rows)
+        growth = np.multiply.outer(x[block], y)
+        growth *= (support[block] > 0).astype("float")
+        target[block] += lr * growth

@@ -1,0 +1,281 @@
+"""Pass `template`: agents at rest are records, exact differences from a template."""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import UsageError
+from memprof.optimise.base import Pass
+from memprof.storage.constants import ChangedArray, constant
+from memprof.storage.exemplar import Changes, Exemplar
+from memprof.storage.flatten import Flattener, Handed
+from memprof.storage.held import held_bytes
+from memprof.storage.layout import Layout, from_json
+from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
+from memprof.storage.references import Activation
+from memprof.storage.scratch import Loans, Scratch
+from memprof.storage.unflatten import UNLIMITED, Allowance, Reader
+from memprof.storage.untrusted import parsed
+from memprof.text import format_size
+
+_BOOKKEEPING_BYTES = 600
+"""Of an active agent, around it: its activation, its place in the working set."""
+
+MOST_LAYOUT_BYTES = 1 << 20
+_TEXT_PER_ELEMENT = 4  # bytes of layouts that take as long as an element to read
+_COMPRESSED = 0x8000
+_MOST_LAYOUTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LargeRecord:
+    """A record with what cannot be encoded: large incompressible arrays, and whole attributes."""
+
+    data: bytes
+    outside: tuple[np.ndarray, ...]
+    whole: dict[str, Any]
+
+
+class Template(Pass):
+    """Stores agents as records and makes agents of records.
+
+    The first agent of a class is the template of that class. A record is two bytes that name its
+    layout and the data of that layout, compressed where that is smaller; never executable. Large
+    arrays of an active agent are read-only: PyMDP replaces arrays and writes to none.
+
+    An agent object that somebody still holds, or has a weak reference to, is the agent again when
+    it is activated; else a new object is.
+
+    Attributes:
+        keep: results of inference that survive rest; None for all of them.
+        file_bytes, folder: what files take on disk and where they are; for records in files.
+        in_files, lasts: records are in files, not in memory; and outlive the population.
+        kept_whole: attributes that stay the objects that they are, with their type: there is no
+            exact encoding, or somebody else holds them too.
+    """
+
+    in_files = False
+    lasts = False
+    file_bytes = 0
+    folder: Path | None = None
+    INLINE = 0x7FFF
+
+    def __init__(self) -> None:
+        self.keep: tuple[str, ...] | None = None
+        self.kept_whole: dict[str, str] = {}
+        self._exemplars: list[Exemplar] = []
+        self._numbers: dict[type, int] = {}
+        self._layouts: list[tuple[int, Layout]] = []
+        self._layout_numbers: dict[tuple[int, Layout], int] = {}
+        self._records: Records = MemoryRecords()
+        self._scratch = Scratch()
+        self._lock = threading.RLock()  # garbage that is collected within may come to rest
+        self._shells: dict[int, weakref.ref[Any]] = {}  # each goes with its agent
+        self._referred_to: dict[int, Any] = {}
+
+    @property
+    def records(self) -> Records:
+        """Where the records of the population are; asked for after the first agent was stored."""
+        return self._records
+
+    def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
+        """The record of an agent, which stays as it is until `release`.
+
+        Raises:
+            UsageError: it cannot be stored.
+        """
+        number = self._number(agent)
+        flattener = self._flattener(activation)
+        changes = self._exemplars[number].flatten(agent, self.keep, flattener)
+        self.kept_whole.update(changes.reasons)
+        return self._record(number, changes, flattener, index)
+
+    def _flattener(self, activation: Activation | None) -> Flattener:
+        return Flattener(
+            handed=activation.handed if activation else Handed(),
+            thorough=activation is None,
+            keeps_outside=True,
+        )
+
+    def _record(self, number: int, changes: Changes, flattener: Flattener, index: int) -> Any:
+        data = self._encoded(number, changes.layout, flattener)
+        if flattener.outside or changes.whole:
+            return LargeRecord(data, tuple(flattener.outside), changes.whole)
+        return data
+
+    def release(self, agent: Any, index: int) -> None:
+        """Empty an agent whose record has been stored."""
+        exemplar = self._exemplars[self._number(agent)]
+        if exemplar.is_kept(agent):
+            self._referred_to[index] = agent
+        self._shells[index] = weakref.ref(agent, partial(self._shells.pop, index))
+        exemplar.empty(agent)
+
+    def drop(self, agent: Any, index: int) -> None:
+        """Empty an agent that could not be stored: it will be as it was stored before."""
+        self.release(agent, index)
+
+    def activate(self, record: Any, index: int) -> Activation:
+        """The agent of a record, as it was when it was stored."""
+        large = record if isinstance(record, LargeRecord) else LargeRecord(record, (), {})
+        loans, allowance = Loans(self._scratch), self.allowance(large.data)
+        number, layout, values = self._decoded(large.data, allowance)
+        reader = Reader(values, large.outside, loans, Handed(), allowance)
+        shell = self._shells.get(index)
+        stored = None if shell is None else shell()
+        agent = self._exemplars[number].unflatten(layout, large.whole, reader, stored)
+        self._shells.pop(index, None)
+        self._referred_to.pop(index, None)
+        return Activation(agent, loans, reader.handed)
+
+    def allowance(self, record: bytes) -> Allowance:
+        """What may be made of a record."""
+        return UNLIMITED
+
+    def held_by_others(self) -> list[int]:
+        """Agents of which somebody still holds what is left of them."""
+        return [*self._shells]
+
+    def held_bytes(self, activation: Activation) -> int:
+        """What an active agent takes, beyond what the template and its own record hold."""
+        exemplar = self._exemplars[self._number(activation.agent)]
+        outside = {id(array) for array in activation.handed.outside()}
+        shared = exemplar.ids | outside if outside else exemplar.ids
+        return _BOOKKEEPING_BYTES + held_bytes(activation.held(), shared)
+
+    def unsettled(self) -> list[int]:
+        """Agents that others may have changed since they came to rest, and whose records have to
+        follow: none, where what is shared is in the records."""
+        return []
+
+    def bound_scratch(self) -> None:
+        """Keep no more than one buffer of a kind that is not lent: agents keep theirs."""
+        self._scratch.most = 1
+
+    def leave(self, index: int) -> None:
+        self._shells.pop(index, None)
+        self._referred_to.pop(index, None)
+
+    def empty(self) -> None:
+        self._exemplars.clear()
+        self._numbers.clear()
+        self._layouts.clear()
+        self._layout_numbers.clear()
+        self._scratch.clear()
+
+    def world_array(self, array: Any, first: Any) -> Any:
+        return constant(array) if array is first else ChangedArray.of(array, first)
+
+    def holdings(self) -> Iterator[tuple[str, Any]]:
+        """What the pass itself holds, by component."""
+        yield "template", [exemplar.state for exemplar in self._exemplars]
+        yield "scratch", list(self._scratch.buffers())
+        yield "template", [self._layouts, self._layout_numbers]
+
+    def _number(self, agent: Any) -> int:
+        number = self._numbers.get(type(agent))
+        if number is None:
+            with self._lock:
+                number = self._numbers.get(type(agent))
+                if number is None:
+                    number = len(self._exemplars)
+                    self._exemplars.append(self.exemplar(agent))
+                    self._numbers[type(agent)] = number
+        return number
+
+    def exemplar(self, agent: Any) -> Exemplar:
+        """The template of a new class of agents, of which this is the first."""
+        return Exemplar.of(agent, self.keep)
+
+    def _encoded(self, exemplar: int, layout: Layout, flattener: Flattener) -> bytes:
+        values = flattener.data()
+        number = self.layout_number((exemplar, layout))
+        if number == self.INLINE:
+            text = json.dumps((exemplar, layout), separators=(",", ":")).encode()
+            if self.in_files and len(text) > MOST_LAYOUT_BYTES:
+                raise UsageError(
+                    "agents: expected attributes whose layout takes at most 1 MiB under mmap, "
+                    f"found {format_size(len(text))}; leave mmap out, or keep lists and dicts of "
+                    "many kinds of values out of agents"
+                )
+            flattener.elements += len(text) // _TEXT_PER_ELEMENT
+            values = len(text).to_bytes(4, "little") + text + values
+        packed = compressed(values)
+        if (
+            len(packed) < len(values)
+            and flattener.spend(len(values))
+            and self.allowance(packed).allows(flattener.elements, flattener.past)
+        ):
+            number, values = number | _COMPRESSED, packed
+        return number.to_bytes(2, "little") + values
+
+    def _decoded(self, data: bytes, allowance: Allowance) -> tuple[int, Layout, bytes]:
+        head = int.from_bytes(data[:2], "little")
+        values = decompressed(allowance.frame(data[2:])) if head & _COMPRESSED else data[2:]
+        number = head & ~_COMPRESSED
+        if number != self.INLINE:
+            return (*self._layouts[number], values)
+        size = int.from_bytes(values[:4], "little")
+        allowance.count(size // _TEXT_PER_ELEMENT)
+        exemplar, layout = _parsed(values[4 : 4 + size])
+        if self.in_files and (exemplar != 0 or type(exemplar) is not int):
+            raise ValueError(f"of template {exemplar}")
+        return exemplar, layout, values[4 + size :]
+
+    def layout_number(self, key: tuple[int, Layout]) -> int:
+        """The number that records name a layout by; `INLINE` for one that they bring along."""
+        number = self._layout_numbers.get(key)
+        if number is not None:
+            return number
+        with self._lock:
+            number = self._layout_numbers.get(key)
+            if number is not None:
+                return number
+            number = len(self._layouts)
+            if number == _MOST_LAYOUTS:
+                return self.INLINE
+            self._layouts.append(key)
+            self._layout_numbers[key] = number  # last: others look here without the lock
+            return number
+
+
+def layout_of(text: bytes) -> Any:
+    """The layout in a file, as JSON.
+
+    Raises:
+        ValueError: it is none, or would take much more memory than its text.
+    """
+    if len(text) > MOST_LAYOUT_BYTES:
+        raise ValueError("a layout that is too long")
+    return from_json(parsed(text, each_bytes=4))
+
+
+def _parsed(text: bytes) -> tuple[int, Layout]:
+    """The layout that a record brings along; agents of a population have few, so the last are kept,
+    as many as take little memory."""
+    known = _layouts.get(text)
+    if known is None:
+        if sum(map(len, _layouts.copy())) + len(text) > MOST_LAYOUT_BYTES:
+            _layouts.clear()
+        known = _layouts[text] = _read_layout(text)
+    return known
+
+
+_layouts: dict[bytes, tuple[int, Layout]] = {}
+
+
+def _read_layout(text: bytes) -> tuple[int, Layout]:
+    exemplar, layout = layout_of(text)
+    missing, order, *entries = layout
+    if not all(type(name) is str for name in (*missing, *order, *entries[::2])):
+        raise ValueError("an attribute whose name is no word")
+    return exemplar, layout

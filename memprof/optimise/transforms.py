@@ -1,0 +1,270 @@
+"""Pass `share`: equal arrays of different agents become one read-only array.
+
+Pass `policies`: the arrays of the list of policies are rows of one that all agents share.
+
+Pass `float32`: an agent's own matrices, and its beliefs at rest, in single precision.
+
+Pass `belief`: beliefs at rest without their smallest entries, within a stated bound.
+
+Pass `sparse`: matrices that are mostly zeros rest as their other entries.
+
+Pass `history`: what PyMDP appends to for ever, compressed and whole, or its last steps only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from operator import is_not
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import ScenarioError
+from memprof.optimise.base import Pass
+from memprof.storage.constants import ChangedArray, Constants, constant, is_constant, noted_equal
+from memprof.storage.flatten import NotStorable
+from memprof.storage.held import with_arrays_changed
+from memprof.storage.history import History
+from memprof.storage.identity import held_by_user, held_elsewhere, links_of
+from memprof.storage.layout import plain, zeros
+from memprof.storage.scratch import Loans
+from memprof.upstream.attributes import HISTORIES, LATEST, MODEL
+from memprof.upstream.keywords import history_problem
+
+
+class Share(Pass):
+    """Interns the arrays of agents' models by content, so that a population holds each distinct
+    array once.
+
+    Copy on write happens where PyMDP writes: its learning methods replace `agent.B` by a new array,
+    which is the agent's own again. Code that writes into a shared array in place gets NumPy's
+    "read-only" error instead of changing other agents; `agent.B[0] = agent.B[0].copy()` gives an
+    agent its own copy. Containers (object arrays, lists) stay private for that reason. Arrays that
+    an agent's own class has added may be written into, and are left alone, as is what these have in
+    common with the model.
+    """
+
+    def build(self, agent: Any, index: int) -> None:
+        constants, attributes = Constants(), vars(agent)
+        users = links_of(agent, copied=True).users  # who builds holds what there was
+        shared = {
+            id(value): _shared(value, constants)
+            for name, value in attributes.items()
+            if name in MODEL and name not in users
+        }
+        for name, value in list(attributes.items()):
+            if name not in users and shared.get(id(value), value) is not value:
+                attributes[name] = shared[id(value)]  # whatever its class does when one is set
+
+    def world_array(self, array: Any, first: Any) -> Any:
+        return noted_equal(array)
+
+
+def _shared(value: Any, constants: Constants) -> Any:
+    """`value` with its arrays replaced by shared ones; `value` itself if there are none."""
+    if type(value) is np.ndarray:
+        if value.dtype == object:
+            return _container(value, value.ravel().tolist(), constants, lambda e: _filled(value, e))
+        return constants(value) if plain(value.dtype) and value.flags.aligned else value
+    if type(value) in (list, tuple):
+        return _container(value, value, constants, type(value))
+    if type(value) is dict:
+        return _container(
+            value, value.values(), constants, lambda e: dict(zip(value, e, strict=True))
+        )
+    return value
+
+
+def _container(
+    value: Any, elements: Any, constants: Constants, rebuild: Callable[[list[Any]], Any]
+) -> Any:
+    shared = [_shared(element, constants) for element in elements]
+    return rebuild(shared) if any(map(is_not, shared, elements)) else value
+
+
+def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:
+    container = np.empty(len(elements), dtype=object)
+    for position, element in enumerate(elements):
+        container[position] = element
+    container.flags.writeable = like.flags.writeable
+    return container.reshape(like.shape)
+
+
+class Policies(Pass):
+    """Replaces the arrays (steps x factors) in the list `agent.policies` by the rows of one
+    read-only array of (policies x steps x factors), of the same type: PyMDP makes actions of its
+    entries. The list is the agent's own; the rows are the same objects for all agents.
+
+    Policies of unequal shapes or types are left as they are, as are those that the user's own
+    attributes hold.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[np.ndarray, list[np.ndarray]]] = {}
+
+    def empty(self) -> None:
+        self._rows.clear()
+
+    def build(self, agent: Any, index: int) -> None:
+        policies = getattr(agent, "policies", None)
+        if type(policies) is not list or not policies:
+            return
+        first = policies[0]
+        if not all(
+            type(policy) is np.ndarray
+            and policy.dtype.kind == "i"
+            and policy.dtype == first.dtype
+            and policy.shape == first.shape
+            for policy in policies
+        ):
+            return
+        if "policies" in links_of(agent, copied=True).users:
+            return
+        together = constant(np.stack(policies))
+        if id(together) not in self._rows:
+            self._rows[id(together)] = together, [*together]
+        vars(agent)["policies"] = [*self._rows[id(together)][1]]
+
+
+FLOAT32_BOUND = 1e-5
+"""Largest change of a belief that may come of it."""
+
+_MATRICES = ("A", "B", "pA", "pB")
+_BELIEFS = ("qs", "latest_belief", "q_pi", "G", "F")
+
+
+class Float32(Pass):
+    """Rounds arrays to single precision, relative error at most 2**-24.
+
+    Matrices are rounded when an agent is built, and those that it learns when it comes to rest;
+    PyMDP multiplies them with beliefs in double precision, so its sums are double as ever. Beliefs
+    are rounded at rest and doubles in use. Arrays that `share` has united before are left alone;
+    named before `share`, this pass rounds and `share` unites what is rounded.
+    """
+
+    def build(self, agent: Any, index: int) -> None:
+        _replace(agent, _MATRICES, _rounded)
+
+    def rest(self, agent: Any, index: int) -> None:
+        _replace(agent, (*_MATRICES, *_BELIEFS), _rounded)
+
+    def wake(self, agent: Any, index: int, loans: Loans) -> None:
+        _replace(agent, _BELIEFS, _widened)
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float64 or is_constant(array):
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def _replace(
+    agent: Any, names: tuple[str, ...], change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    attributes = vars(agent)
+    for name in names:
+        if name in attributes:
+            attributes[name] = with_arrays_changed(attributes[name], change)
+
+
+BELIEF_BOUND = 1e-6
+"""Largest change of any later belief that may come of it."""
+
+CUT = 1e-9
+"""Largest probability that is cut from a belief at rest."""
+
+_BELIEF_BELIEFS = ("qs", "latest_belief")
+
+
+class Belief(Pass):
+    """Prunes beliefs about states when an agent comes to rest.
+
+    The smallest entries are set to zero as long as they sum to at most `CUT`, and the others are
+    scaled up to sum to one. With pruned mass m, an entry changes by at most m / (1 - m), and the
+    divergence of the pruned from the full posterior is -ln(1 - m) nats, both about 1e-9. What comes
+    of it later is measured in every report and held to `BOUND`, which leaves room for a model that
+    amplifies it.
+    """
+
+    packs = _BELIEF_BELIEFS
+
+    def rest(self, agent: Any, index: int) -> None:
+        attributes = vars(agent)
+        for name in _BELIEF_BELIEFS:
+            if name in attributes:
+                attributes[name] = with_arrays_changed(attributes[name], prune)
+
+
+def prune(distribution: np.ndarray) -> np.ndarray:
+    """A distribution without its smallest entries, which sum to at most `CUT`.
+
+    Anything that is no distribution is returned as it is.
+    """
+    if distribution.dtype != np.float64 or not distribution.size:
+        return distribution
+    flat = distribution.reshape(-1)
+    if not (np.all(flat >= 0) and abs(flat.sum() - 1) < 1e-9):
+        return distribution
+    order = np.argsort(flat)
+    cut = int(np.searchsorted(np.cumsum(flat[order]), CUT, side="right"))
+    pruned = flat.copy()
+    pruned[order[:cut]] = 0.0
+    result: np.ndarray = (pruned / pruned.sum()).reshape(distribution.shape)
+    return result
+
+
+class Sparse(Pass):
+    """An agent's own A, B and their priors at rest: positions and values of the nonzero entries.
+
+    PyMDP's functions get dense arrays: waking scatters the entries into a buffer that holds zeros
+    and is lent from agent to agent. (Sparse matrices in place of arrays would be mis-handled by
+    `np.einsum` and `np.dot` without a word.) Arrays that agents share are left alone.
+    """
+
+    packs = ("A", "B", "pA", "pB")
+
+    def world_array(self, array: Any, first: Any) -> Any:
+        if is_constant(array):
+            return array
+        return ChangedArray.of(array, zeros(array.dtype.str, array.shape, "C"))
+
+
+class Histories(Pass):
+    """Replaces the lists of an agent's past by a `History`, which behaves as a list.
+
+    PyMDP appends an array to `prev_actions` in every step (and to others with MMP and
+    `save_belief_hist`) and reads a few at the end.
+
+    Attributes:
+        steps: entries that each history keeps; None for all of them.
+    """
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps = steps
+
+    def rest(self, agent: Any, index: int) -> None:
+        if self.steps is not None:
+            problem = history_problem(self.steps, agent.inference_algo, agent.inference_horizon)
+            if problem:
+                raise ScenarioError("history_steps", problem)
+        attributes = vars(agent)
+        held = held_by_user(agent)
+        for name in HISTORIES:
+            entries = attributes.get(name)
+            if type(entries) is list:
+                if not entries or held_elsewhere(attributes, name, references=1):
+                    continue  # whoever holds the list would not see what is appended
+                entries = History(entries, self.steps)
+            elif type(entries) is not History:
+                continue
+            elif self.steps is not None:
+                entries.limit = self.steps  # one from a store may have another
+            with suppress(NotStorable):  # entries of the user's own stay objects
+                entries.pack({id(attributes.get(LATEST.get(name))), *held})
+            attributes[name] = entries

@@ -1,0 +1,208 @@
+"""What turns an agent's action into its next observation.
+
+All chance comes from the global `np.random`, which the population seeds per agent and step.
+"""
+
+from __future__ import annotations
+
+import traceback
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import ScenarioError
+from memprof.populations.base import EVERYBODY
+from memprof.storage.constants import ChangedArray, same_bits
+from memprof.storage.records import Numbered
+from memprof.text import raised, shown
+
+
+class GenerativeProcess:
+    """The world that a model describes: states from D and B, observations from A."""
+
+    __slots__ = ("A", "B", "D", "_observed", "_shape", "_transition")
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.A: list[Any] = list(arguments["A"])
+        self.B: list[Any] = list(arguments["B"])
+        prior = arguments.get("D")
+        self.D: list[np.ndarray] | None = None if prior is None else list(prior)
+        self._shape = tuple(b.shape[0] for b in self.B)
+        factors = range(len(self.B))
+        self._observed = arguments.get("A_factor_list") or [list(factors)] * len(self.A)
+        self._transition = arguments.get("B_factor_list") or [[f] for f in factors]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both describe the same world, bit by bit."""
+        return (
+            isinstance(other, GenerativeProcess)
+            and self._observed == other._observed
+            and self._transition == other._transition
+            and (self.D is None) == (other.D is None)
+            and _equal(self.A, other.A)
+            and _equal(self.B, other.B)
+            and _equal(self.D or [], other.D or [])
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equality by content
+
+    def first(self) -> int:
+        """A state drawn from D, or evenly without one; states of all factors as one number."""
+        if self.D is None:
+            return self._number(int(np.random.randint(size)) for size in self._shape)
+        return self._number(map(_draw, self.D))
+
+    def next(self, state: int, action: Sequence[float]) -> int:
+        """The state after `action`, which holds one control per factor."""
+        states = np.unravel_index(state, self._shape)
+        return self._number(
+            _draw(_column(b, (*(int(states[f]) for f in factors), int(control))))
+            for b, factors, control in zip(self.B, self._transition, action, strict=True)
+        )
+
+    def observe(self, state: int) -> tuple[int, ...]:
+        """An observation per modality."""
+        states = np.unravel_index(state, self._shape)
+        return tuple(
+            _draw(_column(a, tuple(int(states[f]) for f in factors)))
+            for a, factors in zip(self.A, self._observed, strict=True)
+        )
+
+    def _number(self, states: Iterable[int]) -> int:
+        return int(np.ravel_multi_index(tuple(states), self._shape))
+
+
+class Environments:
+    """The environments of a population's agents: the factory's own, or generative processes.
+
+    Agents whose models are equal share one process, and the states of all are one array, so that an
+    environment costs an agent next to nothing. `kept_as` is the form in which a process keeps an
+    array, given the same array of the first process.
+    """
+
+    def __init__(self, kept_as: Callable[[Any, Any], Any]) -> None:
+        self._kept_as = kept_as
+        self._first: GenerativeProcess | None = None
+        self._worlds = Numbered()
+        self._states = array("q")  # from the first world that is not forgotten
+
+    def add(self, own: Any, arguments: dict[str, Any]) -> None:
+        """One more agent's environment, `own` or sampled from the model in `arguments`."""
+        self._states.append(0)
+        if own is not None:
+            self._worlds.append(UserEnvironment(own, [a.shape[0] for a in arguments["A"]]))
+            return
+        process = GenerativeProcess(arguments)
+        for name in ("A", "B"):
+            arrays = getattr(process, name)
+            firsts = getattr(self._first, name) if self._first else arrays
+            if len(arrays) == len(firsts):
+                setattr(process, name, list(map(self._kept_as, arrays, firsts)))
+        if self._first is None:
+            self._first = process
+        self._worlds.append(self._first if self._first == process else process)
+
+    def leave(self, agent: int) -> None:
+        """Let go of an agent's environment. The first process stays for as long as there is any
+        agent: others may share it, or keep arrays as differences from its."""
+        start = self._worlds.start
+        del self._worlds[agent]
+        del self._states[: self._worlds.start - start]
+        if self._worlds.removed == len(self._worlds):
+            self._first = None
+
+    def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
+        """What an agent perceives after `action`; the first time, without one."""
+        world: GenerativeProcess | UserEnvironment = self._worlds[agent]
+        if isinstance(world, UserEnvironment):
+            return world.reset() if action is None else world.step(action)
+        place = agent - self._worlds.start
+        state = world.first() if action is None else world.next(self._states[place], action)
+        self._states[place] = state
+        return world.observe(state)
+
+    def holdings(self) -> Iterator[tuple[int, Any]]:
+        """What the environments hold, by agent; `EVERYBODY` for all."""
+        for agent, world in self._worlds.items():
+            if world is not self._first:
+                yield agent, world
+        yield EVERYBODY, [self._first, self._states]
+
+
+class UserEnvironment:
+    """A factory's own environment; what it raises or returns is checked and named.
+
+    One index per modality is an observation; a plain index stands for one modality, and an array
+    per modality for a distribution over its outcomes.
+    """
+
+    __slots__ = ("_environment", "_outcomes")
+
+    def __init__(self, environment: Any, outcomes: Sequence[int]) -> None:
+        self._environment = environment
+        self._outcomes = tuple(outcomes)
+
+    def reset(self) -> Sequence[Any]:
+        return self._checked("reset", ())
+
+    def step(self, action: Sequence[float]) -> Sequence[Any]:
+        return self._checked("step", (action,))
+
+    def _checked(self, method: str, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        name = f"{type(self._environment).__name__}.{method}()"
+        try:
+            observation = getattr(self._environment, method)(*arguments)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ScenarioError(
+                "model.callable",
+                f"the environment's {name} raised {raised(error)}",
+                detail=traceback.format_exc(),
+            ) from None
+        if isinstance(observation, int | np.integer):
+            observation = (observation,)
+        if not self._fits(observation):
+            raise ScenarioError(
+                "model.callable",
+                f"the environment's {name} returned {shown(observation)}; expected one index per "
+                f"modality of A, below {', '.join(map(str, self._outcomes))}",
+            )
+        found: Sequence[Any] = observation
+        return found
+
+    def _fits(self, observation: Any) -> bool:
+        if not isinstance(observation, list | tuple | np.ndarray):
+            return False
+        return len(observation) == len(self._outcomes) and all(
+            0 <= seen < outcomes
+            if isinstance(seen, int | np.integer)
+            else isinstance(seen, np.ndarray) and seen.shape == (outcomes,)
+            for seen, outcomes in zip(observation, self._outcomes, strict=True)
+        )
+
+
+def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:
+    column: np.ndarray = (
+        array.column(index) if isinstance(array, ChangedArray) else array[(slice(None), *index)]
+    )
+    return column
+
+
+def _draw(probabilities: np.ndarray) -> int:
+    cumulative = np.cumsum(probabilities)
+    drawn = np.searchsorted(cumulative, np.random.random() * cumulative[-1], side="right")
+    return min(int(drawn), len(cumulative) - 1)
+
+
+def _equal(left: list[Any], right: list[Any]) -> bool:
+    """Whether arrays, in the form in which they are kept, are equal one by one."""
+    return len(left) == len(right) and all(map(_alike, left, right))
+
+
+def _alike(left: Any, right: Any) -> bool:
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        return same_bits(right, left)
+    return isinstance(left, ChangedArray) and left == right

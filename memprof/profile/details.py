@@ -1,0 +1,197 @@
+"""The section on instruments: what each says an agent costs, sees and is blind to.
+
+The section on passes: what each one added, and what `auto` left out.
+
+The section on JAX: its live arrays, its compiled programs, and the lines that retrace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from memprof.profile.pictures import instrument_bars, passes_waterfall
+from memprof.render.page import Role, Section, Table, working_set_line
+from memprof.text import format_seconds, format_size
+from memprof.values.measurements import DeviceDetails
+from memprof.values.profile import InstrumentReading, PassResult, Report, Variant
+
+_MOST_TYPES = 6
+_TEXT = ("The same population, the same seeds, each instrument in its own worker.",)
+
+
+def instruments_section(variants: Sequence[tuple[Role, Variant]]) -> Section:
+    """The instruments side by side, for each variant by its name."""
+    rows, about = [], []
+    for first in variants[0][1].instruments:
+        found = [
+            next((each for each in variant.instruments if each.name == first.name), None)
+            for _, variant in variants
+        ]
+        slowdown = "-" if first.slowdown is None else f"{first.slowdown:.2f} x"
+        sizes = map(_per_agent, found)
+        rows.append((first.name, *sizes, slowdown, format_seconds(first.reading_seconds)))
+        about.append((first.name, first.sees, first.blind_to))
+    columns = ("instrument", *(label for label, _ in variants), "step time", "a reading")
+    tables = [
+        Table("bytes per agent", columns, tuple(rows)),
+        Table("", ("instrument", "sees", "is blind to"), tuple(about), "prose"),
+    ]
+    for label, variant in variants:
+        tables += [_types(label, reading) for reading in variant.instruments if reading.types]
+    drawn = instrument_bars(variants)
+    return Section("Instruments", _TEXT, tuple(tables), pictures=(drawn,) if drawn else ())
+
+
+def _per_agent(reading: InstrumentReading | None) -> str:
+    if reading is None:
+        return "-"
+    return "failed" if reading.failure else format_size(reading.per_agent_bytes)
+
+
+def _types(label: str, reading: InstrumentReading) -> Table:
+    rows = tuple(
+        (each.type_name, f"{each.objects:,}", format_size(each.size_bytes))
+        for each in reading.types[:_MOST_TYPES]
+    )
+    return Table(f"{label}, objects by type ({reading.name})", ("type", "objects", "size"), rows)
+
+
+_NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
+
+
+def passes_section(report: Report) -> Section:
+    """The waterfall from before to after, then the passes that are not in the plan."""
+    kept = [each for each in report.passes if each.kept]
+    left = [each for each in report.passes if not each.kept]
+    before = format_size(report.variants.before.per_agent.marginal_bytes)
+    columns = ("", "claim", "per agent", "saved", "time", "outcome")
+    rows = (("before", "", before, "", "", ""), *(_row(each) for each in kept))
+    tables, text = [], []
+    if kept:
+        tables.append(Table("", columns, rows))
+        text.append(
+            "Each row is the plan up to this pass, and what the pass adds to the plan before it: "
+            "what an agent costs, what it saved, the time per step as a factor."
+        )
+    text += [f"{each.name}: {each.detail}." for each in kept]
+    after = report.variants.after
+    if after is not None and after.working_set is not None:
+        text.append(working_set_line(after.working_set))
+    if left:
+        names = ("pass", "outcome", "why")
+        reasons = tuple((each.name, _outcome(each), each.detail) for each in left)
+        tables.append(Table("left out by auto", names, reasons, "prose"))
+        text.append(
+            "auto tries the passes that claim to be exact, but for the order of sums at most, and "
+            "keeps those that help, behave as they claim and stay within max_slowdown "
+            f"({report.scenario['max_slowdown']:g}) of the time per step before."
+        )
+    drawn = passes_waterfall(report)
+    return Section("Passes", tuple(text), tuple(tables), pictures=(drawn,) if drawn else ())
+
+
+def _row(found: PassResult) -> tuple[str, ...]:
+    return (
+        found.name,
+        found.claim,
+        _passes_per_agent(found),
+        _saved(found),
+        "-" if found.step_time_ratio is None else f"{found.step_time_ratio:.2f} x",
+        _outcome(found),
+    )
+
+
+def _passes_per_agent(found: PassResult) -> str:
+    """The marginal cost after the pass; its upper end where it cannot be told from zero."""
+    if found.ci95_bytes is not None and found.ci95_bytes[0] <= 0:
+        return f"< {format_size(found.ci95_bytes[1])}"
+    return format_size(found.marginal_bytes)
+
+
+def _saved(found: PassResult) -> str:
+    if found.outcome in _NOTHING_CLAIMED:
+        return "-"
+    if found.saved_bytes_per_agent is None:
+        return "below resolution"
+    if (
+        found.ci95_bytes is not None
+        and found.ci95_bytes[0] <= 0
+        and found.marginal_bytes is not None
+    ):
+        unsure = found.ci95_bytes[1] - found.marginal_bytes
+        return f"> {format_size(max(0.0, found.saved_bytes_per_agent - unsure))}"
+    return format_size(found.saved_bytes_per_agent)
+
+
+def _outcome(found: PassResult) -> str:
+    return found.outcome.replace("_", " ")
+
+
+_DEVICE_TEXT = (
+    "Live JAX arrays, each buffer once: private belong to one agent each (here per agent), shared "
+    "to several (here in total). Compiled programs and caches are the memory of the process that "
+    "jax.clear_caches() frees after the scenario's steps. JAX traces and compiles what it has not "
+    "seen before; an agent that still does so in later steps makes it remember more at every step.",
+)
+
+
+def device_section(found: Sequence[tuple[str, DeviceDetails]]) -> Section:
+    """What the instrument `device` found in each variant, by its name."""
+    tables = [_arrays(name, details) for name, details in found]
+    tables.append(_figures(found))
+    tables += [_lines(name, details) for name, details in found if details.retraces]
+    return Section("Device", _DEVICE_TEXT, tuple(tables))
+
+
+def _arrays(name: str, details: DeviceDetails) -> Table:
+    rows = [
+        (
+            row.component,
+            format_size(row.private_bytes + row.shared_bytes),
+            format_size(row.private_bytes / details.agents),
+            format_size(row.shared_bytes),
+            f"{row.buffers:,}",
+        )
+        for row in details.rows
+    ]
+    if details.before_bytes:
+        rows.append(("from before the first agent", format_size(details.before_bytes), "", "", ""))
+    columns = ("component", "live", "private each", "shared", "buffers")
+    return Table(f"{name}, live arrays of {details.agents} agents", columns, tuple(rows))
+
+
+def _figures(found: Sequence[tuple[str, DeviceDetails]]) -> Table:
+    steps = found[0][1].first_steps  # the same in all variants, as their loop is
+    first = "in the first step" if steps == 1 else f"in the first {steps} steps"
+    figures: list[tuple[str, Callable[[DeviceDetails], str]]] = [
+        ("compiled programs and caches", lambda d: format_size(d.caches_bytes)),
+        (f"traces {first}", lambda d: f"{d.first_traces:,}"),
+        ("traces per later step", lambda d: _rate(d.traces_per_step)),
+        (f"compilations {first}", lambda d: f"{d.first_compilations:,}"),
+        ("compilations per later step", lambda d: _rate(d.compilations_per_step)),
+    ]
+    rows = [(label, *(show(details) for _, details in found)) for label, show in figures]
+    for stat in dict.fromkeys(stat for _, details in found for stat in details.memory_stats):
+        values = [details.memory_stats.get(stat) for _, details in found]
+        rows.append((f"device: {stat}", *(_stat(stat, value) for value in values)))
+    return Table("", ("", *(name for name, _ in found)), tuple(rows))
+
+
+def _lines(name: str, details: DeviceDetails) -> Table:
+    rows = tuple(
+        (f"{each.path}:{each.line}", _rate(each.traces_per_step), each.text)
+        for each in details.retraces
+    )
+    title = f"{name}, lines that retrace"
+    return Table(title, ("line", "traces per step", "source"), rows, "source")
+
+
+def _rate(count: float | None) -> str:
+    return "-" if count is None else f"{count:.3g}"
+
+
+def _stat(name: str, value: int | None) -> str:
+    """An entry of `memory_stats()`; JAX names its counts `num_…`, all others are bytes."""
+    if value is None or not name.startswith("num_"):
+        return format_size(value)
+    return f"{value:,}"

@@ -1,0 +1,160 @@
+"""The one thing to do after a profile, and how passes come into a user's program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memprof.catalogue.passes import PASSES
+from memprof.profile.grounds import listed
+from memprof.profile.passes import Prefix, shortest
+from memprof.render.page import Next
+from memprof.text import format_share, format_size, one_line
+from memprof.values.profile import Report
+
+_AUTO = "memprof profile SCENARIO --passes auto"
+_MOST_WIDTH = 74
+_OPTIONS = {
+    "keep": ("template", "mmap"),
+    "history_steps": ("history",),
+    "working_set": ("working_set",),
+}
+"""Fields of a scenario that `optimize` takes as well, and the passes that they are for."""
+
+
+def next_step(report: Report) -> Next:
+    """What to do with what was found: apply the passes that matter, leave out the one that breaks
+    its claim, or look for some."""
+    after, scenario = report.variants.after, report.scenario
+    if not report.complete:
+        return Next("Run it again: this one was cut short, and what it measured is below.")
+    if after is None or not scenario["passes"]:
+        broken = "The budget is broken. " if _breaks_budget(report) else ""
+        return Next(f"{broken}Let memprof find the passes that help this scenario:", _AUTO)
+    if report.equivalence.verdict == "diverged":
+        return _without_the_broken(report)
+    if report.equivalence.verdict == "not_checked":
+        return Next(
+            "Make it comparable first: let all that is random in the model and its environment "
+            "come from np.random, and run it again."
+        )
+    if _breaks_budget(report):
+        return _within_budget(report)
+    if not after.passes:
+        return Next("Nothing is to be applied: of the passes, none helps here.")
+    found = shortest(report, report.budget.limit_bytes if report.budget else None)
+    return _apply(report, found) if found is not None else _no_saving_per_agent(report)
+
+
+def _apply(report: Report, found: Prefix) -> Next:
+    """The passes that matter, and how they come into the user's own program."""
+    names = _named(found.passes)
+    one = len(found.passes) == 1
+    gives = f"{names} {'alone gives' if one else 'give'} {format_share(found.share)} of this"
+    fewest = shortest(report)
+    if fewest is not None and len(fewest.passes) < len(found.passes):
+        gives = (
+            f"{_named(fewest.passes)} {'alone gives' if len(fewest.passes) == 1 else 'give'} "
+            f"{format_share(fewest.share)} of this, and {names} {'keeps' if one else 'keep'} the "
+            "budget"
+        )
+    elif not found.left:
+        gives = f"{names} {'gives' if one else 'give'} all of this"
+    return applied(report.scenario, found.passes, gives)
+
+
+def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> Next:
+    """How `passes`, of which `gives` says what they are good for, come into the user's program."""
+    them = "it" if len(passes) == 1 else "them"
+    foreign = [name for name in passes if name not in PASSES]  # of another memprof
+    if scenario["backend"] != "numpy" or foreign or all(PASSES[name].early for name in passes):
+        return Next(f"{gives}; with {them}, in the scenario:", _passes_line(passes))
+    usable = [name for name in passes if not PASSES[name].early]
+    early = [name for name in passes if PASSES[name].early]
+    code = _code(scenario, usable)
+    if not early:
+        return Next(f"{gives}; apply {them} with these two lines:", code)
+    return Next(
+        f"{gives}. In your own program, apply {_named(usable)} with these two lines; "
+        f"{_named(early)} acts before PyMDP is imported, so in a scenario only:",
+        code,
+    )
+
+
+def _code(scenario: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Two lines of the public API, the second one broken where it is too long."""
+    arguments = ["agents", f"passes=[{', '.join(map(_quoted, names))}]"]
+    for option, passes in _OPTIONS.items():
+        value = scenario.get(option)
+        if value is not None and {*passes} & {*names}:
+            shown = f"[{', '.join(map(_quoted, value))}]" if option == "keep" else str(int(value))
+            arguments.append(f"{option}={shown}")
+    call = f"population = optimize({', '.join(arguments)})"
+    if len(call) > _MOST_WIDTH:
+        call = "\n".join(["population = optimize(", *(f"    {a}," for a in arguments), ")"])
+    return f"from memprof import optimize\n{call}"
+
+
+def _without_the_broken(report: Report) -> Next:
+    broken = [row.name for row in report.passes if row.kept and row.outcome == "diverged"]
+    after = report.variants.after
+    others = [name for name in (after.passes if after else ()) if broken and name not in broken]
+    if not broken:
+        return Next("Agents behave differently with these passes. Let memprof choose:", _AUTO)
+    them = "it" if len(broken) == 1 else "them"
+    return Next(
+        f"Leave out {_named(broken)}: agents behave differently with {them}. In the scenario:",
+        _passes_line(others),
+    )
+
+
+def _within_budget(report: Report) -> Next:
+    assert report.budget is not None
+    limit = format_size(report.budget.limit_bytes)
+    if report.scenario["passes"] != ["auto"]:
+        return Next(f"The budget of {limit} is broken. See whether other passes keep it:", _AUTO)
+    final = report.variants.after or report.variants.before
+    each = {
+        row.component: row.private_resident_bytes or row.private_nominal_bytes
+        for row in final.ledger.rows
+    }
+    most = max(each, key=lambda name: each[name], default="")
+    size = format_size(each.get(most, 0) / final.ledger.agents)
+    return Next(
+        f"The budget of {limit} is broken, and no pass helps further. An agent holds most under "
+        f"{most}, {size}: make that smaller, or raise the budget."
+    )
+
+
+def _no_saving_per_agent(report: Report) -> Next:
+    """Passes after which an agent costs as much as before may save something for the process."""
+    useful = [
+        row.name
+        for row in report.passes
+        if row.kept
+        and row.outcome in ("saves", "faster")
+        and ((row.saved_fixed_bytes or 0) > 0 or (row.saved_transient_bytes or 0) > 0)
+    ]
+    if not useful:
+        return Next("Nothing is to be applied: no saving per agent is certain here.")
+    found = "; ".join(f"{row.name}: {row.detail}" for row in report.passes if row.name in useful)
+    return Next(
+        f"No saving per agent is certain. What helps the process: {found}. In the scenario:",
+        _passes_line(useful),
+    )
+
+
+def _breaks_budget(report: Report) -> bool:
+    return report.budget is not None and not report.budget.kept
+
+
+def _named(names: Sequence[str]) -> str:
+    return listed(list(names))
+
+
+def _passes_line(names: Sequence[str]) -> str:
+    return f"passes: [{', '.join(map(one_line, names))}]"
+
+
+def _quoted(name: str) -> str:
+    return f'"{one_line(name)}"'

@@ -1,0 +1,215 @@
+"""What a plan of passes costs, and what one plan gains over another.
+
+How much of a plan is needed: its first passes that save almost all of what all of it does.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memprof.stats.equivalence import Digests
+from memprof.stats.lines import (
+    PROCESS_GRAIN_BYTES,
+    Estimate,
+    half_width_of_change,
+    mean_interval,
+    median_half_width,
+    memory_line,
+    per_agent,
+    scatter_of_change,
+    slope,
+)
+from memprof.stats.readings import process_at, process_bytes, process_points
+from memprof.text import format_size
+from memprof.values.measurements import Measurement
+from memprof.values.profile import PassOutcome, PerAgent, Report, StepSeconds
+
+Plan = tuple[str, ...]
+
+_LEAST_PER_AGENT = 0.01
+_LEAST_FIXED = _LEAST_TRANSIENT = 0.05
+_FASTER, _SLOWER = 0.95, 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the population costs under one plan: all that its passes are judged by.
+
+    Attributes:
+        growth: of the process for each agent, worker by worker.
+        fixed_bytes: the fixed cost without pages of files, which come and go with other processes
+            that map the same libraries.
+        transient_bytes: what building and stepping needed above the population at rest.
+        digests: behaviour of every agent, one entry per worker.
+    """
+
+    per_agent: PerAgent
+    growth: Estimate
+    agents: int
+    fixed_bytes: float
+    transient_bytes: float | None
+    step_seconds: StepSeconds
+    digests: tuple[Digests, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Bytes that one plan saves against another; None where the difference is below resolution."""
+
+    per_agent_bytes: float | None
+    fixed_bytes: float | None
+    transient_bytes: float | None
+
+
+def cost_of(clean: Sequence[Measurement]) -> Cost:
+    """The cost of a plan from its clean workers."""
+    transient = [
+        run.peak_rss_bytes - run.at_n.reading.rss_bytes
+        for run in clean
+        if run.peak_rss_bytes is not None
+    ]
+    points = [process_points(run) for run in clean]
+    fitted = per_agent(
+        points,
+        statistics.fmean(process_at(run, run.at_n) for run in clean),
+        clean[0].ledger.mean_agent_bytes,
+    )
+    of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
+    return Cost(
+        per_agent=fitted,
+        growth=slope([memory_line(each) for each in points]),
+        agents=clean[0].at_n.agents,
+        fixed_bytes=fitted.fixed_bytes - statistics.fmean(of_files),
+        transient_bytes=statistics.fmean(transient) if transient else None,
+        step_seconds=_step_seconds(clean),
+        digests=tuple(run.digests for run in clean),
+    )
+
+
+def gain(before: Cost, after: Cost) -> Gain:
+    """What `after` saves. Below resolution is: less per agent than 1 % or the interval of the
+    difference, less than 5 % or 2 MiB of the fixed cost or of the transient peak."""
+    was, now = before.per_agent, after.per_agent
+    saved = was.marginal_bytes - now.marginal_bytes
+    apart = abs(saved) > _doubt(before.growth, after.growth)
+    # The intercept of a line is as uncertain as its slope times the population.
+    doubt = max(PROCESS_GRAIN_BYTES, before.agents * (_half(was) + _half(now)))
+    return Gain(
+        saved if apart and abs(saved) > _LEAST_PER_AGENT * was.marginal_bytes else None,
+        _beyond(before.fixed_bytes, after.fixed_bytes, _LEAST_FIXED, doubt),
+        _beyond(
+            before.transient_bytes,
+            after.transient_bytes,
+            _LEAST_TRANSIENT,
+            PROCESS_GRAIN_BYTES,
+        ),
+    )
+
+
+def time_ratio(before: Cost, after: Cost) -> float:
+    """Time per step after over that before."""
+    return after.step_seconds.median / before.step_seconds.median
+
+
+def least_ratio(before: Cost, after: Cost) -> float:
+    """The same, as near to 1 as the two intervals allow."""
+    (was_low, was_high), (low, high) = before.step_seconds.ci95, after.step_seconds.ci95
+    return low / was_high if low > was_high else high / was_low if high < was_low else 1.0
+
+
+def outcome(gain: Gain, ratio: float) -> PassOutcome:
+    """In one word, for a pass whose claim holds; `ratio` is the least change of its time."""
+    if gain.per_agent_bytes is not None:
+        return "saves" if gain.per_agent_bytes > 0 else "costs"
+    if (gain.fixed_bytes or 0) > 0 or (gain.transient_bytes or 0) > 0:
+        return "saves"
+    return "faster" if ratio < _FASTER else "slower" if ratio > _SLOWER else "no_effect"
+
+
+def words(gain: Gain, ratio: float = 1.0) -> str:
+    """The same with its figures."""
+    figures = (
+        (gain.per_agent_bytes, "per agent"),
+        (gain.fixed_bytes, "fixed cost"),
+        (gain.transient_bytes, "transient peak"),
+    )
+    found = [
+        f"{format_size(abs(size))} {'less' if size > 0 else 'more'} {what}"
+        for size, what in figures
+        if size is not None
+    ]
+    if not _FASTER <= ratio <= _SLOWER:
+        bound = "at most" if ratio < 1 else "at least"
+        found.append(f"{bound} {ratio:.2f} times the time per step")
+    return ", ".join(found) or "did nothing here: every difference is below resolution"
+
+
+def _step_seconds(clean: Sequence[Measurement]) -> StepSeconds:
+    medians = [statistics.median(run.step_seconds) for run in clean]
+    within = statistics.fmean(median_half_width(run.step_seconds) for run in clean)
+    median, interval = mean_interval(medians, within)
+    return StepSeconds(median, interval)
+
+
+def _doubt(was: Estimate, now: Estimate) -> float:
+    """Half the interval of the difference: by the workers' spread, and no surer than their own
+    readings, which come in pages."""
+    spread, scatter = half_width_of_change(was, now), scatter_of_change(was, now)
+    return max(spread or 0.0, scatter or 0.0)
+
+
+def _half(cost: PerAgent) -> float:
+    return (cost.ci95_bytes[1] - cost.ci95_bytes[0]) / 2
+
+
+def _beyond(was: float | None, now: float | None, least: float, doubt: float) -> float | None:
+    if was is None or now is None:
+        return None
+    saved = was - now
+    return saved if abs(saved) > max(least * was, doubt) else None
+
+
+ALMOST_ALL = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The first passes of a plan.
+
+    Attributes:
+        share: of the whole plan's saving per agent, measured with these passes and no others.
+        left: the plan's other passes.
+    """
+
+    passes: tuple[str, ...]
+    share: float
+    left: tuple[str, ...]
+
+
+def shortest(report: Report, limit_bytes: int | None = None) -> Prefix | None:
+    """The fewest passes, from the first on, that save `ALMOST_ALL` per agent, and with which an
+    agent costs `limit_bytes` at most; else the whole plan.
+
+    None where no saving per agent is certain: behaviour has to be as claimed, and the intervals
+    before and after apart.
+    """
+    after = report.variants.after
+    if after is None or report.equivalence.verdict not in ("exact", "bounded"):
+        return None
+    was, now = report.variants.before.per_agent, after.per_agent
+    if now.ci95_bytes[1] >= was.ci95_bytes[0]:
+        return None
+    kept = [each for each in report.passes if each.kept]
+    names = tuple(each.name for each in kept) or after.passes  # which may not be told apart
+    for count, each in enumerate(kept[:-1], start=1):
+        if each.marginal_bytes is None or each.ci95_bytes is None:
+            continue
+        share = (was.marginal_bytes - each.marginal_bytes) / (
+            was.marginal_bytes - now.marginal_bytes
+        )
+        held = each.marginal_bytes if each.ci95_bytes[0] > 0 else each.ci95_bytes[1]
+        if share >= ALMOST_ALL and (limit_bytes is None or held <= limit_bytes):
+            return Prefix(names[:count], share, names[count:])
+    return Prefix(names, 1.0, ())

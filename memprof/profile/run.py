@@ -1,0 +1,280 @@
+"""`memprof profile`: one scenario measured before and after its passes.
+
+The scenario's budget, held against what was measured.
+
+One scenario held against a limit: what tests and scripts ask for.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from memprof.catalogue.instruments import INSTRUMENTS
+from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
+from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
+from memprof.launch.runner import Crew, Observer
+from memprof.launch.spawn import Limits
+from memprof.profile import cautions, judge
+from memprof.profile.advice import advise
+from memprof.profile.grounds import one_agent
+from memprof.profile.judge import trend
+from memprof.profile.passes import cost_of
+from memprof.profile.search import chosen, waterfall
+from memprof.profile.workers import Runs, VariantRuns, run_all
+from memprof.scenario.file import LoadedScenario
+from memprof.scenario.schema import Budget, Scenario
+from memprof.stats import equivalence, readings
+from memprof.text import format_size
+from memprof.values.machine import describe_environment
+from memprof.values.measurements import Measurement
+from memprof.values.profile import (
+    BudgetCheck,
+    Equivalence,
+    Hotspots,
+    PassResult,
+    PerAgent,
+    Report,
+    Sample,
+    Variant,
+    Variants,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A report, and what the command has to end with: None when all is well."""
+
+    report: Report
+    failure: MemprofError | None
+
+
+def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome:
+    """Measure the scenario in fresh workers and condense what they brought home.
+
+    Raises:
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: nothing was measured.
+    """
+    runs = run_all(Crew(loaded, limits, observer))
+    report = condense(runs, loaded, limits)
+    return Outcome(report, runs.failure or _broken_check(report))
+
+
+def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
+    """What all the workers' figures come to."""
+    scenario = loaded.scenario
+    before = _variant(runs.before)
+    after = _variant(runs.after) if runs.after else None
+    if scenario.auto and not runs.plan and runs.failure is None:
+        after = before  # no pass helps: the best plan is none
+    verdict, passes = _behaviour(runs, scenario)
+    # A budget is for the population as it is run in the end, with its passes.
+    judged = after or (None if scenario.passes else before)
+    budget = budget_check(scenario, judged.per_agent) if judged else None
+    facts = (runs.after or runs.before).clean[0].facts
+    report = Report(
+        scenario=scenario.model_dump(mode="json"),
+        environment=describe_environment(
+            scenario.backend,
+            facts,
+            limits.memory_bytes,
+            malloc=runs.before.clean[0].calibration.malloc,
+        ),
+        variants=Variants(before, after),
+        passes=passes,
+        equivalence=verdict,
+        budget=budget,
+        warnings=cautions.find(
+            before,
+            after if runs.plan else None,
+            verdict,
+            [each for each in passes if each.kept],
+            runs.failure,
+            scenario.max_slowdown if scenario.auto else None,
+            facts,
+            [run.calibration for each in (runs.before, runs.after) if each for run in each.clean],
+        ),
+        complete=runs.failure is None,
+    )
+    return replace(report, advice=advise(report, passes_for(scenario.backend)))
+
+
+def _variant(runs: VariantRuns) -> Variant:
+    clean = runs.clean
+    at_n = [run.at_n.reading for run in clean]
+    peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
+    pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
+    compiled = [run.compile_seconds for run in clean if run.compile_seconds is not None]
+    cost = cost_of(clean)
+    device = runs.instruments.get("device")
+    traced = runs.instruments.get("tracemalloc")
+    intrusive = runs.instruments.values()
+    uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
+    return Variant(
+        passes=runs.passes,
+        repeats=len(clean),
+        per_agent=cost.per_agent,
+        baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
+        imports_bytes=_mean(
+            [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]
+        ),
+        uss_bytes=_mean(uss) if uss else None,
+        pss_bytes=_mean(pss) if pss else None,
+        rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
+        peak_bytes=max(peaks) if peaks else None,
+        file_bytes=_mean([run.file_bytes for run in clean]),
+        kept_whole=tuple(sorted({each for run in clean for each in run.kept_whole})),
+        working_set=clean[0].working_set,
+        step_seconds=cost.step_seconds,
+        compile_seconds=statistics.median(compiled) if compiled else None,
+        build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
+        ledger=clean[0].ledger,
+        instruments=readings.side_by_side(
+            clean, runs.instruments, runs.failures, runs.sampled, INSTRUMENTS
+        ),
+        hotspots=Hotspots(
+            judge.operations(clean, traced),
+            traced.lines if traced else (),
+            traced.stacks if traced else (),
+        ),
+        trend=trend([run.trend for run in clean]),
+        device=device.device if device else None,
+        timeline=readings.timeline(runs.sampled),
+        samples=tuple(_sample(run) for run in clean),
+        contents=next((run.contents for run in intrusive if run.contents), ()),
+        gains=next((run.gains for run in intrusive if run.gains), ()),
+        imports=next((run.imports for run in intrusive), ()),
+        one_agent=one_agent(
+            cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
+        ),
+    )
+
+
+def _sample(run: Measurement) -> Sample:
+    return Sample(
+        start=run.start,
+        imported=run.imported,
+        points=run.points,
+        at_n=run.at_n,
+        peak_rss_bytes=run.peak_rss_bytes,
+        step_cpu_seconds=run.step_cpu_seconds,
+        batches=run.batches,
+        reference_cpu_seconds=run.reference_cpu_seconds,
+        trend=run.trend,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
+    if runs.after is None and (runs.plan or runs.failure or not scenario.passes):
+        return equivalence.not_checked(
+            "no passes to check" if not scenario.passes else "the passes were not measured"
+        )
+    before = [run.digests for run in (*runs.before.clean, *runs.trials.get((), ()))]
+    if not (equivalence.reproducible(before) and runs.reproducible):
+        return equivalence.not_reproducible()
+    if runs.after is None:
+        return equivalence.exact(scenario.agents, scenario.steps, "auto kept no pass")
+    after = [run.digests for run in runs.after.clean]
+    if equivalence.same_digests(before, after):
+        return equivalence.exact(scenario.agents, scenario.steps)
+    if runs.comparison is None:
+        return equivalence.not_checked("the digests differ, and the comparison was not finished")
+    return equivalence.judge(
+        runs.comparison,
+        bound_of(runs.plan, scenario.backend),
+        only_reorders(runs.plan, scenario.backend),
+    )
+
+
+def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:
+    """Whether agents behave as before, and what each pass did."""
+    verdict = _equivalence(runs, scenario)
+    costs = {plan: cost_of(clean) for plan, clean in runs.trials.items()}
+    costs[()] = cost_of(runs.before.clean)
+    if runs.after is not None:
+        costs[runs.plan] = cost_of(runs.after.clean)
+    claims = {name: PASSES[name].form(scenario.backend).claim for name in runs.plan}
+    rows = waterfall(runs.plan, claims, costs, runs.trial_failures, verdict.verdict)
+    broken = [row.name for row in rows if row.outcome == "diverged"]
+    if verdict.verdict == "bounded" and broken:  # within the bound of another pass
+        detail = f"{', '.join(broken)} broke its claim; {verdict.detail}"
+        verdict = replace(verdict, verdict="diverged", detail=detail)
+    return verdict, rows if runs.search is None else chosen(rows, runs.search)
+
+
+def _broken_check(report: Report) -> MemprofError | None:
+    verdict, budget = report.equivalence, report.budget
+    if verdict.verdict == "diverged":
+        broken = [each.name for each in report.passes if each.kept and each.outcome == "diverged"]
+        plan = report.variants.after.passes if report.variants.after else ()
+        return BehaviourDiverged(
+            f"passes {', '.join(broken or plan)} changed what the agents do ({verdict.detail}); no "
+            "saving is claimed. Leave the pass out, or report it with this scenario"
+        )
+    return over_budget(budget)
+
+
+def budget_check(scenario: Scenario, cost: PerAgent) -> BudgetCheck | None:
+    """The marginal cost against the budget, its upper end where it is below resolution; None if
+    there is no budget."""
+    if scenario.budget is None:
+        return None
+    limit = scenario.budget.per_agent
+    held = cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1]
+    return BudgetCheck(limit, held, held <= limit)
+
+
+def over_budget(budget: BudgetCheck | None) -> BudgetExceeded | None:
+    """What a command ends with where a budget is broken."""
+    if budget is None or budget.kept:
+        return None
+    return BudgetExceeded(
+        f"budget.per_agent: expected at most {format_size(budget.limit_bytes)}, found "
+        f"{format_size(budget.marginal_bytes)} per agent after the passes; add passes, or "
+        "raise the budget"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was measured, and what is wrong with it: None when all is well."""
+
+    report: Report
+    failure: CheckFailed | None
+
+
+def limited(loaded: LoadedScenario, per_agent: int | None) -> LoadedScenario:
+    """The scenario with a budget of `per_agent` bytes, or its own if that is lower."""
+    scenario = loaded.scenario
+    limits = [scenario.budget.per_agent] if scenario.budget else []
+    limits += [per_agent] if per_agent is not None else []
+    if not limits:
+        return loaded
+    budget = Budget(per_agent=min(limits))
+    return replace(loaded, scenario=scenario.model_copy(update={"budget": budget}))
+
+
+def check(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Checked:
+    """Profile the scenario and judge it by its budget and its behaviour.
+
+    Raises:
+        KeyboardInterrupt: the user ended it.
+        ScenarioError: a worker found the scenario wrong.
+        MeasurementError: it could not be measured, or not in full.
+    """
+    try:
+        outcome = profile(loaded, limits, observer)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    failure = outcome.failure
+    if isinstance(failure, Interrupted):
+        raise KeyboardInterrupt
+    if failure is not None and not isinstance(failure, CheckFailed):
+        raise failure
+    return Checked(outcome.report, failure)

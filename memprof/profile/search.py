@@ -1,0 +1,275 @@
+"""The passes that `auto` keeps: measured one by one on the scenario itself.
+
+What each pass of a plan did, on top of the passes before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from memprof.errors import MemprofError
+from memprof.profile.passes import Cost, Gain, Plan, gain, least_ratio, outcome, time_ratio, words
+from memprof.stats import equivalence
+from memprof.values.profile import Claim, Equivalence, PassOutcome, PassResult, Verdict
+
+HELPS = ("saves", "faster")
+# A ratio of two single workers this near to the limit (as a factor) is measured again.
+_NEAR_LIMIT = (1 / 1.05, 1.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one candidate; `cost` and `gain` are None where nothing may be claimed."""
+
+    outcome: PassOutcome
+    detail: str
+    cost: Cost | None = None
+    gain: Gain | None = None
+    ratio: float | None = None
+
+
+class Broken(Exception):
+    """A candidate's behaviour is not that of the plain population."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+
+
+@dataclass(slots=True)
+class Search:
+    """Forward through the candidates, keeping each that helps; then backward, leaving out each
+    that a later one made superfluous.
+
+    What is found is there at once, so that an interruption loses nothing.
+
+    Attributes:
+        candidates: passes that claim to be exact, in the order of application.
+        requires: the passes that a pass cannot do without; they come before it in the order.
+        max_slowdown: largest time per step over that of the plain population.
+        measure: the cost of a plan, measured anew in every call; may raise a MemprofError.
+        compare: the verdict on a plan whose digests are not those of the plain population, value by
+            value; None where only equal digests will do.
+    """
+
+    candidates: Plan
+    requires: Mapping[str, Plan]
+    max_slowdown: float
+    measure: Callable[[Plan], Cost]
+    compare: Callable[[Plan], Equivalence] | None = None
+    kept: Plan = field(default=(), init=False)
+    findings: dict[str, Finding] = field(default_factory=dict, init=False)
+    _costs: dict[Plan, list[Cost]] = field(default_factory=dict, init=False)
+    _verdicts: dict[Plan, Equivalence] = field(default_factory=dict, init=False)
+
+    def run(self) -> None:
+        """Search; the choice is in `kept`.
+
+        Raises:
+            MemprofError: the plain population could not be measured.
+        """
+        self._again(())
+        for name in self.candidates:
+            self._forward(name)
+        for name in self.kept:
+            self._backward(name)
+
+    def _forward(self, name: str) -> None:
+        missing = self._unusable_requirement(name)
+        if missing is not None:
+            why = self.findings[missing].outcome
+            self.findings[name] = Finding(why, f"needs {missing}, which is left out ({why})")
+            return
+        wanted = {*self.kept, *self._with_requirements(name)}
+        plan = tuple(each for each in self.candidates if each in wanted)
+        self.findings[name] = self._judge(self.kept, plan)
+        if self.findings[name].outcome in HELPS:
+            for other in wanted - {*self.kept, name}:
+                self.findings[other] = Finding("no_effect", f"{name} needs it")
+            self.kept = plan
+
+    def _backward(self, name: str) -> None:
+        """Leave `name` out if putting it back would not help."""
+        if any(name in self.requires.get(other, ()) for other in self.kept):
+            return
+        rest = tuple(each for each in self.kept if each != name)
+        if not rest or self._judge((), rest).outcome not in HELPS:
+            return
+        found = self._judge(rest, self.kept)
+        if found.outcome not in ("no_effect", "costs", "slower") or found.gain is None:
+            return
+        if outcome(found.gain, 1.0) not in HELPS:
+            place = self.candidates.index(name)
+            later = [each for each in rest if self.candidates.index(each) > place]
+            found = replace(
+                found, outcome="superfluous", detail=f"superfluous after {', '.join(later or rest)}"
+            )
+        self.kept, self.findings[name] = rest, found
+        for needed in self.requires.get(name, ()):
+            if needed in self.kept:
+                self._backward(needed)
+
+    def _judge(self, without: Plan, plan: Plan) -> Finding:
+        """Whether `plan` is better than `without`, and within the limits."""
+        try:
+            self._check_behaviour(plan)
+            before, after = self._cost(without), self._cost(plan)
+            saved = gain(before, after)
+            ratio, least = time_ratio(before, after), least_ratio(before, after)
+            if outcome(saved, least) == "faster":  # the only merit: one figure is not enough
+                ratio = least = self._close_ratio(without, plan)
+            found = outcome(saved, least)
+            if found in HELPS and (slowdown := self._slowdown(plan)) > self.max_slowdown:
+                detail = (
+                    f"{words(saved)}, but a step takes {slowdown:.2f} times as long as "
+                    f"before (max_slowdown {self.max_slowdown:g})"
+                )
+                return Finding("slower", detail, after, saved, ratio)
+        except Broken as broken:
+            return broken.finding
+        except MemprofError as error:
+            return Finding("failed", str(error))
+        return Finding(found, words(saved, least), after, saved, ratio)
+
+    def _check_behaviour(self, plan: Plan) -> None:
+        plain = self._costs[()]
+        if self._reproducible() and self._cost(plan).digests == plain[0].digests:
+            return
+        if len(plain) == 1:  # is it the passes, or chance that no seed controls?
+            self._again(())
+        if not self._reproducible():
+            why = "the plain population itself behaves differently in two runs with the same seed"
+            raise Broken(Finding("not_checked", why))
+        why = "agents believe or do something else with it"
+        if self.compare is not None:
+            if plan not in self._verdicts:
+                self._verdicts[plan] = self.compare(plan)
+            if self._verdicts[plan].verdict == "bounded":
+                return
+            why = self._verdicts[plan].detail
+        raise Broken(Finding("diverged", why))
+
+    def _reproducible(self) -> bool:
+        return equivalence.reproducible([d for cost in self._costs[()] for d in cost.digests])
+
+    def _slowdown(self, plan: Plan) -> float:
+        """Time per step over the plain population's, measured again where it is a near thing."""
+        ratio = time_ratio(self._costs[()][-1], self._costs[plan][-1])
+        low, high = (factor * self.max_slowdown for factor in _NEAR_LIMIT)
+        return self._close_ratio((), plan) if low < ratio < high else ratio
+
+    def _close_ratio(self, without: Plan, plan: Plan) -> float:
+        """The ratio of times from workers that run next to each other: the machine's own pace
+        changes over minutes. The one in the middle sees the mean of what its neighbours see."""
+        first, middle, last = (
+            self._again(each).step_seconds.median for each in (plan, without, plan)
+        )
+        return (first + last) / 2 / middle
+
+    def _cost(self, plan: Plan) -> Cost:
+        return self._costs[plan][0] if plan in self._costs else self._again(plan)
+
+    def _again(self, plan: Plan) -> Cost:
+        cost = self.measure(plan)
+        self._costs.setdefault(plan, []).append(cost)
+        return cost
+
+    def _with_requirements(self, name: str) -> Plan:
+        required = self.requires.get(name, ())
+        return (*(each for needed in required for each in self._with_requirements(needed)), name)
+
+    def _unusable_requirement(self, name: str) -> str | None:
+        bad = ("diverged", "failed", "slower", "not_checked")
+        return next(
+            (
+                each
+                for each in self._with_requirements(name)[:-1]
+                if each in self.findings and self.findings[each].outcome in bad
+            ),
+            None,
+        )
+
+
+def waterfall(
+    plan: Plan,
+    claims: Mapping[str, Claim],
+    costs: Mapping[Plan, Cost],
+    failures: Mapping[Plan, str],
+    verdict: Verdict,
+) -> tuple[PassResult, ...]:
+    """One row per pass of `plan`, in order.
+
+    An exact pass is held to its claim by the digests of the plan with it against those of the plan
+    without it; a bounded pass by `verdict`, the comparison of the whole plan with the plain
+    population. `costs` and `failures` are those of the cumulative plans.
+    """
+    rows: list[PassResult] = []
+    for count, name in enumerate(plan):
+        before, after = costs.get(plan[:count]), costs.get(plan[: count + 1])
+        why = failures.get(plan[: count + 1]) or failures.get(plan[:count])
+        if before is None or after is None:
+            finding = Finding("failed" if why else "not_checked", why or "it was not measured")
+        else:
+            blamed = any(row.outcome == "diverged" for row in rows)
+            finding = _finding(before, after, claims[name], verdict, blamed)
+        rows.append(pass_result(name, claims[name], finding))
+    return tuple(rows)
+
+
+def chosen(rows: Sequence[PassResult], search: Search) -> tuple[PassResult, ...]:
+    """The rows of what `auto` kept, then those of what it left out, with the reasons.
+
+    A pass may have had a merit in the search that the waterfall, with its other workers, does not
+    resolve; both are said.
+    """
+    kept = [_with_reason(row, search.findings[row.name]) for row in rows]
+    left = [
+        replace(pass_result(name, "exact", found), kept=False)
+        for name, found in search.findings.items()
+        if name not in search.kept
+    ]
+    return (*kept, *left)
+
+
+def _with_reason(row: PassResult, found: Finding) -> PassResult:
+    if row.outcome == "not_checked":
+        return pass_result(row.name, row.claim, found)
+    if row.outcome in HELPS:
+        return row
+    return replace(row, detail=f"{row.detail}; auto kept it because: {found.detail}")
+
+
+def pass_result(name: str, claim: Claim, found: Finding) -> PassResult:
+    """A finding as the report has it."""
+    cost, saved = found.cost, found.gain or Gain(None, None, None)
+    return PassResult(
+        name=name,
+        claim=claim,
+        saved_bytes_per_agent=saved.per_agent_bytes,
+        step_time_ratio=found.ratio,
+        outcome=found.outcome,
+        detail=found.detail,
+        marginal_bytes=cost.per_agent.marginal_bytes if cost else None,
+        ci95_bytes=cost.per_agent.ci95_bytes if cost else None,
+        fixed_bytes=cost.fixed_bytes if cost else None,
+        transient_bytes=cost.transient_bytes if cost else None,
+        saved_fixed_bytes=saved.fixed_bytes,
+        saved_transient_bytes=saved.transient_bytes,
+    )
+
+
+def _finding(before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: bool) -> Finding:
+    """`blamed`: an earlier pass has already broken its claim."""
+    if not equivalence.reproducible(before.digests):
+        return Finding("not_checked", "without it, agents behave differently in every run")
+    if not equivalence.same_digests(before.digests, after.digests):
+        if claim == "exact":
+            return Finding("diverged", "agents believe or do something else with it")
+        if verdict == "diverged" and not blamed:
+            return Finding("diverged", "beliefs changed by more than its bound")
+        if verdict not in ("exact", "bounded"):
+            return Finding("not_checked", "its bound was not checked")
+    saved, least = gain(before, after), least_ratio(before, after)
+    return Finding(
+        outcome(saved, least), words(saved, least), after, saved, time_ratio(before, after)
+    )

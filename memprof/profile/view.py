@@ -1,0 +1,346 @@
+"""The view of a profile that all formats for people share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from memprof.profile import pictures
+from memprof.profile.details import device_section, instruments_section, passes_section
+from memprof.profile.next_step import next_step
+from memprof.profile.pictures import flame, held_stacks
+from memprof.render.page import (
+    Picture,
+    Section,
+    Table,
+    View,
+    advice_section,
+    budget_line,
+    environment_section,
+    interval,
+    named_variants,
+    positive,
+    warnings_section,
+)
+from memprof.text import format_seconds, format_share, format_size
+from memprof.values.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.values.profile import Report, Trend, Variant
+
+_MOST_LINES = 8
+_ONE_AGENT = {
+    "marginal": "marginal cost",
+    "held": "holds alone, mean",
+    "typical": "holds alone, median",
+    "components": "by component",
+    "calls": "by line and call",
+}
+_SAME = {
+    "exact": "It behaves the same, bit for bit.",
+    "bounded": "It behaves the same within the bound of its passes.",
+}
+
+
+def profile_view(report: Report) -> View:
+    """What a person reads, in the order in which it matters."""
+    sections = [
+        _before_and_after(report),
+        _ledger(report),
+        _hotspots(report),
+        instruments_section(list(named_variants(report))),
+        *_device(report),
+        _trend(report),
+        *_equivalence_section(report),
+        environment_section(report.environment),
+    ]
+    if report.warnings:
+        sections.insert(1, warnings_section(report.warnings))
+    if report.advice:
+        sections.insert(1, advice_section(report.advice))
+    if report.passes:
+        sections.insert(1, passes_section(report))
+    scenario = report.scenario
+    title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
+    picture = pictures.cost_bars(list(named_variants(report)))
+    return View(title, headline(report), tuple(sections), picture, next_step(report))
+
+
+def headline(report: Report) -> str:
+    """What an agent cost, what it costs now, and whether it still does the same."""
+    before, after = report.variants.before, report.variants.after
+    cost = f"An agent costs {_marginal(before)}"
+    if after is None:
+        return f"{cost}."
+    if not after.passes:
+        return f"{cost}; auto kept no pass: none helps here within its limits."
+    names = ", ".join(after.passes)
+    match report.equivalence.verdict:
+        case "exact" | "bounded":
+            same = _SAME[report.equivalence.verdict]
+            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}. {same}"
+        case "diverged":
+            return f"{cost}; with {names} agents behave differently, so no saving is claimed."
+        case _:
+            return f"{cost}; behaviour with {names} was not checked, so no saving is claimed."
+
+
+def _marginal(variant: Variant) -> str:
+    cost = variant.per_agent
+    if not cost.resolved:
+        return f"at most {format_size(cost.ci95_bytes[1])} (below resolution)"
+    low, high = map(format_size, cost.ci95_bytes)
+    return f"{format_size(cost.marginal_bytes)} ({low} to {high})"
+
+
+def _reduction(before: Variant, after: Variant) -> str:
+    """The reduction, and the least that both intervals allow to claim."""
+    was, now = before.per_agent, after.per_agent
+    if was.marginal_bytes <= 0:
+        return "no reduction is certain"
+    if not now.resolved:
+        least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
+        return f"at least {format_share(least)} less" if least > 0 else "no reduction is certain"
+    saved = 1 - now.marginal_bytes / was.marginal_bytes
+    if saved < 0:
+        certain = now.ci95_bytes[0] > was.ci95_bytes[1]
+        return f"{-saved:.1%} more" if certain else "no difference is certain"
+    times = was.marginal_bytes / now.marginal_bytes
+    least = max(0.0, was.ci95_bytes[0]) / now.ci95_bytes[1]
+    if least <= 1:
+        return "no reduction is certain"
+    return f"{format_share(saved)} less ({_times(times)} times, at least {_times(least)})"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"
+
+
+# ---------------------------------------------------------------- sections
+
+
+def _before_and_after(report: Report) -> Section:
+    agents = report.scenario["agents"]
+    named = list(named_variants(report))
+    variants = [variant for _, variant in named]
+    in_files: list[tuple[str, Callable[[Variant], str]]] = []
+    if any(variant.file_bytes for variant in variants):
+        in_files = [
+            ("files on disk, beside all this", lambda v: format_size(v.file_bytes)),
+        ]
+    compiled: list[tuple[str, Callable[[Variant], str]]] = []
+    if any(variant.compile_seconds is not None for variant in variants):
+        compiled = [
+            ("first step of all, compiled", lambda v: format_seconds(v.compile_seconds)),
+        ]
+    figures: list[tuple[str, Callable[[Variant], str]]] = [
+        ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
+        ("  95 % interval", lambda v: interval(positive(v.per_agent.ci95_bytes), format_size)),
+        ("fixed", lambda v: format_size(v.per_agent.fixed_bytes)),
+        ("  of which imports", lambda v: format_size(v.imports_bytes)),
+        (f"total (USS) at {agents} agents", lambda v: format_size(v.per_agent.at_n_bytes)),
+        ("peak (RSS)", lambda v: format_size(v.peak_bytes)),
+        *in_files,
+        ("time per step", lambda v: format_seconds(v.step_seconds.median)),
+        ("  95 % interval", lambda v: interval(positive(v.step_seconds.ci95), format_seconds)),
+        *compiled,
+        ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
+    ]
+    rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)
+    passes = variants[-1].passes
+    after_what = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
+    columns = ("", "before", f"after ({after_what})")[: len(variants) + 1]
+    text = []
+    after = report.variants.after
+    if after is not None and after.passes:
+        if report.equivalence.verdict in ("exact", "bounded"):
+            text.append(f"Reduction: {_reduction(report.variants.before, after)}.")
+        text.append(f"Equivalence: {_equivalence(report)}.")
+    if report.budget is not None:
+        text.append(budget_line(report.budget))
+    repeats = report.variants.before.repeats
+    text.append(
+        f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
+        "and fixed are the slope and the intercept of USS against the number of agents."
+    )
+    if report.scenario.get("effort") == "quick":
+        text.append(
+            "This is a first answer, of effort quick: --effort normal takes longer, narrows the "
+            "intervals, and adds the instruments."
+        )
+    drawn = [
+        pictures.component_bars(named),
+        *(pictures.growth_chart(name, variant) for name, variant in named),
+        *(
+            pictures.timeline_chart(name, variant.timeline)
+            for name, variant in named
+            if variant.timeline
+        ),
+    ]
+    return Section(
+        "Before and after",
+        tuple(text),
+        (
+            Table("", columns, rows),
+            *(_one_agent(name, variant) for name, variant in named if variant.one_agent),
+        ),
+        pictures=_present(drawn),
+    )
+
+
+def _present(drawn: Iterable[Picture | None]) -> tuple[Picture, ...]:
+    return tuple(each for each in drawn if each is not None)
+
+
+def _one_agent(name: str, variant: Variant) -> Table:
+    """What one agent is in each part of the report."""
+    rows = tuple(
+        (_ONE_AGENT[each.name], format_size(each.bytes), each.why) for each in variant.one_agent
+    )
+    return Table(f"one agent, {name}", ("figure", "bytes", "why it differs"), rows, "prose")
+
+
+def _equivalence(report: Report) -> str:
+    found = report.equivalence
+    if found.verdict == "not_checked":
+        return f"not checked ({found.detail})"
+    scope = f"{found.agents} agents x {found.steps} steps"
+    if found.verdict == "exact":
+        return f"exact: beliefs, policies and actions are bit-identical over {scope}"
+    error, divergence = found.max_abs_belief_error, found.max_divergence_nats
+    change = "not comparable" if error is None else f"{error:.3g}"
+    agreement = format_share(found.action_agreement or 0.0)
+    nats = "not finite" if divergence is None else f"{divergence:.3g} nats"
+    return (
+        f"{found.verdict}: actions agree in {agreement} over {scope}, largest "
+        f"change of a belief {change}, largest divergence of a posterior {nats}; {found.detail}"
+    )
+
+
+def _equivalence_section(report: Report) -> Iterator[Section]:
+    """The verdict in figures; none where there was nothing to compare."""
+    found, after = report.equivalence, report.variants.after
+    if found.verdict == "not_checked" or after is None or not after.passes:
+        return
+    agreement, error = found.action_agreement, found.max_abs_belief_error
+    nats = found.max_divergence_nats
+    rows = (
+        ("verdict", found.verdict),
+        ("compared", f"{found.agents} agents x {found.steps} steps"),
+        ("actions that are equal", "-" if agreement is None else format_share(agreement)),
+        ("largest change of a belief", "not comparable" if error is None else f"{error:.3g}"),
+        ("largest divergence", "not finite" if nats is None else f"{nats:.3g} nats"),
+    )
+    text = (
+        "Both populations live on the same seeds. Exact: the digests of all beliefs, posteriors "
+        "over policies and actions are equal at every step; otherwise they are compared value by "
+        "value, and divergence is KL(after || before) of a posterior.",
+    )
+    yield Section("Equivalence", text, (Table("", ("", ""), rows),))
+
+
+def _ledger(report: Report) -> Section:
+    tables = tuple(_ledger_table(name, variant) for name, variant in named_variants(report))
+    text = (
+        "Nominal is what the arrays and objects of all agents ask for, resident what the kernel "
+        "has given. Of the resident bytes, private belong to one agent each (here per agent), "
+        "shared to several (here in total); the first agent's A and B are also its environment's. "
+        "Share is of the growth of the process.",
+    )
+    drawn = [pictures.ledger_tree(name, variant.ledger) for name, variant in named_variants(report)]
+    return Section("Ledger", text, tables, pictures=_present(drawn))
+
+
+def _ledger_table(name: str, variant: Variant) -> Table:
+    ledger = variant.ledger
+    rows = [_ledger_row(row, ledger) for row in ledger.rows if row.nominal_bytes]
+    for label, size in (
+        ("unexplained", ledger.unexplained_bytes),
+        ("growth", ledger.growth_bytes),
+    ):
+        rows.append((label, "", format_size(size), "", "", _share(size, ledger)))
+    columns = ("component", "nominal", "resident", "private each", "shared", "share")
+    return Table(f"{name}, {ledger.agents} agents", columns, tuple(rows))
+
+
+def _ledger_row(row: LedgerRow, ledger: Ledger) -> tuple[str, ...]:
+    private = row.private_resident_bytes
+    return (
+        row.component,
+        format_size(row.nominal_bytes),
+        format_size(row.resident_bytes),
+        format_size(None if private is None else private / ledger.agents),
+        format_size(row.shared_resident_bytes),
+        _share(row.resident_bytes, ledger),
+    )
+
+
+def _share(size: int | None, ledger: Ledger) -> str:
+    return "-" if size is None or not ledger.growth_bytes else f"{size / ledger.growth_bytes:.1%}"
+
+
+def _hotspots(report: Report) -> Section:
+    tables = []
+    for name, variant in named_variants(report):
+        rows = tuple(
+            (
+                each.operation,
+                format_seconds(each.seconds_per_call),
+                format_size(each.retained_bytes_per_call),
+                format_size(each.peak_bytes),
+            )
+            for each in variant.hotspots.operations
+        )
+        columns = ("operation", "time", "retained", "transient peak")
+        tables.append(Table(f"{name}, per call", columns, rows))
+    for name, variant in named_variants(report):
+        if variant.hotspots.lines:
+            tables.append(_line_table(name, variant.hotspots.lines))
+    text = (
+        "Time from the clean workers; retained is the mean of what a call keeps, transient peak "
+        "the most that any call needed above that (traced heap). Lines: what one further agent "
+        "holds, by the user's or PyMDP's line that allocated it.",
+    )
+    lines = {name: variant.hotspots.lines for name, variant in named_variants(report)}
+    drawn: tuple[Picture, ...] = (
+        *pictures.hotspot_bars(list(named_variants(report))),
+        *(flame(name, stacks, lines[name]) for name, stacks in held_stacks(report)),
+    )
+    return Section("Hotspots", text, tuple(tables), pictures=drawn)
+
+
+def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
+    rows = tuple(
+        (f"{each.path}:{each.line}", format_size(each.bytes_per_agent), each.text)
+        for each in lines[:_MOST_LINES]
+    )
+    return Table(f"{name}, by line", ("line", "held", "source"), rows, "source")
+
+
+def _device(report: Report) -> list[Section]:
+    found = [(name, v.device) for name, v in named_variants(report) if v.device is not None]
+    return [device_section(found)] if found else []
+
+
+def _trend(report: Report) -> Section:
+    rows = tuple((name, *_trend_row(variant.trend)) for name, variant in named_variants(report))
+    columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
+    text = (
+        "Bytes that an agent gains by living one step longer: slope of the live heap (malloc and "
+        "Python's small objects), garbage collected, with the whole population alive; judged as "
+        "memprof leak does, which looks longer and says where.",
+    )
+    drawn = [pictures.trend_chart(name, variant) for name, variant in named_variants(report)]
+    return Section("Trend", text, (Table("", columns, rows),), pictures=_present(drawn))
+
+
+def _trend_row(trend: Trend) -> tuple[str, ...]:
+    steps = f"{trend.first_step} to {trend.last_step}"
+    if trend.verdict == "inconclusive" and trend.bytes_per_step is None:
+        return "inconclusive", "-", "-", "-", "nothing reads the heap here"
+    if trend.bytes_per_step is None:
+        return "not measured", "-", "-", "-", f"{steps}, too slow"
+    return (
+        str(trend.verdict),
+        format_size(trend.bytes_per_step, signed=True),
+        interval(trend.ci95_bytes, format_size),
+        format_size(trend.floor_bytes),
+        steps,
+    )

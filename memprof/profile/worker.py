@@ -1,0 +1,369 @@
+"""The jobs of a worker: measure cleanly, read through an instrument, trace behaviour."""
+
+from __future__ import annotations
+
+import statistics
+from array import array
+from collections.abc import MutableSequence, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+from memprof.catalogue.instruments import INSTRUMENTS
+from memprof.catalogue.passes import PASSES
+from memprof.catalogue.targets import load_target
+from memprof.density.worker import density
+from memprof.errors import ScenarioError
+from memprof.instruments import process, resident, walker
+from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
+from memprof.instruments.imports import ImportWatch
+from memprof.launch.limits import left_bytes
+from memprof.leak.judgement import FEWEST_CYCLES
+from memprof.leak.sites import sites
+from memprof.leak.worker import Cycles, bounded, leak
+from memprof.populations.base import Population, population_class
+from memprof.populations.trace import DigestTrace, ValueTrace
+from memprof.profile.judge import balance
+from memprof.stats import lines
+from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
+from memprof.values.density import DensityRun
+from memprof.values.leak import Attribution, LeakRun, Mode
+from memprof.values.measurements import (
+    Calibration,
+    GrowthPoint,
+    InstrumentRun,
+    LedgerRow,
+    Measurement,
+    ThreadsRun,
+    TraceComparison,
+    TrendSeries,
+)
+from memprof.values.population import EFFORTS, Effort, PopulationSpec
+from memprof.values.requests import Channel, Request
+from memprof.worker.growth import Growth, Series
+from memprof.worker.threads import threads
+
+# A population grows on until half the interval of its marginal cost is so small, relative to it.
+_RESOLUTION = 0.01
+_FEWEST_POINTS = 4
+_EXTENSION_BYTES = 64 * 10**6
+_TREND_READINGS = 12
+
+
+def run(
+    request: Request, channel: Channel
+) -> (
+    Measurement | InstrumentRun | TraceComparison | LeakRun | Attribution | DensityRun | ThreadsRun
+):
+    """Do what the request asks for."""
+    process.tried()  # what that leaves is garbage before the first reading, not after it
+    effort = EFFORTS[request.effort]
+    match request.job:
+        case "measure":
+            return measure(request.spec, channel, effort, resolve=request.resolve)
+        case "instrument":
+            return read_through(request.spec, request.instrument, channel)
+        case "trace":
+            return trace(request.spec, Path(request.trace_file), request.compare, channel)
+        case "leak":
+            lives = {mode: _life(request, mode) for mode in request.modes}
+            return leak(lives, request.spec, request.cycles, request.seconds, channel)
+        case "sites":
+            life = _life(request, request.modes[0])
+            return sites(life, request.spec, request.warm_up, request.cycles, channel)
+        case "density":
+            spec = request.spec
+            _warm_up(spec, channel)
+            population_type = _import(spec)
+            return density(
+                population_type,
+                spec,
+                request.sizes,
+                effort,
+                request.seconds,
+                channel,
+                resolve=request.resolve,
+            )
+        case "threads":
+            return threads(_import, request.spec, request.threads, channel)
+
+
+def measure(
+    spec: PopulationSpec, channel: Channel, effort: Effort, *, resolve: bool
+) -> Measurement:
+    """The clean worker: no instrument but readings of the process between steps."""
+    process.expect_process()
+    start = process.read()
+    channel.progress("import")
+    population_type = _import(spec)
+    imported = process.read()
+    _warm_up(spec, channel)
+    watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
+    population = population_type(spec, watch)
+    growth = Growth(population, spec.agents, spec.steps, channel, digests)
+    heap = array("q", [0]) * _TREND_READINGS
+    process.settle()
+    filled = resident.fill_free_blocks()
+    peak_known = process.reset_peak()
+    baseline = process.read()
+
+    for agents in growth.batches():
+        _read(series, agents, channel)
+    at_n = series.points()[-1]
+    peak = process.peak_rss_bytes() if peak_known else None
+    file_bytes, working_set = population.file_bytes, population.working_set()
+    _extend(growth, series, channel, effort, resolve=resolve)
+
+    channel.progress("ledger", len(population))
+    private = series.points()[-1].reading.private_bytes
+    walked = walker.walk_each(population.holdings(), len(population))
+    points, held = _evened(series.points(), spec, walked, rebuilds=population.rebuilds)
+    trend = _live_on(growth, heap, channel, effort)
+    rows = (*walked.rows, *_caches(population, private))
+    ledger = balance(len(population), private - baseline.private_bytes, rows, held)
+    channel.progress("done")
+    del filled
+    return Measurement(
+        start=start,
+        imported=imported,
+        baseline=baseline,
+        points=tuple(points),
+        at_n=at_n,
+        peak_rss_bytes=peak,
+        step_seconds=growth.step_seconds,
+        step_cpu_seconds=tuple(growth.step_cpu_seconds),
+        batches=len(growth.sizes),
+        reference_cpu_seconds=growth.reference.seconds,
+        compile_seconds=growth.compile_seconds,
+        build_seconds=tuple(growth.build_seconds),
+        operations=watch.times(),
+        trend=trend,
+        ledger=ledger,
+        file_bytes=file_bytes,
+        kept_whole=population.kept_whole,
+        working_set=working_set,
+        facts=population.facts(),
+        digests=digests.per_agent(),
+        calibration=_calibration(),
+    )
+
+
+def _calibration() -> Calibration:
+    """What the readings are worth, the ledger's included."""
+    found, why = process.calibration(), resident.failure()
+    return replace(found, left_out={**found.left_out, "residency": why}) if why else found
+
+
+def _evened(
+    points: Sequence[GrowthPoint], spec: PopulationSpec, walked: walker.Walk, *, rebuilds: bool
+) -> tuple[list[GrowthPoint], Sequence[float]]:
+    """The points as far as the mixture goes, with what their agents hold beyond the mean; and what
+    each of the scenario's agents holds alone, empty where that is not known. What `rebuilds` for
+    every size compiles anew, too, which is no agent's."""
+    held = _held(spec, walked.resident)
+    nominal = _held(spec, walked.nominal)
+    sizes = [point.agents for point in points]
+    resident = uneven(held or nominal, spec.agents, sizes)
+    asked_for = uneven(nominal, spec.agents, sizes)
+    evened = [
+        replace(point, uneven_bytes=more, uneven_nominal_bytes=nominally)
+        for point, more, nominally in zip(points, resident, asked_for, strict=True)
+    ]
+    gained = [(each.agents, each.reading.private_bytes - each.uneven_bytes) for each in evened]
+    like = [
+        point
+        for point in evened
+        if is_like_all(nominal, spec.agents, point.agents)
+        and (rebuilds or is_gained_alike(gained, spec.agents, point.agents))
+    ]
+    return like if len(like) >= _FEWEST_POINTS else evened, held[: spec.agents]
+
+
+def _held(spec: PopulationSpec, held: Sequence[int]) -> Sequence[float]:
+    return as_others(held) if held and spec.passes else held
+
+
+def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
+    """What the backend itself remembers, by letting go of it; without what it has come to remember
+    since the process had `private_bytes`."""
+    process.settle()
+    since = max(0, process.read().private_bytes - private_bytes)
+    freed = process.freed_by(population.drop_caches)
+    if freed is None:
+        return []
+    freed = max(0, freed - since)
+    return [LedgerRow("compiled programs, caches", 0, freed, 0, freed, 0)]
+
+
+def read_through(spec: PopulationSpec, name: str, channel: Channel) -> InstrumentRun:
+    """A worker with one intrusive instrument at work, on the same seeds."""
+    with ImportWatch() as with_pymdp:
+        _import(spec)
+    with ImportWatch() as with_model:
+        _warm_up(spec, channel)
+    process.settle()
+    chosen: Instrument = load_target(INSTRUMENTS[name].target)()
+    with chosen as instrument:
+        population = _import(spec)(spec, instrument)
+        agents = max(spec.agents, _FEWEST_POINTS)  # a line needs that many points
+        growth = Growth(population, agents, spec.steps, channel)
+        readings = []
+        reading_seconds = 0.0
+        for size in growth.batches():
+            process.settle()
+            start = perf_counter()
+            readings.append((size, instrument.read(population)))
+            reading_seconds = perf_counter() - start
+        channel.progress("details", len(population))
+        details = instrument.details(population, spec)
+    held = _held(spec, details.held_bytes)
+    return InstrumentRun(
+        readings=tuple(sorted(readings)),
+        uneven_bytes=uneven(held, agents, sorted(growth.sizes)),
+        mean_bytes=statistics.fmean(held[: spec.agents]) if held else None,
+        further_agents=details.further_agents,
+        further_bytes=details.further_bytes,
+        step_seconds=growth.step_seconds,
+        reading_seconds=reading_seconds,
+        operations=details.operations,
+        lines=details.lines,
+        stacks=details.stacks,
+        types=details.types,
+        device=details.device,
+        contents=details.contents,
+        gains=details.gains,
+        imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),
+    )
+
+
+def trace(spec: PopulationSpec, file: Path, compare: bool, channel: Channel) -> TraceComparison:
+    """Write every belief and action to `file`, or compare with those that are in it."""
+    with file.open("rb" if compare else "wb") as stream:
+        values = ValueTrace(stream, compare=compare)
+        population = _import(spec)(spec, DirectCalls())
+        growth = Growth(population, spec.agents, spec.steps, channel, values)
+        channel.progress("step", spec.agents)
+        agents = population.grow(spec.agents)
+        for steps in growth.strides(0, spec.steps):
+            growth.live(agents, steps)
+        return values.comparison()
+
+
+def _import(spec: PopulationSpec) -> type[Population]:
+    """The population class of the backend, with the early passes installed before its import."""
+    for name in spec.passes:
+        if PASSES[name].early:
+            load_target(PASSES[name].form(spec.backend).target)().install()
+    return population_class(spec.backend)
+
+
+def _life(request: Request, mode: Mode) -> Cycles:
+    spec = bounded(request.spec, mode, request.history_steps)
+    return Cycles(_import(spec), spec, mode)
+
+
+def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
+    """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
+    or as many as the population lives at once."""
+    channel.progress("warm up")
+    population = _import(spec)(replace(spec, agents=1), Stopwatch())
+    digests = DigestTrace(1, spec.steps)
+    agents = population.grow(1)
+    for step in range(0, min(2, spec.steps), population.stride):
+        for lived in population.live(agents, range(step, step + population.stride)):
+            digests.record(*lived)
+    population.close()
+    population.drop_caches()
+    process.read()
+    lines.robust_fit([(1, 1), (2, 2), (3, 4)])
+
+
+def _read(series: Series, agents: int, channel: Channel) -> None:
+    channel.progress("settle", agents)
+    series.take(agents)
+    channel.progress("read", agents)
+
+
+def _extend(
+    growth: Growth, series: Series, channel: Channel, effort: Effort, *, resolve: bool
+) -> None:
+    """Grow past the scenario's count as far as a line needs it, and to `resolve` the marginal cost,
+    until it is known well, within limits."""
+    start = perf_counter()
+    while len(series) < _FEWEST_POINTS:
+        growth.extend_to(len(growth.population) + 1)
+        _read(series, len(growth.population), channel)
+    if not resolve:
+        return
+    rate = growth.seconds_per_agent()
+    for resolution, seconds in (
+        (lines.FITS, effort.fit_seconds),
+        (_RESOLUTION, effort.resolve_seconds),
+    ):
+        while not _resolved(points := series.points(), resolution):
+            agents = len(growth.population)
+            more = min(
+                agents // 2 + 1, int((seconds - (perf_counter() - start)) / rate), _room(points)
+            )
+            if more < max(1, agents // 8):
+                break
+            try:
+                growth.extend_to(agents + more)
+            except (MemoryError, ScenarioError):
+                return  # the scenario did not ask for so many; what was measured stands
+            _read(series, agents + more, channel)
+
+
+def _room(points: list[GrowthPoint]) -> int:
+    """How many more agents may be built only to resolve their cost."""
+    first, last = points[0], points[-1]
+    growth = last.reading.private_bytes - first.reading.private_bytes
+    slope = growth / (last.agents - first.agents)
+    room = min(_EXTENSION_BYTES, left_bytes() // 2)
+    return int(room / slope) if slope > 0 else _EXTENSION_BYTES
+
+
+def _live_on(
+    growth: Growth, heap: MutableSequence[int], channel: Channel, effort: Effort
+) -> TrendSeries:
+    """Let agents live on for as many steps again, reading the heap on the way.
+
+    With many agents, what a step leaves behind is far above what the process's own caches still
+    gain. As many live on as take the effort's time: the scenario's at least, for twice as long at
+    most, but for as few readings as can be judged. Ends early when steps are slow; nothing is read
+    where the platform has no figure.
+    """
+    stride = max(growth.population.stride, growth.steps // len(heap))
+    agents = range(growth.agents_within(effort.trend_seconds, len(heap) * stride))
+    channel.progress("trend", len(agents))
+    count, start = 0, perf_counter()
+    while count < len(heap):
+        first = growth.steps + count * stride
+        try:
+            for steps in growth.strides(first, first + stride):
+                growth.live(agents, steps)
+        except (MemoryError, ScenarioError):
+            break  # the scenario did not ask for so many steps
+        process.settle()
+        size = process.live_heap_bytes()
+        if size is None:
+            break
+        heap[count] = size
+        count += 1
+        if count == 1:
+            start = perf_counter()  # the first may have to fill caches again
+            continue
+        each = (perf_counter() - start) / (count - 1)
+        if count <= FEWEST_CYCLES:
+            slow = each * FEWEST_CYCLES > effort.longest_trend_seconds
+        else:
+            slow = each * count > 2 * effort.trend_seconds
+        if slow:
+            break
+    blind = "; ".join(f"{name}: {why}" for name, why in process.heap_left_out().items())
+    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]), blind)
+
+
+def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
+    line = lines.memory_line([(point.agents, point.reading.private_bytes) for point in points])
+    return line.half_width <= resolution * abs(line.slope)

@@ -1,0 +1,310 @@
+"""Records and the template's arrays in a folder on disk, memory-mapped.
+
+    store.json     format, identity of the template, where its blobs are; published last
+    template.bin   the blobs of the template, aligned; never written again
+    data.mdb       the records, in LMDB: index (8 bytes, big-endian) -> CRC-32 and record; of one
+                   that was removed, the CRC-32 of that alone; and how many those are
+    lock.mdb       LMDB's table of readers
+    writer         locked by the process that has the store open for writing
+
+A record that was written survives the death of the process at any moment: it is committed, and in
+the page cache. Nothing is flushed to the disk by force, so a power cut can damage the store.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self, TypeVar
+
+import lmdb
+
+from memprof.errors import StoreError
+from memprof.storage.failures import cannot_create, failure
+from memprof.storage.header import CREATE_AGAIN, Header, check_meta
+from memprof.storage.place import Place, lock_for_writing
+from memprof.storage.records import Blobs, has_left, not_negative, write_blobs
+from memprof.storage.untrusted import check_regular, shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    _Transaction = lmdb.Transaction[memoryview]
+
+_BLOBS, _DATA, _READERS = "template.bin", "data.mdb", "lock.mdb"
+_FIRST_MAP_BYTES = 64 << 20
+_KEY_BYTES, _CHECKSUM_BYTES, _REMOVED_BYTES = 8, 4, 8
+_REMOVED = b"\0"  # a key before that of every index
+
+_T = TypeVar("_T")
+
+
+class DiskRecords:
+    """The records of one population, on disk; open in one process for writing, in many to read.
+
+    Every `append` and every assignment is a transaction of its own, committed when it returns.
+    Methods may be called from any thread. A forked process closes it and opens it for itself.
+    """
+
+    @classmethod
+    def create(cls, folder: Path, identity: bytes, blobs: Mapping[str, Buffer]) -> Self:
+        """Make a store without records in a new or empty folder, and open it for writing.
+
+        `identity` is a digest of the template; `blobs` are its C-contiguous arrays and its
+        description. The folder appears in one step, complete; a process that is killed before
+        leaves a hidden folder `.NAME.*` beside it, and any exception leaves nothing.
+        """
+        place = Place(folder)
+        try:
+            with place.draft() as draft:
+                header = Header(identity, write_blobs(draft / _BLOBS, blobs))
+                lmdb.open(str(draft), map_size=_FIRST_MAP_BYTES, sync=False).close()
+                os.truncate(draft / _DATA, _FIRST_MAP_BYTES)
+                header.write(draft)
+                place.publish(draft)
+            created = cls.open(place.folder, identity)
+        except BaseException as error:
+            place.clear()
+            if isinstance(error, OSError | ValueError | lmdb.Error):
+                raise cannot_create(folder, error) from error
+            raise
+        created._place = place
+        return created
+
+    def discard(self) -> None:
+        """Close a store that this process has created, and leave its place as it was before."""
+        self.close()
+        if self._place is not None and os.getpid() == self._process:
+            self._place.clear()
+
+    @classmethod
+    def open(cls, folder: Path, identity: bytes | None, *, readonly: bool = False) -> Self:
+        """Open a store; with an `identity`, only one of the same template."""
+        header = Header.read(folder)
+        if identity is not None and identity != header.identity:
+            raise StoreError(
+                f"{shown(folder)}: belongs to another template (identity {header.identity.hex()}, "
+                f"expected {identity.hex()}): give another folder, or {CREATE_AGAIN}"
+            )
+        try:
+            return cls(folder.absolute(), header, readonly)
+        except (OSError, ValueError, lmdb.Error) as error:
+            raise failure(f"{shown(folder)}: the store cannot be opened", error) from error
+
+    def __init__(self, folder: Path, header: Header, readonly: bool) -> None:
+        """Use `create` or `open`."""
+        self.readonly = readonly
+        self._folder = folder
+        self._place: Place | None = None
+        check_regular(folder / _DATA)
+        with suppress(FileNotFoundError):
+            check_regular(folder / _READERS)
+        self._blobs = Blobs(folder / _BLOBS, header.blobs)
+        self._salt = zlib.crc32(header.identity)
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._writer: IO[bytes] | None = None
+        self._check_size(_FIRST_MAP_BYTES)  # LMDB takes an empty file for a new one
+        check_meta(folder / _DATA)
+        self._env = lmdb.open(
+            str(folder),
+            map_size=self._data_bytes(),
+            readonly=readonly,
+            create=False,
+            sync=False,
+            writemap=False,  # on a full disk, writing to the map would kill the process
+            max_spare_txns=0,  # a spare one has a slot in lock.mdb, which a forked child would free
+        )
+        try:
+            self._check_size((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+            if not readonly:
+                # After LMDB's own refusal to open an environment twice in a process, in which a
+                # second lock would succeed, and its release free the first.
+                self._writer = lock_for_writing(folder)
+                self._env.reader_check()
+            self._check_counts()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: bytes) -> int:
+        """Add a record; its index."""
+
+        def add(transaction: _Transaction) -> int:
+            index = self._count(transaction)
+            transaction.put(_key(index), self._checksum(index, record) + record, append=True)
+            return index
+
+        return self._transact(add, write=True)
+
+    def __len__(self) -> int:
+        return self._transact(self._count)
+
+    @property
+    def removed(self) -> int:
+        """How many were removed."""
+        return self._transact(self._removed)
+
+    def __contains__(self, index: int) -> bool:
+        def there(transaction: _Transaction) -> bool:
+            value = transaction.get(_key(index))
+            return value is not None and value != self._tombstone(index)
+
+        return index >= 0 and self._transact(there)
+
+    def __getitem__(self, index: int) -> bytes:
+        def get(transaction: _Transaction) -> bytes:
+            value = transaction.get(_key(index))
+            if value is None:
+                self._check_there(index, transaction)
+                raise self._damaged(f"record {index} is missing")
+            record = value[_CHECKSUM_BYTES:]
+            if value[:_CHECKSUM_BYTES] != self._checksum(index, record):
+                self._check_there(index, transaction)
+                raise self._damaged(f"record {index} has changed since it was written")
+            return bytes(record)
+
+        return self._transact(get)
+
+    def __setitem__(self, index: int, record: bytes) -> None:
+        def replace(transaction: _Transaction) -> None:
+            self._check_there(index, transaction)
+            transaction.put(_key(index), self._checksum(index, record) + record)
+
+        self._transact(replace, write=True)
+
+    def __delitem__(self, index: int) -> None:
+        def remove(transaction: _Transaction) -> None:
+            self._check_there(index, transaction)
+            removed = (self._removed(transaction) + 1).to_bytes(_REMOVED_BYTES, "big")
+            transaction.delete(_key(index))  # only so do pages that are almost empty become one
+            transaction.put(_key(index), self._tombstone(index))
+            transaction.put(_REMOVED, zlib.crc32(removed, self._salt).to_bytes(4, "big") + removed)
+
+        self._transact(remove, write=True)
+
+    def blob(self, name: str) -> memoryview:
+        """A blob of the template: read-only, aligned to 64 bytes, in pages that processes share.
+
+        Reads the blob once, to check it. The view stays valid after `close`.
+        """
+        return self._blobs[name]
+
+    @property
+    def blob_bytes(self) -> int:
+        """Bytes of all blobs."""
+        return self._blobs.size
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self._folder
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that the files of the store take up on disk."""
+        return sum(path.stat().st_blocks * 512 for path in self._folder.iterdir())
+
+    def close(self) -> None:
+        """Close the store, and let another process write to it."""
+        with self._lock:
+            self._env.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    def _transact(self, task: Callable[[_Transaction], _T], *, write: bool = False) -> _T:
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"{shown(self._folder)}: was opened before this process was forked: close it here "
+                "and open it again, with readonly=True while the other process writes"
+            )
+        try:
+            with self._lock:
+                return self._fitting_map(task, write)
+        except (OSError, ValueError, lmdb.Error) as error:
+            verb = "written" if write else "read"
+            raise failure(f"{shown(self._folder)}: records cannot be {verb}", error) from error
+
+    def _fitting_map(self, task: Callable[[_Transaction], _T], write: bool) -> _T:
+        """Run a task in a transaction, again when the map had to follow the data's growth."""
+        while True:
+            try:
+                with self._env.begin(write=write, buffers=True) as transaction:
+                    return task(transaction)
+            except lmdb.MapFullError:
+                # LMDB writes only the pages in use, so its file may well end before the last page
+                # that it counts. Made as long as the map, at no room on the disk, a file that ends
+                # before that page is a truncated one, which it would be deadly to read.
+                os.truncate(self._folder / _DATA, 2 * self._env.info()["map_size"])
+                self._env.set_mapsize(self._data_bytes())
+            except lmdb.MapResizedError:
+                self._env.set_mapsize(0)  # to what the writing process has made it
+
+    def _data_bytes(self) -> int:
+        return (self._folder / _DATA).stat().st_size
+
+    def _check_size(self, needed: int) -> None:
+        found = self._data_bytes()
+        if found < needed:
+            raise self._damaged(f"{_DATA} has {found} bytes instead of at least {needed}")
+
+    def _check_counts(self) -> None:
+        """Whether the last index, the number of records and that of removed ones agree."""
+
+        def counts(transaction: _Transaction) -> tuple[int, int, int]:
+            others = transaction.get(_REMOVED) is not None
+            found = transaction.stat()["entries"] - others
+            return self._count(transaction), found, self._removed(transaction)
+
+        count, found, removed = self._transact(counts)
+        if count != found:
+            raise self._damaged(f"there are {found} records where the last is number {count - 1}")
+        if removed > count:
+            raise self._damaged(f"{removed} of {count} records are said to be removed")
+
+    def _count(self, transaction: _Transaction) -> int:
+        """One more than the last index. (Each `stat` churns the interpreter's table of strings.)"""
+        cursor = transaction.cursor()
+        if not cursor.last():
+            return 0
+        key = cursor.key()
+        if len(key) != _KEY_BYTES:
+            raise self._damaged("the last key is none of a record")
+        return int.from_bytes(key, "big") + 1
+
+    def _check_there(self, index: int, transaction: _Transaction) -> None:
+        if index >= self._count(transaction):
+            raise IndexError(f"{shown(self._folder)}: there is no record {index}")
+        value = transaction.get(_key(index))
+        if value is not None and value == self._tombstone(index):
+            raise IndexError(has_left(index))
+
+    def _removed(self, transaction: _Transaction) -> int:
+        value = transaction.get(_REMOVED)
+        if value is None:
+            return 0
+        count = bytes(value[_CHECKSUM_BYTES:])
+        expected = zlib.crc32(count, self._salt).to_bytes(_CHECKSUM_BYTES, "big")
+        if value[:_CHECKSUM_BYTES] != expected or len(count) != _REMOVED_BYTES:
+            raise self._damaged("the number of removed records has changed since it was written")
+        return int.from_bytes(count, "big")
+
+    def _tombstone(self, index: int) -> bytes:
+        """What is in the place of a removed record: a checksum that no record has alone."""
+        return self._checksum(index, b"removed")
+
+    def _checksum(self, index: int, record: Buffer) -> bytes:
+        """Of the record in its place: it fails for one of another index or another template."""
+        place = zlib.crc32(_key(index), self._salt)
+        return zlib.crc32(record, place).to_bytes(_CHECKSUM_BYTES, "big")
+
+    def _damaged(self, found: str) -> StoreError:
+        return StoreError(f"{shown(self._folder)}: {found}: the store is damaged, {CREATE_AGAIN}")
+
+
+def _key(index: int) -> bytes:
+    return not_negative(index).to_bytes(_KEY_BYTES, "big")

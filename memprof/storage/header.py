@@ -1,0 +1,199 @@
+"""The file that makes a folder a store: format, identity of the template, where its blobs are.
+
+The two pages at the start of LMDB's file, which say where all else is: LMDB believes them, and
+ends the process over flags that it never sets itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import lmdb
+
+from memprof.errors import StoreError
+from memprof.storage.untrusted import is_count, parsed, read_at_most, reason, shown
+
+CREATE_AGAIN = "delete the store and create it again"
+IDENTITY_BYTES = 16
+
+_NAME = "store.json"
+_FAMILY, _VERSION = "memprof.store", "2"
+_MOST_BYTES = 1 << 20  # some 15,000 blobs; reading as much takes a few megabytes and milliseconds
+_EXTENT_BYTES = 25  # of an object or list on average: extents have 33 and more
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a blob is in the file of blobs, and the CRC-32 of its bytes."""
+
+    start: int
+    size: int
+    checksum: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The extent that a value of JSON describes; a ValueError if it describes none."""
+        if type(value) is not dict or [*value] != ["start", "size", "checksum"]:
+            raise ValueError("expected start, size and checksum of each blob")
+        if not all(map(is_count, value.values())):
+            raise ValueError("expected whole numbers for each blob")
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a store holds besides its records.
+
+    Attributes:
+        identity: digest of the template that the records are differences from.
+        blobs: by name.
+    """
+
+    identity: bytes
+    blobs: Mapping[str, Extent]
+
+    def write(self, folder: Path) -> None:
+        """Make the folder a store."""
+        data = self._encoded()
+        if len(data) > _MOST_BYTES:
+            raise StoreError(
+                f"{shown(folder)}: expected at most some 15,000 large arrays in an agent, found "
+                f"{len(self.blobs)} blobs: {_NAME} would have no room for them; leave mmap out"
+            )
+        (folder / _NAME).write_bytes(data)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The header of a store; a StoreError where there is none, or not a usable one."""
+        _check_folder(folder)
+        try:
+            data = read_at_most(folder / _NAME, _MOST_BYTES)
+            whole = parsed(data, each_bytes=_EXTENT_BYTES)
+            family, version = _format(whole)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{shown(folder)}: is not a store of memprof ({_NAME}: {reason(error)}): give "
+                "another folder"
+            ) from error
+        if family != _FAMILY:
+            raise StoreError(
+                f"{shown(folder)}: is not a store of memprof but of {family}: give another folder"
+            )
+        if version != _VERSION:
+            raise StoreError(
+                f"{shown(folder)}: has format {version}, and this version of memprof reads format "
+                f"{_VERSION}: {CREATE_AGAIN}"
+            )
+        try:
+            header = cls._of(whole.get("content"))
+            # There is one way to write it, so this compares checksum, types and order too.
+            if header._encoded() != data:
+                raise ValueError("it would be written otherwise")
+        except ValueError as error:
+            raise StoreError(
+                f"{shown(folder)}: {_NAME} has changed since it was written ({error}): "
+                f"{CREATE_AGAIN}"
+            ) from error
+        return header
+
+    @classmethod
+    def _of(cls, content: Any) -> Self:
+        """The header that a value of JSON describes; a ValueError if it describes none."""
+        if type(content) is not dict or [*content] != ["identity", "blobs"]:
+            raise ValueError("expected identity and blobs")
+        identity, blobs = content.values()
+        if type(identity) is not str or type(blobs) is not dict:
+            raise ValueError("expected identity as text, blobs by name")
+        header = cls(bytes.fromhex(identity), {n: Extent.of(value) for n, value in blobs.items()})
+        if len(header.identity) != IDENTITY_BYTES:
+            raise ValueError(f"expected an identity of {IDENTITY_BYTES} bytes")
+        last = 0
+        for extent in sorted(header.blobs.values(), key=lambda extent: (extent.start, extent.end)):
+            if extent.start < last:
+                raise ValueError("blobs overlap")
+            last = extent.end
+        return header
+
+    def _encoded(self) -> bytes:
+        content = {
+            "identity": self.identity.hex(),
+            "blobs": {name: asdict(extent) for name, extent in self.blobs.items()},
+        }
+        whole = {
+            "format": f"{_FAMILY}/{_VERSION}",
+            "checksum": zlib.crc32(_compact(content)),
+            "content": content,
+        }
+        return _compact(whole)
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{shown(folder)}: there is no such folder: create the store first"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{shown(folder)}: cannot be opened ({reason(error)}): give the folder of a store"
+        ) from error
+    if not is_folder:
+        raise StoreError(f"{shown(folder)}: is no folder: give the folder of a store")
+
+
+def _format(whole: Any) -> tuple[str, str]:
+    """Family and version of a format; a ValueError if there is none."""
+    name = whole.get("format") if type(whole) is dict else None
+    if type(name) is not str or len(name) > 100 or not name.isprintable():
+        raise ValueError("names no format")
+    family, _, version = name.partition("/")
+    return family, version
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+_PAGE_HEAD_BYTES = 16
+_TREE = "IHHNNNNN"  # page size, flags, depth, pages of three kinds, entries, root
+_META = struct.Struct(f"@IIPN{_TREE}{_TREE}NN")
+_PAGE_BYTES = [1 << exponent for exponent in range(9, 17)]
+_FREE_FLAGS, _MAIN_FLAGS = 0x08, 0  # the keys of the tree of free pages are numbers
+_DEEPEST = 32
+
+
+def check_meta(path: Path) -> None:
+    """Refuse a file whose first two pages no writer of ours has written.
+
+    Raises:
+        lmdb.InvalidError: as it says.
+    """
+    page_bytes = 0
+    with path.open("rb") as file:
+        for _ in range(2):
+            file.seek(page_bytes + _PAGE_HEAD_BYTES)
+            found = file.read(_META.size)
+            if len(found) < _META.size:
+                raise lmdb.InvalidError("it ends in its first pages")
+            _, _, address, _, page_bytes, free_flags, free_depth, *rest = _META.unpack(found)
+            main_flags, main_depth = rest[6:8]
+            if (
+                address != 0
+                or page_bytes not in _PAGE_BYTES
+                or (free_flags, main_flags) != (_FREE_FLAGS, _MAIN_FLAGS)
+                or max(free_depth, main_depth) > _DEEPEST
+            ):
+                raise lmdb.InvalidError("its first pages are damaged")

@@ -1,0 +1,261 @@
+"""Where the records of a population live: the interface, and records in memory.
+
+Records on disk are in `memprof.storage.disk_records`.
+
+Named blobs in one plain file: written once, then read through one shared memory map.
+
+LMDB aligns its values to 2 bytes and moves its map when it grows, so arrays that are to be used in
+place live in a file of their own.
+
+Lossless compression of small and large pieces of data, by Zstandard.
+"""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import zstandard
+
+from memprof.errors import StoreError
+from memprof.storage.header import CREATE_AGAIN, Extent
+from memprof.storage.untrusted import check_regular, shown
+
+
+class Records(Protocol):
+    """Records numbered from 0 in the order of `append`; any of them can be replaced, or removed.
+
+    An index that was never appended is an IndexError, negative ones included; so is one that was
+    removed, which is never given again.
+
+    Attributes:
+        readonly: they cannot be changed.
+    """
+
+    readonly: bool
+
+    @property
+    def removed(self) -> int:
+        """How many were removed."""
+
+    def append(self, record: bytes) -> int:
+        """Add a record; its index."""
+
+    def __len__(self) -> int:
+        """How many were appended: the next index."""
+
+    def __contains__(self, index: int) -> bool: ...
+
+    def __getitem__(self, index: int) -> bytes: ...
+
+    def __setitem__(self, index: int, record: bytes) -> None: ...
+
+    def __delitem__(self, index: int) -> None: ...
+
+    def close(self) -> None:
+        """Let go of the records; on disk, they stay there."""
+
+
+class Numbered:
+    """Values numbered from 0 in the order in which they come; each can be replaced or removed, and
+    no number is given again.
+
+    Removed ones are forgotten in stretches from the start, so that where the oldest leave first, or
+    all, nothing of them stays; else each leaves a pointer.
+
+    Attributes:
+        start: all below it were removed, and are forgotten.
+        removed: how many were removed.
+    """
+
+    __slots__ = ("_gone_since", "_values", "removed", "start")
+
+    def __init__(self) -> None:
+        self._values: list[Any] = []
+        self.start = self.removed = self._gone_since = 0
+
+    def append(self, value: Any) -> int:
+        """Add a value; its number."""
+        self._values.append(value)
+        return len(self) - 1
+
+    def __len__(self) -> int:
+        """How many were added: the next number."""
+        return self.start + len(self._values)
+
+    def __contains__(self, index: int) -> bool:
+        place = index - self.start
+        return 0 <= place < len(self._values) and self._values[place] is not _REMOVED
+
+    def __getitem__(self, index: int) -> Any:
+        return self._values[self._place(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._values[self._place(index)] = value
+
+    def __delitem__(self, index: int) -> None:
+        self[index] = _REMOVED
+        self.removed += 1
+        self._gone_since += 1
+        if self._gone_since > len(self._values) // 2:
+            self._gone_since = 0
+            self._forget()
+
+    def items(self) -> Iterator[tuple[int, Any]]:
+        """Numbers and values of those that are there."""
+        for place, value in enumerate(self._values):
+            if value is not _REMOVED:
+                yield self.start + place, value
+
+    def close(self) -> None:
+        """Forget all of them, and their numbers."""
+        self._values.clear()
+        self.start = self.removed = self._gone_since = 0
+
+    def _place(self, index: int) -> int:
+        place = not_negative(index) - self.start
+        if place < 0 or self._values[place] is _REMOVED:
+            raise IndexError(has_left(index))
+        return place
+
+    def _forget(self) -> None:
+        """Drop the places of the removed ones at the start."""
+        here = (place for place, value in enumerate(self._values) if value is not _REMOVED)
+        first = next(here, len(self._values))
+        del self._values[:first]
+        self.start += first
+
+
+class MemoryRecords(Numbered):
+    """Records in a list: each costs its object and one pointer."""
+
+    __slots__ = ()
+
+    readonly = False
+
+
+_REMOVED: Any = None
+"""Stands in the place of a value that was removed."""
+
+
+def has_left(index: int) -> str:
+    """The message for an index that was removed."""
+    return f"agent {index} has left the population; its number is not given again"
+
+
+def not_negative(index: int) -> int:
+    """The index of a record, which does not count from the end."""
+    if index < 0:
+        raise IndexError(f"record {index}: records are numbered from 0")
+    return index
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_ALIGNMENT_BYTES = 64  # a cache line, and the widest vector register
+
+
+def write_blobs(path: Path, blobs: Mapping[str, Buffer]) -> dict[str, Extent]:
+    """Write the file; every blob starts at a multiple of 64 bytes."""
+    extents = {}
+    with path.open("xb") as file:
+        for name, data in blobs.items():
+            file.write(bytes(-file.tell() % _ALIGNMENT_BYTES))
+            start = file.tell()
+            file.write(data)
+            extents[name] = Extent(start, file.tell() - start, zlib.crc32(data))
+    return extents
+
+
+class Blobs:
+    """A file of blobs, open for reading: its pages are the page cache's, shared by all processes.
+
+    The views that it hands out keep the map alive, for as long as anybody holds them.
+
+    Attributes:
+        size: bytes of all of them.
+    """
+
+    __slots__ = ("_extents", "_path", "_view", "size")
+
+    def __init__(self, path: Path, extents: Mapping[str, Extent]) -> None:
+        self._path = path
+        self._extents = extents
+        check_regular(path)
+        with path.open("rb") as file:
+            expected = max((extent.end for extent in extents.values()), default=0)
+            found = file.seek(0, 2)
+            if found != expected:
+                raise StoreError(
+                    f"{shown(path)}: has {found} bytes instead of {expected}, so it is damaged: "
+                    f"{CREATE_AGAIN}"
+                )
+            # An empty file cannot be mapped.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if found else b""
+        self._view = memoryview(mapped).toreadonly()
+        self.size = len(self._view)
+
+    def __getitem__(self, name: str) -> memoryview:
+        """The bytes of a blob, read-only, in place; checked against their checksum."""
+        if name not in self._extents:
+            known = ", ".join(sorted(self._extents)) or "none"
+            raise StoreError(f"{shown(self._path)}: has no blob {name!r}; it has: {known}")
+        extent = self._extents[name]
+        view = self._view[extent.start : extent.end]
+        if zlib.crc32(view) != extent.checksum:
+            raise StoreError(
+                f"{shown(self._path)}: the bytes of blob {name!r} have changed since they were "
+                f"written: {CREATE_AGAIN}"
+            )
+        return view
+
+
+_LEVEL = 3
+# Contexts that nobody uses now: two threads must not use one at once, but one after the other may,
+# so there are as many as were ever in use at once (tens of kilobytes each).
+_compressors: dict[int, list[zstandard.ZstdCompressor]] = {}
+_decompressors: list[zstandard.ZstdDecompressor] = []
+
+
+def compressed(data: bytes, level: int = _LEVEL) -> bytes:
+    """A Zstandard frame of `data`."""
+    free = _compressors.setdefault(level, [])
+    try:
+        compressor = free.pop()
+    except IndexError:
+        compressor = zstandard.ZstdCompressor(level=level)
+    # A copy: the compressor's own result keeps the memory that incompressible data would take.
+    frame = bytes(memoryview(compressor.compress(data)))
+    free.append(compressor)
+    return frame
+
+
+def content_size(frame: bytes) -> int:
+    """Bytes that decompressing a frame makes.
+
+    Raises:
+        zstandard.ZstdError, ValueError: it does not say.
+    """
+    size: int = zstandard.frame_content_size(frame)
+    if size < 0:
+        raise ValueError("a frame that does not say how large its content is")
+    return size
+
+
+def decompressed(frame: bytes) -> bytes:
+    """What was compressed.
+
+    Raises:
+        zstandard.ZstdError: the frame is damaged.
+    """
+    try:
+        decompressor = _decompressors.pop()
+    except IndexError:
+        decompressor = zstandard.ZstdDecompressor()
+    data: bytes = decompressor.decompress(frame)  # one that has failed is not used again
+    _decompressors.append(decompressor)
+    return data

@@ -1,0 +1,161 @@
+"""Values of a template: made immutable, compared with an agent's, and copied for it."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable
+from functools import partial
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from memprof.storage.constants import Constants
+from memprof.storage.flatten import NotStorable, is_objects
+from memprof.storage.layout import ATOMS, LARGE_BYTES, Layout, copied, is_value, plain
+
+_CONTAINERS = (list, tuple, dict, np.ndarray)
+_PLAIN = (type(None), bool, int, float, complex, str)
+
+
+def plain_content(values: list[Any]) -> bytes:
+    """Equal for equal nested atoms of equal types only (version 2 has no marks for sharing)."""
+    return marshal.dumps(values, 2)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether marshal says all that there is to say."""
+    if type(value) in (list, tuple):
+        return all(type(each) in _PLAIN or is_plain(each) for each in value)
+    if type(value) is dict:
+        return all(is_plain(key) and is_plain(element) for key, element in value.items())
+    return type(value) in _PLAIN
+
+
+def same(value: Any, known: Any) -> bool:
+    """Whether a value surely is what the template holds; large arrays by identity only."""
+    if value is known:
+        return True
+    kind = type(value)
+    if kind is not type(known):
+        return False
+    if kind is np.ndarray:
+        return _same_array(value, known)
+    if kind is list or kind is tuple:
+        return len(value) == len(known) and (
+            all(map(is_, value, known)) or all(map(same, value, known))
+        )
+    if kind is dict:
+        return same([*value], [*known]) and all(map(same, value.values(), known.values()))
+    if kind is float or kind is complex:
+        return plain_content([value]) == plain_content([known])
+    return kind in ATOMS and bool(value == known)
+
+
+def _same_array(value: np.ndarray, known: np.ndarray) -> bool:
+    if value.shape != known.shape or value.dtype != known.dtype:
+        return False
+    if value.dtype.char == "O":
+        if value.flags.writeable != known.flags.writeable:
+            return False
+        if value.ndim != 1:
+            value, known = value.ravel(), known.ravel()
+        return same(value.tolist(), known.tolist())
+    return (
+        value.nbytes < LARGE_BYTES
+        and value.strides == known.strides
+        and value.tobytes() == known.tobytes()
+        and value.dtype.char == known.dtype.char
+    )
+
+
+def all_same(layout: Layout, value: Any, known: Any) -> bool:
+    """Whether a container was found to hold what the template holds, element by element."""
+    if layout[0] == "=":
+        return True
+    if layout[0] == "F":
+        return not known.flags.writeable and all_same(layout[1], value, known)
+    if layout[0] == "o":
+        same = type(known) is np.ndarray and known.shape == value.shape
+        return same and all(inner == ("=",) for inner in layout[2:])
+    if layout[0] in "lt":
+        same = type(known) is type(value) and len(known) == len(value)
+        return same and all(inner == ("=",) for inner in layout[1:])
+    return False
+
+
+def copier(value: Any, shares: bool) -> Callable[[Any], Any]:
+    """What copies a value of the template, as `_copied` does: at once, where all that is in a
+    container is shared."""
+    if shares and type(value) is np.ndarray and value.dtype != object:
+        return _itself
+    writable = is_objects(value) and value.ndim == 1 and value.flags.writeable
+    if shares and (writable or type(value) is list):
+        elements = value.tolist() if is_objects(value) else value
+        if all(type(each) is np.ndarray and each.dtype != object for each in elements):
+            return np.ndarray.copy if writable else list
+    return partial(_copied, shares=shares)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _copied(value: Any, shares: bool) -> Any:
+    """New containers around the same atoms and, if it `shares`, the same constants; large ones in
+    any case."""
+    if is_objects(value):
+        copy = value.copy()
+        for position, element in enumerate(value.ravel().tolist()):
+            if not shares or type(element) is not np.ndarray or element.dtype == object:
+                copy.reshape(-1)[position] = _copied(element, shares)
+        copy.flags.writeable = value.flags.writeable
+        return copy
+    if type(value) is np.ndarray:
+        return value if shares or value.nbytes >= LARGE_BYTES else copied(value)
+    if type(value) is list:
+        return [
+            _copied(element, shares) if type(element) in _CONTAINERS else element
+            for element in value
+        ]
+    if type(value) is tuple:
+        return tuple(_copied(element, shares) for element in value)
+    if type(value) is dict:
+        return {key: _copied(element, shares) for key, element in value.items()}
+    return value
+
+
+class Frozen:
+    """Copies of nested containers in which every array is a constant, and what is one stays one."""
+
+    def __init__(self) -> None:
+        self._constants = Constants()
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """The copy of a value.
+
+        Raises:
+            NotStorable: there is no exact one.
+        """
+        if is_value(value):
+            return value
+        if id(value) not in self._known:
+            self._known[id(value)] = value, self._copy(value)
+        return self._known[id(value)][1]
+
+    def _copy(self, value: Any) -> Any:
+        if is_objects(value):
+            copy = value.copy()
+            flat = copy.reshape(-1)
+            for position, element in enumerate(value.ravel().tolist()):
+                flat[position] = self(element)
+            copy.flags.writeable = value.flags.writeable
+            return copy
+        if type(value) is np.ndarray and plain(value.dtype) and value.flags.aligned:
+            return self._constants(value)
+        if type(value) in (list, tuple):
+            return type(value)([each if type(each) in ATOMS else self(each) for each in value])
+        if type(value) is dict and all(map(is_value, value)):
+            return {key: self(element) for key, element in value.items()}
+        raise NotStorable(type(value).__qualname__)

@@ -1,0 +1,369 @@
+"""The working set: the agents that are active at one time, under a budget of bytes.
+
+A thread that activates agents ahead of their use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter, thread_time
+from typing import Any, Protocol
+
+from memprof.errors import AgentActive, StoreError
+from memprof.storage.references import Activation
+from memprof.values.measurements import WorkingSetUse
+
+_TIMED, _WORTH_SECONDS = 8, 1e-3
+
+
+class Store(Protocol):
+    """Where agents rest. Its methods may be called by several threads, for different agents."""
+
+    def read(self, index: int) -> Any:
+        """The record of an agent.
+
+        Raises:
+            IndexError: there is none.
+        """
+        ...
+
+    def activate(self, index: int, record: Any) -> Activation:
+        """The agent of a record."""
+        ...
+
+    def hibernate(self, index: int, activation: Activation) -> None:
+        """Store the agent.
+
+        Raises:
+            StoreError: it cannot be; the message says what has become of it.
+        """
+        ...
+
+    def held_bytes(self, activation: Activation) -> int:
+        """What the active agent takes, beyond what it has in common with others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """An active agent that nobody uses."""
+
+    activation: Activation
+    held_bytes: int
+
+
+class WorkingSet:
+    """Agents that stay active after use, until they take more than `budget_bytes`; then the least
+    recently used hibernate. Safe for several threads that use different agents.
+
+    An agent is at rest, idle (active, and may hibernate), in use, or moving: a thread is activating
+    it ahead or storing it, and whoever wants it waits for that thread. Records are read and written
+    outside of the lock.
+
+    Agents count from when they come out of use, for what they hold then; until then an agent that
+    was just activated counts as much as the mean of them, and room for it is made before.
+    """
+
+    def __init__(self, store: Store, budget_bytes: int) -> None:
+        self._store = store
+        self._budget_bytes = budget_bytes
+        self._idle: OrderedDict[int, _Idle] = OrderedDict()  # least recently used first
+        self._used: dict[int, tuple[Activation | None, int]] = {}
+        self._moving: set[int] = set()
+        self._storing = 0
+        self._changed = threading.Condition()
+        self._bytes = self._most_bytes = self._last_bytes = 0
+        self._hits = self._activations = self._ahead = self._hibernations = 0
+        self._waits: deque[float] = deque(maxlen=_TIMED)
+        self._asked = 0
+        self._helper: Ahead | None = None
+
+    @property
+    def used(self) -> list[int]:
+        """Agents in use."""
+        return sorted(self._used)
+
+    def wake(self, index: int) -> Any:
+        """The agent, ready for use until `rest`.
+
+        Raises:
+            IndexError: there is no such agent.
+            AgentActive: it is in use already.
+            StoreError: another one, which was to make room for it, could not be stored.
+        """
+        counted = self._typical_bytes()
+        idle = self._taken(index)
+        if idle is not None:
+            return idle.activation.agent
+        try:
+            self._make_room(counted)
+            wall, own = perf_counter(), thread_time()
+            record = self._store.read(index)
+            waited = (perf_counter() - wall) - (thread_time() - own)
+            activation = self._store.activate(index, record)
+        except BaseException:
+            with self._changed:
+                del self._used[index]
+            raise
+        with self._changed:
+            self._used[index] = activation, counted
+            self._count(counted)
+            self._activations += 1
+            self._waits.append(waited)
+        return activation.agent
+
+    def _taken(self, index: int) -> _Idle | None:
+        """Mark an agent as used; itself, if it is active."""
+        with self._changed:
+            while index in self._moving:
+                self._changed.wait()
+            if index in self._used:
+                raise AgentActive(index)
+            idle = self._idle.pop(index, None)
+            if idle is not None:
+                self._used[index] = idle.activation, idle.held_bytes
+                self._hits += 1
+            else:
+                self._used[index] = None, 0
+            return idle
+
+    def rest(self, index: int) -> None:
+        """Let an agent be idle that was used; others may have to hibernate for it.
+
+        Raises:
+            StoreError: one of them could not be stored; this one is idle all the same.
+        """
+        activation, counted = self._used[index]
+        assert activation is not None
+        held = counted
+        try:
+            activation.spare()
+            held = self._store.held_bytes(activation)
+        finally:
+            with self._changed:
+                del self._used[index]
+                self._idle[index] = _Idle(activation, held)
+                self._last_bytes = held
+                self._count(held - counted)
+        self._make_room(0)
+
+    def ahead(self, index: int) -> None:
+        """Let a thread of its own activate an agent that is about to be used, where records have to
+        be waited for: on a disk that is slow, or has more of them than fit into the page cache.
+
+        Else nothing happens: all the rest of an activation is Python's work, and a second thread
+        takes from the first the time that it saves, and more. So the quickest of the last reads has
+        to have waited for a millisecond; every so often one is left to its user, to be timed.
+        """
+        with self._changed:
+            waits = len(self._waits) == _TIMED and min(self._waits) >= _WORTH_SECONDS
+            wanted = self._typical_bytes()
+            if not waits or self._is_known(index) or wanted > self._budget_bytes:
+                return
+            self._asked += 1
+            if self._asked % _TIMED == 0:
+                return
+            if self._helper is None:
+                self._helper = Ahead(self._activate_ahead)
+            helper = self._helper
+        self._make_room(wanted)
+        helper.ask(index)
+
+    def _activate_ahead(self, index: int) -> None:
+        with self._changed:
+            if self._is_known(index):
+                return
+            if self._bytes + self._typical_bytes() > self._budget_bytes:
+                return
+            self._moving.add(index)
+        try:
+            activation = self._store.activate(index, self._store.read(index))
+            idle = _Idle(activation, self._store.held_bytes(activation))
+        except Exception:
+            idle = None  # whoever uses the agent meets the same, and can be told
+        with self._changed:
+            if idle is not None:
+                self._idle[index] = idle
+                self._count(idle.held_bytes)
+                self._activations += 1
+                self._ahead += 1
+            self._moving.discard(index)
+            self._changed.notify_all()
+
+    def _is_known(self, index: int) -> bool:
+        return index in self._idle or index in self._used or index in self._moving
+
+    def in_turn(self, agents: Iterable[int]) -> Iterator[int]:
+        """Each of `agents` once, in the order that finds most of them active: those that are, the
+        last one used first; then the others as they come, each activated ahead.
+
+        In the order of their numbers every agent would hibernate just before its turn.
+        """
+        turns = self._active_first(agents if isinstance(agents, range) else dict.fromkeys(agents))
+        index = next(turns, None)
+        while index is not None:
+            after = next(turns, None)
+            if after is not None:
+                self.ahead(after)
+            yield index
+            index = after
+
+    def _active_first(self, agents: Collection[int]) -> Iterator[int]:
+        with self._changed:
+            active = [index for index in reversed(self._idle) if index in agents]
+        done = set()
+        for index in active:
+            if index in self._idle:  # others may have grown since, and this one had to hibernate
+                done.add(index)
+                yield index
+        yield from (index for index in agents if index not in done)
+
+    @contextmanager
+    def leaving(self, index: int) -> Iterator[None]:
+        """Let the block forget an agent, which nobody can use meanwhile.
+
+        Raises:
+            AgentActive: it is in use.
+        """
+        with self._changed:
+            while index in self._moving:
+                self._changed.wait()
+            if index in self._used:
+                raise AgentActive(index)
+            self._moving.add(index)
+        try:
+            yield
+            with self._changed:
+                idle = self._idle.pop(index, None)
+                self._bytes -= 0 if idle is None else idle.held_bytes
+            if idle is not None:
+                idle.activation.end()
+        finally:
+            with self._changed:
+                self._moving.discard(index)
+                self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Let all idle agents hibernate.
+
+        Raises:
+            StoreError: some could not be stored; the message is of the first, the others are.
+        """
+        self._evict(lambda: True)
+        with self._changed:
+            while self._storing:
+                self._changed.wait()
+
+    def stop(self) -> None:
+        """End the thread that activates ahead, until somebody asks again."""
+        if self._helper is not None:
+            self._helper.end()
+            self._helper = None
+
+    def clear(self) -> None:
+        """Let go of the agents without storing them."""
+        self.stop()
+        with self._changed:
+            self._idle.clear()
+            self._used.clear()
+            self._bytes = 0
+
+    def use(self) -> WorkingSetUse:
+        """What the working set did until now."""
+        with self._changed:
+            return WorkingSetUse(
+                budget_bytes=self._budget_bytes,
+                active_agents=len(self._idle) + len(self._used),
+                active_bytes=self._bytes,
+                most_active_bytes=self._most_bytes,
+                hits=self._hits,
+                activations=self._activations,
+                activated_ahead=self._ahead,
+                hibernations=self._hibernations,
+            )
+
+    def holdings(self) -> Iterator[tuple[int, Any]]:
+        """The idle agents and what they hold, by index."""
+        with self._changed:
+            idle = list(self._idle.items())
+        for index, each in idle:
+            yield index, [each, *each.activation.held()]
+
+    def _typical_bytes(self) -> int:
+        """Mean of the active agents; the last one measured, if none is active."""
+        with self._changed:
+            active = len(self._idle) + len(self._used)
+            return self._bytes // active if active else self._last_bytes
+
+    def _count(self, more_bytes: int) -> None:
+        self._bytes += more_bytes
+        self._most_bytes = max(self._most_bytes, self._bytes)
+
+    def _make_room(self, wanted_bytes: int) -> None:
+        self._evict(lambda: self._bytes + wanted_bytes > self._budget_bytes)
+
+    def _evict(self, too_many: Callable[[], bool]) -> None:
+        """Hibernate the least recently used agents, for as long as there are too many."""
+        failed: StoreError | None = None
+        while True:
+            with self._changed:
+                index = next((each for each in self._idle if each not in self._moving), None)
+                if index is None or not too_many():
+                    break
+                idle = self._idle.pop(index)
+                self._moving.add(index)
+                self._storing += 1
+            try:
+                self._store.hibernate(index, idle.activation)
+            except StoreError as error:
+                failed = failed or error
+            finally:
+                with self._changed:
+                    self._moving.discard(index)
+                    self._storing -= 1
+                    self._bytes -= idle.held_bytes
+                    self._hibernations += 1
+                    self._changed.notify_all()
+        if failed is not None:
+            raise failed
+
+
+class Ahead:
+    """A thread that does `task` for the agent that was asked for last; it never raises."""
+
+    def __init__(self, task: Callable[[int], None]) -> None:
+        self._task = task
+        self._asked: int | None = None
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="memprof-ahead", daemon=True)
+        self._thread.start()
+
+    def ask(self, index: int) -> None:
+        """Do the task for this agent, when the one at hand is done."""
+        with self._changed:
+            self._asked = index
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Wait for what is being done, and end."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        if self._thread is not threading.current_thread():  # whose garbage collection ends us
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while self._asked is None and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+                index, self._asked = self._asked, None
+            assert index is not None
+            self._task(index)

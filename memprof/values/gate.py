@@ -1,0 +1,294 @@
+"""What a gate and a comparison say: one run of a scenario held against another.
+
+Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
+95 %.
+
+What a gate is told: its baseline, and what may change before a metric is worse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from memprof.errors import nearest
+from memprof.text import format_size, parse_size, shown
+from memprof.values.profile import SCHEMA, Caution, Interval, Report
+
+BASELINE_SCHEMA = "memprof.baseline/1"
+
+Change = Literal["better", "same", "worse", "could_not_measure", "new"]
+Unit = Literal["bytes", "ratio", "verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricChange:
+    """One metric of a scenario, then and now.
+
+    Attributes:
+        verdict: `new` where the baseline had no such scenario.
+        unit: `ratio` is time per step over that of the reference loop in the same worker; what is a
+            `verdict` has no figures, only a `detail`.
+        was, now: None where it is not a figure, or was not measured.
+        change: `now` less `was`, with its interval.
+        allowed: how much of a change the tolerance allows, in the same unit.
+        detail: what a reader has to know: why it could not be measured, or verdicts in words.
+    """
+
+    metric: MetricName
+    unit: Unit
+    verdict: Change
+    was: float | None = None
+    was_ci95: Interval | None = None
+    now: float | None = None
+    now_ci95: Interval | None = None
+    change: float | None = None
+    change_ci95: Interval | None = None
+    allowed: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentChange:
+    """A component of the ledger whose resident bytes changed.
+
+    Attributes:
+        private_bytes: more (or less) of it in each agent.
+        shared_bytes: more (or less) of it in total, that several agents share.
+    """
+
+    component: str
+    private_bytes: float
+    shared_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class PassChange:
+    """A pass that saves less, or more, of an agent's marginal cost than it did; None where it saves
+    nothing beyond resolution."""
+
+    name: str
+    was_bytes: float | None
+    now_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One scenario, then and now.
+
+    Attributes:
+        name: the scenario's.
+        file: its file, as the user named it; of a comparison, the report of the run now.
+        repeats: fresh workers then and now.
+        metrics: none where `failure` says why nothing could be compared.
+        components, passes: what grew or shrank, largest first.
+        failure: why nothing could be compared; empty if it was.
+        warnings: what a reader must know before using a figure.
+        seconds: how long it took to measure.
+    """
+
+    name: str
+    file: str
+    repeats: tuple[int, int]
+    metrics: tuple[MetricChange, ...]
+    components: tuple[ComponentChange, ...] = ()
+    passes: tuple[PassChange, ...] = ()
+    failure: str = ""
+    warnings: tuple[Caution, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Change:
+        """The worst of its metrics'."""
+        found = {each.verdict for each in self.metrics}
+        if self.failure and "worse" not in found:
+            return "could_not_measure"
+        worst: tuple[Change, ...] = ("worse", "could_not_measure", "better", "new")
+        return next((each for each in worst if each in found), "same")
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRate:
+    """How often a gate would have called a metric worse though nothing had changed.
+
+    Attributes:
+        comparisons: of one run with the next.
+        false_alarms, undecided: that came out worse, and that could not be measured.
+        most_ci95: the highest rate of false alarms that these comparisons do not exclude (95 %,
+            one-sided, Clopper and Pearson).
+        largest_change: of all comparisons, in the metric's unit; None for a verdict.
+        allowed: the smallest change that the tolerance allowed; None for a verdict.
+    """
+
+    scenario: str
+    metric: MetricName
+    unit: Unit
+    comparisons: int
+    false_alarms: int
+    undecided: int
+    most_ci95: float
+    largest_change: float | None
+    allowed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """Everything `memprof gate` or `memprof compare` found. Its JSON is the contract.
+
+    Attributes:
+        baseline: the file that the runs are held against.
+        updated: what became of the baseline under --update: which scenarios were replaced in it.
+        alarms: what a self-check found.
+        not_gated: scenarios of the baseline that were not asked for.
+        complete: nothing was cut short.
+    """
+
+    baseline: str
+    scenarios: tuple[Comparison, ...]
+    updated: tuple[str, ...] = ()
+    alarms: tuple[AlarmRate, ...] = ()
+    not_gated: tuple[str, ...] = ()
+    complete: bool = True
+    kind: Literal["gate", "compare", "self_check"] = "gate"
+    schema: str = field(default=SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineEntry:
+    """What a scenario cost when the baseline was made.
+
+    Attributes:
+        file: the scenario file, relative to the baseline's folder.
+        scenario_hash: of all fields that decide on the figures.
+        report: the run itself, with its raw samples and its environment.
+    """
+
+    file: str
+    scenario_hash: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The file that a gate holds runs against; scenarios by name."""
+
+    scenarios: dict[str, BaselineEntry]
+    schema: str = field(default=BASELINE_SCHEMA)
+
+
+DEFAULT_BASELINE = "memprof-baseline.json"
+"""The file that a gate holds runs against."""
+MetricName = Literal[
+    "marginal_bytes",
+    "fixed_bytes",
+    "peak_bytes",
+    "growth_bytes_per_step",
+    "step_ratio",
+    "equivalence",
+    "budget",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """The larger of the two counts.
+
+    Attributes:
+        relative: a share of what the baseline has.
+        absolute: in the metric's own unit.
+    """
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+    def allowed(self, was: float) -> float:
+        """By how much the metric may exceed what it was."""
+        return max(self.relative * abs(was), self.absolute)
+
+    def __str__(self) -> str:
+        parts = [f"{self.relative * 100:g}%"] if self.relative or not self.absolute else []
+        return " or ".join(parts + ([format_size(self.absolute)] if self.absolute else []))
+
+
+DEFAULTS: Mapping[str, Tolerance] = {
+    "marginal_bytes": Tolerance(0.05, 64),
+    "fixed_bytes": Tolerance(0.05, 4 * 2**20),
+    "peak_bytes": Tolerance(0.05, 4 * 2**20),
+    "growth_bytes_per_step": Tolerance(0.05, 32),
+    "step_ratio": Tolerance(0.25),
+}
+_NO_TOLERANCE = ("equivalence", "budget")
+_MOST_RELATIVE = 1e4  # what is allowed a hundred times more is not watched
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_FRACTION = re.compile(r"\s*\d+\.\d+\s*")  # who writes 0.05 means 5%, and not 0 bytes
+
+
+def parse_tolerance(metric: str, text: str) -> Tolerance:
+    """The tolerance meant by `5%`, `2MB`, or `5% or 2MB`.
+
+    Raises:
+        ValueError: `metric` has no tolerance, or `text` is none.
+    """
+    if metric in _NO_TOLERANCE:
+        raise ValueError(f"{metric} has no tolerance: it is the same, or it is not")
+    if metric not in DEFAULTS:
+        raise ValueError(
+            f"{shown(metric)} is no metric with a tolerance; {nearest(metric, DEFAULTS)}"
+        )
+    relative: list[float] = []
+    absolute: list[float] = []
+    for part in str(text).split(" or "):
+        percent = _PERCENT.fullmatch(part)
+        if percent:
+            relative.append(float(percent[1]) / 100)
+            if relative[-1] > _MOST_RELATIVE:
+                raise ValueError(f"expected at most {_MOST_RELATIVE:.0%}, found {shown(part)}")
+        elif metric == "step_ratio":
+            raise ValueError(f"expected a percentage such as 25%, found {shown(part.strip())}")
+        else:
+            absolute.append(_size(part))
+    if len(relative) > 1 or len(absolute) > 1:
+        raise ValueError(f"expected one percentage, one size, or both, found {shown(text)}")
+    return Tolerance(sum(relative), sum(absolute))
+
+
+def read_tolerances(texts: Mapping[str, str | int]) -> dict[str, Tolerance]:
+    """The tolerances that a scenario has, by metric.
+
+    Raises:
+        ValueError: a metric or a tolerance is wrong.
+    """
+    return {metric: parse_tolerance(metric, str(text)) for metric, text in texts.items()}
+
+
+def parse_tolerances(text: str) -> dict[str, Tolerance]:
+    """The tolerances meant by `marginal_bytes=5%,peak_bytes=2MB`.
+
+    Raises:
+        ValueError: a metric or a tolerance is wrong, or a metric is there twice.
+    """
+    found: dict[str, Tolerance] = {}
+    for part in text.split(","):
+        metric, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise ValueError(
+                f"expected METRIC=TOLERANCE, such as marginal_bytes=5%, found {shown(part)}"
+            )
+        if metric in found:
+            raise ValueError(f"{metric} is there twice; leave one out")
+        found[metric] = parse_tolerance(metric, value)
+    return found
+
+
+def _size(text: str) -> int:
+    try:
+        if _FRACTION.fullmatch(text):
+            raise ValueError("no count of bytes")
+        return parse_size(text)
+    except ValueError:
+        raise ValueError(
+            "expected a percentage or a size, such as 5%, 2MB or 5% or 2MB, found "
+            f"{shown(text.strip())}"
+        ) from None

@@ -1,0 +1,240 @@
+"""What leak workers measure, and what a leak report says.
+
+Frozen dataclasses with plain fields, bytes and seconds only. A *cycle* is one turn of the agents'
+life: N agents are built, live their steps and are let go of (`lifecycle`), or N agents that stay
+live as many steps more (`steps`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from memprof.values.measurements import Calibration
+from memprof.values.profile import SCHEMA, Caution, Environment, Interval, LeakVerdict
+
+Mode = Literal["lifecycle", "steps"]
+MODES: tuple[Mode, ...] = ("lifecycle", "steps")
+SignalName = Literal["native", "python", "objects", "process", "mapped", "device"]
+HEAP: tuple[SignalName, ...] = ("native", "python")
+"""The signals that together are all that is handed out."""
+Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReading:
+    """Memory of a clean worker after one cycle, with garbage collected and given back; None where
+    no reading of the platform or the backend can be trusted.
+
+    Attributes:
+        native_bytes: what malloc has handed out.
+        python_bytes: what Python's small-object allocator has handed out.
+        python_blocks: in how many blocks.
+        process_bytes: private memory of the process, see `Reading.private_bytes`.
+        device_bytes: live arrays of JAX, each buffer once.
+        mapped_bytes: address space that is no private writable memory: files and shared memory.
+        data_bytes: the private writable address space, touched or not.
+    """
+
+    native_bytes: int | None
+    python_bytes: int | None
+    python_blocks: int | None
+    process_bytes: int | None
+    device_bytes: int | None
+    mapped_bytes: int | None = None
+    data_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRun:
+    """One clean worker: a reading before the first cycle, and one after each.
+
+    Attributes:
+        seconds: what each cycle took, without its reading.
+        compilations: programs that JAX compiled in each cycle; empty for other backends.
+        facts: what a reader must know of the backend.
+        calibration: what the readings are worth.
+    """
+
+    readings: tuple[CycleReading, ...]
+    seconds: tuple[float, ...]
+    compilations: tuple[int, ...]
+    facts: dict[str, str]
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class LeakRun:
+    """One clean worker, which let the population live in one mode after the other.
+
+    Attributes:
+        runs: by mode, in the order in which they were looked at. What one mode leaks ends the run.
+        refused: why agents that were to live in the next mode could not; empty if they could.
+    """
+
+    runs: dict[Mode, CycleRun]
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLine:
+    """A source line that allocated some of what stays."""
+
+    path: str
+    line: int
+    text: str
+    bytes_per_cycle: float
+
+    @property
+    def place(self) -> str:
+        """`path:line`."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One place at which memory stays from cycle to cycle.
+
+    Attributes:
+        owner: the attribute or variable that holds what stays, such as `Agent.prev_actions` or
+            `service.SUBSCRIBERS`; empty where only lines are known.
+        lines: where it was allocated, most bytes first; empty where nothing saw the allocation.
+        type_name: the commonest type among what stays; empty where it is no Python object.
+        objects_per_cycle: Python objects, or allocations where they are no objects.
+        kept_by: what keeps the objects alive, from the owner up to a module or a frame.
+        seen_by: which instrument found it.
+        traces_per_cycle: how often JAX traces anew at the line, for sites of that kind.
+        yours: the user's own lines that made it, or that called what did, most bytes first; empty
+            where none is known.
+    """
+
+    owner: str
+    lines: tuple[SiteLine, ...]
+    type_name: str
+    bytes_per_cycle: float
+    objects_per_cycle: float
+    kept_by: tuple[str, ...]
+    seen_by: Evidence
+    traces_per_cycle: float | None = None
+    yours: tuple[SiteLine, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called: its owner, or its first line where nothing owns it."""
+        lines = self.yours or self.lines
+        if self.owner or not lines:
+            return self.owner or self.type_name
+        return lines[0].place
+
+    @property
+    def where(self) -> str:
+        """Its name, and the user's own line."""
+        if not self.owner or not self.yours:
+            return self.name
+        return f"{self.owner} ({self.yours[0].place})"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What a worker with intrusive instruments found of a leak.
+
+    Attributes:
+        sites: most bytes first.
+        native_bytes_per_cycle: growth of the live heap that neither the object graph, nor
+            tracemalloc, nor JAX's own reports account for; 0 where they account for it.
+    """
+
+    sites: tuple[Site, ...]
+    native_bytes_per_cycle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One reading over the cycles, judged. Bytes, but for `objects`, which are counted.
+
+    Attributes:
+        per_cycle: what it gains per cycle, over all repeats.
+        floor: the smallest gain per cycle that every repeat would have been found with; None if
+            none would have been.
+        series: the readings of each repeat, the one before the first cycle included.
+    """
+
+    name: SignalName
+    verdict: LeakVerdict
+    per_cycle: float
+    ci95: Interval
+    floor: float | None
+    series: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """The verdict on one population in one mode.
+
+    Attributes:
+        bytes_per_cycle: growth of the live heap (native and Python's small objects) per cycle, or
+            of the process or device where only that grows.
+        bytes_per_agent: the same for each agent, per cycle.
+        floor_bytes: the smallest leak in the heap that this run would have found; None if there is
+            no such.
+        warm_up_cycles: cycles that were left out at the start of each repeat.
+        cycles_needed: cycles that would decide, where the verdict is inconclusive.
+        compilations_per_cycle: programs that JAX compiles in each cycle; None for other backends.
+        detail: the verdict in words.
+        unattributed_bytes: growth per cycle that no site accounts for, what allocators add to
+            objects included; None where there was nothing to attribute.
+        native_bytes: growth per cycle that neither the object graph nor tracemalloc sees; None
+            likewise.
+        history_steps: so many steps of their past is all that agents kept, though the scenario does
+            not say so; None where they kept what the scenario says.
+    """
+
+    verdict: LeakVerdict
+    mode: Mode
+    cycles: int
+    agents: int
+    steps: int
+    passes: tuple[str, ...]
+    repeats: int
+    bytes_per_cycle: float
+    ci95_bytes: Interval
+    bytes_per_agent: float
+    floor_bytes: float | None
+    warm_up_cycles: tuple[int, ...]
+    cycles_needed: int | None
+    compilations_per_cycle: float | None
+    detail: str
+    signals: tuple[Signal, ...]
+    sites: tuple[Site, ...]
+    unattributed_bytes: float | None
+    native_bytes: float | None
+    cycle_seconds: float
+    history_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A mode that was asked for and not looked at, and why."""
+
+    mode: Mode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeakReport:
+    """Everything `memprof leak` found. Its JSON is the contract.
+
+    Attributes:
+        leak: the mode that decides: the one that leaks, else one that is undecided, else the first.
+        also: the other mode, where that was looked at as well.
+    """
+
+    scenario: dict[str, Any]
+    environment: Environment
+    leak: Leak
+    warnings: tuple[Caution, ...]
+    complete: bool
+    also: tuple[Leak, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
+    kind: Literal["leak"] = "leak"
+    schema: str = field(default=SCHEMA)

@@ -1,0 +1,119 @@
+"""The machine and the software that a report's figures belong to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+from memprof.launch import limits
+from memprof.posix import PAGE_BYTES, rlimit_bytes
+from memprof.values.profile import Environment
+
+_PACKAGES = (
+    "memprof-pymdp",
+    "inferactively-pymdp",
+    "numpy",
+    "scipy",
+    "psutil",
+    "pympler",
+    "memory_profiler",
+    "memray",
+)
+_BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
+_ALLOCATOR_VARIABLES = (
+    "PYTHONMALLOC",
+    "PYTHONDEVMODE",  # makes Python's allocator the one with debug hooks
+    "MALLOC_",
+    "MIMALLOC_",
+    "TCMALLOC_",
+    "GLIBC_TUNABLES",
+    "LD_PRELOAD",
+)
+# Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
+# process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+WORKER_ALLOCATOR = {"jax": _ONE_ARENA}
+# What glibc's threads put by for their next allocations counts as handed out, and grows for
+# hundreds of steps: kilobytes in a process with XLA's threads.
+_NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
+
+
+def worker_environment(backend: str, *, cycles: bool, threads: bool = False) -> dict[str, str]:
+    """Environment variables of a backend's workers; what the user has set stays. Workers that
+    compare `cycles` run without the allocator's thread caches, and those that step agents from
+    several `threads` with one arena."""
+    own = _ONE_ARENA if threads else WORKER_ALLOCATOR.get(backend, {})
+    variables = {**own, **os.environ}
+    if cycles:
+        tunables = variables.get("GLIBC_TUNABLES", "")
+        variables["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, _NO_THREAD_CACHES)))
+    return variables
+
+
+def describe_environment(
+    backend: str,
+    facts: dict[str, str],
+    memory_limit_bytes: int | None,
+    *,
+    cycles: bool = False,
+    malloc: str = "",
+) -> Environment:
+    """Versions, allocator settings, huge pages, limits and processors, as workers find them;
+    `facts` is what they found out about their backend, `malloc` about their allocator, `cycles` as
+    in `worker_environment`."""
+    versions = {"python": platform.python_version()}
+    for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    libc, libc_version = platform.libc_ver()
+    allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
+    if malloc:
+        allocator["malloc"] = malloc
+    variables = worker_environment(backend, cycles=cycles)
+    for name, value in sorted(variables.items()):
+        if name.startswith(_ALLOCATOR_VARIABLES):
+            allocator[name] = value
+    return Environment(
+        versions=versions,
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu_count=processors(),
+        total_memory_bytes=limits.machine_memory().total_bytes,
+        cgroup_limit_bytes=limits.cgroup_limit_bytes(),
+        rlimit_bytes=memory_limit_bytes or rlimit_bytes("DATA"),
+        huge_pages=_huge_pages(),
+        allocator=allocator,
+        page_bytes=PAGE_BYTES,
+        python_build=_python_build(),
+        device=facts.get("device", "unknown"),
+        backend={name: value for name, value in facts.items() if name != "device"},
+    )
+
+
+def _python_build() -> str:
+    """The implementation, and what of its build changes the size of objects or their allocator."""
+    kinds = [platform.python_implementation()]
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        kinds.append("free-threaded")
+    if sysconfig.get_config_var("Py_DEBUG"):
+        kinds.append("debug")
+    return ", ".join(kinds)
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _huge_pages() -> str:
+    """The kernel's mode, and whether NumPy asks for huge pages for its large arrays."""
+    mode = "unknown"
+    with contextlib.suppress(OSError):
+        text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        mode = text[text.index("[") + 1 : text.index("]")]
+    return f"{mode}, NUMPY_MADVISE_HUGEPAGE={os.environ.get('NUMPY_MADVISE_HUGEPAGE', 'unset')}"

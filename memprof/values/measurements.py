@@ -1,0 +1,445 @@
+"""What a worker measures and sends home: the values that cross the process border.
+
+Frozen dataclasses with plain fields, bytes and seconds only. The parent condenses them into the
+`Report` of `memprof.values.profile`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memprof.values.evidence import ContentRow, GainRow, ImportRow
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Memory of the worker process at one moment; None where the platform cannot tell.
+
+    Attributes:
+        uss_bytes: unique set size, pages that only this process has.
+        private_bytes: USS without pages of files on disk: anonymous and shared memory, swapped out
+            or not. Pages of files are libraries for the most part; they leave a process's USS and
+            come back whenever another process maps the same library, or the kernel writes a newly
+            installed one to disk, so growth is measured without them.
+        heap_bytes: live bytes handed out by malloc and by Python's small-object allocator.
+    """
+
+    rss_bytes: int
+    uss_bytes: int | None
+    pss_bytes: int | None
+    private_bytes: int
+    heap_bytes: int | None
+
+
+UNSEEN = {
+    "native": "what malloc hands out",
+    "python": "what Python's allocator hands out",
+    "process": "memory that is mapped directly",
+    "device": "JAX's arrays",
+}
+"""What is not seen without a reading, or the readings that stand in for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the readings of a worker are worth: each was tried there with memory of known size.
+
+    Attributes:
+        malloc: the allocator in use, as far as can be told.
+        left_out: readings that did not move by what was allocated, and why each is not used.
+        unseen: kinds of memory that no trusted reading tells of to the byte.
+        endless_garbage: each collection of garbage found more, so that some is in the readings.
+    """
+
+    malloc: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
+    endless_garbage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthPoint:
+    """Memory with `agents` living agents that have all lived the scenario's steps.
+
+    `uneven_bytes` is what these agents hold alone beyond as many of the mean size, where agents
+    differ: resident, by the ledger; `uneven_nominal_bytes` is the same of what was asked for.
+    """
+
+    agents: int
+    reading: Reading
+    uneven_bytes: float = 0.0
+    uneven_nominal_bytes: float = 0.0
+
+    @property
+    def private_bytes(self) -> float:
+        """Private memory, had the agents come in an even mixture."""
+        return self.reading.private_bytes - self.uneven_bytes
+
+    @property
+    def heap_bytes(self) -> float | None:
+        """The live heap, had the agents come in an even mixture."""
+        heap = self.reading.heap_bytes
+        return None if heap is None else heap - self.uneven_nominal_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TrendSeries:
+    """Live heap bytes after each further step of the whole population, garbage collected.
+
+    Attributes:
+        first_step: steps that every agent had lived at the first entry.
+        stride: steps from one entry to the next.
+        blind: why there is no reading of the heap; empty where there is one.
+    """
+
+    agents: int
+    first_step: int
+    stride: int
+    heap_bytes: tuple[int, ...]
+    blind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTime:
+    """Total time of one operation over all agents and steps of a clean worker."""
+
+    operation: str
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """Bytes of one component over the whole population; resident is None where unknown."""
+
+    component: str
+    private_nominal_bytes: int
+    shared_nominal_bytes: int
+    private_resident_bytes: int | None
+    shared_resident_bytes: int | None
+    objects: int
+
+    @property
+    def nominal_bytes(self) -> int:
+        return self.private_nominal_bytes + self.shared_nominal_bytes
+
+    @property
+    def resident_bytes(self) -> int | None:
+        if self.private_resident_bytes is None or self.shared_resident_bytes is None:
+            return None
+        return self.private_resident_bytes + self.shared_resident_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where a population's memory is: growth of private memory for `agents` agents, by component.
+
+    `explained_bytes` are the resident bytes of all components; `unexplained_bytes` is the rest of
+    the growth (allocator overhead and fragmentation; negative when the population moved into
+    memory that had been freed before). `typical_agent_bytes` is the median of what the scenario's
+    agents hold alone, resident, `mean_agent_bytes` the mean, `agent_bytes_range` the least and the
+    most. None where the platform cannot tell.
+    """
+
+    agents: int
+    growth_bytes: int
+    explained_bytes: int | None
+    unexplained_bytes: int | None
+    typical_agent_bytes: float | None
+    rows: tuple[LedgerRow, ...]
+    mean_agent_bytes: float | None = None
+    agent_bytes_range: tuple[int, int] | None = None
+
+    def private_each(self, component: str | None = None) -> float:
+        """Bytes of a component, or of all, that one agent holds alone: resident where that is
+        known, and the mean over the agents of the ledger."""
+        held = (
+            row.private_nominal_bytes
+            if row.private_resident_bytes is None
+            else row.private_resident_bytes
+            for row in self.rows
+            if component in (None, row.component)
+        )
+        return sum(held) / self.agents
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingSetUse:
+    """What the pass `working_set` did until now.
+
+    Attributes:
+        active_agents, active_bytes: now; bytes that they hold alone, lent buffers included.
+        most_active_bytes: at any time.
+        hits: uses of an agent that was active already.
+        activations: agents made from their records, for a use or ahead of it.
+        activated_ahead: those that a thread activated before they were asked for.
+        hibernations: agents that were stored to make room, or because all were asked to.
+    """
+
+    budget_bytes: int
+    active_agents: int
+    active_bytes: int
+    most_active_bytes: int
+    hits: int
+    activations: int
+    activated_ahead: int
+    hibernations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A phase of a worker's life: `label` began at `seconds` (epoch in a worker's events, since the
+    worker's start in a report) for a population of `agents`."""
+
+    seconds: float
+    label: str
+    agents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One clean worker: memory against N, time per step, trend, ledger, digests of behaviour.
+
+    Attributes:
+        start: after the interpreter and memprof were loaded.
+        imported: after PyMDP was imported.
+        baseline: after warm-up, before the first agent.
+        points: memory against the number of living agents, smallest population first.
+        at_n: the point at which the population has the scenario's number of agents.
+        peak_rss_bytes: highest resident set from the baseline until `at_n` was reached.
+        step_seconds: one agent's step, averaged over a batch, for every batch and step; without
+            those that the backend compiled in.
+        step_cpu_seconds: the same in processor time, taking down behaviour included.
+        batches: so many, one after the other in `step_cpu_seconds`.
+        reference_cpu_seconds: of the reference loop (`memprof.worker.growth`), run between the
+            steps.
+        compile_seconds: the first step of all agents, compilation included; None where the backend
+            does not compile.
+        build_seconds: building one agent, passes included, averaged over a batch.
+        file_bytes: what the population takes in files on disk with `at_n.agents` agents.
+        kept_whole: attributes that a pass could not encode exactly, with their types.
+        working_set: what that pass did until then; None without it.
+        facts: what a reader must know of the backend: its device and settings.
+        digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
+        calibration: what the readings are worth.
+    """
+
+    start: Reading
+    imported: Reading
+    baseline: Reading
+    points: tuple[GrowthPoint, ...]
+    at_n: GrowthPoint
+    peak_rss_bytes: int | None
+    step_seconds: tuple[float, ...]
+    step_cpu_seconds: tuple[float, ...]
+    batches: int
+    reference_cpu_seconds: tuple[float, ...]
+    compile_seconds: float | None
+    build_seconds: tuple[float, ...]
+    operations: tuple[OperationTime, ...]
+    trend: TrendSeries
+    ledger: Ledger
+    file_bytes: int
+    kept_whole: tuple[str, ...]
+    working_set: WorkingSetUse | None
+    facts: dict[str, str]
+    digests: tuple[str, ...]
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationMemory:
+    """What one operation keeps and what it needs in passing, traced heap, mean and worst call."""
+
+    operation: str
+    calls: int
+    retained_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineHotspot:
+    """A source line that holds memory: traced bytes and blocks of one further agent."""
+
+    path: str
+    line: int
+    text: str
+    bytes_per_agent: float
+    blocks_per_agent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A line in a function that called the next; `function` is qualified by its classes, `<module>`
+    outside of any, and `[unknown]` where there is no source."""
+
+    path: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStack:
+    """Calls that allocated memory which is held: traced bytes and blocks of one further agent.
+
+    Attributes:
+        operation: of the agent, in which they happened; or what else they have in common.
+        frames: outermost first, below the operation; the last one allocated.
+    """
+
+    operation: str
+    frames: tuple[Frame, ...]
+    bytes_per_agent: float
+    blocks_per_agent: float
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRow:
+    """Objects of one Python type in the population, flat sizes without what they refer to."""
+
+    type_name: str
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """Live device buffers of one component over the whole population, each buffer once."""
+
+    component: str
+    private_bytes: int
+    shared_bytes: int
+    buffers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrace:
+    """A source line at which JAX traces anew, though the agents have stepped before."""
+
+    path: str
+    line: int
+    text: str
+    traces_per_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDetails:
+    """What JAX holds and does for a population of `agents`, beyond the bytes of its live arrays.
+
+    Attributes:
+        before_bytes: live arrays from before the first agent; they are in none of the rows.
+        caches_bytes: private memory of the process that letting go of compiled programs and caches
+            frees, after the scenario's steps; None where there is no such thing.
+        memory_stats: the device's own account, where it gives one.
+        first_steps: steps of the first call of a newly built population, with nothing compiled yet;
+            `first_traces` and `first_compilations` happen in it.
+        steps: later steps of the whole population that the figures per step are a mean of; 0 where
+            the agents cannot live on past the scenario's steps.
+        retraces: lines that trace in those steps, most frequent first.
+    """
+
+    agents: int
+    rows: tuple[DeviceRow, ...]
+    before_bytes: int
+    caches_bytes: int | None
+    memory_stats: dict[str, int]
+    first_steps: int
+    first_traces: int
+    first_compilations: int
+    steps: int
+    traces_per_step: float | None
+    compilations_per_step: float | None
+    retraces: tuple[Retrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRun:
+    """One intrusive worker: what the instrument read at each population size, and its cost.
+
+    Attributes:
+        readings: (agents, bytes) as this instrument counts them.
+        uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
+            `GrowthPoint`, nominal; empty where they are of one size.
+        further_agents: lines and stacks are a mean over so many agents after the first.
+        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
+        mean_bytes: the same of the scenario's agents.
+        step_seconds: as in `Measurement`, with the instrument at work.
+        reading_seconds: time of one reading of the largest population.
+        imports: of this worker, before the instrument was at work.
+    """
+
+    readings: tuple[tuple[int, int], ...]
+    step_seconds: tuple[float, ...]
+    reading_seconds: float
+    operations: tuple[OperationMemory, ...] = ()
+    lines: tuple[LineHotspot, ...] = ()
+    stacks: tuple[AllocationStack, ...] = ()
+    types: tuple[TypeRow, ...] = ()
+    device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
+    imports: tuple[ImportRow, ...] = ()
+    uneven_bytes: tuple[float, ...] = ()
+    further_agents: int = 1
+    further_bytes: float | None = None
+    mean_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceComparison:
+    """Two populations compared value by value; `first_difference` is (agent, step) or None.
+
+    `max_divergence_nats` is the largest divergence KL(second || first) of a belief or of a
+    posterior over policies; None where one is infinite or the two cannot be compared.
+    """
+
+    agents: int
+    steps: int
+    actions_compared: int
+    actions_equal: int
+    max_abs_belief_error: float | None
+    max_divergence_nats: float | None
+    first_difference: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadsRun:
+    """One worker in which one thread and several let the same agents live, by turns.
+
+    Attributes:
+        steps: steps that every agent lived between the two readings of memory; before them, it had
+            lived some more while threads warmed up.
+        operations: steps of single agents between the two readings, in one thread and in several.
+        running: threads that ran at one time, the others waiting for their turn: as many as were
+            found to pay off. All `threads` did an equal share of the work.
+        one_thread_seconds: wall-clock time per operation, for each block that one thread did,
+            taking down its behaviour included.
+        threads_seconds: the same, for each block of the several threads; blocks of both kinds come
+            in the order 1, several, several, 1.
+        one_thread_cpu_seconds: processor time of the whole process per operation, for the blocks of
+            one thread; wall-clock time far above it says that other processes had the processors,
+            and then threads, which are woken and wait for one, seem slower than they are.
+        threads_cpu_seconds: the same, for the blocks of the several threads.
+        before_private_bytes: private memory before the first operation, settled.
+        after_private_bytes: private memory after the last one, settled; all agents and threads are
+            still there.
+        peak_rss_bytes: highest resident set between the two; None where the platform cannot tell.
+        facts: what a reader must know of the backend.
+        digests: per agent, of the first `steps` steps of its life, as in `Measurement`; equal to
+            those if the threads changed nothing.
+    """
+
+    agents: int
+    steps: int
+    operations: int
+    threads: int
+    running: int
+    one_thread_seconds: tuple[float, ...]
+    threads_seconds: tuple[float, ...]
+    one_thread_cpu_seconds: tuple[float, ...]
+    threads_cpu_seconds: tuple[float, ...]
+    before_private_bytes: int
+    after_private_bytes: int
+    peak_rss_bytes: int | None
+    facts: dict[str, str]
+    digests: tuple[str, ...]

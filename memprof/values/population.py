@@ -1,0 +1,86 @@
+"""What a worker has to know to build a population: the scenario in plain, picklable values.
+
+How much time a measurement may spend on knowing its figures better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationSpec:
+    """One population of one backend.
+
+    Attributes:
+        model: `kind` and the parameters of the generative model.
+        private: every agent builds its own arrays; otherwise all get the first agent's.
+        differs: every agent has a model of its own.
+        agent: keyword arguments of the PyMDP agent.
+        learning: any of A, B, D.
+        passes: names, in the order in which they are applied.
+        loop: how JAX agents are run: `jit`, `eager` or `rollout`; empty for other backends.
+        chunk: JAX agents that step together under `template`; None for as many as fit.
+        keep: results of inference that survive rest under `template`; None for all of them.
+        history_steps: steps of the past that agents keep under `history`; None for all of them.
+        working_set: bytes that active agents may take under the pass of that name; None for its
+            own budget.
+        folder: absolute path against which files and factories are looked up.
+    """
+
+    backend: str
+    model: dict[str, Any]
+    private: bool
+    differs: bool
+    agent: dict[str, Any]
+    learning: tuple[str, ...]
+    passes: tuple[str, ...]
+    keep: tuple[str, ...] | None
+    history_steps: int | None
+    working_set: int | None
+    loop: str
+    chunk: int | None
+    agents: int
+    steps: int
+    seed: int
+    folder: str
+
+
+EffortName = Literal["quick", "normal", "thorough"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a measurement may spend; the seconds are those of one worker.
+
+    Attributes:
+        repeats: of a scenario that does not say how many.
+        instruments: a scenario that does not name any gets its backend's own.
+        fit_seconds: agents are added for so long, until a line through their sizes fits.
+        resolve_seconds: and for so long in all, until their cost is known to a hundredth.
+        trend_seconds: the population lives on for about so long, to see whether it grows.
+        longest_trend_seconds: and for up to so long where fewer readings could not be judged.
+        replace_seconds: agents of a full population go, and others come, for so long.
+        round_seconds: a round that would take longer covers the first agents only.
+    """
+
+    repeats: int
+    instruments: bool
+    fit_seconds: float
+    resolve_seconds: float
+    trend_seconds: float
+    longest_trend_seconds: float
+    replace_seconds: float
+    round_seconds: float
+
+
+EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
+    {
+        "quick": Effort(1, False, 1.0, 0.0, 0.2, 10.0, 0.2, 0.2),
+        "normal": Effort(3, True, 5.0, 3.0, 2.0, 10.0, 1.0, 1.0),
+        "thorough": Effort(9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0),
+    }
+)
