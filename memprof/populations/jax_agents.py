@@ -10,7 +10,6 @@ import numpy as np
 
 from memprof.errors import BackendFailed, ScenarioError, UsageError
 from memprof.models.base import GenerativeModel, model_builder
-from memprof.optimise.jax import JaxPlan
 from memprof.populations.base import ENVIRONMENT, Behaviour, Lived, Probe, refused, step_seed
 from memprof.populations.world import Environments
 from memprof.text import raised
@@ -32,6 +31,7 @@ except Exception as error:
 import jax.numpy as jnp
 from jax import random as jr
 
+from memprof.optimise.jax import JaxPlan
 from memprof.populations.jax_arguments import with_factor_lists
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
 from memprof.populations.jax_models import Models, memory_error
