@@ -16,6 +16,7 @@ import os
 import re
 import reprlib
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -91,6 +92,12 @@ def quoted(text: str) -> str:
         return text
     half = _MOST_QUOTED // 2
     return f"{text[:half]}\n… {left_out:,} characters left out …\n{text[-half:]}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`B`, `B and A`, `B, A and C`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 class _Short(reprlib.Repr):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from memprof.export.json_text import parse
 from memprof.render import terminal
-from memprof.render.views import view_of
+from memprof.render.page import view_of
 from tests.conftest import ROOT, run_command
 
 EXAMPLES = ROOT / "reports" / "examples"

@@ -21,8 +21,8 @@ from memprof.render.page import (
     Tree,
     View,
     Waterfall,
+    view_of,
 )
-from memprof.render.views import view_of
 from tests.conftest import ROOT
 from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 

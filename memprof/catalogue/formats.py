@@ -1,6 +1,7 @@
-"""The formats by name, readable without importing them.
+"""The formats by name, and the view of each kind of report, readable without importing them.
 
-A format is a function that makes text of any report, or None of one that has nothing for it.
+A format is a function that makes text of any report, or None of one that has nothing for it. A view
+is what all formats for people show of a report.
 """
 
 from __future__ import annotations
@@ -9,6 +10,16 @@ from dataclasses import dataclass
 
 from memprof.catalogue.targets import load_target
 from memprof.export.json_text import AnyReport
+
+VIEWS = {
+    "profile": "memprof.profile.view:profile_view",
+    "leak": "memprof.leak.view:leak_view",
+    "density": "memprof.density.view:density_view",
+    "gate": "memprof.gate.view:gate_view",
+    "compare": "memprof.gate.view:gate_view",
+    "self_check": "memprof.gate.view:gate_view",
+}
+"""By the kind of a report: the function that makes the view of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +56,12 @@ FORMATS = {
         Format("csv", ".csv", "every series, for spreadsheets", "memprof.export.csv_text:render"),
         Format(
             "speedscope", ".speedscope.json", "stacks, for speedscope.app",
-            "memprof.export.stacks:speedscope",
+            "memprof.export.profilers:speedscope",
         ),
         Format(
             "collapsed", ".collapsed.txt", "stacks, for flamegraph.pl",
-            "memprof.export.stacks:collapsed",
+            "memprof.export.profilers:collapsed",
         ),
-        Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.export.mprof:render"),
+        Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.export.profilers:mprof"),
     )
 }  # fmt: skip

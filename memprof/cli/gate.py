@@ -219,25 +219,25 @@ class CiFormats:
 
     def _texts(self, report: GateReport) -> dict[Path, str]:
         """What goes into each file."""
-        from memprof.export import ci_formats
+        from memprof.gate import ci
 
         renderers = (
-            (self.junit, ci_formats.junit),
-            (self.benchmark, ci_formats.benchmark_action),
-            (self.bencher, ci_formats.bencher),
+            (self.junit, ci.junit),
+            (self.benchmark, ci.benchmark_action),
+            (self.bencher, ci.bencher),
         )
         return {path: render(report) for path, render in renderers if path is not None}
 
     def _announce(self, report: GateReport) -> None:
         """Print the annotations, and append the summary to GitHub's file."""
-        from memprof.export import ci_formats
+        from memprof.gate import ci
 
         if self.github:
-            sys.stdout.write(ci_formats.github_annotations(report))
+            sys.stdout.write(ci.github_annotations(report))
             sys.stdout.flush()
         if path := os.environ.get(_SUMMARY):
             try:
                 with Path(path).open("a", encoding="utf-8") as stream:
-                    stream.write(ci_formats.summary(report))
+                    stream.write(ci.summary(report))
             except OSError as error:
                 raise OutputError(f"cannot write {_SUMMARY}={path}: {error.strerror}") from None

@@ -31,7 +31,7 @@ from memprof.export import sinks
 from memprof.export.json_text import AnyReport
 from memprof.launch.runner import Observer
 from memprof.render import terminal
-from memprof.render.views import view_of
+from memprof.render.page import view_of
 from memprof.text import for_a_log, one_line
 from memprof.values.measurements import Mark
 

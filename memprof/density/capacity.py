@@ -28,10 +28,9 @@ from memprof.values.density import (
     Room,
     SizeRow,
     ThreadsRow,
-    VariantName,
 )
 from memprof.values.measurements import ThreadsRun
-from memprof.values.profile import PerAgent
+from memprof.values.profile import PerAgent, VariantName
 
 _GRAIN = 2 * 2**20
 """Bytes in which allocators map memory: it may be untouched whatever the agents do."""

@@ -6,17 +6,11 @@ from collections.abc import Iterator
 
 from memprof.render.page import Band, Bars, Chart, Series, one_each, positive
 from memprof.text import format_limit, format_size
-from memprof.values.density import DensityReport, DensityVariant, SizeRow, VariantName
-from memprof.values.profile import PerAgent
+from memprof.values.density import DensityReport, SizeRow
+from memprof.values.profile import PerAgent, VariantName
 
 _LEAST_SPAN = 0.05
 _WIDE = 1_000  # sizes so far apart would leave the small ones on one spot
-
-
-def variants_of(report: DensityReport) -> Iterator[tuple[VariantName, DensityVariant]]:
-    yield "before", report.variants.before
-    if report.variants.after is not None:
-        yield "after", report.variants.after
 
 
 def shown_sizes(points: tuple[SizeRow, ...], name: VariantName) -> list[SizeRow]:
@@ -27,9 +21,9 @@ def shown_sizes(points: tuple[SizeRow, ...], name: VariantName) -> list[SizeRow]
 
 def memory_charts(report: DensityReport) -> Iterator[Chart]:
     """Both variants over the sizes that both have, and alone one that goes far beyond."""
-    shown = {name: shown_sizes(report.density.points, name) for name, _ in variants_of(report)}
+    shown = {name: shown_sizes(report.density.points, name) for name, _ in report.variants.named()}
     common = min(rows[-1].agents for rows in shown.values())
-    costs = {name: variant.per_agent for name, variant in variants_of(report)}
+    costs = {name: variant.per_agent for name, variant in report.variants.named()}
     both = {name: [r for r in rows if r.agents <= common] for name, rows in shown.items()}
     if len({row.agents for rows in both.values() for row in rows}) > 1:
         yield _chart("total memory (USS) against agents", both, costs)
@@ -91,7 +85,7 @@ def speed_chart(report: DensityReport) -> Iterator[Chart]:
             joined=True,
             role=name,
         )
-        for name, _ in variants_of(report)
+        for name, _ in report.variants.named()
     )
     known = tuple(each for each in series if each.points)
     sizes = {agents for each in known for agents, _ in each.points}

@@ -12,8 +12,9 @@ from memprof.density import capacity
 from memprof.errors import MeasurementError, MemoryLimitReached
 from memprof.launch.runner import Crew
 from memprof.launch.spawn import Limits
-from memprof.values.density import DensityRun, Ended, Room, VariantName, Verification
+from memprof.values.density import DensityRun, Ended, Room, Verification
 from memprof.values.measurements import ThreadsRun
+from memprof.values.profile import VariantName
 
 SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4
 THREADED_AGENTS, THREADED_STEPS = 30, 50

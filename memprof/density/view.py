@@ -11,11 +11,9 @@ from memprof.density.pictures import (
     rate,
     shown_sizes,
     speed_chart,
-    variants_of,
 )
-from memprof.profile.grounds import listed
+from memprof.density.suite import suite_section, threads_section
 from memprof.profile.next_step import applied
-from memprof.profile.suite import suite_section, threads_section
 from memprof.render.page import (
     Next,
     Section,
@@ -23,21 +21,21 @@ from memprof.render.page import (
     View,
     budget_line,
     environment_section,
-    interval,
-    positive,
+    figure_rows,
     warnings_section,
     working_set_line,
 )
-from memprof.text import format_limit, format_seconds, format_size
+from memprof.text import format_limit, format_seconds, format_size, listed
 from memprof.values.density import (
     Capacity,
     DensityReport,
     DensityVariant,
     Room,
     SizeRow,
-    VariantName,
     Verification,
 )
+from memprof.values.figures import DENSITY
+from memprof.values.profile import VariantName
 
 _PLAIN_RATIO = 10
 _BOUNDS = {
@@ -61,7 +59,7 @@ def density_view(report: DensityReport) -> View:
     if report.warnings:
         sections.insert(1, warnings_section(report.warnings))
     scenario = report.scenario
-    largest = max(variant.lived for _, variant in variants_of(report))
+    largest = max(variant.lived for _, variant in report.variants.named())
     steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
     title = f"{scenario['name']}: up to {count(largest)} agents, {steps} each"
     return View(title, headline(report), tuple(sections), capacity_bars(report), _next(report))
@@ -114,38 +112,12 @@ def _per_gib(after: DensityVariant, report: DensityReport) -> str:
 
 
 def _capacity(report: DensityReport) -> Section:
-    variants, capacities = dict(variants_of(report)), report.density.capacity
+    variants, capacities = dict(report.variants.named()), report.density.capacity
     names = [
         f"{each} ({_passes(variants[each])})" if each == "after" else each for each in variants
     ]
-    costs = [variant.per_agent for variant in variants.values()]
-    rooms = [each.room for each in capacities]
-    rows = [
-        (
-            "marginal per agent",
-            *(
-                format_size(each.marginal_bytes) if each.resolved else "below resolution"
-                for each in costs
-            ),
-        ),
-        ("  95 % interval", *(interval(positive(each.ci95_bytes), format_size) for each in costs)),
-        ("fixed", *(format_size(each.fixed_bytes) for each in costs)),
-        ("transient peak", *(format_size(each.transient_bytes) for each in rooms)),
-        ("agents per GiB", *(count(each.agents_per_gib) for each in variants.values())),
-        ("agents that fit", *(count(each.agents) for each in rooms)),
-        ("  by the line itself", *(count(each.expected) for each in rooms)),
-        ("  in", *(f"{format_limit(each.limit_bytes)} ({each.bound})" for each in rooms)),
-        ("lived at once", *(count(each.lived) for each in variants.values())),
-        ("time per step", *(format_seconds(each.step_seconds) for each in variants.values())),
-        ("time to build an agent", *(format_seconds(v.build_seconds) for v in variants.values())),
-        (
-            "  of which optimising it",
-            *(format_seconds(v.optimise_seconds) for v in variants.values()),
-        ),
-    ]
-    files = [format_size(each.file_bytes) for each in variants.values()]
-    if any(each.file_bytes for each in variants.values()):
-        rows.append(("in files, the largest", *files))
+    fitted = list(zip(variants.values(), (each.room for each in capacities), strict=False))
+    rows = tuple(figure_rows(DENSITY, fitted))
     text = [f"Equivalence: {report.equivalence.verdict}: {report.equivalence.detail}."]
     if report.budget is not None:
         text.append(budget_line(report.budget))
@@ -162,7 +134,7 @@ def _capacity(report: DensityReport) -> Section:
         "RLIMIT_DATA of a worker, which also counts memory that agents map and never touch."
     )
     columns = ("", *names)
-    return Section("Capacity", tuple(text), (Table("", columns, tuple(rows)),))
+    return Section("Capacity", tuple(text), (Table("", columns, rows),))
 
 
 def _passes(variant: DensityVariant) -> str:
@@ -218,7 +190,7 @@ def _other_bounds(capacity: Capacity) -> Iterator[str]:
 
 def _sweep(report: DensityReport) -> Section:
     tables, charts = [], list(memory_charts(report))
-    for name, variant in variants_of(report):
+    for name, variant in report.variants.named():
         rows = shown_sizes(report.density.points, name)
         passes = f", with {', '.join(variant.passes)}" if variant.passes else ""
         tables.append(
@@ -228,7 +200,7 @@ def _sweep(report: DensityReport) -> Section:
                 tuple(_memory_row(row) for row in rows),
             )
         )
-    for name, _ in variants_of(report):
+    for name, _ in report.variants.named():
         rows = [row for row in shown_sizes(report.density.points, name) if row.steps_per_second]
         tables.append(
             Table(

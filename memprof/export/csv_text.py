@@ -9,17 +9,60 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from memprof.export.json_text import AnyReport
-from memprof.render.chart import rows_of
 from memprof.text import one_line
+from memprof.values.density import DensityReport, DensityVariant
+from memprof.values.figures import FIXED, MARGINAL, PROFILE, Figure
+from memprof.values.gate import GateReport, MetricChange
+from memprof.values.leak import LeakReport, Signal
+from memprof.values.profile import Interval, Report, Sample, Variant
 
-COLUMNS = (
-    "kind", "scenario", "variant", "repeat", "series", "note", "x", "x_unit", "y", "y_unit",
-    "low", "high",
-)  # fmt: skip
 # What a spreadsheet takes for the beginning of a formula; East Asian ones in full width, too.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_READING = ("uss_bytes", "private_bytes", "rss_bytes", "pss_bytes", "heap_bytes")
+_POINT = (
+    "data_bytes", "virtual_bytes", "peak_virtual_bytes", "peak_rss_bytes", "build_seconds",
+    "optimise_seconds", "step_seconds",
+)  # fmt: skip
+_SIZE = (
+    "total_bytes", "marginal_bytes", "per_agent_bytes", "peak_bytes", "steps_per_second",
+    "steps_per_second_per_agent", "efficiency", "build_seconds", "optimise_seconds",
+)  # fmt: skip
+_ALARMS = ("comparisons", "false_alarms", "undecided", "most_ci95", "largest_change")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A figure `y` at `x`, the fields in the order of the table's columns.
+
+    Attributes:
+        variant: `before` or `after`; of a gate `then`, `now`, `change` or `allowed`.
+        repeat: the first is 1; None for what is of all of them.
+        series: what it is, by the name that the JSON has for it.
+        note: what kind of a point it is; a gate's verdict.
+        x: None for a figure that is of no series.
+    """
+
+    kind: str = ""
+    scenario: str = ""
+    variant: str = ""
+    repeat: int | None = None
+    series: str
+    note: str = ""
+    x: float | None = None
+    x_unit: str = ""
+    y: float | str | None
+    y_unit: str
+    low: float | None = None
+    high: float | None = None
+
+
+COLUMNS = tuple(each.name for each in fields(_Row))
 
 
 def render(report: AnyReport) -> str:
@@ -27,10 +70,9 @@ def render(report: AnyReport) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in rows_of(report):
+    for row in _all(_rows(report), kind=report.kind):
         if row.y is not None:
-            cells = (report.kind, *(getattr(row, column) for column in COLUMNS[1:]))
-            writer.writerow(map(_cell, cells))
+            writer.writerow(_cell(getattr(row, name)) for name in COLUMNS)
     return text.getvalue()
 
 
@@ -40,3 +82,149 @@ def _cell(value: object) -> object:
         return value
     text = one_line(value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+def _rows(report: AnyReport) -> Iterator[_Row]:
+    """Every figure, series by series."""
+    if isinstance(report, GateReport):
+        yield from _gate(report)
+        return
+    rows = (
+        _profile(report)
+        if isinstance(report, Report)
+        else _leak(report)
+        if isinstance(report, LeakReport)
+        else _density(report)
+    )
+    yield from _all(rows, scenario=str(report.scenario["name"]))
+
+
+def _profile(report: Report) -> Iterator[_Row]:
+    for name, variant in report.variants.named():
+        yield from _all(_variant(variant), variant=name)
+
+
+def _variant(variant: Variant) -> Iterator[_Row]:
+    yield from _figures(PROFILE, variant)
+    trend = variant.trend
+    yield _row("bytes_per_step", trend.bytes_per_step, "bytes", trend.ci95_bytes)
+    for each in variant.one_agent:
+        yield _Row(series="one_agent_bytes", y=each.bytes, y_unit="bytes", note=each.name)
+    for repeat, sample in enumerate(variant.samples, 1):
+        yield from _all(_sample(sample), repeat=repeat)
+    if variant.timeline is not None:
+        for at in variant.timeline.samples:
+            yield _at("timeline_rss_bytes", at.seconds, "seconds", at.rss_bytes, "bytes")
+        for mark in variant.timeline.marks:
+            yield _at("timeline_mark", mark.seconds, "seconds", mark.agents, "agents", mark.label)
+
+
+def _sample(sample: Sample) -> Iterator[_Row]:
+    """Memory against agents, processor time of steps, and the live heap against steps."""
+    for point in sample.points:
+        yield from _fields(point.reading, _READING, point.agents)
+    each = max(1, len(sample.step_cpu_seconds) // max(1, sample.batches))
+    for number, seconds in enumerate(sample.step_cpu_seconds):
+        batch, step = divmod(number, each)
+        note = f"batch {batch + 1}"
+        yield _at("step_cpu_seconds", step + 1, "steps", seconds, "seconds", note)
+    for number, seconds in enumerate(sample.reference_cpu_seconds, 1):
+        yield _at("reference_cpu_seconds", number, "readings", seconds, "seconds")
+    trend = sample.trend
+    for number, size in enumerate(trend.heap_bytes):
+        step = trend.first_step + number * trend.stride
+        yield _at("trend_heap_bytes", step, "steps", size, "bytes", f"{trend.agents} agents")
+
+
+def _leak(report: LeakReport) -> Iterator[_Row]:
+    for leak in (report.leak, *report.also):
+        mode = f"{leak.mode}_" if report.also else ""
+        rows = [_row(f"{mode}bytes_per_cycle", leak.bytes_per_cycle, "bytes", leak.ci95_bytes)]
+        for signal in leak.signals:
+            rows += _signal(mode, signal, leak.warm_up_cycles)
+        yield from _all(rows, variant="after" if leak.passes else "before")
+
+
+def _signal(mode: str, signal: Signal, left_out: tuple[int, ...]) -> Iterator[_Row]:
+    unit = "objects" if signal.name == "objects" else "bytes"
+    yield _row(f"{mode}{signal.name}_per_cycle", signal.per_cycle, unit, signal.ci95)
+    for repeat, (values, first) in enumerate(zip(signal.series, left_out, strict=True), 1):
+        for cycle, value in enumerate(values):
+            note = "warm-up" if cycle < first else "counted"
+            row = _at(f"{mode}{signal.name}", cycle, "cycles", value, unit, note)
+            yield replace(row, repeat=repeat)
+
+
+def _density(report: DensityReport) -> Iterator[_Row]:
+    for name, variant in report.variants.named():
+        yield from _all(_figures((MARGINAL, FIXED), variant), variant=name)
+    for size in report.density.points:
+        yield from _all(_fields(size, _SIZE, size.agents), variant=size.variant)
+    for name, variant in report.variants.named():
+        yield from _all(_points(variant), variant=name)
+
+
+def _points(variant: DensityVariant) -> Iterator[_Row]:
+    for repeat, points in enumerate(variant.samples, 1):
+        for point in points:
+            yield from _all(_fields(point.reading, _READING, point.agents), repeat=repeat)
+            yield from _all(_fields(point, _POINT, point.agents), repeat=repeat)
+
+
+def _gate(report: GateReport) -> Iterator[_Row]:
+    for comparison in report.scenarios:
+        for metric in comparison.metrics:
+            yield from _all(_metric(metric), scenario=comparison.name, note=metric.verdict)
+    for rate in report.alarms:
+        units = dict.fromkeys(_ALARMS, "comparisons")
+        units |= {"most_ci95": "ratio", "largest_change": rate.unit}
+        for name, unit in units.items():
+            row = _row(rate.metric, getattr(rate, name), unit)
+            yield replace(row, note=name, scenario=rate.scenario)
+
+
+def _metric(metric: MetricChange) -> Iterator[_Row]:
+    """Then, now, the change, and how much of one is allowed."""
+    for variant, found, interval in (
+        ("then", metric.was, metric.was_ci95),
+        ("now", metric.now, metric.now_ci95),
+        ("change", metric.change, metric.change_ci95),
+        ("allowed", metric.allowed, None),
+    ):
+        yield replace(_row(metric.metric, found, metric.unit, interval), variant=variant)
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _all(rows: Iterable[_Row], **values: Any) -> Iterator[_Row]:
+    """The rows, with what they have in common."""
+    yield from (replace(row, **values) for row in rows)
+
+
+def _row(series: str, y: float | str | None, unit: str, ci95: Interval | None = None) -> _Row:
+    low, high = ci95 or (None, None)
+    return _Row(series=series, y=y, y_unit=unit, low=low, high=high)
+
+
+def _at(series: str, x: float, x_unit: str, y: float | None, y_unit: str, note: str = "") -> _Row:
+    return _Row(series=series, note=note, x=x, x_unit=x_unit, y=y, y_unit=y_unit)
+
+
+def _figures(figures: Iterable[Figure[_T]], variant: _T) -> Iterator[_Row]:
+    for each in figures:
+        if each.name:
+            interval = each.ci95(variant) if each.ci95 else None
+            yield _row(each.name, each.read(variant), each.unit, interval)
+
+
+def _fields(value: Any, names: Iterable[str], agents: int) -> Iterator[_Row]:
+    """A row for each of the fields of one size of a population."""
+    for name in names:
+        yield _at(name, agents, "agents", getattr(value, name), _unit(name))
+
+
+def _unit(name: str) -> str:
+    """The unit that a field has in its name."""
+    ends = {"bytes": "bytes", "seconds": "seconds", "efficiency": "ratio"}
+    return ends.get(name.rpartition("_")[2], "steps per second")

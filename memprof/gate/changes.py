@@ -13,7 +13,15 @@ from memprof.gate.regression import optimised
 from memprof.render.page import interval
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
 from memprof.text import format_size
-from memprof.values.gate import Change, Comparison, ComponentChange, MetricChange, PassChange, Unit
+from memprof.values.gate import (
+    UNITS,
+    Change,
+    Comparison,
+    ComponentChange,
+    MetricChange,
+    PassChange,
+    Unit,
+)
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.profile import Interval, PassResult, Report, Variant
 
@@ -88,18 +96,11 @@ def _imported(variant: Variant) -> float:
 
 
 def _private(row: LedgerRow | None, ledger: Ledger) -> float:
-    """For each agent; what was asked for where the platform cannot tell what is resident."""
-    if row is None:
-        return 0.0
-    resident = row.private_resident_bytes
-    return (row.private_nominal_bytes if resident is None else resident) / ledger.agents
+    return row.private_bytes / ledger.agents if row else 0.0
 
 
 def _shared(row: LedgerRow | None) -> float:
-    if row is None:
-        return 0.0
-    resident = row.shared_resident_bytes
-    return float(row.shared_nominal_bytes if resident is None else resident)
+    return float(row.shared_bytes) if row else 0.0
 
 
 def _unexplained(ledger: Ledger) -> float:
@@ -113,7 +114,6 @@ WORDS: dict[Change, str] = {
     "new": "new",
     "could_not_measure": "unknown",
 }
-_PER = {"marginal_bytes": " per agent", "growth_bytes_per_step": " per agent and step"}
 _MOST_NAMED = 3
 
 
@@ -152,7 +152,8 @@ def clause(metric: MetricChange, found: Comparison) -> str:
         return f"{metric.metric} {metric.verdict}{f' ({detail})' if detail else ''}"
     if metric.verdict == "same":
         return f"{metric.metric} same"
-    by = f"{difference(metric, metric.change)}{_PER.get(metric.metric, '')}"
+    by = difference(metric, metric.change)
+    by += UNITS[metric.metric].removeprefix("bytes") if metric.unit == "bytes" else ""
     less = [optimisation(each) for each in found.passes if _saves_less(each)]
     behind = listed([component(each) for each in causes(metric, found)])
     if metric.metric == "marginal_bytes" and metric.verdict == "worse":
@@ -182,7 +183,7 @@ def _figure(
 def causes(metric: MetricChange, found: Comparison) -> list[ComponentChange]:
     """The components that went the same way as a metric: private ones make up the marginal cost and
     its growth, shared ones the fixed cost."""
-    private = metric.metric in _PER
+    private = metric.metric in ("marginal_bytes", "growth_bytes_per_step")
     if metric.change is None or not (private or metric.metric == "fixed_bytes"):
         return []
     return [

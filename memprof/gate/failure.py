@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from memprof.errors import BehaviourDiverged, CheckFailed
-from memprof.render.page import Table
+from memprof.render.page import Table, positive
 from memprof.render.terminal import render_table
 from memprof.text import format_size
-from memprof.values.measurements import Ledger, LedgerRow
+from memprof.values.measurements import Ledger
 from memprof.values.profile import BudgetCheck, PerAgent, Report
 
 _WIDTH = 78
@@ -14,11 +14,11 @@ _WIDTH = 78
 
 def render(report: Report, failure: CheckFailed) -> str:
     """The verdict in one line, what was measured, and the ledger of the agents, largest first."""
-    scenario, variant = report.scenario, report.variants.after or report.variants.before
+    scenario, variant = report.scenario, report.variants.final
     if isinstance(failure, BehaviourDiverged) or report.budget is None:
         return f"{scenario['name']}: {failure}"
     passes = f"passes {', '.join(variant.passes)}" if variant.passes else "no passes"
-    low, high = (format_size(max(0.0, end)) for end in variant.per_agent.ci95_bytes)
+    low, high = map(format_size, positive(variant.per_agent.ci95_bytes))
     agents, steps = _count(scenario["agents"], "agent"), _count(scenario["steps"], "step")
     workers = _count(variant.repeats, "fresh worker")
     return (
@@ -45,7 +45,13 @@ def _verdict(budget: BudgetCheck, cost: PerAgent) -> str:
 
 def _table(ledger: Ledger) -> Table:
     """Components by what one agent more takes of them, then by what all of them share."""
-    rows = sorted(((*_sizes(row, ledger), row.component) for row in ledger.rows), reverse=True)
+    rows = sorted(
+        (
+            (row.private_bytes / ledger.agents, row.shared_bytes, row.component)
+            for row in ledger.rows
+        ),
+        reverse=True,
+    )
     cells = [
         (component, format_size(private), format_size(shared))
         for private, shared, component in rows
@@ -56,14 +62,3 @@ def _table(ledger: Ledger) -> Table:
         cells.append(("unexplained", format_size(unexplained), ""))
     title = f"What grew, {ledger.agents} agents"
     return Table(title, ("component", "private each", "shared by all"), tuple(cells))
-
-
-def _sizes(row: LedgerRow, ledger: Ledger) -> tuple[float, float]:
-    """What each agent holds alone, and what several share; as asked for, where residency is not
-    known."""
-    private = row.private_resident_bytes
-    shared = row.shared_resident_bytes
-    return (
-        (row.private_nominal_bytes if private is None else private) / ledger.agents,
-        row.shared_nominal_bytes if shared is None else shared,
-    )

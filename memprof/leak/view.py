@@ -22,7 +22,7 @@ from memprof.render.page import (
     interval,
     warnings_section,
 )
-from memprof.text import format_size
+from memprof.text import format_size, listed
 from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site, Unchecked
 from memprof.values.profile import Environment
 
@@ -150,10 +150,7 @@ def _counted(leak: Leak) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     """`10, 12 and 11`, or `10` where all are."""
-    if len(set(numbers)) == 1:
-        return str(numbers[0])
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}"
+    return listed([str(each) for each in (numbers if len(set(numbers)) > 1 else numbers[:1])])
 
 
 def _charts(leak: Leak) -> Iterator[Chart]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from memprof.profile.grounds import Grounds, listed
-from memprof.text import format_share, format_size
+from memprof.profile.grounds import Grounds
+from memprof.text import format_share, format_size, listed
 from memprof.values.evidence import ContentRow, GainRow
 from memprof.values.profile import Advice, Variant
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from memprof.profile.grounds import Grounds, listed
+from memprof.profile.grounds import Grounds
 from memprof.profile.passes import shortest
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
-from memprof.text import format_seconds, format_share, format_size
+from memprof.text import format_seconds, format_share, format_size, listed
 from memprof.values.evidence import ImportRow
 from memprof.values.profile import Advice, Variant
 

@@ -1,17 +1,13 @@
-"""The section on instruments: what each says an agent costs, sees and is blind to.
-
-The section on passes: what each one added, and what `auto` left out.
-
-The section on JAX: its live arrays, its compiled programs, and the lines that retrace.
-"""
+"""Sections of a profile: its instruments, its passes, and what JAX holds and traces anew."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from memprof.profile.pictures import instrument_bars, passes_waterfall
-from memprof.render.page import Role, Section, Table, working_set_line
+from memprof.render.page import Role, Section, Table, figure_rows, working_set_line
 from memprof.text import format_seconds, format_size
+from memprof.values.figures import DEVICE
 from memprof.values.measurements import DeviceDetails
 from memprof.values.profile import InstrumentReading, PassResult, Report, Variant
 
@@ -94,18 +90,12 @@ def _row(found: PassResult) -> tuple[str, ...]:
     return (
         found.name,
         found.claim,
-        _passes_per_agent(found),
+        f"{'' if found.at_most_bytes == found.marginal_bytes else '< '}"
+        f"{format_size(found.at_most_bytes)}",
         _saved(found),
         "-" if found.step_time_ratio is None else f"{found.step_time_ratio:.2f} x",
         _outcome(found),
     )
-
-
-def _passes_per_agent(found: PassResult) -> str:
-    """The marginal cost after the pass; its upper end where it cannot be told from zero."""
-    if found.ci95_bytes is not None and found.ci95_bytes[0] <= 0:
-        return f"< {format_size(found.ci95_bytes[1])}"
-    return format_size(found.marginal_bytes)
 
 
 def _saved(found: PassResult) -> str:
@@ -113,14 +103,9 @@ def _saved(found: PassResult) -> str:
         return "-"
     if found.saved_bytes_per_agent is None:
         return "below resolution"
-    if (
-        found.ci95_bytes is not None
-        and found.ci95_bytes[0] <= 0
-        and found.marginal_bytes is not None
-    ):
-        unsure = found.ci95_bytes[1] - found.marginal_bytes
-        return f"> {format_size(max(0.0, found.saved_bytes_per_agent - unsure))}"
-    return format_size(found.saved_bytes_per_agent)
+    unsure = (found.at_most_bytes or 0.0) - (found.marginal_bytes or 0.0)
+    saved = format_size(max(0.0, found.saved_bytes_per_agent - unsure))
+    return f"> {saved}" if unsure else format_size(found.saved_bytes_per_agent)
 
 
 def _outcome(found: PassResult) -> str:
@@ -163,14 +148,7 @@ def _arrays(name: str, details: DeviceDetails) -> Table:
 def _figures(found: Sequence[tuple[str, DeviceDetails]]) -> Table:
     steps = found[0][1].first_steps  # the same in all variants, as their loop is
     first = "in the first step" if steps == 1 else f"in the first {steps} steps"
-    figures: list[tuple[str, Callable[[DeviceDetails], str]]] = [
-        ("compiled programs and caches", lambda d: format_size(d.caches_bytes)),
-        (f"traces {first}", lambda d: f"{d.first_traces:,}"),
-        ("traces per later step", lambda d: _rate(d.traces_per_step)),
-        (f"compilations {first}", lambda d: f"{d.first_compilations:,}"),
-        ("compilations per later step", lambda d: _rate(d.compilations_per_step)),
-    ]
-    rows = [(label, *(show(details) for _, details in found)) for label, show in figures]
+    rows = list(figure_rows(DEVICE, [details for _, details in found], first=first))
     for stat in dict.fromkeys(stat for _, details in found for stat in details.memory_stats):
         values = [details.memory_stats.get(stat) for _, details in found]
         rows.append((f"device: {stat}", *(_stat(stat, value) for value in values)))

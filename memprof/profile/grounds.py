@@ -116,12 +116,6 @@ class Grounds:
         return self.private_each(component, after) <= _GONE * self.private_each(component)
 
 
-def listed(names: Sequence[str]) -> str:
-    """`B`, `B and A`, `B, A and C`."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 _ALIKE = 0.05
 """Figures that are this near to each other say the same."""
 _NOMINAL = 0.15

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memprof.catalogue.passes import PASSES
-from memprof.profile.grounds import listed
 from memprof.profile.passes import Prefix, shortest
 from memprof.render.page import Next
-from memprof.text import format_share, format_size, one_line
+from memprof.text import format_share, format_size, listed, one_line
 from memprof.values.profile import Report
 
 _AUTO = "memprof profile SCENARIO --passes auto"
@@ -48,13 +47,13 @@ def next_step(report: Report) -> Next:
 
 def _apply(report: Report, found: Prefix) -> Next:
     """The passes that matter, and how they come into the user's own program."""
-    names = _named(found.passes)
+    names = listed(found.passes)
     one = len(found.passes) == 1
     gives = f"{names} {'alone gives' if one else 'give'} {format_share(found.share)} of this"
     fewest = shortest(report)
     if fewest is not None and len(fewest.passes) < len(found.passes):
         gives = (
-            f"{_named(fewest.passes)} {'alone gives' if len(fewest.passes) == 1 else 'give'} "
+            f"{listed(fewest.passes)} {'alone gives' if len(fewest.passes) == 1 else 'give'} "
             f"{format_share(fewest.share)} of this, and {names} {'keeps' if one else 'keep'} the "
             "budget"
         )
@@ -75,8 +74,8 @@ def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> N
     if not early:
         return Next(f"{gives}; apply {them} with these two lines:", code)
     return Next(
-        f"{gives}. In your own program, apply {_named(usable)} with these two lines; "
-        f"{_named(early)} acts before PyMDP is imported, so in a scenario only:",
+        f"{gives}. In your own program, apply {listed(usable)} with these two lines; "
+        f"{listed(early)} acts before PyMDP is imported, so in a scenario only:",
         code,
     )
 
@@ -103,7 +102,7 @@ def _without_the_broken(report: Report) -> Next:
         return Next("Agents behave differently with these passes. Let memprof choose:", _AUTO)
     them = "it" if len(broken) == 1 else "them"
     return Next(
-        f"Leave out {_named(broken)}: agents behave differently with {them}. In the scenario:",
+        f"Leave out {listed(broken)}: agents behave differently with {them}. In the scenario:",
         _passes_line(others),
     )
 
@@ -113,13 +112,9 @@ def _within_budget(report: Report) -> Next:
     limit = format_size(report.budget.limit_bytes)
     if report.scenario["passes"] != ["auto"]:
         return Next(f"The budget of {limit} is broken. See whether other passes keep it:", _AUTO)
-    final = report.variants.after or report.variants.before
-    each = {
-        row.component: row.private_resident_bytes or row.private_nominal_bytes
-        for row in final.ledger.rows
-    }
-    most = max(each, key=lambda name: each[name], default="")
-    size = format_size(each.get(most, 0) / final.ledger.agents)
+    ledger = report.variants.final.ledger
+    most = max((row.component for row in ledger.rows), key=ledger.private_each, default="")
+    size = format_size(ledger.private_each(most))
     return Next(
         f"The budget of {limit} is broken, and no pass helps further. An agent holds most under "
         f"{most}, {size}: make that smaller, or raise the budget."
@@ -146,10 +141,6 @@ def _no_saving_per_agent(report: Report) -> Next:
 
 def _breaks_budget(report: Report) -> bool:
     return report.budget is not None and not report.budget.kept
-
-
-def _named(names: Sequence[str]) -> str:
-    return listed(list(names))
 
 
 def _passes_line(names: Sequence[str]) -> str:

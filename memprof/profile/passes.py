@@ -209,7 +209,7 @@ def shortest(report: Report, limit_bytes: int | None = None) -> Prefix | None:
         share = (was.marginal_bytes - each.marginal_bytes) / (
             was.marginal_bytes - now.marginal_bytes
         )
-        held = each.marginal_bytes if each.ci95_bytes[0] > 0 else each.ci95_bytes[1]
-        if share >= ALMOST_ALL and (limit_bytes is None or held <= limit_bytes):
+        most = each.at_most_bytes or 0.0
+        if share >= ALMOST_ALL and (limit_bytes is None or most <= limit_bytes):
             return Prefix(names[:count], share, names[count:])
     return Prefix(names, 1.0, ())

@@ -1,7 +1,4 @@
-"""The pictures of a profile: each shows at a glance what the table beside it has in figures.
-
-Stacks as a flame graph: what one further agent holds, callees on callers.
-"""
+"""The pictures of a profile: each shows at a glance what the table beside it has in figures."""
 
 from __future__ import annotations
 
@@ -24,12 +21,11 @@ from memprof.render.page import (
     Series,
     Tree,
     Waterfall,
-    named_variants,
     one_each,
 )
 from memprof.stats.lines import robust_fit
 from memprof.text import format_size
-from memprof.values.measurements import AllocationStack, Frame, Ledger, LedgerRow, LineHotspot
+from memprof.values.measurements import AllocationStack, Ledger, LineHotspot
 from memprof.values.profile import Report, Timeline, Variant
 
 Named = tuple[Role, Variant]
@@ -39,7 +35,7 @@ _MOST_BARS = 12
 
 def cost_bars(variants: Sequence[Named]) -> Bars:
     """What an agent costs, before and after; its upper end where it is below resolution."""
-    costs = [(name, _cost(variant)) for name, variant in variants]
+    costs = [(name, max(0.0, variant.per_agent.at_most_bytes)) for name, variant in variants]
     names = [_called(name, variant) for name, variant in variants]
     alt = ", ".join(f"{n} {format_size(cost)}" for n, (_, cost) in zip(names, costs, strict=True))
     return one_each("memory per agent (USS)", alt, "bytes", names, costs)
@@ -51,14 +47,15 @@ def _called(name: Role, variant: Variant) -> str:
     return variant.passes[0] if len(variant.passes) == 1 else f"with {len(variant.passes)} passes"
 
 
-def _cost(variant: Variant) -> float:
-    cost = variant.per_agent
-    return max(0.0, cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1])
-
-
 def component_bars(variants: Sequence[Named]) -> Bars | None:
     """Resident bytes of each component per agent, before and after."""
-    sizes = {name: _per_agent(variant.ledger) for name, variant in variants}
+    sizes = {
+        name: {
+            row.component: (row.private_bytes + row.shared_bytes) / variant.ledger.agents
+            for row in variant.ledger.rows
+        }
+        for name, variant in variants
+    }
     largest: dict[str, float] = {}
     for found in sizes.values():
         for component, size in found.items():
@@ -78,16 +75,6 @@ def component_bars(variants: Sequence[Named]) -> Bars | None:
         for c in names[:4]
     )
     return Bars("resident bytes per agent, by component", alt, "bytes", tuple(names), series)
-
-
-def _per_agent(ledger: Ledger) -> dict[str, float]:
-    """What each component takes, shared and private, for each agent."""
-    return {row.component: _taken(row) / ledger.agents for row in ledger.rows}
-
-
-def _taken(row: LedgerRow) -> float:
-    resident = row.resident_bytes
-    return float(row.nominal_bytes if resident is None else resident)
 
 
 def passes_waterfall(report: Report) -> Waterfall | None:
@@ -175,17 +162,13 @@ def timeline_chart(name: Role, timeline: Timeline) -> Chart | None:
 
 def ledger_tree(name: Role, ledger: Ledger) -> Tree | None:
     """The ledger with private and shared apart, by component, and what is unexplained."""
-    private, shared = [], []
+    private: list[Node] = []
+    shared: list[Node] = []
     for row in ledger.rows:
         note = f"{row.objects:,} arrays and objects; nominal {format_size(row.nominal_bytes)}"
-        if row.resident_bytes is None:
-            sizes = row.private_nominal_bytes, row.shared_nominal_bytes
-        else:
-            sizes = row.private_resident_bytes or 0, row.shared_resident_bytes or 0
-        if sizes[0]:
-            private.append(Node(row.component, float(sizes[0]), note))
-        if sizes[1]:
-            shared.append(Node(row.component, float(sizes[1]), note))
+        for nodes, size in ((private, row.private_bytes), (shared, row.shared_bytes)):
+            if size:
+                nodes.append(Node(row.component, float(size), note))
     parts = [_node("private", private, "one agent's alone"), _node("shared", shared, "several's")]
     if ledger.unexplained_bytes and ledger.unexplained_bytes > 0:
         parts.append(Node("unexplained", float(ledger.unexplained_bytes), "allocators, fragments"))
@@ -296,14 +279,6 @@ class _Branch:
     children: dict[tuple[str, str], _Branch] = field(default_factory=dict)
 
 
-def held_stacks(report: Report) -> Iterator[tuple[Role, tuple[AllocationStack, ...]]]:
-    """`before` and `after`, each with its stacks that hold something, where there are any."""
-    for name, variant in named_variants(report):
-        stacks = tuple(each for each in variant.hotspots.stacks if each.bytes_per_agent > 0)
-        if stacks:
-            yield name, stacks
-
-
 def flame(name: str, stacks: Sequence[AllocationStack], lines: Sequence[LineHotspot]) -> Tree:
     """The flame graph of the variant `name`: operations on the agent, functions on them, call sites
     of the same function as one; `stacks` hold something each, and `lines` know source text."""
@@ -358,8 +333,3 @@ def _alt(name: str, tree: Node) -> str:
         largest = tree.children[0]
         return f"{whole}; no operation allocated half of it, {largest.name} the most"
     return f"{whole}; {node.value / tree.value:.0%} was allocated in {' > '.join(path)}"
-
-
-def frame_label(frame: Frame) -> str:
-    """`function (path:line)`, as profilers of Python write it."""
-    return f"{frame.function} ({frame.path}:{frame.line})"

@@ -226,8 +226,7 @@ def budget_check(scenario: Scenario, cost: PerAgent) -> BudgetCheck | None:
     if scenario.budget is None:
         return None
     limit = scenario.budget.per_agent
-    held = cost.marginal_bytes if cost.resolved else cost.ci95_bytes[1]
-    return BudgetCheck(limit, held, held <= limit)
+    return BudgetCheck(limit, cost.at_most_bytes, cost.at_most_bytes <= limit)
 
 
 def over_budget(budget: BudgetCheck | None) -> BudgetExceeded | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from memprof.profile import pictures
 from memprof.profile.details import device_section, instruments_section, passes_section
 from memprof.profile.next_step import next_step
-from memprof.profile.pictures import flame, held_stacks
 from memprof.render.page import (
     Picture,
     Section,
@@ -16,12 +15,12 @@ from memprof.render.page import (
     advice_section,
     budget_line,
     environment_section,
+    figure_rows,
     interval,
-    named_variants,
-    positive,
     warnings_section,
 )
 from memprof.text import format_seconds, format_share, format_size
+from memprof.values.figures import PROFILE
 from memprof.values.measurements import Ledger, LedgerRow, LineHotspot
 from memprof.values.profile import Report, Trend, Variant
 
@@ -45,7 +44,7 @@ def profile_view(report: Report) -> View:
         _before_and_after(report),
         _ledger(report),
         _hotspots(report),
-        instruments_section(list(named_variants(report))),
+        instruments_section(list(report.variants.named())),
         *_device(report),
         _trend(report),
         *_equivalence_section(report),
@@ -59,7 +58,7 @@ def profile_view(report: Report) -> View:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
-    picture = pictures.cost_bars(list(named_variants(report)))
+    picture = pictures.cost_bars(list(report.variants.named()))
     return View(title, headline(report), tuple(sections), picture, next_step(report))
 
 
@@ -117,33 +116,9 @@ def _times(factor: float) -> str:
 
 
 def _before_and_after(report: Report) -> Section:
-    agents = report.scenario["agents"]
-    named = list(named_variants(report))
+    named = list(report.variants.named())
     variants = [variant for _, variant in named]
-    in_files: list[tuple[str, Callable[[Variant], str]]] = []
-    if any(variant.file_bytes for variant in variants):
-        in_files = [
-            ("files on disk, beside all this", lambda v: format_size(v.file_bytes)),
-        ]
-    compiled: list[tuple[str, Callable[[Variant], str]]] = []
-    if any(variant.compile_seconds is not None for variant in variants):
-        compiled = [
-            ("first step of all, compiled", lambda v: format_seconds(v.compile_seconds)),
-        ]
-    figures: list[tuple[str, Callable[[Variant], str]]] = [
-        ("marginal per agent", lambda v: format_size(v.per_agent.marginal_bytes)),
-        ("  95 % interval", lambda v: interval(positive(v.per_agent.ci95_bytes), format_size)),
-        ("fixed", lambda v: format_size(v.per_agent.fixed_bytes)),
-        ("  of which imports", lambda v: format_size(v.imports_bytes)),
-        (f"total (USS) at {agents} agents", lambda v: format_size(v.per_agent.at_n_bytes)),
-        ("peak (RSS)", lambda v: format_size(v.peak_bytes)),
-        *in_files,
-        ("time per step", lambda v: format_seconds(v.step_seconds.median)),
-        ("  95 % interval", lambda v: interval(positive(v.step_seconds.ci95), format_seconds)),
-        *compiled,
-        ("time to build an agent", lambda v: format_seconds(v.build_seconds)),
-    ]
-    rows = tuple((name, *(show(variant) for variant in variants)) for name, show in figures)
+    rows = tuple(figure_rows(PROFILE, variants, agents=report.scenario["agents"]))
     passes = variants[-1].passes
     after_what = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
     columns = ("", "before", f"after ({after_what})")[: len(variants) + 1]
@@ -165,14 +140,11 @@ def _before_and_after(report: Report) -> Section:
             "This is a first answer, of effort quick: --effort normal takes longer, narrows the "
             "intervals, and adds the instruments."
         )
+    timelines = ((name, variant.timeline) for name, variant in named if variant.timeline)
     drawn = [
         pictures.component_bars(named),
-        *(pictures.growth_chart(name, variant) for name, variant in named),
-        *(
-            pictures.timeline_chart(name, variant.timeline)
-            for name, variant in named
-            if variant.timeline
-        ),
+        *(pictures.growth_chart(*each) for each in named),
+        *(pictures.timeline_chart(*each) for each in timelines),
     ]
     return Section(
         "Before and after",
@@ -237,14 +209,16 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
 
 
 def _ledger(report: Report) -> Section:
-    tables = tuple(_ledger_table(name, variant) for name, variant in named_variants(report))
+    tables = tuple(_ledger_table(name, variant) for name, variant in report.variants.named())
     text = (
         "Nominal is what the arrays and objects of all agents ask for, resident what the kernel "
         "has given. Of the resident bytes, private belong to one agent each (here per agent), "
         "shared to several (here in total); the first agent's A and B are also its environment's. "
         "Share is of the growth of the process.",
     )
-    drawn = [pictures.ledger_tree(name, variant.ledger) for name, variant in named_variants(report)]
+    drawn = [
+        pictures.ledger_tree(name, variant.ledger) for name, variant in report.variants.named()
+    ]
     return Section("Ledger", text, tables, pictures=_present(drawn))
 
 
@@ -261,12 +235,12 @@ def _ledger_table(name: str, variant: Variant) -> Table:
 
 
 def _ledger_row(row: LedgerRow, ledger: Ledger) -> tuple[str, ...]:
-    private = row.private_resident_bytes
+    known = row.private_resident_bytes is not None
     return (
         row.component,
         format_size(row.nominal_bytes),
         format_size(row.resident_bytes),
-        format_size(None if private is None else private / ledger.agents),
+        format_size(row.private_bytes / ledger.agents if known else None),
         format_size(row.shared_resident_bytes),
         _share(row.resident_bytes, ledger),
     )
@@ -278,7 +252,7 @@ def _share(size: int | None, ledger: Ledger) -> str:
 
 def _hotspots(report: Report) -> Section:
     tables = []
-    for name, variant in named_variants(report):
+    for name, variant in report.variants.named():
         rows = tuple(
             (
                 each.operation,
@@ -290,7 +264,7 @@ def _hotspots(report: Report) -> Section:
         )
         columns = ("operation", "time", "retained", "transient peak")
         tables.append(Table(f"{name}, per call", columns, rows))
-    for name, variant in named_variants(report):
+    for name, variant in report.variants.named():
         if variant.hotspots.lines:
             tables.append(_line_table(name, variant.hotspots.lines))
     text = (
@@ -298,10 +272,13 @@ def _hotspots(report: Report) -> Section:
         "the most that any call needed above that (traced heap). Lines: what one further agent "
         "holds, by the user's or PyMDP's line that allocated it.",
     )
-    lines = {name: variant.hotspots.lines for name, variant in named_variants(report)}
     drawn: tuple[Picture, ...] = (
-        *pictures.hotspot_bars(list(named_variants(report))),
-        *(flame(name, stacks, lines[name]) for name, stacks in held_stacks(report)),
+        *pictures.hotspot_bars(list(report.variants.named())),
+        *(
+            pictures.flame(name, variant.hotspots.held_stacks, variant.hotspots.lines)
+            for name, variant in report.variants.named()
+            if variant.hotspots.held_stacks
+        ),
     )
     return Section("Hotspots", text, tuple(tables), pictures=drawn)
 
@@ -315,19 +292,19 @@ def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
 
 
 def _device(report: Report) -> list[Section]:
-    found = [(name, v.device) for name, v in named_variants(report) if v.device is not None]
+    found = [(name, v.device) for name, v in report.variants.named() if v.device is not None]
     return [device_section(found)] if found else []
 
 
 def _trend(report: Report) -> Section:
-    rows = tuple((name, *_trend_row(variant.trend)) for name, variant in named_variants(report))
+    rows = tuple((name, *_trend_row(variant.trend)) for name, variant in report.variants.named())
     columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
     text = (
         "Bytes that an agent gains by living one step longer: slope of the live heap (malloc and "
         "Python's small objects), garbage collected, with the whole population alive; judged as "
         "memprof leak does, which looks longer and says where.",
     )
-    drawn = [pictures.trend_chart(name, variant) for name, variant in named_variants(report)]
+    drawn = [pictures.trend_chart(name, variant) for name, variant in report.variants.named()]
     return Section("Trend", text, (Table("", columns, rows),), pictures=_present(drawn))
 
 

@@ -6,8 +6,7 @@ import re
 
 from memprof.export.json_text import AnyReport
 from memprof.render.chart import draw
-from memprof.render.page import Chart, Next, Table, View
-from memprof.render.views import view_of
+from memprof.render.page import Chart, Next, Table, View, view_of
 from memprof.text import inert, one_line
 
 _CHART_WIDTH = 80

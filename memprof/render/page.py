@@ -1,15 +1,16 @@
-"""What a report looks like to all formats for people: sections of text, tables and pictures.
-
-What the views of all reports share: intervals in words, warnings, the environment.
-"""
+"""What a report looks like to all formats for people: sections of text, tables and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+from memprof.catalogue.formats import VIEWS
+from memprof.catalogue.targets import load_target
+from memprof.export.json_text import AnyReport
 from memprof.text import format_seconds, format_size
+from memprof.values.figures import Figure
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.profile import (
     Advice,
@@ -17,14 +18,13 @@ from memprof.values.profile import (
     Caution,
     Environment,
     Interval,
-    Report,
-    Variant,
 )
 
 Unit = Literal["bytes", "change", "seconds", "count", "percent"]
 """What a figure in a picture is; a change is in bytes, with its sign."""
 Role = Literal["", "before", "after", "quiet"]
 """What a series stands for: the population without passes, with them, or what does not count."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +196,14 @@ class View:
     next: Next | None = None
 
 
+def view_of(report: AnyReport) -> View:
+    """What a person reads of a report, of whatever kind."""
+    view: View = load_target(VIEWS[report.kind])(report)
+    return view
+
+
 def shown(value: float, unit: Unit) -> str:
-    """A figure of a picture in words, as short as it can be; html/assets/figures.js is its twin."""
+    """A figure of a picture in words, as short as it can be; assets/figures.js is its twin."""
     match unit:
         case "bytes":
             return format_size(value)
@@ -220,11 +226,29 @@ def _number(value: float, digits: int) -> str:
     return "0" if short == "-0" else short
 
 
-def named_variants(report: Report) -> Iterator[tuple[Role, Variant]]:
-    """Before, and after where there are passes."""
-    yield "before", report.variants.before
-    if report.variants.after is not None and report.variants.after.passes:
-        yield "after", report.variants.after
+def figure_rows(
+    figures: Iterable[Figure[_T]], variants: Sequence[_T], **words: object
+) -> Iterator[tuple[str, ...]]:
+    """The rows of a table: each figure of all variants, and below it the interval if it has one;
+    `words` are what the labels leave open."""
+    for each in figures:
+        found = [each.read(variant) for variant in variants]
+        if each.if_any and not any(found):
+            continue
+        show = _CELLS[each.unit]
+        cells = (cell if isinstance(cell, str) else show(cell) for cell in found)
+        yield (each.label.format(**words), *cells)
+        if each.ci95 is not None:
+            ends = (each.ci95(variant) for variant in variants)
+            yield ("  95 % interval", *(interval(positive(each), show) for each in ends))
+
+
+_CELLS: Mapping[str, Callable[[float | None], str]] = {
+    "bytes": format_size,
+    "seconds": format_seconds,
+    "count": lambda number: "-" if number is None else f"{number:,.0f}",
+    "rate": lambda number: "-" if number is None else f"{number:.3g}",
+}
 
 
 def interval(bounds: Interval | None, show: Callable[[float], str]) -> str:

@@ -5,6 +5,7 @@ Frozen dataclasses with plain fields, bytes and seconds only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,9 +18,9 @@ from memprof.values.profile import (
     Equivalence,
     Interval,
     PerAgent,
+    VariantName,
 )
 
-VariantName = Literal["before", "after"]
 Ended = Literal["reached", "time", "memory", "failed"]
 Gauge = Literal["resident", "data", "virtual"]
 BoundName = Literal["--memory-limit", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "machine"]
@@ -242,6 +243,12 @@ class ThreadsRow:
 class DensityVariants:
     before: DensityVariant
     after: DensityVariant | None
+
+    def named(self) -> Iterator[tuple[VariantName, DensityVariant]]:
+        """Before, and after where that was measured."""
+        yield "before", self.before
+        if self.after is not None:
+            yield "after", self.after
 
 
 @dataclass(frozen=True, slots=True)

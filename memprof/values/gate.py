@@ -219,6 +219,14 @@ DEFAULTS: Mapping[str, Tolerance] = {
     "growth_bytes_per_step": Tolerance(0.05, 32),
     "step_ratio": Tolerance(0.25),
 }
+UNITS: Mapping[MetricName, str] = {
+    "marginal_bytes": "bytes per agent",
+    "fixed_bytes": "bytes",
+    "peak_bytes": "bytes",
+    "growth_bytes_per_step": "bytes per agent and step",
+    "step_ratio": "times the reference loop",
+}
+"""What a metric counts, in words."""
 _NO_TOLERANCE = ("equivalence", "budget")
 _MOST_RELATIVE = 1e4  # what is allowed a hundred times more is not watched
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")

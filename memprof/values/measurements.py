@@ -124,6 +124,18 @@ class LedgerRow:
         return self.private_nominal_bytes + self.shared_nominal_bytes
 
     @property
+    def private_bytes(self) -> int:
+        """What agents hold alone: resident where that is known."""
+        resident = self.private_resident_bytes
+        return self.private_nominal_bytes if resident is None else resident
+
+    @property
+    def shared_bytes(self) -> int:
+        """The same of what several share."""
+        resident = self.shared_resident_bytes
+        return self.shared_nominal_bytes if resident is None else resident
+
+    @property
     def resident_bytes(self) -> int | None:
         if self.private_resident_bytes is None or self.shared_resident_bytes is None:
             return None
@@ -153,14 +165,8 @@ class Ledger:
     def private_each(self, component: str | None = None) -> float:
         """Bytes of a component, or of all, that one agent holds alone: resident where that is
         known, and the mean over the agents of the ledger."""
-        held = (
-            row.private_nominal_bytes
-            if row.private_resident_bytes is None
-            else row.private_resident_bytes
-            for row in self.rows
-            if component in (None, row.component)
-        )
-        return sum(held) / self.agents
+        rows = (row for row in self.rows if component in (None, row.component))
+        return sum(row.private_bytes for row in rows) / self.agents
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pair
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from memprof.values.measurements import (
 SCHEMA = "memprof.report/1"
 
 Interval = tuple[float, float]
+VariantName = Literal["before", "after"]
 Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
 Claim = Literal["exact", "bounded"]
 LeakVerdict = Literal["leak", "clean", "inconclusive"]
@@ -50,6 +52,11 @@ class PerAgent:
     fixed_bytes: float
     at_n_bytes: float
     resolved: bool
+
+    @property
+    def at_most_bytes(self) -> float:
+        """The marginal cost, or its upper end where it is unresolved."""
+        return self.marginal_bytes if self.resolved else self.ci95_bytes[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,11 @@ class Hotspots:
     operations: tuple[OperationHotspot, ...]
     lines: tuple[LineHotspot, ...]
     stacks: tuple[AllocationStack, ...] = ()
+
+    @property
+    def held_stacks(self) -> tuple[AllocationStack, ...]:
+        """Those that hold something."""
+        return tuple(each for each in self.stacks if each.bytes_per_agent > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +225,17 @@ class Variants:
     before: Variant
     after: Variant | None
 
+    def named(self) -> Iterator[tuple[VariantName, Variant]]:
+        """Before, and after where there are passes."""
+        yield "before", self.before
+        if self.after is not None and self.after.passes:
+            yield "after", self.after
+
+    @property
+    def final(self) -> Variant:
+        """The population as the scenario wants it: with its passes if it has any."""
+        return self.after or self.before
+
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
@@ -246,6 +269,12 @@ class PassResult:
     transient_bytes: float | None = None
     saved_fixed_bytes: float | None = None
     saved_transient_bytes: float | None = None
+
+    @property
+    def at_most_bytes(self) -> float | None:
+        """The marginal cost after the pass, or its upper end where it is unresolved."""
+        unresolved = self.ci95_bytes is not None and self.ci95_bytes[0] <= 0
+        return self.ci95_bytes[1] if unresolved and self.ci95_bytes else self.marginal_bytes
 
 
 @dataclass(frozen=True, slots=True)

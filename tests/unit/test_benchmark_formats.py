@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.export import ci_formats
+from memprof.gate import ci
 from memprof.values.gate import GateReport
 from tests.gate_reports import ALL, FAILED, GATE, GROWN, SELF_CHECK, WORSE
 
@@ -58,13 +58,13 @@ BENCHER = {
 
 
 def action(report: GateReport) -> list[dict[str, Any]]:
-    found = json.loads(ci_formats.benchmark_action(report))
+    found = json.loads(ci.benchmark_action(report))
     jsonschema.validate(found, ACTION)
     return found
 
 
 def measures(report: GateReport) -> dict[str, Any]:
-    found = json.loads(ci_formats.bencher(report))
+    found = json.loads(ci.bencher(report))
     jsonschema.validate(found, BENCHER)
     return found
 

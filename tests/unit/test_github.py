@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.export import ci_formats
+from memprof.gate import ci
 from memprof.text import for_a_log, harmless
 from memprof.values.gate import GateReport
 from memprof.values.profile import Caution
@@ -50,7 +50,7 @@ def parse(line: str) -> Command:
 
 def commands(report: GateReport) -> list[Command]:
     """The runner reads lines up to CR, LF or both."""
-    text = ci_formats.github_annotations(report).replace("\r\n", "\n").replace("\r", "\n")
+    text = ci.github_annotations(report).replace("\r\n", "\n").replace("\r", "\n")
     return [parse(line) for line in text.split("\n") if line]
 
 
@@ -79,8 +79,8 @@ def test_an_annotation_is_at_the_scenarios_file_with_figures_and_components():
 
 
 def test_what_is_as_before_is_not_annotated():
-    assert ci_formats.github_annotations(UNCHANGED) == ""
-    assert ci_formats.github_annotations(SELF_CHECK) == ""
+    assert ci.github_annotations(UNCHANGED) == ""
+    assert ci.github_annotations(SELF_CHECK) == ""
 
 
 TEXT = st.text(
@@ -120,12 +120,12 @@ def test_a_text_in_the_log_commands_nothing(monkeypatch):
 def test_a_path_that_is_no_unicode_can_be_printed():
     report = GateReport("b", (replace(WORSE, file="caf\udce9.yaml", name="caf\udce9"),))
     assert commands(report)[0].properties["file"] == "caf\ufffd.yaml"
-    ci_formats.github_annotations(report).encode()
-    ci_formats.summary(report).encode()
+    ci.github_annotations(report).encode()
+    ci.summary(report).encode()
 
 
 def test_the_summary_is_the_report_in_markdown():
-    text = ci_formats.summary(GATE)
+    text = ci.summary(GATE)
     assert text.startswith("# gate: 4 scenarios against baseline.json\n")
     assert "| marginal\\_bytes | 14.7 KB | 28.3 MB | +28.3 MB | 735 B | worse |" in text
 
@@ -133,8 +133,8 @@ def test_the_summary_is_the_report_in_markdown():
 @pytest.mark.parametrize("name", ["grid", "gríd"])
 def test_a_summary_that_is_too_long_is_cut_between_lines_and_says_so(name):
     many = [replace(WORSE, name=f"{name}-{number}", seconds=0.0) for number in range(1_000)]
-    whole = ci_formats.summary(GateReport("b", tuple(many[:5])))
-    text = ci_formats.summary(GateReport("b", tuple(many)))
+    whole = ci.summary(GateReport("b", tuple(many[:5])))
+    text = ci.summary(GateReport("b", tuple(many)))
     assert 990_000 < len(text.encode()) < 2**20
     kept, cut, _ = text.rpartition("\n**The summary was cut here")
     assert cut
@@ -144,6 +144,6 @@ def test_a_summary_that_is_too_long_is_cut_between_lines_and_says_so(name):
 
 
 def test_a_line_longer_than_the_summary_is_left_out_whole():
-    text = ci_formats.summary(GateReport("b", (replace(FAILED, failure="x" * 2**21),)))
+    text = ci.summary(GateReport("b", (replace(FAILED, failure="x" * 2**21),)))
     assert text.startswith("# gate: 1 scenario against b\n")
     assert len(text) < 1_000

@@ -12,7 +12,7 @@ import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.export.ci_formats import junit
+from memprof.gate.ci import junit
 from memprof.values.gate import ComponentChange, GateReport
 from memprof.values.profile import Caution
 from tests.gate_reports import ALL, COMPARED, GATE, SELF_CHECK, WORSE

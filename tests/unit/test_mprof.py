@@ -10,7 +10,7 @@ from dataclasses import replace
 import mprof as tool
 import pytest
 
-from memprof.export.mprof import render
+from memprof.export.profilers import mprof as render
 from tests import gate_reports
 from tests.unit.conftest import MIB, TIMELINE
 

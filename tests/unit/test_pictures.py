@@ -7,8 +7,7 @@ import pytest
 
 from memprof.export.json_text import parse
 from memprof.profile import pictures
-from memprof.render.page import Bars, Level, Moment, View
-from memprof.render.views import view_of
+from memprof.render.page import Bars, Level, Moment, View, view_of
 from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Reading, TrendSeries
 from memprof.values.profile import PassResult, Sample, Timeline, TimelineSample
 from tests.conftest import ROOT

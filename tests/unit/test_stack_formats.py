@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memprof.export import stacks
+from memprof.export import profilers
 from memprof.values.measurements import AllocationStack, Frame
 from tests import gate_reports
 
@@ -24,7 +24,7 @@ ANYTHING = st.text(max_size=12)
 
 def opened(report) -> dict:
     """The file, valid by speedscope's schema and by what its importer demands beyond it."""
-    file = json.loads(stacks.speedscope(report))
+    file = json.loads(profilers.speedscope(report))
     jsonschema.Draft7Validator(SCHEMA).validate(file)
     frames = file["shared"]["frames"]
     for profile in file["profiles"]:
@@ -66,7 +66,7 @@ def test_a_file_that_speedscope_would_refuse_fails(full_report):
 
 
 def test_collapsed_stacks_read_back(full_report):
-    text = stacks.collapsed(full_report())
+    text = profilers.collapsed(full_report())
     lead = ["build", "Agent.__init__ (pymdp/agent.py:10)"]
     assert read_back(text) == [
         (["before", *lead, "full (pymdp/utils.py:5)"], 600),
@@ -83,15 +83,15 @@ def test_collapsed_stacks_read_back(full_report):
 def test_text_from_outside_stays_in_its_frame(full_report, name, path, function):
     stack = AllocationStack("build", (Frame(path, 7, function),), 5000.0, 1.0)
     found = full_report(name=name, stacks=(stack,))
-    for names, size in read_back(stacks.collapsed(found)):
+    for names, size in read_back(profilers.collapsed(found)):
         assert len(names) == 3
         assert size in (5000, 500)
-    for text in (stacks.collapsed(found), stacks.speedscope(found)):
+    for text in (profilers.collapsed(found), profilers.speedscope(found)):
         text.encode()
     assert {len(sample) for p in opened(found)["profiles"] for sample in p["samples"]} == {2}
 
 
-@pytest.mark.parametrize("render", [stacks.speedscope, stacks.collapsed])
+@pytest.mark.parametrize("render", [profilers.speedscope, profilers.collapsed])
 def test_without_stacks_there_is_no_file(render, report):
     assert render(report()) is None
     assert [render(each) for each in gate_reports.ALL] == [None] * len(gate_reports.ALL)

@@ -1,24 +1,19 @@
-"""A gate's report as JUnit XML, which CI servers read and keep a history of.
+"""A gate's report as CI servers and services that keep a history of figures read it.
 
-Written to the schema of Jenkins' xUnit plugin (junit-10.xsd), which GitLab and others accept too.
-A suite is a scenario and a case one of its metrics; the case `measured` says whether there are any.
+JUnit XML to the schema of Jenkins' xUnit plugin (junit-10.xsd), which GitLab and others take too. A
+suite is a scenario and a case one of its metrics; the case `measured` says whether there are any.
 
-A gate's report where GitHub Actions shows it: annotations of the files, and the job's summary.
+GitHub's annotations and summary. Annotations are workflow commands, escaped as actions/toolkit does
+(packages/core/src/command.ts) and as the runner undoes it (actions/runner,
+src/Runner.Common/ActionCommand.cs).
 
-Annotations are workflow commands, escaped as actions/toolkit does (packages/core/src/command.ts)
-and as the runner undoes it (actions/runner, src/Runner.Common/ActionCommand.cs).
+The Bencher Metric Format, which `bencher run --adapter json` takes: a benchmark is a scenario, a
+measure one of its metrics, named by its slug (https://bencher.dev/bmf.json, described at
+https://bencher.dev/docs/reference/bencher-metric-format).
 
-The figures of a run in the Bencher Metric Format, which `bencher run --adapter json` takes.
-
-A benchmark is a scenario, a measure one of its metrics, named by its slug; the schema is published
-at https://bencher.dev/bmf.json, and described at
-https://bencher.dev/docs/reference/bencher-metric-format.
-
-The figures of a run for benchmark-action/github-action-benchmark, which draws their history.
-
-The form is that of its tool `customSmallerIsBetter`: an array of `BenchmarkResult` (src/extract.ts
-there), each with a name, a unit, a value and, as text, a range and something extra. The action
-fails on an empty array.
+benchmark-action/github-action-benchmark, in the form of its tool `customSmallerIsBetter`: an array
+of `BenchmarkResult` (src/extract.ts there), each with a name, a unit, a value and, as text, a range
+and something extra. The action fails on an empty array.
 """
 
 from __future__ import annotations
@@ -31,7 +26,7 @@ from xml.etree import ElementTree
 from memprof.gate.changes import amount, causes, clause, component, figures, optimisation
 from memprof.render import markdown
 from memprof.text import harmless
-from memprof.values.gate import AlarmRate, Change, Comparison, GateReport, MetricChange
+from memprof.values.gate import UNITS, AlarmRate, Change, Comparison, GateReport, MetricChange
 
 _Element = ElementTree.Element
 
@@ -231,15 +226,6 @@ def _values(now: float, metric: MetricChange) -> dict[str, float]:
     return {"value": now, "lower_value": low, "upper_value": high}
 
 
-_UNITS = {
-    "marginal_bytes": "bytes per agent",
-    "fixed_bytes": "bytes",
-    "peak_bytes": "bytes",
-    "growth_bytes_per_step": "bytes per agent and step",
-    "step_ratio": "times the reference loop",
-}
-
-
 def benchmark_action(report: GateReport) -> str:
     """What was measured now, one entry for each metric with a figure."""
     entries = [
@@ -254,7 +240,7 @@ def benchmark_action(report: GateReport) -> str:
 def _entry(scenario: Comparison, metric: MetricChange) -> dict[str, str | float | None]:
     entry = {
         "name": f"{scenario.name}: {metric.metric}",
-        "unit": _UNITS.get(metric.metric, metric.unit),
+        "unit": UNITS.get(metric.metric, metric.unit),
         "value": metric.now,
         "extra": f"{scenario.repeats[1]} fresh workers\n{scenario.file}",
     }

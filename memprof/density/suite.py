@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from memprof.render.page import Section, Table
 from memprof.text import format_seconds, format_size
-from memprof.values.density import DensityReport, ThreadsRow, VariantName
+from memprof.values.density import DensityReport, ThreadsRow
+from memprof.values.profile import VariantName
 
 SOURCE = "FreeAgentics, July 2025"
 

@@ -1,0 +1,101 @@
+"""Figures of a population, declared once: tables and files read them out of a report by this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+from memprof.text import format_limit
+from memprof.values.density import DensityVariant, Room
+from memprof.values.measurements import DeviceDetails
+from memprof.values.profile import Interval, PerAgent, Variant
+
+Unit = Literal["bytes", "seconds", "count", "rate"]
+_T_contra = TypeVar("_T_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Generic[_T_contra]):
+    """A figure of a population.
+
+    Attributes:
+        label: what people call it; indented where it is part of the one above.
+        read: the figure; None where there is none, or words that stand for it.
+        ci95: its 95 % interval.
+        name: what files for programs call it; empty where only people read it.
+        if_any: it has no row where no variant has any.
+    """
+
+    label: str
+    unit: Unit
+    read: Callable[[_T_contra], float | str | None]
+    ci95: Callable[[_T_contra], Interval] | None = None
+    name: str = ""
+    if_any: bool = False
+
+
+class Costed(Protocol):
+    """A variant of either kind of report."""
+
+    @property
+    def per_agent(self) -> PerAgent: ...
+
+
+Fitted = tuple[DensityVariant, Room]
+"""A variant, and how many of its agents fit."""
+
+MARGINAL: Figure[Costed] = Figure(
+    "marginal per agent",
+    "bytes",
+    lambda v: v.per_agent.marginal_bytes,
+    lambda v: v.per_agent.ci95_bytes,
+    name="marginal_bytes",
+)
+FIXED: Figure[Costed] = Figure(
+    "fixed", "bytes", lambda v: v.per_agent.fixed_bytes, name="fixed_bytes"
+)
+STEP: Figure[Variant] = Figure(
+    "time per step",
+    "seconds",
+    lambda v: v.step_seconds.median,
+    lambda v: v.step_seconds.ci95,
+    name="step_seconds",
+)
+PROFILE: tuple[Figure[Variant], ...] = (
+    MARGINAL,
+    FIXED,
+    Figure("  of which imports", "bytes", lambda v: v.imports_bytes),
+    Figure("total (USS) at {agents} agents", "bytes", lambda v: v.per_agent.at_n_bytes),
+    Figure("peak (RSS)", "bytes", lambda v: v.peak_bytes),
+    Figure("files on disk, beside all this", "bytes", lambda v: v.file_bytes, if_any=True),
+    STEP,
+    Figure("first step of all, compiled", "seconds", lambda v: v.compile_seconds, if_any=True),
+    Figure("time to build an agent", "seconds", lambda v: v.build_seconds),
+)
+DENSITY: tuple[Figure[Fitted], ...] = (
+    Figure(
+        "marginal per agent",
+        "bytes",
+        lambda f: f[0].per_agent.marginal_bytes if f[0].per_agent.resolved else "below resolution",
+        lambda f: f[0].per_agent.ci95_bytes,
+    ),
+    Figure("fixed", "bytes", lambda f: f[0].per_agent.fixed_bytes),
+    Figure("transient peak", "bytes", lambda f: f[1].transient_bytes),
+    Figure("agents per GiB", "count", lambda f: f[0].agents_per_gib),
+    Figure("agents that fit", "count", lambda f: f[1].agents),
+    Figure("  by the line itself", "count", lambda f: f[1].expected),
+    Figure("  in", "bytes", lambda f: f"{format_limit(f[1].limit_bytes)} ({f[1].bound})"),
+    Figure("lived at once", "count", lambda f: f[0].lived),
+    Figure("time per step", "seconds", lambda f: f[0].step_seconds),
+    Figure("time to build an agent", "seconds", lambda f: f[0].build_seconds),
+    Figure("  of which optimising it", "seconds", lambda f: f[0].optimise_seconds),
+    Figure("in files, the largest", "bytes", lambda f: f[0].file_bytes, if_any=True),
+)
+DEVICE: tuple[Figure[DeviceDetails], ...] = (
+    Figure("compiled programs and caches", "bytes", lambda d: d.caches_bytes),
+    Figure("traces {first}", "count", lambda d: d.first_traces),
+    Figure("traces per later step", "rate", lambda d: d.traces_per_step),
+    Figure("compilations {first}", "count", lambda d: d.first_compilations),
+    Figure("compilations per later step", "rate", lambda d: d.compilations_per_step),
+)
