@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 from collections.abc import Iterable
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +82,8 @@ def init_command(
 
 def template(name: str) -> str:
     """A file that comes with memprof, to be written as it is."""
+    from importlib import resources
+
     return (resources.files("memprof") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -94,6 +95,8 @@ def _texts(github: bool) -> dict[Path, str]:
 
 def _requirements() -> str:
     """The releases that decide on figures, as they are installed here."""
+    from importlib import metadata
+
     from memprof.gate.comparable import DECISIVE
 
     lines = ["# What the figures depend on: with another release, make the baseline anew."]
@@ -105,6 +108,8 @@ def _requirements() -> str:
 
 def _installed_from() -> str:
     """The folder or address that memprof was installed from (PEP 610); empty for an index."""
+    from importlib import metadata
+
     origin = metadata.distribution("memprof-pymdp").read_text("direct_url.json")
     return str(json.loads(origin)["url"]) if origin else ""
 
