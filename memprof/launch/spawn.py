@@ -24,12 +24,12 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
+from memprof.launch.machine import worker_environment
 from memprof.launch.start import Worker, temporary_folder
 from memprof.posix import check_can_measure, rlimit_bytes
 from memprof.text import format_limit, format_size, raised, shown
 from memprof.values.density import DensityRun
 from memprof.values.leak import Attribution, LeakRun
-from memprof.values.machine import worker_environment
 from memprof.values.measurements import (
     InstrumentRun,
     Mark,
