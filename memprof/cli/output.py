@@ -231,7 +231,7 @@ def listed(files: Iterable[Path]) -> str:
 def progress(*, quiet: bool) -> Iterator[Observer]:
     """An observer that draws a bar on a terminal, prints lines elsewhere, or nothing."""
     if quiet:
-        yield _Silent()
+        yield Observer()
     elif sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -245,15 +245,7 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
         yield _Lines()
 
 
-class _Silent:
-    def worker(self, title: str, number: int, total: int) -> None:
-        return None
-
-    def phase(self, mark: Mark) -> None:
-        return None
-
-
-class _Lines(_Silent):
+class _Lines(Observer):
     """A line per worker, and more where one works for long."""
 
     def __init__(self) -> None:
@@ -271,7 +263,7 @@ class _Lines(_Silent):
         print(one_line(line), file=sys.stderr, flush=True)
 
 
-class _Bar:
+class _Bar(Observer):
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
