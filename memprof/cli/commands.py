@@ -197,16 +197,16 @@ def density_command(
     if threads is not None and not 2 <= threads <= THREADED_AGENTS:
         raise UsageError(f"--threads: expected 2 to {THREADED_AGENTS}, found {threads:,}")
     if suite and max_agents is not None:
-        raise UsageError("--max-agents: --suite has sizes of its own; leave one of the two out")
+        raise UsageError("--max-agents: --suite has sizes of its own; remove one of the two")
     if verify and workers.memory_limit is None:
-        raise UsageError("--verify: needs a limit to verify against; add --memory-limit, as 2GiB")
+        raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     loaded = _loaded(scenario, "suite" if suite else "density", changed)
     if loaded.scenario.backend != "jax":
         threads = threads or (SUITE_THREADS if suite else None)
     elif threads is not None:
         raise UsageError(
-            "--threads: is for the backend numpy; JAX agents step as one computation for all of "
-            "them, which XLA spreads over the processors itself. Leave it out"
+            "--threads: is for backend numpy only; JAX agents step as one computation, which XLA "
+            "spreads over the processors itself. Remove it"
         )
 
     from memprof.cli.output import Output, Question

@@ -73,9 +73,9 @@ def gate_command(
     could not be measured, or there is no baseline to compare with; 130 interrupted.
     """
     if force and not update:
-        raise UsageError("--force: lets --update replace anything; it needs --update")
+        raise UsageError("--force: only works with --update; add it")
     if update and self_check is not None:
-        raise UsageError("--self-check: has no baseline to update; leave one of the two out")
+        raise UsageError("--self-check: cannot be combined with --update; remove one of the two")
     if max_repeats < 1:
         raise UsageError(f"--max-repeats: expected 1 or more, found {max_repeats}")
     known = _read(baseline)
@@ -130,7 +130,7 @@ def _files(known: Baseline | str, path: Path) -> list[Path]:
     entries = {} if isinstance(known, str) else known.scenarios
     if not entries:
         problem = known if isinstance(known, str) else f"{path} is empty"
-        raise NotComparable(f"{problem}; name the scenarios, and --update to make one of them")
+        raise NotComparable(f"{problem}; name the scenarios, and add --update to make one")
     return [path.parent / entry.file for entry in entries.values()]
 
 
@@ -144,8 +144,8 @@ def _cases(files: Sequence[Path], changed: Overrides, verdicts: Verdicts) -> lis
     if twice:
         where = ", ".join(each.file for each in cases if each.name == twice[0])
         raise UsageError(
-            f"two scenarios have the name {twice[0]!r} ({where}); a baseline knows them by name, "
-            "give each its own"
+            f"two scenarios are named {twice[0]!r} ({where}); a baseline identifies them by name, "
+            "so give each its own"
         )
     return cases
 
@@ -189,6 +189,6 @@ def _measured(path: Path) -> Report:
     if not measured(found) or not isinstance(found.scenario.get("name"), str):
         raise UsageError(
             f"{path}: has no raw samples of the population with its passes, or no scenario's name; "
-            "measure it anew"
+            "measure it again"
         )
     return found

@@ -40,18 +40,16 @@ _GITHUB: _Steps = (
 def init_command(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="The project's folder; made if it is missing."),
+        typer.Argument(metavar="DIR", help="The project's folder; created if missing."),
     ] = Path(),
     github: Annotated[
-        bool, typer.Option("--github", help="Write a workflow for GitHub Actions, too.")
+        bool, typer.Option("--github", help="Also write a workflow for GitHub Actions.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace files that are there already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write a starter scenario, and say what to do with it. Files that are there stay as they are.
+    """Write a starter scenario and the steps that follow. Existing files are kept.
 
-    Exit codes: 0 written; 2 all files are there already, or the folder cannot be used; 3 a file
+    Exit codes: 0 written; 2 all files exist already, or the folder cannot be used; 3 a file
     could not be written.
     """
     from memprof.cli.output import say
@@ -63,18 +61,18 @@ def init_command(
     kept = [] if force else [file for file in texts if os.path.lexists(file)]
     if len(kept) == len(texts):
         raise UsageError(
-            f"there already: {_listed(kept)}; nothing was written, --force replaces them"
+            f"already exists: {_listed(kept)}; nothing was written, --force overwrites"
         )
     new = {file: text for file, text in texts.items() if file not in kept}
     check_writable(new)
     write_files(new)
     lines = [f"Written: {_listed(new)}"]
     if kept:
-        lines.append(f"Kept as they are: {_listed(kept)}")
+        lines.append(f"Kept: {_listed(kept)}")
     if source := _installed_from():
         lines += [
-            f"\nmemprof was installed from {source}, not from a package index:",
-            f"put where CI finds it into {_REQUIREMENTS}.",
+            f"\nmemprof was installed from {source}, not from a package index;",
+            f"say in {_REQUIREMENTS} where CI can install it from.",
         ]
     lines += ["\nNext:\n", _shown(_change_to(folder) + (_GITHUB if github else _LOCAL)), ""]
     say(for_a_log(harmless("\n".join(lines))))

@@ -81,8 +81,8 @@ class Question:
             return  # it is no report
         if found != self:
             raise UsageError(
-                f"{file} is the report of another question ({found}), and this one ({self}) would "
-                "replace it; give another --out, or move it away"
+                f"{file} holds another report ({found}), which this one ({self}) would overwrite; "
+                "choose another --out, or move it"
             )
 
     def __str__(self) -> str:
@@ -125,7 +125,8 @@ class Output:
         asked = self.verdicts
         if ci is not None and ci.github and self.to.json == "-":
             raise UsageError(
-                "--github: prints annotations where --json - has the report; give --json a file"
+                "--github: prints annotations to standard output, where --json - writes the "
+                "report; give --json a file"
             )
         question.check(self._file(FORMATS["json"]))
         files = [self._file(each) for each in FORMATS.values()]

@@ -72,8 +72,8 @@ def report_command(
         text = FORMATS[format_name].render(found)
         if text is None:
             raise UsageError(
-                f"--format {format_name}: {report}, a report of kind {found.kind}, has nothing "
-                "for it; choose another format"
+                f"--format {format_name}: a report of kind {found.kind} has nothing to write; "
+                "choose another format"
             )
         say(text)
     elif known:

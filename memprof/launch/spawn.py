@@ -270,8 +270,8 @@ def failure(
         cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
     elif code == -signal.SIGKILL:
         cause = (
-            ", most often by the kernel because the machine ran out of memory; let fewer agents "
-            "live, or make one need less"
+            ", most likely by the kernel because the machine ran out of memory; use fewer agents, "
+            "or passes that make each of them smaller"
         )
     return WorkerDied(
         f"the worker was killed ({_name(-code)}) while in phase {phase!r}{cause}", detail=detail

@@ -190,7 +190,7 @@ def scenario_of_function(
     """
     name, module, file = _place_of(build)
     if "model" in fields:
-        raise ScenarioError("model", f"is the function {name} here; leave it out")
+        raise ScenarioError("model", f"is the function {name} itself; remove it")
     try:
         json.dumps(dict(params))
     except (TypeError, ValueError) as error:

@@ -69,7 +69,7 @@ def test_a_report_of_another_question_is_never_replaced(report, tmp_path, questi
     output.deliver(report(), None)
     if refused:
         with pytest.raises(
-            UsageError, match=r"case\.json is the report of another question \(prof"
+            UsageError, match=r"case\.json holds another report \(profile of case\)"
         ):
             output.check(question)
     else:
