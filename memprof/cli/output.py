@@ -27,8 +27,8 @@ from memprof.catalogue.formats import FORMATS, Format
 from memprof.cli.options import Destination, Verdicts
 from memprof.errors import MemprofError, OutputError, UsageError
 from memprof.export import sinks
-from memprof.gate import ci as ci_formats
 from memprof.export.json_text import AnyReport
+from memprof.gate import ci
 from memprof.launch.runner import Observer
 from memprof.render import terminal
 from memprof.render.page import view_of
@@ -123,7 +123,7 @@ class Output:
             UsageError: they cannot.
         """
         asked = self.verdicts
-        if ci is not None and ci.github and self.to.json == "-":
+        if asked is not None and asked.github and self.to.json == "-":
             raise UsageError(
                 "--github: prints annotations to standard output, where --json - writes the "
                 "report; give --json a file"
@@ -173,12 +173,12 @@ class Output:
     def _ci_files(self) -> dict[Path, Callable[[GateReport], str]]:
         """What goes into each file for a CI server."""
         asked = self.verdicts
-        if ci is None:
+        if asked is None:
             return {}
         renderers = (
-            (ci.junit, ci_formats.junit),
-            (ci.benchmark_json, ci_formats.benchmark_action),
-            (ci.bencher_json, ci_formats.bencher),
+            (asked.junit, ci.junit),
+            (asked.benchmark_json, ci.benchmark_action),
+            (asked.bencher_json, ci.bencher),
         )
         return {path: render for path, render in renderers if path is not None}
 
@@ -195,11 +195,11 @@ def _collecting(errors: list[MemprofError]) -> Iterator[None]:
 def _announce(report: GateReport, *, github: bool) -> None:
     """Print GitHub's annotations if they are asked for, and append the summary to its file."""
     if github:
-        say(ci_formats.github_annotations(report))
+        say(ci.github_annotations(report))
     if path := os.environ.get(_SUMMARY):
         try:
             with Path(path).open("a", encoding="utf-8") as stream:
-                stream.write(ci_formats.summary(report))
+                stream.write(ci.summary(report))
         except OSError as error:
             raise OutputError(f"cannot write {_SUMMARY}={path}: {error.strerror}") from None
 

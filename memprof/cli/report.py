@@ -46,7 +46,7 @@ def report_command(
     from memprof.cli.output import Question, listed, say
     from memprof.export.sinks import check_writable, write_files
     from memprof.render import terminal
-    from memprof.render.views import view_of
+    from memprof.render.page import view_of
 
     if html == Path("-"):
         html, format_name = None, format_name or "html"
