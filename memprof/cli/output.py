@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,14 +58,9 @@ class Question:
     scenario: str = ""
 
     @classmethod
-    def of(cls, report: AnyReport) -> Question:
-        """That of a report."""
-        return cls._of(asdict(report))
-
-    @classmethod
-    def _of(cls, values: Mapping[str, Any]) -> Question:
-        named = values["scenario"]["name"] if values["kind"] in _OF_ONE_SCENARIO else ""
-        return cls(str(values["kind"]), str(named))
+    def of(cls, kind: str, scenario: Any) -> Question:
+        """That of a report with these fields."""
+        return cls(kind, str(scenario["name"]) if kind in _OF_ONE_SCENARIO else "")
 
     def check(self, file: Path) -> None:
         """See that a report at `file` would replace none of another question.
@@ -76,7 +71,7 @@ class Question:
         try:
             values = json.loads(file.read_bytes()) if file.is_file() else {}
             is_report = str(values["schema"]).startswith("memprof.report/")
-            found = self._of(values) if is_report else self
+            found = Question.of(str(values["kind"]), values.get("scenario")) if is_report else self
         except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return  # it is no report
         if found != self:
@@ -128,8 +123,8 @@ class Output:
                 "--github: prints annotations to standard output, where --json - writes the "
                 "report; give --json a file"
             )
-        question.check(self._file(FORMATS["json"]))
-        files = [self._file(each) for each in FORMATS.values()]
+        question.check(self.file(FORMATS["json"]))
+        files = [self.file(each) for each in FORMATS.values()]
         sinks.check_writable([*files, *self._json_file(), *self._ci_files(), *self.further])
 
     def deliver(self, report: AnyReport, failure: MemprofError | None) -> None:
@@ -139,13 +134,13 @@ class Output:
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
         """
-        rendered = {each: each.render(report) for each in FORMATS.values()}
-        texts = {self._file(each): text for each, text in rendered.items() if text is not None}
-        as_json = texts[self._file(FORMATS["json"])]
+        rendered = self.rendered(report)
+        texts = {file: text for file, text in rendered.items() if text is not None}
+        gone = rendered.keys() - texts.keys()
+        as_json = texts[self.file(FORMATS["json"])]
         texts.update(dict.fromkeys(self._json_file(), as_json))
         if isinstance(report, GateReport):
             texts.update({file: render(report) for file, render in self._ci_files().items()})
-        gone = [self._file(each) for each, text in rendered.items() if text is None]
         errors = [] if failure is None else [failure]
         with _collecting(errors):
             if isinstance(report, GateReport) and self.verdicts is not None:
@@ -164,8 +159,13 @@ class Output:
         if errors:
             raise errors[0]
 
-    def _file(self, written: Format) -> Path:
+    def file(self, written: Format) -> Path:
+        """That of a format."""
         return self.to.out / f"{self.name}{written.suffix}"
+
+    def rendered(self, report: AnyReport) -> dict[Path, str | None]:
+        """The text of each format's file; None of one that has nothing for it."""
+        return {self.file(each): each.render(report) for each in FORMATS.values()}
 
     def _json_file(self) -> list[Path]:
         return [] if self.to.json in (None, "-") else [Path(self.to.json)]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memprof.errors import UsageError, nearest
+from memprof.cli.options import Destination
+from memprof.errors import UsageError, unknown
 from memprof.text import cut, for_a_log
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def report_command(
     import sys
 
     from memprof.catalogue.formats import FORMATS
-    from memprof.cli.output import Question, listed, say
+    from memprof.cli.output import Output, Question, listed, say
     from memprof.export.sinks import check_writable, write_files
     from memprof.render import terminal
     from memprof.render.page import view_of
@@ -51,19 +52,16 @@ def report_command(
     if html == Path("-"):
         html, format_name = None, format_name or "html"
     if format_name is not None and format_name not in FORMATS:
-        raise UsageError(
-            f"--format: unknown format {format_name!r}; {nearest(format_name, FORMATS)}"
-        )
+        raise UsageError(f"--format: {unknown('format', format_name, FORMATS)}")
     found = read_report(Path(report))
     texts = {}
     if html is not None:
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
-        name = "report" if report == "-" else Path(report).stem
-        Question.of(found).check(out / f"{name}{FORMATS['json'].suffix}")
-        texts.update(
-            {out / f"{name}{each.suffix}": each.render(found) for each in FORMATS.values()}
-        )
+        output = Output("report" if report == "-" else Path(report).stem, Destination(out=out))
+        question = Question.of(found.kind, getattr(found, "scenario", None))
+        question.check(output.file(FORMATS["json"]))
+        texts.update(output.rendered(found))
     known = {path: text for path, text in texts.items() if text is not None}
     check_writable(known)
     write_files(known)
