@@ -65,7 +65,7 @@ def check_can_lock() -> None:
     """
     if _fcntl is None:
         raise StoreError(
-            f"a store on disk needs file locks, but {_lacks('fcntl')}; remove mmap from "
+            f"a store on disk needs file locks, but {_lacks('fcntl')}; leave mmap out of "
             "passes (agents are stored in memory then), or run under Linux, WSL or macOS"
         )
 

@@ -9,10 +9,12 @@ import typer
 
 from memprof.cli import gate, init, lists, report
 from memprof.cli.options import (
-    OVERRIDES,
+    FIELDS,
+    FIXED_PASSES,
     Destination,
     Overrides,
     WorkerLimits,
+    fields_without,
     seconds,
     takes,
     within,
@@ -56,7 +58,7 @@ def root(
 
 
 @app.command("profile")
-@takes(**OVERRIDES["profile"])
+@takes(**FIELDS)
 def profile_command(
     scenario: Annotated[
         Path,
@@ -85,7 +87,7 @@ def profile_command(
 
 
 @app.command("leak")
-@takes(**OVERRIDES["leak"])
+@takes(**fields_without("max_slowdown", "instruments") | {"passes": FIXED_PASSES})
 def leak_command(
     scenario: _OptionalScenario = None,
     cycles: Annotated[int, typer.Option(help="Cycles per repeat, at least 7.")] = 10,
@@ -140,7 +142,7 @@ def leak_command(
 
 
 @app.command("density")
-@takes(**OVERRIDES["density"])
+@takes(**fields_without("agents", "instruments"))
 def density_command(
     scenario: _OptionalScenario = None,
     max_agents: Annotated[

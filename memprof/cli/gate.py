@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memprof.cli.options import (
-    OVERRIDES,
+    FIELDS,
     Destination,
     Overrides,
     Verdicts,
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from memprof.values.gate import Baseline
     from memprof.values.profile import Report
 
+_REPLACED = ("agents", "steps", "seed", "passes", "repeats", "effort")
 
-@takes(**OVERRIDES["gate"])
+
+@takes(**{name: FIELDS[name] for name in _REPLACED})
 def gate_command(
     scenarios: Annotated[
         list[Path] | None,

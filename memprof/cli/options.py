@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import CallbackParam, Option
 
 from memprof.errors import UsageError, option_of
 from memprof.text import cut, parse_size
@@ -26,20 +26,18 @@ if TYPE_CHECKING:
 _YEAR = 365 * 24 * 3600
 
 
-def within(least: int, most: int, why: str = "") -> Callable[[typer.CallbackParam, Any], Any]:
+def within(least: int, most: int) -> Callable[[CallbackParam, Any], Any]:
     """A check that a number lies between two others."""
 
-    def check(option: typer.CallbackParam, value: Any) -> Any:
+    def check(option: CallbackParam, value: Any) -> Any:
         if value is not None and not least <= value <= most:
-            raise UsageError(
-                f"{option.opts[0]}: expected {least} to {most:,}, found {value:,}{why}"
-            )
+            raise UsageError(f"{option.opts[0]}: expected {least} to {most:,}, found {value:,}")
         return value
 
     return check
 
 
-def seconds(option: typer.CallbackParam, value: float | None) -> float | None:
+def seconds(option: CallbackParam, value: float | None) -> float | None:
     """A check that a number of seconds is above zero, and within a year."""
     if value is not None and not 0 < value <= _YEAR:
         raise UsageError(
@@ -63,26 +61,24 @@ def _names(text: str) -> list[str]:
     return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
+def _file(help: str) -> Any:
+    return Option(metavar="FILE", help=help)
+
+
 def _override(name: str, kind: Any, note: str = "", **how: Any) -> Any:
     """An option that replaces a field of the scenario."""
-    about = how.pop("help", f"Override the scenario's {name}{note}.")
-    return Annotated[kind | None, typer.Option(option_of(name), help=about, **how)]
+    about = f"Override the scenario's {name}{note}."
+    return Annotated[kind | None, Option(option_of(name), help=about, **how)]
 
 
 Overrides = dict[str, Any]
 """The fields of the scenario that the command line replaces."""
-_FIXED_PLAN = {"passes": _override("passes", str, metavar="A,B|none", parser=_names)}
-_FIELDS = {
+FIELDS = {
     "agents": _override("agents", int),
     "steps": _override("steps", int),
     "seed": _override("seed", int),
     "passes": _override("passes", str, metavar="A,B|none|auto", parser=_names),
-    "max_slowdown": _override(
-        "max_slowdown",
-        float,
-        metavar="RATIO",
-        help="Largest time per step, relative to before, that auto may accept.",
-    ),
+    "max_slowdown": _override("max_slowdown", float, " (passes: auto)", metavar="RATIO"),
     "loop": _override("loop", str, " (JAX agents)", metavar="jit|eager|rollout"),
     "chunk": _override("chunk", int, " (JAX agents)"),
     "history_steps": _override("history_steps", int),
@@ -91,15 +87,13 @@ _FIELDS = {
     "repeats": _override("repeats", int),
     "effort": _override("effort", EffortName, ": how long to measure for tighter intervals"),
 }
-_OF_GATE = ("agents", "steps", "seed", "passes", "repeats", "effort")
-OVERRIDES = {
-    "profile": _FIELDS,
-    "density": {k: v for k, v in _FIELDS.items() if k not in ("agents", "instruments")},
-    "leak": {k: v for k, v in _FIELDS.items() if k not in ("max_slowdown", "instruments")}
-    | _FIXED_PLAN,
-    "gate": {name: _FIELDS[name] for name in _OF_GATE},
-}
-"""The options of each command that replace fields of its scenario."""
+"""The options that replace fields of the scenario."""
+FIXED_PASSES = _override("passes", str, metavar="A,B|none", parser=_names)
+
+
+def fields_without(*names: str) -> dict[str, Any]:
+    """The options that replace fields of the scenario, but for some."""
+    return {name: option for name, option in FIELDS.items() if name not in names}
 
 
 @dataclass(frozen=True)
@@ -107,14 +101,11 @@ class WorkerLimits:
     """What each worker may use."""
 
     timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", callback=seconds, help="End a worker that runs longer than this."
-        ),
+        float, Option(metavar="SECONDS", callback=seconds, help="End a worker that runs longer.")
     ] = 900.0
     memory_limit: Annotated[
         int | None,
-        typer.Option(
+        Option(
             metavar="SIZE",
             parser=_memory_limit,
             help="Limit a worker's data segment (RLIMIT_DATA), e.g. 2GiB.",
@@ -142,16 +133,11 @@ class Destination:
         quiet: nothing for people on standard output, and no progress.
     """
 
-    json: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write the JSON report here; - for stdout."),
-    ] = None
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the report in all formats.")
-    ] = Path("reports")
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show no progress and print no report.")
-    ] = False
+    json: Annotated[str | None, _file("Write the JSON report here; - for stdout.")] = None
+    out: Annotated[Path, Option(metavar="DIR", help="Folder for the report in all formats.")] = (
+        Path("reports")
+    )
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print no progress and no report.")] = False
 
 
 @dataclass(frozen=True)
@@ -160,29 +146,20 @@ class Verdicts:
 
     tolerance: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="METRIC=SIZE,...",
             help="Allowed change per metric, e.g. marginal_bytes=5%,peak_bytes=2MB; replaces the "
             "scenario's.",
         ),
     ] = None
-    junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")
-    ] = None
+    junit: Annotated[Path | None, _file("Write the verdicts as JUnit XML.")] = None
     benchmark_json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the figures for github-action-benchmark (customSmallerIsBetter).",
-        ),
+        Path | None, _file("Write the figures for github-action-benchmark (customSmallerIsBetter).")
     ] = None
-    bencher_json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the figures in Bencher Metric Format."),
-    ] = None
-    github: Annotated[
-        bool, typer.Option("--github", help="Also print annotations for GitHub Actions.")
-    ] = False
+    bencher_json: Annotated[Path | None, _file("Write the figures in Bencher Metric Format.")] = (
+        None
+    )
+    github: Annotated[bool, Option("--github", help="Print annotations for GitHub, too.")] = False
 
     def tolerances(self) -> dict[str, Tolerance]:
         """The tolerances, read.
