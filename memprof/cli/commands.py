@@ -123,7 +123,7 @@ def leak_command(
     if loaded.scenario.auto:
         raise ScenarioError(
             "passes",
-            "auto chooses by measuring; run `memprof profile` and give the plan that it finds "
+            "auto chooses by measuring; `memprof profile` names the plan that it finds, give it "
             "with --passes",
             where="--passes" if "passes" in changed else loaded.where("passes"),
         )

@@ -183,7 +183,7 @@ def session(tmp_path_factory) -> Session:
         ("bare", "ERROR", ("agent_memory: nothing to check",)),
         ("never_called", "ERROR", ("took the fixture memprof and never called it",)),
         ("no_number", "ERROR", ("per_agent: expected a size such as 64 KB", "'64 sheep'")),
-        ("positional", "ERROR", ("agent_memory: expected keyword arguments only", "'64 KB'")),
+        ("positional", "ERROR", ("agent_memory: expected keyword arguments", "'64 KB'")),
         ("misspelt", "ERROR", ("unknown argument 'per_agnet'; did you mean 'per_agent'?",)),
         ("twice", "ERROR", ("agent_memory: duplicate marker",)),
         ("file", "PASSED", ()),
