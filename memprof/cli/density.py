@@ -8,7 +8,9 @@ from memprof.cli import options
 from memprof.errors import UsageError
 
 
+@options.with_pass_options
 def density_command(
+    *,
     scenario: options.OptionalScenario = None,
     max_agents: options.MaxAgents = None,
     agents: options.AgentsAtOnce = None,
@@ -22,9 +24,7 @@ def density_command(
     passes: options.Passes = None,
     max_slowdown: options.MaxSlowdown = None,
     loop: options.Loop = None,
-    chunk: options.Chunk = None,
-    history_steps: options.HistorySteps = None,
-    working_set: options.WorkingSet = None,
+    pass_options: options.PassOptions,
     repeats: options.Repeats = None,
     effort: options.Effort = None,
     timeout: options.Timeout = 86_400.0,
@@ -54,9 +54,7 @@ def density_command(
         passes=passes,
         max_slowdown=max_slowdown,
         loop=loop,
-        chunk=chunk,
-        history_steps=history_steps,
-        working_set=working_set,
+        **pass_options,
         repeats=repeats,
         effort=effort,
     )

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from memprof.scenario.file import LoadedScenario
 
 
+@options.with_pass_options
 def leak_command(
+    *,
     scenario: options.OptionalScenario = None,
     cycles: options.Cycles = 10,
     mode: options.Mode = None,
@@ -21,9 +23,7 @@ def leak_command(
     seed: options.Seed = None,
     passes: options.NamedPasses = None,
     loop: options.Loop = None,
-    chunk: options.Chunk = None,
-    history_steps: options.HistorySteps = None,
-    working_set: options.WorkingSet = None,
+    pass_options: options.PassOptions,
     repeats: options.Repeats = None,
     effort: options.Effort = None,
     timeout: options.Timeout = 900.0,
@@ -55,9 +55,7 @@ def leak_command(
         seed=seed,
         passes=passes,
         loop=loop,
-        chunk=chunk,
-        history_steps=history_steps,
-        working_set=working_set,
+        **pass_options,
         repeats=repeats,
         effort=effort,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from memprof.catalogue.passes import OPTIONS, Option, passes_with
 from memprof.errors import UsageError
 from memprof.text import parse_size
 from memprof.values.gate import Tolerance, parse_tolerances
@@ -73,14 +76,6 @@ Loop = Annotated[
     str | None,
     typer.Option(metavar="jit|eager|rollout", help="Override the scenario's loop (JAX agents)."),
 ]
-Chunk = Annotated[int | None, typer.Option(help="Override the scenario's chunk (JAX agents).")]
-HistorySteps = Annotated[int | None, typer.Option(help="Override the scenario's history_steps.")]
-WorkingSet = Annotated[
-    str | None,
-    typer.Option(
-        "--working-set", metavar="SIZE", help="Override the scenario's working_set, as 64MiB."
-    ),
-]
 MaxSlowdown = Annotated[
     float | None,
     typer.Option(
@@ -132,6 +127,47 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no r
 
 _YEAR = 365 * 24 * 3600
 _SHOWN = 40  # characters of what was found, in a message
+
+
+PassOptions = dict[str, Any]
+
+
+def with_pass_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each that passes have (`memprof.catalogue.passes`), in place
+    of its parameter `pass_options`, which gets their values by name."""
+    own = inspect.signature(command, eval_str=True)
+    of_passes = [option for option in OPTIONS.values() if option.kind in _TYPES]
+
+    def with_them(**given: Any) -> None:
+        command(pass_options={each.name: given.pop(each.name) for each in of_passes}, **given)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.parameters.items():
+        added = map(_parameter, of_passes) if name == "pass_options" else [parameter]
+        parameters += (each.replace(kind=parameter.KEYWORD_ONLY) for each in added)
+    with_them.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_them.__annotations__ = {each.name: each.annotation for each in parameters}
+    with_them.__doc__ = command.__doc__
+    return with_them
+
+
+_TYPES: dict[str, Any] = {"count": int, "size": str}
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    kind, size = _TYPES[option.kind], option.kind == "size"
+    jax = " (JAX agents)" if [*passes_with(option)] == ["jax"] else ""
+    told = typer.Option(
+        f"--{option.name.replace('_', '-')}",
+        metavar="SIZE" if size else None,
+        help=f"Override the scenario's {option.name}{', as 64MiB' if size else ''}{jax}.",
+    )
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, told],
+    )
 
 
 def overrides(**options: Any) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from memprof.cli import options
 
 
+@options.with_pass_options
 def profile_command(
+    *,
     scenario: options.ScenarioArgument,
     agents: options.Agents = None,
     steps: options.Steps = None,
@@ -15,9 +17,7 @@ def profile_command(
     passes: options.Passes = None,
     max_slowdown: options.MaxSlowdown = None,
     loop: options.Loop = None,
-    chunk: options.Chunk = None,
-    history_steps: options.HistorySteps = None,
-    working_set: options.WorkingSet = None,
+    pass_options: options.PassOptions,
     instruments: options.Instruments = None,
     repeats: options.Repeats = None,
     effort: options.Effort = None,
@@ -41,9 +41,7 @@ def profile_command(
         passes=passes,
         max_slowdown=max_slowdown,
         loop=loop,
-        chunk=chunk,
-        history_steps=history_steps,
-        working_set=working_set,
+        **pass_options,
         instruments=instruments,
         repeats=repeats,
         effort=effort,
