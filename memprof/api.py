@@ -6,28 +6,33 @@ What `optimize` and `reopen` are given, checked: each mistake with the option's 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from memprof.catalogue.passes import AUTO, PASSES, passes_for
+from memprof.catalogue.passes import (
+    AUTO,
+    OPTIONS,
+    PASSES,
+    Option,
+    new_pass,
+    passes_for,
+    passes_with,
+)
 from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
 from memprof.optimise.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
 from memprof.optimise.mmap import Mmap
 from memprof.optimise.plan import Plan
-from memprof.optimise.pool import Pool
-from memprof.optimise.transforms import Histories
-from memprof.optimise.working_set import StayActive
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.storage.agent_class import is_stored
 from memprof.storage.place import Place
 from memprof.text import format_size, parse_size
-from memprof.upstream.attributes import RESULTS
 from memprof.values.measurements import LedgerRow, WorkingSetUse
 
 
@@ -272,13 +277,7 @@ class OptimizedPopulation:
 
 
 def optimize(
-    agents: Iterable[Any],
-    passes: str | Sequence[str] = "auto",
-    *,
-    keep: Sequence[str] | None = None,
-    store: Path | str | None = None,
-    history_steps: int | None = None,
-    working_set: int | str | None = None,
+    agents: Iterable[Any], passes: str | Sequence[str] = "auto", **options: Any
 ) -> OptimizedPopulation:
     """A population of PyMDP agents that the caller built, stored as the passes say.
 
@@ -291,14 +290,14 @@ def optimize(
         passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
             "template", under which agents that learn large dense matrices stay active, because
             records would make them much slower (`OptimizedPopulation.because`).
-        keep: results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
-            `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`); None for all of them.
-        store: a new or empty folder for the pass `mmap`, which outlives the program: see `reopen`;
-            as it was before, if this fails. Without it `mmap` uses a temporary folder.
-        history_steps: steps of their past that agents keep under the pass `history`; None for all
-            of them.
-        working_set: what agents that stay active under the pass `working_set` may take together, in
-            bytes or as "64 MiB", which it is if not given.
+        options: what the passes are told, as `memprof passes` lists it. Of memprof's own passes:
+            `keep`, results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
+            `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`), all of them if not given; `store`,
+            a new or empty folder for the pass `mmap`, which outlives the program (see `reopen`), as
+            it was before if this fails, a temporary one if not given; `history_steps`, steps of
+            their past that agents keep under the pass `history`, all if not given; `working_set`,
+            what agents that stay active under the pass of that name may take together, in bytes or
+            as "64 MiB", which it is if not given.
 
     Raises:
         UsageError: an unknown pass, an option that does not fit, or something that is no such
@@ -309,36 +308,25 @@ def optimize(
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names
     check_names("passes", names, passes_for("numpy"))
-    storing = {"template", "mmap"} & {*names}
-    if keep is not None:
-        keep = (keep,) if isinstance(keep, str) else tuple(keep)
-        check_names("keep", keep, ("qs", "action", *RESULTS))
-        if not storing:
-            raise UsageError("keep: takes effect under template and mmap only; add one to passes")
-    if store is not None and "mmap" not in names:
-        raise UsageError("store: only the pass mmap keeps agents in a folder; add it to passes")
-    if history_steps is not None:
-        check_steps(history_steps)
-        if "history" not in names:
-            raise UsageError("history_steps: takes effect under history only; add it to passes")
     check_requirements(names)
-    budget = budget_of(working_set)
-    if budget is not None and "working_set" not in names:
-        raise UsageError("working_set: takes effect under working_set only; add it to passes")
-    folder = None if store is None else Path(store)
-    if folder is not None:
-        Place(folder).check()  # before the first agent is built
-    plan = (
-        Plan(default_plan(history_steps, keep))
-        if chooses
-        else Plan.of(names, keep, folder, history_steps, budget)
-    )
+    given = read_options(options, names)
+    if "store" in given:
+        Place(given["store"]).check()  # before the first agent is built
+    plan = Plan(default_plan(**given)) if chooses else Plan.of(names, given)
     try:
         return OptimizedPopulation(agents, plan, names)
     except BaseException:
         if isinstance(plan.template, Mmap):
             plan.template.discard()  # half a population is none
         raise
+
+
+_OPTIONS = [option for option in OPTIONS.values() if "numpy" in passes_with(option)]
+_PARAMETERS = [
+    *[*signature(optimize).parameters.values()][:2],
+    *(Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in _OPTIONS),
+]
+optimize.__signature__ = Signature(_PARAMETERS)  # type: ignore[attr-defined]
 
 
 def reopen(
@@ -373,34 +361,65 @@ def reopen(
         UsageError: an option that does not fit, or no class of PyMDP agents.
     """
     check_agent_class(agent_class)
-    if history_steps is not None:
-        check_steps(history_steps)
-    budget = budget_of(working_set)
-    for name, value in (("history_steps", history_steps), ("working_set", working_set)):
-        if readonly and value is not None:
-            raise UsageError(
-                f"{name}: takes effect on agents that are stored again, and with readonly=True "
-                "none is; leave one of the two out"
-            )
+    names = ("history", "pool", "mmap", *(() if working_set is None else ("working_set",)))
+    given = read_options({"history_steps": history_steps, "working_set": working_set}, names)
+    for name in given if readonly else ():
+        raise UsageError(
+            f"{name}: takes effect on agents that are stored again, and with readonly=True none "
+            "is; leave one of the two out"
+        )
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
-    passes = [Histories(history_steps), Pool(), stored]
-    if budget is not None:
-        passes.append(StayActive(budget))
-    names = ("history", "pool", "mmap", *(() if budget is None else ("working_set",)))
+    passes = (stored if name == "mmap" else new_pass(name, "numpy", given) for name in names)
     return OptimizedPopulation((), Plan(passes), names)
 
 
-def budget_of(working_set: Any) -> int | None:
-    """Bytes of the option `working_set`; None where it is not given."""
-    if working_set is None:
-        return None
+def read_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of the options that are given, as the named passes take them."""
+    found = {}
+    for name, value in options.items():
+        option = next((each for each in _OPTIONS if each.name == name), None)
+        if option is None:
+            known = [each.name for each in _OPTIONS]
+            raise TypeError(f"optimize() has no option {name!r}; {nearest(name, known)}")
+        if value is not None:
+            found[name] = _READERS[option.kind](option, value)
+            takers = passes_with(option)["numpy"]
+            if not {*takers} & {*names}:
+                add = "one" if len(takers) > 1 else "it"
+                raise UsageError(
+                    f"{name}: takes effect under {' and '.join(takers)} only; add {add} to passes"
+                )
+    return found
+
+
+def _read_size(option: Option, value: Any) -> int:
     try:
-        budget = 0 if isinstance(working_set, bool) else parse_size(working_set)
+        size = 0 if isinstance(value, bool) else parse_size(value)
     except ValueError as error:
-        raise UsageError(f"working_set: {error}, found {working_set!r}") from None
-    if budget < 1:
-        raise UsageError(f"working_set: expected a size above 0, found {working_set!r}")
-    return budget
+        raise UsageError(f"{option.name}: {error}, found {value!r}") from None
+    if size < 1:
+        raise UsageError(f"{option.name}: expected a size above 0, found {value!r}")
+    return size
+
+
+def _read_count(option: Option, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{option.name}: expected a whole number, 1 or more; found {value!r}")
+    return value
+
+
+def _read_names(option: Option, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    check_names(option.name, names, option.choices)
+    return names
+
+
+_READERS: dict[str, Callable[[Option, Any], Any]] = {
+    "count": _read_count,
+    "size": _read_size,
+    "names": _read_names,
+    "folder": lambda option, value: Path(value),
+}
 
 
 def check_requirements(names: Sequence[str]) -> None:
@@ -410,14 +429,6 @@ def check_requirements(names: Sequence[str]) -> None:
         if needed and not {*needed} & {*names[:position]}:
             either = " or ".join(map(repr, needed))
             raise UsageError(f"passes: {name!r} needs {either} before it")
-
-
-def check_steps(history_steps: Any) -> None:
-    """Whether the option `history_steps` is a number of steps."""
-    if type(history_steps) is not int or history_steps < 1:
-        raise UsageError(
-            f"history_steps: expected a whole number, 1 or more; found {history_steps!r}"
-        )
 
 
 def check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from memprof.values.profile import Claim
+from memprof.catalogue.targets import load_target
+from memprof.upstream.attributes import RESULTS
+
+if TYPE_CHECKING:  # it takes as long as `memprof --help`
+    from memprof.values.profile import Claim
 
 AUTO = "auto"
 
@@ -14,9 +20,39 @@ REORDERED = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """What passes can be told: a keyword of their constructors and of `optimize`, a field of the
+    scenario, and an option of the command line. Where it is not given, a pass has its own default.
+
+    Attributes:
+        kind: `count`, a whole number above zero; `size`, bytes or text such as 64 MiB; `names`,
+            some of `choices`, which the command line leaves to the scenario; `folder`, which only
+            `optimize` takes.
+        description: what it says, for the scenario's schema and `memprof passes`.
+        problem: `module:function` that tells what is wrong with a value for agents built with
+            some keywords, and whether these are all; None where nothing is.
+    """
+
+    name: str
+    kind: Literal["count", "size", "names", "folder"]
+    description: str
+    choices: tuple[str, ...] = ()
+    problem: str = ""
+
+
+_KEEP = Option(
+    "keep",
+    "names",
+    "results of inference that a record keeps; all of them if not given. What the next step reads "
+    "is kept in any case",
+    choices=("qs", "action", *RESULTS),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class PassForm:
-    """What a pass is on one backend: `target` is the `module:class` that does it, `cost` what it
-    costs in words.
+    """What a pass is on one backend: `target` is the `module:class` that does it, built with the
+    `options` that are given; `cost` what it costs in words.
 
     `bound` is the largest change of any belief that it may cause; None for an exact one. A pass
     that `reorders` computes the same in another program: bit-identical for the most part, and where
@@ -28,6 +64,7 @@ class PassForm:
     target: str
     bound: float | None = None
     reorders: bool = False
+    options: tuple[Option, ...] = ()
 
     @property
     def claim(self) -> Claim:
@@ -94,7 +131,7 @@ PASSES = {
                 summary="an agent's own matrices, and its beliefs at rest, in single precision",
                 cost="beliefs rounded and widened at every use; steps with large matrices are "
                 "faster",
-                target="memprof.passes.float32:Float32",
+                target="memprof.optimise.transforms:Float32",
                 bound=1e-5,
             ),
         ),
@@ -130,6 +167,15 @@ PASSES = {
                 "read back whole; with history_steps, the last of them only",
                 cost="a few microseconds per step, and a chunk compressed every 32",
                 target="memprof.optimise.transforms:Histories",
+                options=(
+                    Option(
+                        "history_steps",
+                        "count",
+                        "steps of the past that agents keep under the pass history, so that a long "
+                        "life takes no more memory than a short one; all of them if not given",
+                        problem="memprof.upstream.keywords:history_problem",
+                    ),
+                ),
             ),
         ),
         PassInfo(
@@ -174,6 +220,7 @@ PASSES = {
                 cost="a record written and read at every use of an agent, tens of microseconds; "
                 "learned matrices are compared with the template",
                 target="memprof.optimise.template:Template",
+                options=(_KEEP,),
             ),
             jax=PassForm(
                 summary="agents step in chunks, and rest on the host as exact differences from the "
@@ -182,6 +229,14 @@ PASSES = {
                 target="memprof.optimise.jax:Template",
                 bound=REORDERED,
                 reorders=True,
+                options=(
+                    Option(
+                        "chunk",
+                        "count",
+                        "JAX agents that step together under the pass template; if not given, as "
+                        "many as are no burden, up to 1024",
+                    ),
+                ),
             ),
         ),
         PassInfo(
@@ -192,6 +247,10 @@ PASSES = {
                 cost="a record committed to the store at every use of an agent, some 20 "
                 "microseconds beyond `template`; room on disk",
                 target="memprof.optimise.mmap:Mmap",
+                options=(
+                    _KEEP,
+                    Option("store", "folder", "a new or empty folder that outlives the program"),
+                ),
             ),
             on_request=True,
         ),
@@ -202,6 +261,14 @@ PASSES = {
                 "least recently used hibernate, and steps are taken by active agents first",
                 cost="the budget, in memory; a killed process loses what active agents did",
                 target="memprof.optimise.working_set:StayActive",
+                options=(
+                    Option(
+                        "working_set",
+                        "size",
+                        "what agents that stay active under the pass working_set may take "
+                        "together; 64 MiB if not given",
+                    ),
+                ),
             ),
             on_request=True,
             requires_one=("template", "mmap"),
@@ -276,6 +343,32 @@ PASSES = {
         ),
     )
 }
+
+
+OPTIONS = {
+    option.name: option
+    for info in PASSES.values()
+    for form in info.forms.values()
+    for option in form.options
+}
+"""What passes can be told, by name."""
+
+
+def passes_with(option: Option) -> dict[str, tuple[str, ...]]:
+    """Names of the passes that take an option, by backend."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, info in PASSES.items():
+        for backend, form in info.forms.items():
+            if option in form.options:
+                found[backend] = (*found.get(backend, ()), name)
+    return found
+
+
+def new_pass(name: str, backend: str, options: Mapping[str, Any]) -> Any:
+    """A pass of a backend, told those of the `options` that it knows; imports its module."""
+    form = PASSES[name].form(backend)
+    given = {each.name: options.get(each.name) for each in form.options}
+    return load_target(form.target)(**{n: value for n, value in given.items() if value is not None})
 
 
 def passes_for(backend: str) -> tuple[str, ...]:

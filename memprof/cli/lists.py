@@ -53,6 +53,8 @@ def passes_command() -> None:
         for backend, form in forms.items():
             print(f"    {backend}: {form.summary}")
             print(f"        claim: {_claim(form)}; cost: {form.cost}")
+            for option in form.options:
+                print(f"        {option.name}: {option.description}")
         if info.requires:
             print(f"    requires: {', '.join(info.requires)}")
         if info.requires_one:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import CallbackParam, Option
 
+from memprof.catalogue.passes import OPTIONS, passes_with
+from memprof.catalogue.passes import Option as PassOption
 from memprof.errors import UsageError, option_of
 from memprof.text import cut, parse_size
 from memprof.values.population import EffortName
@@ -71,6 +73,16 @@ def _override(name: str, kind: Any, note: str = "", **how: Any) -> Any:
     return Annotated[kind | None, Option(option_of(name), help=about, **how)]
 
 
+_TYPES: dict[str, Any] = {"count": int, "size": str}
+
+
+def _of_passes(option: PassOption) -> Any:
+    """The option for one that passes have."""
+    jax = " (JAX agents)" if [*passes_with(option)] == ["jax"] else ""
+    size = {"note": ", e.g. 64MiB", "metavar": "SIZE"} if option.kind == "size" else {"note": jax}
+    return _override(option.name, _TYPES[option.kind], **size)
+
+
 Overrides = dict[str, Any]
 """The fields of the scenario that the command line replaces."""
 FIELDS = {
@@ -80,9 +92,7 @@ FIELDS = {
     "passes": _override("passes", str, metavar="A,B|none|auto", parser=_names),
     "max_slowdown": _override("max_slowdown", float, " (passes: auto)", metavar="RATIO"),
     "loop": _override("loop", str, " (JAX agents)", metavar="jit|eager|rollout"),
-    "chunk": _override("chunk", int, " (JAX agents)"),
-    "history_steps": _override("history_steps", int),
-    "working_set": _override("working_set", str, ", e.g. 64MiB", metavar="SIZE"),
+    **{each.name: _of_passes(each) for each in OPTIONS.values() if each.kind in _TYPES},
     "instruments": _override("instruments", str, metavar="A,B|none", parser=_names),
     "repeats": _override("repeats", int),
     "effort": _override("effort", EffortName, ": how long to measure for tighter intervals"),
@@ -101,7 +111,7 @@ class WorkerLimits:
     """What each worker may use."""
 
     timeout: Annotated[
-        float, Option(metavar="SECONDS", callback=seconds, help="End a worker that runs longer.")
+        float, Option(metavar="SECONDS", callback=seconds, help="End a worker after this long.")
     ] = 900.0
     memory_limit: Annotated[
         int | None,

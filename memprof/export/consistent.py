@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from memprof.catalogue.passes import OPTIONS
 from memprof.text import cut, shown
 from memprof.values.density import DensityReport, SizeRow
 from memprof.values.gate import GateReport, read_tolerances
@@ -78,14 +79,18 @@ def _scenario(scenario: Mapping[str, Any]) -> Iterator[Problem]:
         "name": (text, isinstance(scenario.get("name"), str)),
         "backend": (text, isinstance(scenario.get("backend"), str)),
         "passes": (names, _are_texts(scenario.get("passes"))),
-        "keep": (names, scenario.get("keep") is None or _are_texts(scenario["keep"])),
     }
+    for name, option in OPTIONS.items():
+        if option.kind == "names":
+            value = scenario.get(name)
+            expected[name] = (names, value is None or _are_texts(value))
     for name, (what, fits) in expected.items():
         if not fits:
             yield f"scenario.{name}", f"expected {what}, found {shown(scenario.get(name))}"
-    for name in ("agents", "steps", "repeats", "history_steps", "working_set"):
+    numbers = [name for name, option in OPTIONS.items() if option.kind in ("count", "size")]
+    for name in ("agents", "steps", "repeats", *numbers):
         found = scenario.get(name)
-        optional = name in ("repeats", "history_steps", "working_set") and found is None
+        optional = name in ("repeats", *numbers) and found is None
         if not optional and (type(found) is not int or not 1 <= found <= _MOST_COUNT):
             yield f"scenario.{name}", f"expected a whole number, 1 or more, found {shown(found)}"
     slowdown = scenario.get("max_slowdown", 1.0)

@@ -112,7 +112,7 @@ def leak(
 
 def _history_steps(scenario: Scenario) -> int | None:
     """Of their past that agents keep while they live on, where the scenario does not say it."""
-    if scenario.backend != "numpy" or scenario.history_steps is not None:
+    if scenario.backend != "numpy" or "history_steps" in scenario.options:
         return None
     return _HISTORY_STEPS
 

@@ -312,7 +312,9 @@ def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> Popu
     if mode != "steps" or history_steps is None:
         return spec
     others = tuple(name for name in spec.passes if name != "history")
-    return replace(spec, passes=("history", *others), history_steps=history_steps)
+    return replace(
+        spec, passes=("history", *others), options={**spec.options, "history_steps": history_steps}
+    )
 
 
 class Cycles:

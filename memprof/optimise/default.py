@@ -37,11 +37,11 @@ _LEARNED = (
 _FREED_PER_REPLACED = 4  # what a step takes and frees at once: priors, means and temporaries
 
 
-def default_plan(history_steps: int | None, keep: tuple[str, ...] | None) -> list[Pass]:
+def default_plan(
+    history_steps: int | None = None, keep: tuple[str, ...] | None = None
+) -> list[Pass]:
     """The passes that `optimize` takes by itself. Who names results to `keep` wants records."""
-    template = ByAgent() if keep is None else Template()
-    template.keep = keep
-    return [Histories(history_steps), Pool(), template]
+    return [Histories(history_steps), Pool(), ByAgent() if keep is None else Template(keep)]
 
 
 class ByAgent(Template):

@@ -11,15 +11,14 @@ Pass `template` of JAX agents: they rest on the host as exact differences from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from memprof.catalogue.passes import PASSES
-from memprof.catalogue.targets import load_target
+from memprof.catalogue.passes import new_pass
 from memprof.storage.block import Block
 
 
@@ -50,9 +49,11 @@ class JaxPass:
         compiles: agents step by one compiled program.
         shares: what agents have in common is held once, in the template agent.
         chunks: agents step in chunks, and rest in between.
+        chunk: agents in one; None for as many as are no burden.
     """
 
     compiles = shares = chunks = False
+    chunk: int | None = None
 
     def open(self, template: State) -> None:
         """Told the state of the template agent, a single row, before any agent rests."""
@@ -75,12 +76,13 @@ class JaxPlan:
         self.compiles = any(each.compiles for each in self.passes)
         self.shares = any(each.shares for each in self.passes)
         self.chunks = any(each.chunks for each in self.passes)
+        self.chunk = next((each.chunk for each in self.passes if each.chunk is not None), None)
         self.rests = any(type(each).rest is not JaxPass.rest for each in self.passes)
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> JaxPlan:
+    def of(cls, names: Sequence[str], options: Mapping[str, Any]) -> JaxPlan:
         """New instances of the named passes."""
-        return cls(load_target(PASSES[name].form("jax").target)() for name in names)
+        return cls(new_pass(name, "jax", options) for name in names)
 
     def open(self, template: State) -> None:
         """Tell every pass the template."""
@@ -141,6 +143,9 @@ class Template(JaxPass):
     """Agents step in chunks; between their steps a chunk is one block of encoded rows."""
 
     compiles = shares = chunks = True
+
+    def __init__(self, chunk: int | None = None) -> None:
+        self.chunk = chunk
 
     def open(self, template: State) -> None:
         rows, self._structure = jax.tree_util.tree_flatten(template)

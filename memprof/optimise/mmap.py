@@ -39,7 +39,7 @@ class Mmap(Template):
     and which processes that open the same folder share.
 
     Attributes without exact encoding stay in memory, and a folder that outlives the process refuses
-    them; without a `folder` it is a temporary one. What an agent shares with something else stays
+    them; without a `store` it is a temporary one. What an agent shares with something else stays
     in memory as well, so that it is shared for as long as the process lives; a folder that outlives
     it holds a copy, and refuses what two agents share. Each record is committed when its agent
     comes to rest, so a killed process loses at most what active agents did. Records bring their
@@ -48,8 +48,9 @@ class Mmap(Template):
 
     in_files = True
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, keep: tuple[str, ...] | None = None, store: Path | None = None) -> None:
+        super().__init__(keep)
+        self.folder = store
         self._temporary: TemporaryDirectory[str] | None = None
         self._disk: DiskRecords | None = None
         self._whole: dict[int, Changes] = {}
@@ -63,8 +64,7 @@ class Mmap(Template):
         Raises:
             StoreError: the folder is damaged, foreign, or holds agents of another class.
         """
-        reopened = cls()
-        reopened.folder = folder
+        reopened = cls(store=folder)
         reopened._disk = disk = DiskRecords.open(folder, None, readonly=readonly)
         try:
             Kind.read(disk.blob(_KIND), folder).check(kind, folder)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from memprof.catalogue.passes import PASSES, PassForm
-from memprof.catalogue.targets import load_target
+from memprof.catalogue.passes import PASSES, new_pass
 from memprof.optimise.base import Pass
 from memprof.optimise.pool import Pool
 from memprof.optimise.template import Template
-from memprof.optimise.transforms import Histories
 from memprof.optimise.working_set import StayActive
 from memprof.storage.block import Packed
 from memprof.storage.constants import all_segments, is_constant
@@ -52,27 +50,16 @@ class Plan:
     def of(
         cls,
         names: Sequence[str],
-        keep: tuple[str, ...] | None = None,
-        store: Path | None = None,
-        history_steps: int | None = None,
-        working_set: int | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> Plan:
-        """New instances of the named passes; `keep` as in `Template`, `store` the folder of `mmap`,
-        `history_steps` as in `Histories`, `working_set` the budget of the pass of that name.
+        """New instances of the named passes, told those of the options that they know.
 
-        Of the two that store records, `mmap` includes `template`.
+        Of the two that store records, `mmap` includes `template`. Agents whose attributes are
+        NumPy arrays may be PyMDP's, or those of tests.
         """
         chosen = [name for name in names if name != "template" or "mmap" not in names]
-        plan = cls(load_target(_form(name).target)() for name in chosen)
-        if plan.template is not None:
-            plan.template.keep = keep
-            plan.template.folder = store
-        for each in plan.passes:
-            if isinstance(each, Histories):
-                each.steps = history_steps
-            if isinstance(each, StayActive) and working_set is not None:
-                each.budget_bytes = working_set
-        return plan
+        backends = ("numpy" if PASSES[name].numpy else "fake" for name in chosen)
+        return cls(new_pass(*each, options) for each in zip(chosen, backends, strict=True))
 
     @property
     def budget_bytes(self) -> int | None:
@@ -246,12 +233,6 @@ class Plan:
             value = attributes.get(name)
             if isinstance(value, Packed):
                 attributes[name] = value.value(activation.loans, activation.handed)
-
-
-def _form(name: str) -> PassForm:
-    """The form of a pass for agents whose attributes are NumPy arrays, or those of tests."""
-    info = PASSES[name]
-    return info.form("numpy" if "numpy" in info.forms else "fake")
 
 
 def _is_shared(value: Any) -> bool:

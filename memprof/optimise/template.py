@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ class Template(Pass):
 
     Attributes:
         keep: results of inference that survive rest; None for all of them.
-        file_bytes, folder: what files take on disk and where they are; for records in files.
+        file_bytes: what files take on disk; for records in files.
         in_files, lasts: records are in files, not in memory; and outlive the population.
         kept_whole: attributes that stay the objects that they are, with their type: there is no
             exact encoding, or somebody else holds them too.
@@ -66,11 +65,10 @@ class Template(Pass):
     in_files = False
     lasts = False
     file_bytes = 0
-    folder: Path | None = None
     INLINE = 0x7FFF
 
-    def __init__(self) -> None:
-        self.keep: tuple[str, ...] | None = None
+    def __init__(self, keep: tuple[str, ...] | None = None) -> None:
+        self.keep = keep
         self.kept_whole: dict[str, str] = {}
         self._exemplars: list[Exemplar] = []
         self._numbers: dict[type, int] = {}

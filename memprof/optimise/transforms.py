@@ -245,12 +245,13 @@ class Histories(Pass):
         steps: entries that each history keeps; None for all of them.
     """
 
-    def __init__(self, steps: int | None = None) -> None:
-        self.steps = steps
+    def __init__(self, history_steps: int | None = None) -> None:
+        self.steps = history_steps
 
     def rest(self, agent: Any, index: int) -> None:
         if self.steps is not None:
-            problem = history_problem(self.steps, agent.inference_algo, agent.inference_horizon)
+            names = ("inference_algo", "inference_horizon")
+            problem = history_problem(self.steps, {name: getattr(agent, name) for name in names})
             if problem:
                 raise ScenarioError("history_steps", problem)
         attributes = vars(agent)

@@ -14,5 +14,5 @@ class StayActive(Pass):
         budget_bytes: what active agents may take together.
     """
 
-    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
-        self.budget_bytes = budget_bytes
+    def __init__(self, working_set: int = DEFAULT_BUDGET_BYTES) -> None:
+        self.budget_bytes = working_set

@@ -102,11 +102,10 @@ class JaxPopulation:
             for model in others:
                 world_model = model.world or with_factor_lists(model.arguments)
                 self._environments.add(model.environment, world_model)
-        plan = JaxPlan.of(self._spec.passes)
+        plan = JaxPlan.of(self._spec.passes, self._spec.options)
         root = jr.PRNGKey(self._spec.seed)
         if plan.shares:
-            chunk = self._spec.chunk
-            self._crowd = Shared(models, agents, plan, self._probe, root, chunk, world)
+            self._crowd = Shared(models, agents, plan, self._probe, root, world)
         else:
             compiled = plan.compiles or self._spec.loop == "jit"
             self._crowd = Batch(models, agents, plan, self._probe, root, compiled, world)

@@ -177,7 +177,6 @@ class Shared:
         plan: JaxPlan,
         probe: Probe,
         root: Any,
-        chunk: int | None,
         world: World,
     ) -> None:
         self._own, self._plan, self._root, self._world = models.own, plan, root, world
@@ -186,7 +185,7 @@ class Shared:
         agent = models.agent(range(1))
         state = State(first_mind(agent), leaves_of(agent, self._own))
         plan.open(state)
-        size = _chunk_size(agents, state, plan, chunk)
+        size = _chunk_size(agents, state, plan)
         groups = -(-size // max(1, min(size, _TEMPORARY_BYTES // _temporary_bytes(agent, state))))
         self._width = -(-size // groups)
         self._size = self._width * groups
@@ -304,12 +303,12 @@ def _of_agent(agent: Agent, owner: int) -> list[Holding]:
     return [(owner, component, arrays[name]) for name, component in _COMPONENTS.items()]
 
 
-def _chunk_size(agents: int, state: State, plan: JaxPlan, chosen: int | None) -> int:
+def _chunk_size(agents: int, state: State, plan: JaxPlan) -> int:
     """Agents per chunk: as chosen, else as many as may be awake at once; in even chunks."""
     if not plan.chunks:
         return agents
     each = sum(array.nbytes for array in jax.tree_util.tree_leaves(state))
-    most = chosen or max(1, min(MOST_PER_CHUNK, _AWAKE_BYTES // each))
+    most = plan.chunk or max(1, min(MOST_PER_CHUNK, _AWAKE_BYTES // each))
     return -(-agents // -(-agents // most))
 
 

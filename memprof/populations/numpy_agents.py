@@ -50,14 +50,7 @@ class NumpyPopulation:
         self._open()
 
     def _open(self) -> None:
-        spec = self._spec
-        plan = Plan.of(
-            spec.passes,
-            spec.keep,
-            history_steps=spec.history_steps,
-            working_set=spec.working_set,
-        )
-        self._plan = plan
+        self._plan = plan = Plan.of(self._spec.passes, self._spec.options)
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memprof.catalogue.passes import PASSES
+from memprof.catalogue.passes import OPTIONS, PASSES, passes_with
 from memprof.profile.passes import Prefix, shortest
 from memprof.render.page import Next
 from memprof.text import format_share, format_size, listed, one_line
@@ -13,12 +13,6 @@ from memprof.values.profile import Report
 
 _AUTO = "memprof profile SCENARIO --passes auto"
 _MOST_WIDTH = 74
-_OPTIONS = {
-    "keep": ("template", "mmap"),
-    "history_steps": ("history",),
-    "working_set": ("working_set",),
-}
-"""Fields of a scenario that `optimize` takes as well, and the passes that they are for."""
 
 
 def next_step(report: Report) -> Next:
@@ -83,11 +77,12 @@ def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> N
 def _code(scenario: Mapping[str, Any], names: Sequence[str]) -> str:
     """Two lines of the public API, the second one broken where it is too long."""
     arguments = ["agents", f"passes=[{', '.join(map(_quoted, names))}]"]
-    for option, passes in _OPTIONS.items():
-        value = scenario.get(option)
-        if value is not None and {*passes} & {*names}:
-            shown = f"[{', '.join(map(_quoted, value))}]" if option == "keep" else str(int(value))
-            arguments.append(f"{option}={shown}")
+    for option in OPTIONS.values():
+        value = scenario.get(option.name)
+        if value is not None and {*passes_with(option).get("numpy", ())} & {*names}:
+            names_them = option.kind == "names"
+            shown = f"[{', '.join(map(_quoted, value))}]" if names_them else str(int(value))
+            arguments.append(f"{option.name}={shown}")
     call = f"population = optimize({', '.join(arguments)})"
     if len(call) > _MOST_WIDTH:
         call = "\n".join(["population = optimize(", *(f"    {a}," for a in arguments), ")"])

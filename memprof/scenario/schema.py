@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from memprof.catalogue.instruments import OPTIONAL, default_instruments
 from memprof.catalogue.models import AnyModel, Count, Size, Strict, open_fields
-from memprof.catalogue.passes import AUTO, PASSES
+from memprof.catalogue.passes import AUTO, OPTIONS, PASSES, Option, passes_with
+from memprof.catalogue.targets import load_target
 from memprof.errors import FieldError, nearest, unknown
 from memprof.text import cut, shown
-from memprof.upstream.keywords import check_agent, history_problem
+from memprof.upstream.keywords import check_agent
 from memprof.values.gate import Tolerance, parse_tolerance, read_tolerances
 from memprof.values.population import EFFORTS, Effort, EffortName
 
@@ -38,11 +47,6 @@ Instruments = Annotated[
     ),
 ]
 
-# Attributes in which PyMDP leaves the results of a step.
-Result = Literal[
-    "qs", "action", "q_pi", "G", "F", "prev_actions", "prev_obs", "qs_hist", "q_pi_hist"
-]
-
 
 def _effort(fields: Mapping[str, Any]) -> Effort:
     return EFFORTS[fields.get("effort", "normal")]
@@ -61,7 +65,7 @@ class Budget(Strict):
     per_agent: Size = Field(description="largest marginal cost of an agent, after the passes")
 
 
-class Scenario(Strict):
+class _Scenario(Strict):
     """One population to measure, before and after the passes."""
 
     name: str = Field(
@@ -94,30 +98,10 @@ class Scenario(Strict):
         allow_inf_nan=False,
         description="largest time per step, relative to before, that auto may accept",
     )
-    keep: list[Result] | None = Field(
-        default=None,
-        description="results of inference that a record keeps; all of them if not given. What the "
-        "next step reads is kept in any case",
-    )
-    history_steps: Count | None = Field(
-        default=None,
-        description="steps of the past that agents keep under the pass history, so that a long "
-        "life takes no more memory than a short one; all of them if not given",
-    )
-    working_set: Size | None = Field(
-        default=None,
-        description="what agents that stay active under the pass working_set may take together; "
-        "64 MiB if not given",
-    )
     loop: Literal["jit", "eager", "rollout"] | None = Field(
         default_factory=lambda fields: "jit" if fields.get("backend") == "jax" else None,
         description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
         "README, or PyMDP's rollout; jit if not given",
-    )
-    chunk: Count | None = Field(
-        default=None,
-        description="JAX agents that step together under the pass template; if not given, as many "
-        "as are no burden, up to 1024",
     )
     instruments: Instruments = Field(
         default_factory=_own_instruments,
@@ -142,6 +126,16 @@ class Scenario(Strict):
         return read_tolerances(self.tolerances)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What passes are told, by name; those only that are given."""
+        given = {name: getattr(self, name, None) for name in OPTIONS}
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+            if value is not None
+        }
+
+    @property
     def auto(self) -> bool:
         """Whether memprof is to choose the passes."""
         return self.passes == [AUTO]
@@ -163,7 +157,7 @@ class Scenario(Strict):
         return tolerances
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Scenario:
+    def _fits_together(self) -> Self:
         readers = {name: info.backends for name, info in OPTIONAL.items()}
         _check_names(self.instruments, "instruments", "instrument", readers, self.backend)
         if not self.auto:
@@ -178,8 +172,33 @@ class Scenario(Strict):
             )
         if self.backend != "fake":
             check_agent(self.backend, self.agent, self.learning, self.loop, self.steps, self.passes)
-            _check_history(self)
+            _check_for_agent(self)
         return self
+
+
+def _field_of(option: Option) -> tuple[Any, Any]:
+    """Type and declaration of the field that tells passes an option."""
+    one_of: Any = Literal
+    match option.kind:
+        case "count":
+            kind: Any = Count
+        case "size":
+            kind = Size
+        case _:
+            kind = GenericAlias(list, (one_of[option.choices],))
+    return kind | None, Field(default=None, description=option.description)
+
+
+if TYPE_CHECKING:
+    Scenario = _Scenario
+else:
+    Scenario = create_model(
+        "Scenario",
+        __base__=_Scenario,
+        __module__=__name__,
+        __doc__=_Scenario.__doc__,
+        **{name: _field_of(each) for name, each in OPTIONS.items() if each.kind != "folder"},
+    )
 
 
 def _once(names: Sequence[str], field: str, what: str) -> None:
@@ -228,48 +247,37 @@ def _check_passes(names: list[str], backend: str) -> None:
 
 def _check_options(scenario: Scenario) -> None:
     """Options that one backend knows, and those that take effect under some passes only."""
-    for field, backend in _BACKEND_OF.items():
-        if getattr(scenario, field) is not None and scenario.backend != backend:
-            raise FieldError(
-                field,
-                f"only the {backend} backend knows it; found backend: {scenario.backend}. Leave it "
-                f"out, or set backend: {backend}",
-            )
-    if scenario.backend == "jax" and scenario.loop is None:
+    if scenario.loop is not None:
+        _check_backend(scenario, "loop", ("jax",))
+    elif scenario.backend == "jax":
         raise FieldError("loop", "expected jit, eager or rollout, found None; leave it out for jit")
-    for field, names in _PASSES_OF.items():
-        given = getattr(scenario, field) is not None
-        auto = {AUTO} if any(not PASSES[name].on_request for name in names) else set()
-        if given and scenario.passes and not {*scenario.passes} & {*names, *auto}:
-            one, add = ("passes", "one") if len(names) > 1 else ("pass", "it")
+    for name in scenario.options:
+        by_backend = passes_with(OPTIONS[name])
+        _check_backend(scenario, name, tuple(by_backend))
+        takers = by_backend[scenario.backend]
+        auto = {AUTO} if any(not PASSES[each].on_request for each in takers) else set()
+        if scenario.passes and not {*scenario.passes} & {*takers, *auto}:
+            one, add = ("passes", "one") if len(takers) > 1 else ("pass", "it")
             raise FieldError(
-                field,
-                f"takes effect under the {one} {' and '.join(names)} only; add {add} to passes",
+                name,
+                f"takes effect under the {one} {' and '.join(takers)} only; add {add} to passes",
             )
 
 
-_BACKEND_OF = {
-    "loop": "jax",
-    "chunk": "jax",
-    "keep": "numpy",
-    "history_steps": "numpy",
-    "working_set": "numpy",
-}
-_PASSES_OF = {
-    "chunk": ("template",),
-    "keep": ("template", "mmap"),
-    "history_steps": ("history",),
-    "working_set": ("working_set",),
-}
+def _check_backend(scenario: Scenario, field: str, backends: Sequence[str]) -> None:
+    if scenario.backend not in backends:
+        raise FieldError(
+            field,
+            f"only the {' and '.join(backends)} backend knows it; found backend: "
+            f"{scenario.backend}. Leave it out, or set backend: {backends[0]}",
+        )
 
 
-def _check_history(scenario: Scenario) -> None:
-    agent = scenario.agent
-    if scenario.history_steps is None or (
-        scenario.model.kind == "factory" and "inference_horizon" not in agent
-    ):
-        return  # the factory may say; then the pass itself checks
-    horizon = agent.get("inference_horizon", 1)
-    problem = history_problem(scenario.history_steps, agent.get("inference_algo"), horizon)
-    if problem:
-        raise FieldError("history_steps", problem)
+def _check_for_agent(scenario: Scenario) -> None:
+    """Options that do not fit all agents. What a factory may say, the pass itself checks."""
+    complete = scenario.model.kind != "factory"
+    for name, value in scenario.options.items():
+        if OPTIONS[name].problem:
+            problem = load_target(OPTIONS[name].problem)(value, scenario.agent, complete)
+            if problem:
+                raise FieldError(name, problem)

@@ -259,13 +259,15 @@ def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:
         )
 
 
-def history_problem(steps: int, algorithm: str | None, horizon: int) -> str | None:
-    """What is wrong with keeping only the last `steps` of the past; None if the agent reads no
-    further back.
+def history_problem(steps: int, keywords: Mapping[str, Any], complete: bool = True) -> str | None:
+    """What is wrong with keeping only the last `steps` of the past; None if an agent with these
+    keywords reads no further back. Those that are missing are PyMDP's own if it is `complete`, and
+    anything if it is not.
 
     PyMDP's MMP also tells by the number of observations whether there are more than its horizon.
     """
-    if algorithm != "MMP":
+    horizon = keywords.get("inference_horizon", 1 if complete else None)
+    if keywords.get("inference_algo") != "MMP" or horizon is None:
         return None
     if horizon == 1:
         return (

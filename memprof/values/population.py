@@ -22,11 +22,7 @@ class PopulationSpec:
         learning: any of A, B, D.
         passes: names, in the order in which they are applied.
         loop: how JAX agents are run: `jit`, `eager` or `rollout`; empty for other backends.
-        chunk: JAX agents that step together under `template`; None for as many as fit.
-        keep: results of inference that survive rest under `template`; None for all of them.
-        history_steps: steps of the past that agents keep under `history`; None for all of them.
-        working_set: bytes that active agents may take under the pass of that name; None for its
-            own budget.
+        options: what passes are told, by the names of `memprof.catalogue.passes.OPTIONS`.
         folder: absolute path against which files and factories are looked up.
     """
 
@@ -37,11 +33,8 @@ class PopulationSpec:
     agent: dict[str, Any]
     learning: tuple[str, ...]
     passes: tuple[str, ...]
-    keep: tuple[str, ...] | None
-    history_steps: int | None
-    working_set: int | None
+    options: dict[str, int | float | str | tuple[str, ...]]
     loop: str
-    chunk: int | None
     agents: int
     steps: int
     seed: int

@@ -60,7 +60,8 @@ class Request:
         spec = values.pop("spec")
         for name in ("learning", "passes"):
             spec[name] = tuple(spec[name])
-        spec["keep"] = None if spec["keep"] is None else tuple(spec["keep"])
+        given = spec["options"].items()
+        spec["options"] = {n: tuple(v) if isinstance(v, list) else v for n, v in given}
         for name in ("sizes", "modes"):
             values[name] = tuple(values[name])
         return cls(spec=PopulationSpec(**spec), **values)

@@ -33,7 +33,7 @@ def test_agents_that_memory_has_no_room_for_live_as_ever_on_disk(scenario, tmp_p
     assert "does not fit in the memory limit of 170 MB" in str(caught.value)
 
     on_disk = ("lean_imports", "mmap", "working_set")
-    spec = replace(plain, passes=on_disk, working_set=20 * 10**6)
+    spec = replace(plain, passes=on_disk, options={"working_set": 20 * 10**6})
     found = traced(spec, file, True, LIMIT)
     assert (found.agents, found.actions_compared, found.actions_equal) == (42, 84, 84)
     assert found.first_difference is None, "beliefs, policies and actions are bit-identical"

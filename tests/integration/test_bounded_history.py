@@ -25,7 +25,7 @@ def test_agents_that_keep_a_few_steps_behave_exactly(scenario, agents, steps, tm
     path = SCENARIOS / f"{scenario}.yaml"
     plain = live(path, (), agents, steps, tmp_path / "trace")
     for passes in BOUNDED:
-        found = live(path, passes, agents, steps, tmp_path / "trace", history_steps=4)
+        found = live(path, passes, agents, steps, tmp_path / "trace", options={"history_steps": 4})
         assert found["digests"] == plain["digests"], passes
         assert found["error"] == 0
 
@@ -33,7 +33,7 @@ def test_agents_that_keep_a_few_steps_behave_exactly(scenario, agents, steps, tm
 def growth_bytes(passes, history_steps):
     """What 10 agents gain in 100 steps each, after 40."""
     spec = load_scenario(SCENARIOS / "grid-5.yaml").spec(passes)
-    spec = replace(spec, agents=10, steps=20, history_steps=history_steps)
+    spec = replace(spec, agents=10, steps=20, options={"history_steps": history_steps})
     cycles = Cycles(population_class("numpy"), spec, "steps")
     readings = []
     for _ in range(7):

@@ -43,7 +43,8 @@ CHURN = """
 
     passes = tuple(json.loads(sys.argv[1]))
     spec = load_scenario(Path("scenarios/grid-10.yaml")).spec(passes)
-    spec = replace(spec, model={**spec.model, "size": 12}, agents=12, working_set=40_000)
+    spec = replace(spec, model={**spec.model, "size": 12}, agents=12)
+    spec = replace(spec, options={"working_set": 40_000})
 
     def settled():
         process.settle()
@@ -108,7 +109,7 @@ def test_agents_that_left_leave_nothing_behind(passes):
 def test_those_that_stay_live_as_if_nobody_had_come_or_gone(passes):
     spec = load_scenario(SCENARIOS / "private-mazes.yaml").spec(passes)
     model = {**spec.model, "size": 5}  # every agent is in a world of its own
-    spec = replace(spec, model=model, agents=6, working_set=30_000)
+    spec = replace(spec, model=model, agents=6, options={"working_set": 30_000})
     digests = []
     for churn in (False, True):
         population = NumpyPopulation(spec, DirectCalls())
@@ -142,7 +143,7 @@ def test_those_that_stay_live_as_if_nobody_had_come_or_gone(passes):
 @pytest.mark.parametrize("passes", PLANS)
 def test_when_the_last_one_has_left_others_may_come(passes):
     spec = load_scenario(SCENARIOS / "grid-5.yaml").spec(passes)
-    population = NumpyPopulation(replace(spec, working_set=30_000), DirectCalls())
+    population = NumpyPopulation(replace(spec, options={"working_set": 30_000}), DirectCalls())
     for first in (0, 3, 6):
         new = population.grow(3)
         assert new == range(first, first + 3)

@@ -16,9 +16,8 @@ from memprof.values.population import PopulationSpec
 def live(passes):
     spec = PopulationSpec(
         backend="numpy", model={"kind": "grid_world", "size": 5}, private=True,
-        differs=False, agent={"policy_len": 1}, learning=(), passes=passes, keep=None,
-        history_steps=None, working_set=None, loop="", chunk=None, agents=4, steps=5, seed=0,
-        folder="",
+        differs=False, agent={"policy_len": 1}, learning=(), passes=passes,
+        options={}, loop="", agents=4, steps=5, seed=0, folder="",
     )
     population, digests = population_class("numpy")(spec, DirectCalls()), DigestTrace(4, 5)
     for lived in population.live(population.grow(4), range(5)):

@@ -34,7 +34,7 @@ ON_DISK = ("history", "pool", "mmap", "working_set")
 
 def spec_of(name, passes, budget, **changes):
     spec = load_scenario(SCENARIOS / f"{name}.yaml").spec(passes)
-    return replace(spec, working_set=budget, **changes)
+    return replace(spec, options={"working_set": budget}, **changes)
 
 
 def lived(name, passes, budget, agents=7, steps=6):

@@ -95,9 +95,8 @@ def test_a_batch_is_compared_along_its_first_axis():
 def population(growth, passes=()):
     spec = PopulationSpec(
         backend="fake", model={"size": 1000, "growth": growth, "delay": 0.0, "fault": "none"},
-        private=True, differs=False, agent={}, learning=(), passes=passes, keep=None,
-        history_steps=None, working_set=None, loop="", chunk=None, folder="", seed=0,
-        agents=3, steps=2,
+        private=True, differs=False, agent={}, learning=(), passes=passes,
+        options={}, loop="", folder="", seed=0, agents=3, steps=2,
     )  # fmt: skip
     found = FakePopulation(spec, DirectCalls())
     for _ in found.live(found.grow(3), range(2)):

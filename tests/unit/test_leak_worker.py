@@ -83,5 +83,5 @@ def test_agents_that_cannot_live_on_leave_the_first_mode_as_it_is(says):
 def test_only_agents_that_live_on_have_their_histories_bounded():
     assert bounded(SPEC, "lifecycle", 16) == SPEC
     assert bounded(SPEC, "steps", None) == SPEC
-    expected = replace(SPEC, passes=("history", "policies"), history_steps=16)
+    expected = replace(SPEC, passes=("history", "policies"), options={"history_steps": 16})
     assert bounded(SPEC, "steps", 16) == expected

@@ -71,8 +71,8 @@ def test_options_of_the_scenario_come_along_and_long_lines_are_broken(case):
         "population = optimize(\n"
         "    agents,\n"
         '    passes=["history", "template", "working_set"],\n'
-        '    keep=["qs", "action"],\n'
         "    history_steps=8,\n"
+        '    keep=["qs", "action"],\n'
         "    working_set=1048576,\n"
         ")"
     )

@@ -62,8 +62,8 @@ def test_jax_agents_run_by_one_compiled_step_if_nothing_is_said(tmp_path):
     assert loaded.scenario.loop == loaded.spec(()).loop == "jit"
     assert load(tmp_path).scenario.loop is None
     assert load(tmp_path, {"loop": "eager"}, **JAX).scenario.loop == "eager"
-    assert load(tmp_path, **JAX, chunk=3, passes=["template"]).spec(()).chunk == 3
-    assert load(tmp_path, **JAX, chunk=3, passes="none").scenario.chunk == 3
+    assert load(tmp_path, **JAX, chunk=3, passes=["template"]).spec(()).options == {"chunk": 3}
+    assert load(tmp_path, **JAX, chunk=3, passes="none").spec(()).options == {"chunk": 3}
 
 
 def test_an_instrument_may_be_for_one_backend_only(tmp_path, monkeypatch):
@@ -98,14 +98,14 @@ def test_a_rollout_knows_what_needs_a_window_of_the_past(tmp_path, fields):
     ],
 )
 def test_the_past_may_be_as_short_as_agents_look_back(tmp_path, fields):
-    assert load(tmp_path, **fields).spec(()).history_steps == fields["history_steps"]
+    assert load(tmp_path, **fields).spec(()).options == {"history_steps": fields["history_steps"]}
 
 
 def test_a_working_set_is_a_size(tmp_path):
     passes = ["mmap", "working_set"]
     loaded = load(tmp_path, passes=passes, working_set="64 MiB")
-    assert loaded.spec(()).working_set == 2**26
-    assert load(tmp_path, passes=passes).spec(()).working_set is None
+    assert loaded.spec(()).options == {"working_set": 2**26}
+    assert load(tmp_path, passes=passes).spec(()).options == {}
 
 
 @pytest.mark.parametrize("written", ["auto", ["auto"]])

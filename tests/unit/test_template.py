@@ -218,9 +218,7 @@ def test_threads_that_store_the_same_new_layout_read_it_back():
 
 
 def test_keep_leaves_out_results_that_the_next_step_does_not_read():
-    template = Template()
-    template.keep = ("qs", "action")
-    population = roster(template)
+    population = roster(Template(keep=("qs", "action")))
     population.add(Agent(qs=None, action=None, prev_actions=None))
     population.add(Agent(qs=None, action=None, prev_actions=None, inference_algo="MMP"))
     for index in (0, 1):
