@@ -17,10 +17,9 @@ from pympler import asizeof, summary
 
 from memprof.errors import ScenarioError
 from memprof.instruments.base import Details, DirectCalls
-from memprof.instruments.retained import named_attributes
-from memprof.instruments.walker import is_device_array, nominal_bytes, reachable
-from memprof.leak.retention import is_steady
+from memprof.instruments.graph import attributes, is_device_array, nominal_bytes, reachable
 from memprof.populations.base import EACH, WORKING_SET, Population
+from memprof.stats.growth import is_steady
 from memprof.values.evidence import ContentRow, GainRow
 from memprof.values.measurements import TypeRow
 from memprof.values.population import PopulationSpec
@@ -258,5 +257,5 @@ def _attributes(population: Population, agents: range) -> Iterator[tuple[Any, st
         if component in _RECORDS:
             yield None, component, root
         elif component == "other agent objects":
-            for name, value in named_attributes(root).items():
+            for name, value in attributes(root).items():
                 yield root, f"{type(root).__qualname__}.{name}", value

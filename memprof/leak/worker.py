@@ -14,12 +14,12 @@ from time import perf_counter
 from typing import Any
 
 from memprof.errors import MemprofError, ScenarioError
-from memprof.instruments import process
+from memprof.instruments import heap, process
 from memprof.instruments.base import DirectCalls
-from memprof.instruments.walker import device_failure, live_device_bytes
-from memprof.leak import judgement
+from memprof.instruments.device import device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations.base import Population, Probe
+from memprof.stats import growth
 from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode
 from memprof.values.measurements import UNSEEN, Calibration
 from memprof.values.population import PopulationSpec
@@ -70,11 +70,11 @@ def _run(
     """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
     as `seconds` allow."""
     start = perf_counter()
-    most = judgement.most_cycles(cycles)
+    most = growth.most_cycles(cycles)
     readings = _Readings(most + 1)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
-    still = judgement.CycleSeries([0] * (cycles + 1))
-    judgement.decided([still], cycles)  # what this needs is there before the first reading
+    still = growth.CycleSeries([0] * (cycles + 1))
+    growth.decided([still], cycles)  # what this needs is there before the first reading
     readings.take()
     for cycle in range(most):
         channel.progress(f"cycle {cycle + 1}", spec.agents)
@@ -88,7 +88,7 @@ def _run(
         durations[cycle] = perf_counter() - before
         compiled[cycle] = compilations.count - count
         readings.take()
-        if cycle + 1 >= cycles and judgement.decided(series_of(readings.all()).values(), cycles):
+        if cycle + 1 >= cycles and growth.decided(series_of(readings.all()).values(), cycles):
             break
         late = seconds is not None and perf_counter() - start + 2 * max(durations) > seconds
         if late and cycle + 1 >= _FEWEST_CYCLES:
@@ -126,9 +126,9 @@ class _Readings:
         process.settle()
         self._rows.append(
             (
-                process.native_heap_bytes(),
-                process.small_object_bytes(),
-                process.allocated_blocks(),
+                heap.native_bytes(),
+                heap.small_object_bytes(),
+                heap.small_objects(),
                 process.private_bytes(),
                 live_device_bytes(),
                 *process.address_space(),

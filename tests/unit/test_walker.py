@@ -5,8 +5,9 @@ import mmap
 import numpy as np
 import pytest
 
+from memprof.instruments.graph import reachable
 from memprof.instruments.resident import PageTable
-from memprof.instruments.walker import reachable, walk
+from memprof.instruments.walker import walk
 from memprof.posix import PAGE_BYTES
 
 MIB = 2**20
