@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations
 
 from memprof.posix import PAGE_BYTES
+from memprof.values.measurements import GrowthPoint, Measurement, Reading
 from memprof.values.profile import Interval, PerAgent
 
 # A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
@@ -44,6 +45,28 @@ class Line:
     slope: float
     intercept: float
     half_width: float
+
+
+def process_bytes(reading: Reading) -> int:
+    """USS, or RSS on a platform that has no USS."""
+    return reading.rss_bytes if reading.uss_bytes is None else reading.uss_bytes
+
+
+def since_baseline(baseline: Reading, reading: Reading) -> float:
+    """USS at a reading, pages of files as at the baseline: they come and go with other processes
+    that map the same libraries."""
+    return process_bytes(baseline) + reading.private_bytes - baseline.private_bytes
+
+
+def process_at(run: Measurement, point: GrowthPoint) -> float:
+    """USS of the worker at `point`, pages of files held at their baseline; had the agents come in
+    an even mixture."""
+    return since_baseline(run.baseline, point.reading) - point.uneven_bytes
+
+
+def process_points(run: Measurement) -> list[tuple[int, float]]:
+    """(agents, `process_at`) of one clean worker."""
+    return [(point.agents, process_at(run, point)) for point in run.points]
 
 
 def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
