@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from memprof.instruments import process
+from memprof.instruments.base import live
 from memprof.populations.base import Population
 from memprof.values.population import PopulationSpec
 from memprof.worker.growth import Recorder
@@ -102,8 +103,7 @@ class Living:
         self._on_progress("replace", going)
         self._population.leave(range(going))
         new = self._population.grow(agents)
-        for _ in self._population.live(new, range(self._steps)):
-            pass
+        live(self._population, new, range(self._steps))
         self.there = range(going, new.stop)
         return going
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.instruments import process, trials
-from memprof.instruments.base import Details, DirectCalls
+from memprof.instruments.base import Details, DirectCalls, live
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations.base import EVERYBODY, Population
@@ -174,8 +174,7 @@ class DeviceMemory(DirectCalls):
     def _live_through(self, population: Population, steps: range) -> None:
         """Let all agents live the steps; what was traced and compiled before is forgotten."""
         self._retraces.forget()
-        for _ in population.live(range(len(population)), steps):
-            pass
+        live(population, range(len(population)), steps)
 
 
 _TRACED = "/jax/core/compile/jaxpr_trace_duration"

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -40,9 +40,6 @@ _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
 _HOOKS = 3 * ctypes.sizeof(ctypes.c_size_t)  # Objects/obmalloc.c, PYMEM_DEBUG_EXTRA_BYTES
 
 _stats_file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # unnamed, ends with the process
-
-
-# ---------------------------------------------------------------- which accounts to trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +84,6 @@ def _malloc_in_use() -> tuple[Malloc, str]:
             return malloc, ""
         failures.append((malloc, f"{malloc.name}: {why}"))
     return failures[0]
-
-
-# ---------------------------------------------------------------- readings
 
 
 def live_bytes() -> int | None:
@@ -142,11 +136,8 @@ def block_bytes(size: int) -> int:
     block = library.malloc(size)
     usable = int(library.malloc_usable_size(block))
     library.free(block)
-    own = isinstance(next(_mallocs()), _OfCLibrary)
+    own = type(next(_mallocs())) is Malloc
     return usable + ctypes.sizeof(ctypes.c_size_t) if own else usable
-
-
-# ---------------------------------------------------------------- Python's small objects
 
 
 def fill_free_blocks() -> list[object]:
@@ -214,23 +205,6 @@ def _table() -> bytes:
     return _stats_file.read()
 
 
-# ---------------------------------------------------------------- malloc
-
-
-class Malloc(Protocol):
-    """An allocator, and the account that it gives of itself."""
-
-    name: str
-
-    def handed_out(self) -> int | None:
-        """Bytes that were asked for and not given back; None where there is no account."""
-        ...
-
-    def give_back(self) -> None:
-        """Return free memory to the system."""
-        ...
-
-
 def _mallocs() -> Iterator[Malloc]:
     """Allocators that this process may use: first those that replace the C library's."""
     library = c_library()
@@ -240,7 +214,7 @@ def _mallocs() -> Iterator[Malloc]:
         yield _Tcmalloc(library)
     if hasattr(library, "mi_collect"):
         yield _Mimalloc(library)
-    yield _OfCLibrary()
+    yield Malloc()
 
 
 @cache
@@ -259,18 +233,13 @@ def c_library() -> Any:
 
 
 class Blocks:
-    """So many blocks from malloc, of so many bytes each, until they are freed."""
+    """So many blocks from malloc, of so many bytes each; MemoryError where there is no room."""
 
     def __init__(self, count: int, size: int) -> None:
         self._blocks = (ctypes.c_void_p * count)()
         self._size = size
 
     def take(self) -> None:
-        """Ask for all of them.
-
-        Raises:
-            MemoryError: there is no room for them.
-        """
         malloc = c_library().malloc
         for number in range(len(self._blocks)):
             self._blocks[number] = malloc(self._size)
@@ -279,30 +248,32 @@ class Blocks:
             raise MemoryError("malloc has no room")
 
     def free(self) -> None:
-        """Give all of them back."""
         free = c_library().free
         for number, block in enumerate(self._blocks):
             free(block)
             self._blocks[number] = None
 
 
-class _OfCLibrary:
-    """The one that comes with the system; psutil asks for `mallinfo2` or its like."""
+class Malloc:
+    """The allocator that comes with the system, and the account that it gives of itself; the start
+    of others. psutil asks for `mallinfo2` or its like."""
 
     name = platform.libc_ver()[0] or "the system's malloc"
 
     def handed_out(self) -> int | None:
+        """Bytes that were asked for and not given back; None where there is no account."""
         if not hasattr(psutil, "heap_info"):
             return None
         heap = psutil.heap_info()
         return int(heap.heap_used + heap.mmap_used)
 
     def give_back(self) -> None:
+        """Return free memory to the system."""
         if hasattr(psutil, "heap_trim"):
             psutil.heap_trim()
 
 
-class _Jemalloc:
+class _Jemalloc(Malloc):
     """Source: jemalloc(3), MALLCTL NAMESPACE. What a thread has put by counts as handed out, so
     that this thread gives it back first."""
 
@@ -332,7 +303,7 @@ class _Jemalloc:
         self._mallctl(what, None, None, None, 0)
 
 
-class _Tcmalloc:
+class _Tcmalloc(Malloc):
     """Source: gperftools/malloc_extension_c.h, malloc_extension.h."""
 
     name = "tcmalloc"
@@ -351,7 +322,7 @@ class _Tcmalloc:
         self._release()
 
 
-class _Mimalloc:
+class _Mimalloc(Malloc):
     """Keeps no account in releases, but for some of one thread."""
 
     name = "mimalloc"

@@ -75,9 +75,6 @@ def settle() -> None:
     heap.tried().malloc.give_back()
 
 
-# ---------------------------------------------------------------- which readings to trust
-
-
 @cache
 def left_out() -> dict[str, str]:
     """Readings of this process that are not to be trusted, the heap's among them, and why: each is

@@ -13,7 +13,7 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any, Self, TypeVar
 
-from memprof.instruments.base import Details
+from memprof.instruments.base import Details, live
 from memprof.instruments.source_lines import (
     PACKAGE,
     Place,
@@ -169,8 +169,7 @@ def _live_briefly(population: Population, steps: int) -> int:
     agents = population.grow(len(population) + 1)
     start = perf_counter()
     for step in range(steps):
-        for _ in population.live(agents, range(step, step + 1)):
-            pass
+        live(population, agents, range(step, step + 1))
         if perf_counter() - start > _BRIEFLY_SECONDS:
             return step + 1
     return steps

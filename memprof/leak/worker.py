@@ -10,7 +10,7 @@ from typing import Any
 
 from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import heap, process
-from memprof.instruments.base import DirectCalls
+from memprof.instruments.base import DirectCalls, live
 from memprof.instruments.device import device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations.base import Population, Probe
@@ -205,6 +205,5 @@ class Cycles:
     def _live(self, population: Population, first: int) -> None:
         agents = range(len(population))
         for step in range(first, first + self._spec.steps, population.stride):
-            for _ in population.live(agents, range(step, step + population.stride)):
-                pass
+            live(population, agents, range(step, step + population.stride))
         process.clear_free_lists()
