@@ -24,7 +24,7 @@ from memprof.instruments.source_lines import (
     short_path,
     text_of,
 )
-from memprof.instruments.walker import walk_each
+from memprof.instruments.walker import walk
 from memprof.populations.base import Population, population_class
 from memprof.stats.lines import fewest_like_all
 from memprof.values.measurements import AllocationStack, Frame, LineHotspot, OperationMemory
@@ -93,7 +93,7 @@ class TracedHeap:
         return tracemalloc.get_traced_memory()[0] - self._zero
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
-        held = walk_each(population.holdings(), len(population)).nominal
+        held = walk(population.holdings(), len(population)).nominal
         further = fewest_like_all(held[: max(2, spec.agents)])
         population.close()
         steps = _live_briefly(population, spec.steps)  # the first also pays for what all share
@@ -131,7 +131,7 @@ def _one_more(spec: PopulationSpec, further: int) -> Details:
     gc.collect()
     second = tracemalloc.take_snapshot()
     tracemalloc.stop()
-    held = walk_each(population.holdings(), 1 + agents).nominal[1:]
+    held = walk(population.holdings(), 1 + agents).nominal[1:]
     population.close()
     first, second = without_own(first), without_own(second)
     return Details(

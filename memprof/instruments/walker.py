@@ -44,14 +44,7 @@ class Walk(NamedTuple):
     nominal: tuple[int, ...]
 
 
-def walk(
-    holdings: Iterable[tuple[int, str, Any]], agents: int
-) -> tuple[tuple[LedgerRow, ...], tuple[int, ...]]:
-    """The rows of `walk_each`, and what is resident of each agent."""
-    return walk_each(holdings, agents)[:2]
-
-
-def walk_each(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
+def walk(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
     """Walks over (owner, component, object) triples of a population of so many `agents`.
 
     An object reached from two owners is shared; its bytes belong to the component that reached it

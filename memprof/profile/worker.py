@@ -116,7 +116,7 @@ def measure(
 
     channel.progress("ledger", len(population))
     private = series.points()[-1].reading.private_bytes
-    walked = walker.walk_each(population.holdings(), len(population))
+    walked = walker.walk(population.holdings(), len(population))
     points, held = _evened(series.points(), spec, walked, rebuilds=population.rebuilds)
     trend = _live_on(growth, trend_heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
