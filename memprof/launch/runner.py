@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from memprof.errors import ScenarioError
 from memprof.launch.spawn import Finished, Limits, run_worker
 from memprof.scenario.file import LoadedScenario
 from memprof.values.measurements import Mark
-from memprof.values.requests import Request
+from memprof.values.requests import R, Request
 
 
 class Observer(Protocol):
@@ -38,24 +38,18 @@ class Crew:
     def run(
         self,
         title: str,
-        passes: tuple[str, ...],
+        request: Request[R],
         *,
         sample: bool = False,
-        on_part: Callable[[Any], None] | None = None,
+        on_part: Callable[[R], None] | None = None,
         limits: Limits | None = None,
-        agents: int | None = None,
-        steps: int | None = None,
-        **request: Any,
-    ) -> Finished:
-        """Run one job, on the scenario's population or one of other `agents` and `steps`; within
-        other `limits` than those of the crew if they are given."""
+    ) -> Finished[R]:
+        """Run one job; within other `limits` than those of the crew if they are given."""
         self.started += 1
         self.observer.worker(title, self.started, self.total)
-        spec = self.loaded.spec(passes)
-        spec = replace(spec, agents=agents or spec.agents, steps=steps or spec.steps)
         try:
             return run_worker(
-                Request(spec=spec, effort=self.loaded.scenario.effort, **request),
+                request,
                 limits or self.limits,
                 self.observer.phase,
                 sample=sample,

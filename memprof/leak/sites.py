@@ -26,12 +26,13 @@ from memprof.instruments.source_lines import (
 from memprof.instruments.traced import without_own
 from memprof.leak.owners import Owner, Owners
 from memprof.leak.retained import Gain, Held, Key, RetainedObjects, gain, total
-from memprof.leak.worker import Cycles
+from memprof.leak.worker import Cycles, life_of
 from memprof.stats.growth import is_steady
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import Attribution, Evidence, Site, SiteLine
 from memprof.values.population import PopulationSpec
-from memprof.values.requests import Channel
+from memprof.values.requests import FindSites
+from memprof.worker.channel import Channel
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
 # JAX's eager loop each frame costs seconds per cycle, and as few cycles as possible have to do.
@@ -74,13 +75,13 @@ class _Growth:
     traces: float | None = None
 
 
-def sites(
-    life: Cycles, spec: PopulationSpec, warm_up: int, cycles: int, channel: Channel
-) -> Attribution:
-    """Let the population live `warm_up` cycles, and watch `cycles` more by each instrument."""
-    cycles = max(cycles, _FEWEST_CYCLES)
+def find_sites(request: FindSites, channel: Channel) -> Attribution:
+    """Let the population live through the warm-up, and watch the cycles after it by each
+    instrument."""
+    spec, cycles = request.spec, max(request.count, _FEWEST_CYCLES)
+    life = life_of(spec, request.mode, request.history_steps)
     channel.progress("warm up", spec.agents)
-    for _ in range(warm_up):
+    for _ in range(request.warm_up):
         life.run()
     channel.progress("heap", spec.agents)
     start = perf_counter()

@@ -20,7 +20,7 @@ def side_by_side(
     clean: Sequence[Measurement],
     runs: Mapping[str, InstrumentRun],
     failures: Mapping[str, str],
-    sampled: Finished | None,
+    sampled: Finished[Measurement] | None,
 ) -> tuple[InstrumentReading, ...]:
     """One row per instrument that was asked for, the process reading first."""
     rows = [_clean_row("process", [process_points(run) for run in clean])]
@@ -35,7 +35,7 @@ def side_by_side(
     return tuple(rows)
 
 
-def timeline(sampled: Finished | None) -> Timeline | None:
+def timeline(sampled: Finished[Measurement] | None) -> Timeline | None:
     """The sampled worker's resident set from its first phase on, thinned to some hundred points."""
     if sampled is None or not sampled.samples:
         return None
@@ -88,7 +88,7 @@ def _intrusive_row(name: str, run: InstrumentRun, clean_step: float) -> Instrume
     return _row(name, line, total, slowdown, run.reading_seconds, types=run.types)
 
 
-def _sampled_row(sampled: Finished, clean: Sequence[Measurement]) -> InstrumentReading:
+def _sampled_row(sampled: Finished[Measurement], clean: Sequence[Measurement]) -> InstrumentReading:
     """The slope through the samples that fell into the moments when a population was at rest."""
     points = list(_samples_at_rest(sampled))
     others = [run for run in clean if run is not sampled.value]
@@ -106,7 +106,7 @@ def _sampled_row(sampled: Finished, clean: Sequence[Measurement]) -> InstrumentR
     return _row("memory_profiler", robust_fit(points), total, slowdown)
 
 
-def _samples_at_rest(sampled: Finished) -> Iterator[tuple[int, float]]:
+def _samples_at_rest(sampled: Finished[Measurement]) -> Iterator[tuple[int, float]]:
     """(agents, bytes): the last sample between settling and the next phase, where there is one."""
     for before, mark, after in zip(
         sampled.marks, sampled.marks[1:], sampled.marks[2:], strict=False
