@@ -208,7 +208,7 @@ def warm_up(spec: PopulationSpec, channel: Channel) -> None:
 
 
 class Rows:
-    """Up to `most` rows of `width` whole numbers, 0 or more, in memory that was reserved beforehand;
+    """Up to `most` rows of `width` whole numbers, 0 or more, in memory reserved beforehand;
     None for what is not known."""
 
     def __init__(self, most: int, width: int) -> None:
