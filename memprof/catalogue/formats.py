@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memprof.catalogue.targets import load_target
-from memprof.export.json_text import AnyReport
 
 VIEWS = {
     "profile": "memprof.profile.view:profile_view",
@@ -37,7 +36,7 @@ class Format:
     summary: str
     target: str
 
-    def render(self, report: AnyReport) -> str | None:
+    def render(self, report: object) -> str | None:
         """The report in this format; None where it has nothing that the format is for."""
         text: str | None = load_target(self.target)(report)
         return text

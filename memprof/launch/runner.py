@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from memprof.errors import ScenarioError
 from memprof.launch.spawn import Finished, Limits, run_worker
@@ -13,16 +12,14 @@ from memprof.values.measurements import Mark
 from memprof.values.requests import R, Request
 
 
-class Observer(Protocol):
-    """Told what is going on, for progress on the way."""
+class Observer:
+    """Told what is going on, for progress on the way; this one keeps it to itself."""
 
     def worker(self, title: str, number: int, total: int) -> None:
         """The `number`-th of `total` workers starts."""
-        ...
 
     def phase(self, mark: Mark) -> None:
         """The worker enters a phase."""
-        ...
 
 
 @dataclass(slots=True)

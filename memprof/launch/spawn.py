@@ -23,10 +23,10 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
+from memprof.launch.machine import worker_environment
 from memprof.launch.start import Worker, temporary_folder
 from memprof.posix import check_can_measure, rlimit_bytes
 from memprof.text import format_limit, format_size, raised
-from memprof.values.machine import worker_environment
 from memprof.values.measurements import Mark
 from memprof.values.requests import (
     Event,
@@ -246,8 +246,8 @@ def failure(
         cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
     elif code == -signal.SIGKILL:
         cause = (
-            ", most often by the kernel because the machine ran out of memory; let fewer agents "
-            "live, or make one need less"
+            ", most likely by the kernel because the machine ran out of memory; use fewer agents, "
+            "or passes that make each of them smaller"
         )
     return WorkerDied(
         f"the worker was killed ({_name(-code)}) while in phase {phase!r}{cause}", detail=detail

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
+from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.leak.verdict import attributed, verdict_on
@@ -15,7 +16,6 @@ from memprof.scenario.schema import Scenario
 from memprof.stats import growth
 from memprof.text import format_size
 from memprof.values.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
-from memprof.values.machine import describe_environment
 from memprof.values.profile import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
