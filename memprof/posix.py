@@ -1,6 +1,6 @@
-"""What differs between systems and interpreters: limits of processes and locks on files, which POSIX
-alone has; the units in which memory is handed out (pages, blocks of allocators); and what the
-garbage collector has set aside.
+"""What differs between systems and interpreters: limits of processes and locks on files, which
+POSIX alone has; the units in which memory is handed out (pages, blocks of allocators); and what
+the garbage collector has set aside.
 
 Where `resource` or `fcntl` is missing (both are on Windows), memprof.optimize in memory, `memprof
 report` and `memprof compare` work all the same; what needs them says so before it begins.
