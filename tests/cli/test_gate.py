@@ -276,7 +276,7 @@ def test_its_json_keeps_the_contract(worse):
             "type": "object",
             "required": ["baseline", "updated", "alarms"],
             "properties": {
-                "schema": {"const": "memprof.report/1"},
+                "schema": {"const": "memprof.report/2"},
                 "kind": {"const": "gate"},
                 "complete": {"const": True},
                 "scenarios": {
