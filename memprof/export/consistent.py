@@ -75,7 +75,7 @@ def _between(path: str, found: float, least: float, most: float) -> Iterator[Pro
 def _scenario(scenario: ScenarioFields) -> Iterator[Problem]:
     """What passes were told, and tolerances."""
     for name, value in scenario.options.items():
-        kind = OPTIONS[name].kind if name in OPTIONS else ""
+        kind = OPTIONS[name].kind if name in OPTIONS and value is not None else ""
         if kind == "names" and not isinstance(value, tuple):
             yield f"scenario.{name}", f"expected a list of names, found {shown(value)}"
         if kind in ("count", "size") and not (isinstance(value, int) and 1 <= value <= MOST_COUNT):

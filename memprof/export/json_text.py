@@ -122,7 +122,7 @@ def _now(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     if isinstance(flat := values.get("scenario"), dict):
-        options = {n: v for n, v in flat.items() if n not in _FIELDS and v is not None}
+        options = {name: flat[name] for name in flat if name not in _FIELDS}
         known = {name: flat[name] for name in flat if name in _FIELDS}
         values = {**values, "scenario": {**known, "options": options}}
     return {**values, "schema": SCHEMA} if values.get("schema") in _OLDER else values

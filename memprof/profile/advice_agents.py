@@ -239,7 +239,7 @@ def _gained(variant: Variant) -> float:
 
 
 def _is_unbounded(given: Grounds) -> bool:
-    return "history_steps" not in given.report.scenario.options
+    return given.report.scenario.options.get("history_steps") is None
 
 
 def _history_steps(given: Grounds) -> int:

@@ -140,8 +140,9 @@ class _Scenario(Strict):
     @property
     def reported(self) -> ScenarioFields:
         """The fields as a report has them."""
-        values = self.model_dump(mode="json", exclude=set(OPTIONS))
-        return msgspec.convert({**values, "options": self.options}, ScenarioFields)
+        values = self.model_dump(mode="json")
+        options = {name: values.pop(name) for name in OPTIONS if name in values}
+        return msgspec.convert({**values, "options": options}, ScenarioFields)
 
     @property
     def auto(self) -> bool:

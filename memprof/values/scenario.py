@@ -19,7 +19,8 @@ class ScenarioFields:
 
     Attributes:
         passes: as the file has them: `auto` alone where memprof was to choose.
-        options: what passes are told, by name; in JSON they are fields like the others.
+        options: what passes are told, by name, and None for what they are not told; in JSON they
+            are fields like the others.
     """
 
     name: str
@@ -39,7 +40,7 @@ class ScenarioFields:
     repeats: Positive
     budget: dict[str, int] | None = None
     tolerances: dict[str, str | int] = field(default_factory=dict)
-    options: dict[str, int | float | str | tuple[str, ...]] = field(default_factory=dict)
+    options: dict[str, int | float | str | tuple[str, ...] | None] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
         """The fields as JSON has them."""

@@ -49,7 +49,7 @@ def write(folder, size=MIB, file=None, model=None, **fields):
 def planted(entry, path):
     """An entry under the hash of the scenario in a file: as if the code had changed since."""
     loaded = load_scenario(path)
-    scenario = loaded.scenario.model_dump(mode="json")
+    scenario = loaded.scenario.reported.flat()
     return {
         "file": path.name,
         "scenario_hash": case_of(loaded, {}).hash(),
