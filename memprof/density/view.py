@@ -60,8 +60,8 @@ def density_view(report: DensityReport) -> View:
         sections.insert(1, warnings_section(report.warnings))
     scenario = report.scenario
     largest = max(variant.lived for _, variant in report.variants.named())
-    steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
-    title = f"{scenario['name']}: up to {count(largest)} agents, {steps} each"
+    steps = "1 step" if scenario.steps == 1 else f"{scenario.steps} steps"
+    title = f"{scenario.name}: up to {count(largest)} agents, {steps} each"
     return View(title, headline(report), tuple(sections), capacity_bars(report), _next(report))
 
 
@@ -209,9 +209,7 @@ def _sweep(report: DensityReport) -> Section:
                 tuple(_speed_row(row) for row in rows),
             )
         )
-    together = (
-        "as one computation" if report.scenario.get("backend") == "jax" else "in turn, each once"
-    )
+    together = "as one computation" if report.scenario.backend == "jax" else "in turn, each once"
     text = (
         "Marginal is the growth since the size above for each new agent, per agent the growth "
         "since there was no agent for each; readings are at rest, after every agent has lived its "

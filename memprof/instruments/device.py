@@ -184,13 +184,12 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Compilations:
-    """Programs that JAX has compiled since this was made; to count them costs nothing."""
+    """Programs that JAX, if loaded, has compiled since this was made; counting costs nothing."""
 
     def __init__(self) -> None:
-        import jax
-
         self.count = 0
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        if "jax" in sys.modules:
+            sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._heard)
 
     def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         self.count += event == _COMPILED
