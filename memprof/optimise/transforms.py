@@ -22,13 +22,13 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.optimise.base import Pass
+from memprof.storage.activation import Loans
 from memprof.storage.constants import ChangedArray, Constants, constant, is_constant, noted_equal
 from memprof.storage.flatten import NotStorable
-from memprof.storage.held import with_arrays_changed
 from memprof.storage.history import History
 from memprof.storage.identity import held_by_user, held_elsewhere, links_of
 from memprof.storage.layout import plain, zeros
-from memprof.storage.scratch import Loans
+from memprof.storage.template_values import with_arrays_changed
 from memprof.upstream.attributes import BELIEFS, HISTORIES, LATEST, MATRICES, MODEL
 from memprof.upstream.keywords import history_problem
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -130,7 +131,7 @@ def segments_of(array: np.ndarray) -> Segments | None:
             return None
         words = words_of(array)
         found = None if words is None else Segments.of(words)
-        known = _segments[id(array)] = _forgetting(array), found
+        known = _segments[id(array)] = forgetting(array, _segments), found
     return known[1]
 
 
@@ -193,9 +194,9 @@ def _whole(array: np.ndarray) -> np.ndarray:
     return base if alike else array
 
 
-def _forgetting(array: np.ndarray) -> weakref.ref[np.ndarray]:
-    """A weak reference that drops the entry before the array's id can be used again."""
-    known, number = _segments, id(array)
+def forgetting(array: np.ndarray, known: dict[int, Any]) -> weakref.ref[np.ndarray]:
+    """A weak reference that drops the array's entry before its id can be used again."""
+    number = id(array)
     return weakref.ref(array, lambda _: known.pop(number, None))
 
 

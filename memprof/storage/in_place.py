@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from memprof.storage.activation import Activation, Loans, Scratch
 from memprof.storage.constants import is_constant
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
 from memprof.storage.identity import links_of
 from memprof.storage.layout import Layout
 from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
-from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans, Scratch
+from memprof.storage.template_values import arrays_in
 from memprof.storage.unflatten import Reader
 
 
@@ -191,7 +189,7 @@ class Packed:
         flattener = Flattener(handed)
         layout = flattener.flatten(value)
         frame = compressed(flattener.data())
-        if 2 * len(frame) > _array_bytes(value):
+        if 2 * len(frame) > sum(array.nbytes for array in arrays_in([value])):
             return None
         return cls(layouts.setdefault(layout, layout), frame)
 
@@ -199,14 +197,6 @@ class Packed:
         """What was packed; large sparse arrays are lent."""
         data = decompressed(self.frame)
         return Reader(data, (), activation.loans, activation.handed).unflatten(self.layout)
-
-
-def _array_bytes(value: Any) -> int:
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return value.nbytes
-    if isinstance(value, np.ndarray | list | tuple):
-        return sum(map(_array_bytes, value))
-    return 0
 
 
 def _is_shared(value: Any) -> bool:

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import StoreError, UsageError
+from memprof.storage.activation import Activation
+from memprof.storage.agent_class import Kind
 from memprof.storage.constants import adopt
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
-from memprof.storage.header import CREATE_AGAIN
-from memprof.storage.held import Kind
 from memprof.storage.layout import Layout, arranged, described, dtype_of, order_of, stored_shape
 from memprof.storage.records import Records
-from memprof.storage.references import Activation
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
+from memprof.storage.untrusted import CREATE_AGAIN
 from memprof.text import format_size
 
 _CONTAINERS = frozenset((list, tuple, dict, np.ndarray))

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import UsageError
+from memprof.storage.activation import Activation, Loans
 from memprof.storage.constants import ChangedArray, constant
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed
-from memprof.storage.held import held_bytes
+from memprof.storage.graph import held_bytes
 from memprof.storage.in_place import Storage
 from memprof.storage.layout import Layout, from_json
 from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
-from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans
 from memprof.storage.unflatten import UNLIMITED, Allowance, Reader
 from memprof.storage.untrusted import parsed
 from memprof.text import format_size

@@ -1,9 +1,9 @@
-"""Values of a template: made immutable, compared with an agent's, and copied for it."""
+"""Nested values: made immutable, compared with a template's, copied, and changed array by array."""
 
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from operator import is_
 from typing import Any
@@ -159,3 +159,32 @@ class Frozen:
         if type(value) is dict and all(map(is_value, value)):
             return {key: self(element) for key, element in value.items()}
         raise NotStorable(type(value).__qualname__)
+
+
+def with_arrays_changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Nested object arrays with every array inside changed; the same object if none is."""
+    if is_objects(value):
+        elements = value.ravel().tolist()
+        changed = [with_arrays_changed(element, change) for element in elements]
+        if all(new is old for new, old in zip(changed, elements, strict=True)):
+            return value
+        result = value.copy()
+        flat = result.reshape(-1)
+        for position, element in enumerate(changed):
+            flat[position] = element
+        return result
+    return change(value) if type(value) is np.ndarray else value
+
+
+def arrays_in(values: list[Any]) -> Iterator[np.ndarray]:
+    """The arrays of numbers in lists, tuples, dicts and object arrays."""
+    while values:
+        value = values.pop()
+        if type(value) is dict:
+            values += value.values()
+        elif type(value) in (list, tuple):
+            values += value
+        elif is_objects(value):
+            values += value.ravel().tolist()
+        elif type(value) is np.ndarray:
+            yield value
