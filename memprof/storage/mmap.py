@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from memprof.errors import StoreError, UsageError
+from memprof.errors import UsageError
 from memprof.storage.activation import Activation
 from memprof.storage.agent_class import Kind
 from memprof.storage.constants import adopt
@@ -23,7 +23,7 @@ from memprof.storage.layout import Layout, arranged, described, dtype_of, order_
 from memprof.storage.records import Records
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
-from memprof.storage.untrusted import CREATE_AGAIN
+from memprof.storage.untrusted import decoding
 from memprof.text import format_size
 
 _CONTAINERS = frozenset((list, tuple, dict, np.ndarray))
@@ -186,15 +186,8 @@ class Mmap(Template):
     def activate(self, stored: Any, index: int) -> Activation:
         known = self._whole.get(index)
         large = LargeRecord(stored, (), known.whole) if known else stored
-        try:
+        with decoding(f"{self.folder}: record {index}"):
             return super().activate(large, index)
-        except (MemoryError, StoreError):
-            raise
-        except Exception as error:  # nothing but decoding, and deriving from what was decoded
-            raise StoreError(
-                f"{self.folder}: record {index} is damaged ({type(error).__name__}: {error}): "
-                f"{CREATE_AGAIN}"
-            ) from error
 
     def unsettled(self) -> list[int]:
         return [*self._whole] if self.lasts else []
@@ -294,7 +287,7 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
     Raises:
         StoreError: it makes no sense.
     """
-    try:
+    with decoding(f"{disk.folder}: its template"):
         layout, described_arrays = layout_of(
             bytes(disk.blob(_DESCRIPTION)[: MOST_LAYOUT_BYTES + 1])
         )
@@ -310,10 +303,3 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
         if type(state) is not dict or not all(type(name) is str for name in state):
             raise ValueError("no attributes by name")
         return Exemplar.from_store(kind, state)
-    except (MemoryError, StoreError):
-        raise
-    except Exception as error:
-        raise StoreError(
-            f"{disk.folder}: its template is damaged ({type(error).__name__}: {error}): "
-            f"{CREATE_AGAIN}"
-        ) from error

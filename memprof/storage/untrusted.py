@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def shown(what: Path | str) -> str:
 def reason(error: Exception) -> str:
     """What an exception says, without the path that the message names anyway."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+@contextmanager
+def decoding(what: str, remedy: str = CREATE_AGAIN) -> Iterator[None]:
+    """A block that does nothing but decode, and derive from what was decoded: that `what` is
+    damaged is all that its failing can mean."""
+    try:
+        yield
+    except (MemoryError, StoreError):
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{what} is damaged ({type(error).__name__}: {error}): {remedy}"
+        ) from error
 
 
 def is_count(value: Any) -> bool:
