@@ -15,7 +15,7 @@ from memprof.optimise.base import Pass, Setting
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
-from memprof.storage.in_place import InPlace, Storage
+from memprof.storage.in_place import InPlace
 from memprof.text import parse_size
 
 
@@ -34,7 +34,7 @@ class Plan:
         self,
         settings: Sequence[Setting] = (),
         transforms: Sequence[Pass] = (),
-        storage: Storage | None = None,
+        storage: InPlace | None = None,
         budget_bytes: int | None = None,
     ) -> None:
         packs = dict.fromkeys(name for each in transforms for name in each.packs)
@@ -143,7 +143,7 @@ class Plan:
         """Forget an agent, and what was kept for all of them if it was the last one."""
         records = self.records
         del records[index]
-        parts: tuple[Pass | Storage, ...] = (*self.transforms, self.storage)
+        parts: tuple[Pass | InPlace, ...] = (*self.transforms, self.storage)
         for each in parts:
             each.leave(index)
         if records.removed == len(records):
@@ -154,7 +154,7 @@ class Plan:
         """The form in which an environment keeps an array of its model; `first` is the same array
         of the first environment."""
         kept, alone = array, array is first
-        parts: tuple[Pass | Storage, ...] = (*self.transforms, self.storage)
+        parts: tuple[Pass | InPlace, ...] = (*self.transforms, self.storage)
         for each in parts:
             kept = each.world_array(kept, kept if alone else first)
             if not isinstance(kept, np.ndarray):

@@ -46,6 +46,8 @@ class Mmap(Template):
     layout along. A folder holds agents of one class.
     """
 
+    in_files = True
+
     def __init__(self, keep: tuple[str, ...] | None = None, store: Path | None = None) -> None:
         super().__init__(keep)
         self.folder = store
@@ -78,10 +80,6 @@ class Mmap(Template):
         if self._disk is None:
             return super().records  # empty: there is no folder before the first agent
         return self._disk
-
-    @property
-    def in_files(self) -> bool:
-        return True
 
     @property
     def lasts(self) -> bool:
