@@ -14,7 +14,7 @@ import numpy as np
 from memprof.errors import StoreError
 from memprof.storage.agent_class import agent_class
 from memprof.storage.constants import same_bits
-from memprof.storage.flatten import Flattener, NotStorable, is_objects
+from memprof.storage.flatten import Flattener, NotStorable
 from memprof.storage.graph import reachable_ids
 from memprof.storage.identity import Links, Names, links
 from memprof.storage.layout import Layout
@@ -316,13 +316,7 @@ def derives(name: str, state: dict[str, Any]) -> bool:
             derived = DERIVED[name](state)
     except Exception:  # a user's own attribute of that name, with another meaning
         return False
-    return _same_bits(derived, state[name])
-
-
-def _same_bits(left: Any, right: Any) -> bool:
-    if is_objects(left) and is_objects(right) and left.shape == right.shape:
-        return all(map(_same_bits, left.ravel().tolist(), right.ravel().tolist()))
-    return type(left) is type(right) is np.ndarray and same_bits(left, right)
+    return type(derived) is type(state[name]) is np.ndarray and same_bits(derived, state[name])
 
 
 def _derived(value: Any, flattener: Flattener) -> Layout:

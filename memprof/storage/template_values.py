@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memprof.storage.constants import Constants
+from memprof.storage.constants import constant
 from memprof.storage.flatten import NotStorable, is_objects
 from memprof.storage.layout import ATOMS, LARGE_BYTES, Layout, copied, is_value, plain
 
@@ -123,6 +123,30 @@ def _copied(value: Any, shares: bool) -> Any:
     if type(value) is dict:
         return {key: _copied(element, shares) for key, element in value.items()}
     return value
+
+
+class Constants:
+    """Constants of one agent, in which arrays that are two objects stay two.
+
+    Two factors whose priors are equal at first must not become one array: PyMDP copies priors with
+    `copy.deepcopy`, which would keep them one, and then writes into one of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._used: set[int] = set()
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        """The constant for `array`; another view of it if another array of the agent has it."""
+        known = self._known.get(id(array))
+        if known is not None:
+            return known[1]
+        found = constant(array)
+        if id(found) in self._used:
+            found = found.view()
+        self._used.add(id(found))
+        self._known[id(array)] = array, found
+        return found
 
 
 class Frozen:
