@@ -17,7 +17,7 @@ from memprof.storage.flatten import NotStorable
 from memprof.storage.history import History
 from memprof.storage.identity import held_by_user, held_elsewhere, links_of
 from memprof.storage.layout import plain, zeros
-from memprof.storage.template_values import Constants, with_arrays_changed
+from memprof.storage.template_values import Constants, filled, with_arrays_changed
 from memprof.upstream.attributes import BELIEFS, HISTORIES, LATEST, MATRICES, MODEL
 from memprof.upstream.keywords import history_problem
 
@@ -73,11 +73,9 @@ def _container(
 
 
 def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:
-    container = np.empty(len(elements), dtype=object)
-    for position, element in enumerate(elements):
-        container[position] = element
+    container = filled(like, elements)
     container.flags.writeable = like.flags.writeable
-    return container.reshape(like.shape)
+    return container
 
 
 class Policies(Pass):

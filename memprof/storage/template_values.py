@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from operator import is_
 from typing import Any
@@ -170,10 +170,7 @@ class Frozen:
 
     def _copy(self, value: Any) -> Any:
         if is_objects(value):
-            copy = value.copy()
-            flat = copy.reshape(-1)
-            for position, element in enumerate(value.ravel().tolist()):
-                flat[position] = self(element)
+            copy = filled(value, map(self, value.ravel().tolist()))
             copy.flags.writeable = value.flags.writeable
             return copy
         if type(value) is np.ndarray and plain(value.dtype) and value.flags.aligned:
@@ -185,6 +182,15 @@ class Frozen:
         raise NotStorable(type(value).__qualname__)
 
 
+def filled(like: np.ndarray, elements: Iterable[Any]) -> np.ndarray:
+    """A writable object array like another one, with these elements in C order."""
+    made = like.copy()
+    flat = made.reshape(-1)
+    for position, element in enumerate(elements):
+        flat[position] = element
+    return made
+
+
 def with_arrays_changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Nested object arrays with every array inside changed; the same object if none is."""
     if is_objects(value):
@@ -192,11 +198,7 @@ def with_arrays_changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) 
         changed = [with_arrays_changed(element, change) for element in elements]
         if all(new is old for new, old in zip(changed, elements, strict=True)):
             return value
-        result = value.copy()
-        flat = result.reshape(-1)
-        for position, element in enumerate(changed):
-            flat[position] = element
-        return result
+        return filled(value, changed)
     return change(value) if type(value) is np.ndarray else value
 
 
