@@ -246,6 +246,6 @@ def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
 def _fail(checked: Checked) -> None:
     """Fail the test where its agents did."""
     if checked.failure is not None:
-        from memprof.gate import failure
+        from memprof.gate.words import broken_check
 
-        pytest.fail(failure.render(checked.report, checked.failure), pytrace=False)
+        pytest.fail(broken_check(checked.report, checked.failure), pytrace=False)

@@ -169,18 +169,19 @@ def compare_command(
     before, after = _measured(was), _measured(now)
 
     from memprof.cli.output import Output, Question
-    from memprof.gate.comparison import compare
+    from memprof.gate.run import compare_reports
 
     # A scenario's name is that of its files, but a report may come from elsewhere, with any name.
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", after.scenario.name)
     Output(f"{name}-compare", to, verdicts).answer(
-        Question("compare"), lambda observer: compare(before, after, (str(was), str(now)), given)
+        Question("compare"),
+        lambda observer: compare_reports(before, after, (str(was), str(now)), given),
     )
 
 
 def _measured(path: Path) -> Report:
     from memprof.cli.report import read_report
-    from memprof.gate.regression import measured
+    from memprof.gate.judge import measured
     from memprof.values.profile import Report
 
     found = read_report(path)

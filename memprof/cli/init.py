@@ -95,7 +95,7 @@ def _requirements() -> str:
     """The releases that decide on figures, as they are installed here."""
     from importlib import metadata
 
-    from memprof.gate.comparable import DECISIVE
+    from memprof.gate.differences import DECISIVE
 
     lines = ["# What the figures depend on: with another release, make the baseline anew."]
     for package in DECISIVE:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -29,7 +29,7 @@ from memprof.errors import MemprofError, OutputError, UsageError
 from memprof.export import sinks
 from memprof.export.json_text import AnyReport
 from memprof.gate import ci
-from memprof.launch.runner import Observer
+from memprof.launch.runner import Observer, Outcome
 from memprof.render import terminal
 from memprof.render.page import view_of
 from memprof.text import for_a_log, one_line
@@ -39,15 +39,6 @@ from memprof.values.measurements import Mark
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 _OF_ONE_SCENARIO = ("profile", "leak", "density")
 _LONG_SECONDS = 30.0
-
-
-class Outcome(Protocol):
-    """A report, and what the command has to end with: None when all is well."""
-
-    @property
-    def report(self) -> AnyReport: ...
-    @property
-    def failure(self) -> MemprofError | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +91,7 @@ class Output:
     verdicts: Verdicts | None = None
     further: Sequence[Path] = ()
 
-    def answer(self, question: Question, measure: Callable[[Observer], Outcome]) -> None:
+    def answer(self, question: Question, measure: Callable[[Observer], Outcome[AnyReport]]) -> None:
         """Measure what was asked, deliver the report, and end as the measurement did.
 
         Raises:

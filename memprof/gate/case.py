@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from memprof.catalogue.models import Npz
 from memprof.errors import MemprofError
-from memprof.gate import changes, comparable, regression
+from memprof.gate import differences, judge
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile.run import condense
@@ -42,7 +42,7 @@ class Case:
         if isinstance(model, Npz):
             content = (self.loaded.path.parent / model.path).read_bytes()
             values["model"]["content"] = hashlib.sha256(content).hexdigest()
-        return comparable.scenario_hash(values)
+        return differences.scenario_hash(values)
 
     def with_passes(self, passes: tuple[str, ...]) -> Case:
         """The same under these passes, such as those that `auto` found before."""
@@ -77,17 +77,17 @@ class Measured:
     def failure(self) -> MemprofError | None:
         return self.runs.failure
 
-    def held_against(self, was: Report) -> list[MetricChange]:
+    def compared_with(self, was: Report) -> list[MetricChange]:
         """A verdict on each metric, from more repeats where it takes them."""
         while True:
-            found = regression.judge(was, self.report, self.case.tolerances)
+            found = judge.judge(was, self.report, self.case.tolerances)
             enough = len(self.runs.before.clean) >= self.rules.max_repeats
-            if self.failure is not None or enough or not regression.undecided(found):
+            if self.failure is not None or enough or not judge.inconclusive(found):
                 return found
             run_again(self.runs, self.crew)
 
-    def tell_passes_apart(self) -> None:
-        """Measure what each pass does, where there are several."""
+    def measure_each_pass(self) -> None:
+        """What each pass does, where there are several."""
         if self.failure is None:
             run_between(self.runs, self.crew)
 
@@ -110,11 +110,11 @@ def measure(case: Case, rules: Rules, observer: Observer, doing: str = "") -> Me
 
 
 def compare(measured: Measured, was: Report) -> Comparison:
-    """The case as it is now held against what it `was`; where it got worse, with the passes told
-    apart, to name the one that does less."""
-    metrics = measured.held_against(was)
+    """The case as it is now compared with what it `was`; where it got worse, with the passes
+    measured one by one, to name the one that does less."""
+    metrics = measured.compared_with(was)
     if any(each.verdict == "worse" for each in metrics):
-        measured.tell_passes_apart()
+        measured.measure_each_pass()
     return comparison(
         measured.case.name,
         measured.case.file,
@@ -127,13 +127,13 @@ def compare(measured: Measured, was: Report) -> Comparison:
 
 
 def alone(measured: Measured) -> Comparison:
-    """The case as it is now, with nothing to hold it against."""
+    """The case as it is now, with nothing to compare it with."""
     report = measured.report
     return Comparison(
         name=measured.case.name,
         file=measured.case.file,
         repeats=(0, report.variants.before.repeats),
-        metrics=tuple(regression.first(report)),
+        metrics=tuple(judge.first(report)),
         failure=str(measured.failure or ""),
         seconds=time.monotonic() - measured.started,
     )
@@ -149,22 +149,22 @@ def comparison(
     failure: str = "",
     seconds: float = 0.0,
 ) -> Comparison:
-    """Metrics that are judged, with what grew or shrank where one is worse or better."""
+    """The verdicts on metrics, with what grew or shrank where one is worse or better."""
     changed = any(each.verdict in ("worse", "better") for each in metrics)
     return Comparison(
         name=name,
         file=file,
         repeats=(was.variants.before.repeats, now.variants.before.repeats),
         metrics=tuple(metrics),
-        components=changes.components(was, now) if changed else (),
-        passes=changes.passes(was, now) if changed else (),
+        components=differences.components(was, now) if changed else (),
+        passes=differences.passes(was, now) if changed else (),
         failure=failure,
         seconds=seconds,
     )
 
 
 class _Named(Observer):
-    """An observer that is told of which scenario a worker is."""
+    """An observer that is told which scenario a worker measures."""
 
     def __init__(self, observer: Observer, name: str) -> None:
         self._observer = observer

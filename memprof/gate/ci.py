@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 from xml.etree import ElementTree
 
-from memprof.gate.changes import amount, causes, clause, component, figures, optimisation
+from memprof.gate.words import amount, causes, clause, component, figures, optimisation
 from memprof.render import markdown
 from memprof.text import harmless
 from memprof.values.gate import UNITS, AlarmRate, Change, Comparison, GateReport, MetricChange

@@ -1,12 +1,10 @@
-"""`memprof gate`: scenarios held against what they cost when the baseline was made.
-
-`memprof gate --self-check`: how often would the gate cry wolf on this machine?
-"""
+"""`memprof gate`: scenarios compared with what they cost when the baseline was made; with
+--self-check, with themselves. And `memprof compare`: two reports of `memprof profile`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,14 +17,15 @@ from memprof.errors import (
     RegressionFound,
     Undecided,
 )
-from memprof.gate import comparable
-from memprof.gate.case import Case, Rules, alone, compare, measure
-from memprof.gate.changes import clause
-from memprof.gate.regression import alarm_rates, measured
+from memprof.gate.case import Case, Rules, alone, compare, comparison, measure
+from memprof.gate.differences import environment_changes, scenario_changes
+from memprof.gate.judge import alarm_rates, judge, measured
+from memprof.gate.words import clause
 from memprof.launch.machine import describe_environment
-from memprof.launch.runner import Observer
+from memprof.launch.runner import Observer, Outcome
 from memprof.text import cut
 from memprof.values.gate import (
+    DEFAULTS,
     AlarmRate,
     Baseline,
     BaselineEntry,
@@ -34,36 +33,31 @@ from memprof.values.gate import (
     Comparison,
     GateReport,
     MetricChange,
+    Tolerance,
+    read_tolerances,
 )
-from memprof.values.profile import Environment, Report
+from memprof.values.profile import Caution, Environment, Report
 
 _MOST_SAID = 500  # of one metric; the report has all of it
 _ANEW = "--update --force makes it anew"
 
 
 @dataclass(frozen=True, slots=True)
-class GateOutcome:
-    """A report, and what the command has to end with: None when all is well. `baseline` is to be
-    written if it is there."""
+class GateOutcome(Outcome[GateReport]):
+    """What a gate ends with; `baseline` is to be written if it is there."""
 
-    report: GateReport
-    failure: MemprofError | None
     baseline: Baseline | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A case held against its entry. `report` is None where nothing was measured, `failure` what
+class _Judged:
+    """A case compared with its entry. `report` is None where nothing was measured, `failure` what
     ended its workers early."""
 
     case: Case
     comparison: Comparison
     report: Report | None = None
     failure: MemprofError | None = None
-
-    @property
-    def interrupted(self) -> bool:
-        return isinstance(self.failure, Interrupted)
 
 
 def gate(
@@ -74,20 +68,18 @@ def gate(
     Raises:
         ScenarioError: a worker found a scenario wrong.
     """
-    held: list[_Held] = []
-    for case in cases:
+
+    def judged(case: Case) -> _Judged:
         entry = _entry(case, baseline)
         if isinstance(entry, str):
-            held.append(_refused(case, f"{entry}; --update makes one"))
-        elif problem := _foreign(case, entry):
-            held.append(_refused(case, f"{problem}; {_ANEW}"))
-        else:
-            held.append(_hold(_as_chosen(case, entry), entry, rules, observer))
-        if held[-1].interrupted:
-            break
+            return _refused(case, f"{entry}; --update makes one")
+        if problem := _incomparable(case, entry):
+            return _refused(case, f"{problem}; {_ANEW}")
+        return _measured_and_judged(_as_chosen(case, entry), entry, rules, observer)
+
+    report = _report(_in_turn(cases, judged), file)
     names = {each.name for each in cases}
     known = () if isinstance(baseline, str) else tuple(baseline.scenarios)
-    report = _report(held, file)
     report = replace(report, not_gated=tuple(each for each in known if each not in names))
     return GateOutcome(report, failure_of(report))
 
@@ -107,36 +99,32 @@ def update(
     Raises:
         ScenarioError: a worker found a scenario wrong.
     """
-    held: list[_Held] = []
-    for case in cases:
+
+    def judged(case: Case) -> _Judged:
         entry = _entry(case, baseline)
         if isinstance(baseline, str) and file.exists():
             problem = baseline  # it is there, but cannot be read: others may be in it
         else:
-            problem = "" if isinstance(entry, str) else _foreign(case, entry)
+            problem = "" if isinstance(entry, str) else _incomparable(case, entry)
         if problem and not force:
-            held.append(_refused(case, f"{problem}; --force replaces it unseen"))
-        else:
-            known = None if isinstance(entry, str) or problem else entry
-            held.append(_hold(case, known, rules, observer, anew=True))
-        if held[-1].interrupted:
-            break
-    report = _report(held, file)
+            return _refused(case, f"{problem}; --force replaces it unseen")
+        known = None if isinstance(entry, str) or problem else entry
+        return _measured_and_judged(case, known, rules, observer, anew=True)
+
+    found = _in_turn(cases, judged)
+    report = _report(found, file)
     failure = failure_of(report)
-    whole = all(each.report is not None and each.failure is None for each in held)
+    whole = all(each.report is not None and each.failure is None for each in found)
+    if failure is not None and whole and not force:
+        failure = type(failure)(f"{failure}; the baseline stays as it was, --force replaces it")
     if failure is not None and not (force and whole):
-        return GateOutcome(report, _unless_forced(failure) if whole else failure)
+        return GateOutcome(report, failure)
     entries = {} if isinstance(baseline, str) else dict(baseline.scenarios)
-    for each in held:
+    for each in found:
         assert each.report is not None
         entries[each.case.name] = _new_entry(each.case, each.report, file)
-    report = replace(report, updated=tuple(each.case.name for each in held))
+    report = replace(report, updated=tuple(each.case.name for each in found))
     return GateOutcome(report, None, Baseline(entries))
-
-
-def _unless_forced(failure: MemprofError) -> MemprofError:
-    """The same, with what can be done about it."""
-    return type(failure)(f"{failure}; the baseline stays as it was, --force replaces it")
 
 
 def failure_of(report: GateReport) -> MemprofError | None:
@@ -174,28 +162,36 @@ def _as_chosen(case: Case, entry: BaselineEntry) -> Case:
     return case.with_passes(after.passes if after else ())
 
 
-def _hold(
+def _in_turn(cases: Sequence[Case], judged: Callable[[Case], _Judged]) -> list[_Judged]:
+    """All cases, or as many as were measured before Ctrl-C."""
+    found: list[_Judged] = []
+    for case in cases:
+        found.append(judged(case))
+        if isinstance(found[-1].failure, Interrupted):
+            break
+    return found
+
+
+def _measured_and_judged(
     case: Case,
     entry: BaselineEntry | None,
     rules: Rules,
     observer: Observer,
     *,
     anew: bool = False,
-) -> _Held:
+) -> _Judged:
     """Measure the case, and judge it by its entry if there is one; `anew` for a new entry, by which
     what each pass does will be judged too."""
     try:
         now = measure(case, rules, observer)
     except MeasurementError as error:
-        return _Held(case, _unknown(case, str(error)), failure=error)
+        return replace(_refused(case, str(error)), failure=error)
     found = alone(now) if entry is None else compare(now, entry.report)
-    if entry is not None:
-        problem = _foreign_environment(entry, now.report.environment)
-        if problem:
-            found = _unknown(case, f"{problem}; {_ANEW}")
+    if entry is not None and (problem := _other_environment(entry, now.report.environment)):
+        found = _refused(case, f"{problem}; {_ANEW}").comparison
     if anew:
-        now.tell_passes_apart()
-    return _Held(case, found, now.report, now.failure)
+        now.measure_each_pass()
+    return _Judged(case, found, now.report, now.failure)
 
 
 def _entry(case: Case, baseline: Baseline | str) -> BaselineEntry | str:
@@ -210,14 +206,12 @@ def _entry(case: Case, baseline: Baseline | str) -> BaselineEntry | str:
     )
 
 
-def _foreign(case: Case, entry: BaselineEntry) -> str:
-    """Why a case cannot be held against its entry, as far as that is known before it is measured;
+def _incomparable(case: Case, entry: BaselineEntry) -> str:
+    """Why a case cannot be compared with its entry, as far as that is known before it is measured;
     empty if it can."""
     scenario = case.loaded.scenario
     if entry.scenario_hash != case.hash():
-        changed = comparable.scenario_changes(
-            entry.report.scenario.flat(), scenario.reported.flat()
-        )
+        changed = scenario_changes(entry.report.scenario.flat(), scenario.reported.flat())
         what = "; ".join(changed) or "the content of its model's file"
         return f"the scenario is not the one of the baseline ({what})"
     if not measured(entry.report):
@@ -227,29 +221,25 @@ def _foreign(case: Case, entry: BaselineEntry) -> str:
     # What workers find out is known when they have run.
     known = {"malloc": was.allocator["malloc"]} if "malloc" in was.allocator else {}
     now = replace(now, device=was.device, backend=was.backend, allocator=now.allocator | known)
-    return _foreign_environment(entry, now)
+    return _other_environment(entry, now)
 
 
-def _foreign_environment(entry: BaselineEntry, now: Environment) -> str:
-    changed = comparable.environment_changes(entry.report.environment, now)
+def _other_environment(entry: BaselineEntry, now: Environment) -> str:
+    changed = environment_changes(entry.report.environment, now)
     if not changed:
         return ""
     return f"the baseline's figures are from another environment ({'; '.join(changed)})"
 
 
-def _refused(case: Case, problem: str) -> _Held:
-    return _Held(case, _unknown(case, problem))
+def _refused(case: Case, problem: str) -> _Judged:
+    return _Judged(case, Comparison(case.name, case.file, (0, 0), (), failure=problem))
 
 
-def _unknown(case: Case, failure: str) -> Comparison:
-    return Comparison(case.name, case.file, (0, 0), (), failure=failure)
-
-
-def _report(held: Sequence[_Held], file: Path) -> GateReport:
+def _report(found: Sequence[_Judged], file: Path) -> GateReport:
     return GateReport(
         str(file),
-        tuple(each.comparison for each in held),
-        complete=not any(each.interrupted for each in held),
+        tuple(each.comparison for each in found),
+        complete=not any(isinstance(each.failure, Interrupted) for each in found),
     )
 
 
@@ -260,7 +250,7 @@ def _new_entry(case: Case, report: Report, file: Path) -> BaselineEntry:
 
 
 def self_check(cases: Sequence[Case], checks: int, rules: Rules, observer: Observer) -> GateOutcome:
-    """Measure every scenario once and `checks` times more, and hold each run against the one
+    """Measure every scenario once and `checks` times more, and compare each run with the one
     before it, as a gate does. Nothing has changed in between: whatever is worse is a false alarm.
 
     Raises:
@@ -272,7 +262,7 @@ def self_check(cases: Sequence[Case], checks: int, rules: Rules, observer: Obser
     for case in cases:
         found: list[list[MetricChange]] = []
         try:
-            _hold_against_itself(case, checks, rules, observer, found)
+            _compare_with_itself(case, checks, rules, observer, found)
         except MeasurementError as error:
             if not found and not rates:
                 raise
@@ -281,10 +271,10 @@ def self_check(cases: Sequence[Case], checks: int, rules: Rules, observer: Obser
         if failure is not None:
             break
     report = GateReport("", (), alarms=tuple(rates), complete=failure is None, kind="self_check")
-    return GateOutcome(report, failure or _failure_of(rates))
+    return GateOutcome(report, failure or _false_alarms(rates))
 
 
-def _hold_against_itself(
+def _compare_with_itself(
     case: Case,
     checks: int,
     rules: Rules,
@@ -295,14 +285,14 @@ def _hold_against_itself(
     for check in range(checks + 1):
         measured = measure(case, rules, observer, f", run {check + 1} of {checks + 1}")
         if was is not None and measured.failure is None:
-            judged = measured.held_against(was)  # a budget is no comparison: it holds or does not
+            judged = measured.compared_with(was)  # a budget is no comparison: it holds or does not
             found.append([each for each in judged if each.metric != "budget"])
         if measured.failure is not None:
             raise measured.failure
         was = measured.report
 
 
-def _failure_of(rates: Sequence[AlarmRate]) -> CheckFailed | None:
+def _false_alarms(rates: Sequence[AlarmRate]) -> CheckFailed | None:
     false = [each for each in rates if each.false_alarms]
     if not false:
         return None
@@ -310,3 +300,34 @@ def _failure_of(rates: Sequence[AlarmRate]) -> CheckFailed | None:
     return CheckFailed(
         f"false alarms in {names}; widen these tolerances, or run on a quieter machine"
     )
+
+
+def compare_reports(
+    was: Report, now: Report, files: tuple[str, str], tolerances: Mapping[str, Tolerance]
+) -> GateOutcome:
+    """A verdict on each metric. Scenarios may differ, such as in their passes; that is said. The
+    tolerances are those of the scenario now, which those given replace.
+
+    Raises:
+        NotComparable: the reports are from environments whose figures cannot be compared.
+    """
+    changed = environment_changes(was.environment, now.environment)
+    if changed:
+        raise NotComparable(
+            f"{files[0]} and {files[1]} are from environments whose figures cannot be compared: "
+            f"{'; '.join(changed)}; measure both in one environment"
+        )
+    allowed = {**DEFAULTS, **read_tolerances(now.scenario.tolerances), **tolerances}
+    metrics = judge(was, now, allowed)
+    found = comparison(now.scenario.name, files[1], was, now, metrics)
+    others = scenario_changes(was.scenario.flat(), now.scenario.flat())
+    warnings = []
+    if others:
+        remedy = "read the changes as those of the scenario, not of the code"
+        warnings.append(Caution("other_scenario", "; ".join(others), remedy))
+    for file, each in zip(files, (was, now), strict=True):
+        if not each.complete:
+            remedy = "measure it again: fewer workers than the scenario asks for tell less"
+            warnings.append(Caution("incomplete", f"{file} was cut short", remedy))
+    report = GateReport(files[0], (replace(found, warnings=tuple(warnings)),), kind="compare")
+    return GateOutcome(report, failure_of(report))

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator
 
-from memprof.gate.changes import WORDS, amount, clause, difference, figure, listed, tolerance
+from memprof.gate.words import WORDS, amount, clause, difference, figure, listed, tolerance
 from memprof.render.page import Bars, BarSeries, Next, Section, Table, View, warnings_section
 from memprof.text import format_seconds, format_size
 from memprof.values.gate import (

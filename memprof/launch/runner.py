@@ -1,15 +1,54 @@
-"""Workers, started one after the other, with somebody told of it."""
+"""What one command's run has in common: its workers, started one after the other, what is kept of
+them on a failure, and how it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from memprof.errors import ScenarioError
+from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.launch.spawn import Finished, Limits, run_worker
 from memprof.scenario.file import LoadedScenario
 from memprof.values.measurements import Mark
 from memprof.values.requests import R, Request
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T_co]):
+    """A command's report, and what the command ends with: None when all is well."""
+
+    report: T_co
+    failure: MemprofError | None
+
+
+class Endable(Protocol):
+    """Measurements that a failure may end early."""
+
+    failure: MemprofError | None
+
+
+@contextmanager
+def kept(runs: Endable, anything: Callable[[], object]) -> Iterator[None]:
+    """What was measured outlives a failure or Ctrl-C, which `runs` note; unless there is not
+    `anything`.
+
+    Raises:
+        MeasurementError: nothing was measured, or the user ended it before that.
+    """
+    try:
+        yield
+    except MeasurementError as error:
+        if not anything():
+            raise
+        runs.failure = runs.failure or error
+    except KeyboardInterrupt:
+        if not anything():
+            raise Interrupted("interrupted before anything was measured") from None
+        runs.failure = Interrupted()
 
 
 class Observer:

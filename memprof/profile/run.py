@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
 from memprof.launch.machine import describe_environment
-from memprof.launch.runner import Crew, Observer
+from memprof.launch.runner import Crew, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
@@ -42,15 +42,7 @@ from memprof.values.profile import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A report, and what the command has to end with: None when all is well."""
-
-    report: Report
-    failure: MemprofError | None
-
-
-def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome:
+def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome[Report]:
     """Measure the scenario in fresh workers and condense what they brought home.
 
     Raises:

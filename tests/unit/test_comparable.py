@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.gate.comparable import environment_changes, scenario_changes, scenario_hash
+from memprof.gate.differences import environment_changes, scenario_changes, scenario_hash
 from memprof.launch.machine import describe_environment
 from memprof.posix import PAGE_BYTES
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from memprof.gate.regression import marginal
+from memprof.gate.judge import marginal
 from memprof.profile.judge import one_agent
 from memprof.stats.lines import (
     as_others,

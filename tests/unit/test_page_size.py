@@ -11,7 +11,7 @@ import json, mmap, sys
 mmap.PAGESIZE = int(sys.argv[1])
 import numpy as np
 from memprof.leak import verdict as leak_verdict
-from memprof.gate import regression
+from memprof.gate import judge
 from memprof.stats.lines import memory_line
 from memprof.instruments import resident
 from memprof.values.leak import CycleReading
@@ -30,7 +30,7 @@ for size in (8 << 10, 32 << 10, 128 << 10):
     resident.resident_bytes(np.zeros(size, np.uint8), Pages())
 print(json.dumps([
     line.half_width * 10, process.grain, process.least, asked, resident.PAGE_BYTES,
-    regression.PAGE_BYTES,
+    judge.PAGE_BYTES,
 ]))
 """
 

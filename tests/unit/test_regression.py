@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.gate import changes, regression
-from memprof.gate.regression import alarm_rates, highest_rate
+from memprof.gate import differences, judge
+from memprof.gate.judge import alarm_rates, highest_rate
 from memprof.values.gate import DEFAULTS, ComponentChange, MetricChange, PassChange
 from memprof.values.measurements import GrowthPoint, LedgerRow, Reading, TrendSeries
 from memprof.values.profile import BudgetCheck, Sample
@@ -60,7 +60,7 @@ def run(report, good_variant):
 
 
 def judged(was, now, tolerances=DEFAULTS):
-    return {each.metric: each for each in regression.judge(was, now, tolerances)}
+    return {each.metric: each for each in judge.judge(was, now, tolerances)}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def judged(was, now, tolerances=DEFAULTS):
     ],
 )
 def test_only_an_interval_beyond_the_tolerance_is_worse(change, verdict):
-    assert regression.verdict_on(change, 5) == verdict
+    assert judge.verdict_on(change, 5) == verdict
 
 
 def test_figures_are_those_of_the_samples(run):
@@ -136,24 +136,24 @@ def test_the_spread_of_both_runs_decides_together(run):
     few = judged(was, run(*[sample(per_agent=size) for size in (49_000, 51_000)]))
     many = judged(was, run(*[sample(per_agent=size) for size in (49_000, 51_000, 50_000) * 3]))
     assert few["marginal_bytes"].verdict == "could_not_measure"
-    assert regression.undecided(list(few.values()))
+    assert judge.inconclusive(list(few.values()))
     assert many["marginal_bytes"].verdict == "same"
-    assert not regression.undecided(list(many.values()))
+    assert not judge.inconclusive(list(many.values()))
 
 
 def test_a_population_whose_passes_were_not_measured_is_not_judged(run):
     """The run was cut short: its plain population is no worse than the optimised one was."""
     whole = run(sample())
     cut = replace(whole, variants=replace(whole.variants, after=None), complete=False)
-    assert regression.judge(whole, cut, DEFAULTS) == []
-    assert regression.judge(cut, whole, DEFAULTS) == []
-    assert regression.judge(run(), whole, DEFAULTS) == [], "no samples"
+    assert judge.judge(whole, cut, DEFAULTS) == []
+    assert judge.judge(cut, whole, DEFAULTS) == []
+    assert judge.judge(run(), whole, DEFAULTS) == [], "no samples"
 
 
 def test_one_time_against_another_tells_nothing(run):
     found = judged(run(sample()), run(sample(step=2.8e-3)))["step_ratio"]
     assert (found.verdict, found.change_ci95) == ("could_not_measure", None)
-    assert regression.undecided([found]), "another worker may tell"
+    assert judge.inconclusive([found]), "another worker may tell"
 
 
 def test_what_neither_run_could_read_is_not_the_same(run):
@@ -211,9 +211,9 @@ def test_a_broken_budget_is_worse_whatever_it_was(run):
 
 def test_a_new_scenario_is_new_but_must_not_diverge(run):
     report = run(sample())
-    assert {each.verdict for each in regression.first(report)} == {"new"}
+    assert {each.verdict for each in judge.first(report)} == {"new"}
     wrong = replace(report, equivalence=replace(report.equivalence, verdict="diverged"))
-    found = {each.metric: each.verdict for each in regression.first(wrong)}
+    found = {each.metric: each.verdict for each in judge.first(wrong)}
     assert found["equivalence"] == "worse"
     assert found["marginal_bytes"] == "new"
 
@@ -231,16 +231,18 @@ def test_components_are_told_with_what_grew(run):
     now = replace(
         now, variants=replace(now.variants, after=replace(now.variants.after, ledger=ledger))
     )
-    assert changes.components(was, now) == (ComponentChange("B", float(MB), 300_000.0),)
+    assert differences.components(was, now) == (ComponentChange("B", float(MB), 300_000.0),)
 
 
 def test_a_pass_that_saves_less_is_named(run):
     was, now = run(sample()), run(sample())
     share = was.passes[0]
     now = replace(now, passes=(replace(share, saved_bytes_per_agent=None),))
-    found = changes.passes(replace(was, passes=(replace(share, saved_bytes_per_agent=9.0),)), now)
+    found = differences.passes(
+        replace(was, passes=(replace(share, saved_bytes_per_agent=9.0),)), now
+    )
     assert found == (PassChange(share.name, 9.0, None),)
-    assert changes.passes(was, was) == ()
+    assert differences.passes(was, was) == ()
 
 
 def test_the_rate_of_false_alarms_has_a_limit():

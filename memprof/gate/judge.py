@@ -1,13 +1,12 @@
-"""The gate's judgement: whether a scenario got worse, by the samples of two runs.
+"""The gate's judgement: whether a scenario got worse, by the samples of two runs; and how often a
+gate calls a metric worse though nothing has changed.
 
 Every figure has an interval from its spread over fresh workers: how a worker's own readings scatter
 about a line is the same in every worker, and a difference takes it out; it counts only where there
 is a single worker. The interval of a change is Student's for two samples, of a spread that both
 runs share: they are measured in one way. A metric is *worse* when the whole of it lies beyond the
-tolerance, *the same* or *better* when the whole lies within it or below, and *could not be
-measured* when it lies on both sides.
-
-How often a gate calls a metric worse though nothing has changed.
+tolerance, *the same* or *better* when the whole lies within it or below, and *inconclusive*
+(`could_not_measure` in reports) when it lies on both sides.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
 
 
 def first(now: Report) -> list[MetricChange]:
-    """The metrics of a run that there is nothing to hold against; what must not be is worse even
-    so."""
+    """The metrics of a run without another to compare with; what must not be is worse even so."""
     estimates = ((name, unit, measure(optimised(now))) for name, unit, measure in _FIGURES)
     found = [
         MetricChange(name, unit, "new", now=each.value, now_ci95=each.ci95)
@@ -71,12 +69,12 @@ def optimised(report: Report) -> Variant:
 
 def measured(report: Report) -> bool:
     """Whether the population as the scenario wants it was measured, in figures that others can be
-    held against."""
+    compared with."""
     without_passes = report.variants.after is None and bool(report.scenario.passes)
     return not without_passes and bool(optimised(report).samples)
 
 
-def undecided(metrics: Sequence[MetricChange]) -> bool:
+def inconclusive(metrics: Sequence[MetricChange]) -> bool:
     """Whether further repeats of the run now may still bring a decision."""
     return any(each.verdict == "could_not_measure" and each.change is not None for each in metrics)
 
@@ -265,7 +263,7 @@ def _behaviour(before: Verdict, after: Verdict) -> Change:
 
 
 def _budget(was: Report, now: Report) -> MetricChange | None:
-    """The budget held against the marginal cost as a gate knows it; broken, it is worse, whatever
+    """The marginal cost as a gate knows it compared with the budget; broken, it is worse, whatever
     it was."""
     if now.budget is None:
         return None
@@ -296,7 +294,7 @@ def alarm_rates(scenario: str, comparisons: Sequence[Sequence[MetricChange]]) ->
 
 
 def highest_rate(alarms: int, trials: int) -> float:
-    """The highest rate that so few alarms do not exclude: the one-sided 95 % limit.
+    """The highest rate that this few alarms do not exclude: the one-sided 95 % limit.
 
     Source: Clopper and Pearson (1934).
     """

@@ -1,17 +1,13 @@
-"""What grew or shrank between two runs of a scenario: components of the ledger, and passes.
-
-What a gate found, in words that all its formats share.
-"""
+"""What a gate or a check found, in words that all formats share."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from memprof.gate.regression import optimised
-from memprof.render.page import interval
-from memprof.stats.lines import PROCESS_GRAIN_BYTES
+from memprof.errors import BehaviourDiverged, CheckFailed
+from memprof.render.page import Table, interval, positive
+from memprof.render.terminal import render_table
 from memprof.text import format_size
 from memprof.values.gate import (
     UNITS,
@@ -22,90 +18,8 @@ from memprof.values.gate import (
     PassChange,
     Unit,
 )
-from memprof.values.measurements import Ledger, LedgerRow
-from memprof.values.profile import Interval, PassResult, Report, Variant
-
-_LEAST_SHARE = 0.05
-_LEAST_PRIVATE_BYTES = 16
-_LEAST_SHARED_BYTES = 64 * 1024
-
-
-def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
-    """Components whose resident bytes changed, the largest change first; what is less than a
-    twentieth of the largest is left out."""
-    before, after = optimised(was), optimised(now)
-    found = [*_rows(before, after), *_imports(before, after), *_rest(before, after)]
-    private = max((abs(each.private_bytes) for each in found), default=0.0)
-    shared = max((abs(each.shared_bytes) for each in found), default=0.0)
-    told = [
-        each
-        for each in found
-        if abs(each.private_bytes) >= max(_LEAST_PRIVATE_BYTES, _LEAST_SHARE * private)
-        or abs(each.shared_bytes) >= max(_LEAST_SHARED_BYTES, _LEAST_SHARE * shared)
-    ]
-    agents = optimised(now).ledger.agents
-    return tuple(sorted(told, key=lambda c: -abs(c.private_bytes * agents + c.shared_bytes)))
-
-
-def passes(was: Report, now: Report) -> tuple[PassChange, ...]:
-    """Passes that save less, or more, of an agent than they did, by a twentieth of it or more."""
-    before = {each.name: each for each in was.passes if each.kept}
-    return tuple(
-        PassChange(each.name, _saved(before[each.name]), _saved(each))
-        for each in now.passes
-        if each.name in before and _differ(_saved(before[each.name]), _saved(each))
-    )
-
-
-def _saved(found: PassResult) -> float | None:
-    return found.saved_bytes_per_agent
-
-
-def _differ(was: float | None, now: float | None) -> bool:
-    before, after = was or 0.0, now or 0.0
-    return abs(after - before) > _LEAST_SHARE * max(abs(before), abs(after))
-
-
-def _rows(was: Variant, now: Variant) -> Iterator[ComponentChange]:
-    before = {row.component: row for row in was.ledger.rows}
-    after = {row.component: row for row in now.ledger.rows}
-    for name in dict.fromkeys((*after, *before)):
-        private = _private(after.get(name), now.ledger) - _private(before.get(name), was.ledger)
-        shared = _shared(after.get(name)) - _shared(before.get(name))
-        yield ComponentChange(name, private, shared)
-
-
-def _imports(was: Variant, now: Variant) -> Iterator[ComponentChange]:
-    change = _imported(now) - _imported(was)
-    if abs(change) >= PROCESS_GRAIN_BYTES:
-        yield ComponentChange("imports", 0.0, change)
-
-
-def _rest(was: Variant, now: Variant) -> Iterator[ComponentChange]:
-    agents = now.ledger.agents
-    change = _unexplained(now.ledger) - _unexplained(was.ledger)
-    if abs(change) * agents >= PROCESS_GRAIN_BYTES:
-        yield ComponentChange("unexplained", change, 0.0)
-
-
-def _imported(variant: Variant) -> float:
-    """Without pages of files, which other processes change."""
-    return statistics.fmean(
-        sample.imported.private_bytes - sample.start.private_bytes for sample in variant.samples
-    )
-
-
-def _private(row: LedgerRow | None, ledger: Ledger) -> float:
-    return row.private_bytes / ledger.agents if row else 0.0
-
-
-def _shared(row: LedgerRow | None) -> float:
-    return float(row.shared_bytes) if row else 0.0
-
-
-def _unexplained(ledger: Ledger) -> float:
-    return (ledger.unexplained_bytes or 0) / ledger.agents
-
+from memprof.values.measurements import Ledger
+from memprof.values.profile import BudgetCheck, Interval, PerAgent, Report
 
 WORDS: dict[Change, str] = {
     "better": "better",
@@ -115,6 +29,7 @@ WORDS: dict[Change, str] = {
     "could_not_measure": "inconclusive",
 }
 _MOST_NAMED = 3
+_WIDTH = 78  # of a failed test's output
 
 
 def amount(unit: Unit, value: float | None) -> str:
@@ -195,10 +110,7 @@ def causes(metric: MetricChange, found: Comparison) -> list[ComponentChange]:
 
 def component(found: ComponentChange) -> str:
     """`B: +28.3 MB private per agent`."""
-    parts = (
-        (found.private_bytes, "private per agent"),
-        (found.shared_bytes, "shared"),
-    )
+    parts = ((found.private_bytes, "private per agent"), (found.shared_bytes, "shared"))
     said = [f"{format_size(size, signed=True)} {kind}" for size, kind in parts if size]
     return f"{found.component}: {' and '.join(said) or 'unchanged'}"
 
@@ -221,3 +133,56 @@ def listed(parts: Iterable[str]) -> str:
 
 def _saving(size: float | None) -> str:
     return "nothing" if size is None else f"{format_size(size)} per agent"
+
+
+def broken_check(report: Report, failure: CheckFailed) -> str:
+    """Why a check failed, as short as a test's output should be: the verdict in one line, what was
+    measured, and the ledger of the agents, largest first."""
+    scenario, variant = report.scenario, report.variants.final
+    if isinstance(failure, BehaviourDiverged) or report.budget is None:
+        return f"{scenario.name}: {failure}"
+    passes = f"passes {', '.join(variant.passes)}" if variant.passes else "no passes"
+    low, high = map(format_size, positive(variant.per_agent.ci95_bytes))
+    agents, steps = _count(scenario.agents, "agent"), _count(scenario.steps, "step")
+    workers = _count(variant.repeats, "fresh worker")
+    return (
+        f"{scenario.name}: {_verdict(report.budget, variant.per_agent)}\n"
+        f"Marginal cost: {format_size(variant.per_agent.marginal_bytes)} ({low} to {high}); "
+        f"limit: {format_size(report.budget.limit_bytes)}.\n"
+        f"{agents}, {steps}, {passes}, {workers}.\n\n"
+        f"{render_table(_ledger(variant.ledger), width=_WIDTH)}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _verdict(budget: BudgetCheck, cost: PerAgent) -> str:
+    found, limit = format_size(budget.marginal_bytes), format_size(budget.limit_bytes)
+    if not cost.resolved:
+        return f"an agent may cost {found} (below resolution), more than {limit}"
+    if found == limit:
+        found, limit = f"{budget.marginal_bytes:,.0f} B", f"{budget.limit_bytes:,} B"
+    return f"an agent costs {found}, more than {limit}"
+
+
+def _ledger(ledger: Ledger) -> Table:
+    """Components by what one agent more takes of them, then by what all of them share."""
+    rows = sorted(
+        (
+            (row.private_bytes / ledger.agents, row.shared_bytes, row.component)
+            for row in ledger.rows
+        ),
+        reverse=True,
+    )
+    cells = [
+        (component, format_size(private), format_size(shared))
+        for private, shared, component in rows
+        if private or shared
+    ]
+    if ledger.unexplained_bytes is not None:
+        unexplained = ledger.unexplained_bytes / ledger.agents
+        cells.append(("unexplained", format_size(unexplained), ""))
+    title = f"What grew, {ledger.agents} agents"
+    return Table(title, ("component", "private each", "shared by all"), tuple(cells))
