@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import (
     AUTO,
     OPTIONS,
@@ -307,7 +308,7 @@ def optimize(
     names = (passes,) if isinstance(passes, str) else tuple(passes)
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names
-    check_names("passes", names, passes_for("numpy"))
+    check_names("passes", names, passes_for(OF_PROGRAMS))
     check_requirements(names)
     given = read_options(options, names)
     if "store" in given:
@@ -321,7 +322,7 @@ def optimize(
         raise
 
 
-_OPTIONS = [option for option in OPTIONS.values() if "numpy" in passes_with(option)]
+_OPTIONS = [option for option in OPTIONS.values() if OF_PROGRAMS in passes_with(option)]
 _PARAMETERS = [
     *[*signature(optimize).parameters.values()][:2],
     *(Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in _OPTIONS),
@@ -383,7 +384,7 @@ def read_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
             raise TypeError(f"optimize() has no option {name!r}; {nearest(name, known)}")
         if value is not None:
             found[name] = _READERS[option.kind](option, value)
-            takers = passes_with(option)["numpy"]
+            takers = passes_with(option)[OF_PROGRAMS]
             if not {*takers} & {*names}:
                 add = "one" if len(takers) > 1 else "it"
                 raise UsageError(

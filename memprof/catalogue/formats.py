@@ -6,10 +6,14 @@ is what all formats for people show of a report.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from operator import attrgetter
 
-from memprof.catalogue.targets import load_target
+from memprof.catalogue.base import Catalogue, load_target
+from memprof.errors import OutputError
 from memprof.export.json_text import AnyReport
+from memprof.text import raised
 
 VIEWS = {
     "profile": "memprof.profile.view:profile_view",
@@ -38,14 +42,26 @@ class Format:
     target: str
 
     def render(self, report: AnyReport) -> str | None:
-        """The report in this format; None where it has nothing that the format is for."""
-        text: str | None = load_target(self.target)(report)
+        """The report in this format; None where it has nothing that the format is for.
+
+        Raises:
+            OutputError: the format is another package's, and failed.
+        """
+        package = FORMATS.origin(self.name)
+        try:
+            text: str | None = load_target(self.target)(report)
+        except Exception as error:
+            if not package:
+                raise
+            problem = f"the format {self.name} of the package {package} failed: {raised(error)}"
+            raise OutputError(problem, detail=traceback.format_exc()) from None
         return text
 
 
-FORMATS = {
-    each.name: each
-    for each in (
+FORMATS = Catalogue(
+    "formats",
+    Format,
+    (
         Format(
             "json", ".json", "the contract with scripts and CI", "memprof.export.json_text:render"
         ),
@@ -63,5 +79,19 @@ FORMATS = {
             "memprof.export.profilers:collapsed",
         ),
         Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.export.profilers:mprof"),
-    )
-}  # fmt: skip
+    ),
+    attrgetter("name"),
+    attrgetter("suffix"),
+)  # fmt: skip
+
+
+def in_all_formats(report: AnyReport) -> tuple[dict[Format, str | None], OutputError | None]:
+    """The report in every format; and the first failure of one that is another package's."""
+    texts: dict[Format, str | None] = {}
+    failure = None
+    for each in FORMATS.values():
+        try:
+            texts[each] = each.render(report)
+        except OutputError as error:
+            texts[each], failure = None, failure or error
+    return texts, failure

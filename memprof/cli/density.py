@@ -37,6 +37,7 @@ def density_command(
     Exit codes: 0 fine, memory or time limits that were met included; 1 behaviour diverged; 2 the
     command line or the scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
+    from memprof.catalogue.backends import BACKENDS
     from memprof.density.capacity import sweep_sizes
     from memprof.density.sweep import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
     from memprof.scenario.file import load_default, load_scenario
@@ -66,7 +67,7 @@ def density_command(
     else:
         loaded = load_scenario(scenario, changed)
 
-    if loaded.scenario.backend != "jax":
+    if not BACKENDS[loaded.scenario.backend].together:
         threads = threads or (SUITE_THREADS if suite else None)
     elif threads is not None:
         raise UsageError(

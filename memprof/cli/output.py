@@ -25,7 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from memprof.catalogue.formats import FORMATS, Format
+from memprof.catalogue.formats import FORMATS, Format, in_all_formats
 from memprof.errors import MemprofError, OutputError, UsageError
 from memprof.export import sinks
 from memprof.export.json_text import AnyReport
@@ -116,7 +116,8 @@ class Output:
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
         """
-        rendered = {each: each.render(report) for each in FORMATS.values()}
+        rendered, failed = in_all_formats(report)
+        failure = failure or failed
         texts = {self._file(each): text for each, text in rendered.items() if text is not None}
         as_json = texts[self._file(FORMATS["json"])]
         texts.update(dict.fromkeys(self._json_file(), as_json))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memprof.errors import UsageError, nearest
+from memprof.errors import UsageError
 from memprof.text import cut
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def report_command(
     Exit codes: 0 fine, whatever the report says; 2 the command line is wrong, or the file is no
     report; 3 a file could not be written.
     """
-    from memprof.catalogue.formats import FORMATS
+    from memprof.catalogue.formats import FORMATS, in_all_formats
     from memprof.cli.output import Question, say, show, write
     from memprof.export.sinks import check_writable
 
@@ -49,14 +49,15 @@ def report_command(
         html, format_name = None, format_name or "html"
     printed = None if format_name is None else _format(format_name)
     found = read_report(Path(report))
-    texts = {}
+    texts: dict[Path, str | None] = {}
+    failed = None
     if html is not None:
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
         name = "report" if report == "-" else Path(report).stem
         Question.of(found).check(out / f"{name}{FORMATS['json'].suffix}")
-        for each in FORMATS.values():
-            texts[out / f"{name}{each.suffix}"] = each.render(found)
+        rendered, failed = in_all_formats(found)
+        texts |= {out / f"{name}{each.suffix}": text for each, text in rendered.items()}
     known = {path: text for path, text in texts.items() if text is not None}
     check_writable(known)
 
@@ -72,13 +73,15 @@ def report_command(
         say(text)
     elif not known:
         show(found)
+    if failed is not None:
+        raise failed
 
 
 def _format(name: str) -> Format:
     from memprof.catalogue.formats import FORMATS
 
     if name not in FORMATS:
-        raise UsageError(f"--format: {name!r} is no format; {nearest(name, FORMATS)}")
+        raise UsageError(f"--format: {FORMATS.unknown(name, 'format')}")
     return FORMATS[name]
 
 

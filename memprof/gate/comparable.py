@@ -7,12 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.text import cut
 from memprof.values.profile import Environment
 
 # Releases of these decide on what an agent takes, or on how it is measured; of Python itself, the
 # minor version does.
-DECISIVE = ("memprof-pymdp", "inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
+DECISIVE = (
+    *("memprof-pymdp", "inferactively-pymdp", "numpy"),
+    *(package for each in BACKENDS.values() for package in each.packages),
+)
 # Fields that say how well a scenario is measured and judged, or for whom it is described.
 _INDIFFERENT = ("description", "effort", "instruments", "repeats", "budget", "tolerances")
 

@@ -24,6 +24,7 @@ from time import perf_counter
 from types import FrameType, FunctionType
 from typing import Any, Self, TypeVar
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.instruments.base import Details
 from memprof.instruments.walker import walk_each
 from memprof.populations.base import Population, population_class
@@ -108,7 +109,7 @@ def _one_more(spec: PopulationSpec, further: int) -> Details:
     There are no stacks of JAX's agents: they are so deep that all their frames make the first steps
     take three times as long, and what Python holds for such an agent are JAX's caches.
     """
-    stacked = spec.backend != "jax"
+    stacked = not BACKENDS[spec.backend].compiles
     tracemalloc.stop()
     gc.collect()
     tracemalloc.start(_STACK_FRAMES if stacked else _LINE_FRAMES)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.errors import (
     BackendFailed,
     MemoryLimitReached,
@@ -194,7 +195,6 @@ def _heard(line: bytes, request: Request) -> tuple[str, Any]:
 
 # Phases in which libraries load; they load more of themselves when they are first used.
 IMPORTING = ("start", "import", "warm up")
-_IMPORT_BYTES = {"numpy": 500 * 10**6, "jax": 500 * 10**6}
 _AMPLE_BYTES = 4 * 10**9  # with so much, a crash has another reason
 
 
@@ -302,7 +302,7 @@ def too_low_for_imports(request: Request, ceiling: Ceiling, detail: str = "") ->
 
 
 def _import_bytes(request: Request) -> int:
-    return _IMPORT_BYTES.get(request.spec.backend, _IMPORT_BYTES["numpy"])
+    return BACKENDS[request.spec.backend].import_bytes
 
 
 def _limit_was_hit(

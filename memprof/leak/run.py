@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from memprof.catalogue.passes import OPTIONS, passes_with
 from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
@@ -112,7 +113,8 @@ def leak(
 
 def _history_steps(scenario: Scenario) -> int | None:
     """Of their past that agents keep while they live on, where the scenario does not say it."""
-    if scenario.backend != "numpy" or "history_steps" in scenario.options:
+    known = passes_with(OPTIONS["history_steps"])
+    if scenario.backend not in known or "history_steps" in scenario.options:
         return None
     return _HISTORY_STEPS
 

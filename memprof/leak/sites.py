@@ -22,6 +22,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import native, process, traced
 from memprof.instruments.owners import Owner, Owners
 from memprof.instruments.retained import Key, RetainedObjects
@@ -89,7 +90,7 @@ def sites(
     heap, found = _heap_growth(life, spec, cycles)
     traced_seconds = _TRACED_SLOWDOWN * (perf_counter() - start)
     channel.progress("object graph", spec.agents)
-    eager = spec.backend == "jax" and spec.loop == "eager"
+    eager = spec.loop == "eager"  # which traces at every step
     watched = _FEWEST_CYCLES if eager or traced_seconds > _TRACED_SECONDS else cycles
     yours = UserLines(spec.model)
     marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
@@ -123,7 +124,7 @@ def sites(
 def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float, list[_Growth]]:
     """Bytes that the live heap gains per cycle, and the lines at which JAX traces in every one."""
     process.settle()
-    if spec.backend != "jax":
+    if not BACKENDS[spec.backend].compiles:
         before = process.held_bytes()
         for _ in range(cycles):
             life.run()

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from time import perf_counter
 from typing import Any
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
@@ -99,7 +100,7 @@ def _run(
     return CycleRun(
         readings=tuple(taken),
         seconds=tuple(durations[: len(taken) - 1]),
-        compilations=tuple(compiled[: len(taken) - 1]) if spec.backend == "jax" else (),
+        compilations=tuple(compiled[: len(taken) - 1]) if BACKENDS[spec.backend].compiles else (),
         facts=facts,
         calibration=_calibration(spec.backend),
     )
@@ -107,7 +108,7 @@ def _run(
 
 def _calibration(backend: str) -> Calibration:
     """What the readings are worth, that of JAX's arrays included."""
-    found, why = process.calibration(), device_failure() if backend == "jax" else ""
+    found, why = process.calibration(), device_failure() if BACKENDS[backend].compiles else ""
     if not why:
         return found
     return replace(
@@ -146,7 +147,7 @@ class _Nothing:
 
 
 def _compilations(backend: str) -> Any:
-    if backend != "jax":
+    if not BACKENDS[backend].compiles:
         return _Nothing()
     from memprof.instruments.device import Compilations
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from memprof.catalogue.passes import PASSES, new_pass
+from memprof.catalogue.backends import OF_PROGRAMS
+from memprof.catalogue.passes import new_pass
 from memprof.optimise.base import Pass
 from memprof.optimise.pool import Pool
 from memprof.optimise.template import Template
@@ -51,6 +52,7 @@ class Plan:
         cls,
         names: Sequence[str],
         options: Mapping[str, Any] = MappingProxyType({}),
+        backend: str = OF_PROGRAMS,
     ) -> Plan:
         """New instances of the named passes, told those of the options that they know.
 
@@ -58,8 +60,7 @@ class Plan:
         NumPy arrays may be PyMDP's, or those of tests.
         """
         chosen = [name for name in names if name != "template" or "mmap" not in names]
-        backends = ("numpy" if PASSES[name].numpy else "fake" for name in chosen)
-        return cls(new_pass(*each, options) for each in zip(chosen, backends, strict=True))
+        return cls(new_pass(name, backend, options) for name in chosen)
 
     @property
     def budget_bytes(self) -> int | None:

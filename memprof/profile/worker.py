@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from memprof.catalogue.base import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.catalogue.passes import PASSES
-from memprof.catalogue.targets import load_target
 from memprof.density.worker import density
 from memprof.errors import ScenarioError
 from memprof.instruments import process, resident, walker

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.catalogue.models import MODELS, Npz
 from memprof.errors import FieldError, ScenarioError, nearest, option_of
 from memprof.scenario.schema import Budget, Scenario
@@ -45,6 +46,7 @@ class LoadedScenario:
             steps=scenario.steps,
             seed=scenario.seed,
             folder=str(self.path.parent.resolve()),
+            builder=scenario.model.builder,
         )
 
     def where(self, field: str) -> str:
@@ -140,10 +142,9 @@ def _scenario_error(
         case "union_tag_not_found":
             field, problem = "model.kind", f"is missing; {nearest('', MODELS)}"
         case "union_tag_invalid":
-            field, problem = (
-                "model.kind",
-                f"{shown(context['tag'])} is no model; " + nearest(str(context["tag"]), MODELS),
-            )
+            field, problem = "model.kind", MODELS.unknown(str(context["tag"]), "model")
+        case "literal_error" if field == "backend":
+            problem = BACKENDS.unknown(str(first["input"]), "backend")
         case "extra_forbidden":
             problem = f"is no field here; {nearest(location[-1], siblings.model_fields)}"
         case "string_pattern_mismatch":

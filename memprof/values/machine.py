@@ -9,6 +9,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
+from memprof.catalogue.backends import BACKENDS, ONE_ARENA
 from memprof.launch import limits
 from memprof.posix import PAGE_BYTES, rlimit_bytes
 from memprof.values.profile import Environment
@@ -23,7 +24,6 @@ _PACKAGES = (
     "memory_profiler",
     "memray",
 )
-_BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
 _ALLOCATOR_VARIABLES = (
     "PYTHONMALLOC",
     "PYTHONDEVMODE",  # makes Python's allocator the one with debug hooks
@@ -33,10 +33,6 @@ _ALLOCATOR_VARIABLES = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
 )
-# Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
-# process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.
-_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
-WORKER_ALLOCATOR = {"jax": _ONE_ARENA}
 # What glibc's threads put by for their next allocations counts as handed out, and grows for
 # hundreds of steps: kilobytes in a process with XLA's threads.
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
@@ -46,7 +42,7 @@ def worker_environment(backend: str, *, cycles: bool, threads: bool = False) -> 
     """Environment variables of a backend's workers; what the user has set stays. Workers that
     compare `cycles` run without the allocator's thread caches, and those that step agents from
     several `threads` with one arena."""
-    own = _ONE_ARENA if threads else WORKER_ALLOCATOR.get(backend, {})
+    own = ONE_ARENA if threads else BACKENDS[backend].environment
     variables = {**own, **os.environ}
     if cycles:
         tunables = variables.get("GLIBC_TUNABLES", "")
@@ -66,7 +62,7 @@ def describe_environment(
     `facts` is what they found out about their backend, `malloc` about their allocator, `cycles` as
     in `worker_environment`."""
     versions = {"python": platform.python_version()}
-    for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
+    for package in (*_PACKAGES, *BACKENDS[backend].packages):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     libc, libc_version = platform.libc_ver()

@@ -25,6 +25,7 @@ class PopulationSpec:
         loop: how JAX agents are run: `jit`, `eager` or `rollout`; empty for other backends.
         options: what passes are told, by the names of `memprof.catalogue.passes.OPTIONS`.
         folder: absolute path against which files and factories are looked up.
+        builder: `module:function` that makes models of a kind of another package; empty for ours.
     """
 
     backend: str
@@ -40,6 +41,7 @@ class PopulationSpec:
     steps: int
     seed: int
     folder: str
+    builder: str = ""
 
 
 EffortName = Literal["quick", "normal", "thorough"]
