@@ -370,7 +370,7 @@ def reopen(
             "is; leave one of the two out"
         )
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
-    passes = (stored if name == "mmap" else new_pass(name, "numpy", given) for name in names)
+    passes = (stored if name == "mmap" else new_pass(name, OF_PROGRAMS, given) for name in names)
     return OptimizedPopulation((), Plan(passes), names)
 
 

@@ -30,7 +30,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from memprof.text import harmless, quoted
+from memprof.text import harmless, quoted, shown
 
 
 class MemprofError(Exception):
@@ -179,3 +179,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Known: {', '.join(names)}"
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a name that nothing has; `what` it should have been one of."""
+    return f"unknown {what} {shown(name)}; {nearest(name, known)}"

@@ -37,7 +37,7 @@ def check_can_measure() -> None:
     """
     if _resource is None:
         raise MeasurementError(
-            f"measuring takes worker processes with limits, and {_lacks('resource')}; measure "
+            f"measuring needs worker processes with limits, but {_lacks('resource')}; measure "
             "under Linux, WSL or macOS (memprof report, compare and memprof.optimize work here)"
         )
 
@@ -65,7 +65,7 @@ def check_can_lock() -> None:
     """
     if _fcntl is None:
         raise StoreError(
-            f"a store on disk takes locks on files, and {_lacks('fcntl')}; leave mmap out of "
+            f"a store on disk needs file locks, but {_lacks('fcntl')}; leave mmap out of "
             "passes (agents are stored in memory then), or run under Linux, WSL or macOS"
         )
 

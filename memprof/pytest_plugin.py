@@ -6,8 +6,9 @@ agents cost too much. A test run that uses neither pays for the import of this f
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -79,15 +80,10 @@ class Profiler:
         """
         __tracebackhide__ = True
         self._item.stash[_calls] += 1
-        from memprof.errors import MemprofError
-
-        try:
+        with _noting(self._item):
             marked = _marked(self._item).get("per_agent")
             loaded = _loaded(self._item.config, build, params or {}, fields)
             checked = _check(loaded, _bytes(marked if per_agent is None else per_agent))
-        except MemprofError as error:
-            self._item.stash[_error] = error
-            raise
         _fail(checked)
         return checked.report
 
@@ -96,15 +92,9 @@ class Profiler:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """After the fixtures: measure the marker's scenario, so that what goes wrong is an error."""
     yield
-    if item.get_closest_marker(_MARKER) is None:
-        return
-    from memprof.errors import MemprofError
-
-    try:
-        _measure_marked(item)
-    except MemprofError as error:
-        item.stash[_error] = error
-        raise
+    if item.get_closest_marker(_MARKER) is not None:
+        with _noting(item):
+            _measure_marked(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,11 +106,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     elif item.get_closest_marker(_MARKER) is not None and not item.stash.get(_calls, 0):
         from memprof.errors import UsageError
 
-        item.stash[_error] = UsageError(
-            f"{_MARKER}: nothing was checked: the test took the fixture memprof and never called "
-            "it. Call it, or give the marker a scenario"
-        )
-        raise item.stash[_error]
+        with _noting(item):
+            raise UsageError(
+                f"{_MARKER}: nothing was checked: the test took the fixture memprof and never "
+                "called it. Call it, or give the marker a scenario"
+            )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -144,6 +134,18 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     if report.failed and report.when == "call" and getattr(report, "not_measured", False):
         return "error", "E", "ERROR"
     return None
+
+
+@contextlib.contextmanager
+def _noting(item: pytest.Item) -> Iterator[None]:
+    """Remember that an error is ours, so that it is reported as its message alone."""
+    from memprof.errors import MemprofError
+
+    try:
+        yield
+    except MemprofError as error:
+        item.stash[_error] = error
+        raise
 
 
 def _measure_marked(item: pytest.Item) -> None:
@@ -178,22 +180,20 @@ def _marked(item: pytest.Item) -> Mapping[str, Any]:
     Raises:
         UsageError: they make no sense.
     """
-    from memprof.errors import UsageError, nearest
+    from memprof.errors import UsageError, unknown
 
     marker = item.get_closest_marker(_MARKER)
     if marker is None:
         return {}
+    problem = ""
     if marker.args:
-        raise UsageError(
-            f"{_MARKER}: expected keyword arguments only, such as per_agent='64 KB', found "
-            f"{marker.args[0]!r}"
-        )
-    for name in marker.kwargs.keys() - {"per_agent", "scenario"}:
-        raise UsageError(
-            f"{_MARKER}: {name!r} is no argument; {nearest(name, ('per_agent', 'scenario'))}"
-        )
-    if sum(each.name == _MARKER for each in item.own_markers) > 1:
-        raise UsageError(f"{_MARKER}: is there twice on this test; leave one out")
+        problem = f"expected keyword arguments, e.g. per_agent='64 KB', found {marker.args[0]!r}"
+    elif others := marker.kwargs.keys() - {"per_agent", "scenario"}:
+        problem = unknown("argument", min(others), ("per_agent", "scenario"))
+    elif sum(each.name == _MARKER for each in item.own_markers) > 1:
+        problem = "duplicate marker on this test; remove one"
+    if problem:
+        raise UsageError(f"{_MARKER}: {problem}")
     return marker.kwargs
 
 
@@ -215,8 +215,7 @@ def _loaded(
 ) -> LoadedScenario:
     """The scenario of a file or a function; no instrument unless it is asked for."""
     from memprof.errors import ScenarioError, UsageError, option_of
-    from memprof.scenario.file import load_scenario
-    from memprof.scenario.function import scenario_of_function
+    from memprof.scenario.file import load_scenario, scenario_of_function
 
     if not isinstance(agents, str | os.PathLike):
         return scenario_of_function(agents, params, {"instruments": [], "passes": [], **fields})
@@ -237,12 +236,11 @@ def _loaded(
 
 
 def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
-    from memprof.cli.output import progress
+    from memprof.launch.runner import Observer
     from memprof.launch.spawn import Limits
     from memprof.profile.run import check, limited
 
-    with progress(quiet=True) as observer:
-        return check(limited(loaded, per_agent), Limits(_TIMEOUT_SECONDS), observer)
+    return check(limited(loaded, per_agent), Limits(_TIMEOUT_SECONDS), Observer())
 
 
 def _fail(checked: Checked) -> None:

@@ -1,11 +1,9 @@
-"""Text of others: names, paths, messages and source lines of users, their code and their files.
+"""Text for people: made harmless where others wrote it; sizes and durations as people write and
+read them; files that are read within a limit.
 
 Whatever leaves memprof for a person or a server to read goes through here: the terminal, errors,
 progress, pages, Markdown and what CI takes. JSON is written as it is: its own rules escape.
-
-Sizes and durations as people write and read them. MB = 10^6 bytes, MiB = 2^20, everywhere.
-
-Files that others wrote, read as text: within a size, and never one that does not end.
+MB = 10^6 bytes, MiB = 2^20, everywhere.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from memprof.profile.passes import cost_of
 from memprof.scenario.file import load_scenario
 from memprof.stats.lines import memory_line
 from memprof.values.measurements import InstrumentRun, Measurement
-from memprof.values.requests import Request
+from memprof.values.requests import Measure, ReadThrough
 from tests.conftest import SCENARIOS
 
 MODEL_BYTES = 4 * 841 * 841 * 6  # A and B of a 29 x 29 grid, single precision
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 def worker(scenario: str, passes: tuple[str, ...], **fields: object) -> Measurement:
     """One clean worker of a shipped scenario."""
     spec = load_scenario(SCENARIOS / f"{scenario}.yaml", fields).spec(passes)
-    found: Measurement = run_worker(Request("measure", spec), Limits(1800), lambda mark: None).value
+    found: Measurement = run_worker(Measure(spec), Limits(1800), lambda mark: None).value
     return found
 
 
@@ -48,7 +48,7 @@ def live_bytes() -> Iterator[Row]:
         spec = load_scenario(SCENARIOS / "grid-29-jax.yaml", {"agents": agents, "steps": 1}).spec(
             passes
         )
-        request = Request("instrument", spec, instrument="device")
+        request = ReadThrough(spec, instrument="device")
         run: InstrumentRun = run_worker(request, Limits(1800), lambda mark: None).value
         totals[passes] = run.readings
     each = memory_line(totals[()]).slope

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
-from memprof.errors import nearest
+from memprof.errors import unknown
 from memprof.text import raised, shown
 
 T = TypeVar("T")
@@ -107,8 +107,7 @@ class Catalogue(Mapping[str, T]):
         """What to say of a name that is no `what` here: why it cannot be used, or what it could
         have been, of those `known`."""
         found = [problem for other, problem in self._added[1] if other == name]
-        hint = nearest(name, self if known is None else known)
-        return "; ".join(found) or f"{shown(name)} is no {what}; {hint}"
+        return "; ".join(found) or unknown(what, name, self if known is None else known)
 
 
 @cache

@@ -12,7 +12,6 @@ from operator import attrgetter
 
 from memprof.catalogue.base import Catalogue, load_target
 from memprof.errors import OutputError
-from memprof.export.json_text import AnyReport
 from memprof.text import raised
 
 VIEWS = {
@@ -41,7 +40,7 @@ class Format:
     summary: str
     target: str
 
-    def render(self, report: AnyReport) -> str | None:
+    def render(self, report: object) -> str | None:
         """The report in this format; None where it has nothing that the format is for.
 
         Raises:
@@ -83,15 +82,3 @@ FORMATS = Catalogue(
     attrgetter("name"),
     attrgetter("suffix"),
 )  # fmt: skip
-
-
-def in_all_formats(report: AnyReport) -> tuple[dict[Format, str | None], OutputError | None]:
-    """The report in every format; and the first failure of one that is another package's."""
-    texts: dict[Format, str | None] = {}
-    failure = None
-    for each in FORMATS.values():
-        try:
-            texts[each] = each.render(report)
-        except OutputError as error:
-            texts[each], failure = None, failure or error
-    return texts, failure

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from memprof.catalogue.base import Catalogue, load_target
 from memprof.upstream.attributes import RESULTS
-from memprof.values.profile import Claim
+
+if TYPE_CHECKING:  # it takes as long as `memprof --help`
+    from memprof.values.profile import Claim
 
 AUTO = "auto"
 

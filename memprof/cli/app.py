@@ -91,7 +91,7 @@ def _check_limits() -> None:
 def _bug() -> int:
     import traceback
 
-    return _said(f"this is a bug of memprof\n\n{traceback.format_exc().rstrip()}", 3)
+    return _said(f"this is a bug in memprof\n\n{traceback.format_exc().rstrip()}", 3)
 
 
 def _said(message: str, code: int) -> int:

@@ -1,12 +1,28 @@
-"""The command's root, and the commands below it."""
+"""The command's root, the commands that measure one scenario, and those of the other files."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memprof.cli import compare, density, gate, init, leak, lists, profile, report
+from memprof.cli import gate, init, lists, report
+from memprof.cli.options import (
+    FIELDS,
+    FIXED_PASSES,
+    Destination,
+    Overrides,
+    WorkerLimits,
+    fields_without,
+    seconds,
+    takes,
+    within,
+)
+from memprof.errors import ScenarioError, UsageError
+
+if TYPE_CHECKING:
+    from memprof.scenario.file import LoadedScenario
 
 app = typer.Typer(
     name="memprof",
@@ -16,18 +32,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("profile")(profile.profile_command)
-app.command("leak")(leak.leak_command)
-app.command("density")(density.density_command)
-app.command("gate")(gate.gate_command)
-app.command("compare")(compare.compare_command)
-app.command("report")(report.report_command)
-app.command("init")(init.init_command)
-app.command("models")(lists.models_command)
-app.command("instruments")(lists.instruments_command)
-app.command("passes")(lists.passes_command)
-app.command("formats")(lists.formats_command)
-app.command("schema")(lists.schema_command)
+_OptionalScenario = Annotated[
+    Path | None, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")
+]
+_MOST_AGENTS = 10**8
+_A_DAY = WorkerLimits(timeout=86_400.0)
 
 
 def _version(wanted: bool) -> None:
@@ -46,3 +55,188 @@ def root(
     ] = False,
 ) -> None:
     """Profile, optimise and benchmark the memory of populations of PyMDP agents."""
+
+
+@app.command("profile")
+@takes(**FIELDS)
+def profile_command(
+    scenario: Annotated[
+        Path,
+        typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).", show_default=False),
+    ],
+    changed: Overrides,
+    workers: WorkerLimits,
+    to: Destination,
+) -> None:
+    """Measure a population before and after its passes.
+
+    Exit codes: 0 fine; 1 the budget is broken or behaviour diverged; 2 the command line or the
+    scenario is wrong; 3 it could not be measured; 130 interrupted.
+    """
+    from memprof.scenario.file import load_scenario
+
+    loaded = load_scenario(scenario, changed)
+
+    from memprof.cli.output import Output, Question
+    from memprof.profile.run import profile
+
+    name = loaded.scenario.name
+    Output(name, to).answer(
+        Question("profile", name), lambda observer: profile(loaded, workers.limits(), observer)
+    )
+
+
+@app.command("leak")
+@takes(**fields_without("max_slowdown", "instruments") | {"passes": FIXED_PASSES})
+def leak_command(
+    scenario: _OptionalScenario = None,
+    cycles: Annotated[int, typer.Option(help="Cycles per repeat, at least 7.")] = 10,
+    mode: Annotated[
+        Literal["lifecycle", "steps"] | None,
+        typer.Option(
+            help="What a cycle is: build agents, step them and let them go; or step the same "
+            "agents on.  [default: both, until one leaks]"
+        ),
+    ] = None,
+    *,
+    changed: Overrides,
+    workers: WorkerLimits,
+    to: Destination,
+) -> None:
+    """Check whether a population leaks: as its agents come and go, and as they live on. Without
+    SCENARIO, small agents on a grid are checked.
+
+    PyMDP's own histories grow as agents live on, which is known: without --mode they are capped,
+    so that anything else shows; with --mode steps they count.
+
+    Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
+    or it could not be measured; 130 interrupted.
+    """
+    from memprof.leak.judgement import FEWEST_CYCLES
+
+    if cycles < FEWEST_CYCLES:
+        raise UsageError(
+            f"--cycles: expected {FEWEST_CYCLES} or more, found {cycles}; fewer cannot tell a "
+            "leak from chance"
+        )
+    loaded = _loaded(scenario, "leak", changed)
+    if loaded.scenario.auto:
+        raise ScenarioError(
+            "passes",
+            "auto chooses by measuring; `memprof profile` names the plan that it finds, give it "
+            "with --passes",
+            where="--passes" if "passes" in changed else loaded.where("passes"),
+        )
+
+    from memprof.cli.output import Output, Question
+    from memprof.leak.run import leak
+    from memprof.values.leak import MODES
+
+    name = loaded.scenario.name
+    Output("-".join((name, "leak", *([mode] if mode else []))), to).answer(
+        Question("leak", name),
+        lambda observer: leak(
+            loaded, (mode,) if mode else MODES, cycles, workers.limits(), observer
+        ),
+    )
+
+
+@app.command("density")
+@takes(**fields_without("agents", "instruments"))
+def density_command(
+    scenario: _OptionalScenario = None,
+    max_agents: Annotated[
+        int | None,
+        typer.Option(
+            callback=within(2, _MOST_AGENTS),
+            help="Largest population of the sweep: 1, a tenth, ... all of it.  [default: 100]",
+        ),
+    ] = None,
+    agents: Annotated[
+        int | None,
+        typer.Option(
+            callback=within(1, _MOST_AGENTS),
+            help="After the sweep, also grow to this many agents with the passes applied.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Run as many agents as fit under --memory-limit, and more."),
+    ] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            callback=seconds,
+            help="End the sweep after this, with what it has.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Also run 30 agents for 50 steps on this many threads, against one thread."
+        ),
+    ] = None,
+    suite: Annotated[
+        bool,
+        typer.Option(
+            "--suite", help="Run the predecessor's benchmarks, beside its published figures."
+        ),
+    ] = False,
+    *,
+    changed: Overrides,
+    workers: WorkerLimits = _A_DAY,
+    to: Destination,
+) -> None:
+    """Grow a population, and report how many agents fit. Without SCENARIO, agents on a grid.
+
+    Exit codes: 0 fine, memory or time limits that were met included; 1 behaviour diverged; 2 the
+    command line or the scenario is wrong; 3 it could not be measured; 130 interrupted.
+    """
+    from memprof.catalogue.backends import BACKENDS
+    from memprof.density.capacity import sweep_sizes
+    from memprof.density.sweep import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
+
+    if threads is not None and not 2 <= threads <= THREADED_AGENTS:
+        raise UsageError(f"--threads: expected 2 to {THREADED_AGENTS}, found {threads:,}")
+    if suite and max_agents is not None:
+        raise UsageError("--max-agents: --suite has sizes of its own; remove one of the two")
+    if verify and workers.memory_limit is None:
+        raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
+    loaded = _loaded(scenario, "suite" if suite else "density", changed)
+    if not BACKENDS[loaded.scenario.backend].together:
+        threads = threads or (SUITE_THREADS if suite else None)
+    elif threads is not None:
+        raise UsageError(
+            "--threads: is for backend numpy only; JAX agents step as one computation, which XLA "
+            "spreads over the processors itself. Remove it"
+        )
+
+    from memprof.cli.output import Output, Question
+    from memprof.density.run import Asked, density
+
+    sizes = SUITE_SIZES if suite else sweep_sizes(100 if max_agents is None else max_agents)
+    asked = Asked(sizes, agents, verify, time_limit, threads, suite)
+    name = loaded.scenario.name
+    Output(f"{name}-density", to).answer(
+        Question("density", name),
+        lambda observer: density(loaded, asked, workers.limits(), observer),
+    )
+
+
+def _loaded(path: Path | None, default: str, changed: Overrides) -> LoadedScenario:
+    """The scenario of the file, or the one that comes with memprof."""
+    from memprof.scenario.file import load_default, load_scenario
+
+    return load_default(default, changed) if path is None else load_scenario(path, changed)
+
+
+app.command("gate")(gate.gate_command)
+app.command("compare")(gate.compare_command)
+app.command("report")(report.report_command)
+app.command("init")(init.init_command)
+app.command("models")(lists.models_command)
+app.command("instruments")(lists.instruments_command)
+app.command("passes")(lists.passes_command)
+app.command("formats")(lists.formats_command)
+app.command("schema")(lists.schema_command)

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 from collections.abc import Iterable
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated
 
@@ -41,18 +40,16 @@ _GITHUB: _Steps = (
 def init_command(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="The project's folder; made if it is missing."),
+        typer.Argument(metavar="DIR", help="The project's folder; created if missing."),
     ] = Path(),
     github: Annotated[
-        bool, typer.Option("--github", help="Write a workflow for GitHub Actions, too.")
+        bool, typer.Option("--github", help="Also write a workflow for GitHub Actions.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace files that are there already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write a starter scenario, and say what to do with it. Files that are there stay as they are.
+    """Write a starter scenario and the steps that follow. Existing files are kept.
 
-    Exit codes: 0 written; 2 all files are there already, or the folder cannot be used; 3 a file
+    Exit codes: 0 written; 2 all files exist already, or the folder cannot be used; 3 a file
     could not be written.
     """
     from memprof.cli.output import say
@@ -64,18 +61,18 @@ def init_command(
     kept = [] if force else [file for file in texts if os.path.lexists(file)]
     if len(kept) == len(texts):
         raise UsageError(
-            f"there already: {_listed(kept)}; nothing was written, --force replaces them"
+            f"already exists: {_listed(kept)}; nothing was written, --force overwrites"
         )
     new = {file: text for file, text in texts.items() if file not in kept}
     check_writable(new)
     write_files(new)
     lines = [f"Written: {_listed(new)}"]
     if kept:
-        lines.append(f"Kept as they are: {_listed(kept)}")
+        lines.append(f"Kept: {_listed(kept)}")
     if source := _installed_from():
         lines += [
-            f"\nmemprof was installed from {source}, not from a package index:",
-            f"put where CI finds it into {_REQUIREMENTS}.",
+            f"\nmemprof was installed from {source}, not from a package index;",
+            f"say in {_REQUIREMENTS} where CI can install it from.",
         ]
     lines += ["\nNext:\n", _shown(_change_to(folder) + (_GITHUB if github else _LOCAL)), ""]
     say(for_a_log(harmless("\n".join(lines))))
@@ -83,6 +80,8 @@ def init_command(
 
 def template(name: str) -> str:
     """A file that comes with memprof, to be written as it is."""
+    from importlib import resources
+
     return (resources.files("memprof") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -94,6 +93,8 @@ def _texts(github: bool) -> dict[Path, str]:
 
 def _requirements() -> str:
     """The releases that decide on figures, as they are installed here."""
+    from importlib import metadata
+
     from memprof.gate.comparable import DECISIVE
 
     lines = ["# What the figures depend on: with another release, make the baseline anew."]
@@ -105,6 +106,8 @@ def _requirements() -> str:
 
 def _installed_from() -> str:
     """The folder or address that memprof was installed from (PEP 610); empty for an index."""
+    from importlib import metadata
+
     origin = metadata.distribution("memprof-pymdp").read_text("direct_url.json")
     return str(json.loads(origin)["url"]) if origin else ""
 

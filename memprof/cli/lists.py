@@ -76,7 +76,7 @@ def passes_command(json: Json = None) -> None:
         described,
         _pass_lines,
         f"{AUTO}\n    measures the exact passes on the scenario and keeps the smallest plan whose "
-        "time per step stays within max_slowdown; stands alone",
+        "time per step stays within max_slowdown; used alone",
     )
 
 
@@ -96,7 +96,7 @@ def _claim(form: PassForm) -> str:
     if form.bound is None:
         return form.claim
     if form.reorders:
-        return f"exact but for the order of sums (beliefs within {form.bound:g}, same actions)"
+        return f"exact up to the order of summation (beliefs within {form.bound:g}, same actions)"
     return f"{form.claim} (beliefs change by at most {form.bound:g})"
 
 

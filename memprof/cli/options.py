@@ -1,226 +1,233 @@
-"""Options that several commands share, and what they mean."""
+"""The options that several commands share: each is declared once, with its type, help and check.
+
+A command takes groups of them as parameters (dataclasses, of which each field is an option), and
+names the fields of the scenario that it lets the command line replace (`takes`).
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import CallbackParam, Option
 
-from memprof.catalogue.passes import OPTIONS, Option, passes_with
-from memprof.errors import UsageError
-from memprof.text import parse_size
-from memprof.values.gate import Tolerance, parse_tolerances
+from memprof.catalogue.passes import OPTIONS, passes_with
+from memprof.catalogue.passes import Option as PassOption
+from memprof.errors import UsageError, option_of
+from memprof.text import cut, parse_size
 from memprof.values.population import EffortName
 
-ScenarioArgument = Annotated[
-    Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).", show_default=False)
-]
-OptionalScenario = Annotated[
-    Path | None, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")
-]
-Cycles = Annotated[int, typer.Option(help="Cycles in each repeat, 7 or more.")]
-Mode = Annotated[
-    Literal["lifecycle", "steps"] | None,
-    typer.Option(
-        help="What a cycle is: agents are built, step and go; or the same ones step on.  "
-        "[default: both, until one leaks]"
-    ),
-]
-MaxAgents = Annotated[
-    int | None,
-    typer.Option(
-        help="Largest population of the sweep: 1, a tenth, ... all of it.  [default: 100]"
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(help="Let 30 agents live 50 steps from so many threads too, against one."),
-]
-Suite = Annotated[
-    bool,
-    typer.Option("--suite", help="The predecessor's benchmarks, beside its published figures."),
-]
-AgentsAtOnce = Annotated[
-    int | None,
-    typer.Option("--agents", help="Let so many live at once, after the sweep, with the passes."),
-]
-Verify = Annotated[
-    bool,
-    typer.Option("--verify", help="Run as many agents as fit under --memory-limit, and more."),
-]
-TimeLimit = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="End the sweep after this, with what it has."),
-]
-Agents = Annotated[int | None, typer.Option(help="Override the scenario's agents.")]
-Steps = Annotated[int | None, typer.Option(help="Override the scenario's steps.")]
-Seed = Annotated[int | None, typer.Option(help="Override the scenario's seed.")]
-Repeats = Annotated[int | None, typer.Option(help="Override the scenario's repeats.")]
-Effort = Annotated[
-    EffortName | None,
-    typer.Option(help="Override the scenario's effort: time spent on knowing figures better."),
-]
-Passes = Annotated[
-    str | None, typer.Option(metavar="A,B|none|auto", help="Override the scenario's passes.")
-]
-NamedPasses = Annotated[
-    str | None, typer.Option("--passes", metavar="A,B|none", help="Override the scenario's passes.")
-]
-Instruments = Annotated[
-    str | None, typer.Option(metavar="A,B|none", help="Override the scenario's instruments.")
-]
-Loop = Annotated[
-    str | None,
-    typer.Option(metavar="jit|eager|rollout", help="Override the scenario's loop (JAX agents)."),
-]
-MaxSlowdown = Annotated[
-    float | None,
-    typer.Option(
-        metavar="RATIO", help="Largest time per step, against before, that auto may accept."
-    ),
-]
-Timeout = Annotated[
-    float, typer.Option(metavar="SECONDS", help="End a worker that runs longer than this.")
-]
-MemoryLimit = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", help="Limit a worker's data segment (RLIMIT_DATA), as 2GiB."),
-]
-Json = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE", help="Write the JSON report here; - is stdout."),
-]
-Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Folder for the report, in all formats.")
-]
-Tolerances = Annotated[
-    str | None,
-    typer.Option(
-        "--tolerance",
-        metavar="METRIC=SIZE,...",
-        help="What may change, as marginal_bytes=5%,peak_bytes=2MB; replaces the scenario's.",
-    ),
-]
-Junit = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdicts as JUnit XML.")
-]
-BenchmarkJson = Annotated[
-    Path | None,
-    typer.Option(
-        "--benchmark-json",
-        metavar="FILE",
-        help="Write the figures for github-action-benchmark (customSmallerIsBetter).",
-    ),
-]
-BencherJson = Annotated[
-    Path | None,
-    typer.Option(
-        "--bencher-json", metavar="FILE", help="Write the figures in Bencher Metric Format."
-    ),
-]
-Github = Annotated[bool, typer.Option("--github", help="Print annotations for GitHub, too.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report on screen.")]
-
+if TYPE_CHECKING:
+    from memprof.launch.spawn import Limits
+    from memprof.values.gate import Tolerance
 
 _YEAR = 365 * 24 * 3600
-_SHOWN = 40  # characters of what was found, in a message
 
 
-PassOptions = dict[str, Any]
+def within(least: int, most: int) -> Callable[[CallbackParam, Any], Any]:
+    """A check that a number lies between two others."""
+
+    def check(option: CallbackParam, value: Any) -> Any:
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"{option.opts[0]}: expected {least} to {most:,}, found {value:,}")
+        return value
+
+    return check
 
 
-def with_pass_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each that passes have (`memprof.catalogue.passes`), in place
-    of its parameter `pass_options`, which gets their values by name."""
-    own = inspect.signature(command, eval_str=True)
-    of_passes = [option for option in OPTIONS.values() if option.kind in _TYPES]
-
-    def with_them(**given: Any) -> None:
-        command(pass_options={each.name: given.pop(each.name) for each in of_passes}, **given)
-
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in own.parameters.items():
-        added = map(_parameter, of_passes) if name == "pass_options" else [parameter]
-        parameters += (each.replace(kind=parameter.KEYWORD_ONLY) for each in added)
-    with_them.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_them.__annotations__ = {each.name: each.annotation for each in parameters}
-    with_them.__doc__ = command.__doc__
-    return with_them
+def seconds(option: CallbackParam, value: float | None) -> float | None:
+    """A check that a number of seconds is above zero, and within a year."""
+    if value is not None and not 0 < value <= _YEAR:
+        raise UsageError(
+            f"{option.opts[0]}: expected a number above 0, up to {_YEAR:,} (a year), "
+            f"found {value:g}"
+        )
+    return value
 
 
-_TYPES: dict[str, Any] = {"count": int, "size": str}
-
-
-def _parameter(option: Option) -> inspect.Parameter:
-    kind, size = _TYPES[option.kind], option.kind == "size"
-    jax = " (JAX agents)" if [*passes_with(option)] == ["jax"] else ""
-    told = typer.Option(
-        f"--{option.name.replace('_', '-')}",
-        metavar="SIZE" if size else None,
-        help=f"Override the scenario's {option.name}{', as 64MiB' if size else ''}{jax}.",
-    )
-    return inspect.Parameter(
-        option.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind | None, told],
-    )
-
-
-def overrides(**options: Any) -> dict[str, Any]:
-    """The scenario fields that the command line replaces; `none` is an empty list."""
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in ("passes", "instruments"):
-        if name in given:
-            text = given[name]
-            given[name] = [] if text == "none" else [part.strip() for part in text.split(",")]
-    return given
-
-
-def memory_limit(text: str | None) -> int | None:
-    """Bytes of `--memory-limit`.
-
-    Raises:
-        UsageError: it is no size.
-    """
-    if text is None:
-        return None
+def _memory_limit(text: str) -> int:
     try:
         size = parse_size(text)
     except ValueError as error:
-        raise UsageError(f"--memory-limit: {error}, found {_start(text)}") from None
+        raise UsageError(f"--memory-limit: {error}, found {cut(text, 40)!r}") from None
     if size == 0:
         raise UsageError(f"--memory-limit: expected a size above 0, found {text!r}")
     return size
 
 
-def _start(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+def _names(text: str) -> list[str]:
+    return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
-def tolerances(text: str | None) -> dict[str, Tolerance]:
-    """The tolerances of `--tolerance`.
+def _file(help: str) -> Any:
+    return Option(metavar="FILE", help=help)
 
-    Raises:
-        UsageError: one is wrong.
+
+def _override(name: str, kind: Any, note: str = "", **how: Any) -> Any:
+    """An option that replaces a field of the scenario."""
+    about = f"Override the scenario's {name}{note}."
+    return Annotated[kind | None, Option(option_of(name), help=about, **how)]
+
+
+_TYPES: dict[str, Any] = {"count": int, "size": str}
+
+
+def _of_passes(option: PassOption) -> Any:
+    """The option for one that passes have."""
+    jax = " (JAX agents)" if [*passes_with(option)] == ["jax"] else ""
+    size = {"note": ", e.g. 64MiB", "metavar": "SIZE"} if option.kind == "size" else {"note": jax}
+    return _override(option.name, _TYPES[option.kind], **size)
+
+
+Overrides = dict[str, Any]
+"""The fields of the scenario that the command line replaces."""
+FIELDS = {
+    "agents": _override("agents", int),
+    "steps": _override("steps", int),
+    "seed": _override("seed", int),
+    "passes": _override("passes", str, metavar="A,B|none|auto", parser=_names),
+    "max_slowdown": _override("max_slowdown", float, " (passes: auto)", metavar="RATIO"),
+    "loop": _override("loop", str, " (JAX agents)", metavar="jit|eager|rollout"),
+    **{each.name: _of_passes(each) for each in OPTIONS.values() if each.kind in _TYPES},
+    "instruments": _override("instruments", str, metavar="A,B|none", parser=_names),
+    "repeats": _override("repeats", int),
+    "effort": _override("effort", EffortName, ": how long to measure for tighter intervals"),
+}
+"""The options that replace fields of the scenario."""
+FIXED_PASSES = _override("passes", str, metavar="A,B|none", parser=_names)
+
+
+def fields_without(*names: str) -> dict[str, Any]:
+    """The options that replace fields of the scenario, but for some."""
+    return {name: option for name, option in FIELDS.items() if name not in names}
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What each worker may use."""
+
+    timeout: Annotated[
+        float, Option(metavar="SECONDS", callback=seconds, help="End a worker after this long.")
+    ] = 900.0
+    memory_limit: Annotated[
+        int | None,
+        Option(
+            metavar="SIZE",
+            parser=_memory_limit,
+            help="Limit a worker's data segment (RLIMIT_DATA), e.g. 2GiB.",
+        ),
+    ] = None
+
+    def limits(self) -> Limits:
+        """The same for those that start workers.
+
+        Raises:
+            MeasurementError: this system has no workers.
+        """
+        from memprof.launch.spawn import Limits
+
+        return Limits(self.timeout, self.memory_limit)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a report goes.
+
+    Attributes:
+        json: a further file for the JSON; `-` is standard output, without the report for people.
+        out: `<name>.json`, `<name>.md` and so on are written there, one for each format.
+        quiet: nothing for people on standard output, and no progress.
     """
-    try:
-        return parse_tolerances(text) if text is not None else {}
-    except ValueError as error:
-        raise UsageError(f"--tolerance: {error}") from None
+
+    json: Annotated[str | None, _file("Write the JSON report here; - for stdout.")] = None
+    out: Annotated[Path, Option(metavar="DIR", help="Folder for the report in all formats.")] = (
+        Path("reports")
+    )
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print no progress and no report.")] = False
 
 
-def seconds(name: str, value: float) -> float:
-    """`value`, checked to be a number of seconds above zero, and within a year.
+@dataclass(frozen=True)
+class Verdicts:
+    """How a gate or a comparison judges, and what CI servers take from it."""
 
-    Raises:
-        UsageError: it is not.
-    """
-    if not 0 < value <= _YEAR:
-        raise UsageError(
-            f"{name}: expected a number above 0, up to {_YEAR:,} (a year), found {value:g}"
-        )
-    return value
+    tolerance: Annotated[
+        str | None,
+        Option(
+            metavar="METRIC=SIZE,...",
+            help="Allowed change per metric, e.g. marginal_bytes=5%,peak_bytes=2MB; replaces the "
+            "scenario's.",
+        ),
+    ] = None
+    junit: Annotated[Path | None, _file("Write the verdicts as JUnit XML.")] = None
+    benchmark_json: Annotated[
+        Path | None, _file("Write the figures for github-action-benchmark (customSmallerIsBetter).")
+    ] = None
+    bencher_json: Annotated[Path | None, _file("Write the figures in Bencher Metric Format.")] = (
+        None
+    )
+    github: Annotated[bool, Option("--github", help="Print annotations for GitHub, too.")] = False
+
+    def tolerances(self) -> dict[str, Tolerance]:
+        """The tolerances, read.
+
+        Raises:
+            UsageError: one is wrong.
+        """
+        from memprof.values.gate import parse_tolerances
+
+        try:
+            return parse_tolerances(self.tolerance) if self.tolerance is not None else {}
+        except ValueError as error:
+            raise UsageError(f"--tolerance: {error}") from None
+
+
+def takes(**fields: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Show the command line the options in a command's parameters: those in its groups, with the
+    defaults of the group that is the parameter's own, and the scenario's `fields` that its
+    parameter `changed` holds."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shown: list[inspect.Parameter] = []
+        groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
+        for each in _parameters(command):
+            group = each.annotation
+            if group is Overrides:
+                group = _given
+                options = [
+                    each.replace(name=name, annotation=fields[name], default=None)
+                    for name in fields
+                ]
+            elif is_dataclass(group):
+                options = list(_parameters(group))
+                if each.default is not each.empty:
+                    options = [o.replace(default=getattr(each.default, o.name)) for o in options]
+            else:
+                shown.append(each)
+                continue
+            groups[each.name] = group, [option.name for option in options]
+            shown += options
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            for name, (group, options) in groups.items():
+                given[name] = group(**{option: given.pop(option) for option in options})
+            command(**given)
+
+        shown = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in shown]
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in shown}
+        return run
+
+    return decorate
+
+
+def _given(**options: Any) -> Overrides:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _parameters(command: Any) -> Iterable[inspect.Parameter]:
+    return inspect.signature(command, eval_str=True).parameters.values()

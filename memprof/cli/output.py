@@ -1,19 +1,17 @@
-"""What every measuring command does with its report: files, the screen, the exit code.
-
-Progress on the way, on standard error: which worker, which repeat, which population size.
-"""
+"""The one place where a command tells: progress on the way, on standard error; then its report, in
+files, for CI servers and on the screen; and how it ends."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -25,15 +23,31 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from memprof.catalogue.formats import FORMATS, Format, in_all_formats
+from memprof.catalogue.formats import FORMATS, Format
+from memprof.cli.options import Destination, Verdicts
 from memprof.errors import MemprofError, OutputError, UsageError
 from memprof.export import sinks
 from memprof.export.json_text import AnyReport
+from memprof.gate import ci
 from memprof.launch.runner import Observer
 from memprof.render import terminal
 from memprof.render.page import view_of
 from memprof.text import for_a_log, one_line
+from memprof.values.gate import GateReport
 from memprof.values.measurements import Mark
+
+_SUMMARY = "GITHUB_STEP_SUMMARY"
+_OF_ONE_SCENARIO = ("profile", "leak", "density")
+_LONG_SECONDS = 30.0
+
+
+class Outcome(Protocol):
+    """A report, and what the command has to end with: None when all is well."""
+
+    @property
+    def report(self) -> AnyReport: ...
+    @property
+    def failure(self) -> MemprofError | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +58,9 @@ class Question:
     scenario: str = ""
 
     @classmethod
-    def of(cls, report: AnyReport) -> Question:
-        """That of a report."""
-        return cls._of(asdict(report))
-
-    @classmethod
-    def _of(cls, values: Mapping[str, Any]) -> Question:
-        named = values["scenario"]["name"] if values["kind"] in _OF_ONE_SCENARIO else ""
-        return cls(str(values["kind"]), str(named))
+    def of(cls, kind: str, scenario: Any) -> Question:
+        """That of a report with these fields."""
+        return cls(kind, str(scenario["name"]) if kind in _OF_ONE_SCENARIO else "")
 
     def check(self, file: Path) -> None:
         """See that a report at `file` would replace none of another question.
@@ -62,105 +71,142 @@ class Question:
         try:
             values = json.loads(file.read_bytes()) if file.is_file() else {}
             is_report = str(values["schema"]).startswith("memprof.report/")
-            found = self._of(values) if is_report else self
+            found = Question.of(str(values["kind"]), values.get("scenario")) if is_report else self
         except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return  # it is no report
         if found != self:
             raise UsageError(
-                f"{file} is the report of another question ({found}), and this one ({self}) would "
-                "replace it; give another --out, or move it away"
+                f"{file} holds another report ({found}), which this one ({self}) would overwrite; "
+                "choose another --out, or move it"
             )
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.scenario}" if self.scenario else self.kind
 
 
-_OF_ONE_SCENARIO = ("profile", "leak", "density")
-
-
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a report goes.
+    """What a command does with its report.
 
     Attributes:
-        folder, name: `<name>.json`, `<name>.md` and so on are written there, one for each format.
-        json: a further file for the JSON; `-` is standard output, without the report for people.
-        quiet: nothing for people on standard output.
+        name: that of its files, in the folder and the formats of `to`.
+        verdicts: further formats for CI servers, of a gate or a comparison.
+        further: files that the measurement itself will write.
     """
 
-    folder: Path
     name: str
-    json: str | None
-    quiet: bool
+    to: Destination
+    verdicts: Verdicts | None = None
+    further: Sequence[Path] = ()
 
-    def check(self, question: Question, further: Iterable[Path] = ()) -> None:
+    def answer(self, question: Question, measure: Callable[[Observer], Outcome]) -> None:
+        """Measure what was asked, deliver the report, and end as the measurement did.
+
+        Raises:
+            MemprofError: what was measured fails its check, or it could not be measured or written.
+        """
+        self.check(question)
+        with progress(quiet=self.to.quiet) as observer:
+            outcome = measure(observer)
+        self.deliver(outcome.report, outcome.failure)
+
+    def check(self, question: Question) -> None:
         """See that the files can be written, over no report of another question: now, not after
         minutes of measuring.
 
         Raises:
             UsageError: they cannot.
         """
-        question.check(self._file(FORMATS["json"]))
-        files = [self._file(each) for each in FORMATS.values()]
-        sinks.check_writable([*files, *self._json_file(), *further])
+        asked = self.verdicts
+        if asked is not None and asked.github and self.to.json == "-":
+            raise UsageError(
+                "--github: prints annotations to standard output, where --json - writes the "
+                "report; give --json a file"
+            )
+        question.check(self.file(FORMATS["json"]))
+        files = [self.file(each) for each in FORMATS.values()]
+        sinks.check_writable([*files, *self._json_file(), *self._ci_files(), *self.further])
 
-    def deliver(
-        self,
-        report: AnyReport,
-        failure: MemprofError | None,
-        further: Mapping[Path, str] = MappingProxyType({}),
-    ) -> None:
-        """Write the report in every format and the `further` texts, print what was asked for, and
-        end as the measurement did. What an earlier report had and this one has not goes.
+    def deliver(self, report: AnyReport, failure: MemprofError | None) -> None:
+        """Write the report in every format, print what was asked for, and end as the measurement
+        did. What an earlier report had and this one has not goes.
 
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
         """
-        rendered, failed = in_all_formats(report)
-        failure = failure or failed
-        texts = {self._file(each): text for each, text in rendered.items() if text is not None}
-        as_json = texts[self._file(FORMATS["json"])]
+        errors = [] if failure is None else [failure]
+        rendered = self.rendered(report, errors)
+        texts = {file: text for file, text in rendered.items() if text is not None}
+        gone = rendered.keys() - texts.keys()
+        as_json = texts[self.file(FORMATS["json"])]
         texts.update(dict.fromkeys(self._json_file(), as_json))
-        texts.update(further)
-        written = list(texts)
-        try:  # files first: whoever reads standard output may go away
+        if isinstance(report, GateReport):
+            texts.update({file: render(report) for file, render in self._ci_files().items()})
+        with _collecting(errors):
+            if isinstance(report, GateReport) and self.verdicts is not None:
+                _announce(report, github=self.verdicts.github)
+        with _collecting(errors):  # before the screen: whoever reads that may go away
             sinks.write_files(texts)
-            sinks.remove_files(self._file(each) for each, text in rendered.items() if text is None)
-        except OutputError as error:
-            failure = failure or error
-            written = [file for file in texts if file not in error.files]
-        try:
-            if self.json == "-":
+            sinks.remove_files(gone)
+        with _collecting(errors):
+            if self.to.json == "-":
                 say(as_json)
-            elif not self.quiet:
+            elif not self.to.quiet:
+                failed = {file for each in errors for file in getattr(each, "files", ())}
                 shown = terminal.render_for(sys.stdout, view_of(report))
-                say(for_a_log(f"{shown}\nWritten: {listed(written)}\n"))
-        except OutputError as error:
-            failure = failure or error
-        if failure is not None:
-            raise failure
+                written = listed(file for file in texts if file not in failed)
+                say(for_a_log(f"{shown}\nWritten: {written}\n"))
+        if errors:
+            raise errors[0]
 
-    def _file(self, written: Format) -> Path:
-        return self.folder / f"{self.name}{written.suffix}"
+    def file(self, written: Format) -> Path:
+        """That of a format."""
+        return self.to.out / f"{self.name}{written.suffix}"
+
+    def rendered(self, report: AnyReport, errors: list[MemprofError]) -> dict[Path, str | None]:
+        """The text of each format's file; None of one that has nothing for it, or that another
+        package adds and that failed, which is added to the `errors`."""
+        texts: dict[Path, str | None] = dict.fromkeys(map(self.file, FORMATS.values()))
+        for each in FORMATS.values():
+            with _collecting(errors):
+                texts[self.file(each)] = each.render(report)
+        return texts
 
     def _json_file(self) -> list[Path]:
-        return [] if self.json in (None, "-") else [Path(self.json)]
+        return [] if self.to.json in (None, "-") else [Path(self.to.json)]
+
+    def _ci_files(self) -> dict[Path, Callable[[GateReport], str]]:
+        """What goes into each file for a CI server."""
+        asked = self.verdicts
+        if asked is None:
+            return {}
+        renderers = (
+            (asked.junit, ci.junit),
+            (asked.benchmark_json, ci.benchmark_action),
+            (asked.bencher_json, ci.bencher),
+        )
+        return {path: render for path, render in renderers if path is not None}
 
 
-def show(report: AnyReport) -> None:
-    """Print the report as it looks on a terminal."""
-    say(for_a_log(terminal.render_for(sys.stdout, view_of(report))))
+@contextlib.contextmanager
+def _collecting(errors: list[MemprofError]) -> Iterator[None]:
+    """Go on after what cannot be written."""
+    try:
+        yield
+    except OutputError as error:
+        errors.append(error)
 
 
-def write(texts: Mapping[Path, str], *, quiet: bool) -> None:
-    """Write the files, and say so unless `quiet`.
-
-    Raises:
-        OutputError: one or more could not be written.
-    """
-    sinks.write_files(texts)
-    if not quiet:
-        say(for_a_log(f"Written: {listed(texts)}\n"))
+def _announce(report: GateReport, *, github: bool) -> None:
+    """Print GitHub's annotations if they are asked for, and append the summary to its file."""
+    if github:
+        say(ci.github_annotations(report))
+    if path := os.environ.get(_SUMMARY):
+        try:
+            with Path(path).open("a", encoding="utf-8") as stream:
+                stream.write(ci.summary(report))
+        except OSError as error:
+            raise OutputError(f"cannot write {_SUMMARY}={path}: {error.strerror}") from None
 
 
 def say(text: str) -> None:
@@ -187,14 +233,11 @@ def listed(files: Iterable[Path]) -> str:
     )
 
 
-_LONG_SECONDS = 30.0
-
-
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Observer]:
     """An observer that draws a bar on a terminal, prints lines elsewhere, or nothing."""
     if quiet:
-        yield _Silent()
+        yield Observer()
     elif sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -208,15 +251,7 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
         yield _Lines()
 
 
-class _Silent:
-    def worker(self, title: str, number: int, total: int) -> None:
-        return None
-
-    def phase(self, mark: Mark) -> None:
-        return None
-
-
-class _Lines(_Silent):
+class _Lines(Observer):
     """A line per worker, and more where one works for long."""
 
     def __init__(self) -> None:
@@ -234,7 +269,7 @@ class _Lines(_Silent):
         print(one_line(line), file=sys.stderr, flush=True)
 
 
-class _Bar:
+class _Bar(Observer):
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task

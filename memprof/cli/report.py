@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memprof.errors import UsageError
-from memprof.text import cut
+from memprof.cli.options import Destination
+from memprof.errors import MemprofError, UsageError
+from memprof.text import cut, for_a_log
 
 if TYPE_CHECKING:
-    from memprof.catalogue.formats import Format
     from memprof.export.json_text import AnyReport
 
 
@@ -41,48 +41,46 @@ def report_command(
     Exit codes: 0 fine, whatever the report says; 2 the command line is wrong, or the file is no
     report; 3 a file could not be written.
     """
-    from memprof.catalogue.formats import FORMATS, in_all_formats
-    from memprof.cli.output import Question, say, show, write
-    from memprof.export.sinks import check_writable
+    import sys
+
+    from memprof.catalogue.formats import FORMATS
+    from memprof.cli.output import Output, Question, listed, say
+    from memprof.export.sinks import check_writable, write_files
+    from memprof.render import terminal
+    from memprof.render.page import view_of
 
     if html == Path("-"):
         html, format_name = None, format_name or "html"
-    printed = None if format_name is None else _format(format_name)
+    if format_name is not None and format_name not in FORMATS:
+        raise UsageError(f"--format: {FORMATS.unknown(format_name, 'format')}")
     found = read_report(Path(report))
     texts: dict[Path, str | None] = {}
-    failed = None
+    errors: list[MemprofError] = []
     if html is not None:
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
-        name = "report" if report == "-" else Path(report).stem
-        Question.of(found).check(out / f"{name}{FORMATS['json'].suffix}")
-        rendered, failed = in_all_formats(found)
-        texts |= {out / f"{name}{each.suffix}": text for each, text in rendered.items()}
+        output = Output("report" if report == "-" else Path(report).stem, Destination(out=out))
+        question = Question.of(found.kind, getattr(found, "scenario", None))
+        question.check(output.file(FORMATS["json"]))
+        texts.update(output.rendered(found, errors))
     known = {path: text for path, text in texts.items() if text is not None}
     check_writable(known)
+    write_files(known)
 
-    if known:
-        write(known, quiet=printed is not None)
-    if printed is not None:
-        text = printed.render(found)
+    if format_name is not None:
+        text = FORMATS[format_name].render(found)
         if text is None:
             raise UsageError(
-                f"--format {printed.name}: {report}, a report of kind {found.kind}, has nothing "
-                "for it; choose another format"
+                f"--format {format_name}: a report of kind {found.kind} has nothing to write; "
+                "choose another format"
             )
         say(text)
-    elif not known:
-        show(found)
-    if failed is not None:
-        raise failed
-
-
-def _format(name: str) -> Format:
-    from memprof.catalogue.formats import FORMATS
-
-    if name not in FORMATS:
-        raise UsageError(f"--format: {FORMATS.unknown(name, 'format')}")
-    return FORMATS[name]
+    elif known:
+        say(for_a_log(f"Written: {listed(known)}\n"))
+    else:
+        say(for_a_log(terminal.render_for(sys.stdout, view_of(found))))
+    if errors:
+        raise errors[0]
 
 
 def read_report(path: Path) -> AnyReport:

@@ -19,6 +19,7 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.launch.limits import bounds
+from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile.cautions import of_calibration, of_facts
@@ -37,7 +38,6 @@ from memprof.values.density import (
     DensityVariants,
     Room,
 )
-from memprof.values.machine import describe_environment
 from memprof.values.profile import Caution, Equivalence
 
 GIB = 2**30

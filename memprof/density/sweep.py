@@ -15,6 +15,7 @@ from memprof.launch.spawn import Limits
 from memprof.values.density import DensityRun, Ended, Room, Verification
 from memprof.values.measurements import ThreadsRun
 from memprof.values.profile import VariantName
+from memprof.values.requests import Grow, StepInThreads
 
 SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4
 THREADED_AGENTS, THREADED_STEPS = 30, 50
@@ -106,16 +107,15 @@ def _grow(
     """
     latest: deque[DensityRun] = deque(maxlen=1)
     try:
-        done = crew.run(
-            title,
-            variant.passes,
-            job="density",
+        request = Grow(
+            crew.loaded.spec(variant.passes),
             sizes=sizes,
+            effort=crew.loaded.scenario.effort,
             resolve=resolve,
             seconds=seconds,
-            on_part=latest.append,
-            limits=_in_time(limits or crew.limits, seconds),
         )
+        in_time = _in_time(limits or crew.limits, seconds)
+        done = crew.run(title, request, on_part=latest.append, limits=in_time)
         latest.append(done.value)
         if done.value.time_up:
             variant.ended, variant.detail = "time", "the time limit ended the sweep"
@@ -140,15 +140,10 @@ def _in_time(limits: Limits, seconds: float | None) -> Limits:
 
 def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:
     """Let the agents of the predecessor's benchmark step from one thread and from several."""
-    done = crew.run(
-        f"{variant.name}, {threads} threads",
-        variant.passes,
-        job="threads",
-        threads=threads,
-        agents=THREADED_AGENTS,
-        steps=THREADED_STEPS,
-    )
-    variant.threads = done.value
+    spec = crew.loaded.spec(variant.passes)
+    spec = replace(spec, agents=THREADED_AGENTS, steps=THREADED_STEPS)
+    request = StepInThreads(spec, threads=threads)
+    variant.threads = crew.run(f"{variant.name}, {threads} threads", request).value
 
 
 def verify(variant: VariantSweep, room: Room, crew: Crew, seconds: float | None) -> None:

@@ -18,9 +18,10 @@ from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.values.density import DensityPoint, DensityRun
 from memprof.values.measurements import Reading, WorkingSetUse
-from memprof.values.population import Effort, PopulationSpec
-from memprof.values.requests import Channel
-from memprof.worker.growth import Rows
+from memprof.values.population import EFFORTS, Effort, PopulationSpec
+from memprof.values.requests import Grow
+from memprof.worker.channel import Channel
+from memprof.worker.growth import Rows, backend_of, warm_up
 
 _MOST_POINTS = 64
 _TOLD_SHARE = 0.005
@@ -38,28 +39,22 @@ _SCARCE = 0.04
 """With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
 
 
-def density(
-    build: Callable[[PopulationSpec, Stopwatch], Population],
-    spec: PopulationSpec,
-    sizes: Sequence[int],
-    effort: Effort,
-    seconds: float | None,
-    channel: Channel,
-    *,
-    resolve: bool,
-) -> DensityRun:
-    """Let the population grow to each of the `sizes`, and beyond to `resolve` what an agent costs;
-    as far as the effort goes, and at most for so many `seconds`. What is measured is sent home on
-    the way.
+def grow(request: Grow, channel: Channel) -> DensityRun:
+    """Let the population grow to each of the sizes, and beyond to resolve what an agent costs; as
+    far as the effort goes, and at most for so many seconds. What is measured is sent home on the
+    way.
 
     Raises:
         MemoryError: the population does not fit in the memory that the worker may have.
     """
-    sweep = Sweep(build, spec, sizes, effort, seconds, channel)
+    warm_up(request.spec, channel)
+    sizes, effort = request.sizes, EFFORTS[request.effort]
+    build = backend_of(request.spec)
+    sweep = Sweep(build, request.spec, sizes, effort, request.seconds, channel)
     try:
         for size in sizes:
             sweep.visit(size, whole_round=size == sizes[-1])
-        if resolve:
+        if request.resolve:
             sweep.resolve()
         replaced, time_up = sweep.living.replace(effort.replace_seconds), False
     except TimeUp:

@@ -7,21 +7,18 @@ against.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
 
 from memprof.export.consistent import problems
 from memprof.text import cut
 from memprof.values.density import DensityReport
-from memprof.values.gate import BASELINE_SCHEMA, Baseline, GateReport
+from memprof.values.gate import BASELINE_SCHEMA, Baseline, BaselineEntry, GateReport
 from memprof.values.leak import LeakReport
 from memprof.values.profile import SCHEMA, Report
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-    from pydantic_core import ErrorDetails
 
 AnyReport = Report | LeakReport | DensityReport | GateReport
 
@@ -37,12 +34,27 @@ MOST_BYTES = 32 * 2**20
 """Of a file that a report or a baseline is read from."""
 _MOST_VALUES = 2 * 10**6
 _MOST_NUMBER = 1e100
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "fields",
+    "null": "null",
+}
 _T = TypeVar("_T")
+
+
+class _Entries(msgspec.Struct):
+    """A baseline whose entries are read one by one, to tell which of them is wrong."""
+
+    scenarios: dict[str, Any]
 
 
 def render(report: AnyReport) -> str:
     """`memprof.report/1` as indented JSON."""
-    return _dump(_headed(asdict(report)))
+    return _dump(_headed(msgspec.to_builtins(report)))
 
 
 def parse(text: str) -> AnyReport:
@@ -55,7 +67,7 @@ def parse(text: str) -> AnyReport:
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {_shown(kind)}")
-    report = _validate(_KINDS[kind], values)
+    report = _as(_KINDS[kind], values)
     _check(report, "")
     return report
 
@@ -63,7 +75,8 @@ def parse(text: str) -> AnyReport:
 def render_baseline(baseline: Baseline) -> str:
     """`memprof.baseline/1` as indented JSON, scenarios by name, so that versions of it compare
     line by line: a scenario that stays is written as it was read."""
-    values = asdict(_validate(Baseline, asdict(baseline)))  # 5 in a field for 5.0 becomes 5.0
+    whole = _as(Baseline, msgspec.to_builtins(baseline))  # 5 in a field for 5.0 becomes 5.0
+    values = msgspec.to_builtins(whole)
     scenarios = {
         name: {**entry, "report": _headed(entry["report"])}
         for name, entry in sorted(values["scenarios"].items())
@@ -77,10 +90,12 @@ def parse_baseline(text: str) -> Baseline:
     Raises:
         ValueError: it is no baseline, one of another schema, or damaged; in one sentence.
     """
-    baseline = _validate(Baseline, _load(text, BASELINE_SCHEMA))
-    for name, entry in baseline.scenarios.items():
-        _check(entry.report, f"scenarios.{_shown(name)[1:-1]}.report.")
-    return baseline
+    scenarios = {}
+    for name, values in _as(_Entries, _load(text, BASELINE_SCHEMA)).scenarios.items():
+        where = f"scenarios.{_shown(name)[1:-1]}."
+        scenarios[name] = _as(BaselineEntry, values, where)
+        _check(scenarios[name].report, f"{where}report.")
+    return Baseline(scenarios)
 
 
 def _check(report: AnyReport, where: str) -> None:
@@ -104,6 +119,9 @@ def _load(text: str, schema: str) -> dict[str, Any]:
         raise ValueError(f"expected {_MOST_VALUES:,} values at most")
     try:
         values = json.loads(text, parse_int=finite, parse_float=finite, parse_constant=finite)
+        if "\\u" in text:  # half characters are no Unicode; a path may have them
+            whole = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
+            values = json.loads(whole)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON as memprof writes it, but {_reason(error)}") from None
     if not isinstance(values, dict):
@@ -131,37 +149,57 @@ def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-@cache
-def _adapter(form: Any) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(form)
-
-
-def _validate(form: type[_T], values: dict[str, Any]) -> _T:
+def _as(form: type[_T], values: Any, where: str = "") -> _T:
     """`values` as a `form`, without conversions but that of lists to tuples."""
-    from pydantic import ValidationError
-
-    # A path that is no Unicode was written with half characters, which are refused: they become ?.
     try:
-        text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
-        return cast(_T, _adapter(cast(Hashable, form)).validate_json(text, strict=True))
+        return msgspec.convert(values, form)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    except ValidationError as error:
-        raise ValueError(_problem(error.errors()[0])) from None
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{where}{_problem(str(error), values, form)}") from None
 
 
-def _problem(found: ErrorDetails) -> str:
-    """The first thing that is wrong, as field, expected and found."""
-    field = _shown(".".join(map(str, found["loc"])))[1:-1]
-    if found["type"] == "missing":
+def _problem(said: str, found: Any, form: Any) -> str:
+    """The first thing that is wrong, from msgspec's words, as field, expected and found."""
+    said, _, place = said.partition(" - at `")
+    path, kind, more = [], msgspec.inspect.type_info(form), ""
+    for name, number in re.findall(r"\.(\w+)|\[(\d+|\.{3})\]", place):
+        if number == "...":
+            more = " in each field"
+            break
+        path.append(name or number)
+        found, kind = found[name or int(number)], _within(kind, name)
+    missing = re.fullmatch("Object missing required field `(.*)`", said)
+    if missing:
+        path.append(missing[1])
+    field = _shown(".".join(path))[1:-1]
+    if missing:
         return f"{field}: is missing; if an older memprof wrote the file, measure anew"
-    message = found["msg"]
-    if message.startswith("Input should be "):
-        expected = message.removeprefix("Input should be ")
-        return f"{field}: expected {expected}, found {_shown(found['input'])}"
-    return f"{field}: {message[0].lower()}{message[1:]}, found {_shown(found['input'])}"
+    if said.startswith("Invalid enum value"):
+        *others, last = (repr(each) for each in getattr(_plain(kind), "values", ("another",)))
+        expected = f"{', '.join(others)} or {last}" if others else last
+    else:
+        expected = re.sub(r"Expected `([^`]*)`|, got .*", _in_words, said)
+    return f"{field}: expected {expected}{more}, found {_shown(found)}"
+
+
+def _in_words(said: re.Match[str]) -> str:
+    return " or ".join(_WORDS.get(each, each) for each in (said[1] or "").split(" | ") if each)
+
+
+def _within(kind: Any, name: str) -> Any:
+    """The type of a field of a type, or of what is in a list."""
+    kind = _plain(kind)
+    for each in getattr(kind, "fields", ()):
+        if each.name == name:
+            return each.type
+    return getattr(kind, "item_type", None) or next(iter(getattr(kind, "item_types", ())), None)
+
+
+def _plain(kind: Any) -> Any:
+    """A type without the None that it may be."""
+    others = (e for e in getattr(kind, "types", ()) if not isinstance(e, msgspec.inspect.NoneType))
+    return next(others, kind)
 
 
 def _shown(value: object) -> str:

@@ -163,7 +163,7 @@ def comparison(
     )
 
 
-class _Named:
+class _Named(Observer):
     """An observer that is told of which scenario a worker is."""
 
     def __init__(self, observer: Observer, name: str) -> None:

@@ -23,6 +23,7 @@ from memprof.gate import comparable
 from memprof.gate.case import Case, Rules, alone, compare, measure
 from memprof.gate.changes import clause
 from memprof.gate.regression import alarm_rates, measured
+from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Observer
 from memprof.text import cut
 from memprof.values.gate import (
@@ -34,7 +35,6 @@ from memprof.values.gate import (
     GateReport,
     MetricChange,
 )
-from memprof.values.machine import describe_environment
 from memprof.values.profile import Environment, Report
 
 _MOST_SAID = 500  # of one metric; the report has all of it

@@ -1,6 +1,5 @@
-"""What bounds the memory of a process: its own limits, its control group's, the machine's.
-
-What the control groups of this process leave it of memory: its own group's and all parents'.
+"""What bounds the memory of a process: its own limits, those of its control group and of the groups
+above it, and the machine.
 
 Source: Linux, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst;
 proc_pid_mountinfo(5).

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 from memprof.errors import ScenarioError
 from memprof.launch.spawn import Finished, Limits, run_worker
 from memprof.scenario.file import LoadedScenario
 from memprof.values.measurements import Mark
-from memprof.values.requests import Request
+from memprof.values.requests import R, Request
 
 
-class Observer(Protocol):
-    """Told what is going on, for progress on the way."""
+class Observer:
+    """Told what is going on, for progress on the way; this one keeps it to itself."""
 
     def worker(self, title: str, number: int, total: int) -> None:
         """The `number`-th of `total` workers starts."""
-        ...
 
     def phase(self, mark: Mark) -> None:
         """The worker enters a phase."""
-        ...
 
 
 @dataclass(slots=True)
@@ -38,24 +35,18 @@ class Crew:
     def run(
         self,
         title: str,
-        passes: tuple[str, ...],
+        request: Request[R],
         *,
         sample: bool = False,
-        on_part: Callable[[Any], None] | None = None,
+        on_part: Callable[[R], None] | None = None,
         limits: Limits | None = None,
-        agents: int | None = None,
-        steps: int | None = None,
-        **request: Any,
-    ) -> Finished:
-        """Run one job, on the scenario's population or one of other `agents` and `steps`; within
-        other `limits` than those of the crew if they are given."""
+    ) -> Finished[R]:
+        """Run one job; within other `limits` than those of the crew if they are given."""
         self.started += 1
         self.observer.worker(title, self.started, self.total)
-        spec = self.loaded.spec(passes)
-        spec = replace(spec, agents=agents or spec.agents, steps=steps or spec.steps)
         try:
             return run_worker(
-                Request(spec=spec, effort=self.loaded.scenario.effort, **request),
+                request,
                 limits or self.limits,
                 self.observer.phase,
                 sample=sample,

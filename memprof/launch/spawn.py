@@ -5,14 +5,13 @@ Why a worker has no result: its own word, or what its death and its limits tell.
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic
 
-from pydantic import TypeAdapter
+import msgspec
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import (
@@ -25,33 +24,24 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.instruments.timeline import MemorySampler
+from memprof.launch.machine import worker_environment
 from memprof.launch.start import Worker, temporary_folder
 from memprof.posix import check_can_measure, rlimit_bytes
-from memprof.text import format_limit, format_size, raised, shown
-from memprof.values.density import DensityRun
-from memprof.values.leak import Attribution, LeakRun
-from memprof.values.machine import worker_environment
-from memprof.values.measurements import (
-    InstrumentRun,
-    Mark,
-    Measurement,
-    ThreadsRun,
-    TraceComparison,
+from memprof.text import format_limit, format_size, raised
+from memprof.values.measurements import Mark
+from memprof.values.requests import (
+    Event,
+    Failure,
+    Part,
+    Progress,
+    R,
+    Request,
+    Result,
+    decode_event,
+    encode,
 )
-from memprof.values.requests import Request
 
-_MARK = TypeAdapter(Mark)
-_ERROR = TypeAdapter(dict[str, str])
 _IMPORT_SECONDS = 45.0  # under a memory limit: with too little, BLAS tries for ever
-_RESULTS: dict[str, TypeAdapter[Any]] = {
-    "measure": TypeAdapter(Measurement),
-    "instrument": TypeAdapter(InstrumentRun),
-    "trace": TypeAdapter(TraceComparison),
-    "leak": TypeAdapter(LeakRun),
-    "sites": TypeAdapter(Attribution),
-    "density": TypeAdapter(DensityRun),
-    "threads": TypeAdapter(ThreadsRun),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +60,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Generic[R]):
     """A worker's result, the phases it went through, and, if it was sampled, its resident set as
     (epoch seconds, bytes)."""
 
-    value: Any
+    value: R
     marks: tuple[Mark, ...]
     samples: tuple[tuple[float, float], ...] = ()
 
 
 def run_worker(
-    request: Request,
+    request: Request[R],
     limits: Limits,
     on_progress: Callable[[Mark], None],
     *,
     sample: bool = False,
-    on_part: Callable[[Any], None] | None = None,
-) -> Finished:
+    on_part: Callable[[R], None] | None = None,
+) -> Finished[R]:
     """Run one job in a fresh process; it, what it started and its temporary files are gone when
     this returns or raises. `on_part` is told what is known of the result so far, where a job says
     it.
@@ -95,14 +85,10 @@ def run_worker(
         ScenarioError: the worker found the scenario wrong.
         MeasurementError: it did not start, died, failed, ran out of time or into the memory limit.
     """
-    request = replace(request, memory_limit_bytes=limits.memory_bytes)
+    request = msgspec.structs.replace(request, memory_limit_bytes=limits.memory_bytes)
     ceiling = Ceiling.of(limits.memory_bytes)
-    environment = {
-        **worker_environment(
-            request.spec.backend, cycles=request.cycles > 0, threads=request.job == "threads"
-        ),
-        "PYTHONHASHSEED": "0",
-    }
+    environment = worker_environment(request.spec.backend, type(request))
+    environment["PYTHONHASHSEED"] = "0"
     marks: list[Mark] = []
 
     def keep(mark: Mark) -> None:
@@ -111,26 +97,26 @@ def run_worker(
 
     with temporary_folder() as folder:
         arguments = ["-P", "-m", "memprof.worker"]
-        with Worker(request.to_json(), arguments, folder, environment) as worker:
+        with Worker(encode(request), arguments, folder, environment) as worker:
             process = worker.process() if sample else None
             sampler = None if process is None else MemorySampler(process)
             last = _follow(worker, request, limits, ceiling, keep, on_part or (lambda value: None))
             worker.let_go()
-        if last is not None and last[0] == "result":
-            return Finished(last[1], tuple(marks), sampler.samples() if sampler else ())
-        raise failure(last and last[1], worker.code(), request, ceiling, marks, worker.printed())
+        if isinstance(last, Result):
+            return Finished(last.value, tuple(marks), sampler.samples() if sampler else ())
+        raise failure(last, worker.code(), request, ceiling, marks, worker.printed())
 
 
 def _follow(
     worker: Worker,
-    request: Request,
+    request: Request[R],
     limits: Limits,
     ceiling: Ceiling | None,
     on_progress: Callable[[Mark], None],
-    on_part: Callable[[Any], None],
-) -> tuple[str, Any] | None:
-    """Pass on progress and parts until there is a result or an error, which is returned with its
-    kind; None if the worker ended without. Whoever else has the pipe open then, a process or
+    on_part: Callable[[R], None],
+) -> Result[R] | Failure | None:
+    """Pass on progress and parts until there is a result or an error; None if the worker ended
+    without. Whoever else has the pipe open then, a process or
     thread of the user's code, is not waited for."""
     start = time.monotonic()
     pieces: list[bytes] = []
@@ -157,40 +143,30 @@ def _follow(
         *lines, rest = b"".join(pieces).split(b"\n")
         pieces = [rest]
         for line in lines:
-            kind, said = _heard(line, request)
-            if kind == "progress":
-                label = said.label
-                on_progress(said)
-            elif kind == "part":
-                on_part(said)
+            said = _heard(line, request)
+            if isinstance(said, Progress):
+                label = said.mark.label
+                on_progress(said.mark)
+            elif isinstance(said, Part):
+                on_part(said.value)
             else:
-                return kind, said
+                return said
 
 
-def _heard(line: bytes, request: Request) -> tuple[str, Any]:
-    """What a line is, and what it says.
+def _heard(line: bytes, request: Request[R]) -> Event[R]:
+    """What a line says.
 
     Raises:
         WorkerFailed: it is none of the worker's.
     """
     try:
-        event = json.loads(line)
-        kind = event.pop("event")
-        if kind == "progress":
-            return kind, _MARK.validate_python(event)
-        if kind in ("part", "result"):
-            return kind, _RESULTS[request.job].validate_python(event["value"])
-        if kind == "error":
-            facts = {"field": "", "detail": ""} | _ERROR.validate_python(event)
-            return kind, facts | {name: facts[name] for name in ("kind", "message")}
-        problem = f"no event is called {shown(kind)}"
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        problem = raised(error)
-    raise WorkerFailed(
-        "what the worker says cannot be read; does the model or its environment write to files "
-        "that it did not open, or replace functions of Python?",
-        detail=problem,
-    )
+        return decode_event(line, request)
+    except (ValueError, RecursionError) as error:
+        raise WorkerFailed(
+            "what the worker says cannot be read; does the model or its environment write to files "
+            "that it did not open, or replace functions of Python?",
+            detail=raised(error),
+        ) from None
 
 
 # Phases in which libraries load; they load more of themselves when they are first used.
@@ -227,37 +203,37 @@ class Ceiling:
 
 
 def failure(
-    event: dict[str, Any] | None,
+    event: Failure | None,
     code: int,
-    request: Request,
+    request: Request[Any],
     ceiling: Ceiling | None,
     marks: list[Mark],
     output: str,
 ) -> MemprofError:
     """Why there is no result: the worker's own word, or what its death tells."""
-    if event is not None and event["kind"] == "scenario":
-        return ScenarioError(event["field"], event["message"], detail=event["detail"])
-    detail = output if event is None else event["detail"]
+    if event is not None and event.kind == "scenario":
+        return ScenarioError(event.field, event.message, detail=event.detail)
+    detail = output if event is None else event.detail
     phase = marks[-1].label if marks else "start"
     if ceiling is not None and _limit_was_hit(event, code, request, ceiling, marks):
         if phase in IMPORTING and not _during(event):
             return too_low_for_imports(request, ceiling, detail)
-        during = "" if event is None else f" ({event['message']})"
+        during = "" if event is None else f" ({event.message})"
         return MemoryLimitReached(
             f"the population does not fit in {ceiling.words}{during}; raise {ceiling.option}, "
             "lower --agents, or add passes",
             detail=detail,
         )
-    if event is not None and event["kind"] == "memory":
+    if event is not None and event.kind == "memory":
         return MemoryLimitReached(
-            f"the population does not fit in this machine's memory ({event['message']}); lower "
+            f"the population does not fit in this machine's memory ({event.message}); lower "
             "--agents, or add passes",
             detail=detail,
         )
-    if event is not None and event["kind"] == "backend":
-        return BackendFailed(event["message"], detail=detail)
+    if event is not None and event.kind == "backend":
+        return BackendFailed(event.message, detail=detail)
     if event is not None:
-        return WorkerFailed(f"the worker failed: {event['message']}", detail=detail)
+        return WorkerFailed(f"the worker failed: {event.message}", detail=detail)
     if code >= 0:
         return WorkerDied(
             f"the worker ended with exit code {code} and no result, while in phase {phase!r}; "
@@ -270,8 +246,8 @@ def failure(
         cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
     elif code == -signal.SIGKILL:
         cause = (
-            ", most often by the kernel because the machine ran out of memory; let fewer agents "
-            "live, or make one need less"
+            ", most likely by the kernel because the machine ran out of memory; use fewer agents, "
+            "or passes that make each of them smaller"
         )
     return WorkerDied(
         f"the worker was killed ({_name(-code)}) while in phase {phase!r}{cause}", detail=detail
@@ -286,12 +262,14 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _during(event: dict[str, Any] | None) -> bool:
+def _during(event: Failure | None) -> bool:
     """Whether memory ran out while agents were built or stepped."""
-    return event is not None and event["kind"] == "memory" and " during " in event["message"]
+    return event is not None and event.kind == "memory" and " during " in event.message
 
 
-def too_low_for_imports(request: Request, ceiling: Ceiling, detail: str = "") -> MemoryLimitReached:
+def too_low_for_imports(
+    request: Request[Any], ceiling: Ceiling, detail: str = ""
+) -> MemoryLimitReached:
     """What to say where not even libraries can be loaded."""
     needs = f"PyMDP with backend {request.spec.backend} needs about "
     return MemoryLimitReached(
@@ -301,14 +279,14 @@ def too_low_for_imports(request: Request, ceiling: Ceiling, detail: str = "") ->
     )
 
 
-def _import_bytes(request: Request) -> int:
+def _import_bytes(request: Request[Any]) -> int:
     return BACKENDS[request.spec.backend].import_bytes
 
 
 def _limit_was_hit(
-    event: dict[str, Any] | None,
+    event: Failure | None,
     code: int,
-    request: Request,
+    request: Request[Any],
     ceiling: Ceiling,
     marks: list[Mark],
 ) -> bool:
@@ -316,7 +294,7 @@ def _limit_was_hit(
     where it does not, and as almost anything while modules are loaded."""
     if event is None:
         return code != -signal.SIGKILL
-    if event["kind"] == "backend":
+    if event.kind == "backend":
         return ceiling.size_bytes < _import_bytes(request)
     importing = not marks or marks[-1].label in IMPORTING
-    return event["kind"] == "memory" or (importing and "ModuleNotFound" not in event["message"])
+    return event.kind == "memory" or (importing and "ModuleNotFound" not in event.message)

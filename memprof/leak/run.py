@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from memprof.catalogue.passes import OPTIONS, passes_with
 from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
+from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.leak import judgement
@@ -16,8 +17,8 @@ from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.text import format_size
 from memprof.values.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
-from memprof.values.machine import describe_environment
 from memprof.values.profile import Caution
+from memprof.values.requests import FindSites, LiveInCycles
 
 _WATCHED_CYCLES, _MOST_WATCHED = 6, 45
 _WATCHED_OBJECTS = 9
@@ -99,7 +100,7 @@ def leak(
             scenario.backend,
             measured[0].facts,
             limits.memory_bytes,
-            cycles=True,
+            job=LiveInCycles,
             malloc=measured[0].calibration.malloc,
         ),
         leak=decides,
@@ -142,16 +143,15 @@ class _Check:
         limit, repeats = self.crew.limits.timeout_seconds, self.crew.loaded.scenario.repeats
         known: list[LeakRun] = []
         try:
-            done = self.crew.run(
-                f"{', '.join(self.modes)}, repeat {repeat + 1} of {repeats}",
-                self.passes,
-                on_part=known.append,
-                job="leak",
+            request = LiveInCycles(
+                self.crew.loaded.spec(self.passes),
                 modes=self.modes,
-                cycles=self.cycles,
+                count=self.cycles,
                 history_steps=self.history_steps,
                 seconds=None if limit is None else _USED_TIME * limit,
             )
+            title = f"{', '.join(self.modes)}, repeat {repeat + 1} of {repeats}"
+            done = self.crew.run(title, request, on_part=known.append)
             known.append(done.value)
         finally:
             runs += known[-1:]
@@ -175,15 +175,14 @@ class _Check:
         """The leak with its sites. It stays a leak if they cannot be found."""
         self.crew.total += 1
         try:
-            done = self.crew.run(
-                "sites of the leak",
-                found.passes,
-                job="sites",
-                modes=(found.mode,),
-                cycles=_watched(found),
+            request = FindSites(
+                self.crew.loaded.spec(found.passes),
+                mode=found.mode,
+                count=_watched(found),
                 warm_up=max(found.warm_up_cycles),
                 history_steps=found.history_steps,
             )
+            done = self.crew.run("sites of the leak", request)
         except MeasurementError as error:
             remedy = "the verdict stands; mend what the worker met, and run it again for the sites"
             cautions.append(Caution("no_sites", str(error), remedy))

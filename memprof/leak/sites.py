@@ -28,11 +28,12 @@ from memprof.instruments.owners import Owner, Owners
 from memprof.instruments.retained import Key, RetainedObjects
 from memprof.instruments.traced import is_library, place_of, short_path
 from memprof.leak.retention import Gain, Held, Place, gain, is_steady, total
-from memprof.leak.worker import Cycles
+from memprof.leak.worker import Cycles, life_of
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import Attribution, Evidence, Site, SiteLine
 from memprof.values.population import PopulationSpec
-from memprof.values.requests import Channel
+from memprof.values.requests import FindSites
+from memprof.worker.channel import Channel
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
 # JAX's eager loop each frame costs seconds per cycle, and as few cycles as possible have to do.
@@ -55,7 +56,7 @@ _TRACE_BYTES = 4096
 # parts that the object graph does not show.
 _LEFT_OVER = 0.1
 _PACKAGE = Path(__file__).parents[1]
-_OWN = tuple(f"{_PACKAGE / room}/" for room in ("analysis", "instruments", "worker"))
+_OWN = tuple(f"{_PACKAGE / room}/" for room in ("instruments", "leak", "stats", "worker"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,13 @@ class _Growth:
     traces: float | None = None
 
 
-def sites(
-    life: Cycles, spec: PopulationSpec, warm_up: int, cycles: int, channel: Channel
-) -> Attribution:
-    """Let the population live `warm_up` cycles, and watch `cycles` more by each instrument."""
-    cycles = max(cycles, _FEWEST_CYCLES)
+def find_sites(request: FindSites, channel: Channel) -> Attribution:
+    """Let the population live through the warm-up, and watch the cycles after it by each
+    instrument."""
+    spec, cycles = request.spec, max(request.count, _FEWEST_CYCLES)
+    life = life_of(spec, request.mode, request.history_steps)
     channel.progress("warm up", spec.agents)
-    for _ in range(warm_up):
+    for _ in range(request.warm_up):
         life.run()
     channel.progress("heap", spec.agents)
     start = perf_counter()

@@ -24,11 +24,19 @@ from memprof.populations.base import Population, Probe
 from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode
 from memprof.values.measurements import UNSEEN, Calibration
 from memprof.values.population import PopulationSpec
-from memprof.values.requests import Channel
-from memprof.worker.growth import Recorder, Rows
+from memprof.values.requests import LiveInCycles
+from memprof.worker.channel import Channel
+from memprof.worker.growth import Recorder, Rows, backend_of
 
 _FEWEST_CYCLES = 3
 """With fewer, there is not even an interval."""
+
+
+def live_in_cycles(request: LiveInCycles, channel: Channel) -> LeakRun:
+    """Let the population live in the modes that are asked for."""
+    spec, kept = request.spec, request.history_steps
+    lives = {mode: life_of(spec, mode, kept) for mode in request.modes}
+    return leak(lives, spec, request.count, request.seconds, channel)
 
 
 def leak(
@@ -316,6 +324,12 @@ def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> Popu
     return replace(
         spec, passes=("history", *others), options={**spec.options, "history_steps": history_steps}
     )
+
+
+def life_of(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> Cycles:
+    """The population's life in a mode, as `bounded` has it."""
+    spec = bounded(spec, mode, history_steps)
+    return Cycles(backend_of(spec), spec, mode)
 
 
 class Cycles:

@@ -21,6 +21,7 @@ from memprof.storage.flatten import Handed, is_objects
 from memprof.storage.references import Activation
 from memprof.storage.scratch import Loans
 from memprof.text import format_size
+from memprof.upstream.attributes import LEARNS, PRIORS
 
 DEFAULT = ("history", "pool", "template")
 """Names of the passes that `optimize` takes by itself."""
@@ -29,11 +30,6 @@ MOST_DENSE_BYTES = 64 << 10
 """An agent that learns more than so much in dense matrices stays active."""
 
 _DENSE = 0.125  # a share of nonzero entries; a record of more changes is no longer sparse
-_LEARNED = (
-    ("pA", "A", "modalities_to_learn"),
-    ("pB", "B", "factors_to_learn"),
-    ("pD", "D", "factors_to_learn"),
-)
 _FREED_PER_REPLACED = 4  # what a step takes and frees at once: priors, means and temporaries
 
 
@@ -106,12 +102,12 @@ def keep_what_rest_frees(agent: Any) -> None:
 
 def _replaced(agent: Any) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
     """The priors that PyMDP replaces when it learns, their means, and whether they change."""
-    for prior_name, mean_name, which_name in _LEARNED:
+    for mean_name, prior_name in PRIORS.items():
         priors: Any = getattr(agent, prior_name, None)
         means: Any = getattr(agent, mean_name, None)
         if not (is_objects(priors) and is_objects(means) and priors.shape == means.shape):
             continue
-        which = getattr(agent, which_name, "all")
+        which = getattr(agent, LEARNS[mean_name], "all")
         for number, (prior, mean) in enumerate(zip(priors, means, strict=True)):
             if isinstance(prior, np.ndarray) and isinstance(mean, np.ndarray):
                 yield prior, mean, isinstance(which, str) or number in which

@@ -13,15 +13,15 @@ import math
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import reduce
+from importlib import import_module
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from pymdp.legacy import control, learning, maths, utils
+from pymdp.legacy import maths, utils
 
-from memprof.optimise.known import (
+from memprof.optimise.pool import (
     NEGLIGIBLE,
-    Basis,
     Case,
     Cases,
     Entries,
@@ -29,19 +29,12 @@ from memprof.optimise.known import (
     Surprise,
     gathered,
     in_range,
-    name_of,
     settle,
 )
 from memprof.storage.constants import is_constant
+from memprof.upstream.functions import REPLACED, Basis, name_of
 
-_REPLACED = (
-    (maths, "dot_likelihood"),
-    (maths, "spm_dot"),
-    (maths, "spm_MDP_G"),
-    (control, "calc_expected_utility"),
-    (learning, "update_obs_likelihood_dirichlet_factorized"),
-    (learning, "update_state_likelihood_dirichlet_interactions"),
-)
+_REPLACED = [(import_module(f"pymdp.legacy.{module}"), name) for module, name in REPLACED]
 _NOTHING: Case[Any] = Case(None)
 _BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
 

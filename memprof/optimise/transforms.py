@@ -29,7 +29,7 @@ from memprof.storage.history import History
 from memprof.storage.identity import held_by_user, held_elsewhere, links_of
 from memprof.storage.layout import plain, zeros
 from memprof.storage.scratch import Loans
-from memprof.upstream.attributes import HISTORIES, LATEST, MODEL
+from memprof.upstream.attributes import BELIEFS, HISTORIES, LATEST, MATRICES, MODEL
 from memprof.upstream.keywords import history_problem
 
 
@@ -130,8 +130,7 @@ class Policies(Pass):
 FLOAT32_BOUND = 1e-5
 """Largest change of a belief that may come of it."""
 
-_MATRICES = ("A", "B", "pA", "pB")
-_BELIEFS = ("qs", "latest_belief", "q_pi", "G", "F")
+_ROUNDED = (*BELIEFS, "q_pi", "G", "F")
 
 
 class Float32(Pass):
@@ -144,13 +143,13 @@ class Float32(Pass):
     """
 
     def build(self, agent: Any, index: int) -> None:
-        _replace(agent, _MATRICES, _rounded)
+        _replace(agent, MATRICES, _rounded)
 
     def rest(self, agent: Any, index: int) -> None:
-        _replace(agent, (*_MATRICES, *_BELIEFS), _rounded)
+        _replace(agent, (*MATRICES, *_ROUNDED), _rounded)
 
     def wake(self, agent: Any, index: int, loans: Loans) -> None:
-        _replace(agent, _BELIEFS, _widened)
+        _replace(agent, _ROUNDED, _widened)
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
@@ -179,8 +178,6 @@ BELIEF_BOUND = 1e-6
 CUT = 1e-9
 """Largest probability that is cut from a belief at rest."""
 
-_BELIEF_BELIEFS = ("qs", "latest_belief")
-
 
 class Belief(Pass):
     """Prunes beliefs about states when an agent comes to rest.
@@ -192,11 +189,11 @@ class Belief(Pass):
     amplifies it.
     """
 
-    packs = _BELIEF_BELIEFS
+    packs = BELIEFS
 
     def rest(self, agent: Any, index: int) -> None:
         attributes = vars(agent)
-        for name in _BELIEF_BELIEFS:
+        for name in BELIEFS:
             if name in attributes:
                 attributes[name] = with_arrays_changed(attributes[name], prune)
 
@@ -227,7 +224,7 @@ class Sparse(Pass):
     `np.einsum` and `np.dot` without a word.) Arrays that agents share are left alone.
     """
 
-    packs = ("A", "B", "pA", "pB")
+    packs = MATRICES
 
     def world_array(self, array: Any, first: Any) -> Any:
         if is_constant(array):

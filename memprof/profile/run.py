@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
+from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile import cautions, judge
@@ -27,7 +28,6 @@ from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence, readings
 from memprof.text import format_size
-from memprof.values.machine import describe_environment
 from memprof.values.measurements import Measurement
 from memprof.values.profile import (
     BudgetCheck,

@@ -11,37 +11,30 @@ from time import perf_counter
 
 from memprof.catalogue.base import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
-from memprof.catalogue.passes import PASSES
-from memprof.density.worker import density
 from memprof.errors import ScenarioError
 from memprof.instruments import process, resident, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
 from memprof.leak.judgement import FEWEST_CYCLES
-from memprof.leak.sites import sites
-from memprof.leak.worker import Cycles, bounded, leak
-from memprof.populations.base import Population, population_class
+from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.profile.judge import balance
 from memprof.stats import lines
 from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
-from memprof.values.density import DensityRun
-from memprof.values.leak import Attribution, LeakRun, Mode
 from memprof.values.measurements import (
     Calibration,
     GrowthPoint,
     InstrumentRun,
     LedgerRow,
     Measurement,
-    ThreadsRun,
     TraceComparison,
     TrendSeries,
 )
 from memprof.values.population import EFFORTS, Effort, PopulationSpec
-from memprof.values.requests import Channel, Request
-from memprof.worker.growth import Growth, Series
-from memprof.worker.threads import threads
+from memprof.values.requests import Measure, ReadThrough, Trace
+from memprof.worker.channel import Channel
+from memprof.worker.growth import Growth, Series, backend_of, warm_up
 
 # A population grows on until half the interval of its marginal cost is so small, relative to it.
 _RESOLUTION = 0.01
@@ -50,54 +43,15 @@ _EXTENSION_BYTES = 64 * 10**6
 _TREND_READINGS = 12
 
 
-def run(
-    request: Request, channel: Channel
-) -> (
-    Measurement | InstrumentRun | TraceComparison | LeakRun | Attribution | DensityRun | ThreadsRun
-):
-    """Do what the request asks for."""
-    process.tried()  # what that leaves is garbage before the first reading, not after it
-    effort = EFFORTS[request.effort]
-    match request.job:
-        case "measure":
-            return measure(request.spec, channel, effort, resolve=request.resolve)
-        case "instrument":
-            return read_through(request.spec, request.instrument, channel)
-        case "trace":
-            return trace(request.spec, Path(request.trace_file), request.compare, channel)
-        case "leak":
-            lives = {mode: _life(request, mode) for mode in request.modes}
-            return leak(lives, request.spec, request.cycles, request.seconds, channel)
-        case "sites":
-            life = _life(request, request.modes[0])
-            return sites(life, request.spec, request.warm_up, request.cycles, channel)
-        case "density":
-            spec = request.spec
-            _warm_up(spec, channel)
-            population_type = _import(spec)
-            return density(
-                population_type,
-                spec,
-                request.sizes,
-                effort,
-                request.seconds,
-                channel,
-                resolve=request.resolve,
-            )
-        case "threads":
-            return threads(_import, request.spec, request.threads, channel)
-
-
-def measure(
-    spec: PopulationSpec, channel: Channel, effort: Effort, *, resolve: bool
-) -> Measurement:
+def measure(request: Measure, channel: Channel) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
+    spec, effort = request.spec, EFFORTS[request.effort]
     process.expect_process()
     start = process.read()
     channel.progress("import")
-    population_type = _import(spec)
+    population_type = backend_of(spec)
     imported = process.read()
-    _warm_up(spec, channel)
+    warm_up(spec, channel)
     watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
     population = population_type(spec, watch)
     growth = Growth(population, spec.agents, spec.steps, channel, digests)
@@ -112,7 +66,7 @@ def measure(
     at_n = series.points()[-1]
     peak = process.peak_rss_bytes() if peak_known else None
     file_bytes, working_set = population.file_bytes, population.working_set()
-    _extend(growth, series, channel, effort, resolve=resolve)
+    _extend(growth, series, channel, effort, resolve=request.resolve)
 
     channel.progress("ledger", len(population))
     private = series.points()[-1].reading.private_bytes
@@ -195,16 +149,17 @@ def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
     return [LedgerRow("compiled programs, caches", 0, freed, 0, freed, 0)]
 
 
-def read_through(spec: PopulationSpec, name: str, channel: Channel) -> InstrumentRun:
+def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
     """A worker with one intrusive instrument at work, on the same seeds."""
+    spec = request.spec
     with ImportWatch() as with_pymdp:
-        _import(spec)
+        backend_of(spec)
     with ImportWatch() as with_model:
-        _warm_up(spec, channel)
+        warm_up(spec, channel)
     process.settle()
-    chosen: Instrument = load_target(INSTRUMENTS[name].target)()
+    chosen: Instrument = load_target(INSTRUMENTS[request.instrument].target)()
     with chosen as instrument:
-        population = _import(spec)(spec, instrument)
+        population = backend_of(spec)(spec, instrument)
         agents = max(spec.agents, _FEWEST_POINTS)  # a line needs that many points
         growth = Growth(population, agents, spec.steps, channel)
         readings = []
@@ -236,46 +191,18 @@ def read_through(spec: PopulationSpec, name: str, channel: Channel) -> Instrumen
     )
 
 
-def trace(spec: PopulationSpec, file: Path, compare: bool, channel: Channel) -> TraceComparison:
-    """Write every belief and action to `file`, or compare with those that are in it."""
-    with file.open("rb" if compare else "wb") as stream:
-        values = ValueTrace(stream, compare=compare)
-        population = _import(spec)(spec, DirectCalls())
+def trace(request: Trace, channel: Channel) -> TraceComparison:
+    """Write every belief and action to the file, or compare with those that are in it."""
+    spec = request.spec
+    with Path(request.file).open("rb" if request.compare else "wb") as stream:
+        values = ValueTrace(stream, compare=request.compare)
+        population = backend_of(spec)(spec, DirectCalls())
         growth = Growth(population, spec.agents, spec.steps, channel, values)
         channel.progress("step", spec.agents)
         agents = population.grow(spec.agents)
         for steps in growth.strides(0, spec.steps):
             growth.live(agents, steps)
         return values.comparison()
-
-
-def _import(spec: PopulationSpec) -> type[Population]:
-    """The population class of the backend, with the early passes installed before its import."""
-    for name in spec.passes:
-        if PASSES[name].early:
-            load_target(PASSES[name].form(spec.backend).target)().install()
-    return population_class(spec.backend)
-
-
-def _life(request: Request, mode: Mode) -> Cycles:
-    spec = bounded(request.spec, mode, request.history_steps)
-    return Cycles(_import(spec), spec, mode)
-
-
-def _warm_up(spec: PopulationSpec, channel: Channel) -> None:
-    """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
-    or as many as the population lives at once."""
-    channel.progress("warm up")
-    population = _import(spec)(replace(spec, agents=1), Stopwatch())
-    digests = DigestTrace(1, spec.steps)
-    agents = population.grow(1)
-    for step in range(0, min(2, spec.steps), population.stride):
-        for lived in population.live(agents, range(step, step + population.stride)):
-            digests.record(*lived)
-    population.close()
-    population.drop_caches()
-    process.read()
-    lines.robust_fit([(1, 1), (2, 2), (3, 4)])
 
 
 def _read(series: Series, agents: int, channel: Channel) -> None:

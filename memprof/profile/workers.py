@@ -20,6 +20,7 @@ from memprof.scenario.file import LoadedScenario
 from memprof.stats.equivalence import judge, reproducible, same_digests
 from memprof.values.measurements import InstrumentRun, Measurement, TraceComparison
 from memprof.values.profile import Equivalence
+from memprof.values.requests import Measure, ReadThrough, Trace
 
 VariantName = Literal["before", "after"]
 
@@ -30,7 +31,7 @@ class VariantRuns:
 
     passes: tuple[str, ...]
     clean: list[Measurement] = field(default_factory=list)
-    sampled: Finished | None = None
+    sampled: Finished[Measurement] | None = None
     instruments: dict[str, InstrumentRun] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -178,9 +179,14 @@ def choose(runs: Runs, crew: Crew) -> Plan:
 
 
 def _trial(runs: Runs, crew: Crew, plan: Plan, title: str) -> Cost:
-    done = crew.run(title, plan, job="measure", resolve=True)
+    done = crew.run(title, _measuring(plan, crew, resolve=True))
     runs.trials.setdefault(plan, []).append(done.value)
     return cost_of([done.value])
+
+
+def _measuring(plan: Plan, crew: Crew, *, resolve: bool) -> Measure:
+    loaded = crew.loaded
+    return Measure(loaded.spec(plan), effort=loaded.scenario.effort, resolve=resolve)
 
 
 def _words(plan: Plan) -> str:
@@ -215,9 +221,7 @@ def _measure(runs: Runs, crew: Crew, repeats: int, sample: bool = False) -> None
             first = not variant.clean
             done = crew.run(
                 f"{name}, repeat {repeat + 1} of {done_before + repeats}",
-                variant.passes,
-                job="measure",
-                resolve=runs.resolve,
+                _measuring(variant.passes, crew, resolve=runs.resolve),
                 sample=sample and first,
             )
             variant.clean.append(done.value)
@@ -239,12 +243,8 @@ def _instruments(runs: Runs, crew: Crew, names: list[str]) -> None:
     for instrument in names:
         for name, variant in _variants(runs):
             try:
-                done = crew.run(
-                    f"{name}, {instrument}",
-                    variant.passes,
-                    job="instrument",
-                    instrument=instrument,
-                )
+                request = ReadThrough(crew.loaded.spec(variant.passes), instrument=instrument)
+                done = crew.run(f"{name}, {instrument}", request)
                 variant.instruments[instrument] = done.value
             except MeasurementError as error:
                 variant.failures[instrument] = str(error)
@@ -279,7 +279,6 @@ def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> Tr
     """Every value of both, by a worker each; the first one's are in `file`, if that exists."""
     crew.total += 1 if file.exists() else 2
     if not file.exists():
-        crew.run("before, trace", before, job="trace", trace_file=str(file))
-    done = crew.run(f"{name}, trace", after, job="trace", trace_file=str(file), compare=True)
-    found: TraceComparison = done.value
-    return found
+        crew.run("before, trace", Trace(crew.loaded.spec(before), file=str(file)))
+    request = Trace(crew.loaded.spec(after), file=str(file), compare=True)
+    return crew.run(f"{name}, trace", request).value

@@ -1,20 +1,26 @@
-"""Loading a scenario file; every mistake names its field, line and remedy."""
+"""Scenarios of a file, or of a function that builds agents; every mistake names its field, line and
+remedy."""
 
 from __future__ import annotations
 
+import inspect
+import json
+import os
+import re
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.catalogue.models import MODELS, Npz
-from memprof.errors import FieldError, ScenarioError, nearest, option_of
+from memprof.errors import FieldError, ScenarioError, UsageError, nearest, option_of
 from memprof.scenario.schema import Budget, Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
 from memprof.text import cut, read_text, shown
@@ -54,12 +60,6 @@ class LoadedScenario:
         return _where(self.path, self.lines, field)
 
 
-def _where(path: Path, lines: Mapping[str, int], field: str) -> str:
-    while field and field not in lines:
-        field = field.rpartition(".")[0]
-    return f"{path}:{lines[field]}" if field else str(path)
-
-
 def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
     """Read and check a scenario file; `overrides` replace its fields (command-line options).
 
@@ -68,11 +68,12 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
     """
     raw, lines = _read(path)
     overrides = overrides or {}
-    try:
-        scenario = Scenario.model_validate({**raw, **overrides})
-    except ValidationError as error:
-        raise _scenario_error(error, overrides, partial(_where, path, lines)) from None
-    loaded = LoadedScenario(scenario, path, lines)
+
+    def where(field: str) -> str:
+        option = field.partition(".")[0]
+        return option_of(option) if option in overrides else _where(path, lines, field)
+
+    loaded = LoadedScenario(_checked({**raw, **overrides}, where), path, lines)
     _check_files(loaded)
     return loaded
 
@@ -83,11 +84,7 @@ def scenario_of(fields: Mapping[str, Any], path: Path) -> LoadedScenario:
     Raises:
         ScenarioError: a field is wrong.
     """
-    try:
-        scenario = Scenario.model_validate(dict(fields))
-    except ValidationError as error:
-        raise _scenario_error(error, {}, lambda field: "") from None
-    return LoadedScenario(scenario, path, {})
+    return LoadedScenario(_checked(dict(fields), lambda field: ""), path, {})
 
 
 def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
@@ -99,6 +96,12 @@ def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> Lo
     file = resources.files("memprof") / "scenarios" / f"{command}.yaml"
     with resources.as_file(file) as path:
         return load_scenario(path, overrides)
+
+
+def _where(path: Path, lines: Mapping[str, int], field: str) -> str:
+    while field and field not in lines:
+        field = field.rpartition(".")[0]
+    return f"{path}:{lines[field]}" if field else str(path)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -118,47 +121,45 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return raw, lines
 
 
-def _scenario_error(
-    error: ValidationError, overrides: Mapping[str, Any], where: Callable[[str], str]
-) -> ScenarioError:
-    """The first of pydantic's findings, as field, expected, found and remedy."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+def _checked(fields: dict[str, Any], where: Callable[[str], str]) -> Scenario:
+    try:
+        return Scenario.model_validate(fields)
+    except ValidationError as error:
+        field, problem = _problem(error.errors()[0])
+        raise ScenarioError(field, problem, where=where(field)) from None
+
+
+def _problem(found: ErrorDetails) -> tuple[str, str]:
+    """What pydantic found, as the field, and what was expected, found and can be done."""
+    location = [str(part) for part in found["loc"]]
     siblings: type[BaseModel] = Scenario
     if location[:1] == ["model"] and len(location) > 1 and location[1] in MODELS:
         siblings = MODELS[location.pop(1)]  # the union's tag is no field of the file
     elif location[:1] == ["budget"]:
         siblings = Budget
-    context = first.get("ctx", {})
-    named = (cut(part) for part in location if part.isidentifier() or part.isdigit())
-    field = ".".join(named)
-    match first["type"]:
+    context = found.get("ctx", {})
+    field = ".".join(cut(part) for part in location if part.isidentifier() or part.isdigit())
+    expected = found["msg"].removeprefix("Input should be ")
+    match found["type"]:
         case "value_error" if isinstance(context["error"], FieldError):
-            field, problem = context["error"].field, str(context["error"])
+            return context["error"].field, str(context["error"])
         case "value_error":
-            problem = f"{context['error']}, found {shown(first['input'])}"
+            return field, f"{context['error']}, found {shown(found['input'])}"
         case "missing":
-            problem = "is missing; add it"
+            return field, "is missing; add it"
         case "union_tag_not_found":
-            field, problem = "model.kind", f"is missing; {nearest('', MODELS)}"
+            return "model.kind", f"is missing; {nearest('', MODELS)}"
         case "union_tag_invalid":
-            field, problem = "model.kind", MODELS.unknown(str(context["tag"]), "model")
+            return "model.kind", MODELS.unknown(str(context["tag"]), "model")
         case "literal_error" if field == "backend":
-            problem = BACKENDS.unknown(str(first["input"]), "backend")
+            return field, BACKENDS.unknown(str(found["input"]), "backend")
         case "extra_forbidden":
-            problem = f"is no field here; {nearest(location[-1], siblings.model_fields)}"
+            return field, f"unknown field; {nearest(location[-1], siblings.model_fields)}"
         case "string_pattern_mismatch":
-            expected = siblings.model_fields[location[-1]].description
-            problem = f"expected {expected}, found {shown(first['input'])}"
+            expected = siblings.model_fields[location[-1]].description or expected
         case "model_attributes_type" | "model_type":
-            problem = f"expected fields such as `name: value`, found {shown(first['input'])}"
-        case _:
-            expected = first["msg"].removeprefix("Input should be ")
-            problem = f"expected {expected}, found {shown(first['input'])}"
-    option = field.partition(".")[0]
-    return ScenarioError(
-        field, problem, where=option_of(option) if option in overrides else where(field)
-    )
+            expected = "fields such as `name: value`"
+    return field, f"expected {expected}, found {shown(found['input'])}"
 
 
 def _check_files(loaded: LoadedScenario) -> None:
@@ -174,3 +175,61 @@ def _check_files(loaded: LoadedScenario) -> None:
     else:
         return
     raise ScenarioError("model.path", problem, where=loaded.where("model.path"))
+
+
+def scenario_of_function(
+    build: Callable[..., Any], params: Mapping[str, Any], fields: Mapping[str, Any]
+) -> LoadedScenario:
+    """The scenario of what `build(**params)` returns, which is what a factory may return.
+
+    Workers are told where its module is and what this process imports from, so that they find it
+    wherever this process did.
+
+    Raises:
+        UsageError: `build` is no function that another process can import.
+        ScenarioError: a field is wrong.
+    """
+    name, module, file = _place_of(build)
+    if "model" in fields:
+        raise ScenarioError("model", f"is the function {name} itself; remove it")
+    try:
+        json.dumps(dict(params))
+    except (TypeError, ValueError) as error:
+        raise ScenarioError(
+            "params",
+            f"expected numbers, text, lists and dicts, which workers are sent as JSON; {error}",
+        ) from None
+    model = {
+        "kind": "factory",
+        "callable": f"{_identifiers(module)}:{name}",
+        "params": dict(params),
+        "file": str(file),
+        "path": [str(Path(each).absolute()) for each in sys.path],
+    }
+    title = name.lstrip("_") or "agents"
+    return scenario_of({"name": title, **fields, "model": model}, Path(os.path.relpath(file)))
+
+
+def _place_of(build: Any) -> tuple[str, str, Path]:
+    """Name, module and file of a function at the top level of a module."""
+    name = str(getattr(build, "__qualname__", ""))
+    module = str(getattr(build, "__module__", ""))
+    known = sys.modules.get(module)
+    if not callable(build) or known is None or not name or module == "__main__":
+        found = f"{type(build).__qualname__} {name}".strip()
+    elif getattr(known, name, None) is not build:
+        found = f"{name} of {module}"
+    elif getattr(known, "__file__", None) is None:
+        found = f"{name} of {module}, which has no file"
+    else:
+        return name, module, Path(inspect.getsourcefile(known) or str(known.__file__)).resolve()
+    raise UsageError(
+        "expected a function at the top level of a module, which fresh worker processes can "
+        f"import, found {found}. Write `def build(): ...` outside of any function or class; hand "
+        "over with params={...} what varies"
+    )
+
+
+def _identifiers(module: str) -> str:
+    """The module's name, made of identifiers only; its file says where it is."""
+    return ".".join(re.sub(r"^(?=\d)", "_", re.sub(r"\W", "_", part)) for part in module.split("."))

@@ -92,8 +92,8 @@ class _Scenario(Strict):
     model: AnyModel
     effort: EffortName = Field(
         default="normal",
-        description="how much time its figures are worth: quick is a first answer, of one worker "
-        "and no instruments unless they are asked for; thorough is for a paper",
+        description="how long to measure: quick gives a first answer from one worker, with no "
+        "instruments unless asked for; thorough is for a paper",
     )
     agents: int = Field(default=20, ge=1, le=10**7)
     steps: int = Field(default=20, ge=1, le=10**6)
@@ -110,7 +110,7 @@ class _Scenario(Strict):
         default=1.1,
         ge=1,
         allow_inf_nan=False,
-        description="largest time per step, against before, that passes chosen by auto may cost",
+        description="largest time per step, relative to before, that auto may accept",
     )
     loop: Loop | None = Field(
         default_factory=_own_loop,
@@ -119,19 +119,19 @@ class _Scenario(Strict):
     )
     instruments: Instruments = Field(
         default_factory=_own_instruments,
-        description="what reads the memory, besides the process itself",
+        description="ways of reading memory, besides the figures of the process itself",
     )
     repeats: int = Field(
         default_factory=_own_repeats,
         ge=1,
         le=1000,
-        description="fresh workers of each variant; 1, 3 or 9 by the effort if not given",
+        description="fresh workers per variant; if not given, 1, 3 or 9 depending on the effort",
     )
     budget: Budget | None = None
     tolerances: dict[str, str | int] = Field(
         default_factory=dict,
-        description="how much a metric may change before memprof gate calls it worse, by name: "
-        "5%, 2MB, or 5% or 2MB",
+        description="how far a metric may move before memprof gate calls it worse, by name: 5%, "
+        "2MB, or 5% or 2MB",
     )
 
     @property
@@ -157,7 +157,7 @@ class _Scenario(Strict):
     @field_validator("learning")
     @classmethod
     def _learning_once(cls, names: list[str]) -> list[str]:
-        _once(names, "learning")
+        _once(names, "learning", "entry")
         return names
 
     @field_validator("tolerances", mode="before")
@@ -187,7 +187,8 @@ class _Scenario(Strict):
             raise FieldError("model.kind", f"{found}; found backend: {self.backend}")
         if not self.model.private and self.model.differs:
             raise FieldError(
-                "model.private", "false contradicts a model that is each agent's own; leave it out"
+                "model.private",
+                "false contradicts a model that differs between agents; remove it",
             )
         if backend.check:
             load_target(backend.check)(self)
@@ -220,10 +221,10 @@ else:
     )
 
 
-def _once(names: Sequence[str], field: str) -> None:
+def _once(names: Sequence[str], field: str, what: str) -> None:
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise FieldError(field, f"{shown(name)} is there twice; leave one out")
+            raise FieldError(field, f"duplicate {what} {shown(name)}; remove one")
 
 
 def _check_names(
@@ -237,7 +238,7 @@ def _check_names(
     known = [name for name, those in backends.items() if backend in those]
     for name in names:
         if name not in backends:
-            what = f"{backend} pass" if field == "passes" else "instrument"
+            what = "pass" if field == "passes" else "instrument"
             raise FieldError(field, catalogue.unknown(name, what, known))
         if name not in known:
             raise FieldError(
@@ -245,13 +246,13 @@ def _check_names(
                 f"{name!r} is for backend {' and '.join(backends[name])}; this scenario's is "
                 f"{backend}. {nearest('', known)}",
             )
-    _once(names, field)
+    _once(names, field, what)
 
 
 def _check_passes(names: list[str], backend: str) -> None:
     if AUTO in names:
         raise FieldError(
-            "passes", "auto chooses the passes itself; leave out the others, or leave out auto"
+            "passes", "auto chooses the passes itself; remove the others, or remove auto"
         )
     forms = {name: tuple(info.forms) for name, info in PASSES.items()}
     _check_names(names, "passes", PASSES, forms, backend)

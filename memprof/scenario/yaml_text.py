@@ -110,7 +110,7 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, LookupError, ArithmeticError):
             kind = node.tag.removeprefix(_PREFIX)
-            raise _refusal(f"{shown(node.value)} is no {kind}", node) from None
+            raise _refusal(f"expected {kind}, found {shown(node.value)}", node) from None
 
 
 def _parts(node: Node) -> list[Node]:
@@ -126,7 +126,7 @@ def _parts(node: Node) -> list[Node]:
 def _check_tag(node: Node) -> None:
     """Only plain values, under keys that are text."""
     if node.tag == _PREFIX + "timestamp":
-        raise _refusal(f"{shown(node.value)} is a date to YAML; put it in quotes", node)
+        raise _refusal(f"YAML reads {shown(node.value)} as a date; quote it", node)
     if node.tag not in (*_PLAIN, *_KEYS):
         tag = cut(one_line(node.tag.removeprefix(_PREFIX)))
         raise _refusal(f"expected text, numbers, lists and fields, found {tag!r}", node)
@@ -135,7 +135,7 @@ def _check_tag(node: Node) -> None:
             found = shown(key.value) if isinstance(key, ScalarNode) else "a list or fields"
             raise _refusal(f"expected text as the name of a field, found {found}; quote it", key)
         if len(key.value) > _MOST_KEY:
-            raise _refusal(f"the name of a field is longer than {_MOST_KEY} characters", key)
+            raise _refusal(f"field name longer than {_MOST_KEY} characters", key)
 
 
 def _refusal(problem: str, place: Node | yaml.Event) -> YamlProblem:
@@ -153,7 +153,7 @@ def _lines(root: Node) -> dict[str, int]:
             name = f"{prefix}.{key.value}" if prefix else str(key.value)
             line = key.start_mark.line + 1
             if name in lines:
-                problem = f"is there twice, first in line {lines[name]}"
+                problem = f"duplicate field, first in line {lines[name]}"
                 raise YamlProblem(problem, line, cut(name))
             lines[name] = line
             waiting.append((value, name))

@@ -13,14 +13,15 @@ import numpy as np
 
 from memprof.errors import StoreError
 from memprof.storage.agent_class import agent_class
-from memprof.storage.derived import DERIVED, PRIORS, derives
+from memprof.storage.constants import same_bits
 from memprof.storage.flatten import Flattener, NotStorable, is_objects
 from memprof.storage.held import reachable_ids
 from memprof.storage.identity import Links, Names, links
 from memprof.storage.layout import Layout
 from memprof.storage.template_values import Frozen, all_same, copier, is_plain, plain_content, same
 from memprof.storage.unflatten import Reader
-from memprof.upstream.attributes import MODEL, left_out
+from memprof.upstream.attributes import MODEL, PRIORS, left_out
+from memprof.upstream.functions import DERIVED
 
 _DERIVED_BYTES = 64
 """What takes fewer is cheaper to keep than to derive."""
@@ -297,6 +298,23 @@ class _NotLinked(Exception):
     def __init__(self, names: dict[str, str]) -> None:
         super().__init__()
         self.names = names
+
+
+def derives(name: str, state: dict[str, Any]) -> bool:
+    """Whether computing the attribute anew gives the bits that it has: only then a record leaves it
+    out, which is asked every time that one is made."""
+    try:
+        with np.errstate(all="ignore"):
+            derived = DERIVED[name](state)
+    except Exception:  # a user's own attribute of that name, with another meaning
+        return False
+    return _same_bits(derived, state[name])
+
+
+def _same_bits(left: Any, right: Any) -> bool:
+    if is_objects(left) and is_objects(right) and left.shape == right.shape:
+        return all(map(_same_bits, left.ravel().tolist(), right.ravel().tolist()))
+    return type(left) is type(right) is np.ndarray and same_bits(left, right)
 
 
 def _derived(value: Any, flattener: Flattener) -> Layout:

@@ -23,6 +23,18 @@ RESULTS = ("q_pi", "G", "F", *HISTORIES)
 ARRAYS = (*sorted(MODEL - {"policies"}), "qs", "latest_belief", "q_pi", "G", "F", "action")
 """What PyMDP keeps arrays in, if it keeps them, beside histories and policies."""
 
+MATRICES = ("A", "B", "pA", "pB")
+"""Those of an agent's model that are large."""
+
+BELIEFS = ("qs", "latest_belief")
+"""About states."""
+
+PRIORS = {"A": "pA", "B": "pB", "D": "pD"}
+"""What an agent may learn, and the prior whose mean it then is."""
+
+LEARNS = {"A": "modalities_to_learn", "B": "factors_to_learn", "D": "factors_to_learn"}
+"""Which parts of it."""
+
 _VALUES = MODEL | {*RESULTS, *ARRAYS}
 _FRESH: dict[str, Callable[[], Any]] = {
     "prev_actions": lambda: None,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from memprof.errors import nearest
+from memprof.errors import unknown
 from memprof.text import format_size, parse_size, shown
 from memprof.values.profile import SCHEMA, Caution, Interval, Report
 
@@ -242,9 +242,7 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
     if metric in _NO_TOLERANCE:
         raise ValueError(f"{metric} has no tolerance: it is the same, or it is not")
     if metric not in DEFAULTS:
-        raise ValueError(
-            f"{shown(metric)} is no metric with a tolerance; {nearest(metric, DEFAULTS)}"
-        )
+        raise ValueError(unknown("metric", metric, DEFAULTS))
     relative: list[float] = []
     absolute: list[float] = []
     for part in str(text).split(" or "):
@@ -285,7 +283,7 @@ def parse_tolerances(text: str) -> dict[str, Tolerance]:
                 f"expected METRIC=TOLERANCE, such as marginal_bytes=5%, found {shown(part)}"
             )
         if metric in found:
-            raise ValueError(f"{metric} is there twice; leave one out")
+            raise ValueError(f"duplicate metric {metric}; remove one")
         found[metric] = parse_tolerance(metric, value)
     return found
 

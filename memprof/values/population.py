@@ -1,6 +1,5 @@
-"""What a worker has to know to build a population: the scenario in plain, picklable values.
-
-How much time a measurement may spend on knowing its figures better.
+"""What a worker has to know to build a population, in plain values that cross processes, and how
+much time it may spend on measuring it.
 """
 
 from __future__ import annotations

@@ -1,103 +1,185 @@
-"""What parent and worker say to each other: one JSON request in, JSON lines of events out."""
+"""What parent and worker say to each other: one request in, events out, each a line of JSON."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from memprof.text import quoted
-from memprof.values.leak import Mode
-from memprof.values.measurements import Mark
+import msgspec
+
+from memprof.values.density import DensityRun
+from memprof.values.leak import Attribution, LeakRun, Mode
+from memprof.values.measurements import (
+    InstrumentRun,
+    Mark,
+    Measurement,
+    ThreadsRun,
+    TraceComparison,
+)
 from memprof.values.population import EffortName, PopulationSpec
 
-Job = Literal["measure", "instrument", "trace", "leak", "sites", "density", "threads"]
+R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One measurement in a fresh process.
+class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
+    """One job for a fresh process, which ends with an R.
 
     Attributes:
-        instrument: name, for the job `instrument`.
-        trace_file: where the job `trace` writes values, or reads them when `compare` is set.
-        modes, cycles: for the jobs `leak` and `sites`; the latter looks at the first mode.
-        history_steps: of their past that agents which live on keep in these jobs; None for what the
-            spec says.
-        warm_up: cycles before the ones that the job `sites` watches.
-        seconds: for how long the jobs `leak` and `density` may go on; None for as long as it takes.
-        sizes: populations of the job `density`, smallest first.
-        effort: how much time the jobs `measure` and `density` may spend on knowing better.
-        resolve: they go on until they know what an agent costs, as far as the effort goes.
-        threads: that step the agents, for the job `threads`.
+        target: what runs it in the worker, as `module:function`: it gets the request and the
+            worker's end of the pipe.
+        result: the type R.
+        cycles: what it reads is compared from cycle to cycle, so that the allocator's thread caches
+            would be in the way.
+        one_arena: its threads allocate, all of them from one arena.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
-    job: Job
+    target: ClassVar[str]
+    result: ClassVar[type[Any]]
+    cycles: ClassVar[bool] = False
+    one_arena: ClassVar[bool] = False
+
     spec: PopulationSpec
-    instrument: str = ""
-    trace_file: str = ""
-    compare: bool = False
-    modes: tuple[Mode, ...] = ("lifecycle",)
-    cycles: int = 0
-    history_steps: int | None = None
-    warm_up: int = 0
-    seconds: float | None = None
-    sizes: tuple[int, ...] = ()
-    effort: EffortName = "normal"
-    resolve: bool = False
-    threads: int = 1
     memory_limit_bytes: int | None = None
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
 
-    @classmethod
-    def from_json(cls, text: str) -> Request:
-        values = json.loads(text)
-        spec = values.pop("spec")
-        for name in ("learning", "passes"):
-            spec[name] = tuple(spec[name])
-        given = spec["options"].items()
-        spec["options"] = {n: tuple(v) if isinstance(v, list) else v for n, v in given}
-        for name in ("sizes", "modes"):
-            values[name] = tuple(values[name])
-        return cls(spec=PopulationSpec(**spec), **values)
+class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
+    """Measure the population cleanly; as far as the effort goes until it is known what an agent
+    costs, if that is to `resolve`."""
+
+    target = "memprof.profile.worker:measure"
+    result = Measurement
+
+    effort: EffortName = "normal"
+    resolve: bool = False
 
 
-class Channel:
-    """The worker's end of the event pipe. Processes that the user's code starts have no part in it:
-    neither programs, which do not get the descriptor, nor forks of the worker, which go unheard."""
+class ReadThrough(Request[InstrumentRun], frozen=True, kw_only=True, tag="instrument"):
+    """Read the population through an instrument."""
 
-    def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)
-        self._descriptor = descriptor
-        self._worker = os.getpid()
+    target = "memprof.profile.worker:read_through"
+    result = InstrumentRun
 
-    def progress(self, label: str, agents: int = 0) -> None:
-        """Say that a phase begins; the parent keeps it as a mark on the timeline."""
-        self._send({"event": "progress", **asdict(Mark(time.time(), label, agents))})
+    instrument: str
 
-    def result(self, value: Any) -> None:
-        """Hand over the result, a dataclass of `memprof.values.measurements`."""
-        self._send({"event": "result", "value": asdict(value)})
 
-    def part(self, value: Any) -> None:
-        """Hand over what is known so far of a result; the parent has it whatever comes."""
-        self._send({"event": "part", "value": asdict(value)})
+class Trace(Request[TraceComparison], frozen=True, kw_only=True, tag="trace"):
+    """Write every belief and action to a file, or `compare` with those that are in it."""
 
-    def error(
-        self, kind: Literal["scenario", "backend", "memory", "failure"], **facts: str
-    ) -> None:
-        """Hand over why there is no result."""
-        texts = {name: quoted(text) for name, text in facts.items()}
-        self._send({"event": "error", "kind": kind, **texts})
+    target = "memprof.profile.worker:trace"
+    result = TraceComparison
 
-    def _send(self, event: dict[str, Any]) -> None:
-        if os.getpid() != self._worker:
-            return
-        data = (json.dumps(event) + "\n").encode()
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+    file: str
+    compare: bool = False
+
+
+class LiveInCycles(Request[LeakRun], frozen=True, kw_only=True, tag="leak"):
+    """Let the population live in cycles, in one mode after the other.
+
+    Attributes:
+        history_steps: of their past that agents which live on keep; None for what the spec says.
+        seconds: for how long it may go on; None for as long as it takes.
+    """
+
+    target = "memprof.leak.worker:live_in_cycles"
+    result = LeakRun
+    cycles = True
+
+    modes: tuple[Mode, ...]
+    count: int
+    history_steps: int | None = None
+    seconds: float | None = None
+
+
+class FindSites(Request[Attribution], frozen=True, kw_only=True, tag="sites"):
+    """Look for where memory stays, in `count` cycles after `warm_up` others; `history_steps` as in
+    `LiveInCycles`."""
+
+    target = "memprof.leak.sites:find_sites"
+    result = Attribution
+    cycles = True
+
+    mode: Mode
+    count: int
+    warm_up: int = 0
+    history_steps: int | None = None
+
+
+class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
+    """Let the population grow to each of the `sizes`, smallest first, and beyond to `resolve` what
+    an agent costs; for at most so many `seconds`."""
+
+    target = "memprof.density.worker:grow"
+    result = DensityRun
+
+    sizes: tuple[int, ...]
+    effort: EffortName = "normal"
+    resolve: bool = False
+    seconds: float | None = None
+
+
+class StepInThreads(Request[ThreadsRun], frozen=True, kw_only=True, tag="threads"):
+    """Step the agents from one thread and from several, by turns."""
+
+    target = "memprof.worker.threads:step_in_threads"
+    result = ThreadsRun
+    one_arena = True
+
+    threads: int
+
+
+AnyRequest = Measure | ReadThrough | Trace | LiveInCycles | FindSites | Grow | StepInThreads
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
+    """A phase begins."""
+
+    mark: Mark
+
+
+class Part(msgspec.Struct, Generic[R], frozen=True, tag_field="event", tag="part"):
+    """What is known of the result so far."""
+
+    value: R
+
+
+class Result(msgspec.Struct, Generic[R], frozen=True, tag_field="event", tag="result"):
+    """The result."""
+
+    value: R
+
+
+FailureKind = Literal["scenario", "backend", "memory", "failure"]
+
+
+class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):
+    """Why there is no result; `field` is the scenario's that is wrong."""
+
+    kind: FailureKind
+    message: str
+    field: str = ""
+    detail: str = ""
+
+
+Event = Progress | Part[R] | Result[R] | Failure
+
+
+def encode(said: Request[Any] | Event[Any]) -> str:
+    """One line. Text need not be Unicode, as names of files are not, and is kept as it is."""
+    return json.dumps(msgspec.to_builtins(said))
+
+
+def decode_request(text: str) -> AnyRequest:
+    """What the parent asks for."""
+    request: AnyRequest = msgspec.convert(json.loads(text), AnyRequest)
+    return request
+
+
+def decode_event(line: bytes, request: Request[R]) -> Event[R]:
+    """What the worker says.
+
+    Raises:
+        ValueError, RecursionError: it is none of its words.
+    """
+    form: Any = request.result
+    return msgspec.convert(json.loads(line), Progress | Failure | Part[form] | Result[form])

@@ -5,36 +5,39 @@ from __future__ import annotations
 import sys
 import traceback
 
+from memprof.catalogue.base import load_target
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.posix import limit_data
 from memprof.text import raised, said_by
-from memprof.values.requests import Channel, Request
+from memprof.values.requests import decode_request
+from memprof.worker.channel import Channel
 
 
 def main() -> int:
     """Run one job; the exit code is 0 if a result was sent."""
     channel = Channel(int(sys.argv[1]))
-    request = Request.from_json(sys.stdin.read())
+    request = decode_request(sys.stdin.read())
     if request.memory_limit_bytes is not None:
         limit_data(request.memory_limit_bytes)
     try:
-        from memprof.profile.worker import run
+        run = load_target(request.target)
+        from memprof.instruments import process
 
+        process.tried()  # what that leaves is garbage before the first reading, not after it
         channel.result(run(request, channel))
     except ScenarioError as error:
-        channel.error("scenario", field=error.field, message=error.problem, detail=error.detail)
+        channel.error("scenario", error.problem, field=error.field, detail=error.detail)
     except BackendFailed as error:
-        channel.error("backend", message=str(error), detail=error.detail)
+        channel.error("backend", str(error), detail=error.detail)
     except MeasurementError as error:
-        channel.error("failure", message=str(error), detail=error.detail)
+        channel.error("failure", str(error), detail=error.detail)
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
         during = "".join(f" during {operation}" for operation in getattr(error, "__notes__", ()))
         message = f"out of memory{during}: {said_by(error)}"
-        channel.error("memory", message=message, detail=traceback.format_exc())
+        channel.error("memory", message, detail=traceback.format_exc())
     except Exception as error:
-        message = raised(error)
-        channel.error("failure", message=message, detail=traceback.format_exc())
+        channel.error("failure", raised(error), detail=traceback.format_exc())
     else:
         return 0
     return 1

@@ -18,16 +18,22 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from time import perf_counter, process_time, thread_time
 from typing import Any, Protocol
 
 import numpy as np
 
+from memprof.catalogue.base import load_target
+from memprof.catalogue.passes import PASSES
 from memprof.instruments import process
-from memprof.populations.base import Behaviour, Population
+from memprof.instruments.base import Stopwatch
+from memprof.populations.base import Behaviour, Population, population_class
+from memprof.populations.trace import DigestTrace
+from memprof.stats import lines
 from memprof.values.measurements import GrowthPoint, Reading
-from memprof.values.requests import Channel
+from memprof.values.population import PopulationSpec
+from memprof.worker.channel import Channel
 
 _BATCHES = 5
 # The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
@@ -182,6 +188,30 @@ class Series:
         """All readings, smallest population first, and in the order in which they were taken."""
         points = [GrowthPoint(agents, Reading(*values)) for agents, *values in self._rows]
         return sorted(points, key=lambda point: point.agents)
+
+
+def backend_of(spec: PopulationSpec) -> type[Population]:
+    """The population class of the backend, with the early passes installed before its import."""
+    for name in spec.passes:
+        if PASSES[name].early:
+            load_target(PASSES[name].form(spec.backend).target)().install()
+    return population_class(spec.backend)
+
+
+def warm_up(spec: PopulationSpec, channel: Channel) -> None:
+    """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
+    or as many as the population lives at once."""
+    channel.progress("warm up")
+    population = backend_of(spec)(replace(spec, agents=1), Stopwatch())
+    digests = DigestTrace(1, spec.steps)
+    agents = population.grow(1)
+    for step in range(0, min(2, spec.steps), population.stride):
+        for lived in population.live(agents, range(step, step + population.stride)):
+            digests.record(*lived)
+    population.close()
+    population.drop_caches()
+    process.read()
+    lines.robust_fit([(1, 1), (2, 2), (3, 4)])
 
 
 _UNKNOWN = -1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from array import array
-from collections.abc import Callable
 from contextlib import ExitStack
 from queue import SimpleQueue
 from time import perf_counter, process_time
@@ -16,14 +15,15 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
+from memprof.launch.machine import processors
 from memprof.populations.base import Population
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
-from memprof.values.machine import processors
 from memprof.values.measurements import ThreadsRun
 from memprof.values.population import PopulationSpec
-from memprof.values.requests import Channel
-from memprof.worker.growth import Recorder
+from memprof.values.requests import StepInThreads
+from memprof.worker.channel import Channel
+from memprof.worker.growth import Recorder, backend_of
 
 # Few and long ones: when the machine is busy, a thread that is woken waits for a processor first.
 _BLOCKS = 10
@@ -34,23 +34,18 @@ _TRIALS, _TRIAL_SECONDS, _LONGEST_TRIAL = 4, 0.05, 5
 _PAYS_OFF = 0.97
 
 
-def threads(
-    backend: Callable[[PopulationSpec], type[Population]],
-    spec: PopulationSpec,
-    count: int,
-    channel: Channel,
-) -> ThreadsRun:
-    """Let the agents live `spec.steps` steps, blocks of them in one thread and in `count` threads
-    by turns; before the baseline, as many as it takes to find how many threads to run at once.
-    `backend` imports the class of the population.
+def step_in_threads(request: StepInThreads, channel: Channel) -> ThreadsRun:
+    """Let the agents live the scenario's steps, blocks of them in one thread and in several by
+    turns; before the baseline, as many as it takes to find how many threads to run at once.
 
     Raises:
-        ScenarioError: `count` does not fit the scenario, or its agents cannot be stepped.
+        ScenarioError: so many threads do not fit the scenario, or its agents cannot be stepped.
     """
+    spec, count = request.spec, request.threads
     _check(spec, count)
     process.expect_process()
     channel.progress("import")
-    population = backend(spec)(spec, DirectCalls())
+    population = backend_of(spec)(spec, DirectCalls())
     digests = DigestTrace(spec.agents, spec.steps)
     channel.progress("build", spec.agents)
     population.grow(spec.agents)

@@ -58,7 +58,7 @@ def test_auto_is_the_last_of_the_passes(memprof):
     assert memprof("passes").out.splitlines()[-2:] == [
         "auto",
         "    measures the exact passes on the scenario and keeps the smallest plan whose time per "
-        "step stays within max_slowdown; stands alone",
+        "step stays within max_slowdown; used alone",
     ]
 
 

@@ -101,7 +101,7 @@ def test_a_pass_that_changes_behaviour_claims_no_capacity(memprof, fake):
         (["--verify"], "--verify: needs a limit to verify against; add --memory-limit"),
         (["--memory-limit", "lots"], "--memory-limit: expected a size"),
         (["--time-limit", "0"], "--time-limit: expected a number above 0"),
-        (["--passes", "nonsense"], "'nonsense' is no fake pass"),
+        (["--passes", "nonsense"], "unknown pass 'nonsense'"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_do(memprof, fake, arguments, said):
@@ -114,7 +114,7 @@ def test_a_wrong_command_line_says_what_to_do(memprof, fake, arguments, said):
 def test_threads_are_for_numpy_agents(memprof, scenario):
     run = memprof("density", scenario(backend="jax"), "--threads", 2)
     assert run.code == 2
-    assert "--threads: is for the backend numpy" in run.err
+    assert "--threads: is for backend numpy" in run.err
 
 
 def test_a_budget_is_judged_here_too(memprof, fake):

@@ -647,23 +647,29 @@ def test_without_scenarios_and_baseline_it_says_how_to_begin(memprof, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["case.yaml", "twin.yaml"], "two scenarios have the name 'case' (case.yaml, twin.yaml)"),
-        (["case.yaml", "--force"], "--force: lets --update replace anything; it needs --update"),
-        (["case.yaml", "--self-check", "2", "--update"], "--self-check: has no baseline to update"),
-        (["case.yaml", "--self-check", "0"], "--self-check: expected 1 to 1000, found 0"),
+        (["case.yaml", "twin.yaml"], "two scenarios are named 'case' (case.yaml, twin.yaml)"),
+        (["case.yaml", "--force"], "--force: only works with --update"),
+        (
+            ["case.yaml", "--self-check", "2", "--update"],
+            "--self-check: cannot be combined with --update",
+        ),
+        (["case.yaml", "--self-check", "0"], "--self-check: expected 1 to 1,000, found 0"),
         (["case.yaml", "--max-repeats", "0"], "--max-repeats: expected 1 or more, found 0"),
-        (["case.yaml", "--github", "--json", "-"], "--github: prints annotations where --json -"),
+        (
+            ["case.yaml", "--github", "--json", "-"],
+            "--github: prints annotations to standard output",
+        ),
         (["case.yaml", "--junit", "/proc/none/junit.xml"], "cannot write /proc/none/junit.xml"),
-        (["case.yaml", "wrong.yaml"], "wrong.yaml:2: tolerances.marginal_byte: 'marginal_byte' is"),
+        (["case.yaml", "wrong.yaml"], "wrong.yaml:2: tolerances.marginal_byte: unknown metric"),
         (["worse.yaml"], "worse.yaml:2: tolerances.peak_bytes: expected a percentage or a size, "),
         (
             ["case.yaml", "--tolerance", "marginal_byte=5%"],
-            "--tolerance: 'marginal_byte' is no metric with a tolerance; did you mean 'marginal_b",
+            "--tolerance: unknown metric 'marginal_byte'; did you mean 'marginal_b",
         ),
         (["case.yaml", "--tolerance", "peak_bytes"], "expected METRIC=TOLERANCE, such as marginal"),
         (
             ["case.yaml", "--tolerance", "peak_bytes=1MB,peak_bytes=2MB"],
-            "--tolerance: peak_bytes is there twice; leave one out",
+            "--tolerance: duplicate metric peak_bytes",
         ),
         (["case.yaml", "--tolerance", "equivalence=5%"], "equivalence has no tolerance: it is the"),
     ],

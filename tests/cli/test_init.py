@@ -88,12 +88,12 @@ def test_it_never_overwrites_unless_forced(memprof, tmp_path):
     run = memprof("init")
     assert run.code == 2
     assert run.err == (
-        f"memprof: there already: {STARTER}, {REQUIREMENTS}; nothing was written, --force replaces "
-        "them\n"
+        f"memprof: already exists: {STARTER}, {REQUIREMENTS}; nothing was written, --force "
+        "overwrites\n"
     )
     run = memprof("init", ".", "--github")  # the natural thing to do after init
     assert run.code == 0
-    assert f"Kept as they are: {STARTER}, {REQUIREMENTS}" in run.out
+    assert f"Kept: {STARTER}, {REQUIREMENTS}" in run.out
     assert (tmp_path / STARTER).read_text() == (tmp_path / REQUIREMENTS).read_text() == "mine"
     assert (tmp_path / WORKFLOW).read_text() == template("github.yml")
     assert memprof("init", ".", "--github", "--force").code == 0
@@ -105,7 +105,7 @@ def test_a_link_that_leads_nowhere_is_in_the_way_too(memprof, tmp_path):
     (tmp_path / "scenarios").mkdir()
     (tmp_path / STARTER).symlink_to("gone.yaml")
     run = memprof("init")
-    assert (run.code, f"Kept as they are: {STARTER}" in run.out) == (0, True)
+    assert (run.code, f"Kept: {STARTER}" in run.out) == (0, True)
     assert not (tmp_path / "scenarios/gone.yaml").exists()
 
 

@@ -123,7 +123,7 @@ def test_one_agent_is_enough_and_keeps_its_budget(memprof, fake):
     [
         (["profile", "none.yaml"], "no such scenario file: none.yaml"),
         (["profile", "case.yaml", "--agents", "-3"], "--agents: expected greater than"),
-        (["profile", "case.yaml", "--passes", "shar"], "'shar' is no fake pass"),
+        (["profile", "case.yaml", "--passes", "shar"], "unknown pass 'shar'"),
         (["profile", "case.yaml", "--passes", "auto,fake-share"], "--passes: auto chooses"),
         (["profile", "case.yaml", "--passes", "fake-idle"], "--passes: 'fake-idle' needs"),
         (["profile", "case.yaml", "--max-slowdown", "0.9"], "--max-slowdown: expected greater"),

@@ -138,7 +138,7 @@ def test_a_bug_keeps_its_traceback_and_is_no_failed_check(tmp_path):
         [sys.executable, "-P", "-c", code, "models"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 3
-    assert run.stderr.startswith("memprof: this is a bug of memprof\n\nTraceback")
+    assert run.stderr.startswith("memprof: this is a bug in memprof\n\nTraceback")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from memprof.launch.spawn import Limits, run_worker
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import Grow
 from tests.conftest import COMMAND
 from tests.faults.test_workers import gone, workers_of
 
@@ -102,7 +102,7 @@ def one_agent_bytes(tmp_path_factory):
     """Data segment of a worker with one agent of 34 MB at rest, on this machine."""
     path = tmp_path_factory.mktemp("one") / "case.yaml"
     path.write_text(json.dumps({**SCENARIO, "passes": []}))
-    request = Request("density", load_scenario(path).spec(()), sizes=(1,))
+    request = Grow(load_scenario(path).spec(()), sizes=(1,))
     (point,) = run_worker(request, Limits(), lambda mark: None).value.points
     return point.data_bytes
 

@@ -7,13 +7,13 @@ import pytest
 from memprof.errors import MemoryLimitReached
 from memprof.launch.spawn import Limits, run_worker
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import Trace
 
 LIMIT = Limits(None, 170 * 10**6)  # the imports take some 100 MB of it
 
 
 def traced(spec, file, compare, limits):
-    request = Request("trace", spec, trace_file=str(file), compare=compare)
+    request = Trace(spec, file=str(file), compare=compare)
     return run_worker(request, limits, lambda mark: None).value
 
 

@@ -136,13 +136,13 @@ def test_who_holds_the_pipe_does_not_hide_that_the_worker_died(tmp_path):
 
 def test_a_fork_of_the_worker_is_not_heard(tmp_path):
     script = """
-        from memprof.values.requests import Channel
+        from memprof.worker.channel import Channel
         channel = Channel(int(sys.argv[1]))
         if os.fork() == 0:
-            channel.error("failure", message="of the fork")
+            channel.error("failure", "of the fork")
             os._exit(0)
         os.wait()
-        channel.error("failure", message="of the worker")
+        channel.error("failure", "of the worker")
         look = f"[ -e /proc/self/fd/{sys.argv[1]} ] && echo open || echo closed"
         os.execv("/bin/sh", ["sh", "-c", look])
     """

@@ -38,7 +38,7 @@ def gone(folder, within=5.0):
         (
             "die",
             [],
-            "the worker was killed (SIGKILL) while in phase 'build', most often by the kernel",
+            "the worker was killed (SIGKILL) while in phase 'build', most likely by the kernel",
         ),
         ("hang", ["--timeout", "3"], "ran past the time limit of 3 s, while in phase 'build'"),
         ("raise", [], "the worker failed: RuntimeError: this fault was asked for"),

@@ -21,7 +21,7 @@ import yaml
 from memprof.cli.init import template
 from memprof.export.json_text import finite
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import Measure, decode_request, encode
 from tests.conftest import ROOT
 from tests.hostile.trees import damaged, mutated, paths
 from tests.hostile.trial import Ended, Input, command, problem_of
@@ -172,8 +172,8 @@ def _end(found: Ended) -> str:
 def _unfit_to_be_sent(file: Path) -> str:
     """A scenario that is taken reaches a worker as it is, and a report that is read again."""
     loaded = load_scenario(file)
-    request = Request("measure", loaded.spec(()))
-    if Request.from_json(request.to_json()) != request:
+    request = Measure(loaded.spec(()))
+    if decode_request(encode(request)) != request:
         return "is another one to a worker"
     values = loaded.scenario.model_dump(mode="json")
     text = json.dumps(values, allow_nan=False)

@@ -6,7 +6,7 @@ import pytest
 
 from memprof.launch.spawn import Limits, run_worker
 from memprof.scenario.file import scenario_of
-from memprof.values.requests import Request
+from memprof.values.requests import ReadThrough
 from tests.conftest import ROOT
 
 STATES, ACTIONS, AGENTS, FLOAT = 25, 5, 4, 4
@@ -23,7 +23,7 @@ SPEC = scenario_of(
 
 
 def read(**fields):
-    request = Request("instrument", replace(SPEC, **fields), instrument="device")
+    request = ReadThrough(replace(SPEC, **fields), instrument="device")
     return run_worker(request, Limits(timeout_seconds=240), lambda mark: None).value
 
 

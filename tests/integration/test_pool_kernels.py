@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memprof.optimise import kernels as module
 from memprof.optimise.kernels import Kernels
-from memprof.optimise.known import Surprise, gathered, in_range, settle
+from memprof.optimise.pool import Surprise, gathered, in_range, settle
 from memprof.storage.constants import adopt, constant
 
 SPECIAL = (-0.0, 0.0, 1.0, -1.0, 0.5, 2.0, 5e-324, 1e308, np.inf, np.nan)

@@ -12,10 +12,10 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.instruments.base import Stopwatch
 from memprof.optimise.kernels import _REPLACED, Kernels
-from memprof.optimise.known import KNOWN, name_of, read, rests_on
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario.file import load_scenario
+from memprof.upstream.functions import KNOWN, name_of, read, rests_on
 from tests.conftest import SCENARIOS
 
 LEARN_B = "update_state_likelihood_dirichlet_interactions"

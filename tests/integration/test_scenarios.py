@@ -19,7 +19,7 @@ from memprof.instruments.base import Stopwatch
 from memprof.launch.spawn import Limits, run_worker
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import ReadThrough
 from tests.conftest import SCENARIOS, digests_of
 
 # They live long enough for histories and horizons to fill. The steps of deep-policy take seconds:
@@ -117,7 +117,7 @@ def test_all_instruments_on_real_agents(memprof):
 
 def test_the_user_and_pymdp_frames_are_shown_not_numpys():
     spec = replace(load_scenario(SCENARIOS / "factory.yaml").spec(()), agents=4, steps=2)
-    request = Request("instrument", spec, instrument="tracemalloc")
+    request = ReadThrough(spec, instrument="tracemalloc")
     found = run_worker(request, Limits(timeout_seconds=120), lambda mark: None).value
     line, stack = found.lines[0], found.stacks[0]
     assert line.path == "forager.py"

@@ -6,7 +6,7 @@ import pytest
 
 from memprof.launch.spawn import Limits, run_worker
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import FindSites
 from tests.conftest import SCENARIOS
 
 AGENTS, STEPS, CYCLES = 20, 3, 3
@@ -19,7 +19,7 @@ LIMITS = Limits(timeout_seconds=240)
 
 def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields):
     spec = replace(load_scenario(SCENARIOS / f"{name}.yaml").spec(()), **fields)
-    request = Request("sites", spec, modes=(mode,), warm_up=warm_up, cycles=cycles)
+    request = FindSites(spec, mode=mode, warm_up=warm_up, count=cycles)
     return run_worker(request, LIMITS, lambda mark: None).value
 
 

@@ -25,7 +25,7 @@ from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario
 from memprof.storage.disk_records import DiskRecords
-from memprof.values.requests import Request
+from memprof.values.requests import Measure
 from tests.conftest import ROOT, SCENARIOS
 
 KEPT = ("history", "pool", "template", "working_set")
@@ -317,7 +317,7 @@ def test_mistakes_get_one_clear_message(passes, budget, words):
 def test_a_worker_measures_the_working_set_beside_the_rest():
     passes = ("lean_imports", "template", "working_set")
     spec = spec_of("learning-10", passes, 10**9, agents=5, steps=3)
-    done = run_worker(Request("measure", spec), Limits(), lambda mark: None)
+    done = run_worker(Measure(spec), Limits(), lambda mark: None)
     use = done.value.working_set
     assert use.budget_bytes == 10**9
     assert use.active_bytes > 5 * 0.7e6

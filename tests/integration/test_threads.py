@@ -13,7 +13,7 @@ from memprof.populations.base import population_class
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import StepInThreads
 from memprof.worker.threads import Crew
 from tests.conftest import SCENARIOS, digests_of
 
@@ -155,7 +155,7 @@ def test_the_error_of_a_thread_is_the_crew_s_and_no_thread_stays(error):
 def run(path, threads=3, passes=(), **counts):
     spec = spec_of(path, passes, **counts)
     return run_worker(
-        Request("threads", spec, threads=threads), Limits(timeout_seconds=120), lambda mark: None
+        StepInThreads(spec, threads=threads), Limits(timeout_seconds=120), lambda mark: None
     ).value
 
 

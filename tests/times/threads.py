@@ -12,7 +12,7 @@ import pytest
 
 from memprof.launch.spawn import Limits, run_worker
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Request
+from memprof.values.requests import StepInThreads
 from tests.conftest import SCENARIOS
 
 _RUNS = 3
@@ -23,7 +23,7 @@ _RUNS = 3
 )
 def test_threads_keep_the_speed_of_one_and_gain_no_memory(name, passes):
     spec = load_scenario(SCENARIOS / f"{name}.yaml").spec(passes)
-    request = Request("threads", replace(spec, agents=30, steps=50), threads=4)
+    request = StepInThreads(replace(spec, agents=30, steps=50), threads=4)
     one, several = [], []
     for _ in range(_RUNS):
         found = run_worker(request, Limits(timeout_seconds=300), lambda mark: None).value

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from memprof.gate.comparable import environment_changes, scenario_changes, scenario_hash
+from memprof.launch.machine import describe_environment
 from memprof.posix import PAGE_BYTES
-from memprof.values.machine import describe_environment
 
 SCENARIO = {"name": "grid", "agents": 20, "repeats": 3, "budget": None, "model": {"size": 5}}
 

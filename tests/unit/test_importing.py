@@ -7,7 +7,7 @@ import pytest
 from memprof.errors import ScenarioError, UsageError
 from memprof.models.base import model_builder
 from memprof.models.factory import import_module
-from memprof.scenario.function import scenario_of_function
+from memprof.scenario.file import scenario_of_function
 
 
 @pytest.fixture(autouse=True)
@@ -133,8 +133,8 @@ def test_what_workers_cannot_import_is_named(function, words):
     ("params", "fields", "words"),
     [
         ({"size": object()}, {}, "params: expected numbers, text"),
-        ({}, {"model": {}}, "model: is the function build here"),
-        ({}, {"agnets": 3}, "agnets: is no field here; did you mean 'agents'?"),
+        ({}, {"model": {}}, "model: is the function build"),
+        ({}, {"agnets": 3}, "agnets: unknown field; did you mean 'agents'?"),
         ({}, {"agents": "many"}, "agents: expected a valid integer"),
     ],
 )

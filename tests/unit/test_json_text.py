@@ -110,14 +110,14 @@ def before(values: dict[str, Any]) -> dict[str, Any]:
         (lambda v: before(v)["per_agent"].pop("fixed_bytes"),
          f"variants.before.per_agent.fixed_bytes: {MISSING}"),
         (lambda v: before(v)["per_agent"].update(marginal_bytes="1"),
-         'variants.before.per_agent.marginal_bytes: expected a valid number, found "1"'),
+         'variants.before.per_agent.marginal_bytes: expected a number, found "1"'),
         (lambda v: before(v)["per_agent"].update(marginal_bytes="1" * 500), f'{"1" * 58}…'),
         (lambda v: before(v).update(repeats=True),
-         "variants.before.repeats: expected a valid integer, found true"),
+         "variants.before.repeats: expected a whole number, found true"),
         (lambda v: v["equivalence"].update(verdict="yes"),
-         "equivalence.verdict: expected 'exact', 'bounded', 'diverged' or 'not_checked', "
+         "equivalence.verdict: expected 'bounded', 'diverged', 'exact' or 'not_checked', "
          'found "yes"'),
-        (lambda v: v.update(variants=5), "variants: expected an object, found 5"),
+        (lambda v: v.update(variants=5), "variants: expected fields, found 5"),
         (lambda v: before(v).update(uss_bytes=float("nan")), "found NaN for a number"),
     ],
 )  # fmt: skip

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
-from pydantic import TypeAdapter
 
 from memprof.export import json_text
 from memprof.leak.view import headline, leak_view
@@ -378,4 +378,4 @@ def test_the_json_of_a_leak_reads_back_whole(report):
     assert set(values["leak"]) >= {
         "verdict", "bytes_per_cycle", "ci95_bytes", "floor_bytes", "sites",
     }  # fmt: skip
-    assert TypeAdapter(LeakReport).validate_python(values) == report()
+    assert msgspec.convert(values, LeakReport) == report()

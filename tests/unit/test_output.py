@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from memprof.cli.options import Destination
 from memprof.cli.output import Output, Question
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
 from memprof.export.sinks import write_files
@@ -13,7 +14,7 @@ from memprof.scenario.file import load_default
 
 
 def test_the_format_is_that_of_the_option_not_of_the_files_name(report, tmp_path, capsys):
-    Output(tmp_path, "case", str(tmp_path / "mine.md"), quiet=False).deliver(report(), None)
+    Output("case", Destination(str(tmp_path / "mine.md"), tmp_path)).deliver(report(), None)
     assert json.loads((tmp_path / "mine.md").read_text())["kind"] == "profile"
     assert (tmp_path / "mine.md").read_text() == (tmp_path / "case.json").read_text()
     assert (tmp_path / "case.md").read_text().startswith("# case: ")
@@ -26,7 +27,7 @@ def test_the_format_is_that_of_the_option_not_of_the_files_name(report, tmp_path
 def test_nothing_of_an_earlier_report_is_left_beside_this_one(report, tmp_path):
     (tmp_path / "case.dat").write_text("a timeline, which this report has not")
     (tmp_path / "case.txt").write_text("the user's")
-    Output(tmp_path, "case", None, quiet=True).deliver(report(), None)
+    Output("case", Destination(out=tmp_path, quiet=True)).deliver(report(), None)
     assert not (tmp_path / "case.dat").exists()
     assert (tmp_path / "case.txt").exists()
 
@@ -34,7 +35,7 @@ def test_nothing_of_an_earlier_report_is_left_beside_this_one(report, tmp_path):
 def test_a_failure_ends_the_command_after_everything_was_written(report, tmp_path, capsys):
     failure = LeakFound("case: 3.80 KB per cycle, first at Agent.prev_actions")
     with pytest.raises(LeakFound) as raised:
-        Output(tmp_path, "case", "-", quiet=True).deliver(report(), failure)
+        Output("case", Destination("-", tmp_path, quiet=True)).deliver(report(), failure)
     assert raised.value is failure
     assert capsys.readouterr().out == (tmp_path / "case.json").read_text()
     assert (failure.exit_code, Undecided("too few cycles").exit_code) == (1, 3)
@@ -44,7 +45,7 @@ def test_a_file_that_cannot_be_written_is_told_but_not_before_the_measurements_f
     report, tmp_path
 ):
     (tmp_path / "file").write_text("x")
-    output = Output(tmp_path / "file", "case", None, quiet=True)
+    output = Output("case", Destination(out=tmp_path / "file", quiet=True))
     with pytest.raises(UsageError, match="cannot write"):
         output.check(Question("leak", "case"))
     with pytest.raises(OutputError, match="cannot write"):
@@ -64,11 +65,11 @@ def test_a_file_that_cannot_be_written_is_told_but_not_before_the_measurements_f
 )
 def test_a_report_of_another_question_is_never_replaced(report, tmp_path, question, refused):
     """As that of a scenario called `x-leak`, by a leak check of `x`."""
-    output = Output(tmp_path, "case", None, quiet=True)
+    output = Output("case", Destination(out=tmp_path, quiet=True))
     output.deliver(report(), None)
     if refused:
         with pytest.raises(
-            UsageError, match=r"case\.json is the report of another question \(prof"
+            UsageError, match=r"case\.json holds another report \(profile of case\)"
         ):
             output.check(question)
     else:

@@ -2,8 +2,8 @@ import json
 import stat
 from dataclasses import replace
 
+import msgspec
 import pytest
-from pydantic import TypeAdapter
 
 from memprof.errors import OutputError
 from memprof.export import json_text, sinks
@@ -32,7 +32,7 @@ def test_the_json_is_the_contract_and_reads_back_whole(report):
     assert set(values["passes"][0]) >= {
         "name", "claim", "saved_bytes_per_agent", "step_time_ratio", "outcome",
     }  # fmt: skip
-    assert TypeAdapter(Report).validate_python(values) == original
+    assert msgspec.convert(values, Report) == original
 
 
 def test_an_exact_pass_is_given_its_saving(report):
@@ -152,7 +152,7 @@ def test_the_device_section_is_there_only_with_its_instrument(report, good_varia
     assert "pymdp/control.py:801" in markdown.render_view(profile_view(found))
     values = json.loads(json_text.render(found))
     assert values["variants"]["before"]["device"]["retraces"][0]["traces_per_step"] == 2
-    assert TypeAdapter(Report).validate_python(values) == found
+    assert msgspec.convert(values, Report) == found
 
 
 def test_text_from_outside_is_no_markup(report):

@@ -142,7 +142,7 @@ MISTAKES = [
     ({"model": {"kind": "grid_wold"}}, "model.kind", "did you mean 'grid_world'?"),
     ({"model": {"kind": "grid_world", "sice": 3}}, "model.sice", "did you mean 'size'?"),
     ({"model": {"kind": "maze", "walls": 0.6}}, "model.walls", "or equal to 0.5, found 0.6"),
-    ({"model": {"kind": "maze", "private": False}}, "model.private", "each agent's own"),
+    ({"model": {"kind": "maze", "private": False}}, "model.private", "differs between agents"),
     (
         {
             "model": {
@@ -155,13 +155,13 @@ MISTAKES = [
             }
         },
         "model.private",
-        "each agent's own",
+        "differs between agents",
     ),
     ({"model": {"kind": "npz", "path": "no.npz"}}, "model.path", "no such file"),
     ({"model": {"kind": "npz", "path": "case.yaml"}}, "model.path", "expected an .npz file"),
     ({"model": {"kind": "factory", "callable": "f"}}, "model.callable", "package.module:function"),
     ({"passes": ["shar"]}, "passes", "did you mean 'share'?"),
-    ({"passes": ["share", "share"]}, "passes", "is there twice"),
+    ({"passes": ["share", "share"]}, "passes", "duplicate pass 'share'"),
     ({"passes": ["fake-share"]}, "passes", "is for backend fake; this scenario's is numpy"),
     ({"passes": ["auto", "share"]}, "passes", "auto chooses the passes itself"),
     ({"passes": ["share", "auto"]}, "passes", "auto chooses the passes itself"),
@@ -177,7 +177,7 @@ MISTAKES = [
     ({"max_slowdown": float("inf")}, "max_slowdown", "a finite number"),
     ({"max_slowdown": "twice"}, "max_slowdown", "a valid number, found 'twice'"),
     ({"instruments": ["trace"]}, "instruments", "did you mean 'tracemalloc'?"),
-    ({"instruments": ["none"]}, "instruments", "'none' is no instrument"),
+    ({"instruments": ["none"]}, "instruments", "unknown instrument 'none'"),
     ({"instruments": "all"}, "instruments", "expected a valid list, found 'all'"),
     ({"learning": ["Q"]}, "learning.0", "expected 'A', 'B' or 'D', found 'Q'"),
     ({"agent": {"polcy_len": 1}}, "agent.polcy_len", "did you mean 'policy_len'?"),
@@ -213,7 +213,7 @@ MISTAKES = [
     (bounded(3), "history_steps", "since PyMDP's MMP takes its first actions for its last"),
     ({**JAX, "passes": ["pool"]}, "passes", "'pool' is for backend numpy; this scenario's is jax"),
     ({"passes": ["jit"]}, "passes", "'jit' is for backend jax; this scenario's is numpy"),
-    ({**JAX, "passes": ["shar"]}, "passes", "'shar' is no jax pass; did you mean 'share'?"),
+    ({**JAX, "passes": ["shar"]}, "passes", "unknown pass 'shar'; did you mean 'share'?"),
     (
         {**JAX, "model": {"kind": "buffer"}},
         "model.kind",
@@ -309,7 +309,7 @@ def test_the_line_is_that_of_the_field(tmp_path):
         ("a: [", "not valid YAML"),
         ("- 1", "expected fields"),
         ("", "expected fields"),
-        ("name: a\nname: b\n", "is there twice, first in line 1"),
+        ("name: a\nname: b\n", "duplicate field, first in line 1"),
         (
             "name: !!python/object:os.system {}\nmodel: 1",
             "expected text, numbers, lists and fields",

@@ -49,7 +49,7 @@ def test_anything_else_is_refused_in_words(text):
         ("peak_bytes=lots", "5%, 2MB or 5% or 2MB"),
         ("peak_bytes=5% or 6%", "one percentage"),
         ("step_ratio=2MB", "a percentage such as 25%"),
-        ("peak_bytes=5%,peak_bytes=2MB", "twice"),
+        ("peak_bytes=5%,peak_bytes=2MB", "duplicate metric peak_bytes"),
         ("peak_bytes=-5%", "expected"),
         ("peak_bytes=0.05", "such as 5%"),
     ],

@@ -12,10 +12,11 @@ from memprof.errors import WorkerFailed
 from memprof.launch import spawn
 from memprof.launch.spawn import failure
 from memprof.scenario.file import load_scenario
-from memprof.values.requests import Channel, Request
+from memprof.values.requests import Measure
+from memprof.worker.channel import Channel
 from tests.conftest import SCENARIOS
 
-REQUEST = Request("measure", load_scenario(SCENARIOS / "grid-5.yaml").spec(()))
+REQUEST = Measure(load_scenario(SCENARIOS / "grid-5.yaml").spec(()))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_every_signal_that_ends_a_worker_is_said(number):
 
 def test_a_worker_says_no_more_of_a_failure_than_anybody_reads():
     reader, writer = os.pipe()
-    Channel(writer).error("failure", message="m" * 10**6, detail="")  # the pipe holds 64 KiB
+    Channel(writer).error("failure", "m" * 10**6)  # the pipe holds 64 KiB
     os.close(writer)
     with os.fdopen(reader) as stream:
         assert len(json.loads(stream.read())["message"]) < 34_000

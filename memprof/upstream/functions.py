@@ -1,15 +1,8 @@
-"""Which functions of PyMDP are those that the kernels were written for: known by their source.
+"""PyMDP's functions: which ones the kernels of `pool` were written for, known by their source; and
+what PyMDP computes of an agent's attributes from others.
 
 A kernel stands for a function of PyMDP and for all of PyMDP that this function calls. Each of them
 has to be in the table below: another release's that differs, or a user's in its place, is not.
-
-What kernels know: of constants, found once, checked once, forgotten with the array; and of kinds
-of calls, checked once.
-
-The structure of PyMDP's matrices, and why computing from it alone gives the same bits.
-
-All of it holds for numbers in [0, 2): there, 0 * x is +0.0, adding +0.0 changes no bit, and nothing
-overflows. What is left of a sum are its nonzero terms, and their order and rounding decide.
 """
 
 from __future__ import annotations
@@ -18,16 +11,24 @@ import ast
 import hashlib
 import inspect
 import tokenize
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from memprof.storage.constants import is_constant
+from memprof.upstream.attributes import PRIORS
+
+REPLACED = (
+    ("maths", "dot_likelihood"),
+    ("maths", "spm_dot"),
+    ("maths", "spm_MDP_G"),
+    ("control", "calc_expected_utility"),
+    ("learning", "update_obs_likelihood_dirichlet_factorized"),
+    ("learning", "update_state_likelihood_dirichlet_interactions"),
+)
+"""Modules of `pymdp.legacy` and functions in them that have a kernel."""
 
 # Digests as `read` makes them, of PyMDP 1.0.0 to 1.0.4, which agree in all of these. A function of
 # another release comes in when the kernels that rest on it have been read again, and tested.
@@ -216,197 +217,57 @@ def _canonical(node: Any) -> Any:
     return type(node).__name__, [each for each in fields if each[1] not in (None, [])]
 
 
-F = TypeVar("F")
-R = TypeVar("R")
+_MOST_FACTORS = 1024
+"""Or modalities; a prior of more is no longer cheap to compute with."""
 
 
-@dataclass(slots=True)
-class Case(Generic[F]):
-    """The facts that a kernel needs about its arguments, or None where it cannot be used.
+def _policy_posterior(state: dict[str, Any]) -> Any:
+    """As `control.update_posterior_policies_factorized` ends, and its MMP form with `F`."""
+    from pymdp.legacy.maths import softmax, spm_log_single
 
-    `proven` is set when the kernel's first result had the bits of PyMDP's.
-    """
-
-    facts: F | None
-    proven: bool = False
-
-
-def settle(cases: Iterable[Case[Any]], result: R, expected: R) -> R:
-    """PyMDP's result, which decides whether the kernel is used for these cases from now on."""
-    equal = _same_bits(result, expected)
-    for case in cases:
-        case.proven = equal
-        if not equal:
-            case.facts = None
-    return expected
+    evidence = state.get("F", 0) if state.get("inference_algo") == "MMP" else 0
+    shape = state["G"].shape
+    for term in (state["G"], state["gamma"], state["E"], evidence):
+        if not _is_numeric(term) or np.shape(term) not in (shape, ()):
+            raise ValueError("numbers that PyMDP would not add")
+    energy = state["G"] * state["gamma"]
+    if state.get("inference_algo") == "MMP":
+        energy = energy - state["F"]
+    return softmax(energy + spm_log_single(state["E"]))
 
 
-def _same_bits(result: Any, expected: Any) -> bool:
-    if type(result) is not type(expected):
-        return False
-    mine, theirs = np.asarray(result), np.asarray(expected)
-    if mine.dtype != theirs.dtype or mine.shape != theirs.shape or _steps(mine) != _steps(theirs):
-        return False
-    if mine.dtype == object:
-        return all(map(_same_bits, mine.flat, theirs.flat))
-    if mine.ndim > 1:  # row by row: copies of all of it take as much as the arrays
-        return all(map(_same_bytes, mine, theirs))
-    return _same_bytes(mine, theirs)
+def _expected(prior: str) -> Callable[[dict[str, Any]], Any]:
+    """As `Agent.update_A`, `update_B` and `update_D` end: the mean of the Dirichlet posterior."""
+
+    def derive(state: dict[str, Any]) -> Any:
+        from pymdp.legacy.utils import norm_dist_obj_arr
+
+        counts = state.get(prior)
+        if counts is None:
+            return None
+        if (
+            type(counts) is not np.ndarray
+            or counts.dtype.char != "O"
+            or counts.ndim != 1
+            or len(counts) > _MOST_FACTORS
+        ):
+            raise ValueError(f"{prior} is no prior of PyMDP's")
+        if not all(type(each) is np.ndarray and _is_numeric(each) for each in counts):
+            raise ValueError(f"{prior} holds what are no counts")
+        return norm_dist_obj_arr(counts)
+
+    return derive
 
 
-def _same_bytes(mine: np.ndarray, theirs: np.ndarray) -> bool:
-    return mine.tobytes() == theirs.tobytes()
-
-
-def _steps(array: np.ndarray) -> list[int]:
-    """Strides, of dimensions that have more than one entry."""
-    sizes = zip(array.strides, array.shape, strict=True)
-    return [stride for stride, size in sizes if size > 1]
-
-
-class Kinds:
-    """Cases of calls for which a kernel computes PyMDP's bits whatever the numbers are: what a kind
-    names decides alone on how they are computed."""
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, Case[bool]] = {}
-
-    def of(self, kind: Hashable) -> Case[bool]:
-        """The case of a kind of call."""
-        case = self._known.get(kind)
-        return self._known.setdefault(kind, Case(True)) if case is None else case
-
-
-class Cases(Generic[F]):
-    """A kernel's cases by constant, and by a key within the constant (a view of it, say)."""
-
-    def __init__(self, find: Callable[..., F | None]) -> None:
-        self._find = find
-        self._known: dict[int, tuple[weakref.ref[np.ndarray], dict[Hashable, Case[F]]]] = {}
-        self._none: Case[F] = Case(None)
-
-    def of(self, array: np.ndarray, key: Hashable, *arguments: Any) -> Case[F]:
-        """The case of `array` and `key`, from `find(*arguments)` the first time.
-
-        Arrays that are no constants have no facts that last, and therefore none at all.
-        """
-        known = self._known.get(id(array))
-        if known is None:
-            if not is_constant(array):
-                return self._none
-            known = self._known[id(array)] = (self._forgetting(array), {})
-        case = known[1].get(key)
-        if case is None:
-            case = known[1][key] = Case(self._find(*arguments))
-        return case
-
-    def constant_under(self, view: np.ndarray) -> np.ndarray | None:
-        """The constant that is `view`, or whose memory it shows; None if there is none.
-
-        Memory that is not NumPy's has an owner that is no array, and there may be arrays of other
-        classes on the way.
-        """
-        owner: Any = view.base if type(view.base) is np.ndarray else view
-        if id(owner) in self._known:  # as a rule
-            return owner  # type: ignore[no-any-return]
-        owner = view
-        while isinstance(owner, np.ndarray):
-            if is_constant(owner):
-                return owner
-            owner = owner.base
-        return None
-
-    def _forgetting(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
-        """A weak reference that drops the entry before the array's id can be used again."""
-        known, number = self._known, id(array)
-        return weakref.ref(array, lambda _: known.pop(number, None))
-
-
-_TWO: dict[np.dtype[Any], Any] = {
-    np.dtype(np.float64): np.float64(2).view(np.uint64),
-    np.dtype(np.float32): np.float32(2).view(np.uint32),
+DERIVED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "q_pi": _policy_posterior,
+    **{name: _expected(prior) for name, prior in PRIORS.items()},
 }
-# The states that PyMDP's spm_MDP_G looks at, and what it adds inside the logarithm.
-NEGLIGIBLE = np.exp(-16)
-_FEW_ENTRIES = 2048
+"""Attributes that PyMDP computes from others of the same agent, with its own functions."""
 
 
-def in_range(array: np.ndarray) -> bool:
-    """Whether all numbers are in [0, 2): no sign (so no -0.0), NaN or infinity. No temporary.
-
-    Read as unsigned integers, exactly the bits of these numbers lie below those of 2.0.
-    """
-    two = _TWO.get(array.dtype)
-    if two is None or array.size == 0:
-        return False
-    return bool(np.maximum.reduce(array.view(two.dtype), axis=None) < two)
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """The nonzero entries of a matrix of `height` rows; `values` is None when all are 1.0."""
-
-    rows: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray | None
-    height: int
-
-    @classmethod
-    def of(cls, matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Entries:
-        values = matrix[rows, columns].astype(np.float64)
-        return cls(rows, columns, None if (values == 1.0).all() else values, len(matrix))
-
-    def product(self, vector: np.ndarray) -> np.ndarray:
-        """matrix @ vector: each product rounded, then added from 0.0 on, in the entries' order."""
-        terms = vector[self.columns]
-        if self.values is not None:
-            terms *= self.values
-        return np.bincount(self.rows, terms, self.height)
-
-
-def gathered(matrix: np.ndarray) -> Entries | None:
-    """The entries, if matrix @ vector has the same bits however it is added up.
-
-    That is so if each row has one entry (its product is rounded once, fused or not), or two that
-    are 1.0 (their products are exact, and a + b is b + a).
-    """
-    if not in_range(matrix) or not 0 < np.count_nonzero(matrix) <= 2 * len(matrix):
-        return None
-    rows, columns = np.nonzero(matrix)
-    entries = Entries.of(matrix, rows, columns)
-    in_row = np.bincount(rows)[rows]
-    ones = entries.values is None or (entries.values == 1.0)
-    if not np.all((in_row == 1) | ((in_row == 2) & ones)):
-        return None
-    return entries
-
-
-@dataclass(frozen=True, slots=True)
-class Surprise:
-    """What spm_MDP_G computes of A's columns, one per state: a state's outcomes, and sum p ln p."""
-
-    outcomes: Entries
-    certainty: np.ndarray
-
-    @classmethod
-    def of(cls, likelihood: np.ndarray) -> Surprise | None:
-        """Of a likelihood whose entries are worth remembering: few, or few for its size."""
-        if likelihood.ndim < 2 or not likelihood.flags.c_contiguous or not in_range(likelihood):
-            return None
-        if not 0 < np.count_nonzero(likelihood) <= max(_FEW_ENTRIES, likelihood.size // 8):
-            return None
-        matrix = likelihood.reshape(len(likelihood), -1)
-        states, outcomes = np.nonzero(matrix.T)  # state by state, as PyMDP adds them
-        certainty = np.array([_certainty(column) for column in matrix.T])
-        return cls(Entries.of(matrix, outcomes, states), certainty)
-
-    def under(self, states: np.ndarray) -> tuple[np.ndarray, np.float64]:
-        """Expected outcomes and certainty: PyMDP's sums over states, with zeros left out or in."""
-        certainty = np.add.accumulate(states * self.certainty)[-1] + 0.0
-        return self.outcomes.product(states), certainty
-
-
-def _certainty(column: np.ndarray) -> np.float64:
-    outcomes = column.astype(np.float64)
-    result: np.float64 = outcomes.dot(np.log(outcomes + NEGLIGIBLE))
-    return result
+def _is_numeric(value: Any) -> bool:
+    """Whether computing with a value makes numbers, and few more than there are."""
+    if type(value) is np.ndarray:
+        return value.dtype.kind in "biufc"
+    return type(value) in (int, float) or isinstance(value, np.number)

@@ -8,11 +8,13 @@ import platform
 import sysconfig
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from memprof.catalogue.backends import BACKENDS, ONE_ARENA
 from memprof.launch import limits
 from memprof.posix import PAGE_BYTES, rlimit_bytes
 from memprof.values.profile import Environment
+from memprof.values.requests import Measure, Request
 
 _PACKAGES = (
     "memprof-pymdp",
@@ -38,13 +40,12 @@ _ALLOCATOR_VARIABLES = (
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
 
 
-def worker_environment(backend: str, *, cycles: bool, threads: bool = False) -> dict[str, str]:
-    """Environment variables of a backend's workers; what the user has set stays. Workers that
-    compare `cycles` run without the allocator's thread caches, and those that step agents from
-    several `threads` with one arena."""
-    own = ONE_ARENA if threads else BACKENDS[backend].environment
+def worker_environment(backend: str, job: type[Request[Any]]) -> dict[str, str]:
+    """Environment variables of the workers that do a job for a backend; what the user has set
+    stays."""
+    own = ONE_ARENA if job.one_arena else BACKENDS[backend].environment
     variables = {**own, **os.environ}
-    if cycles:
+    if job.cycles:
         tunables = variables.get("GLIBC_TUNABLES", "")
         variables["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, _NO_THREAD_CACHES)))
     return variables
@@ -55,12 +56,11 @@ def describe_environment(
     facts: dict[str, str],
     memory_limit_bytes: int | None,
     *,
-    cycles: bool = False,
+    job: type[Request[Any]] = Measure,
     malloc: str = "",
 ) -> Environment:
-    """Versions, allocator settings, huge pages, limits and processors, as workers find them;
-    `facts` is what they found out about their backend, `malloc` about their allocator, `cycles` as
-    in `worker_environment`."""
+    """Versions, allocator settings, huge pages, limits and processors, as workers of a job find
+    them; `facts` is what they found out about their backend, `malloc` about their allocator."""
     versions = {"python": platform.python_version()}
     for package in (*_PACKAGES, *BACKENDS[backend].packages):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -69,7 +69,7 @@ def describe_environment(
     allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
     if malloc:
         allocator["malloc"] = malloc
-    variables = worker_environment(backend, cycles=cycles)
+    variables = worker_environment(backend, job)
     for name, value in sorted(variables.items()):
         if name.startswith(_ALLOCATOR_VARIABLES):
             allocator[name] = value
