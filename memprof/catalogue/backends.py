@@ -45,6 +45,7 @@ class Backend:
 
 BACKENDS = Catalogue(
     "backends",
+    "backend",
     Backend,
     (
         Backend(

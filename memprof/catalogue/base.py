@@ -36,21 +36,22 @@ class Catalogue(Mapping[str, T]):
     def __init__(
         self,
         kinds: str,
+        what: str,
         base: type,
         ours: Iterable[T],
         name_of: Callable[[T], str],
         place_of: Callable[[T], str] = lambda entry: "",
     ) -> None:
-        """`base` is what each entry is an instance or subclass of; no two entries have the same
-        place, if they have one."""
-        self._kinds, self._base = kinds, base
+        """`kinds` are these things, and one of them is `what`, in words; `base` is what each entry
+        is an instance or subclass of; no two have the same place, if they have one."""
+        self.kinds, self.what, self._base = kinds, what, base
         self._name_of, self._place_of = name_of, place_of
         self.ours = {name_of(entry): entry for entry in ours}
 
     @cached_property
     def _added(self) -> tuple[dict[str, tuple[T, str]], list[tuple[str, str]]]:
         """Entries of packages, each with its package; and what is wrong with others, by name."""
-        points = sorted(_entry_points().select(group=f"memprof.{self._kinds}"), key=_package)
+        points = sorted(_entry_points().select(group=f"memprof.{self.kinds}"), key=_package)
         entries: dict[str, tuple[T, str]] = {}
         problems = []
         for point in points:
@@ -63,7 +64,7 @@ class Catalogue(Mapping[str, T]):
                 entries[point.name] = self._entry(point, sorted({*takers}), entries), package
             except Exception as error:
                 problem = str(error) if isinstance(error, _Unusable) else raised(error)
-                what = f"memprof.{self._kinds}: {shown(point.name)} of the package {package}"
+                what = f"memprof.{self.kinds}: {shown(point.name)} of the package {package}"
                 problems.append((point.name, f"{what} cannot be used: {problem}"))
         return entries, problems
 
@@ -103,11 +104,11 @@ class Catalogue(Mapping[str, T]):
         """What packages add that cannot be used, and why."""
         return [problem for _, problem in self._added[1]]
 
-    def unknown(self, name: str, what: str, known: Iterable[str] | None = None) -> str:
-        """What to say of a name that is no `what` here: why it cannot be used, or what it could
-        have been, of those `known`."""
+    def unknown(self, name: str, known: Iterable[str] | None = None) -> str:
+        """What to say of a name that nothing has here: why it cannot be used, or what it could have
+        been, of those `known`."""
         found = [problem for other, problem in self._added[1] if other == name]
-        return "; ".join(found) or unknown(what, name, self if known is None else known)
+        return "; ".join(found) or unknown(self.what, name, self if known is None else known)
 
 
 @cache

@@ -59,6 +59,7 @@ class Format:
 
 FORMATS = Catalogue(
     "formats",
+    "format",
     Format,
     (
         Format(

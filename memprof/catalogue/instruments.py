@@ -33,6 +33,7 @@ class InstrumentInfo:
 
 INSTRUMENTS = Catalogue(
     "instruments",
+    "instrument",
     InstrumentInfo,
     (
         InstrumentInfo(

@@ -189,5 +189,5 @@ def _kind(model: type[Model]) -> str:
 
 
 MODELS: Catalogue[type[Model]] = Catalogue(
-    "models", Model, (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory), _kind
+    "models", "model", Model, (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory), _kind
 )

@@ -108,6 +108,7 @@ def _pass(
 # In the order in which a plan applies them.
 PASSES = Catalogue(
     "passes",
+    "pass",
     PassInfo,
     (
         _pass(

@@ -52,7 +52,7 @@ def report_command(
     if html == Path("-"):
         html, format_name = None, format_name or "html"
     if format_name is not None and format_name not in FORMATS:
-        raise UsageError(f"--format: {FORMATS.unknown(format_name, 'format')}")
+        raise UsageError(f"--format: {FORMATS.unknown(format_name)}")
     found = read_report(Path(report))
     texts: dict[Path, str | None] = {}
     errors: list[MemprofError] = []

@@ -150,9 +150,9 @@ def _problem(found: ErrorDetails) -> tuple[str, str]:
         case "union_tag_not_found":
             return "model.kind", f"is missing; {nearest('', MODELS)}"
         case "union_tag_invalid":
-            return "model.kind", MODELS.unknown(str(context["tag"]), "model")
+            return "model.kind", MODELS.unknown(str(context["tag"]))
         case "literal_error" if field == "backend":
-            return field, BACKENDS.unknown(str(found["input"]), "backend")
+            return field, BACKENDS.unknown(str(found["input"]))
         case "extra_forbidden":
             return field, f"unknown field; {nearest(location[-1], siblings.model_fields)}"
         case "string_pattern_mismatch":

@@ -177,7 +177,7 @@ class _Scenario(Strict):
             for name, info in INSTRUMENTS.items()
             if not info.always
         }
-        _check_names(self.instruments, "instruments", INSTRUMENTS, readers, self.backend)
+        _check_names(self.instruments, INSTRUMENTS, readers, self.backend)
         if not self.auto:
             _check_passes(self.passes, self.backend)
         _check_options(self)
@@ -229,7 +229,6 @@ def _once(names: Sequence[str], field: str, what: str) -> None:
 
 def _check_names(
     names: Sequence[str],
-    field: str,
     catalogue: Catalogue[Any],
     backends: Mapping[str, Sequence[str]],
     backend: str,
@@ -238,15 +237,14 @@ def _check_names(
     known = [name for name, those in backends.items() if backend in those]
     for name in names:
         if name not in backends:
-            what = "pass" if field == "passes" else "instrument"
-            raise FieldError(field, catalogue.unknown(name, what, known))
+            raise FieldError(catalogue.kinds, catalogue.unknown(name, known))
         if name not in known:
             raise FieldError(
-                field,
+                catalogue.kinds,
                 f"{name!r} is for backend {' and '.join(backends[name])}; this scenario's is "
                 f"{backend}. {nearest('', known)}",
             )
-    _once(names, field, what)
+    _once(names, catalogue.kinds, catalogue.what)
 
 
 def _check_passes(names: list[str], backend: str) -> None:
@@ -255,7 +253,7 @@ def _check_passes(names: list[str], backend: str) -> None:
             "passes", "auto chooses the passes itself; remove the others, or remove auto"
         )
     forms = {name: tuple(info.forms) for name, info in PASSES.items()}
-    _check_names(names, "passes", PASSES, forms, backend)
+    _check_names(names, PASSES, forms, backend)
     for position, name in enumerate(names):
         for needed in PASSES[name].requires:
             if needed not in names[:position]:
