@@ -211,7 +211,7 @@ class OptimizedPopulation:
         The process holds more: PyMDP, what allocators keep for reuse, agents in use.
         """
         self._check_open()
-        rows, held = walker.walk(self._roster.holdings(), len(self._roster))
+        rows, held, _ = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
         whole, left = self._roster.kept_whole, self._plan.not_replaced
         return PopulationMemory(len(self), rows, middle, whole, left, self.passes, self.because)

@@ -3,7 +3,8 @@
 Where a module is missing (both are on Windows), memprof.optimize in memory, `memprof report` and
 `memprof compare` work all the same; what needs it says so before it begins.
 
-The unit in which this system hands out memory: 4 KiB on most machines, 16 or 64 KiB on some.
+The units in which memory is handed out: pages of 4 KiB on most machines, of 16 or 64 KiB on some;
+the blocks of allocators.
 
 What the garbage collector has set aside (`gc.freeze`), and by whom.
 """
@@ -84,6 +85,19 @@ def _lacks(module: str) -> str:
 
 
 PAGE_BYTES = mmap.PAGESIZE
+
+ARRAY_HEADER_BYTES = 96
+"""What a NumPy array takes beside its data, its shape and its strides."""
+
+
+def small_block_bytes(size: int) -> int:
+    """What Python's small-object allocator sets aside for `size` bytes: steps of 16."""
+    return (size + 15) // 16 * 16
+
+
+def malloc_block_bytes(size: int) -> int:
+    """What glibc's malloc sets aside: a header, steps of 16 bytes, at least 32."""
+    return max(32, (size + 23) // 16 * 16)
 
 
 _INTERPRETERS_OWN = 1000  # CPython 3.12 starts with 375, others with none; a bare program has 5,000

@@ -112,7 +112,7 @@ def leak_command(
     Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
     or it could not be measured; 130 interrupted.
     """
-    from memprof.leak.judgement import FEWEST_CYCLES
+    from memprof.stats.growth import FEWEST_CYCLES
 
     if cycles < FEWEST_CYCLES:
         raise UsageError(

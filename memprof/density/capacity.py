@@ -17,9 +17,10 @@ from memprof.stats.lines import (
     median_half_width,
     memory_line,
     per_agent,
+    process_bytes,
     robust_fit,
+    since_baseline,
 )
-from memprof.stats.readings import process_bytes, since_baseline
 from memprof.values.density import (
     Bound,
     DensityPoint,

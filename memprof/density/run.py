@@ -26,7 +26,8 @@ from memprof.profile.cautions import of_calibration, of_facts
 from memprof.profile.run import budget_check, over_budget
 from memprof.profile.workers import Runs, VariantRuns, choose, compared_with_plain
 from memprof.scenario.file import LoadedScenario
-from memprof.stats import equivalence, readings
+from memprof.stats import equivalence
+from memprof.stats.lines import process_bytes, since_baseline
 from memprof.text import format_size
 from memprof.values.density import (
     Bound,
@@ -185,7 +186,7 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
     rows = capacity.size_rows(variant.name, runs)
     last = next((row for row in reversed(rows) if row.steps_per_second is not None), rows[-1])
     at_most = [run.points[-1] for run in runs]
-    left = [readings.since_baseline(run.baseline, run.left) for run in runs if run.left is not None]
+    left = [since_baseline(run.baseline, run.left) for run in runs if run.left is not None]
     each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
     return DensityVariant(
         passes=variant.passes,
@@ -198,7 +199,7 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
         uss_bytes=_mean([point.reading.uss_bytes for point in at_most]),
         pss_bytes=_mean([point.reading.pss_bytes for point in at_most]),
         peak_bytes=_highest([p.peak_rss_bytes for run in runs for p in run.points]),
-        baseline_bytes=statistics.fmean(readings.process_bytes(run.baseline) for run in runs),
+        baseline_bytes=statistics.fmean(process_bytes(run.baseline) for run in runs),
         replaced=max(run.replaced for run in runs),
         left_bytes=statistics.fmean(left) if left else None,
         working_set=runs[0].working_set,

@@ -8,11 +8,11 @@ from dataclasses import astuple, fields
 from time import perf_counter
 from typing import Any
 
+from memprof.density.living import WATCHED, Living, TimeUp
 from memprof.errors import ScenarioError
-from memprof.instruments import process, resident
+from memprof.instruments import heap, process
 from memprof.instruments.base import Stopwatch
 from memprof.launch.limits import left_bytes, scarce
-from memprof.leak.worker import WATCHED, Living, TimeUp
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
@@ -88,7 +88,7 @@ class Sweep:
         self._file_bytes = 0
         process.expect_process()
         process.settle()
-        self._filled = resident.fill_free_blocks()
+        self._filled = heap.fill_free_blocks()
         process.reset_peak()
         self._baseline = process.read()
 

@@ -82,6 +82,12 @@ class DirectCalls:
         return Details()
 
 
+def live(population: Population, agents: range, steps: range) -> None:
+    """Let agents live the steps, with nobody looking at what they do."""
+    for _ in population.live(agents, steps):
+        pass
+
+
 class Stopwatch:
     """The clean worker's probe: time per operation, and the one in which memory ran out, as a note
     of the MemoryError."""

@@ -1,30 +1,66 @@
 """Instrument `device`: the live arrays of JAX, what it has compiled, and where it retraces.
 
-Which source lines make JAX trace and compile anew, and what that costs.
+JAX is not imported here before somebody asks for it: clean workers of other backends do not.
 """
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from time import perf_counter
 from typing import Any, Self
 
-import jax
+import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.instruments import process
-from memprof.instruments.base import Details, DirectCalls
-from memprof.instruments.traced import Place, running_place, short_path
-from memprof.instruments.walker import buffers_of, bytes_by_address, reachable
+from memprof.instruments import process, trials
+from memprof.instruments.base import Details, DirectCalls, live
+from memprof.instruments.graph import buffers_of, reachable
+from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations.base import EVERYBODY, Population
 from memprof.values.measurements import DeviceDetails, DeviceRow, Retrace
 from memprof.values.population import PopulationSpec
 
+_TRIED_BYTES = 2**16
 _FEWEST_STRIDES, _MOST_STRIDES = 2, 3
 _BRIEFLY_SECONDS = 5.0
 _MOST_LINES = 10
+
+
+def bytes_by_address(arrays: Iterable[Any]) -> dict[int, int]:
+    """The size of each buffer under the arrays, by its address."""
+    return {b.address: b.nbytes for array in arrays for b in buffers_of(array)}
+
+
+def live_device_bytes() -> int | None:
+    """Bytes of all live JAX arrays, each buffer once; None where JAX is not loaded, or does not
+    tell of an array that is made."""
+    return None if "jax" not in sys.modules or device_failure() else _live_bytes()
+
+
+@cache
+def device_failure() -> str:
+    """Why JAX's live arrays are not to be trusted, tried with one; empty if they are. JAX has to be
+    loaded."""
+    return trials.failure(_live_bytes, _DeviceArray(), _TRIED_BYTES)
+
+
+def _live_bytes() -> int:
+    return sum(bytes_by_address(sys.modules["jax"].live_arrays()).values())
+
+
+class _DeviceArray:
+    """An array on JAX's device."""
+
+    def take(self) -> None:
+        self._array = sys.modules["jax"].device_put(np.zeros(_TRIED_BYTES, np.uint8))
+        self._array.block_until_ready()
+
+    def free(self) -> None:
+        self._array.delete()
+        del self._array
 
 
 class DeviceMemory(DirectCalls):
@@ -36,6 +72,8 @@ class DeviceMemory(DirectCalls):
         self._retraces = Retraces()
 
     def __enter__(self) -> Self:
+        import jax
+
         self._before = jax.live_arrays()
         self._retraces.__enter__()
         return self
@@ -48,6 +86,8 @@ class DeviceMemory(DirectCalls):
         return sum(self._live().values())
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
+        import jax
+
         agents = len(population)
         stats = jax.local_devices()[0].memory_stats() or {}
         rows = self._by_component(population)
@@ -70,18 +110,20 @@ class DeviceMemory(DirectCalls):
                 compilations_per_step=compiled / steps if steps else None,
                 retraces=tuple(
                     Retrace(
-                        path=short_path(path, spec.folder),
-                        line=line,
-                        text=linecache.getline(path, line).strip(),
+                        path=short_path(place[0], spec.folder),
+                        line=place[1],
+                        text=text_of(place),
                         traces_per_step=count / steps,
                     )
-                    for (path, line), count in traced.most_common(_MOST_LINES)
+                    for place, count in traced.most_common(_MOST_LINES)
                 ),
             )
         )
 
     def _live(self) -> dict[int, int]:
         """Bytes by address of the live buffers that there were not at the entry."""
+        import jax
+
         before = bytes_by_address(self._before)
         now = bytes_by_address(jax.live_arrays())
         return {address: size for address, size in now.items() if address not in before}
@@ -132,8 +174,7 @@ class DeviceMemory(DirectCalls):
     def _live_through(self, population: Population, steps: range) -> None:
         """Let all agents live the steps; what was traced and compiled before is forgotten."""
         self._retraces.forget()
-        for _ in population.live(range(len(population)), steps):
-            pass
+        live(population, range(len(population)), steps)
 
 
 _TRACED = "/jax/core/compile/jaxpr_trace_duration"
@@ -144,6 +185,8 @@ class Compilations:
     """Programs that JAX has compiled since this was made; to count them costs nothing."""
 
     def __init__(self) -> None:
+        import jax
+
         self.count = 0
         jax.monitoring.register_event_duration_secs_listener(self._heard)
 
@@ -171,10 +214,14 @@ class Retraces:
         self.compiled = 0
 
     def __enter__(self) -> Self:
+        import jax
+
         jax.monitoring.register_event_duration_secs_listener(self._heard)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        import jax
+
         # Older releases of JAX cannot forget a single listener.
         unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if unregister is not None:

@@ -11,14 +11,11 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any, Literal, Self
 
-import psutil
-
+from memprof.instruments import process
 from memprof.values.evidence import ImportRow
 
 _MOST_ROWS = 20
 _STANDARD = "standard library"
-
-_process = psutil.Process()
 
 
 class ImportWatch:
@@ -81,7 +78,7 @@ class ImportWatch:
 
     def _charge(self) -> None:
         """What came since the last time is the innermost package's."""
-        now = _private_bytes(), perf_counter()
+        now = process.anonymous_bytes(), perf_counter()
         if self._stack:
             self._bytes[self._stack[-1]] += now[0] - self._last[0]
             self._seconds[self._stack[-1]] += now[1] - self._last[1]
@@ -112,9 +109,3 @@ class _WatchedLoader:
 def _package(module: str) -> str:
     package = module.partition(".")[0]
     return _STANDARD if package in sys.stdlib_module_names else package
-
-
-def _private_bytes() -> int:
-    """Anonymous memory of this process, in microseconds."""
-    memory: Any = _process.memory_info()
-    return int(memory.rss - getattr(memory, "shared", 0))

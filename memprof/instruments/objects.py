@@ -1,9 +1,5 @@
-"""Instrument `pympler`: sizes and types of a population's Python objects, and what is in them.
-
-What is in the arrays of agents: whether the same for all of them, and how much is zeros.
-
-Which attributes of agents hold more after every step.
-"""
+"""Instrument `pympler`: sizes and types of a population's Python objects; what is in the arrays of
+agents, and which attributes hold more after every step."""
 
 from __future__ import annotations
 
@@ -16,16 +12,26 @@ import numpy as np
 from pympler import asizeof, summary
 
 from memprof.errors import ScenarioError
-from memprof.instruments.base import Details, DirectCalls
-from memprof.instruments.retained import named_attributes
-from memprof.instruments.walker import is_device_array, nominal_bytes, reachable
-from memprof.leak.retention import is_steady
+from memprof.instruments.base import Details, DirectCalls, live
+from memprof.instruments.graph import attributes, is_device_array, nominal_bytes, reachable
 from memprof.populations.base import EACH, WORKING_SET, Population
+from memprof.stats.growth import is_steady
 from memprof.values.evidence import ContentRow, GainRow
 from memprof.values.measurements import TypeRow
 from memprof.values.population import PopulationSpec
 
+Leaves = list[Any]
+"""Arrays and single values, in order."""
+
 _MOST_TYPES = 12
+# So many agents are looked at; for their arrays fewer, but two, where they have more arrays or
+# bytes than this.
+_MOST_AGENTS, _MOST_ARRAYS, _MOST_BYTES = 20, 200_000, 2**30
+_CHUNK_BYTES = 2**20
+_ATOMS = (type(None), bool, int, float, complex, str)
+# Steps between two marks of what attributes hold: as many as agents live in about this time.
+_FEWEST_STEPS, _MOST_STEPS, _SECONDS = 2, 16, 0.4
+_RECORDS = ("records", WORKING_SET)
 
 
 class ObjectGraph(DirectCalls):
@@ -46,15 +52,6 @@ class ObjectGraph(DirectCalls):
 
 def _roots(population: Population) -> list[Any]:
     return [thing for _, _, thing in population.holdings() if thing is not None]
-
-
-# So many agents are compared; fewer, but two, where they have more arrays or bytes than this.
-_MOST_AGENTS, _MOST_ARRAYS, _MOST_BYTES = 20, 200_000, 2**30
-_CHUNK_BYTES = 2**20
-_ATOMS = (type(None), bool, int, float, complex, str)
-
-Leaves = list[Any]
-"""Arrays and single values, in order."""
 
 
 def contents(holdings: Iterable[tuple[int, str, Any]], agents: int) -> tuple[ContentRow, ...]:
@@ -199,12 +196,6 @@ def _zeros(first: Leaves, others: Sequence[Leaves | None]) -> float | None:
     return zeros / numbers if numbers else None
 
 
-_GAINS_MOST_AGENTS = 20
-# Steps between two marks: as many as these agents live in about this time.
-_FEWEST_STEPS, _MOST_STEPS, _SECONDS = 2, 16, 0.4
-_RECORDS = ("records", WORKING_SET)
-
-
 def gains(population: Population, lived: int) -> tuple[GainRow, ...]:
     """Attributes that gain as much per step between the first two of three marks as between the
     last two, largest first, while some agents live on from the step `lived`.
@@ -212,17 +203,17 @@ def gains(population: Population, lived: int) -> tuple[GainRow, ...]:
     An object that several attributes lead to is the first one's. Agents of one batch (JAX) have no
     attributes of their own that could grow, and agents that end earlier are not watched.
     """
-    agents = range(min(_GAINS_MOST_AGENTS, len(population)))
+    agents = range(min(_MOST_AGENTS, len(population)))
     if not _held(population, agents):
         return ()
     try:
         start = perf_counter()
-        _live(population, agents, range(lived, lived + 1))
+        live(population, agents, range(lived, lived + 1))
         each = perf_counter() - start
         steps = max(_FEWEST_STEPS, min(_MOST_STEPS, int(_SECONDS / max(each, 1e-9))))
         marks = [_held(population, agents)]
         for first in (lived + 1, lived + 1 + steps):
-            _live(population, agents, range(first, first + steps))
+            live(population, agents, range(first, first + steps))
             marks.append(_held(population, agents))
     except (MemoryError, ScenarioError):
         return ()  # the scenario did not ask for so many steps
@@ -235,14 +226,9 @@ def gains(population: Population, lived: int) -> tuple[GainRow, ...]:
     return tuple(sorted(rows, key=lambda row: row.bytes_per_step, reverse=True))
 
 
-def _live(population: Population, agents: range, steps: range) -> None:
-    for _ in population.live(agents, steps):
-        pass
-
-
 def _held(population: Population, agents: range) -> Counter[str]:
     """Nominal bytes behind each attribute, over the agents."""
-    named = list(_attributes(population, agents))
+    named = list(_named(population, agents))
     seen: dict[int, Any] = {id(agent): agent for agent, _, _ in named}
     held: Counter[str] = Counter()
     for _, name, value in named:
@@ -250,7 +236,7 @@ def _held(population: Population, agents: range) -> Counter[str]:
     return held
 
 
-def _attributes(population: Population, agents: range) -> Iterator[tuple[Any, str, Any]]:
+def _named(population: Population, agents: range) -> Iterator[tuple[Any, str, Any]]:
     """What agents hold under a name, as (agent, name, value)."""
     for owner, component, root in population.holdings():
         if owner not in agents:
@@ -258,5 +244,5 @@ def _attributes(population: Population, agents: range) -> Iterator[tuple[Any, st
         if component in _RECORDS:
             yield None, component, root
         elif component == "other agent objects":
-            for name, value in named_attributes(root).items():
+            for name, value in attributes(root).items():
                 yield root, f"{type(root).__qualname__}.{name}", value

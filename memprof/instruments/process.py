@@ -1,7 +1,8 @@
-"""Readings of the worker process itself: the operating system's, and its allocators'.
+"""How much memory this process has, by the operating system's word: private, resident, mapped, at
+its peak.
 
-Each is tried in this process before it is trusted (`tried`): what does not move by memory of known
-size is None ever after, and named in the report.
+Each reading is tried in this process before it is trusted (`left_out`): what does not move by
+memory of known size is None ever after, and named in the report.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ from typing import Any
 import psutil
 
 from memprof.errors import MeasurementError
-from memprof.instruments import mallocs, resident, trials
-from memprof.instruments.mallocs import Malloc
+from memprof.instruments import heap, trials
 from memprof.posix import somebody_froze
 from memprof.values.measurements import UNSEEN, Calibration, Reading
 
@@ -37,8 +37,6 @@ _clear_type_cache: Callable[[], None] = getattr(
 )
 _process = psutil.Process()
 
-_TRIED_BLOCKS = ((512, 240), (2, 2**20))  # within malloc's heap, and mapped for each block
-_TRIED_OBJECTS = 512
 _TRIED_MAPPING = 4 * 2**20
 
 
@@ -74,43 +72,15 @@ def settle() -> None:
     """
     _garbage.collect()
     _clear_type_cache()
-    tried().malloc.give_back()
-
-
-# ---------------------------------------------------------------- which readings to trust
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """How the readings of this process did when they were tried.
-
-    Attributes:
-        malloc: the one in use, as far as can be told.
-        left_out: readings that are not to be trusted, and why.
-        native_has_objects: Python's small objects come from malloc, and are in its account. Without
-            that, and without bytes, their number alone does not tell of a list that grows.
-    """
-
-    malloc: Malloc
-    left_out: dict[str, str]
-    native_has_objects: bool
-
-    def unseen(self) -> tuple[str, ...]:
-        """Memory that no reading tells of, but for whole pages of the process."""
-        instead = {"python"} if self.native_has_objects else set()
-        return tuple(UNSEEN[n] for n in UNSEEN if n in self.left_out and n not in instead)
+    heap.tried().malloc.give_back()
 
 
 @cache
-def tried() -> Tried:
-    """Every reading of this process, tried once: at the start of a job, or when it is first asked
-    for."""
-    gc.collect()
-    objects = trials.SmallObjects(_TRIED_OBJECTS)
-    size = _TRIED_OBJECTS * trials.SmallObjects.BLOCK_BYTES
+def left_out() -> dict[str, str]:
+    """Readings of this process that are not to be trusted, the heap's among them, and why: each is
+    tried once, at the start of a job or when one is first asked for."""
+    accounts = heap.tried().left_out
     found = {
-        "python": trials.failure(resident.live_bytes, objects, size),
-        "objects": trials.failure(sys.getallocatedblocks, objects, _TRIED_OBJECTS, "objects"),
         "peak": trials.failure(_highest_lately, _Peak(), _TRIED_MAPPING),
         "shared memory": trials.failure(
             lambda: _of_system().private_bytes,
@@ -119,15 +89,16 @@ def tried() -> Tried:
         ),
         **trials.failures(_sizes, trials.MappedPages(_TRIED_MAPPING), _TRIED_MAPPING),
     }
-    malloc, found["native"] = _malloc_in_use()
-    has_objects = not found["native"] and not trials.failure(malloc.handed_out, objects, size)
-    return Tried(malloc, {name: why for name, why in found.items() if why}, has_objects)
+    return {**accounts, **{name: why for name, why in found.items() if why}}
 
 
 def calibration() -> Calibration:
     """What the readings of this process are worth, until now."""
-    found = tried()
-    return Calibration(found.malloc.name, found.left_out, found.unseen(), _garbage.endless)
+    malloc = heap.tried()
+    instead = {"python"} if malloc.native_has_objects else set()
+    # Memory that no reading tells of, but for whole pages of the process.
+    unseen = tuple(UNSEEN[n] for n in UNSEEN if n in left_out() and n not in instead)
+    return Calibration(malloc.malloc.name, left_out(), unseen, _garbage.endless)
 
 
 def expect_process() -> None:
@@ -136,26 +107,12 @@ def expect_process() -> None:
     Raises:
         MeasurementError: the system does not tell how much memory the process has.
     """
-    why = tried().left_out.get("process")
+    why = left_out().get("process")
     if why:
         raise MeasurementError(
             f"the memory of a process cannot be read here: {why}; expected that smaps_rollup, "
             "smaps or statm in /proc/self tells; run memprof where it does"
         )
-
-
-def _malloc_in_use() -> tuple[Malloc, str]:
-    """The first that gives a true account; else the first of all, and why its is none."""
-    failures: list[tuple[Malloc, str]] = []
-    for malloc in mallocs.present():
-        why = ""
-        for count, size in _TRIED_BLOCKS if mallocs.c_library() is not None else ():
-            blocks = mallocs.Blocks(count, size)
-            why = why or trials.failure(malloc.handed_out, blocks, count * size)
-        if not why:
-            return malloc, ""
-        failures.append((malloc, f"{malloc.name}: {why}"))
-    return failures[0]
 
 
 class _Peak:
@@ -202,10 +159,10 @@ def clear_free_lists() -> None:
 
 def read() -> Reading:
     """Memory of this process now: from the kernel's account on Linux, else what psutil gives."""
-    left_out, reading = tried().left_out, _of_system()
-    blind = "uss" in left_out and "process" not in left_out  # else a job has been refused
+    untrusted, reading = left_out(), _of_system()
+    blind = "uss" in untrusted and "process" not in untrusted  # else a job has been refused
     uss = None if blind else reading.uss_bytes
-    return replace(reading, uss_bytes=uss, heap_bytes=live_heap_bytes())
+    return replace(reading, uss_bytes=uss, heap_bytes=heap.live_bytes())
 
 
 def _of_system() -> Reading:
@@ -249,60 +206,31 @@ def freed_by(let_go: Callable[[], bool]) -> int | None:
     return max(0, before - read().private_bytes)
 
 
-def live_heap_bytes() -> int | None:
-    """Bytes that malloc and Python's small-object allocator have handed out and not got back; None
-    where one of them gives no account that can be trusted.
-
-    The small-object allocator maps its arenas itself, so malloc does not see them; its live blocks
-    per size class come from `sys._debugmallocstats()`, CPython's only account of them, which writes
-    to file descriptor 2.
-    """
-    native = None if heap_left_out() else native_heap_bytes()
-    return None if native is None else native + (small_object_bytes() or 0)
-
-
-def heap_left_out() -> dict[str, str]:
-    """Why there is no reading of the live heap; empty where there is one."""
-    found = tried()
-    parts = ("native",) if found.native_has_objects else ("native", "python")
-    return {name: found.left_out[name] for name in parts if name in found.left_out}
-
-
 def held_bytes() -> int:
     """The live heap, or the private memory of the process where nothing tells of that."""
-    heap = live_heap_bytes()
-    return _of_system().private_bytes if heap is None else heap
+    live = heap.live_bytes()
+    return _of_system().private_bytes if live is None else live
 
 
-def native_heap_bytes() -> int | None:
-    """Bytes that malloc has handed out and not got back; None where it gives no true account."""
-    found = tried()
-    return None if "native" in found.left_out else found.malloc.handed_out()
-
-
-def allocated_blocks() -> int | None:
-    """Blocks that Python's small-object allocator has handed out; None where it does not count."""
-    return None if "objects" in tried().left_out else sys.getallocatedblocks()
+def anonymous_bytes() -> int:
+    """About the private memory, in microseconds."""
+    memory: Any = _process.memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def private_bytes() -> int | None:
     """See `Reading.private_bytes`; None where the system's account cannot be trusted."""
-    return None if "process" in tried().left_out else _of_system().private_bytes
-
-
-def small_object_bytes() -> int | None:
-    """Bytes in live blocks of Python's small-object allocator; None where it gives no account."""
-    return None if "python" in tried().left_out else resident.live_bytes()
+    return None if "process" in left_out() else _of_system().private_bytes
 
 
 def reset_peak() -> bool:
     """Forget the highest resident set so far (Linux); False where that is not possible."""
-    return "peak" not in tried().left_out and _forget_peak()
+    return "peak" not in left_out() and _forget_peak()
 
 
 def peak_rss_bytes() -> int | None:
     """Highest resident set since `reset_peak`; None where the system does not keep it."""
-    return None if "peak" in tried().left_out else _highest_lately()
+    return None if "peak" in left_out() else _highest_lately()
 
 
 def status() -> dict[str, int]:
@@ -314,7 +242,7 @@ def status() -> dict[str, int]:
     """
     found = _status()
     for name, fields in (("data segment", ("VmData",)), ("address space", ("VmSize", "VmPeak"))):
-        if name in tried().left_out:
+        if name in left_out():
             found = {field: size for field, size in found.items() if field not in fields}
     return found
 

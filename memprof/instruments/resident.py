@@ -1,28 +1,46 @@
-"""How much of a buffer is really in memory, from the page table (Linux).
-
-Python's allocator of small objects, by CPython's only account of it: the table that
-`sys._debugmallocstats` writes to file descriptor 2.
-"""
+"""How much of an object or a buffer is really in memory: by the page table (Linux), and by what
+allocators set aside where it is smaller than a page."""
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
-import re
-import sys
-import tempfile
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from memprof.instruments.trials import SmallObjects
-from memprof.posix import PAGE_BYTES
+from memprof.instruments.graph import DeviceBuffer, dimensions_bytes, nominal_bytes
+from memprof.instruments.heap import block_bytes, object_bytes
+from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 
 _ENTRY = 8
 _TRIED_PAGES = 16
 _FILE = "/proc/self/pagemap"
 _PRESENT, _EXCLUSIVE = np.uint64(1 << 63), np.uint64(1 << 56)
+
+
+def resident_bytes(thing: Any, pages: PageTable) -> int:
+    """Bytes of a thing alone, by `pages` where it takes a page or more; a buffer on a device of its
+    own is in no process's memory."""
+    nominal = nominal_bytes(thing)
+    if isinstance(thing, np.ndarray):
+        header = object_bytes(ARRAY_HEADER_BYTES) + block_bytes(dimensions_bytes(thing))
+        return header + (_data_bytes(thing, pages) if thing.base is None else 0)
+    if isinstance(thing, DeviceBuffer):
+        if not thing.on_host:
+            return 0
+        small = nominal < PAGE_BYTES
+        return block_bytes(nominal) if small else pages.resident_bytes(thing.address, nominal)
+    if isinstance(thing, bytes) and nominal >= PAGE_BYTES and pages.readable:
+        return pages.resident_bytes(id(thing), nominal)  # zeros that nobody has touched
+    return object_bytes(nominal)
+
+
+def _data_bytes(array: np.ndarray, pages: PageTable) -> int:
+    if array.nbytes >= PAGE_BYTES and pages.readable:
+        return pages.resident_bytes(array.ctypes.data, array.nbytes)
+    return block_bytes(array.nbytes)
 
 
 class PageTable:
@@ -100,77 +118,3 @@ def _resident_bytes(descriptor: int, address: int, size: int) -> int:
     if ours[-1]:
         resident -= (last + 1) * PAGE_BYTES - (address + size)
     return resident
-
-
-_SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
-_UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
-_SMALLEST, _LARGEST = 16, 512
-_HOOKS = 3 * ctypes.sizeof(ctypes.c_size_t)  # Objects/obmalloc.c, PYMEM_DEBUG_EXTRA_BYTES
-_TRIED_OBJECTS = 512
-
-_stats_file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # unnamed, ends with the process
-
-
-def live_bytes() -> int | None:
-    """Bytes in live blocks; None where there is no such table, as with another allocator."""
-    classes = _SIZE_CLASSES.findall(_table())
-    return sum(int(size) * int(used) for size, used, _ in classes) if classes else None
-
-
-def fill_free_blocks() -> list[object]:
-    """Objects that take up the free blocks; keep them while measuring.
-
-    Imports leave about a megabyte of free blocks behind, which cannot be given back. The first
-    agents would move in there and look free; with the blocks taken, every agent costs what the
-    thousandth would.
-    """
-    table, hooks = _table(), _hook_bytes()
-    filled: list[object] = []
-    for size, _, free in _SIZE_CLASSES.findall(table):
-        if int(size) - hooks >= _SMALLEST:
-            filled += [_object_of(int(size) - hooks) for _ in range(int(free))]
-    pools = _UNUSED_POOLS.search(table)
-    if pools is not None:
-        count, pool_size = int(pools[1]), int(pools[2])
-        filled += [_object_of(_LARGEST - hooks) for _ in range(count * (pool_size // _LARGEST))]
-    return filled
-
-
-@cache
-def _hook_bytes() -> int:
-    """What each block takes beside its object: nothing, but for the hooks of PYTHONMALLOC=debug,
-    found by what objects take."""
-    objects = SmallObjects(_TRIED_OBJECTS)
-    before = live_bytes() or 0
-    objects.take()
-    each = ((live_bytes() or 0) - before) / _TRIED_OBJECTS
-    objects.free()
-    return _HOOKS if each > SmallObjects.BLOCK_BYTES + _HOOKS / 4 else 0
-
-
-def _object_of(size: int) -> object:
-    """A new object of `size` bytes, a multiple of 8, or of fewer in a block that is as large."""
-    if size < 32:
-        return object()
-    if size == 32:
-        return int("9" * 12)  # two digits of 30 bits
-    return bytes(size - sys.getsizeof(b""))
-
-
-def _table() -> bytes:
-    """Empty where there is none."""
-    if not hasattr(sys, "_debugmallocstats"):
-        return b""
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    saved = os.dup(2)
-    _stats_file.seek(0)
-    _stats_file.truncate()
-    try:
-        os.dup2(_stats_file.fileno(), 2)
-        sys._debugmallocstats()
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-    _stats_file.seek(0)
-    return _stats_file.read()

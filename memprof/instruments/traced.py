@@ -1,38 +1,49 @@
-"""Instrument `tracemalloc`: the traced Python heap, by operation, source line and stack.
-
-Which source lines are the user's, PyMDP's or a model's, and how a report names them.
-
-Stacks of calls that allocated what is held, by the operation of the agent that led to them.
-"""
+"""Instrument `tracemalloc`: the traced Python heap, by operation, source line and stack."""
 
 from __future__ import annotations
 
-import ast
 import gc
-import linecache
 import statistics
-import sys
-import sysconfig
 import tracemalloc
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
-from pathlib import Path
 from time import perf_counter
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import Any, Self, TypeVar
 
 from memprof.catalogue.backends import BACKENDS
-from memprof.instruments.base import Details
-from memprof.instruments.walker import walk_each
+from memprof.instruments.base import Details, live
+from memprof.instruments.source_lines import (
+    PACKAGE,
+    Place,
+    by_line,
+    function_at,
+    is_library,
+    is_memprofs_work,
+    short_path,
+    text_of,
+)
+from memprof.instruments.walker import walk
 from memprof.populations.base import Population, population_class
 from memprof.stats.lines import fewest_like_all
 from memprof.values.measurements import AllocationStack, Frame, LineHotspot, OperationMemory
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
+
+Stack = tuple[str, tuple[Place, ...]]
+"""An operation and the lines below it, outermost first."""
+
+OUTSIDE = "outside operations"
+TOO_DEEP = "below too many calls"
+OTHERS = "other stacks"
+
+MOST_STACKS = 40
+_MARK = "<operation "
+# With memprof's own work, what only leads from an operation to PyMDP, to a pass or to a model.
+_LEADING = tuple(PACKAGE + part for part in ("populations/", "models/base.py", "models/factory.py"))
 
 # One frame is enough for sizes and slows least. Lines need the frames below NumPy's and copy's own,
 # stacks all of them up to the operation.
@@ -83,7 +94,7 @@ class TracedHeap:
         return tracemalloc.get_traced_memory()[0] - self._zero
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
-        held = walk_each(population.holdings(), len(population)).nominal
+        held = walk(population.holdings(), len(population)).nominal
         further = fewest_like_all(held[: max(2, spec.agents)])
         population.close()
         steps = _live_briefly(population, spec.steps)  # the first also pays for what all share
@@ -121,7 +132,7 @@ def _one_more(spec: PopulationSpec, further: int) -> Details:
     gc.collect()
     second = tracemalloc.take_snapshot()
     tracemalloc.stop()
-    held = walk_each(population.holdings(), 1 + agents).nominal[1:]
+    held = walk(population.holdings(), 1 + agents).nominal[1:]
     population.close()
     first, second = without_own(first), without_own(second)
     return Details(
@@ -145,7 +156,7 @@ def _lines(
                 LineHotspot(
                     path=short_path(path, folder),
                     line=line,
-                    text=linecache.getline(path, line).strip(),
+                    text=text_of(place),
                     bytes_per_agent=(size - size_of_one) / agents,
                     blocks_per_agent=(blocks - blocks_of_one) / agents,
                 )
@@ -159,8 +170,7 @@ def _live_briefly(population: Population, steps: int) -> int:
     agents = population.grow(len(population) + 1)
     start = perf_counter()
     for step in range(steps):
-        for _ in population.live(agents, range(step, step + 1)):
-            pass
+        live(population, agents, range(step, step + 1))
         if perf_counter() - start > _BRIEFLY_SECONDS:
             return step + 1
     return steps
@@ -181,115 +191,6 @@ def without_own(traces: tracemalloc.Snapshot) -> tracemalloc.Snapshot:
     """What is traced, without what tracing itself allocated."""
     own = [tracemalloc.Filter(False, file) for file in (tracemalloc.__file__, __file__)]
     return traces.filter_traces(own)
-
-
-def by_line(traces: tracemalloc.Snapshot) -> dict[Place, tuple[int, int]]:
-    """Live bytes and blocks by the innermost line that is the user's, PyMDP's or a model's."""
-    found: dict[Place, tuple[int, int]] = {}
-    for statistic in traces.statistics("traceback"):
-        place = place_of(statistic.traceback)
-        size, blocks = found.get(place, (0, 0))
-        found[place] = (size + statistic.size, blocks + statistic.count)
-    return found
-
-
-Place = tuple[str, int]
-"""A source line: path and line number."""
-
-UNKNOWN_FUNCTION = "[unknown]"
-
-_STDLIB = sysconfig.get_path("stdlib")
-_SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-# What PyMDP computes with: a line of theirs says less than the line that called them.
-_LIBRARIES = (
-    "numpy", "scipy",
-    "jax", "jaxlib", "equinox", "jaxtyping", "mctx", "multimethod", "opt_einsum",
-)  # fmt: skip
-
-
-@cache
-def is_library(path: str) -> bool:
-    """Whether a file is the standard library's own, or one of the libraries PyMDP computes with."""
-    for site in _SITE:
-        if path.startswith(site + "/"):
-            return Path(path).relative_to(site).parts[0] in _LIBRARIES
-    return path.startswith((_STDLIB, "<"))
-
-
-def short_path(path: str, folder: str) -> str:
-    """The path relative to the import path or to the scenario's folder."""
-    package_root = str(Path(__file__).parents[2])
-    for root in (*_SITE, folder, package_root, *sys.path):
-        if root and path.startswith(root.rstrip("/") + "/"):
-            return path[len(root.rstrip("/")) + 1 :]
-    return path
-
-
-def place_of(traceback: tracemalloc.Traceback) -> Place:
-    """The innermost traced line that is the user's, PyMDP's or a model's."""
-    frames = list(reversed(traceback))  # innermost first
-    frame = next((f for f in frames if not is_library(f.filename)), frames[-1])
-    return frame.filename, frame.lineno
-
-
-def running_place(innermost: FrameType) -> Place:
-    """The innermost line on the stack that is the user's, PyMDP's or a model's."""
-    frame: FrameType | None = innermost
-    while frame is not None and is_library(frame.f_code.co_filename):
-        frame = frame.f_back
-    found = frame or innermost
-    return found.f_code.co_filename, found.f_lineno
-
-
-@cache
-def function_at(path: str, line: int) -> str:
-    """The innermost function that a line is in, such as `Agent.__init__`; `<module>` in none, and
-    `UNKNOWN_FUNCTION` where there is no source."""
-    functions = _functions(path)
-    if functions is None:
-        return UNKNOWN_FUNCTION
-    around = [(last - first, name) for first, last, name in functions if first <= line <= last]
-    return min(around)[1] if around else "<module>"
-
-
-@cache
-def _functions(path: str) -> tuple[tuple[int, int, str], ...] | None:
-    """First and last line of the body of every function of a file, with its qualified name."""
-    source = "".join(linecache.getlines(path))
-    if not source.strip():  # Python 3.13 has a line of an empty file
-        return None
-    try:
-        with warnings.catch_warnings(action="ignore"):  # what others write is theirs to judge
-            return tuple(_bodies(ast.parse(source), ""))
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-
-
-def _bodies(node: ast.AST, within: str) -> Iterator[tuple[int, int, str]]:
-    for child in ast.iter_child_nodes(node):
-        name = within
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            name = f"{within}.{child.name}" if within else child.name
-            if not isinstance(child, ast.ClassDef):
-                yield child.body[0].lineno, child.end_lineno or child.lineno, name
-        yield from _bodies(child, name)
-
-
-Stack = tuple[str, tuple[Place, ...]]
-"""An operation and the lines below it, outermost first."""
-
-OUTSIDE = "outside operations"
-TOO_DEEP = "below too many calls"
-OTHERS = "other stacks"
-
-MOST_STACKS = 40
-_MARK = "<operation "
-_PACKAGE = Path(__file__).parents[1]
-# What of memprof only leads from an operation to PyMDP, to a pass or to a model.
-_LEADING = tuple(
-    str(_PACKAGE / part)
-    for part in ("instruments/", "populations/", "worker/", "models/base.py", "models/factory.py")
-)
 
 
 class NamedCalls:
@@ -330,19 +231,15 @@ def stacks_between(
             gained[stack] = size + change.size_diff, blocks + change.count_diff
     order = sorted(gained, key=lambda stack: gained[stack], reverse=True)
     kept = [stack for stack in order[:MOST_STACKS] if gained[stack][0] > 0]
-    rest = _total(gained, order[len(kept) :])
-    found = [_named(stack, *_each(gained[stack], agents), folder) for stack in kept]
-    if any(rest):
-        found.append(AllocationStack(OTHERS, (), *_each(rest, agents)))
+    sizes = [gained[stack] for stack in order]
+    found = [
+        AllocationStack(operation, _frames(places, folder), size / agents, blocks / agents)
+        for (operation, places), (size, blocks) in zip(kept, sizes, strict=False)
+    ]
+    size, blocks = (sum(each) for each in zip((0, 0), *sizes[len(kept) :], strict=True))
+    if size or blocks:
+        found.append(AllocationStack(OTHERS, (), size / agents, blocks / agents))
     return tuple(found)
-
-
-def _each(total: tuple[int, int], agents: int) -> tuple[float, float]:
-    return total[0] / agents, total[1] / agents
-
-
-def _total(gained: Mapping[Stack, tuple[int, int]], stacks: Sequence[Stack]) -> tuple[int, int]:
-    return sum(gained[each][0] for each in stacks), sum(gained[each][1] for each in stacks)
 
 
 def _below_operation(traceback: tracemalloc.Traceback, most_frames: int) -> Stack:
@@ -353,11 +250,14 @@ def _below_operation(traceback: tracemalloc.Traceback, most_frames: int) -> Stac
     if marks:
         operation = places[marks[0]][0][len(_MARK) : -1]
         below = [place for place in places[marks[0] :] if not place[0].startswith(_MARK)]
-        return operation, _without_lead(below, lambda path: path.startswith(_LEADING))
+        return operation, _without_lead(below, _leads)
     if len(traceback) >= most_frames:
         return TOO_DEEP, tuple(places)
-    lead = _without_lead(places, lambda path: path.startswith(_LEADING) or is_library(path))
-    return OUTSIDE, lead
+    return OUTSIDE, _without_lead(places, lambda path: _leads(path) or is_library(path))
+
+
+def _leads(path: str) -> bool:
+    return is_memprofs_work(path) or path.startswith(_LEADING)
 
 
 def _without_lead(places: Sequence[Place], leads: Callable[[str], bool]) -> tuple[Place, ...]:
@@ -366,9 +266,7 @@ def _without_lead(places: Sequence[Place], leads: Callable[[str], bool]) -> tupl
     return tuple(places[max(0, start) :])
 
 
-def _named(stack: Stack, size: float, blocks: float, folder: str) -> AllocationStack:
-    operation, places = stack
-    frames = [
+def _frames(places: Iterable[Place], folder: str) -> tuple[Frame, ...]:
+    return tuple(
         Frame(short_path(path, folder), line, function_at(path, line)) for path, line in places
-    ]
-    return AllocationStack(operation, tuple(frames), size, blocks)
+    )

@@ -32,12 +32,8 @@ class MappedPages:
         self._memory: mmap.mmap | None = None
 
     def take(self) -> None:
-        if hasattr(mmap, "MAP_PRIVATE"):
-            self._memory = mmap.mmap(
-                -1, self._size, mmap.MAP_SHARED if self._shared else mmap.MAP_PRIVATE
-            )
-        else:
-            self._memory = mmap.mmap(-1, self._size)
+        flags = getattr(mmap, "MAP_SHARED" if self._shared else "MAP_PRIVATE", None)
+        self._memory = mmap.mmap(-1, self._size, *(() if flags is None else (flags,)))
         for place in range(0, self._size, PAGE_BYTES):
             self._memory[place] = 1
 

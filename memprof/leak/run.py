@@ -10,11 +10,11 @@ from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofErro
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
-from memprof.leak import judgement
 from memprof.leak.verdict import attributed, verdict_on
 from memprof.profile.cautions import of_calibration, of_facts
 from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Scenario
+from memprof.stats import growth
 from memprof.text import format_size
 from memprof.values.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
 from memprof.values.profile import Caution
@@ -209,7 +209,7 @@ def _watched(found: Leak) -> int:
     for signal in leaking:
         if signal.name in HEAP:
             cuts = zip(signal.series, found.warm_up_cycles, strict=True)
-            often = (judgement.gains_per_cycle(series[cut:]) for series, cut in cuts)
+            often = (growth.gains_per_cycle(series[cut:]) for series, cut in cuts)
             rates += [rate for rate in often if rate <= _SELDOM]
     needed = [round(_WATCHED_OBJECTS / rate) for rate in rates]
     return min(_MOST_WATCHED, max(_WATCHED_CYCLES, *needed, 0))

@@ -4,31 +4,31 @@ Runs after a clean worker has found that something grows, with instruments that 
 that finding. Three phases: cycles in which only the heap is read, and JAX listened to; cycles in
 which the object graph and tracemalloc are watched; and, where neither sees what the heap gains,
 cycles under memray.
-
-Which lines on the stacks of allocations are the user's own: neither memprof's nor installed.
 """
 
 from __future__ import annotations
 
 import gc
-import linecache
-import re
-import sysconfig
 import tracemalloc
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from memprof.catalogue.backends import BACKENDS
-from memprof.instruments import native, process, traced
-from memprof.instruments.owners import Owner, Owners
-from memprof.instruments.retained import Key, RetainedObjects
-from memprof.instruments.traced import is_library, place_of, short_path
-from memprof.leak.retention import Gain, Held, Place, gain, is_steady, total
+from memprof.instruments import process, source_lines
+from memprof.instruments.source_lines import (
+    Place,
+    UserLines,
+    is_library,
+    is_memprofs_work,
+    short_path,
+    text_of,
+)
+from memprof.instruments.traced import without_own
+from memprof.leak.owners import Owner, Owners
+from memprof.leak.retained import Gain, Held, Key, RetainedObjects, gain, total
 from memprof.leak.worker import Cycles, life_of
+from memprof.stats.growth import is_steady
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import Attribution, Evidence, Site, SiteLine
 from memprof.values.population import PopulationSpec
@@ -55,8 +55,6 @@ _TRACE_BYTES = 4096
 # With less than this left over of all that lines gain, what is left over is no site: an object's
 # parts that the object graph does not show.
 _LEFT_OVER = 0.1
-_PACKAGE = Path(__file__).parents[1]
-_OWN = tuple(f"{_PACKAGE / room}/" for room in ("instruments", "leak", "stats", "worker"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     blocks = sum(each.things for each in lines.values())
     unseen = heap - traced_bytes - by_jax - _OVERHEAD_BYTES * blocks
     looked = unseen > max(_NATIVE_BYTES, _NATIVE_SHARE * heap)
-    if looked and native.is_installed():
+    if looked and source_lines.memray_is_installed():
         channel.progress("native", spec.agents)
         found += _native_growth(life, cycles, lines)
     found.sort(key=lambda growth: (_is_pymdps_own(growth), -growth.gain.size_bytes))
@@ -181,7 +179,7 @@ def _look_up(life: Cycles, yours: UserLines) -> None:
     try:
         life.run()
         process.settle()
-        yours.see(traced.without_own(tracemalloc.take_snapshot()))
+        yours.see(without_own(tracemalloc.take_snapshot()))
     finally:
         tracemalloc.stop()
 
@@ -194,12 +192,10 @@ def _mark(life: Cycles, objects: RetainedObjects, cycles: int, yours: UserLines)
     for _ in range(cycles):
         life.run()
     process.settle()
-    traces = traced.without_own(tracemalloc.take_snapshot())
+    traces = without_own(tracemalloc.take_snapshot())
     yours.see(traces)
-    lines = traced.by_line(traces)
-    own = [place for place in lines if place[0].startswith(_OWN)]
-    for place in own:
-        del lines[place]
+    found = source_lines.by_line(traces).items()
+    lines = {place: size for place, size in found if not is_memprofs_work(place[0])}
     return _Mark(objects.mark(), lines)
 
 
@@ -288,9 +284,9 @@ def _unaccounted(
 
 def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Gain]) -> Iterator[_Growth]:
     """Lines below which native libraries keep what tracemalloc has not seen."""
-    for place, (size, count) in native.kept_per_cycle(life.run, cycles).items():
+    for place, (size, count) in source_lines.native_by_line(life.run, cycles).items():
         seen = lines[place].size_bytes if place in lines else 0.0
-        if seen < _ACCOUNTED * size and not place[0].startswith(_OWN):
+        if seen < _ACCOUNTED * size and not is_memprofs_work(place[0]):
             yield _Growth(Owner("", ()), Gain(size, count, {place: size}), "memray")
 
 
@@ -313,65 +309,7 @@ def _lines(sizes: Mapping[Place, float], folder: str) -> tuple[SiteLine, ...]:
     """The lines with most bytes."""
     most = sorted(sizes.items(), key=lambda item: item[1], reverse=True)[:_MOST_LINES]
     return tuple(
-        SiteLine(short_path(path, folder), line, linecache.getline(path, line).strip(), size)
-        for (path, line), size in most
+        SiteLine(short_path(place[0], folder), place[1], text_of(place), size)
+        for place, size in most
         if size > 0
     )
-
-
-_MEMPROF = f"{Path(__file__).parents[1]}/"
-_INSTALLED = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib"))
-
-
-class UserLines:
-    """The user's own lines on the stacks of what was traced.
-
-    What is installed is not the user's, but for the package that the scenario's factory is from.
-    """
-
-    def __init__(self, model: Mapping[str, Any]) -> None:
-        package = str(model.get("callable", "")).partition(":")[0].partition(".")[0]
-        self._factory = tuple(
-            f"{folder}{package}{end}" for folder in _INSTALLED for end in ("/", ".py") if package
-        )
-        self._callers: dict[Place, Counter[Place]] = {}
-
-    def own(self, path: str) -> bool:
-        """Whether a file is the user's."""
-        if path.startswith(self._factory):
-            return True
-        return not path.startswith(("<", _MEMPROF, *_INSTALLED))
-
-    def see(self, traces: tracemalloc.Snapshot) -> None:
-        """Remember which of the user's lines each line was reached from, with its bytes."""
-        for found in traces.statistics("traceback"):
-            own = (each for each in reversed(found.traceback) if self.own(each.filename))
-            frame = next(own, None)
-            if frame is not None:
-                callers = self._callers.setdefault(place_of(found.traceback), Counter())
-                callers[frame.filename, frame.lineno] += found.size
-
-    def of(self, owner: str, lines: Mapping[Place, float]) -> dict[Place, float]:
-        """The user's lines through which came to be what `owner` holds and `lines` allocated, with
-        their bytes.
-
-        What PyMDP made and the user's code only put away has none of them on its stack; then they
-        are those that say the owner's name and made its container grow.
-        """
-        found: defaultdict[Place, float] = defaultdict(float)
-        for place, size in lines.items():
-            callers = self._callers.get(place, Counter())
-            for caller, share in callers.items():
-                found[caller] += size * share / callers.total()
-        return dict(found) or self._naming(owner.rpartition(".")[2])
-
-    def _naming(self, name: str) -> dict[Place, float]:
-        if not name.isidentifier():
-            return {}
-        says_it = re.compile(rf"\b{name}\b")
-        reached = {caller for callers in self._callers.values() for caller in callers}
-        return {
-            place: float(self._callers.get(place, Counter())[place])
-            for place in reached
-            if says_it.search(linecache.getline(*place))
-        }

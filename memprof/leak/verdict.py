@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from memprof.leak import judgement
-from memprof.leak.judgement import GRAIN_BYTES, CycleSeries, Judgement
 from memprof.posix import PAGE_BYTES
+from memprof.stats import growth
+from memprof.stats.growth import GRAIN_BYTES, CycleSeries, Judgement
 from memprof.values.leak import (
     HEAP,
     Attribution,
@@ -106,7 +106,7 @@ def verdict_on(
         bytes_per_cycle=slope,
         ci95_bytes=interval,
         bytes_per_agent=slope / agents,
-        floor_bytes=judgement.highest(floors),
+        floor_bytes=growth.highest(floors),
         warm_up_cycles=tuple(repeat.start for repeat in repeats),
         cycles_needed=max(2 * cycles, *needed, 0) if seen == "inconclusive" else None,
         compilations_per_cycle=statistics.fmean(counted) if counted else None,
@@ -155,19 +155,19 @@ class _Repeat:
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
         series = series_of(run.readings)
-        cuts = {name: judgement.settled(each.readings, cycles) for name, each in series.items()}
+        cuts = {name: growth.settled(each.readings, cycles) for name, each in series.items()}
         end = max(0, len(run.readings) - 1 - cycles)
         known = {name: cut for name, cut in cuts.items() if cut is not None}
         of_heap = [cut for name, cut in known.items() if name in HEAP]
         start = max(of_heap or known.values(), default=end)
         counted = run.compilations[start:]
-        unconfirmed = 0 if judgement.decided(series.values(), cycles) else 2 * cycles
+        unconfirmed = 0 if growth.decided(series.values(), cycles) else 2 * cycles
         compilations = statistics.fmean(counted) if counted else None
         return cls(series, cuts, start, unconfirmed, compilations)
 
     def judge(self, name: SignalName) -> Judgement:
         series, cut = self.series[name], self.cuts[name]
-        found = judgement.judge(series, self.start if cut is None else cut)
+        found = growth.judge(series, self.start if cut is None else cut)
         if found.verdict == "leak" and len(series.readings) - (cut or 0) <= self.unconfirmed:
             return replace(found, verdict="inconclusive", cycles_needed=self.unconfirmed)
         return found
@@ -180,7 +180,7 @@ class _Repeat:
 
 def _signal(name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat]) -> Signal:
     settled = all(repeat.cuts[name] is not None for repeat in repeats)
-    said = judgement.agreed(found, settled=settled)
+    said = growth.agreed(found, settled=settled)
     series = tuple(tuple(map(round, repeat.series[name].readings)) for repeat in repeats)
     return Signal(name, said.verdict, said.per_cycle, said.ci95, said.floor, series)
 
@@ -207,8 +207,8 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
     heaps = [repeat.heap() for repeat in repeats]
     growths = []
     if all(heap.readings for heap in heaps):
-        judged = [judgement.judge(h, r.start) for h, r in zip(heaps, repeats, strict=True)]
-        heap = judgement.agreed(judged, settled=True)
+        judged = [growth.judge(h, r.start) for h, r in zip(heaps, repeats, strict=True)]
+        heap = growth.agreed(judged, settled=True)
         growths.append((heap.per_cycle, heap.ci95))
     growths += [
         (signal.per_cycle, signal.ci95)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from memprof.leak import judgement
 from memprof.render.page import (
     Band,
     Bars,
@@ -22,6 +21,7 @@ from memprof.render.page import (
     interval,
     warnings_section,
 )
+from memprof.stats import growth
 from memprof.text import format_size, listed
 from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site, Unchecked
 from memprof.values.profile import Environment
@@ -96,12 +96,12 @@ def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
 
 def _would_have_been_found(clean: Sequence[Leak]) -> str:
     """The smallest leak, of the heap; and what is not in the heap has to leak to be found."""
-    floor = judgement.highest([each.floor_bytes for each in clean])
+    floor = growth.highest([each.floor_bytes for each in clean])
     if floor is None:
         return ""
     said = f"; a leak of {format_size(floor)} per cycle would have been found"
     pages = [each.floor for leak in clean for each in leak.signals if each.name == "process"]
-    mapped = judgement.highest(pages)
+    mapped = growth.highest(pages)
     if not pages or (mapped is not None and mapped <= floor):
         return said
     return f"{said}, of directly mapped memory {'none' if mapped is None else format_size(mapped)}"

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memprof.leak import judgement
+from memprof.stats import growth
 from memprof.values.measurements import InstrumentRun, Ledger, LedgerRow, Measurement, TrendSeries
 from memprof.values.profile import OperationHotspot, Trend
 
@@ -71,19 +71,19 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
     last = max(s.first_step + (len(s.heap_bytes) - 1) * s.stride for s in repeats)
     if any(series.blind for series in repeats):
         return Trend("inconclusive", None, None, None, first, last)
-    if any(len(series.heap_bytes) <= judgement.FEWEST_CYCLES for series in repeats):
+    if any(len(series.heap_bytes) <= growth.FEWEST_CYCLES for series in repeats):
         return Trend(None, None, None, None, first, last)
-    cuts = [judgement.settled(series.heap_bytes, judgement.FEWEST_CYCLES) for series in repeats]
+    cuts = [growth.settled(series.heap_bytes, growth.FEWEST_CYCLES) for series in repeats]
     found = [_judged(series, cut or 0) for series, cut in zip(repeats, cuts, strict=True)]
-    each = judgement.agreed(found, settled=None not in cuts)
+    each = growth.agreed(found, settled=None not in cuts)
     return Trend(each.verdict, each.per_cycle, each.ci95, each.floor, first, last)
 
 
-def _judged(series: TrendSeries, cut: int) -> judgement.Judgement:
+def _judged(series: TrendSeries, cut: int) -> growth.Judgement:
     """One repeat, in bytes per agent and step; repeats differ in the number of agents. What gains
     less than one grain for all of them is their records, which may become larger."""
-    grain, lives = judgement.GRAIN_BYTES, series.agents * series.stride
-    found = judgement.judge(judgement.CycleSeries(series.heap_bytes, grain, least=grain), cut)
+    grain, lives = growth.GRAIN_BYTES, series.agents * series.stride
+    found = growth.judge(growth.CycleSeries(series.heap_bytes, grain, least=grain), cut)
     return replace(
         found,
         slope=found.slope / lives,

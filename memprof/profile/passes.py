@@ -18,10 +18,12 @@ from memprof.stats.lines import (
     median_half_width,
     memory_line,
     per_agent,
+    process_at,
+    process_bytes,
+    process_points,
     scatter_of_change,
     slope,
 )
-from memprof.stats.readings import process_at, process_bytes, process_points
 from memprof.text import format_size
 from memprof.values.measurements import Measurement
 from memprof.values.profile import PassOutcome, PerAgent, Report, StepSeconds

@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
 from memprof.launch.machine import describe_environment
@@ -20,13 +19,15 @@ from memprof.launch.spawn import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
 from memprof.profile.grounds import one_agent
+from memprof.profile.instruments import side_by_side, timeline
 from memprof.profile.judge import trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
 from memprof.profile.workers import Runs, VariantRuns, run_all
 from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
-from memprof.stats import equivalence, readings
+from memprof.stats import equivalence
+from memprof.stats.lines import process_bytes
 from memprof.text import format_size
 from memprof.values.measurements import Measurement
 from memprof.values.profile import (
@@ -116,10 +117,8 @@ def _variant(runs: VariantRuns) -> Variant:
         passes=runs.passes,
         repeats=len(clean),
         per_agent=cost.per_agent,
-        baseline_bytes=_mean([readings.process_bytes(run.baseline) for run in clean]),
-        imports_bytes=_mean(
-            [readings.process_bytes(r.imported) - readings.process_bytes(r.start) for r in clean]
-        ),
+        baseline_bytes=_mean([process_bytes(run.baseline) for run in clean]),
+        imports_bytes=_mean([process_bytes(r.imported) - process_bytes(r.start) for r in clean]),
         uss_bytes=_mean(uss) if uss else None,
         pss_bytes=_mean(pss) if pss else None,
         rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
@@ -131,9 +130,7 @@ def _variant(runs: VariantRuns) -> Variant:
         compile_seconds=statistics.median(compiled) if compiled else None,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
         ledger=clean[0].ledger,
-        instruments=readings.side_by_side(
-            clean, runs.instruments, runs.failures, runs.sampled, INSTRUMENTS
-        ),
+        instruments=side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(clean, traced),
             traced.lines if traced else (),
@@ -141,7 +138,7 @@ def _variant(runs: VariantRuns) -> Variant:
         ),
         trend=trend([run.trend for run in clean]),
         device=device.device if device else None,
-        timeline=readings.timeline(runs.sampled),
+        timeline=timeline(runs.sampled),
         samples=tuple(_sample(run) for run in clean),
         contents=next((run.contents for run in intrusive if run.contents), ()),
         gains=next((run.gains for run in intrusive if run.gains), ()),

@@ -12,15 +12,15 @@ from time import perf_counter
 from memprof.catalogue.base import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
-from memprof.instruments import process, resident, walker
+from memprof.instruments import heap, process, resident, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
-from memprof.leak.judgement import FEWEST_CYCLES
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.profile.judge import balance
 from memprof.stats import lines
+from memprof.stats.growth import FEWEST_CYCLES
 from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
 from memprof.values.measurements import (
     Calibration,
@@ -55,9 +55,9 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
     population = population_type(spec, watch)
     growth = Growth(population, spec.agents, spec.steps, channel, digests)
-    heap = array("q", [0]) * _TREND_READINGS
+    trend_heap = array("q", [0]) * _TREND_READINGS
     process.settle()
-    filled = resident.fill_free_blocks()
+    filled = heap.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
@@ -70,9 +70,9 @@ def measure(request: Measure, channel: Channel) -> Measurement:
 
     channel.progress("ledger", len(population))
     private = series.points()[-1].reading.private_bytes
-    walked = walker.walk_each(population.holdings(), len(population))
+    walked = walker.walk(population.holdings(), len(population))
     points, held = _evened(series.points(), spec, walked, rebuilds=population.rebuilds)
-    trend = _live_on(growth, heap, channel, effort)
+    trend = _live_on(growth, trend_heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
     ledger = balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
@@ -251,7 +251,7 @@ def _room(points: list[GrowthPoint]) -> int:
 
 
 def _live_on(
-    growth: Growth, heap: MutableSequence[int], channel: Channel, effort: Effort
+    growth: Growth, sizes: MutableSequence[int], channel: Channel, effort: Effort
 ) -> TrendSeries:
     """Let agents live on for as many steps again, reading the heap on the way.
 
@@ -260,11 +260,11 @@ def _live_on(
     most, but for as few readings as can be judged. Ends early when steps are slow; nothing is read
     where the platform has no figure.
     """
-    stride = max(growth.population.stride, growth.steps // len(heap))
-    agents = range(growth.agents_within(effort.trend_seconds, len(heap) * stride))
+    stride = max(growth.population.stride, growth.steps // len(sizes))
+    agents = range(growth.agents_within(effort.trend_seconds, len(sizes) * stride))
     channel.progress("trend", len(agents))
     count, start = 0, perf_counter()
-    while count < len(heap):
+    while count < len(sizes):
         first = growth.steps + count * stride
         try:
             for steps in growth.strides(first, first + stride):
@@ -272,10 +272,10 @@ def _live_on(
         except (MemoryError, ScenarioError):
             break  # the scenario did not ask for so many steps
         process.settle()
-        size = process.live_heap_bytes()
+        size = heap.live_bytes()
         if size is None:
             break
-        heap[count] = size
+        sizes[count] = size
         count += 1
         if count == 1:
             start = perf_counter()  # the first may have to fill caches again
@@ -287,8 +287,8 @@ def _live_on(
             slow = each * count > 2 * effort.trend_seconds
         if slow:
             break
-    blind = "; ".join(f"{name}: {why}" for name, why in process.heap_left_out().items())
-    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(heap[:count]), blind)
+    blind = "; ".join(f"{name}: {why}" for name, why in heap.left_out().items())
+    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(sizes[:count]), blind)
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:

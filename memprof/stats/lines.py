@@ -1,18 +1,13 @@
-"""Marginal and fixed cost: the straight line through memory against the number of agents.
-
-A figure of several fresh workers, and how sure a difference of two such figures is.
-
-Agents of several sizes: what a growing population would take had they come in an even mixture.
+"""Marginal and fixed cost: the straight line through memory against the number of agents; how sure
+it is, over several fresh workers, and how sure the difference of two.
 
 The marginal cost of a mixture is the mean over its agents. A population grows in steps, and which
 agents are built in which step is the factory's choice: with all large agents first, no line through
 memory against the number of agents is their mean. The ledger knows what each agent holds alone. So
 what the agents of a step hold beyond as many of the mean size is taken off the reading. All that
 the ledger does not know stays in the readings, and in their line; where all agents hold the same,
-nothing is taken off.
-
-In the terms of surveys that is a difference estimator (Cochran, Sampling Techniques, 1977, section
-7.2).
+nothing is taken off. In the terms of surveys that is a difference estimator (Cochran, Sampling
+Techniques, 1977, section 7.2).
 """
 
 from __future__ import annotations
@@ -24,6 +19,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations
 
 from memprof.posix import PAGE_BYTES
+from memprof.values.measurements import GrowthPoint, Measurement, Reading
 from memprof.values.profile import Interval, PerAgent
 
 # A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
@@ -35,6 +31,10 @@ _SUREST = 0.004
 as it lies in the heap or in a mapping of its own, and that changes with what was freed before."""
 FITS = 0.05
 """A line fits well whose slope is known this well: half its interval, relative to it."""
+# A template's own record is smaller than those of all others, which are differences from it.
+_TEMPLATES = 0.9
+_NEAR = 0.01
+_LIKE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,28 @@ class Line:
     slope: float
     intercept: float
     half_width: float
+
+
+def process_bytes(reading: Reading) -> int:
+    """USS, or RSS on a platform that has no USS."""
+    return reading.rss_bytes if reading.uss_bytes is None else reading.uss_bytes
+
+
+def since_baseline(baseline: Reading, reading: Reading) -> float:
+    """USS at a reading, pages of files as at the baseline: they come and go with other processes
+    that map the same libraries."""
+    return process_bytes(baseline) + reading.private_bytes - baseline.private_bytes
+
+
+def process_at(run: Measurement, point: GrowthPoint) -> float:
+    """USS of the worker at `point`, pages of files held at their baseline; had the agents come in
+    an even mixture."""
+    return since_baseline(run.baseline, point.reading) - point.uneven_bytes
+
+
+def process_points(run: Measurement) -> list[tuple[int, float]]:
+    """(agents, `process_at`) of one clean worker."""
+    return [(point.agents, process_at(run, point)) for point in run.points]
 
 
 def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
@@ -221,12 +243,6 @@ def scatter_of_change(was: Estimate, now: Estimate) -> float | None:
     return math.hypot(
         was.within / math.sqrt(len(was.values)), now.within / math.sqrt(len(now.values))
     )
-
-
-# A template's own record is smaller than those of all others, which are differences from it.
-_TEMPLATES = 0.9
-_NEAR = 0.01
-_LIKE = 0.1
 
 
 def as_others(held_bytes: Sequence[int]) -> Sequence[float]:

@@ -22,13 +22,13 @@ from typing import Any, Self
 import numpy as np
 
 from memprof.errors import StoreError
+from memprof.posix import ARRAY_HEADER_BYTES, malloc_block_bytes, small_block_bytes
 from memprof.storage.flatten import is_objects
 from memprof.storage.header import CREATE_AGAIN
 from memprof.storage.history import History
 from memprof.storage.untrusted import parsed, shown
 
 _FREE = frozenset((type(None), bool, type, ModuleType, FunctionType, BuiltinFunctionType))
-_HEADER = 96
 _LONG, _LOOKED_AT = 256, 32
 _SMALLEST_CACHED, _LARGEST_CACHED = -5, 256  # integers that the interpreter holds anyway
 
@@ -71,21 +71,21 @@ def _walk(stack: list[Any], shared: Container[int], seen: set[int]) -> int:
             continue
         if kind is int:
             if not _SMALLEST_CACHED <= thing <= _LARGEST_CACHED:
-                total += _chunk(sys.getsizeof(thing))
+                total += small_block_bytes(sys.getsizeof(thing))
             continue
         if id(thing) in seen:
             continue
         seen.add(id(thing))
         if kind is np.ndarray:
-            total += _HEADER + _malloc_chunk(16 * thing.ndim)
+            total += ARRAY_HEADER_BYTES + malloc_block_bytes(16 * thing.ndim)
             if thing.base is not None:
                 stack.append(thing.base)
             else:
-                total += _malloc_chunk(thing.nbytes)
+                total += malloc_block_bytes(thing.nbytes)
                 if thing.dtype.hasobject:
                     stack.extend(thing.ravel(order="K").tolist())
             continue
-        total += _chunk(sys.getsizeof(thing))
+        total += small_block_bytes(sys.getsizeof(thing))
         if kind in (list, dict) and len(thing) > _LONG:
             entries = thing if kind is list else [*thing.values()]
             some = entries[:: len(thing) // _LOOKED_AT]
@@ -117,16 +117,6 @@ _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     # Its layout is one that the agents of a population have in common.
     History: lambda value: (value._chunks, value._data, *value.objects()),
 }
-
-
-def _chunk(size: int) -> int:
-    """What Python's allocator sets aside for an object, in steps of 16 bytes."""
-    return (size + 15) // 16 * 16
-
-
-def _malloc_chunk(size: int) -> int:
-    """What malloc sets aside: a header, steps of 16 bytes, at least 32."""
-    return max(32, (size + 23) // 16 * 16)
 
 
 def with_arrays_changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:

@@ -23,7 +23,7 @@ def main() -> int:
         run = load_target(request.target)
         from memprof.instruments import process
 
-        process.tried()  # what that leaves is garbage before the first reading, not after it
+        process.left_out()  # what that leaves is garbage before the first reading, not after it
         channel.result(run(request, channel))
     except ScenarioError as error:
         channel.error("scenario", error.problem, field=error.field, detail=error.detail)

@@ -1,17 +1,7 @@
 """Growing a population in batches, letting every agent live its steps.
 
-Rows of whole numbers, in memory that was reserved beforehand.
-
 Whatever a worker notes while it measures has its place from the start: a list that grew along would
 be measured as part of the agents.
-
-A fixed piece of work between the agents' steps: what the time of a step is held against.
-
-Machines differ, and one machine differs from minute to minute; the time of a step over that of
-this loop in the same worker can be compared where seconds cannot. It is work of the kind that a
-PyMDP agent does: many small NumPy calls between lines of Python. It fits in a processor's first
-caches and keeps no memory. Its time is processor time: other processes that want the processor are
-no part of it.
 """
 
 from __future__ import annotations
@@ -39,6 +29,9 @@ _BATCHES = 5
 # The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
 # leaves behind grows from one to the next; in this order that is no slope over the sizes.
 _REBUILT = (2, 5, 3, 1, 4, 5)
+_UNKNOWN = -1  # in rows
+# The reference loop.
+_STATES, _ROUNDS, _MOST = 48, 200, 40
 
 
 class Recorder(Protocol):
@@ -214,11 +207,9 @@ def warm_up(spec: PopulationSpec, channel: Channel) -> None:
     lines.robust_fit([(1, 1), (2, 2), (3, 4)])
 
 
-_UNKNOWN = -1
-
-
 class Rows:
-    """Up to `most` rows of `width` numbers, 0 or more; None for what is not known."""
+    """Up to `most` rows of `width` whole numbers, 0 or more, in memory reserved beforehand;
+    None for what is not known."""
 
     def __init__(self, most: int, width: int) -> None:
         self._values = array("q", [0]) * (most * width)
@@ -243,13 +234,16 @@ class Rows:
             yield [None if value == _UNKNOWN else value for value in values]
 
 
-_STATES = 48
-_ROUNDS = 200
-_MOST = 40
-
-
 class Reference:
-    """Times the loop, at most a given number of times over all the steps of a worker."""
+    """Times a fixed piece of work between the agents' steps, what the time of a step is held
+    against: at most a given number of times over all the steps of a worker.
+
+    Machines differ, and one machine differs from minute to minute; the time of a step over that of
+    this loop in the same worker can be compared where seconds cannot. It is work of the kind that a
+    PyMDP agent does: many small NumPy calls between lines of Python. It fits in a processor's first
+    caches and keeps no memory. Its time is processor time: other processes that want the processor
+    are no part of it.
+    """
 
     def __init__(self, steps: int) -> None:
         self._every = max(1, -(-steps // _MOST))

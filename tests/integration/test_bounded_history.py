@@ -8,7 +8,7 @@ from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import UsageError
-from memprof.instruments import process
+from memprof.instruments import heap, process
 from memprof.leak.worker import Cycles
 from memprof.models.base import model_builder
 from memprof.populations.base import population_class
@@ -39,7 +39,7 @@ def growth_bytes(passes, history_steps):
     for _ in range(7):
         cycles.run()
         process.settle()
-        readings.append(process.live_heap_bytes())
+        readings.append(heap.live_bytes())
     cycles.close()
     return readings[-1] - readings[1]
 

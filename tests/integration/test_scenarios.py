@@ -67,7 +67,7 @@ def private_bytes(path, passes):
     population = NumpyPopulation(load_scenario(path).spec(passes), Stopwatch())
     try:
         population.grow(3)
-        rows, _ = walker.walk(population.holdings(), 3)
+        rows, *_ = walker.walk(population.holdings(), 3)
         return sum(row.private_nominal_bytes for row in rows)
     finally:
         population.close()

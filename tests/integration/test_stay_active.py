@@ -85,7 +85,7 @@ def test_what_an_active_agent_takes_is_what_a_walk_over_it_finds(name, steps):
         for _ in population.live(agents, range(turn * steps, (turn + 1) * steps)):
             pass
         use = population.working_set()
-        rows, held = walker.walk(population.holdings(), 4)
+        rows, held, _ = walker.walk(population.holdings(), 4)
         found = next(row for row in rows if row.component == "working set")
         assert use.active_bytes == pytest.approx(found.private_resident_bytes, rel=0.08)
         assert use.active_agents == len(held) == 4

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.launch.spawn import Finished
 from memprof.profile import cautions
+from memprof.profile.instruments import side_by_side
 from memprof.profile.judge import balance, trend
 from memprof.profile.passes import Gain, cost_of, gain
-from memprof.stats import equivalence, readings
+from memprof.stats import equivalence
 from memprof.values.measurements import (
     Calibration,
     GrowthPoint,
@@ -135,9 +135,7 @@ def measurement(step=0.01, size=1000):
 def test_instruments_stand_side_by_side_with_their_slowdown():
     clean = [measurement(), measurement()]
     run = InstrumentRun(((4, 400), (8, 800), (12, 1200)), (0.05,) * 5, 0.5)
-    rows = readings.side_by_side(
-        clean, {"pympler": run}, {"tracemalloc": "died"}, None, INSTRUMENTS
-    )
+    rows = side_by_side(clean, {"pympler": run}, {"tracemalloc": "died"}, None)
     found = {each.name: each for each in rows}
     assert list(found) == ["process", "heap", "pympler", "tracemalloc"]
     assert found["process"].per_agent_bytes == pytest.approx(1000)
@@ -190,7 +188,7 @@ def sampled_row(samples):
             Mark(101.0 + n, "build"),
         ]
     finished = Finished(clean[0], tuple(marks), tuple(samples))
-    return readings.side_by_side(clean, {}, {}, finished, INSTRUMENTS)[2]
+    return side_by_side(clean, {}, {}, finished)[2]
 
 
 def test_the_samplers_slope_is_taken_where_the_population_was_at_rest():

@@ -6,26 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprof.leak import judgement
+from memprof.stats import growth
 
 GRAIN = 16
 NOISE = (-32, -16, 0, 16, 32)
 
 
 def judge(readings, cut=0, grain=GRAIN, least=0):
-    return judgement.judge(judgement.CycleSeries(readings, grain, least), cut)
+    return growth.judge(growth.CycleSeries(readings, grain, least), cut)
 
 
 def watched(reading, cycles=10):
     """The verdict on readings that are taken as a worker takes them: until they decide."""
     series = [reading(0)]
-    for cycle in range(1, judgement.most_cycles(cycles) + 1):
+    for cycle in range(1, growth.most_cycles(cycles) + 1):
         series.append(reading(cycle))
-        if cycle >= cycles and judgement.decided([judgement.CycleSeries(series, GRAIN)], cycles):
+        if cycle >= cycles and growth.decided([growth.CycleSeries(series, GRAIN)], cycles):
             break
-    cut = judgement.settled(series, cycles)
+    cut = growth.settled(series, cycles)
     if cut is None:
-        return judgement.Judgement("inconclusive", 0.0, 0.0, None, None), series
+        return growth.Judgement("inconclusive", 0.0, 0.0, None, None), series
     return judge(series, cut), series
 
 
@@ -78,15 +78,15 @@ def test_a_staircase_is_a_leak_of_its_mean_slope(period):
 def test_how_often_a_leak_leaks_is_seen_under_noise(period):
     """Its sites are looked for over as many cycles as it takes to leak some times."""
     readings = [noisy(lambda cycle: 500 * (cycle // period), cycle)(cycle) for cycle in range(21)]
-    assert judgement.gains_per_cycle(readings) == pytest.approx(1 / period, rel=0.3)
-    assert judgement.gains_per_cycle([5, 5, 5]) == 1
+    assert growth.gains_per_cycle(readings) == pytest.approx(1 / period, rel=0.3)
+    assert growth.gains_per_cycle([5, 5, 5]) == 1
 
 
 @pytest.mark.parametrize("fills", [1, 3, 5, 8])
 def test_a_cache_that_fills_is_no_leak_and_its_filling_is_left_out(fills):
     found, series = watched(noisy(lambda cycle: 2000 * min(cycle, fills)))
     assert found.verdict == "clean"
-    assert fills <= judgement.settled(series, 10) <= fills + 8
+    assert fills <= growth.settled(series, 10) <= fills + 8
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.6, 0.7])
@@ -154,15 +154,15 @@ def test_growth_after_a_long_decline_of_growth_is_not_trusted():
 def test_repeats_that_disagree_are_inconclusive_and_a_blind_one_leaves_no_floor():
     leaking = judge([64 * n for n in range(12)])
     clean = judge([0] * 12)
-    assert judgement.agreed([leaking, leaking], settled=True).verdict == "leak"
-    assert judgement.agreed([leaking, leaking], settled=False).verdict == "inconclusive"
-    assert judgement.agreed([leaking, clean], settled=True).verdict == "inconclusive"
-    assert judgement.highest([16.0, 48.0]) == 48.0
-    assert judgement.highest([16.0, None]) is None
+    assert growth.agreed([leaking, leaking], settled=True).verdict == "leak"
+    assert growth.agreed([leaking, leaking], settled=False).verdict == "inconclusive"
+    assert growth.agreed([leaking, clean], settled=True).verdict == "inconclusive"
+    assert growth.highest([16.0, 48.0]) == 48.0
+    assert growth.highest([16.0, None]) is None
 
 
 def test_with_fewer_than_seven_cycles_not_even_steady_growth_is_certain():
-    rising = [1000 * n for n in range(judgement.FEWEST_CYCLES + 1)]
+    rising = [1000 * n for n in range(growth.FEWEST_CYCLES + 1)]
     assert judge(rising).verdict == "leak"
     assert judge(rising[:-1]).verdict == "clean"
     assert judge(rising[:-1]).floor is None, "and it says that it sees nothing"

@@ -13,7 +13,7 @@ import numpy as np
 from memprof.leak import verdict as leak_verdict
 from memprof.gate import regression
 from memprof.stats.lines import memory_line
-from memprof.instruments import resident, walker
+from memprof.instruments import resident
 from memprof.values.leak import CycleReading
 
 asked = []
@@ -27,7 +27,7 @@ class Pages:
 line = memory_line([(n, 1000.0 * n) for n in range(1, 12)])
 process = leak_verdict.series_of([CycleReading(0, 0, 0, 0, None)] * 3)["process"]
 for size in (8 << 10, 32 << 10, 128 << 10):
-    walker._measure(np.zeros(size, np.uint8), 0, "A", Pages())
+    resident.resident_bytes(np.zeros(size, np.uint8), Pages())
 print(json.dumps([
     line.half_width * 10, process.grain, process.least, asked, resident.PAGE_BYTES,
     regression.PAGE_BYTES,

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from memprof.instruments import process, resident
+from memprof.instruments import heap, process
 
 # The figures are to a few kilobytes, and a parallel test run has threads that allocate too.
 pytestmark = pytest.mark.serial
@@ -20,31 +20,31 @@ def test_live_heap_counts_malloc_and_small_objects():
     # the first time makes it.
     for _ in range(2):
         gc.collect()
-        before = process.live_heap_bytes()
+        before = heap.live_bytes()
         large = bytearray(10 * MIB)
-        with_large = process.live_heap_bytes()
+        with_large = heap.live_bytes()
         small = [bytes(67) for _ in range(10_000)]  # 67 + 33 of header, in blocks of 112
-        with_small = process.live_heap_bytes()
+        with_small = heap.live_bytes()
         expected = 10_000 * 112 + sys.getsizeof(small)
         del large, small
-        after = process.live_heap_bytes()
+        after = heap.live_bytes()
     assert with_large - before == pytest.approx(10 * MIB, abs=9000)
     assert with_small - with_large == pytest.approx(expected, abs=20_000)
     assert after == pytest.approx(before, abs=5000)
 
 
 def test_reading_the_heap_keeps_nothing():
-    process.live_heap_bytes()
+    heap.live_bytes()
     gc.collect()
     sizes = [0] * 50
     for index in range(50):
-        sizes[index] = process.live_heap_bytes()
+        sizes[index] = heap.live_bytes()
     assert sizes[-1] - sizes[5] <= 50 * 32  # the integers in the list
 
 
 def test_reading_the_heap_leaves_standard_error_alone(capfd):
     os.write(2, b"before\n")
-    process.live_heap_bytes()
+    heap.live_bytes()
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "before\nafter\n"
 
@@ -75,7 +75,7 @@ def test_filled_blocks_leave_no_room_for_small_objects():
         return after - before, objects
 
     free, kept = growth()
-    filled = resident.fill_free_blocks()
+    filled = heap.fill_free_blocks()
     paid, kept_too = growth()
     assert free < 0.2 * 20_000 * 144
     assert paid > 0.9 * 20_000 * 144

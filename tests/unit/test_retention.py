@@ -10,9 +10,10 @@ from collections import Counter, deque
 import numpy as np
 import pytest
 
-from memprof.instruments.owners import Owners
-from memprof.instruments.retained import RetainedObjects
-from memprof.leak.retention import Gain, Held, gain, is_steady, total
+from memprof.instruments.source_lines import PACKAGE
+from memprof.leak.owners import Owners
+from memprof.leak.retained import Gain, Held, RetainedObjects, gain, total
+from memprof.stats.growth import is_steady
 
 LINE, OTHER = ("a.py", 1), ("b.py", 2)
 
@@ -252,8 +253,9 @@ def test_a_kept_exception_does_not_hold_what_watches_it():
     kept = []
 
     def act():
-        own = {"__name__": "memprof.worker.fake", "raise_": raise_}
-        exec("def watch():\n    found = bytearray(10**6)\n    raise_()", own)
+        own = {"raise_": raise_}
+        code = "def watch():\n    found = bytearray(10**6)\n    raise_()"
+        exec(compile(code, f"{PACKAGE}worker/fake.py", "exec"), own)
         own["watch"]()
 
     def raise_():

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
+from memprof.instruments.source_lines import UNKNOWN_FUNCTION, function_at
 from memprof.instruments.traced import (
     MOST_STACKS,
     OTHERS,
     OUTSIDE,
     TOO_DEEP,
-    UNKNOWN_FUNCTION,
     NamedCalls,
-    function_at,
 )
 from memprof.instruments.traced import stacks_between as found_between
 from memprof.values.measurements import AllocationStack, Frame

@@ -381,7 +381,7 @@ def test_records_are_their_agents_own_on_the_ledger():
     population = roster(Template(), Histories())
     for _ in range(4):
         population.add(Agent(**model(), prev_actions=[]))
-    rows, held = walk(population.holdings(), len(population))
+    rows, held, _ = walk(population.holdings(), len(population))
     found = {row.component: row for row in rows}
     assert len(held) == 4
     assert found["records"].shared_nominal_bytes == 0

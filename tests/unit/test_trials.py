@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from memprof.errors import MeasurementError
-from memprof.instruments import process, resident, trials
+from memprof.instruments import heap, process, resident, trials
 
 # Other tests' threads would allocate while a reading is tried.
 pytestmark = pytest.mark.serial
@@ -51,10 +51,12 @@ Anonymous:            24 kB
 @pytest.fixture(autouse=True)
 def anew() -> Iterator[None]:
     """Nothing has been tried yet, and nothing that is found here stays."""
-    process.tried.cache_clear()
+    process.left_out.cache_clear()
+    heap.tried.cache_clear()
     resident.failure.cache_clear()
     yield
-    process.tried.cache_clear()
+    process.left_out.cache_clear()
+    heap.tried.cache_clear()
     resident.failure.cache_clear()
 
 
@@ -103,15 +105,15 @@ def test_on_this_machine_every_reading_moves():
     """Else nothing below would show anything."""
     if not Path("/proc/self/smaps_rollup").exists() or os.environ.get("PYTHONMALLOC"):
         pytest.skip("Linux with Python's own allocator has all readings")
-    assert process.tried().left_out == {}
+    assert process.left_out() == {}
     assert process.calibration().unseen == ()
 
 
 def test_a_flat_account_of_malloc_is_left_out_and_the_heap_with_it(monkeypatch):
     flat = psutil.heap_info()
     monkeypatch.setattr(psutil, "heap_info", lambda: flat)
-    assert process.native_heap_bytes() is None
-    assert process.live_heap_bytes() is None
+    assert heap.native_bytes() is None
+    assert heap.live_bytes() is None
     assert process.read().heap_bytes is None
     found = process.calibration()
     assert "moved by 0 B" in found.left_out["native"]
@@ -128,7 +130,7 @@ def test_an_account_that_is_too_high_is_left_out(monkeypatch):
         return found._replace(heap_used=2 * found.heap_used, mmap_used=2 * found.mmap_used)
 
     monkeypatch.setattr(psutil, "heap_info", doubled)
-    assert process.native_heap_bytes() is None
+    assert heap.native_bytes() is None
 
 
 def test_the_process_alone_cannot_be_read(monkeypatch, tmp_path):
@@ -171,7 +173,7 @@ def test_without_any_page_of_proc_the_resident_set_stands_in(monkeypatch, tmp_pa
     process.expect_process()
     found = process.read()
     assert (found.uss_bytes, found.private_bytes) == (None, found.rss_bytes)
-    left_out = process.tried().left_out
+    left_out = process.left_out()
     assert left_out.keys() == {"uss", "peak", "data segment", "address space"}
     assert process.status() == {}
     assert (process.reset_peak(), process.peak_rss_bytes()) == (False, None)
@@ -188,13 +190,13 @@ def test_shared_memory_that_no_file_tells_of_is_named(monkeypatch, tmp_path):
         process, "_rollup", lambda: {n: v for n, v in rollup().items() if n[:5] != "Pss_S"}
     )
     process.expect_process()
-    assert process.tried().left_out == {}, "status has it"
-    process.tried.cache_clear()
+    assert process.left_out() == {}, "status has it"
+    process.left_out.cache_clear()
     status = process._status
     monkeypatch.setattr(
         process, "_status", lambda: {n: v for n, v in status().items() if n != "RssShmem"}
     )
-    assert process.tried().left_out.keys() == {"shared memory"}
+    assert process.left_out().keys() == {"shared memory"}
 
 
 def test_a_peak_that_is_not_forgotten_is_left_out(monkeypatch, tmp_path):
@@ -269,18 +271,18 @@ def test_garbage_of_garbage_is_collected_to_its_end(monkeypatch):
 
 TELL = """
 import json, sys
-from memprof.instruments import mallocs, process
+from memprof.instruments import heap, process
 found = process.calibration()
-before = process.native_heap_bytes()
-blocks = mallocs.Blocks(64, 256)
+before = heap.native_bytes()
+blocks = heap.Blocks(64, 256)
 blocks.take()
-native = process.native_heap_bytes()
-kept, heap = [bytes(100) for _ in range(1000)], process.live_heap_bytes()
+native = heap.native_bytes()
+kept, live = [bytes(100) for _ in range(1000)], heap.live_bytes()
 del kept
 print(json.dumps([
     found.malloc, sorted(found.left_out), found.unseen,
     None if before is None else native - before,
-    None if heap is None else heap - process.live_heap_bytes(),
+    None if live is None else live - heap.live_bytes(),
 ]))
 """
 
@@ -321,13 +323,13 @@ def test_the_malloc_in_use_is_asked_for_its_account(name, malloc):
 
 BLOCKS = """
 import json
-from memprof.instruments import mallocs, process
+from memprof.instruments import heap, process
 found = []
 for size in (1, 24, 25, 100, 200, 500, 1000, 3000):
-    blocks = mallocs.Blocks(400, size)
-    before = process.native_heap_bytes()
+    blocks = heap.Blocks(4000, size)
+    before = heap.native_bytes()
     blocks.take()
-    found.append([size, mallocs.block_bytes(size), (process.native_heap_bytes() - before) / 400])
+    found.append([size, heap.block_bytes(size), (heap.native_bytes() - before) / 4000])
     blocks.free()
 print(json.dumps(found))
 """
@@ -337,7 +339,7 @@ print(json.dumps(found))
 def test_a_block_takes_what_the_account_moves_by(name):
     preload = {"LD_PRELOAD": library(name)} if name else {}
     for size, block, moved in tell(BLOCKS, **preload):
-        assert block == pytest.approx(moved, abs=8), size
+        assert block == pytest.approx(moved, abs=4), size
 
 
 def test_a_malloc_without_an_account_is_named():
@@ -357,11 +359,11 @@ def test_pythons_objects_are_in_one_account_or_the_other(allocator, left_out):
 
 def test_objects_without_bytes_tell_of_no_list_that_grows(monkeypatch):
     """As with the allocator of free-threaded builds, which has no table."""
-    monkeypatch.setattr(process.resident, "live_bytes", lambda: None)
+    monkeypatch.setattr(heap, "_python_bytes", lambda: None)
     found = process.calibration()
     assert found.left_out.keys() == {"python"}
     assert found.unseen == ("what Python's allocator hands out",)
-    assert process.live_heap_bytes() is None
+    assert heap.live_bytes() is None
 
 
 # ---------------------------------------------------------------- other users, other views of /proc

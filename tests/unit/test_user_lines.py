@@ -2,10 +2,11 @@
 
 import importlib.util
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
-from memprof.leak.sites import UserLines
+from memprof.instruments.source_lines import PACKAGE, UserLines, is_memprofs_work
 
 SOURCE = """import copy, json
 
@@ -66,3 +67,15 @@ def test_what_is_installed_is_the_users_if_the_factory_is_from_there():
     assert not lines.own(tracemalloc.__file__)
     assert not lines.own(UserLines.__init__.__code__.co_filename)
     assert not lines.own("<frozen importlib._bootstrap>")
+
+
+@pytest.mark.parametrize("room", ["instruments", "worker", "leak", "profile", "a_new_room"])
+def test_what_watches_agents_is_memprofs_own_work(room):
+    assert is_memprofs_work(f"{PACKAGE}{room}/part.py")
+
+
+@pytest.mark.parametrize("room", ["models", "optimise", "populations", "storage", "upstream"])
+def test_what_lives_as_part_of_agents_is_not(room):
+    (file, *_) = sorted(Path(PACKAGE, room).glob("[a-z]*.py"))
+    assert not is_memprofs_work(str(file))
+    assert not is_memprofs_work(f"/home/user/{room}/part.py")

@@ -5,15 +5,16 @@ import mmap
 import numpy as np
 import pytest
 
+from memprof.instruments.graph import reachable
 from memprof.instruments.resident import PageTable
-from memprof.instruments.walker import reachable, walk
+from memprof.instruments.walker import walk
 from memprof.posix import PAGE_BYTES
 
 MIB = 2**20
 
 
 def rows(*holdings):
-    found, _ = walk(holdings, 3)
+    found, *_ = walk(holdings, 3)
     return {row.component: row for row in found}
 
 
@@ -105,10 +106,10 @@ def test_the_interpreters_own_objects_are_nobodys():
 def test_what_the_world_of_all_has_from_one_agent_is_shared_and_that_agents_to_bring():
     own = [np.ones(MIB // 8) for _ in range(3)]
     holdings = [*((agent, "A", own[agent]) for agent in range(3)), (-1, "environment", [own[0]])]
-    found, held = walk(holdings, 3)
+    found, held, _ = walk(holdings, 3)
     assert {row.component: row for row in found}["A"].shared_resident_bytes >= MIB
     assert held == pytest.approx([MIB] * 3, rel=5e-3)
-    _, held = walk([*holdings, (-1, "passes", own[1])][::-1], 3)
+    _, held, _ = walk([*holdings, (-1, "passes", own[1])][::-1], 3)
     assert held == pytest.approx([0, 0, MIB], rel=5e-3, abs=200), "but passes hold for all"
 
 
@@ -121,7 +122,7 @@ def test_a_cycle_ends_the_walk():
 
 def test_what_each_owner_holds_alone_leaves_out_what_is_shared():
     common, own = np.ones(MIB // 8), [np.ones((agent + 1) * MIB // 8) for agent in range(3)]
-    _, held = walk(
+    _, held, _ = walk(
         [*((agent, "A", [common, own[agent]]) for agent in range(3)), (-1, "x", [1.5])], 3
     )
     assert held == pytest.approx([MIB, 2 * MIB, 3 * MIB], rel=5e-3)

@@ -1,42 +1,139 @@
-"""The object graph, watched over cycles: what old things come to hold of new ones.
+"""What old things come to hold of new ones, cycle by cycle, and what of it they gain.
 
 Everything there is at the start is *old*, and held here, so that no later object comes to have the
 address of an old one. At each mark, a walk sets out from every old thing that refers to a new one,
-through new ones only.
+through new ones only. What leaks grows from the first of three marks to the second and again, as
+much per cycle, to the third; what is only replaced, filled once or turned over does not.
 """
 
 from __future__ import annotations
 
 import array
-import contextlib
 import ctypes
-import functools
 import gc
 import operator
 import sys
 import tracemalloc
 import weakref
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from memprof.instruments.traced import place_of
-from memprof.instruments.walker import DeviceBuffer, is_device_array, nominal_bytes, referents
-from memprof.leak.retention import Held
+from memprof.instruments.graph import (
+    DeviceBuffer,
+    LruCache,
+    attributes,
+    everything,
+    identity,
+    nominal_bytes,
+    portions,
+    referents,
+    referents_of,
+    type_name,
+)
+from memprof.instruments.source_lines import Place, is_memprofs_work, place_of
 
 Key = tuple[int, str | None]
 """An old thing by its id, and the name under which it holds something; None for its entries."""
 
+
+@dataclass(slots=True)
+class Held:
+    """What an old thing holds, at one mark, of what came since the start.
+
+    Attributes:
+        size_bytes: of all that it alone, or it first, leads to.
+        things: how many these are.
+        entries: how many of these it holds itself, as a container.
+        gained: entries that it has more than at the start, old ones as well; None for what has no
+            length, and under a name that stays.
+        own_bytes: what the container itself takes for them.
+        lines: bytes by the line that allocated them.
+        types: its own entries by type.
+    """
+
+    size_bytes: int = 0
+    things: int = 0
+    entries: int = 0
+    gained: int | None = None
+    own_bytes: float = 0.0
+    lines: Counter[Place] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def replaced(self) -> int:
+        """Entries that took the place of old ones; unknown, and so 0, for what is no container."""
+        return 0 if self.gained is None else max(0, self.entries - max(0, self.gained))
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What is held more than at an earlier mark; `own_bytes`, which are part of `size_bytes`, in
+    the containers' own tables."""
+
+    size_bytes: float = 0.0
+    things: float = 0.0
+    lines: dict[Place, float] = field(default_factory=dict)
+    types: dict[str, float] = field(default_factory=dict)
+    own_bytes: float = 0.0
+
+    def per(self, cycles: int) -> Gain:
+        """The same for one of so many cycles."""
+        return Gain(
+            self.size_bytes / cycles,
+            self.things / cycles,
+            {place: size / cycles for place, size in self.lines.items()},
+            {name: count / cycles for name, count in self.types.items()},
+            self.own_bytes / cycles,
+        )
+
+
+def gain(before: Held, after: Held) -> Gain:
+    """What is held more at the later mark.
+
+    Entries of a full cache take the place of older ones. They count as new things, so what they
+    replaced is taken off: as many entries of mean size.
+    """
+    size = after.size_bytes - before.size_bytes
+    replaced = after.replaced - before.replaced
+    kept = 1.0
+    if replaced > 0 and size > 0:
+        typical = before if before.entries else after
+        kept = max(0.0, 1 - replaced * typical.size_bytes / typical.entries / size)
+    own_bytes = after.own_bytes - before.own_bytes
+    return Gain(
+        size * kept + own_bytes,
+        (after.things - before.things) * kept,
+        {line: (after.lines[line] - before.lines[line]) * kept for line in after.lines},
+        {name: (after.types[name] - before.types[name]) * kept for name in after.types},
+        own_bytes,
+    )
+
+
+def total(gains: Iterable[Gain]) -> Gain:
+    """All gains as one."""
+    size = things = own_bytes = 0.0
+    lines: defaultdict[Place, float] = defaultdict(float)
+    types: defaultdict[str, float] = defaultdict(float)
+    for each in gains:
+        size += each.size_bytes
+        things += each.things
+        own_bytes += each.own_bytes
+        for place, line_size in each.lines.items():
+            lines[place] += line_size
+        for name, count in each.types.items():
+            types[name] += count
+    return Gain(size, things, dict(lines), dict(types), own_bytes)
+
+
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT
-_CHUNK = 500
-_OWN_MODULES = tuple(f"memprof.{room}" for room in ("stats", "instruments", "worker", "leak"))
 _LARGE = 1 << 20
 
-LruCache = type(functools.lru_cache(lambda: None))
 _LENGTHS: dict[type, Callable[[Any], int]] = {
     list: list.__len__,
     dict: dict.__len__,
@@ -66,7 +163,7 @@ class RetainedObjects:
         self._held = [thing for thing in things if id(thing) not in self._large]
         self._arrays = [t for t in _of(np.ndarray, self._held) if t.dtype.hasobject]
         holders = [thing for thing in self._held if type(thing).__flags__ & _HAS_REFERENTS]
-        self._holders = [(some, self._held_referents(some)) for some in chunks(holders)]
+        self._holders = [(some, self._held_referents(some)) for some in portions(holders)]
         self._sized = [(kind, _of(kind, self._held)) for kind in _LENGTHS]
         self._lengths = [list(map(_LENGTHS[kind], sized)) for kind, sized in self._sized]
 
@@ -137,7 +234,7 @@ class RetainedObjects:
                 named = isinstance(key, str) and not self._is_new(key)
                 yield (key if named else None), (key, value)
             return
-        for name, value in named_attributes(holder).items():
+        for name, value in attributes(holder).items():
             yield name, (value,)
         for thing in referents_of([holder]):
             yield None, (thing,)
@@ -148,7 +245,7 @@ class RetainedObjects:
         traced = tracemalloc.is_tracing()
         while frontier:
             held, thing = frontier.popleft()
-            key = -thing.address if isinstance(thing, DeviceBuffer) else id(thing)
+            key = identity(thing)
             if key in claimed or not self._is_new(thing) or _leads_astray(thing):
                 continue
             claimed.add(key)
@@ -159,66 +256,6 @@ class RetainedObjects:
             if traceback is not None:
                 held.lines[place_of(traceback)] += size
             frontier.extend((held, other) for other in referents(thing))
-
-
-def everything() -> list[Any]:
-    """All objects that can be reached: those the collector knows, and what they refer to.
-
-    No comprehension may refer to `found` here: the cell that makes would be among the objects, and
-    lead to all of them.
-    """
-    found = {id(thing): thing for thing in gc.get_objects()}
-    fresh = list(found.values())
-    while fresh:
-        more: dict[int, Any] = {}
-        for chunk in chunks(fresh):
-            things = referents_of(chunk)
-            more.update(zip(map(id, things), things, strict=True))
-        for key in more.keys() & found.keys():
-            del more[key]
-        found.update(more)
-        fresh = list(more.values())
-    return list(found.values())
-
-
-def type_name(thing: Any) -> str:
-    """The type's module and name; without the module for Python's own."""
-    kind = type(thing)
-    inner = kind.__module__ in ("builtins", "numpy")
-    return kind.__qualname__ if inner else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def referents_of(things: list[Any]) -> list[Any]:
-    """What the things refer to, as fast as may be."""
-    found = gc.get_referents(*things)
-    for thing in things:
-        if issubclass(type(thing), np.ndarray):
-            found.extend(referents(thing))
-    return found
-
-
-def named_attributes(thing: Any) -> dict[str, Any]:
-    """An instance's attributes by name, those in slots included."""
-    if issubclass(type(thing), type | LruCache) or is_device_array(thing):
-        return {}
-    found: dict[str, Any] = {}
-    for kind in type(thing).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            member: Any = kind.__dict__.get(name)
-            if type(member) is _SLOT:
-                with contextlib.suppress(AttributeError):  # it is empty
-                    found[name] = member.__get__(thing)
-    return {**found, **own_attributes(thing)}
-
-
-def own_attributes(thing: Any) -> dict[str, Any]:
-    """The instance's `__dict__` itself; an empty one where there is none."""
-    try:
-        found = object.__getattribute__(thing, "__dict__")
-    except AttributeError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _traceback(thing: Any) -> tracemalloc.Traceback | None:
@@ -240,22 +277,9 @@ def _leads_astray(thing: Any) -> bool:
     """Whether what is behind a thing is not held by it, or by memprof's own work only: a kept
     exception has the frames of its callers, up to those that watch it."""
     if type(thing) is FrameType:
-        return str(thing.f_globals.get("__name__", "")).startswith(_OWN_MODULES)
+        return is_memprofs_work(thing.f_code.co_filename)
     return type(thing) in weakref.ProxyTypes
-
-
-class _Slotted:
-    __slots__ = ("slot",)
-
-
-_SLOT = type(_Slotted.__dict__["slot"])
 
 
 def _of(kind: type, things: Iterable[Any]) -> list[Any]:
     return [thing for thing in things if issubclass(type(thing), kind)]
-
-
-def chunks(things: list[Any]) -> Iterator[list[Any]]:
-    """The things in portions of which all referents fit into memory."""
-    for start in range(0, len(things), _CHUNK):
-        yield things[start : start + _CHUNK]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CellType, FrameType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
-from memprof.instruments.retained import (
-    Key,
+from memprof.instruments.graph import (
     LruCache,
-    chunks,
+    attributes,
     everything,
-    named_attributes,
-    own_attributes,
+    namespace,
+    portions,
     referents_of,
 )
+from memprof.leak.retained import Key
 
 _MOST_LINKS = 8
 _MOST_REFERRERS = 6
@@ -55,7 +54,7 @@ class Owners:
             if issubclass(type(module), ModuleType)
         }
         self._classes = {
-            id(_namespace(kind)): kind for kind in self._things if issubclass(type(kind), type)
+            id(namespace(kind)): kind for kind in self._things if issubclass(type(kind), type)
         }
         self._locals = dict(_running_locals())
         self._population = population
@@ -83,10 +82,10 @@ class Owners:
         """Some of what refers to each target, by the target's id."""
         found: dict[int, list[Any]] = {key: [] for key in targets}
         wanted = targets.keys()
-        for chunk in chunks(self._things):
-            if wanted.isdisjoint(map(id, referents_of(chunk))):
+        for portion in portions(self._things):
+            if wanted.isdisjoint(map(id, referents_of(portion))):
                 continue
-            for thing in chunk:
+            for thing in portion:
                 for key in wanted & set(map(id, referents_of([thing]))):
                     if len(found[key]) < _MOST_REFERRERS and key != id(thing):
                         found[key].append(thing)
@@ -143,9 +142,9 @@ class Owners:
         if issubclass(type(thing), GeneratorType | FrameType):
             variable = _find(_variables(thing), below, None)
             return f"{_code_name(thing)}: {variable}" if variable else None
-        if below and below[0] is own_attributes(thing):  # what is below that has the name
+        if below and below[0] is namespace(thing):  # what is below that has the name
             below = below[1:]
-        attribute = _find(named_attributes(thing), below, slot)
+        attribute = _find(attributes(thing), below, slot)
         return f"{type(thing).__qualname__}.{attribute}" if attribute else None
 
     def _links(self, way: Way) -> Iterator[str]:
@@ -166,7 +165,7 @@ class Owners:
             elif issubclass(type(thing), GeneratorType | FrameType):
                 yield f"{type(thing).__name__} {_code_name(thing)}"
             elif not issubclass(type(thing), CellType) and (
-                above is None or thing is not own_attributes(above)
+                above is None or thing is not namespace(above)
             ):
                 yield _type(thing)
 
@@ -213,11 +212,6 @@ def _running_locals() -> Iterator[tuple[int, str]]:
                     if type(value) in (list, dict, set):
                         yield id(value), f"{running.f_code.co_qualname}: {name}"
             running = running.f_back
-
-
-def _namespace(kind: type) -> dict[str, Any] | None:
-    """The dictionary behind a class's `__dict__`."""
-    return next((each for each in gc.get_referents(kind) if type(each) is dict), None)
 
 
 def _type(thing: Any) -> str:

@@ -9,7 +9,7 @@ fall. A leak goes on. The judgement has three parts:
    gains from cycle to cycle, which are steady under a leak as well as without one. If the best cut
    would leave too few, the series has not settled, and more cycles are needed.
 2. *Trend.* Mann (1945) and Kendall's test with its correction for ties, at 0.1 % (one-sided); the
-   slope is Theil's and Sen's, with Sen's interval (`marginal.robust_fit`).
+   slope is Theil's and Sen's, with Sen's interval (`lines.robust_fit`).
 3. *Persistence.* Mann-Kendall alone gives false alarms: it takes a single step for a trend, as
    all readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each
    third of the window, and in the last no less than 0.6 of what a third gains on average: what
@@ -42,6 +42,8 @@ _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
 _SLOWING = 0.6
 _SHORTEST, _FAR_QUIETER, _ALIKE = 5, 8, 0.2
 _FLOOR_STEPS = 40
+# The lesser of two gains has to be this much of the greater for the two to be one steady growth.
+_STEADY = 0.5
 _MOST = 0.6
 
 
@@ -192,6 +194,11 @@ def gains_per_cycle(readings: Sequence[float]) -> float:
         return 1.0
     most = next(n for n, sum_ in enumerate(accumulate(gains), 1) if sum_ >= _MOST * total)
     return most / (_MOST * len(gains))
+
+
+def is_steady(first: float, second: float) -> bool:
+    """Whether two gains per cycle, one after the other, are one growth that goes on."""
+    return first > 0 and second > 0 and min(first, second) >= _STEADY * max(first, second)
 
 
 def _verdict(window: CycleSeries) -> LeakVerdict:

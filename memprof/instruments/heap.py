@@ -1,0 +1,338 @@
+"""How much of the heap is in use: what malloc and Python's small-object allocator have handed out
+and not got back, by their own accounts.
+
+A library that is preloaded, or that Python is linked with, may replace the C library's malloc.
+`mallinfo`, and `psutil.heap_info` by it, then goes on to answer for a heap that nobody uses. So
+each account is tried in this process before it is trusted (`tried`).
+
+The small-object allocator maps its arenas itself, so malloc does not see them. Its live blocks per
+size class come from CPython's only account of them: the table that `sys._debugmallocstats` writes
+to file descriptor 2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import psutil
+
+from memprof.instruments import trials
+from memprof.posix import malloc_block_bytes, small_block_bytes
+
+_LARGE = 2**20
+"""Blocks of more are rounded up by next to nothing."""
+_SMALLEST, _LARGEST = 16, 512
+"""Sizes of Python's small objects."""
+_TRIED_BLOCKS = ((512, 240), (2, 2**20))  # within malloc's heap, and mapped for each block
+_TRIED_OBJECTS = 512
+_SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
+_UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
+_HOOKS = 3 * ctypes.sizeof(ctypes.c_size_t)  # Objects/obmalloc.c, PYMEM_DEBUG_EXTRA_BYTES
+
+_stats_file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # unnamed, ends with the process
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How the accounts did when they were tried.
+
+    Attributes:
+        malloc: the one in use, as far as can be told.
+        left_out: accounts that are not to be trusted, and why.
+        native_has_objects: Python's small objects come from malloc, and are in its account. Without
+            that, and without bytes, their number alone does not tell of a list that grows.
+    """
+
+    malloc: Malloc
+    left_out: dict[str, str]
+    native_has_objects: bool
+
+
+@cache
+def tried() -> Tried:
+    """The accounts of this process, tried once."""
+    gc.collect()
+    objects = trials.SmallObjects(_TRIED_OBJECTS)
+    size = _TRIED_OBJECTS * trials.SmallObjects.BLOCK_BYTES
+    found = {
+        "python": trials.failure(_python_bytes, objects, size),
+        "objects": trials.failure(sys.getallocatedblocks, objects, _TRIED_OBJECTS, "objects"),
+    }
+    malloc, found["native"] = _malloc_in_use()
+    has_objects = not found["native"] and not trials.failure(malloc.handed_out, objects, size)
+    return Tried(malloc, {name: why for name, why in found.items() if why}, has_objects)
+
+
+def _malloc_in_use() -> tuple[Malloc, str]:
+    """The first that gives a true account; else the first of all, and why its is none."""
+    failures: list[tuple[Malloc, str]] = []
+    for malloc in _mallocs():
+        why = ""
+        for count, size in _TRIED_BLOCKS if c_library() is not None else ():
+            why = why or trials.failure(malloc.handed_out, Blocks(count, size), count * size)
+        if not why:
+            return malloc, ""
+        failures.append((malloc, f"{malloc.name}: {why}"))
+    return failures[0]
+
+
+def live_bytes() -> int | None:
+    """Bytes that malloc and the small-object allocator have handed out and not got back; None where
+    one of them gives no account that can be trusted."""
+    native = None if left_out() else native_bytes()
+    return None if native is None else native + (small_object_bytes() or 0)
+
+
+def left_out() -> dict[str, str]:
+    """Why there is no reading of the live heap; empty where there is one."""
+    found = tried()
+    parts = ("native",) if found.native_has_objects else ("native", "python")
+    return {name: found.left_out[name] for name in parts if name in found.left_out}
+
+
+def native_bytes() -> int | None:
+    """Bytes that malloc has handed out and not got back; None where it gives no true account."""
+    found = tried()
+    return None if "native" in found.left_out else found.malloc.handed_out()
+
+
+def small_object_bytes() -> int | None:
+    """Bytes in live blocks of Python's small-object allocator; None where it gives no account."""
+    return None if "python" in tried().left_out else _python_bytes()
+
+
+def small_objects() -> int | None:
+    """Blocks that Python's small-object allocator has handed out; None where it does not count."""
+    return None if "objects" in tried().left_out else sys.getallocatedblocks()
+
+
+def object_bytes(size: int) -> int:
+    """What is set aside for a Python object of `size` bytes."""
+    small = size <= _LARGEST and not tried().native_has_objects
+    return small_block_bytes(size) if small else block_bytes(size)
+
+
+@lru_cache(maxsize=512)
+def block_bytes(size: int) -> int:
+    """What malloc sets aside for `size` bytes, by its own word; as glibc does where it gives none.
+
+    glibc keeps a header before the block, which is no part of its answer.
+    """
+    library = c_library()
+    if size > _LARGE:
+        return size
+    if not hasattr(library, "malloc_usable_size"):
+        return malloc_block_bytes(size)
+    block = library.malloc(size)
+    usable = int(library.malloc_usable_size(block))
+    library.free(block)
+    own = type(next(_mallocs())) is Malloc
+    return usable + ctypes.sizeof(ctypes.c_size_t) if own else usable
+
+
+def fill_free_blocks() -> list[object]:
+    """Objects that take up the free blocks; keep them while measuring.
+
+    Imports leave about a megabyte of free blocks behind, which cannot be given back. The first
+    agents would move in there and look free; with the blocks taken, every agent costs what the
+    thousandth would.
+    """
+    table, hooks = _table(), _hook_bytes()
+    filled: list[object] = []
+    for size, _, free in _SIZE_CLASSES.findall(table):
+        if int(size) - hooks >= _SMALLEST:
+            filled += [_object_of(int(size) - hooks) for _ in range(int(free))]
+    pools = _UNUSED_POOLS.search(table)
+    if pools is not None:
+        count, pool_size = int(pools[1]), int(pools[2])
+        filled += [_object_of(_LARGEST - hooks) for _ in range(count * (pool_size // _LARGEST))]
+    return filled
+
+
+@cache
+def _hook_bytes() -> int:
+    """What each block takes beside its object: nothing, but for the hooks of PYTHONMALLOC=debug,
+    found by what objects take."""
+    objects = trials.SmallObjects(_TRIED_OBJECTS)
+    before = _python_bytes() or 0
+    objects.take()
+    each = ((_python_bytes() or 0) - before) / _TRIED_OBJECTS
+    objects.free()
+    return _HOOKS if each > trials.SmallObjects.BLOCK_BYTES + _HOOKS / 4 else 0
+
+
+def _object_of(size: int) -> object:
+    """A new object of `size` bytes, a multiple of 8, or of fewer in a block that is as large."""
+    if size < 32:
+        return object()
+    if size == 32:
+        return int("9" * 12)  # two digits of 30 bits
+    return bytes(size - sys.getsizeof(b""))
+
+
+def _python_bytes() -> int | None:
+    """Bytes in live blocks; None where there is no such table, as with another allocator."""
+    classes = _SIZE_CLASSES.findall(_table())
+    return sum(int(size) * int(used) for size, used, _ in classes) if classes else None
+
+
+def _table() -> bytes:
+    """Empty where there is none."""
+    if not hasattr(sys, "_debugmallocstats"):
+        return b""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    saved = os.dup(2)
+    _stats_file.seek(0)
+    _stats_file.truncate()
+    try:
+        os.dup2(_stats_file.fileno(), 2)
+        sys._debugmallocstats()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+    _stats_file.seek(0)
+    return _stats_file.read()
+
+
+def _mallocs() -> Iterator[Malloc]:
+    """Allocators that this process may use: first those that replace the C library's."""
+    library = c_library()
+    if hasattr(library, "mallctl"):
+        yield _Jemalloc(library)
+    if hasattr(library, "MallocExtension_GetNumericProperty"):
+        yield _Tcmalloc(library)
+    if hasattr(library, "mi_collect"):
+        yield _Mimalloc(library)
+    yield Malloc()
+
+
+@cache
+def c_library() -> Any:
+    """The functions of all libraries that are loaded for everybody; None where there is no such."""
+    try:
+        library = ctypes.CDLL(None)
+    except (OSError, TypeError):  # Windows has none without a name
+        return None
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
+    if hasattr(library, "malloc_usable_size"):
+        library.malloc_usable_size.restype = ctypes.c_size_t
+        library.malloc_usable_size.argtypes = [ctypes.c_void_p]
+    return library
+
+
+class Blocks:
+    """So many blocks from malloc, of so many bytes each; MemoryError where there is no room."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._blocks = (ctypes.c_void_p * count)()
+        self._size = size
+
+    def take(self) -> None:
+        malloc = c_library().malloc
+        for number in range(len(self._blocks)):
+            self._blocks[number] = malloc(self._size)
+        if not all(self._blocks):
+            self.free()
+            raise MemoryError("malloc has no room")
+
+    def free(self) -> None:
+        free = c_library().free
+        for number, block in enumerate(self._blocks):
+            free(block)
+            self._blocks[number] = None
+
+
+class Malloc:
+    """The allocator that comes with the system, and the account that it gives of itself; the start
+    of others. psutil asks for `mallinfo2` or its like."""
+
+    name = platform.libc_ver()[0] or "the system's malloc"
+
+    def handed_out(self) -> int | None:
+        """Bytes that were asked for and not given back; None where there is no account."""
+        if not hasattr(psutil, "heap_info"):
+            return None
+        heap = psutil.heap_info()
+        return int(heap.heap_used + heap.mmap_used)
+
+    def give_back(self) -> None:
+        """Return free memory to the system."""
+        if hasattr(psutil, "heap_trim"):
+            psutil.heap_trim()
+
+
+class _Jemalloc(Malloc):
+    """Source: jemalloc(3), MALLCTL NAMESPACE. What a thread has put by counts as handed out, so
+    that this thread gives it back first."""
+
+    name = "jemalloc"
+
+    def __init__(self, library: Any) -> None:
+        self._mallctl = library.mallctl
+        self._mallctl.argtypes = [
+            ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
+        ]  # fmt: skip
+        self._epoch, self._value = ctypes.c_uint64(1), ctypes.c_size_t()
+        self._size = ctypes.c_size_t(ctypes.sizeof(self._value))
+
+    def handed_out(self) -> int | None:
+        self._do(b"thread.tcache.flush")
+        epoch = ctypes.byref(self._epoch)
+        self._mallctl(b"epoch", None, None, epoch, ctypes.sizeof(self._epoch))
+        value, size = ctypes.byref(self._value), ctypes.byref(self._size)
+        failed = self._mallctl(b"stats.allocated", value, size, None, 0)
+        return None if failed else self._value.value
+
+    def give_back(self) -> None:
+        self._do(b"thread.tcache.flush")
+        self._do(b"arena.4096.purge")  # MALLCTL_ARENAS_ALL
+
+    def _do(self, what: bytes) -> None:
+        self._mallctl(what, None, None, None, 0)
+
+
+class _Tcmalloc(Malloc):
+    """Source: gperftools/malloc_extension_c.h, malloc_extension.h."""
+
+    name = "tcmalloc"
+
+    def __init__(self, library: Any) -> None:
+        self._property = library.MallocExtension_GetNumericProperty
+        self._property.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+        self._release = library.MallocExtension_ReleaseFreeMemory
+        self._value = ctypes.c_size_t()
+
+    def handed_out(self) -> int | None:
+        known = self._property(b"generic.current_allocated_bytes", ctypes.byref(self._value))
+        return self._value.value if known else None
+
+    def give_back(self) -> None:
+        self._release()
+
+
+class _Mimalloc(Malloc):
+    """Keeps no account in releases, but for some of one thread."""
+
+    name = "mimalloc"
+
+    def __init__(self, library: Any) -> None:
+        self._collect = library.mi_collect
+        self._collect.argtypes = [ctypes.c_bool]
+
+    def handed_out(self) -> int | None:
+        return None
+
+    def give_back(self) -> None:
+        self._collect(True)
