@@ -27,11 +27,11 @@ from memprof.catalogue.passes import (
 from memprof.errors import UsageError, nearest
 from memprof.instruments import walker
 from memprof.optimise.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
-from memprof.optimise.mmap import Mmap
 from memprof.optimise.plan import Plan
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.storage.agent_class import is_stored
+from memprof.storage.mmap import Mmap
 from memprof.storage.place import Place
 from memprof.text import format_size, parse_size
 from memprof.values.measurements import LedgerRow, WorkingSetUse
@@ -141,7 +141,8 @@ class OptimizedPopulation:
     def because(self) -> str:
         """How `optimize` keeps the agents that there are, and why; empty where its caller named the
         passes."""
-        return self._plan.template.reason() if isinstance(self._plan.template, ByAgent) else ""
+        storage = self._plan.storage
+        return storage.reason() if isinstance(storage, ByAgent) else ""
 
     def add(self, agent: Any) -> int:
         """Take over one more agent, which is empty afterwards. Its index.
@@ -156,7 +157,7 @@ class OptimizedPopulation:
 
     def _take(self, agent: Any) -> int:
         check_agent(agent)
-        if self._plan.template is not None:
+        if self._plan.storage.passivates:
             keep_what_rest_frees(agent)
         return self._roster.add(agent)
 
@@ -313,12 +314,11 @@ def optimize(
     given = read_options(options, names)
     if "store" in given:
         Place(given["store"]).check()  # before the first agent is built
-    plan = Plan(default_plan(**given)) if chooses else Plan.of(names, given)
+    plan = default_plan(**given) if chooses else Plan.of(names, given)
     try:
         return OptimizedPopulation(agents, plan, names)
     except BaseException:
-        if isinstance(plan.template, Mmap):
-            plan.template.discard()  # half a population is none
+        plan.storage.discard()  # half a population is none
         raise
 
 
@@ -370,8 +370,8 @@ def reopen(
             "is; leave one of the two out"
         )
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
-    passes = (stored if name == "mmap" else new_pass(name, OF_PROGRAMS, given) for name in names)
-    return OptimizedPopulation((), Plan(passes), names)
+    history, pool = (new_pass(name, OF_PROGRAMS, given) for name in ("history", "pool"))
+    return OptimizedPopulation((), Plan([pool], [history], stored, given.get("working_set")), names)
 
 
 def read_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class PassForm:
     `bound` is the largest change of any belief that it may cause; None for an exact one. A pass
     that `reorders` computes the same in another program: bit-identical for the most part, and where
     it is not, within the bound and with the same actions.
+
+    On NumPy agents a pass is, by its `kind`, a transform of each agent, a setting of the process
+    (kernels too), a way of storing agents, or what a way of storing may hold active.
     """
 
     summary: str
@@ -66,6 +69,7 @@ class PassForm:
     bound: float | None = None
     reorders: bool = False
     options: tuple[Option, ...] = ()
+    kind: Literal["transform", "setting", "storage", "budget"] = "transform"
 
     @property
     def claim(self) -> Claim:
@@ -118,6 +122,7 @@ PASSES = Catalogue(
                 "first use: 130 MB less per process, whatever the number of agents",
                 cost="the first plot takes the seconds that the import would have taken",
                 target="memprof.optimise.settings:LeanImports",
+                kind="setting",
             ),
             early=True,
         ),
@@ -202,6 +207,7 @@ PASSES = Catalogue(
                 cost="one comparison with PyMDP's own result per function and shared array or kind "
                 "of call; most steps are faster",
                 target="memprof.optimise.pool:Pool",
+                kind="setting",
             ),
         ),
         _pass(
@@ -226,7 +232,8 @@ PASSES = Catalogue(
                 summary="agents at rest are records, exact differences from a template agent",
                 cost="a record written and read at every use of an agent, tens of microseconds; "
                 "learned matrices are compared with the template",
-                target="memprof.optimise.template:Template",
+                target="memprof.storage.template:Template",
+                kind="storage",
                 options=(_KEEP,),
             ),
             jax=PassForm(
@@ -253,7 +260,8 @@ PASSES = Catalogue(
                 "killed process and which processes share; brings `template` along",
                 cost="a record committed to the store at every use of an agent, some 20 "
                 "microseconds beyond `template`; room on disk",
-                target="memprof.optimise.mmap:Mmap",
+                target="memprof.storage.mmap:Mmap",
+                kind="storage",
                 options=(
                     _KEEP,
                     Option("store", "folder", "a new or empty folder that outlives the program"),
@@ -267,7 +275,8 @@ PASSES = Catalogue(
                 summary="agents stay active after use, within a budget of bytes (working_set); the "
                 "least recently used hibernate, and steps are taken by active agents first",
                 cost="the budget, in memory; a killed process loses what active agents did",
-                target="memprof.optimise.working_set:StayActive",
+                target="memprof.storage.working_set:Budget",
+                kind="budget",
                 options=(
                     Option(
                         "working_set",
@@ -288,6 +297,7 @@ PASSES = Catalogue(
                 cost="one full collection before new agents are first used; half a microsecond per "
                 "step; garbage may wait longer, up to a cap",
                 target="memprof.optimise.settings:GcTuning",
+                kind="setting",
             ),
         ),
     ),

@@ -21,7 +21,6 @@ SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4
 THREADED_AGENTS, THREADED_STEPS = 30, 50
 _LEAST_SECONDS = 1.0
 _GRACE_SECONDS = 60.0
-_VERIFY_SECONDS = 600.0
 """A verification may take so long where no time limit is given."""
 _BEYOND = 1.1
 _FEWEST_SIZES = 4
@@ -110,7 +109,6 @@ def _grow(
         request = Grow(
             crew.loaded.spec(variant.passes),
             sizes=sizes,
-            effort=crew.loaded.scenario.effort,
             resolve=resolve,
             seconds=seconds,
         )
@@ -158,7 +156,7 @@ def verify(variant: VariantSweep, room: Room, crew: Crew, seconds: float | None)
         f"{variant.name}, verify {room.agents:,} agents",
         crew,
         trial.sizes,
-        _VERIFY_SECONDS if seconds is None else seconds,
+        crew.loaded.spec(()).effort.verify_seconds if seconds is None else seconds,
         resolve=False,
     )
     variant.verification = Verification(asked, 0 if run is None else trial.lived, trial.ended)

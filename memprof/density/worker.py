@@ -18,7 +18,7 @@ from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.values.density import DensityPoint, DensityRun
 from memprof.values.measurements import Reading, WorkingSetUse
-from memprof.values.population import EFFORTS, Effort, PopulationSpec
+from memprof.values.population import PopulationSpec
 from memprof.values.requests import Grow
 from memprof.worker.channel import Channel
 from memprof.worker.growth import Rows, backend_of, warm_up
@@ -26,7 +26,7 @@ from memprof.worker.growth import Rows, backend_of, warm_up
 _MOST_POINTS = 64
 _TOLD_SHARE = 0.005
 """The parent is told of every population that is so much larger."""
-_ROUNDS_SECONDS, _MOST_ROUNDS = 0.1, 9
+_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 9  # of the longest round, and so many
 """Short rounds are repeated for so long, at most so often: a step leaves something behind."""
 _NEW_SIZE = 1.1
 _FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
@@ -48,9 +48,9 @@ def grow(request: Grow, channel: Channel) -> DensityRun:
         MemoryError: the population does not fit in the memory that the worker may have.
     """
     warm_up(request.spec, channel)
-    sizes, effort = request.sizes, EFFORTS[request.effort]
+    sizes, effort = request.sizes, request.spec.effort
     build = backend_of(request.spec)
-    sweep = Sweep(build, request.spec, sizes, effort, request.seconds, channel)
+    sweep = Sweep(build, request.spec, sizes, request.seconds, channel)
     try:
         for size in sizes:
             sweep.visit(size, whole_round=size == sizes[-1])
@@ -71,11 +71,10 @@ class Sweep:
         build: Callable[[PopulationSpec, Stopwatch], Population],
         spec: PopulationSpec,
         sizes: Sequence[int],
-        effort: Effort,
         seconds: float | None,
         channel: Channel,
     ) -> None:
-        self._channel, self._effort = channel, effort
+        self._channel, self._effort = channel, spec.effort
         self._steps = spec.steps
         self._watch = Stopwatch()
         self._digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
@@ -167,7 +166,8 @@ class Sweep:
         """One step of one agent, the first `most` stepping in turn: the median of a few rounds
         where a round is short."""
         rounds: list[float] = []
-        while not rounds or (sum(rounds) < _ROUNDS_SECONDS and len(rounds) < _MOST_ROUNDS):
+        enough = _ROUNDS_SHARE * self._effort.round_seconds
+        while not rounds or (sum(rounds) < enough and len(rounds) < _MOST_ROUNDS):
             rounds.append(self.living.round(most))
         return statistics.median(rounds) / most
 

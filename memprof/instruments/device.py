@@ -25,7 +25,6 @@ from memprof.values.population import PopulationSpec
 
 _TRIED_BYTES = 2**16
 _FEWEST_STRIDES, _MOST_STRIDES = 2, 3
-_BRIEFLY_SECONDS = 5.0
 _MOST_LINES = 10
 
 
@@ -92,7 +91,7 @@ class DeviceMemory(DirectCalls):
         stats = jax.local_devices()[0].memory_stats() or {}
         rows = self._by_component(population)
         freed = process.freed_by(population.drop_caches)
-        steps, traced, compiled = self._live_on(population, spec.steps)
+        steps, traced, compiled = self._live_on(population, spec.steps, spec.effort.watch_seconds)
         population.grow(agents)  # anew, with nothing compiled
         self._live_through(population, range(population.stride))
         return Details(
@@ -151,9 +150,12 @@ class DeviceMemory(DirectCalls):
             rows.append(DeviceRow(component, private, common, len(mine)))
         return tuple(row for row in rows if row.buffers)
 
-    def _live_on(self, population: Population, lived: int) -> tuple[int, Counter[Place], int]:
-        """Let the agents live on from the step `lived`: how many steps were watched, the lines that
-        traced in them, and how often JAX compiled. Agents that end earlier are not watched."""
+    def _live_on(
+        self, population: Population, lived: int, seconds: float
+    ) -> tuple[int, Counter[Place], int]:
+        """Let the agents live on from the step `lived`, for so many seconds: how many steps
+        were watched, the lines that traced in them, and how often JAX compiled. Agents that end
+        earlier are not watched."""
         stride = population.stride
         try:
             self._live_through(population, range(lived, lived + stride))  # it fills the caches
@@ -165,7 +167,7 @@ class DeviceMemory(DirectCalls):
                 traced += self._retraces.traced
                 compiled += self._retraces.compiled
                 elapsed = perf_counter() - start
-                if count >= _FEWEST_STRIDES and elapsed + elapsed / count > _BRIEFLY_SECONDS:
+                if count >= _FEWEST_STRIDES and elapsed + elapsed / count > seconds:
                     break
         except (MemoryError, ScenarioError):
             return 0, Counter(), 0  # the scenario did not ask for so many steps
@@ -182,13 +184,12 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Compilations:
-    """Programs that JAX has compiled since this was made; to count them costs nothing."""
+    """Programs that JAX, if loaded, has compiled since this was made; counting costs nothing."""
 
     def __init__(self) -> None:
-        import jax
-
         self.count = 0
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        if "jax" in sys.modules:
+            sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._heard)
 
     def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         self.count += event == _COMPILED

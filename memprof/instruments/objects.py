@@ -30,7 +30,7 @@ _MOST_AGENTS, _MOST_ARRAYS, _MOST_BYTES = 20, 200_000, 2**30
 _CHUNK_BYTES = 2**20
 _ATOMS = (type(None), bool, int, float, complex, str)
 # Steps between two marks of what attributes hold: as many as agents live in about this time.
-_FEWEST_STEPS, _MOST_STEPS, _SECONDS = 2, 16, 0.4
+_FEWEST_STEPS, _MOST_STEPS = 2, 16
 _RECORDS = ("records", WORKING_SET)
 
 
@@ -46,7 +46,8 @@ class ObjectGraph(DirectCalls):
         return Details(
             types=tuple(TypeRow(name, count, size) for name, count, size in rows[:_MOST_TYPES]),
             contents=contents(population.holdings(), len(population)),
-            gains=gains(population, spec.steps),  # the last, since the agents live on for it
+            # The last, since the agents live on for it.
+            gains=gains(population, spec.steps, spec.effort.gain_seconds),
         )
 
 
@@ -196,9 +197,10 @@ def _zeros(first: Leaves, others: Sequence[Leaves | None]) -> float | None:
     return zeros / numbers if numbers else None
 
 
-def gains(population: Population, lived: int) -> tuple[GainRow, ...]:
+def gains(population: Population, lived: int, seconds: float) -> tuple[GainRow, ...]:
     """Attributes that gain as much per step between the first two of three marks as between the
-    last two, largest first, while some agents live on from the step `lived`.
+    last two, largest first, while some agents live on from the step `lived`, for about so many
+    seconds from mark to mark.
 
     An object that several attributes lead to is the first one's. Agents of one batch (JAX) have no
     attributes of their own that could grow, and agents that end earlier are not watched.
@@ -210,7 +212,7 @@ def gains(population: Population, lived: int) -> tuple[GainRow, ...]:
         start = perf_counter()
         live(population, agents, range(lived, lived + 1))
         each = perf_counter() - start
-        steps = max(_FEWEST_STEPS, min(_MOST_STEPS, int(_SECONDS / max(each, 1e-9))))
+        steps = max(_FEWEST_STEPS, min(_MOST_STEPS, int(seconds / max(each, 1e-9))))
         marks = [_held(population, agents)]
         for first in (lived + 1, lived + 1 + steps):
             live(population, agents, range(first, first + steps))

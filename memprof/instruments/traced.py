@@ -49,8 +49,7 @@ _LEADING = tuple(PACKAGE + part for part in ("populations/", "models/base.py", "
 # stacks all of them up to the operation.
 _LINE_FRAMES, _STACK_FRAMES = 5, 25
 _TRACED_STEPS = 2
-_BRIEFLY_SECONDS = 5.0
-_FURTHER_SECONDS = 15.0
+_FURTHER_TIMES = 3
 _MOST_LINES = 25
 
 
@@ -97,11 +96,12 @@ class TracedHeap:
         held = walk(population.holdings(), len(population)).nominal
         further = fewest_like_all(held[: max(2, spec.agents)])
         population.close()
-        steps = _live_briefly(population, spec.steps)  # the first also pays for what all share
+        # The first also pays for what all share.
+        steps = _live_briefly(population, spec.steps, spec.effort.watch_seconds)
         gc.collect()
         gc.freeze()  # what is there already need not be looked at again and again
         self._collecting = True
-        _some_more(population, steps, further)
+        _some_more(population, steps, further, spec.effort.watch_seconds)
         self._collecting = False
         gc.unfreeze()
         population.close()
@@ -125,10 +125,10 @@ def _one_more(spec: PopulationSpec, further: int) -> Details:
     gc.collect()
     tracemalloc.start(_STACK_FRAMES if stacked else _LINE_FRAMES)
     population = population_class(spec.backend)(spec, NamedCalls())
-    steps = _live_briefly(population, min(spec.steps, _TRACED_STEPS))
+    steps = _live_briefly(population, min(spec.steps, _TRACED_STEPS), spec.effort.watch_seconds)
     gc.collect()
     first = tracemalloc.take_snapshot()
-    agents = _some_more(population, steps, further)
+    agents = _some_more(population, steps, further, spec.effort.watch_seconds)
     gc.collect()
     second = tracemalloc.take_snapshot()
     tracemalloc.stop()
@@ -165,24 +165,25 @@ def _lines(
     return tuple(rows[:_MOST_LINES])
 
 
-def _live_briefly(population: Population, steps: int) -> int:
-    """Build one more agent and let it live; fewer steps when they are slow. Returns how many."""
+def _live_briefly(population: Population, steps: int, seconds: float) -> int:
+    """Build one more agent and let it live; fewer steps when they would
+    take longer than so many seconds. Returns how many."""
     agents = population.grow(len(population) + 1)
     start = perf_counter()
     for step in range(steps):
         live(population, agents, range(step, step + 1))
-        if perf_counter() - start > _BRIEFLY_SECONDS:
+        if perf_counter() - start > seconds:
             return step + 1
     return steps
 
 
-def _some_more(population: Population, steps: int, most: int) -> int:
+def _some_more(population: Population, steps: int, most: int, seconds: float) -> int:
     """Build some more agents, at least one and as many as there is time for, and let them live; how
     many."""
     start = perf_counter()
     for count in range(1, most + 1):
-        _live_briefly(population, steps)
-        if perf_counter() - start > _FURTHER_SECONDS:
+        _live_briefly(population, steps, seconds)
+        if perf_counter() - start > _FURTHER_TIMES * seconds:
             return count
     return most
 

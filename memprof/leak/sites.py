@@ -42,8 +42,7 @@ _FRAMES, _FRAMES_EAGER = 5, 1
 _FRAMES_TO_THE_USER = 40
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3
-# What tracemalloc makes of a second, about, and how long it may take with as many cycles as asked.
-_TRACED_SLOWDOWN, _TRACED_SECONDS = 10.0, 60.0
+_TRACED_SLOWDOWN = 10.0  # what tracemalloc makes of a second, about
 # Growth of the heap that the others leave over has to be this much to be looked for with memray.
 _NATIVE_BYTES, _NATIVE_SHARE = 64.0, 0.1
 # What malloc may take for a block beyond what was asked for.
@@ -90,7 +89,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     traced_seconds = _TRACED_SLOWDOWN * (perf_counter() - start)
     channel.progress("object graph", spec.agents)
     eager = spec.loop == "eager"  # which traces at every step
-    watched = _FEWEST_CYCLES if eager or traced_seconds > _TRACED_SECONDS else cycles
+    watched = _FEWEST_CYCLES if eager or traced_seconds > spec.effort.trace_seconds else cycles
     yours = UserLines(spec.model)
     marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
     if not eager:

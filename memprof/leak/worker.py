@@ -6,13 +6,12 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from time import perf_counter
-from typing import Any
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import heap, process
 from memprof.instruments.base import DirectCalls, live
-from memprof.instruments.device import device_failure, live_device_bytes
+from memprof.instruments.device import Compilations, device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations.base import Population, Probe
 from memprof.stats import growth
@@ -43,7 +42,7 @@ def leak(
 ) -> LeakRun:
     """Let the population live in one mode after the other, until one leaks; each has its share of
     the `seconds`. What is known after each is handed over, whatever becomes of the next."""
-    start, compilations = perf_counter(), _compilations(spec.backend)
+    start, compilations = perf_counter(), Compilations()
     found = LeakRun({})
     for number, (mode, life) in enumerate(lives.items(), 1):
         left = None if seconds is None else start + seconds * number / len(lives) - perf_counter()
@@ -68,10 +67,10 @@ def _run(
     spec: PopulationSpec,
     cycles: int,
     seconds: float | None,
-    compilations: Any,
+    compilations: Compilations,
     channel: Channel,
 ) -> CycleRun:
-    """Run cycles until they decide (`leaks.decided`), at most `leaks.most_cycles`, or for as long
+    """Run cycles until they decide (`growth.decided`), at most `growth.most_cycles`, or for as long
     as `seconds` allow."""
     start = perf_counter()
     most = growth.most_cycles(cycles)
@@ -136,20 +135,6 @@ def _take(readings: Rows) -> None:
 
 def _taken(readings: Rows) -> list[CycleReading]:
     return [CycleReading(*row) for row in readings]
-
-
-class _Nothing:
-    """What a backend compiles that compiles nothing."""
-
-    count = 0
-
-
-def _compilations(backend: str) -> Any:
-    if not BACKENDS[backend].compiles:
-        return _Nothing()
-    from memprof.instruments.device import Compilations
-
-    return Compilations()
 
 
 def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> PopulationSpec:

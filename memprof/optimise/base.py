@@ -1,4 +1,7 @@
-"""What a pass is: one optimisation of a population, applied to each agent as it lives."""
+"""What passes are: transforms of agents, and settings of the process, kernels among them.
+
+Ways of storing agents, which are passes as well, are in `memprof.storage`.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,50 @@ from typing import Any
 from memprof.storage.scratch import Loans
 
 
+class Setting:
+    """Changes the process for as long as a population is in it, never what PyMDP computes.
+
+    It may be told when agents are built and used; `install` is called before the first agent (and,
+    for a pass that is `early` in the catalogue, before PyMDP is imported), `close` after the last.
+    """
+
+    def install(self) -> None:
+        """Prepare the process."""
+
+    def built(self) -> None:
+        """Told that an agent is new."""
+
+    def resume(self) -> None:
+        """Told that an agent is about to be used."""
+
+    def pause(self) -> None:
+        """Told that it is used no longer."""
+
+    def not_replaced(self) -> dict[str, str]:
+        """PyMDP's functions that were left as they are, or that a user replaced meanwhile, with
+        what is not known of them."""
+        return {}
+
+    def close(self) -> None:
+        """Leave the process as it was before `install`."""
+
+
 class Pass:
     """Changes how an agent's state is stored, never what PyMDP computes.
 
     An instance belongs to one population and may keep state across its agents; what it keeps is
     charged to the population's ledger. Subclasses override the hooks that they need:
 
-    - `install`, before the first agent: changes of the process (and, for a pass that is `early` in
-      the catalogue, before PyMDP is imported);
     - `build`, once per new agent, in place;
     - `rest`, when an agent comes to rest, after every use of it or after many, and `wake`, before
       the next one, in place: what the agent looks like in between is the pass's affair;
-    - `leave`, when an agent has left for good, and `empty`, when the last one has;
-    - `close`, after the last agent: leaves the process as it was before `install`.
+    - `leave`, when an agent has left for good, and `empty`, when the last one has.
 
     Attributes:
-        packs: attributes that rest in encoded form, where that is smaller.
+        packs: attributes that rest in encoded form, where agents stay objects and it is smaller.
     """
 
     packs: tuple[str, ...] = ()
-
-    def install(self) -> None:
-        """Prepare the process."""
 
     def build(self, agent: Any, index: int) -> None:
         """Optimise a newly built agent in place."""
@@ -51,6 +76,3 @@ class Pass:
         in the first environment, the array itself for that one. An array, or a `ChangedArray`;
         best `first` itself where both have the same bits."""
         return array
-
-    def close(self) -> None:
-        """Undo `install`."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from memprof.optimise.base import Pass
+from memprof.optimise.plan import Plan
 from memprof.optimise.pool import Pool
 from memprof.optimise.settings import keep_freed
-from memprof.optimise.template import Template
 from memprof.optimise.transforms import Histories, Share
 from memprof.storage.flatten import Handed, is_objects
 from memprof.storage.references import Activation
 from memprof.storage.scratch import Loans
+from memprof.storage.template import Template
 from memprof.text import format_size
 from memprof.upstream.attributes import LEARNS, PRIORS
 
@@ -33,11 +33,10 @@ _DENSE = 0.125  # a share of nonzero entries; a record of more changes is no lon
 _FREED_PER_REPLACED = 4  # what a step takes and frees at once: priors, means and temporaries
 
 
-def default_plan(
-    history_steps: int | None = None, keep: tuple[str, ...] | None = None
-) -> list[Pass]:
-    """The passes that `optimize` takes by itself. Who names results to `keep` wants records."""
-    return [Histories(history_steps), Pool(), ByAgent() if keep is None else Template(keep)]
+def default_plan(history_steps: int | None = None, keep: tuple[str, ...] | None = None) -> Plan:
+    """The plan that `optimize` takes by itself. Who names results to `keep` wants records."""
+    storage = ByAgent() if keep is None else Template(keep)
+    return Plan([Pool()], [Histories(history_steps)], storage)
 
 
 class ByAgent(Template):
@@ -61,8 +60,8 @@ class ByAgent(Template):
             self.staying[index] = dense
             self._share.build(agent, index)
 
-    def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
-        return agent if index in self.staying else super().encode(agent, index, activation)
+    def passivate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
+        return agent if index in self.staying else super().passivate(agent, index, activation)
 
     def release(self, agent: Any, index: int) -> None:
         if index not in self.staying:
@@ -72,10 +71,10 @@ class ByAgent(Template):
         if index not in self.staying:
             super().drop(agent, index)
 
-    def activate(self, record: Any, index: int) -> Activation:
+    def activate(self, stored: Any, index: int) -> Activation:
         if index in self.staying:
-            return Activation(record, Loans(self._scratch), Handed())
-        return super().activate(record, index)
+            return Activation(stored, Loans(self._scratch), Handed())
+        return super().activate(stored, index)
 
     def held_by_others(self) -> list[int]:
         return [*super().held_by_others(), *self.staying]

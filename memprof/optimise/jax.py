@@ -12,6 +12,7 @@ Pass `template` of JAX agents: they rest on the host as exact differences from t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memprof.catalogue.passes import new_pass
-from memprof.storage.block import Block
+from memprof.storage.records import compressed, decompressed
 
 
 class Mind(NamedTuple):
@@ -166,3 +167,43 @@ class Template(JaxPass):
             row.astype(getattr(array, "dtype", array))
             for row, array in zip(self._rows, arrays, strict=True)
         ]
+
+
+_LEVEL = 1  # a block is written and read at every step of its agents
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Arrays with one row per agent, as one Zstandard frame.
+
+    What is compressed is the exclusive or with the template's row: what agents have in common
+    becomes zeros, whatever its bits, and nothing is rounded.
+    """
+
+    frame: bytes
+    layout: tuple[tuple[tuple[int, ...], np.dtype], ...]
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray], template: Sequence[np.ndarray]) -> Block:
+        """Encode `arrays`, each of shape (agents, ...), against `template`, each of shape (...)."""
+        layout = tuple((array.shape, array.dtype) for array in arrays)
+        differences = (_bits(a) ^ _bits(row) for a, row in zip(arrays, template, strict=True))
+        return cls(compressed(b"".join(d.tobytes() for d in differences), _LEVEL), layout)
+
+    def arrays(self, template: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What was encoded, bit by bit; `template` as it was then."""
+        data = bytearray(decompressed(self.frame))
+        arrays, place = [], 0
+        for (shape, dtype), row in zip(self.layout, template, strict=True):
+            count = int(np.prod(shape))
+            array = np.frombuffer(data, dtype, count, place).reshape(shape)
+            bits = _bits(array)
+            bits ^= _bits(row)
+            arrays.append(array)
+            place += array.nbytes
+        return arrays
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """The array's own memory as unsigned integers; of a copy where it is not contiguous."""
+    return np.ascontiguousarray(array).view(np.dtype(f"u{array.dtype.itemsize}"))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from memprof.optimise.base import Pass
+from memprof.optimise.base import Setting
 from memprof.storage.constants import is_constant
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _users: list[Pool] = []
 _changing = threading.RLock()  # again in one thread: a population may be finalised within
 
 
-class Pool(Pass):
+class Pool(Setting):
     """Puts other functions in the place of PyMDP's own while a population with this pass is in use.
 
     They give the same bits, and each is compared with PyMDP's before it is trusted
@@ -60,8 +60,6 @@ class Pool(Pass):
             self._kernels = None
 
     def not_replaced(self) -> dict[str, str]:
-        """PyMDP's functions that were left as they are, or that a user replaced meanwhile, with
-        what is not known of them."""
         return {} if self._kernels is None else self._kernels.not_replaced()
 
 

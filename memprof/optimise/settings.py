@@ -18,16 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from memprof.optimise.base import Pass
+from memprof.optimise.base import Setting
 from memprof.posix import somebody_froze
-from memprof.storage.scratch import Loans
 
 _LARGEST_SHARE = 0.01
 _COLLECTIONS = 8  # that a decision rests on
 _LARGEST_THRESHOLD = 20_000  # objects; CPython's own is 700 to 2,000
 
 
-class GcTuning(Pass):
+class GcTuning(Setting):
     """Sets built agents aside (`gc.freeze`), and collects less often where it takes too long.
 
     Before new agents are first used, garbage is collected and all that lives is frozen, so that
@@ -46,17 +45,17 @@ class GcTuning(Pass):
     def __init__(self) -> None:
         self._new_agents = False
 
-    def build(self, agent: Any, index: int) -> None:
+    def built(self) -> None:
         _tuner.start(self)
         self._new_agents = True
 
-    def wake(self, agent: Any, index: int, loans: Loans) -> None:
+    def resume(self) -> None:
         if self._new_agents:
             self._new_agents = False
             _tuner.freeze()
         _tuner.resume()
 
-    def rest(self, agent: Any, index: int) -> None:
+    def pause(self) -> None:
         _tuner.pause()
 
     def close(self) -> None:
@@ -67,13 +66,13 @@ class _Tuner:
     """The one collector of the process, and the populations that it is tuned for."""
 
     def __init__(self) -> None:
-        self._users: set[Pass] = set()
+        self._users: set[Setting] = set()
         self._thresholds = gc.get_threshold()
         self._freezes = True
         self._since: float | None = None
         self._forget()
 
-    def start(self, user: Pass) -> None:
+    def start(self, user: Setting) -> None:
         if not self._users:
             self._thresholds = gc.get_threshold()
             self._freezes = not somebody_froze()
@@ -82,7 +81,7 @@ class _Tuner:
             gc.callbacks.append(self._collection)
         self._users.add(user)
 
-    def stop(self, user: Pass) -> None:
+    def stop(self, user: Setting) -> None:
         if user not in self._users:
             return
         self._users.remove(user)
@@ -151,7 +150,7 @@ def keep_freed(size: int) -> None:
 _DEFERRED = ("matplotlib", "matplotlib.pyplot", "scipy.special", "seaborn")
 
 
-class LeanImports(Pass):
+class LeanImports(Setting):
     """Gives PyMDP stand-ins for heavy modules, which load the real ones when they are used.
 
     Only PyMDP's own names (`utils.plt`, `utils.sns`, `maths.special`) are stand-ins: they are in

@@ -75,17 +75,17 @@ class Roster:
     @property
     def file_bytes(self) -> int:
         """What agents and template take in files on disk."""
-        return self._plan.file_bytes
+        return self._plan.storage.file_bytes
 
     @property
     def kept_whole(self) -> dict[str, str]:
         """Attributes that have no exact encoding, with their types."""
-        return self._plan.kept_whole
+        return dict(self._plan.storage.kept_whole)
 
     @property
     def lasts(self) -> bool:
         """Whether agents outlive us, in files."""
-        return self._plan.lasts
+        return self._plan.storage.lasts
 
     @property
     def rests(self) -> bool:
@@ -106,7 +106,7 @@ class Roster:
             index = self.count
             originals = self._plan.build(agent, index)
             try:
-                stored = self._plan.store(agent, index)
+                stored = self._plan.passivate(agent, index)
                 self._plan.records.append(stored)  # which the first agent decides
             except BaseException:
                 vars(agent).update(originals)
@@ -160,7 +160,7 @@ class Roster:
                 raise AgentActive(index)
             self._active[index] = _WAKING
         try:
-            activation = self._active[index] = self._plan.wake(stored, index)
+            activation = self._active[index] = self._plan.activate(stored, index)
         except BaseException:
             del self._active[index]
             raise
@@ -175,7 +175,8 @@ class Roster:
         activation = self._active[index]
         try:
             if not self.readonly:
-                self._plan.records[index] = self._plan.store(activation.agent, index, activation)
+                stored = self._plan.passivate(activation.agent, index, activation)
+                self._plan.records[index] = stored
             self._plan.release(activation.agent, index, activation)
         except BaseException:
             self._plan.drop(activation.agent, index, activation)
@@ -209,9 +210,9 @@ class Roster:
 
     def activate(self, index: int, record: Any) -> Activation:
         """The agent of a record."""
-        return self._plan.wake(record, index)
+        return self._plan.activate(record, index)
 
-    def hibernate(self, index: int, activation: Activation) -> None:
+    def passivate(self, index: int, activation: Activation) -> None:
         """Store the agent; a record for which the disk has no room waits in memory.
 
         Raises:
@@ -219,7 +220,7 @@ class Roster:
         """
         what = f"agent {index} could not be put to rest"
         try:
-            stored = self._plan.store(activation.agent, index, activation)
+            stored = self._plan.passivate(activation.agent, index, activation)
         except MemprofError as error:
             self._plan.drop(activation.agent, index, activation)
             raise StoreError(f"{what} and is as it was stored last: {error}") from error
@@ -234,7 +235,7 @@ class Roster:
 
     def held_bytes(self, activation: Activation) -> int:
         """What the active agent takes, beyond what it has in common with others."""
-        return self._plan.held_bytes(activation)
+        return self._plan.storage.held_bytes(activation)
 
     def flush(self) -> None:
         """Store all agents that nobody uses, and what could not be stored before.
@@ -244,7 +245,7 @@ class Roster:
         """
         if self._working_set is not None:
             self._working_set.flush()
-        for index in self._plan.unsettled():
+        for index in self._plan.storage.unsettled():
             if index not in self._active:
                 self.wake(index)
                 self.rest(index)
@@ -255,7 +256,7 @@ class Roster:
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything held, as (agent, component, object); `EVERYBODY` for what is nobody's."""
         records = self._plan.records
-        for index in () if self._plan.in_files else self.indices():
+        for index in () if self._plan.storage.in_files else self.indices():
             stored = records[index]
             attributes = getattr(stored, "__dict__", None)
             if attributes is None:
@@ -278,7 +279,7 @@ class Roster:
 
     def give_back(self) -> None:
         """Make the agents that somebody still holds what they were, with arrays of their own."""
-        for index in self._plan.held_by_others():
+        for index in self._plan.storage.held_by_others():
             with suppress(MemprofError):
                 attributes = vars(self.wake(index))
                 handed = {} if index not in self._active else self._active[index].handed
@@ -293,7 +294,7 @@ class Roster:
         try:
             if self._working_set is not None:
                 self._working_set.stop()
-            if self._plan.lasts:
+            if self._plan.storage.lasts:
                 self.flush()
         finally:
             if self._working_set is not None:

@@ -1,8 +1,5 @@
-"""Balancing what the components hold against what the operating system saw.
-
-Hotspots by operation: time from the clean workers, bytes from the traced one.
-
-What an agent gains by living one step longer, judged as a leak check does.
+"""What workers' results say together: the ledger against what the operating system saw, time and
+bytes by operation, and what an agent gains by living one step longer, judged as a leak check does.
 """
 
 from __future__ import annotations
@@ -64,8 +61,8 @@ def operations(
 
 
 def trend(repeats: Sequence[TrendSeries]) -> Trend:
-    """Whether the live heap goes on growing, step after step (see `leaks`), and by how much for
-    each agent. Where a repeat has too few readings to tell, there is no figure; where it has
+    """Whether the live heap goes on growing, step after step (see `stats.growth`), and by how much
+    for each agent. Where a repeat has too few readings to tell, there is no figure; where it has
     none that could have seen growth, nothing is decided either."""
     first = min(series.first_step for series in repeats)
     last = max(s.first_step + (len(s.heap_bytes) - 1) * s.stride for s in repeats)

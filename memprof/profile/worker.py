@@ -31,7 +31,7 @@ from memprof.values.measurements import (
     TraceComparison,
     TrendSeries,
 )
-from memprof.values.population import EFFORTS, Effort, PopulationSpec
+from memprof.values.population import Effort, PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
 from memprof.worker.channel import Channel
 from memprof.worker.growth import Growth, Series, backend_of, warm_up
@@ -45,7 +45,7 @@ _TREND_READINGS = 12
 
 def measure(request: Measure, channel: Channel) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
-    spec, effort = request.spec, EFFORTS[request.effort]
+    spec, effort = request.spec, request.spec.effort
     process.expect_process()
     start = process.read()
     channel.progress("import")

@@ -186,7 +186,7 @@ def _trial(runs: Runs, crew: Crew, plan: Plan, title: str) -> Cost:
 
 def _measuring(plan: Plan, crew: Crew, *, resolve: bool) -> Measure:
     loaded = crew.loaded
-    return Measure(loaded.spec(plan), effort=loaded.scenario.effort, resolve=resolve)
+    return Measure(loaded.spec(plan), resolve=resolve)
 
 
 def _words(plan: Plan) -> str:

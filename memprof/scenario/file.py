@@ -24,7 +24,7 @@ from memprof.errors import FieldError, ScenarioError, UsageError, nearest, optio
 from memprof.scenario.schema import Budget, Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
 from memprof.text import cut, read_text, shown
-from memprof.values.population import PopulationSpec
+from memprof.values.population import EFFORTS, PopulationSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class LoadedScenario:
             steps=scenario.steps,
             seed=scenario.seed,
             folder=str(self.path.parent.resolve()),
+            effort=EFFORTS[scenario.effort],
             builder=scenario.model.builder,
         )
 

@@ -20,6 +20,13 @@ from memprof.values.measurements import WorkingSetUse
 _TIMED, _WORTH_SECONDS = 8, 1e-3
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Pass `working_set`: agents stay active after use, within so many bytes."""
+
+    working_set: int = 64 << 20
+
+
 class Store(Protocol):
     """Where agents rest. Its methods may be called by several threads, for different agents."""
 
@@ -35,7 +42,7 @@ class Store(Protocol):
         """The agent of a record."""
         ...
 
-    def hibernate(self, index: int, activation: Activation) -> None:
+    def passivate(self, index: int, activation: Activation) -> None:
         """Store the agent.
 
         Raises:
@@ -318,7 +325,7 @@ class WorkingSet:
                 self._moving.add(index)
                 self._storing += 1
             try:
-                self._store.hibernate(index, idle.activation)
+                self._store.passivate(index, idle.activation)
             except StoreError as error:
                 failed = failed or error
             finally:

@@ -16,7 +16,7 @@ from memprof.values.measurements import (
     ThreadsRun,
     TraceComparison,
 )
-from memprof.values.population import EffortName, PopulationSpec
+from memprof.values.population import PopulationSpec
 
 R = TypeVar("R")
 
@@ -44,13 +44,12 @@ class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
 
 
 class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
-    """Measure the population cleanly; as far as the effort goes until it is known what an agent
+    """Measure the population cleanly; as far as its effort goes until it is known what an agent
     costs, if that is to `resolve`."""
 
     target = "memprof.profile.worker:measure"
     result = Measurement
 
-    effort: EffortName = "normal"
     resolve: bool = False
 
 
@@ -113,7 +112,6 @@ class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
     result = DensityRun
 
     sizes: tuple[int, ...]
-    effort: EffortName = "normal"
     resolve: bool = False
     seconds: float | None = None
 

@@ -27,8 +27,8 @@ from memprof.worker.growth import Recorder, backend_of
 
 # Few and long ones: when the machine is busy, a thread that is woken waits for a processor first.
 _BLOCKS = 10
-# Trials of how many threads to run at once: so many, of so many seconds or steps.
-_TRIALS, _TRIAL_SECONDS, _LONGEST_TRIAL = 4, 0.05, 5
+# Trials of how many threads to run at once, and the most steps of one.
+_TRIALS, _LONGEST_TRIAL = 4, 5
 # More threads at once have to be that much faster in every trial: chance alone decides below it,
 # and threads that wait for the interpreter cost time that other processes could use.
 _PAYS_OFF = 0.97
@@ -58,7 +58,7 @@ def step_in_threads(request: StepInThreads, channel: Channel) -> ThreadsRun:
         stack.enter_context(thread_random())
         crew = stack.enter_context(Crew(population, count, digests))
         channel.progress("warm up", spec.agents)
-        lived, running = _warm_up(crew)
+        lived, running = _warm_up(crew, spec.effort.trial_seconds)
         if running == 1:
             crew.stay_on_one_processor()
         channel.progress("settle", spec.agents)
@@ -123,7 +123,7 @@ def _blocks(values: array[float], *, alone: bool) -> tuple[float, ...]:
     return tuple(value for block, value in enumerate(values) if _alone(block) == alone)
 
 
-def _warm_up(crew: Crew) -> tuple[int, int]:
+def _warm_up(crew: Crew, trial_seconds: float) -> tuple[int, int]:
     """Let every thread run, and find how many at once pay off: steps lived, and that number.
 
     Threads that compute in Python take turns anyway, and then it costs time to let many try; those
@@ -131,7 +131,7 @@ def _warm_up(crew: Crew) -> tuple[int, int]:
     """
     crew.live_alone(range(1))  # finds facts that later steps only look up
     step_seconds = crew.live_alone(range(1, 2))
-    length = max(1, min(_LONGEST_TRIAL, round(_TRIAL_SECONDS / step_seconds)))
+    length = max(1, min(_LONGEST_TRIAL, round(trial_seconds / step_seconds)))
     choices = sorted({1, min(processors(), crew.count), crew.count})
     lived, trials = 2, []
     for trial in range(_TRIALS):

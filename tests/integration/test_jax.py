@@ -114,7 +114,7 @@ def test_call_by_call_is_as_compiled():
 
 
 def test_a_wrong_bit_in_a_record_does_not_pass(monkeypatch):
-    from memprof.storage.block import Block
+    from memprof.optimise.jax import Block
 
     plain = digests_of("learning A and B")
     arrays = Block.arrays

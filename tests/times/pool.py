@@ -36,7 +36,7 @@ def test_steps_are_faster(name, rounds, most):
     seconds = {"own": [], "pool": []}
     with living(name, ("share", "pool"), Stopwatch()) as agents:
         both = agents.grow(2)
-        kernels = agents._roster._plan.passes[1]._kernels
+        kernels = agents._roster._plan.settings[0]._kernels
         for step in range(2 * rounds):
             kind = ("pool", "own")[step % 2]
             (kernels.remove if kind == "own" else kernels.install)()

@@ -105,14 +105,14 @@ def population(growth, passes=()):
 
 
 def test_an_attribute_that_grows_is_found_with_what_it_gains():
-    (found,) = gains(population(growth=152 - sys.getsizeof(bytearray(1)) + 1), 2)
+    (found,) = gains(population(growth=152 - sys.getsizeof(bytearray(1)) + 1), 2, 0.4)
     assert found.attribute == "FakeAgent.gained"
     assert found.bytes_per_step == pytest.approx(152 + 8, abs=4)  # and its place in the list
     assert (found.agents, found.steps) == (3, 32)
 
 
 def test_what_does_not_grow_is_no_gain():
-    assert gains(population(growth=0), 2) == ()
+    assert gains(population(growth=0), 2, 0.4) == ()
 
 
 WATCHED = """

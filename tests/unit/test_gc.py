@@ -42,10 +42,10 @@ def clock(monkeypatch):
     return now
 
 
-def use(each, agent, index=0):
-    each.build(agent, index)
-    each.wake(agent, index, None)
-    each.rest(agent, index)
+def use(each, agent):
+    each.built()
+    each.resume()
+    each.pause()
 
 
 def collect_for(seconds, clock):
@@ -72,7 +72,7 @@ def test_an_agent_in_use_is_no_longer_walked_but_what_it_makes_is(tuned):
 def test_agents_that_are_built_later_are_set_aside_too(tuned):
     first, second = Agent(), Agent()
     use(tuned, first)
-    use(tuned, second, 1)
+    use(tuned, second)
     assert id(second.beliefs) not in {id(each) for each in gc.get_objects()}
 
 
@@ -91,10 +91,10 @@ def test_thresholds_double_while_collections_take_too_long_up_to_a_cap(tuned, cl
     use(tuned, agent)
     seen = []
     for _ in range(8):
-        tuned.wake(agent, 0, None)
+        tuned.resume()
         clock[0] += 10
         collect_for(0.02, clock)  # 0.16 s of 10.16 s
-        tuned.rest(agent, 0)
+        tuned.pause()
         seen.append(gc.get_threshold())
     assert seen[0] == (2 * young, *older)
     assert seen[-1] == seen[-2] == (20_000, *older)
@@ -106,10 +106,10 @@ def test_thresholds_stay_where_collections_take_less_than_their_share(tuned, clo
     use(tuned, agent)
     collect_for(5, clock)  # nobody waits for these: no agent is in use
     for _ in range(5):
-        tuned.wake(agent, 0, None)
+        tuned.resume()
         clock[0] += 10
         collect_for(0.01, clock)  # 0.08 s of 10.08 s
-        tuned.rest(agent, 0)
+        tuned.pause()
     assert gc.get_threshold() == before
 
 
@@ -118,9 +118,9 @@ def test_thresholds_above_the_cap_are_not_lowered(clock):
     gc.set_threshold(50_000, 5, 5)
     each, agent = GcTuning(), Agent()
     use(each, agent)
-    each.wake(agent, 0, None)
+    each.resume()
     collect_for(1, clock)
-    each.rest(agent, 0)
+    each.pause()
     assert gc.get_threshold() == (50_000, 5, 5)
     each.close()
     gc.set_threshold(*before)
@@ -143,9 +143,9 @@ def test_garbage_does_not_pile_up_even_at_the_cap(tuned, clock):
     agent = Agent()
     use(tuned, agent)
     while gc.get_threshold()[0] < 20_000:
-        tuned.wake(agent, 0, None)
+        tuned.resume()
         collect_for(1, clock)
-        tuned.rest(agent, 0)
+        tuned.pause()
     most = 0
     for _ in range(100_000):
         Ring()

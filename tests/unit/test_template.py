@@ -12,12 +12,12 @@ import pytest
 from memprof.errors import AgentActive
 from memprof.instruments.walker import walk
 from memprof.optimise.plan import Plan
-from memprof.optimise.template import Template
 from memprof.optimise.transforms import CUT, Belief, Float32, Histories, Policies, Sparse, prune
 from memprof.populations.roster import Roster
 from memprof.storage.agent_class import StoredAgent
-from memprof.storage.block import Packed
 from memprof.storage.history import History
+from memprof.storage.in_place import Packed
+from memprof.storage.template import Template
 
 
 class Agent:
@@ -45,8 +45,8 @@ def model(seed=0, size=150):
     return {"A": objects(np.eye(size)), "B": objects(B), "sizes": [size], "name": "x", "step": 0}
 
 
-def roster(*passes):
-    return Roster(Plan(passes))
+def roster(*transforms, storage=None):
+    return Roster(Plan((), transforms, storage))
 
 
 class use:
@@ -68,7 +68,7 @@ def size_of(population, index):
 
 
 def test_an_agent_comes_back_as_it_was_stored():
-    population = roster(Template())
+    population = roster(storage=Template())
     for _ in range(3):
         population.add(Agent(**model()))
     with use(population, 1) as agent:
@@ -85,7 +85,7 @@ def test_an_agent_comes_back_as_it_was_stored():
 
 
 def test_agents_share_the_template_and_differ_by_few_bytes():
-    population = roster(Template())
+    population = roster(storage=Template())
     for index in range(3):
         population.add(Agent(**{**model(), "number": index}))
     assert [size_of(population, index) for index in range(3)] == [2, 10, 10]
@@ -98,7 +98,7 @@ def test_agents_share_the_template_and_differ_by_few_bytes():
 
 
 def test_a_matrix_that_differs_a_little_is_stored_as_the_difference():
-    population = roster(Template())
+    population = roster(storage=Template())
     for seed in (0, 0, 1):
         population.add(Agent(**model(seed)))
     with use(population, 1) as agent:
@@ -116,7 +116,7 @@ def test_a_matrix_that_differs_a_little_is_stored_as_the_difference():
 
 
 def test_a_lent_matrix_that_somebody_keeps_never_changes():
-    population = roster(Template())
+    population = roster(storage=Template())
     for seed in (0, 1, 2):
         population.add(Agent(**model(seed)))
     with use(population, 1) as agent:
@@ -133,7 +133,7 @@ def test_a_lent_matrix_that_somebody_keeps_never_changes():
 def test_arrays_that_the_user_holds_stay_as_they_are():
     mine = model()
     matrix = mine["A"][0]
-    population = roster(Template())
+    population = roster(storage=Template())
     population.add(Agent(**mine))
     matrix[0, 0] = 7.0
     with use(population, 0) as agent:
@@ -143,7 +143,7 @@ def test_arrays_that_the_user_holds_stay_as_they_are():
 
 def test_what_has_no_encoding_is_kept_whole_and_named():
     template = Template()
-    population = roster(template)
+    population = roster(storage=template)
 
     def own():
         return None
@@ -160,7 +160,7 @@ def test_what_has_no_encoding_is_kept_whole_and_named():
 
 
 def test_slots_subclasses_and_different_classes_live_in_one_population():
-    population = roster(Template())
+    population = roster(storage=Template())
     population.add(Agent(x=[1]))
     slotted = Slotted(y=2)
     slotted.inside = np.arange(3.0)
@@ -175,7 +175,7 @@ def test_slots_subclasses_and_different_classes_live_in_one_population():
 
 
 def test_an_agent_object_that_was_stored_says_so():
-    population = roster(Template())
+    population = roster(storage=Template())
     agent = Agent(x=1)
     population.add(agent)
     assert type(agent) is StoredAgent
@@ -184,8 +184,8 @@ def test_an_agent_object_that_was_stored_says_so():
 
 
 def test_more_layouts_than_the_table_holds_are_stored_with_their_records(monkeypatch):
-    monkeypatch.setattr("memprof.optimise.template._MOST_LAYOUTS", 3)
-    population = roster(Template())
+    monkeypatch.setattr("memprof.storage.template._MOST_LAYOUTS", 3)
+    population = roster(storage=Template())
     population.add(Agent())
     for step in range(10):
         with use(population, 0) as agent:
@@ -195,7 +195,7 @@ def test_more_layouts_than_the_table_holds_are_stored_with_their_records(monkeyp
 
 
 def test_threads_that_store_the_same_new_layout_read_it_back():
-    population, together = roster(Template()), threading.Barrier(4, timeout=10)
+    population, together = roster(storage=Template()), threading.Barrier(4, timeout=10)
     for _ in range(4):
         population.add(Agent())
 
@@ -218,7 +218,7 @@ def test_threads_that_store_the_same_new_layout_read_it_back():
 
 
 def test_keep_leaves_out_results_that_the_next_step_does_not_read():
-    population = roster(Template(keep=("qs", "action")))
+    population = roster(storage=Template(keep=("qs", "action")))
     population.add(Agent(qs=None, action=None, prev_actions=None))
     population.add(Agent(qs=None, action=None, prev_actions=None, inference_algo="MMP"))
     for index in (0, 1):
@@ -235,7 +235,7 @@ def test_keep_leaves_out_results_that_the_next_step_does_not_read():
 
 
 def test_one_agent_is_active_once_and_different_agents_in_any_thread():
-    population = roster(Template(), Histories())
+    population = roster(Histories(), storage=Template())
     for _ in range(8):
         population.add(Agent(**model(), prev_actions=[], total=0))
     failures = []
@@ -364,7 +364,7 @@ def test_histories_are_lists_that_read_back_whole():
 
 
 def test_two_equal_arrays_of_one_agent_stay_two():
-    population = roster(Template())
+    population = roster(storage=Template())
     for _ in range(2):
         population.add(Agent(pB=objects(np.ones((30, 30)), np.ones((30, 30)))))
     for index in (0, 1):
@@ -378,7 +378,7 @@ def test_two_equal_arrays_of_one_agent_stay_two():
 
 
 def test_records_are_their_agents_own_on_the_ledger():
-    population = roster(Template(), Histories())
+    population = roster(Histories(), storage=Template())
     for _ in range(4):
         population.add(Agent(**model(), prev_actions=[]))
     rows, held, _ = walk(population.holdings(), len(population))

@@ -42,7 +42,7 @@ class Agents:
             self.most_bytes = max(self.most_bytes, taken)
         return Activation({"index": index, "uses": record}, Loans(Scratch()), Handed())
 
-    def hibernate(self, index, activation):
+    def passivate(self, index, activation):
         with self._lock:
             self.active.remove(index)
             if index in self.refused:

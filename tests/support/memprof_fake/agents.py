@@ -54,7 +54,7 @@ class FakePopulation:
         first = len(self._agents)
         for index in range(first, first + agents - len(self)):
             self._probe.call("build", self._build)
-            if self._plan.passes:
+            if self._plan.any:
                 self._probe.call("optimise", self._plan.build, self._agents[index], index)
         return range(first, len(self._agents))
 
@@ -81,7 +81,7 @@ class FakePopulation:
                 yield Lived(agent, step, self._probe.call("act", self._act, agent, step))
 
     def _act(self, agent: int, step: int) -> Behaviour:
-        activation = self._plan.wake(self._agents[agent], agent)
+        activation = self._plan.activate(self._agents[agent], agent)
         body, growth = activation.agent, self._spec.model["growth"]
         if self._spec.model["delay"]:
             time.sleep(self._spec.model["delay"])
@@ -91,7 +91,7 @@ class FakePopulation:
         seed = step_seed(self._spec.seed, agent, step)
         first = (1 + seed % 7) / 9 + body.blur
         beliefs = np.array([first, 1 - first])
-        self._agents[agent] = self._plan.store(body, agent, activation)
+        self._agents[agent] = self._plan.passivate(body, agent, activation)
         return Behaviour(beliefs, beliefs, np.array([seed % 5 + body.broken]))
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
@@ -99,7 +99,7 @@ class FakePopulation:
             yield index, "buffer", agent.buffer
             yield index, "histories", agent.gained
             yield index, "other agent objects", agent
-        if self._plan.passes:
+        if self._plan.any:
             yield EVERYBODY, "passes", self._plan
 
     @property

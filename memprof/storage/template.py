@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import UsageError
-from memprof.optimise.base import Pass
 from memprof.storage.constants import ChangedArray, constant
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed
 from memprof.storage.held import held_bytes
+from memprof.storage.in_place import Storage
 from memprof.storage.layout import Layout, from_json
 from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
 from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans, Scratch
+from memprof.storage.scratch import Loans
 from memprof.storage.unflatten import UNLIMITED, Allowance, Reader
 from memprof.storage.untrusted import parsed
 from memprof.text import format_size
@@ -44,7 +44,7 @@ class LargeRecord:
     whole: dict[str, Any]
 
 
-class Template(Pass):
+class Template(Storage):
     """Stores agents as records and makes agents of records.
 
     The first agent of a class is the template of that class. A record is two bytes that name its
@@ -56,41 +56,28 @@ class Template(Pass):
 
     Attributes:
         keep: results of inference that survive rest; None for all of them.
-        file_bytes: what files take on disk; for records in files.
-        in_files, lasts: records are in files, not in memory; and outlive the population.
-        kept_whole: attributes that stay the objects that they are, with their type: there is no
-            exact encoding, or somebody else holds them too.
     """
 
-    in_files = False
-    lasts = False
-    file_bytes = 0
+    passivates = True
     INLINE = 0x7FFF
 
     def __init__(self, keep: tuple[str, ...] | None = None) -> None:
+        super().__init__()
         self.keep = keep
-        self.kept_whole: dict[str, str] = {}
         self._exemplars: list[Exemplar] = []
         self._numbers: dict[type, int] = {}
         self._layouts: list[tuple[int, Layout]] = []
         self._layout_numbers: dict[tuple[int, Layout], int] = {}
         self._records: Records = MemoryRecords()
-        self._scratch = Scratch()
         self._lock = threading.RLock()  # garbage that is collected within may come to rest
         self._shells: dict[int, weakref.ref[Any]] = {}  # each goes with its agent
         self._referred_to: dict[int, Any] = {}
 
     @property
     def records(self) -> Records:
-        """Where the records of the population are; asked for after the first agent was stored."""
         return self._records
 
-    def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
-        """The record of an agent, which stays as it is until `release`.
-
-        Raises:
-            UsageError: it cannot be stored.
-        """
+    def passivate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         number = self._number(agent)
         flattener = self._flattener(activation)
         changes = self._exemplars[number].flatten(agent, self.keep, flattener)
@@ -111,26 +98,20 @@ class Template(Pass):
         return data
 
     def release(self, agent: Any, index: int) -> None:
-        """Empty an agent whose record has been stored."""
         exemplar = self._exemplars[self._number(agent)]
         if exemplar.is_kept(agent):
             self._referred_to[index] = agent
         self._shells[index] = weakref.ref(agent, partial(self._shells.pop, index))
         exemplar.empty(agent)
 
-    def drop(self, agent: Any, index: int) -> None:
-        """Empty an agent that could not be stored: it will be as it was stored before."""
-        self.release(agent, index)
-
-    def activate(self, record: Any, index: int) -> Activation:
-        """The agent of a record, as it was when it was stored."""
-        large = record if isinstance(record, LargeRecord) else LargeRecord(record, (), {})
+    def activate(self, stored: Any, index: int) -> Activation:
+        large = stored if isinstance(stored, LargeRecord) else LargeRecord(stored, (), {})
         loans, allowance = Loans(self._scratch), self.allowance(large.data)
         number, layout, values = self._decoded(large.data, allowance)
         reader = Reader(values, large.outside, loans, Handed(), allowance)
         shell = self._shells.get(index)
-        stored = None if shell is None else shell()
-        agent = self._exemplars[number].unflatten(layout, large.whole, reader, stored)
+        left = None if shell is None else shell()
+        agent = self._exemplars[number].unflatten(layout, large.whole, reader, left)
         self._shells.pop(index, None)
         self._referred_to.pop(index, None)
         return Activation(agent, loans, reader.handed)
@@ -140,43 +121,31 @@ class Template(Pass):
         return UNLIMITED
 
     def held_by_others(self) -> list[int]:
-        """Agents of which somebody still holds what is left of them."""
         return [*self._shells]
 
     def held_bytes(self, activation: Activation) -> int:
-        """What an active agent takes, beyond what the template and its own record hold."""
         exemplar = self._exemplars[self._number(activation.agent)]
         outside = {id(array) for array in activation.handed.outside()}
         shared = exemplar.ids | outside if outside else exemplar.ids
         return _BOOKKEEPING_BYTES + held_bytes(activation.held(), shared)
-
-    def unsettled(self) -> list[int]:
-        """Agents that others may have changed since they came to rest, and whose records have to
-        follow: none, where what is shared is in the records."""
-        return []
-
-    def bound_scratch(self) -> None:
-        """Keep no more than one buffer of a kind that is not lent: agents keep theirs."""
-        self._scratch.most = 1
 
     def leave(self, index: int) -> None:
         self._shells.pop(index, None)
         self._referred_to.pop(index, None)
 
     def empty(self) -> None:
+        super().empty()
         self._exemplars.clear()
         self._numbers.clear()
         self._layouts.clear()
         self._layout_numbers.clear()
-        self._scratch.clear()
 
     def world_array(self, array: Any, first: Any) -> Any:
         return constant(array) if array is first else ChangedArray.of(array, first)
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
-        """What the pass itself holds, by component."""
         yield "template", [exemplar.state for exemplar in self._exemplars]
-        yield "scratch", list(self._scratch.buffers())
+        yield from super().holdings()
         yield "template", [self._layouts, self._layout_numbers]
 
     def _number(self, agent: Any) -> int:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import StoreError, UsageError
-from memprof.optimise.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.constants import adopt
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.exemplar import Changes, Exemplar
@@ -23,6 +22,7 @@ from memprof.storage.held import Kind
 from memprof.storage.layout import Layout, arranged, described, dtype_of, order_of, stored_shape
 from memprof.storage.records import Records
 from memprof.storage.references import Activation
+from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
 from memprof.text import format_size
 
@@ -45,8 +45,6 @@ class Mmap(Template):
     comes to rest, so a killed process loses at most what active agents did. Records bring their
     layout along. A folder holds agents of one class.
     """
-
-    in_files = True
 
     def __init__(self, keep: tuple[str, ...] | None = None, store: Path | None = None) -> None:
         super().__init__(keep)
@@ -82,13 +80,15 @@ class Mmap(Template):
         return self._disk
 
     @property
-    def lasts(self) -> bool:  # type: ignore[override]
-        """Whether the folder outlives the population."""
+    def in_files(self) -> bool:
+        return True
+
+    @property
+    def lasts(self) -> bool:
         return self.folder is not None and self._temporary is None
 
     @property
-    def file_bytes(self) -> int:  # type: ignore[override]
-        """What the files take on disk."""
+    def file_bytes(self) -> int:
         return self._disk.file_bytes if self._disk else 0
 
     def exemplar(self, agent: Any) -> Exemplar:
@@ -139,13 +139,13 @@ class Mmap(Template):
         _check_elements(flattener, record)
         return record
 
-    def encode(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
+    def passivate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         if activation is None and self.lasts and weakref.getweakrefcount(agent):
             raise UsageError(
                 f"agents: something has a weak reference to agent {index}, which would be dead "
                 "when the store is opened again; drop it, or leave mmap out"
             )
-        return super().encode(agent, index, activation)
+        return super().passivate(agent, index, activation)
 
     def _check_lasting(self, changes: Changes, index: int) -> None:
         """Whether a store can hold an agent on its own."""
@@ -183,9 +183,9 @@ class Mmap(Template):
         for each in known.held if known else ():
             self._holders.pop(id(each), None)
 
-    def activate(self, record: Any, index: int) -> Activation:
+    def activate(self, stored: Any, index: int) -> Activation:
         known = self._whole.get(index)
-        large = LargeRecord(record, (), known.whole) if known else record
+        large = LargeRecord(stored, (), known.whole) if known else stored
         try:
             return super().activate(large, index)
         except (MemoryError, StoreError):
@@ -197,7 +197,6 @@ class Mmap(Template):
             ) from error
 
     def unsettled(self) -> list[int]:
-        """Agents that others may have changed since they came to rest, through what they share."""
         return [*self._whole] if self.lasts else []
 
     def leave(self, index: int) -> None:
@@ -213,7 +212,6 @@ class Mmap(Template):
         yield "template", [known.whole for known in self._whole.values()]
 
     def discard(self) -> None:
-        """Leave the folder as it was before the first agent: the population was never whole."""
         if self._disk is not None:
             self._disk.discard()
 
