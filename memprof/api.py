@@ -1,12 +1,9 @@
-"""The public API: a population of the user's own agents, stored small and activated for use.
-
-What `optimize` and `reopen` are given, checked: each mistake with the option's name.
-"""
+"""The public API: a population of the user's own agents, stored small and activated for use."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
@@ -17,23 +14,18 @@ from typing import Any, Self
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import (
     AUTO,
-    OPTIONS,
-    PASSES,
-    Option,
     new_pass,
-    passes_for,
-    passes_with,
 )
-from memprof.errors import UsageError, nearest
+from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.optimise.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
-from memprof.optimise.plan import Plan
+from memprof.optimise.plan import NUMPY_OPTIONS, Plan, check_passes, read_options
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.storage.agent_class import is_stored
+from memprof.storage.header import Place
 from memprof.storage.mmap import Mmap
-from memprof.storage.place import Place
-from memprof.text import format_size, parse_size
+from memprof.text import format_size
 from memprof.values.measurements import LedgerRow, WorkingSetUse
 
 
@@ -309,8 +301,7 @@ def optimize(
     names = (passes,) if isinstance(passes, str) else tuple(passes)
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names
-    check_names("passes", names, passes_for(OF_PROGRAMS))
-    check_requirements(names)
+    check_passes(names)
     given = read_options(options, names)
     if "store" in given:
         Place(given["store"]).check()  # before the first agent is built
@@ -322,10 +313,9 @@ def optimize(
         raise
 
 
-_OPTIONS = [option for option in OPTIONS.values() if OF_PROGRAMS in passes_with(option)]
 _PARAMETERS = [
     *[*signature(optimize).parameters.values()][:2],
-    *(Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in _OPTIONS),
+    *(Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in NUMPY_OPTIONS),
 ]
 optimize.__signature__ = Signature(_PARAMETERS)  # type: ignore[attr-defined]
 
@@ -372,71 +362,6 @@ def reopen(
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
     history, pool = (new_pass(name, OF_PROGRAMS, given) for name in ("history", "pool"))
     return OptimizedPopulation((), Plan([pool], [history], stored, given.get("working_set")), names)
-
-
-def read_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Those of the options that are given, as the named passes take them."""
-    found = {}
-    for name, value in options.items():
-        option = next((each for each in _OPTIONS if each.name == name), None)
-        if option is None:
-            known = [each.name for each in _OPTIONS]
-            raise TypeError(f"optimize() has no option {name!r}; {nearest(name, known)}")
-        if value is not None:
-            found[name] = _READERS[option.kind](option, value)
-            takers = passes_with(option)[OF_PROGRAMS]
-            if not {*takers} & {*names}:
-                add = "one" if len(takers) > 1 else "it"
-                raise UsageError(
-                    f"{name}: takes effect under {' and '.join(takers)} only; add {add} to passes"
-                )
-    return found
-
-
-def _read_size(option: Option, value: Any) -> int:
-    try:
-        size = 0 if isinstance(value, bool) else parse_size(value)
-    except ValueError as error:
-        raise UsageError(f"{option.name}: {error}, found {value!r}") from None
-    if size < 1:
-        raise UsageError(f"{option.name}: expected a size above 0, found {value!r}")
-    return size
-
-
-def _read_count(option: Option, value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise UsageError(f"{option.name}: expected a whole number, 1 or more; found {value!r}")
-    return value
-
-
-def _read_names(option: Option, value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
-    check_names(option.name, names, option.choices)
-    return names
-
-
-_READERS: dict[str, Callable[[Option, Any], Any]] = {
-    "count": _read_count,
-    "size": _read_size,
-    "names": _read_names,
-    "folder": lambda option, value: Path(value),
-}
-
-
-def check_requirements(names: Sequence[str]) -> None:
-    """Whether each pass has the passes before it that it needs."""
-    for position, name in enumerate(names):
-        needed = PASSES[name].requires_one
-        if needed and not {*needed} & {*names[:position]}:
-            either = " or ".join(map(repr, needed))
-            raise UsageError(f"passes: {name!r} needs {either} before it")
-
-
-def check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:
-    """Whether all names of an option are known."""
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{field}: {name!r} is none of them; {nearest(name, known)}")
 
 
 def check_agent(agent: Any) -> None:

@@ -172,7 +172,7 @@ def compare_command(
     from memprof.gate.comparison import compare
 
     # A scenario's name is that of its files, but a report may come from elsewhere, with any name.
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", after.scenario["name"])
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", after.scenario.name)
     Output(f"{name}-compare", to, verdicts).answer(
         Question("compare"), lambda observer: compare(before, after, (str(was), str(now)), given)
     )
@@ -188,9 +188,8 @@ def _measured(path: Path) -> Report:
         raise UsageError(
             f"{path}: expected a report of memprof profile, found one of kind {found.kind!r}"
         )
-    if not measured(found) or not isinstance(found.scenario.get("name"), str):
+    if not measured(found):
         raise UsageError(
-            f"{path}: has no raw samples of the population with its passes, or no scenario's name; "
-            "measure it again"
+            f"{path}: has no raw samples of the population with its passes; measure it again"
         )
     return found

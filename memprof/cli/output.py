@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,9 +58,10 @@ class Question:
     scenario: str = ""
 
     @classmethod
-    def of(cls, kind: str, scenario: Any) -> Question:
+    def of(cls, values: Mapping[str, Any]) -> Question:
         """That of a report with these fields."""
-        return cls(kind, str(scenario["name"]) if kind in _OF_ONE_SCENARIO else "")
+        kind = str(values["kind"])
+        return cls(kind, str(values["scenario"]["name"]) if kind in _OF_ONE_SCENARIO else "")
 
     def check(self, file: Path) -> None:
         """See that a report at `file` would replace none of another question.
@@ -71,7 +72,7 @@ class Question:
         try:
             values = json.loads(file.read_bytes()) if file.is_file() else {}
             is_report = str(values["schema"]).startswith("memprof.report/")
-            found = Question.of(str(values["kind"]), values.get("scenario")) if is_report else self
+            found = Question.of(values) if is_report else self
         except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return  # it is no report
         if found != self:

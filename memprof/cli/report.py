@@ -60,7 +60,8 @@ def report_command(
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
         output = Output("report" if report == "-" else Path(report).stem, Destination(out=out))
-        question = Question.of(found.kind, getattr(found, "scenario", None))
+        scenario = getattr(found, "scenario", None)
+        question = Question(found.kind, scenario.name if scenario else "")
         question.check(output.file(FORMATS["json"]))
         texts.update(output.rendered(found, errors))
     known = {path: text for path, text in texts.items() if text is not None}

@@ -119,7 +119,7 @@ def density(
     condensed = [_condensed(each) for each in known]
     verdict = verdict or _equivalence(variants, None)
     report = DensityReport(
-        scenario=scenario.model_dump(mode="json"),
+        scenario=scenario.reported,
         environment=describe_environment(
             scenario.backend,
             known[-1].runs[0].facts,

@@ -61,8 +61,8 @@ def density_view(report: DensityReport) -> View:
         sections.insert(1, warnings_section(report.warnings))
     scenario = report.scenario
     largest = max(variant.lived for _, variant in report.variants.named())
-    steps = "1 step" if scenario["steps"] == 1 else f"{scenario['steps']} steps"
-    title = f"{scenario['name']}: up to {count(largest)} agents, {steps} each"
+    steps = "1 step" if scenario.steps == 1 else f"{scenario.steps} steps"
+    title = f"{scenario.name}: up to {count(largest)} agents, {steps} each"
     return View(title, headline(report), tuple(sections), capacity_bars(report), _next(report))
 
 
@@ -210,7 +210,7 @@ def _sweep(report: DensityReport) -> Section:
                 tuple(_speed_row(row) for row in rows),
             )
         )
-    backend = BACKENDS.get(str(report.scenario.get("backend")))  # which may be another memprof's
+    backend = BACKENDS.get(report.scenario.backend)  # which may be another memprof's
     together = "as one computation" if backend and backend.together else "in turn, each once"
     text = (
         "Marginal is the growth since the size above for each new agent, per agent the growth "

@@ -6,7 +6,7 @@ and comparisons take for granted is checked once, where it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from memprof.values.gate import GateReport, read_tolerances
 from memprof.values.leak import LeakReport
 from memprof.values.measurements import DeviceDetails, Ledger, TrendSeries
 from memprof.values.profile import PerAgent, Report, Sample, Variant
+from memprof.values.scenario import MOST_COUNT, ScenarioFields
 
 Problem = tuple[str, str]
 """The path of a field, and what is wrong with it."""
-_MOST_COUNT = 10**12
 _MOST_FRAMES = 500
 _MOST_READINGS = 1_000  # of a line, whose slopes are those of all pairs
 _COUNTS = ("agents", "repeats", "steps", "cycles", "stride", "batches")
@@ -60,7 +60,7 @@ def _everywhere(value: Any, path: str) -> Iterator[Problem]:
             found, where = getattr(value, name), f"{path}.{name}".removeprefix(".")
             if isinstance(found, int) and name in _COUNTS:
                 least = int((type(value), name) in _DIVISORS)
-                yield from _between(where, found, least, _MOST_COUNT)
+                yield from _between(where, found, least, MOST_COUNT)
             elif "ci95" in name and isinstance(found, tuple) and found[0] > found[1]:
                 yield where, f"expected an interval, found {found[0]:g} .. {found[1]:g}"
             else:
@@ -72,42 +72,18 @@ def _between(path: str, found: float, least: float, most: float) -> Iterator[Pro
         yield path, f"expected {least:,} to {most:,}, found {found:,}"
 
 
-def _scenario(scenario: Mapping[str, Any]) -> Iterator[Problem]:
-    """The fields of the scenario that views and comparisons read."""
-    text, names = "text", "a list of names"
-    expected = {
-        "name": (text, isinstance(scenario.get("name"), str)),
-        "backend": (text, isinstance(scenario.get("backend"), str)),
-        "passes": (names, _are_texts(scenario.get("passes"))),
-    }
-    for name, option in OPTIONS.items():
-        if option.kind == "names":
-            value = scenario.get(name)
-            expected[name] = (names, value is None or _are_texts(value))
-    for name, (what, fits) in expected.items():
-        if not fits:
-            yield f"scenario.{name}", f"expected {what}, found {shown(scenario.get(name))}"
-    numbers = [name for name, option in OPTIONS.items() if option.kind in ("count", "size")]
-    for name in ("agents", "steps", "repeats", *numbers):
-        found = scenario.get(name)
-        optional = name in ("repeats", *numbers) and found is None
-        if not optional and (type(found) is not int or not 1 <= found <= _MOST_COUNT):
-            yield f"scenario.{name}", f"expected a whole number, 1 or more, found {shown(found)}"
-    slowdown = scenario.get("max_slowdown", 1.0)
-    if not isinstance(slowdown, int | float) or isinstance(slowdown, bool):
-        yield "scenario.max_slowdown", f"expected a number, found {shown(slowdown)}"
-    tolerances = scenario.get("tolerances", {})
+def _scenario(scenario: ScenarioFields) -> Iterator[Problem]:
+    """What passes were told, and tolerances."""
+    for name, value in scenario.options.items():
+        kind = OPTIONS[name].kind if name in OPTIONS and value is not None else ""
+        if kind == "names" and not isinstance(value, tuple):
+            yield f"scenario.{name}", f"expected a list of names, found {shown(value)}"
+        if kind in ("count", "size") and not (isinstance(value, int) and 1 <= value <= MOST_COUNT):
+            yield f"scenario.{name}", f"expected a whole number, 1 or more, found {shown(value)}"
     try:
-        read_tolerances(tolerances)
-    except (ValueError, AttributeError) as error:
-        said = (
-            str(error) if isinstance(error, ValueError) else f"expected fields, found {tolerances}"
-        )
-        yield "scenario.tolerances", cut(said, 200)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+        read_tolerances(scenario.tolerances)
+    except ValueError as error:
+        yield "scenario.tolerances", cut(str(error), 200)
 
 
 # ---------------------------------------------------------------- profile
@@ -174,8 +150,6 @@ def _rising(path: str, what: str, values: Iterable[float]) -> Iterator[Problem]:
 
 def _leak(report: LeakReport) -> Iterator[Problem]:
     leak, repeats = report.leak, report.leak.repeats
-    if report.scenario.get("repeats") is None:
-        yield "scenario.repeats", "is missing"
     if not leak.signals:
         yield "leak.signals", "expected one or more, found none"
         return

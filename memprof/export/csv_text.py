@@ -96,7 +96,7 @@ def _rows(report: AnyReport) -> Iterator[_Row]:
         if isinstance(report, LeakReport)
         else _density(report)
     )
-    yield from _all(rows, scenario=str(report.scenario["name"]))
+    yield from _all(rows, scenario=report.scenario.name)
 
 
 def _profile(report: Report) -> Iterator[_Row]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ from memprof.values.density import DensityReport
 from memprof.values.gate import BASELINE_SCHEMA, Baseline, BaselineEntry, GateReport
 from memprof.values.leak import LeakReport
 from memprof.values.profile import SCHEMA, Report
+from memprof.values.scenario import ScenarioFields
 
 AnyReport = Report | LeakReport | DensityReport | GateReport
 
@@ -30,6 +32,8 @@ _KINDS: Mapping[str, type[AnyReport]] = {
     "compare": GateReport,
     "self_check": GateReport,
 }
+_OLDER = ("memprof.report/1",)
+_FIELDS = {each.name for each in fields(ScenarioFields)} - {"options"}
 MOST_BYTES = 32 * 2**20
 """Of a file that a report or a baseline is read from."""
 _MOST_VALUES = 2 * 10**6
@@ -53,8 +57,8 @@ class _Entries(msgspec.Struct):
 
 
 def render(report: AnyReport) -> str:
-    """`memprof.report/1` as indented JSON."""
-    return _dump(_headed(msgspec.to_builtins(report)))
+    """`memprof.report/2` as indented JSON."""
+    return _dump(_written(report))
 
 
 def parse(text: str) -> AnyReport:
@@ -63,7 +67,7 @@ def parse(text: str) -> AnyReport:
     Raises:
         ValueError: it is no report, one of another schema or kind, or damaged; in one sentence.
     """
-    values = _load(text, SCHEMA)
+    values = _now(_load(text, SCHEMA, _OLDER))
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, found {_shown(kind)}")
@@ -76,12 +80,11 @@ def render_baseline(baseline: Baseline) -> str:
     """`memprof.baseline/1` as indented JSON, scenarios by name, so that versions of it compare
     line by line: a scenario that stays is written as it was read."""
     whole = _as(Baseline, msgspec.to_builtins(baseline))  # 5 in a field for 5.0 becomes 5.0
-    values = msgspec.to_builtins(whole)
     scenarios = {
-        name: {**entry, "report": _headed(entry["report"])}
-        for name, entry in sorted(values["scenarios"].items())
+        name: {**msgspec.to_builtins(entry), "report": _written(entry.report)}
+        for name, entry in sorted(whole.scenarios.items())
     }
-    return _dump({"schema": values["schema"], "scenarios": scenarios})
+    return _dump({"schema": whole.schema, "scenarios": scenarios})
 
 
 def parse_baseline(text: str) -> Baseline:
@@ -91,9 +94,11 @@ def parse_baseline(text: str) -> Baseline:
         ValueError: it is no baseline, one of another schema, or damaged; in one sentence.
     """
     scenarios = {}
-    for name, values in _as(_Entries, _load(text, BASELINE_SCHEMA)).scenarios.items():
+    for name, entry in _as(_Entries, _load(text, BASELINE_SCHEMA)).scenarios.items():
         where = f"scenarios.{_shown(name)[1:-1]}."
-        scenarios[name] = _as(BaselineEntry, values, where)
+        if isinstance(entry, dict):
+            entry["report"] = _now(entry.get("report"))
+        scenarios[name] = _as(BaselineEntry, entry, where)
         _check(scenarios[name].report, f"{where}report.")
     return Baseline(scenarios)
 
@@ -104,17 +109,31 @@ def _check(report: AnyReport, where: str) -> None:
         raise ValueError(f"{where}{path}: {problem}")
 
 
-def _headed(values: dict[str, Any]) -> dict[str, Any]:
-    """What says what a report is comes first."""
+def _written(report: AnyReport) -> dict[str, Any]:
+    """What says what a report is comes first, and all fields of the scenario stand together."""
+    values = msgspec.to_builtins(report)
+    if not isinstance(report, GateReport):
+        values["scenario"] = report.scenario.flat()
     return {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}
+
+
+def _now(values: Any) -> Any:
+    """The values of a report, which an older memprof may have written, as its type has them."""
+    if not isinstance(values, dict):
+        return values
+    if isinstance(flat := values.get("scenario"), dict):
+        options = {name: flat[name] for name in flat if name not in _FIELDS}
+        known = {name: flat[name] for name in flat if name in _FIELDS}
+        values = {**values, "scenario": {**known, "options": options}}
+    return {**values, "schema": SCHEMA} if values.get("schema") in _OLDER else values
 
 
 def _dump(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
-def _load(text: str, schema: str) -> dict[str, Any]:
-    """A JSON object that says that it is of `schema`."""
+def _load(text: str, schema: str, older: Sequence[str] = ()) -> dict[str, Any]:
+    """A JSON object that says that it is of `schema`, or an older one."""
     if sum(map(text.count, ",[{")) > _MOST_VALUES:  # each value follows one of those, or a colon
         raise ValueError(f"expected {_MOST_VALUES:,} values at most")
     try:
@@ -128,7 +147,7 @@ def _load(text: str, schema: str) -> dict[str, Any]:
         raise ValueError(f"expected a JSON object with a schema, found {_shown(values)}")
     if "schema" not in values:
         raise ValueError(f"schema: expected {schema}, but there is none")
-    if values["schema"] != schema:
+    if values["schema"] not in (schema, *older):
         raise ValueError(f"schema: expected {schema}, found {_shown(values['schema'])}")
     return values
 

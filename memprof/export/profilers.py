@@ -84,7 +84,7 @@ def speedscope(report: AnyReport) -> str | None:
         }
         for name, stacks in found.items()
     ]
-    title = one_line(str(report.scenario["name"]))
+    title = one_line(report.scenario.name)
     file = {
         "$schema": _SCHEMA,
         "name": f"{title}: bytes that one further agent holds",
@@ -114,7 +114,7 @@ def mprof(report: AnyReport) -> str | None:
     before, after = variants["before"].timeline, variants.get("after")
     if before is None or not before.samples:
         return None
-    title = f"memprof profile {one_line(str(report.scenario['name']))}"
+    title = f"memprof profile {one_line(report.scenario.name)}"
     samples: tuple[TimelineSample, ...] = ()
     if after is not None and after.timeline is not None:
         title += f" (child {_CHILD}: after {one_line(', '.join(after.passes))})"

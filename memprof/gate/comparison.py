@@ -28,10 +28,10 @@ def compare(
             f"{files[0]} and {files[1]} are from environments whose figures cannot be compared: "
             f"{'; '.join(changed)}; measure both in one environment"
         )
-    allowed = {**DEFAULTS, **read_tolerances(now.scenario.get("tolerances", {})), **tolerances}
+    allowed = {**DEFAULTS, **read_tolerances(now.scenario.tolerances), **tolerances}
     metrics = regression.judge(was, now, allowed)
-    found = comparison(str(now.scenario["name"]), files[1], was, now, metrics)
-    others = comparable.scenario_changes(was.scenario, now.scenario)
+    found = comparison(now.scenario.name, files[1], was, now, metrics)
+    others = comparable.scenario_changes(was.scenario.flat(), now.scenario.flat())
     warnings = []
     if others:
         remedy = "read the changes as those of the scenario, not of the code"

@@ -16,13 +16,13 @@ def render(report: Report, failure: CheckFailed) -> str:
     """The verdict in one line, what was measured, and the ledger of the agents, largest first."""
     scenario, variant = report.scenario, report.variants.final
     if isinstance(failure, BehaviourDiverged) or report.budget is None:
-        return f"{scenario['name']}: {failure}"
+        return f"{scenario.name}: {failure}"
     passes = f"passes {', '.join(variant.passes)}" if variant.passes else "no passes"
     low, high = map(format_size, positive(variant.per_agent.ci95_bytes))
-    agents, steps = _count(scenario["agents"], "agent"), _count(scenario["steps"], "step")
+    agents, steps = _count(scenario.agents, "agent"), _count(scenario.steps, "step")
     workers = _count(variant.repeats, "fresh worker")
     return (
-        f"{scenario['name']}: {_verdict(report.budget, variant.per_agent)}\n"
+        f"{scenario.name}: {_verdict(report.budget, variant.per_agent)}\n"
         f"Marginal cost: {format_size(variant.per_agent.marginal_bytes)} ({low} to {high}); "
         f"limit: {format_size(report.budget.limit_bytes)}.\n"
         f"{agents}, {steps}, {passes}, {workers}.\n\n"

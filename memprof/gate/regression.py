@@ -72,7 +72,7 @@ def optimised(report: Report) -> Variant:
 def measured(report: Report) -> bool:
     """Whether the population as the scenario wants it was measured, in figures that others can be
     held against."""
-    without_passes = report.variants.after is None and bool(report.scenario.get("passes"))
+    without_passes = report.variants.after is None and bool(report.scenario.passes)
     return not without_passes and bool(optimised(report).samples)
 
 

@@ -216,7 +216,7 @@ def _foreign(case: Case, entry: BaselineEntry) -> str:
     scenario = case.loaded.scenario
     if entry.scenario_hash != case.hash():
         changed = comparable.scenario_changes(
-            entry.report.scenario, scenario.model_dump(mode="json")
+            entry.report.scenario.flat(), scenario.reported.flat()
         )
         what = "; ".join(changed) or "the content of its model's file"
         return f"the scenario is not the one of the baseline ({what})"
@@ -255,7 +255,7 @@ def _report(held: Sequence[_Held], file: Path) -> GateReport:
 
 def _new_entry(case: Case, report: Report, file: Path) -> BaselineEntry:
     path = os.path.relpath(case.loaded.path.absolute(), file.absolute().parent)
-    scenario = case.loaded.scenario.model_dump(mode="json")
+    scenario = case.loaded.scenario.reported
     return BaselineEntry(path, case.hash(), replace(report, scenario=scenario))
 
 

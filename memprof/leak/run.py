@@ -95,7 +95,7 @@ def leak(
     cautions += of_calibration(each.calibration for each in measured)
     cautions += of_facts(measured[0].facts)
     report = LeakReport(
-        scenario=scenario.model_dump(mode="json"),
+        scenario=scenario.reported,
         environment=describe_environment(
             scenario.backend,
             measured[0].facts,
@@ -216,7 +216,7 @@ def _watched(found: Leak) -> int:
 
 
 def _failed(report: LeakReport) -> MemprofError | None:
-    found, name = report.leak, report.scenario["name"]
+    found, name = report.leak, report.scenario.name
     if found.verdict == "leak":
         first = f"; first at {found.sites[0].where}" if found.sites else "; no site was found"
         first += "".join(f" ({each.evidence})" for each in report.warnings)

@@ -51,8 +51,8 @@ def leak_view(report: LeakReport) -> View:
         sections.insert(1, warnings_section(report.warnings))
     looked = {each.mode: _life(each) for each in (leak, *report.also)}
     lives = ", and of ".join(looked[mode] for mode in MODES if mode in looked)
-    title = f"{report.scenario['name']}: {leak.agents} agents, cycles of {lives}"
-    said, repeats = headline(leak, report.also), report.scenario["repeats"]
+    title = f"{report.scenario.name}: {leak.agents} agents, cycles of {lives}"
+    said, repeats = headline(leak, report.also), report.scenario.repeats
     said += "".join(f" {_unchecked(each)}" for each in report.unchecked)
     if leak.repeats < repeats:
         said = f"After {leak.repeats} of {repeats} repeats: {said}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memprof.storage.scratch import Loans
+from memprof.storage.activation import Loans
 
 
 class Setting:

@@ -16,9 +16,8 @@ from memprof.optimise.plan import Plan
 from memprof.optimise.pool import Pool
 from memprof.optimise.settings import keep_freed
 from memprof.optimise.transforms import Histories, Share
+from memprof.storage.activation import Activation, Loans
 from memprof.storage.flatten import Handed, is_objects
-from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans
 from memprof.storage.template import Template
 from memprof.text import format_size
 from memprof.upstream.attributes import LEARNS, PRIORS

@@ -1,13 +1,4 @@
-"""What a pass is to a population of JAX agents: a form in which they are held and stepped.
-
-Pass `belief` of JAX agents: beliefs at rest in half precision.
-
-Pass `jit` of JAX agents: one compiled step in place of PyMDP's calls one by one.
-
-Pass `share` of JAX agents: one template agent, mapped over what is each agent's own.
-
-Pass `template` of JAX agents: they rest on the host as exact differences from the template.
-"""
+"""Passes of JAX agents: the form in which a population is held and stepped."""
 
 from __future__ import annotations
 

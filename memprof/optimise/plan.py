@@ -1,20 +1,23 @@
-"""The passes of one population, told apart by what they are."""
+"""The passes of one population, told apart by what they are, and what their caller says of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from memprof.catalogue.backends import OF_PROGRAMS
-from memprof.catalogue.passes import PASSES, new_pass
+from memprof.catalogue.passes import OPTIONS, PASSES, Option, new_pass, passes_for, passes_with
+from memprof.errors import UsageError, nearest
 from memprof.optimise.base import Pass, Setting
+from memprof.storage.activation import Activation, check_references
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
-from memprof.storage.in_place import InPlace, Storage
-from memprof.storage.references import Activation, check_references
+from memprof.storage.in_place import InPlace
+from memprof.text import parse_size
 
 
 class Plan:
@@ -32,7 +35,7 @@ class Plan:
         self,
         settings: Sequence[Setting] = (),
         transforms: Sequence[Pass] = (),
-        storage: Storage | None = None,
+        storage: InPlace | None = None,
         budget_bytes: int | None = None,
     ) -> None:
         packs = dict.fromkeys(name for each in transforms for name in each.packs)
@@ -144,7 +147,7 @@ class Plan:
         """Forget an agent, and what was kept for all of them if it was the last one."""
         records = self.records
         del records[index]
-        parts: tuple[Pass | Storage, ...] = (*self.transforms, self.storage)
+        parts: tuple[Pass | InPlace, ...] = (*self.transforms, self.storage)
         for each in parts:
             each.leave(index)
         if records.removed == len(records):
@@ -155,7 +158,7 @@ class Plan:
         """The form in which an environment keeps an array of its model; `first` is the same array
         of the first environment."""
         kept, alone = array, array is first
-        parts: tuple[Pass | Storage, ...] = (*self.transforms, self.storage)
+        parts: tuple[Pass | InPlace, ...] = (*self.transforms, self.storage)
         for each in parts:
             kept = each.world_array(kept, kept if alone else first)
             if not isinstance(kept, np.ndarray):
@@ -172,3 +175,73 @@ class Plan:
         """What the plan holds beside the agents, as (component, object)."""
         yield from self.storage.holdings()
         yield "passes", [self.settings, self.transforms, all_segments()]
+
+
+NUMPY_OPTIONS = [option for option in OPTIONS.values() if OF_PROGRAMS in passes_with(option)]
+"""What the passes of NumPy agents can be told."""
+
+
+def read_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of the options that are given, as the named passes take them."""
+    found = {}
+    for name, value in options.items():
+        option = next((each for each in NUMPY_OPTIONS if each.name == name), None)
+        if option is None:
+            known = [each.name for each in NUMPY_OPTIONS]
+            raise TypeError(f"optimize() has no option {name!r}; {nearest(name, known)}")
+        if value is not None:
+            found[name] = _READERS[option.kind](option, value)
+            takers = passes_with(option)[OF_PROGRAMS]
+            if not {*takers} & {*names}:
+                add = "one" if len(takers) > 1 else "it"
+                raise UsageError(
+                    f"{name}: takes effect under {' and '.join(takers)} only; add {add} to passes"
+                )
+    return found
+
+
+def _read_size(option: Option, value: Any) -> int:
+    try:
+        size = 0 if isinstance(value, bool) else parse_size(value)
+    except ValueError as error:
+        raise UsageError(f"{option.name}: {error}, found {value!r}") from None
+    if size < 1:
+        raise UsageError(f"{option.name}: expected a size above 0, found {value!r}")
+    return size
+
+
+def _read_count(option: Option, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{option.name}: expected a whole number, 1 or more; found {value!r}")
+    return value
+
+
+def _read_names(option: Option, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    _check_names(option.name, names, option.choices)
+    return names
+
+
+_READERS: dict[str, Callable[[Option, Any], Any]] = {
+    "count": _read_count,
+    "size": _read_size,
+    "names": _read_names,
+    "folder": lambda option, value: Path(value),
+}
+
+
+def check_passes(names: Sequence[str]) -> None:
+    """Refuse a pass that is none of the backend's, or lacks a pass before it that it needs."""
+    _check_names("passes", names, passes_for(OF_PROGRAMS))
+    for position, name in enumerate(names):
+        needed = PASSES[name].requires_one
+        if needed and not {*needed} & {*names[:position]}:
+            either = " or ".join(map(repr, needed))
+            raise UsageError(f"passes: {name!r} needs {either} before it")
+
+
+def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Whether all names of an option are known."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{field}: {name!r} is none of them; {nearest(name, known)}")

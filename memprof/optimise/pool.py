@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from memprof.optimise.base import Setting
-from memprof.storage.constants import is_constant
+from memprof.storage.constants import forgetting, is_constant
 
 if TYPE_CHECKING:
     from memprof.optimise.kernels import Kernels
@@ -141,7 +141,7 @@ class Cases(Generic[F]):
         if known is None:
             if not is_constant(array):
                 return self._none
-            known = self._known[id(array)] = (self._forgetting(array), {})
+            known = self._known[id(array)] = (forgetting(array, self._known), {})
         case = known[1].get(key)
         if case is None:
             case = known[1][key] = Case(self._find(*arguments))
@@ -162,11 +162,6 @@ class Cases(Generic[F]):
                 return owner
             owner = owner.base
         return None
-
-    def _forgetting(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
-        """A weak reference that drops the entry before the array's id can be used again."""
-        known, number = self._known, id(array)
-        return weakref.ref(array, lambda _: known.pop(number, None))
 
 
 _TWO: dict[np.dtype[Any], Any] = {

@@ -1,8 +1,5 @@
-"""Pass `gc`: the garbage collector leaves the agents alone, and takes a small share of the time.
-
-How much freed memory the C library keeps for the next array.
-
-Pass `lean_imports`: the libraries that PyMDP only plots with load on first use.
+"""Settings of the process: the passes `gc` and `lean_imports`, and how much freed memory the C
+library keeps for the next array.
 """
 
 from __future__ import annotations

@@ -1,15 +1,4 @@
-"""Pass `share`: equal arrays of different agents become one read-only array.
-
-Pass `policies`: the arrays of the list of policies are rows of one that all agents share.
-
-Pass `float32`: an agent's own matrices, and its beliefs at rest, in single precision.
-
-Pass `belief`: beliefs at rest without their smallest entries, within a stated bound.
-
-Pass `sparse`: matrices that are mostly zeros rest as their other entries.
-
-Pass `history`: what PyMDP appends to for ever, compressed and whole, or its last steps only.
-"""
+"""Transforms of NumPy agents: `share`, `policies`, `float32`, `belief`, `sparse`, `history`."""
 
 from __future__ import annotations
 
@@ -22,13 +11,13 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.optimise.base import Pass
-from memprof.storage.constants import ChangedArray, Constants, constant, is_constant, noted_equal
+from memprof.storage.activation import Loans
+from memprof.storage.constants import ChangedArray, constant, is_constant, noted_equal
 from memprof.storage.flatten import NotStorable
-from memprof.storage.held import with_arrays_changed
 from memprof.storage.history import History
 from memprof.storage.identity import held_by_user, held_elsewhere, links_of
 from memprof.storage.layout import plain, zeros
-from memprof.storage.scratch import Loans
+from memprof.storage.template_values import Constants, filled, with_arrays_changed
 from memprof.upstream.attributes import BELIEFS, HISTORIES, LATEST, MATRICES, MODEL
 from memprof.upstream.keywords import history_problem
 
@@ -84,11 +73,9 @@ def _container(
 
 
 def _filled(like: np.ndarray, elements: list[Any]) -> np.ndarray:
-    container = np.empty(len(elements), dtype=object)
-    for position, element in enumerate(elements):
-        container[position] = element
+    container = filled(like, elements)
     container.flags.writeable = like.flags.writeable
-    return container.reshape(like.shape)
+    return container
 
 
 class Policies(Pass):

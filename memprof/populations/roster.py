@@ -12,11 +12,11 @@ import numpy as np
 from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.optimise.plan import Plan
 from memprof.populations.base import EVERYBODY, WORKING_SET
+from memprof.storage.activation import Activation
 from memprof.storage.constants import is_constant
-from memprof.storage.held import with_arrays_changed
 from memprof.storage.history import History
 from memprof.storage.layout import copied
-from memprof.storage.references import Activation
+from memprof.storage.template_values import with_arrays_changed
 from memprof.storage.working_set import WorkingSet
 from memprof.upstream.attributes import set_by_pymdp
 from memprof.values.measurements import WorkingSetUse

@@ -239,18 +239,18 @@ def _gained(variant: Variant) -> float:
 
 
 def _is_unbounded(given: Grounds) -> bool:
-    return given.report.scenario.get("history_steps") is None
+    return given.report.scenario.options.get("history_steps") is None
 
 
 def _history_steps(given: Grounds) -> int:
     """Steps of the past to keep: more than PyMDP's MMP reads back."""
-    agent = given.report.scenario.get("agent") or {}
-    return max(_HISTORY_STEPS, int(agent.get("inference_horizon") or 1) + 1)
+    horizon = given.report.scenario.agent.get("inference_horizon")
+    return max(_HISTORY_STEPS, int(horizon or 1) + 1)
 
 
 def _is_learned(given: Grounds, row: ContentRow) -> bool:
     """Whether every update makes the component an agent's own again."""
-    learning = given.report.scenario.get("learning") or ()
+    learning = given.report.scenario.learning
     return row.component in learning or row.component.startswith("learning")
 
 

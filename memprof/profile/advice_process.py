@@ -51,7 +51,7 @@ def imports(given: Grounds) -> Iterator[Advice]:
             stake_bytes=_bytes(plotting),
             saves_bytes=saved,
         )
-    if given.report.scenario["model"].get("kind") != "factory":
+    if given.report.scenario.model.get("kind") != "factory":
         return
     own = [row for row in rows if row.asked_by == "model" and row.package not in _NEEDED]
     heavy = [row for row in own if row.private_bytes >= _worth(given)]
@@ -123,7 +123,7 @@ def _peak(variant: Variant) -> str:
 def retracing(given: Grounds) -> Iterator[Advice]:
     """JAX agents whose every step is traced anew."""
     device, trend = given.before.device, given.before.trend
-    eager = given.report.scenario.get("loop") == "eager"
+    eager = given.report.scenario.loop == "eager"
     if not (device.traces_per_step if device is not None else eager and trend.verdict == "leak"):
         return
     gained = max(0.0, trend.bytes_per_step or 0.0) * given.before.ledger.agents

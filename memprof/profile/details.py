@@ -80,7 +80,7 @@ def passes_section(report: Report) -> Section:
         text.append(
             "auto tries the passes that claim to be exact, but for the order of sums at most, and "
             "keeps those that help, behave as they claim and stay within max_slowdown "
-            f"({report.scenario['max_slowdown']:g}) of the time per step before."
+            f"({report.scenario.max_slowdown:g}) of the time per step before."
         )
     drawn = passes_waterfall(report)
     return Section("Passes", tuple(text), tuple(tables), pictures=(drawn,) if drawn else ())

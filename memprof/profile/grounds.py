@@ -46,11 +46,11 @@ class Grounds:
 
     @property
     def agents(self) -> int:
-        return int(self.report.scenario["agents"])
+        return self.report.scenario.agents
 
     @property
     def steps(self) -> int:
-        return int(self.report.scenario["steps"])
+        return self.report.scenario.steps
 
     @property
     def agent_bytes(self) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, PASSES, passes_with
@@ -11,6 +10,7 @@ from memprof.profile.passes import Prefix, shortest
 from memprof.render.page import Next
 from memprof.text import format_share, format_size, listed, one_line
 from memprof.values.profile import Report
+from memprof.values.scenario import ScenarioFields
 
 _AUTO = "memprof profile SCENARIO --passes auto"
 _MOST_WIDTH = 74
@@ -22,7 +22,7 @@ def next_step(report: Report) -> Next:
     after, scenario = report.variants.after, report.scenario
     if not report.complete:
         return Next("Run it again: this one was cut short, and what it measured is below.")
-    if after is None or not scenario["passes"]:
+    if after is None or not scenario.passes:
         broken = "The budget is broken. " if _breaks_budget(report) else ""
         return Next(f"{broken}Let memprof find the passes that help this scenario:", _AUTO)
     if report.equivalence.verdict == "diverged":
@@ -57,11 +57,11 @@ def _apply(report: Report, found: Prefix) -> Next:
     return applied(report.scenario, found.passes, gives)
 
 
-def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> Next:
+def applied(scenario: ScenarioFields, passes: Sequence[str], gives: str) -> Next:
     """How `passes`, of which `gives` says what they are good for, come into the user's program."""
     them = "it" if len(passes) == 1 else "them"
     foreign = [name for name in passes if name not in PASSES]  # of another memprof
-    if scenario["backend"] != OF_PROGRAMS or foreign or all(PASSES[name].early for name in passes):
+    if scenario.backend != OF_PROGRAMS or foreign or all(PASSES[name].early for name in passes):
         return Next(f"{gives}; with {them}, in the scenario:", _passes_line(passes))
     usable = [name for name in passes if not PASSES[name].early]
     early = [name for name in passes if PASSES[name].early]
@@ -75,14 +75,13 @@ def applied(scenario: Mapping[str, Any], passes: Sequence[str], gives: str) -> N
     )
 
 
-def _code(scenario: Mapping[str, Any], names: Sequence[str]) -> str:
+def _code(scenario: ScenarioFields, names: Sequence[str]) -> str:
     """Two lines of the public API, the second one broken where it is too long."""
     arguments = ["agents", f"passes=[{', '.join(map(_quoted, names))}]"]
     for option in OPTIONS.values():
-        value = scenario.get(option.name)
+        value = scenario.options.get(option.name)
         if value is not None and {*passes_with(option).get(OF_PROGRAMS, ())} & {*names}:
-            names_them = option.kind == "names"
-            shown = f"[{', '.join(map(_quoted, value))}]" if names_them else str(int(value))
+            shown = f"[{', '.join(map(_quoted, value))}]" if isinstance(value, tuple) else value
             arguments.append(f"{option.name}={shown}")
     call = f"population = optimize({', '.join(arguments)})"
     if len(call) > _MOST_WIDTH:
@@ -106,7 +105,7 @@ def _without_the_broken(report: Report) -> Next:
 def _within_budget(report: Report) -> Next:
     assert report.budget is not None
     limit = format_size(report.budget.limit_bytes)
-    if report.scenario["passes"] != ["auto"]:
+    if report.scenario.passes != ("auto",):
         return Next(f"The budget of {limit} is broken. See whether other passes keep it:", _AUTO)
     ledger = report.variants.final.ledger
     most = max((row.component for row in ledger.rows), key=ledger.private_each, default="")

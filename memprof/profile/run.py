@@ -76,7 +76,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     budget = budget_check(scenario, judged.per_agent) if judged else None
     facts = (runs.after or runs.before).clean[0].facts
     report = Report(
-        scenario=scenario.model_dump(mode="json"),
+        scenario=scenario.reported,
         environment=describe_environment(
             scenario.backend,
             facts,

@@ -57,7 +57,7 @@ def profile_view(report: Report) -> View:
     if report.passes:
         sections.insert(1, passes_section(report))
     scenario = report.scenario
-    title = f"{scenario['name']}: {scenario['agents']} agents, {scenario['steps']} steps"
+    title = f"{scenario.name}: {scenario.agents} agents, {scenario.steps} steps"
     picture = pictures.cost_bars(list(report.variants.named()))
     return View(title, headline(report), tuple(sections), picture, next_step(report))
 
@@ -118,7 +118,7 @@ def _times(factor: float) -> str:
 def _before_and_after(report: Report) -> Section:
     named = list(report.variants.named())
     variants = [variant for _, variant in named]
-    rows = tuple(figure_rows(PROFILE, variants, agents=report.scenario["agents"]))
+    rows = tuple(figure_rows(PROFILE, variants, agents=report.scenario.agents))
     passes = variants[-1].passes
     after_what = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
     columns = ("", "before", f"after ({after_what})")[: len(variants) + 1]
@@ -135,7 +135,7 @@ def _before_and_after(report: Report) -> Section:
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
         "and fixed are the slope and the intercept of USS against the number of agents."
     )
-    if report.scenario.get("effort") == "quick":
+    if report.scenario.effort == "quick":
         text.append(
             "This is a first answer, of effort quick: --effort normal takes longer, narrows the "
             "intervals, and adds the instruments."

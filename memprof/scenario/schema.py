@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Union
 
+import msgspec
 from pydantic import (
     BeforeValidator,
     Field,
@@ -24,6 +25,7 @@ from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
 from memprof.values.gate import Tolerance, parse_tolerance, read_tolerances
 from memprof.values.population import EFFORTS, Effort, EffortName
+from memprof.values.scenario import ScenarioFields
 
 Passes = Annotated[
     list[str],
@@ -148,6 +150,13 @@ class _Scenario(Strict):
             for name, value in given.items()
             if value is not None
         }
+
+    @property
+    def reported(self) -> ScenarioFields:
+        """The fields as a report has them."""
+        values = self.model_dump(mode="json")
+        options = {name: values.pop(name) for name in OPTIONS if name in values}
+        return msgspec.convert({**values, "options": options}, ScenarioFields)
 
     @property
     def auto(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -80,30 +81,6 @@ def _constant_with_gaps(array: np.ndarray) -> np.ndarray:
     return found
 
 
-class Constants:
-    """Constants of one agent, in which arrays that are two objects stay two.
-
-    Two factors whose priors are equal at first must not become one array: PyMDP copies priors with
-    `copy.deepcopy`, which would keep them one, and then writes into one of them.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._used: set[int] = set()
-
-    def __call__(self, array: np.ndarray) -> np.ndarray:
-        """The constant for `array`; another view of it if another array of the agent has it."""
-        known = self._known.get(id(array))
-        if known is not None:
-            return known[1]
-        found = constant(array)
-        if id(found) in self._used:
-            found = found.view()
-        self._used.add(id(found))
-        self._known[id(array)] = array, found
-        return found
-
-
 def adopt(array: np.ndarray) -> np.ndarray:
     """Make the constant of its content of a compact, read-only array that nobody can write to,
     such as a mapped file."""
@@ -130,7 +107,7 @@ def segments_of(array: np.ndarray) -> Segments | None:
             return None
         words = words_of(array)
         found = None if words is None else Segments.of(words)
-        known = _segments[id(array)] = _forgetting(array), found
+        known = _segments[id(array)] = forgetting(array, _segments), found
     return known[1]
 
 
@@ -173,12 +150,16 @@ def surely_equal(array: np.ndarray, other: np.ndarray) -> bool:
 
 
 def same_bits(array: np.ndarray, other: np.ndarray) -> bool:
-    """Whether both have one type, shape and memory order, and the same bits; `other` is better the
-    constant, if one of them is."""
+    """Whether both have one type, shape and memory order, and the same bits, as do arrays in them,
+    which are all that an object array may hold; `other` is better the constant, if one of them
+    is."""
     if (array.dtype, array.shape) != (other.dtype, other.shape):
         return False
     if surely_equal(array, other):
         return True
+    if array.dtype.char == "O":
+        pairs = zip(array.ravel().tolist(), other.ravel().tolist(), strict=True)
+        return all(type(a) is type(b) is np.ndarray and same_bits(a, b) for a, b in pairs)
     if array.nbytes < LARGE_BYTES or not (is_compact(array) and is_compact(other)):
         return array.strides == other.strides and array.tobytes() == other.tobytes()
     return _is_content(other, array, _compact(array))
@@ -193,9 +174,9 @@ def _whole(array: np.ndarray) -> np.ndarray:
     return base if alike else array
 
 
-def _forgetting(array: np.ndarray) -> weakref.ref[np.ndarray]:
-    """A weak reference that drops the entry before the array's id can be used again."""
-    known, number = _segments, id(array)
+def forgetting(array: np.ndarray, known: dict[int, Any]) -> weakref.ref[np.ndarray]:
+    """A weak reference that drops the array's entry before its id can be used again."""
+    number = id(array)
     return weakref.ref(array, lambda _: known.pop(number, None))
 
 

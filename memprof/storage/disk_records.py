@@ -24,11 +24,9 @@ from typing import IO, TYPE_CHECKING, Self, TypeVar
 import lmdb
 
 from memprof.errors import StoreError
-from memprof.storage.failures import cannot_create, failure
-from memprof.storage.header import CREATE_AGAIN, Header, check_meta
-from memprof.storage.place import Place, lock_for_writing
+from memprof.storage.header import Header, Place, check_meta, lock_for_writing
 from memprof.storage.records import Blobs, has_left, not_negative, write_blobs
-from memprof.storage.untrusted import check_regular, shown
+from memprof.storage.untrusted import CREATE_AGAIN, cannot_create, check_regular, failure, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

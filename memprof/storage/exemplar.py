@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,11 +14,19 @@ import numpy as np
 from memprof.errors import StoreError
 from memprof.storage.agent_class import agent_class
 from memprof.storage.constants import same_bits
-from memprof.storage.flatten import Flattener, NotStorable, is_objects
-from memprof.storage.held import reachable_ids
+from memprof.storage.flatten import Flattener, NotStorable
+from memprof.storage.graph import reachable_ids
 from memprof.storage.identity import Links, Names, links
 from memprof.storage.layout import Layout
-from memprof.storage.template_values import Frozen, all_same, copier, is_plain, plain_content, same
+from memprof.storage.template_values import (
+    Frozen,
+    all_same,
+    arrays_in,
+    copier,
+    is_plain,
+    plain_content,
+    same,
+)
 from memprof.storage.unflatten import Reader
 from memprof.upstream.attributes import MODEL, PRIORS, left_out
 from memprof.upstream.functions import DERIVED
@@ -90,7 +98,7 @@ class Exemplar:
     @property
     def array_bytes(self) -> int:
         """Bytes of the template's arrays."""
-        return sum(leaf.nbytes for leaf in _arrays([*self.state.values()]))
+        return sum(leaf.nbytes for leaf in arrays_in([*self.state.values()]))
 
     def flatten(self, agent: Any, keep: tuple[str, ...] | None, flattener: Flattener) -> Changes:
         """What an agent differs in from the template; its data goes to the flattener."""
@@ -195,7 +203,7 @@ class Exemplar:
         prior = state.get(PRIORS[name])
         if prior is None or same(prior, self.state.get(PRIORS[name], self)):
             return False
-        size = sum(array.nbytes for array in _arrays([state[name]]))
+        size = sum(array.nbytes for array in arrays_in([state[name]]))
         return size >= _DERIVED_BYTES and derives(name, state)
 
     def _steady_in(self, state: dict[str, Any]) -> _Steady:
@@ -308,13 +316,7 @@ def derives(name: str, state: dict[str, Any]) -> bool:
             derived = DERIVED[name](state)
     except Exception:  # a user's own attribute of that name, with another meaning
         return False
-    return _same_bits(derived, state[name])
-
-
-def _same_bits(left: Any, right: Any) -> bool:
-    if is_objects(left) and is_objects(right) and left.shape == right.shape:
-        return all(map(_same_bits, left.ravel().tolist(), right.ravel().tolist()))
-    return type(left) is type(right) is np.ndarray and same_bits(left, right)
+    return type(derived) is type(state[name]) is np.ndarray and same_bits(derived, state[name])
 
 
 def _derived(value: Any, flattener: Flattener) -> Layout:
@@ -329,23 +331,9 @@ def _derived(value: Any, flattener: Flattener) -> Layout:
 def _digest(value: Any) -> bytes:
     """BLAKE2b of the numbers in nested object arrays."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for leaf in _arrays([value]):
+    for leaf in arrays_in([value]):
         digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return digest.digest()
-
-
-def _arrays(values: list[Any]) -> Iterator[np.ndarray]:
-    """The arrays of numbers in lists, tuples, dicts and object arrays."""
-    while values:
-        value = values.pop()
-        if type(value) is dict:
-            values += value.values()
-        elif type(value) in (list, tuple):
-            values += value
-        elif is_objects(value):
-            values += value.ravel().tolist()
-        elif type(value) is np.ndarray:
-            yield value
 
 
 class Changes(NamedTuple):

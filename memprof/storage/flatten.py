@@ -189,13 +189,23 @@ class Flattener:
         return (*kind, *layouts)
 
 
-def _write_none(self: Flattener, value: None, reference: Any) -> Layout:
-    return ("n",)
+def _as(kind: str, encoded: Callable[[Any], bytes]) -> Callable[[Flattener, Any, Any], Layout]:
+    """What writes the values of a type: their kind says how to read the bytes."""
+    layout = (kind,)
+
+    def write(self: Flattener, value: Any, reference: Any) -> Layout:
+        self.parts.append(encoded(value))
+        return layout
+
+    return write
 
 
-def _write_bool(self: Flattener, value: bool, reference: Any) -> Layout:
-    self.parts.append(b"\1" if value else b"\0")
-    return ("b",)
+def _counted(value: bytes) -> bytes:
+    return b"".join((_COUNT.pack(len(value)), value))  # NumPy's own sum would lose NULs at the end
+
+
+def _text(value: str) -> bytes:
+    return _counted(value.encode("utf-8", "surrogatepass"))
 
 
 def _write_int(self: Flattener, value: int, reference: Any) -> Layout:
@@ -203,37 +213,6 @@ def _write_int(self: Flattener, value: int, reference: Any) -> Layout:
         self.parts.append(_INT.pack(value))
         return ("i",)
     return ("I", hex(value))
-
-
-def _write_float(self: Flattener, value: float, reference: Any) -> Layout:
-    self.parts.append(_FLOAT.pack(value))
-    return ("f",)
-
-
-def _write_complex(self: Flattener, value: complex, reference: Any) -> Layout:
-    self.parts.append(_COMPLEX.pack(value.real, value.imag))
-    return ("c",)
-
-
-def _write_str(self: Flattener, value: str, reference: Any) -> Layout:
-    text = value.encode("utf-8", "surrogatepass")
-    self.parts += (_COUNT.pack(len(text)), text)
-    return ("s",)
-
-
-def _write_bytes(self: Flattener, value: bytes, reference: Any) -> Layout:
-    self.parts += (_COUNT.pack(len(value)), value)
-    return ("y",)
-
-
-def _write_str_scalar(self: Flattener, value: np.str_, reference: Any) -> Layout:
-    _write_str(self, value, None)  # an array of it would lose NULs at its end, and so does str()
-    return ("S",)
-
-
-def _write_bytes_scalar(self: Flattener, value: np.bytes_, reference: Any) -> Layout:
-    _write_bytes(self, value, None)
-    return ("Y",)
 
 
 def _write_list(self: Flattener, value: list[Any], reference: Any) -> Layout:
@@ -380,15 +359,15 @@ def is_objects(value: Any) -> bool:
 
 
 WRITERS: dict[type, Callable[[Flattener, Any, Any], Layout]] = {
-    type(None): _write_none,
-    bool: _write_bool,
+    type(None): lambda self, value, reference: ("n",),
+    bool: _as("b", lambda value: b"\1" if value else b"\0"),
     int: _write_int,
-    float: _write_float,
-    complex: _write_complex,
-    str: _write_str,
-    bytes: _write_bytes,
-    np.str_: _write_str_scalar,
-    np.bytes_: _write_bytes_scalar,
+    float: _as("f", _FLOAT.pack),
+    complex: _as("c", lambda value: _COMPLEX.pack(value.real, value.imag)),
+    str: _as("s", _text),
+    bytes: _as("y", _counted),
+    np.str_: _as("S", _text),  # an array of it would lose NULs at its end, and so does str()
+    np.bytes_: _as("Y", _counted),
     list: _write_list,
     tuple: _write_tuple,
     dict: _write_dict,

@@ -1,15 +1,18 @@
-"""The objects that an agent's attributes are made of, and who else holds them."""
+"""The objects that an agent's attributes are made of, who else holds them, and what they take."""
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from memprof.posix import ARRAY_HEADER_BYTES, malloc_block_bytes, small_block_bytes
 from memprof.storage.constants import is_constant
 from memprof.storage.history import History
 from memprof.storage.layout import ATOMS, is_compact, is_nan, is_value, order_of, plain
@@ -159,3 +162,94 @@ class Graph:
     def is_ours(self, value: Any) -> bool:
         """Whether it is an array that memprof holds as well."""
         return type(value) is np.ndarray and (id(value) in self._handed or is_constant(value))
+
+
+_FREE = frozenset((type(None), bool, type, ModuleType, FunctionType, BuiltinFunctionType))
+_MANY, _LOOKED_AT = 256, 32
+_SMALLEST_CACHED, _LARGEST_CACHED = -5, 256  # integers that the interpreter holds anyway
+
+
+def held_bytes(things: Iterable[Any], shared: Container[int]) -> int:
+    """Bytes of `things` and of all that they refer to, as allocators set them aside, each once.
+
+    What is in `shared` by its id is left out, with all that it refers to; so is what objects of
+    other classes refer to, which stay as they are while an agent rests. A list or dict of more than
+    256 entries counts as what some 32 of them take, spread evenly, times its length.
+    """
+    stack: list[Any] = []
+    for thing in things:
+        stack += [thing] if type(thing) in _PARTS else _referents(thing)
+    return _walk(stack, shared, set())
+
+
+def reachable_ids(things: Iterable[Any]) -> set[int]:
+    """The ids of `things` and of all that they refer to, good for as long as they live."""
+    seen: set[int] = set()
+    stack = list(things)
+    while stack:
+        thing = stack.pop()
+        kind = type(thing)
+        if kind not in _FREE and id(thing) not in seen:
+            seen.add(id(thing))
+            stack.extend(_PARTS.get(kind, _referents)(thing))
+    return seen
+
+
+def _walk(stack: list[Any], shared: Container[int], seen: set[int]) -> int:
+    total = 0
+    while stack:
+        thing = stack.pop()
+        kind = type(thing)
+        if kind in _FREE or id(thing) in shared:
+            continue
+        if kind is float:
+            total += 32
+            continue
+        if kind is int:
+            if not _SMALLEST_CACHED <= thing <= _LARGEST_CACHED:
+                total += small_block_bytes(sys.getsizeof(thing))
+            continue
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if kind is np.ndarray:
+            total += ARRAY_HEADER_BYTES + malloc_block_bytes(16 * thing.ndim)
+            if thing.base is not None:
+                stack.append(thing.base)
+            else:
+                total += malloc_block_bytes(thing.nbytes)
+                if thing.dtype.hasobject:
+                    stack.extend(thing.ravel(order="K").tolist())
+            continue
+        total += small_block_bytes(sys.getsizeof(thing))
+        if kind in (list, dict) and len(thing) > _MANY:
+            entries = thing if kind is list else [*thing.values()]
+            some = entries[:: len(thing) // _LOOKED_AT]
+            count = len(some)
+            total += _walk(some, shared, seen) * len(thing) // count
+        elif kind in _PARTS:
+            stack.extend(_PARTS[kind](thing))
+    return total
+
+
+def _of_array(array: np.ndarray) -> Iterable[Any]:
+    if array.base is not None:
+        return (array.base,)
+    elements: list[Any] = array.ravel(order="K").tolist() if array.dtype.hasobject else []
+    return elements
+
+
+def _referents(thing: Any) -> Iterable[Any]:
+    return [each for each in gc.get_referents(thing) if not isinstance(each, type)]
+
+
+_PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    list: lambda value: value,
+    tuple: lambda value: value,
+    dict: lambda value: (*value, *value.values()),
+    bytes: lambda value: (),
+    str: lambda value: (),
+    np.ndarray: _of_array,
+    # Its layout is one that the agents of a population have in common.
+    History: lambda value: (value._chunks, value._data, *value.objects()),
+}

@@ -1,27 +1,40 @@
-"""The file that makes a folder a store: format, identity of the template, where its blobs are.
-
-The two pages at the start of LMDB's file, which say where all else is: LMDB believes them, and
-ends the process over flags that it never sets itself.
+"""A store's folder: its place, filled in one step, and as it was when that fails; the file that
+makes it a store, with format, identity of the template and where its blobs are; the two pages at
+the start of LMDB's file, which say where all else is: LMDB believes them, and ends the process over
+flags that it never sets itself; and the lock of the one process that writes.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
+import shutil
 import stat
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import lmdb
 
 from memprof.errors import StoreError
-from memprof.storage.untrusted import is_count, parsed, read_at_most, reason, shown
+from memprof.posix import check_can_lock, lock
+from memprof.storage.untrusted import (
+    CREATE_AGAIN,
+    cannot_create,
+    check_regular,
+    is_count,
+    parsed,
+    read_at_most,
+    reason,
+    shown,
+)
 
-CREATE_AGAIN = "delete the store and create it again"
 IDENTITY_BYTES = 16
 
 _NAME = "store.json"
@@ -197,3 +210,111 @@ def check_meta(path: Path) -> None:
                 or max(free_depth, main_depth) > _DEEPEST
             ):
                 raise lmdb.InvalidError("its first pages are damaged")
+
+
+_NAMED_CHARACTERS = 32  # characters of the store's name in its draft's, which has to fit too
+
+
+class Place:
+    """A folder that is new or empty, for a store.
+
+    Raises:
+        StoreError: no store can be created there; the message says why, and what it takes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        check_can_lock()
+        try:
+            self.folder = folder.absolute()
+            self._is_new = self._look()
+            self._made: int | None = None
+        except (OSError, ValueError) as error:
+            raise cannot_create(folder, error) from error
+
+    def check(self) -> None:
+        """Refuse the place now, rather than when there is something to store."""
+        try:
+            with self.draft():
+                pass
+        except (OSError, ValueError) as error:
+            raise cannot_create(self.folder, error) from error
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A hidden folder `.NAME.*` beside the place, gone when the block ends; unless the process
+        is killed, or the draft was published."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        name = f".{self.folder.name[:_NAMED_CHARACTERS]}.{secrets.token_hex(4)}"
+        draft = self.folder.parent / name
+        try:
+            draft.mkdir()
+            self._made = draft.stat().st_ino
+            if not self._is_new:
+                shutil.copymode(self.folder, draft)
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def publish(self, draft: Path) -> None:
+        """Let the draft become the folder, in one step."""
+        self._look()
+        draft.rename(self.folder)
+
+    def clear(self) -> None:
+        """Take away what was published, if it was: the place is new or empty again."""
+        try:
+            published = self.folder.lstat().st_ino == self._made
+        except OSError:
+            return
+        if published and self._is_new:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif published:
+            for path in self.folder.iterdir():
+                path.unlink(missing_ok=True)
+
+    def _look(self) -> bool:
+        """Whether the folder is new; an OSError if it is neither new nor empty."""
+        try:
+            self.folder.lstat()
+        except FileNotFoundError:
+            return True
+        if self.folder.is_symlink():
+            raise OSError(errno.ENOTDIR, "it is a link")
+        with os.scandir(self.folder) as entries:
+            if next(entries, None) is not None:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        return False
+
+
+_WRITER = "writer"
+
+
+def lock_for_writing(folder: Path) -> IO[bytes]:
+    """The lock of a store, as a file to close; the kernel frees it when the process dies.
+
+    It is the process's own: a forked process does not inherit it, and a second one in the same
+    process would succeed.
+    """
+    check_can_lock()
+    path = folder / _WRITER
+    with suppress(FileNotFoundError):
+        check_regular(path)
+    file = path.open("a+b")
+    try:
+        lock(file)
+    except BlockingIOError:
+        with file:
+            raise StoreError(
+                f"{shown(folder)}: process {_number(file)} has it open for writing: wait until "
+                "that has ended, or open it with readonly=True"
+            ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()).encode())
+    file.flush()
+    return file
+
+
+def _number(file: IO[bytes]) -> str:
+    file.seek(0)
+    number = file.read(20)
+    return number.decode() if number.isdigit() else "of unknown number"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -17,7 +16,7 @@ from memprof.storage.flatten import WRITERS, Flattener, NotStorable
 from memprof.storage.layout import Layout, cost, from_json, is_value
 from memprof.storage.records import compressed, content_size, decompressed
 from memprof.storage.unflatten import READERS, UNLIMITED, Allowance, Reader
-from memprof.storage.untrusted import is_count
+from memprof.storage.untrusted import decoding, is_count
 
 _CHUNK_ENTRIES = 32
 _CHUNK_BYTES = 65536
@@ -28,6 +27,7 @@ _TAIL = struct.Struct("<IIII")
 _CHUNKS = struct.Struct("<QQ")
 _LENGTH = np.dtype("<u4")
 _BYTES_PER_ELEMENT = 32  # of what a chunk becomes, decompressed
+_WHAT = "a history", "create the store again"
 _FREE = 1 << 62  # bytes: as many as there may be
 
 Cost = tuple[int, int]
@@ -264,7 +264,7 @@ class _Chunk:
         Raises:
             StoreError: nothing that makes sense.
         """
-        with _damage_named():
+        with decoding(*_WHAT):
             raw = decompressed(frame)
             count, length, *each = _HEAD.unpack_from(raw)
             start = _HEAD.size + length
@@ -289,7 +289,7 @@ def _entries(layout: Layout, data: bytes, count: int, each: Cost) -> list[Any]:
     width = len(data) // count
     elements, size = each
     allowance = Allowance(size * count, elements * count, 0)
-    with _damage_named():
+    with decoding(*_WHAT):
         return [
             Reader(data[width * number : width * (number + 1)], allowance=allowance).unflatten(
                 layout
@@ -298,18 +298,9 @@ def _entries(layout: Layout, data: bytes, count: int, each: Cost) -> list[Any]:
         ]
 
 
-@contextmanager
-def _damage_named() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, StoreError):
-        raise
-    except Exception as error:  # nothing but decoding
-        raise _damaged(f"{type(error).__name__}: {error}") from error
-
-
 def _damaged(found: str) -> StoreError:
-    return StoreError(f"a history is damaged ({found}): create the store again")
+    what, remedy = _WHAT
+    return StoreError(f"{what} is damaged ({found}): {remedy}")
 
 
 def _cost_of(count: int, each: Cost, size: int) -> Cost:

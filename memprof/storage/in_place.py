@@ -1,54 +1,55 @@
-"""Ways of storing agents: what they have in common, and the one in which agents stay objects."""
+"""The way of storing agents in which they stay objects, from which the others derive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from memprof.storage.activation import Activation, Loans, Scratch
 from memprof.storage.constants import is_constant
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
 from memprof.storage.identity import links_of
 from memprof.storage.layout import Layout
 from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
-from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans, Scratch
+from memprof.storage.template_values import arrays_in
 from memprof.storage.unflatten import Reader
 
 
-class Storage:
-    """Keeps agents that nobody uses, by index.
+class InPlace:
+    """Keeps agents that nobody uses, by index; they stay the objects that they are, and `packs` of
+    their attributes rest encoded, where that is smaller.
 
-    An agent is passivated into what `records` then keep of it; `release` lets go of it once that is
-    kept, `drop` of one that could not be. It is activated for use.
+    Other ways of storing derive from it. An agent is passivated into what `records` then keep of
+    it; `release` lets go of it once that is kept, `drop` of one that could not be. It is activated
+    for use.
 
     Attributes:
         passivates: agents at rest differ from active ones.
         kept_whole: attributes that stay the objects that they are, with their type: there is no
             exact encoding, or somebody else holds them too.
+        in_files: agents at rest are in files, not in memory.
     """
 
-    passivates = False
+    in_files = False
 
-    def __init__(self) -> None:
+    def __init__(self, packs: tuple[str, ...] = ()) -> None:
+        self.passivates = bool(packs)
         self.kept_whole: dict[str, str] = {}
+        self._packs = packs
+        self._records = MemoryRecords()
+        self._layouts: dict[Layout, Layout] = {}
         self._scratch = Scratch()
 
     @property
     def records(self) -> Records:
         """The stored forms of agents; asked for after the first agent was stored."""
-        raise NotImplementedError
-
-    @property
-    def in_files(self) -> bool:
-        """Whether agents at rest are in files, not in memory."""
-        return False
+        return self._records
 
     @property
     def lasts(self) -> bool:
-        """Whether those files outlive the population."""
+        """Whether agents are in files that outlive the population."""
         return False
 
     @property
@@ -65,11 +66,29 @@ class Storage:
         Raises:
             UsageError: it cannot be stored.
         """
-        raise NotImplementedError
+        if not self._packs:
+            return agent
+        handed = activation.handed if activation else Handed()
+        attributes, found = vars(agent), links_of(agent, handed)
+        for name in self._packs:
+            value = attributes.get(name)
+            if value is None or isinstance(value, Packed) or _is_shared(value):
+                continue
+            if name in found.linked or name in found.users:
+                continue  # others would hold on to what is packed
+            with suppress(NotStorable):
+                attributes[name] = Packed.of(value, handed, self._layouts) or value
+        return agent
 
     def activate(self, stored: Any, index: int) -> Activation:
         """The agent of a stored form, as it was when it was stored."""
-        raise NotImplementedError
+        activation = Activation(stored, Loans(self._scratch), Handed())
+        attributes = vars(stored) if self._packs else {}
+        for name in self._packs:
+            value = attributes.get(name)
+            if isinstance(value, Packed):
+                attributes[name] = value.value(activation)
+        return activation
 
     def release(self, agent: Any, index: int) -> None:
         """Let go of an agent whose stored form is kept."""
@@ -80,10 +99,11 @@ class Storage:
 
     def held_by_others(self) -> list[int]:
         """Agents of which somebody still holds what is left of them."""
-        raise NotImplementedError
+        return [index for index, _ in self._records.items()]
 
     def held_bytes(self, activation: Activation) -> int:
-        """What an active agent takes, beyond what is held for all or while it is at rest."""
+        """What an active agent takes, beyond what is held for all or while it is at rest; of
+        agents that rest as records."""
         raise NotImplementedError
 
     def unsettled(self) -> list[int]:
@@ -101,6 +121,7 @@ class Storage:
     def empty(self) -> None:
         """Let go of what was kept for all agents: there is none. Others may come."""
         self._scratch.clear()
+        self._layouts.clear()
 
     def world_array(self, array: Any, first: Any) -> Any:
         """As a pass's."""
@@ -109,69 +130,14 @@ class Storage:
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What is held beside the agents, as (component, object)."""
         yield "scratch", list(self._scratch.buffers())
+        yield "passes", self._layouts
 
     def discard(self) -> None:
         """Leave no file behind: the population was never whole."""
 
     def close(self) -> None:
         """Let go of the agents; what outlives us stays."""
-
-
-class InPlace(Storage):
-    """Agents stay the objects that they are, and `packs` of their attributes rest encoded, where
-    that is smaller."""
-
-    def __init__(self, packs: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        self.passivates = bool(packs)
-        self._packs = packs
-        self._agents = MemoryRecords()
-        self._layouts: dict[Layout, Layout] = {}
-
-    @property
-    def records(self) -> Records:
-        return self._agents
-
-    def passivate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
-        handed = activation.handed if activation else Handed()
-        attributes = vars(agent) if self._packs else {}
-        found = links_of(agent, handed) if self._packs else None
-        for name in self._packs:
-            value = attributes.get(name)
-            if value is None or isinstance(value, Packed) or _is_shared(value):
-                continue
-            if found is not None and name in found.linked | found.users:
-                continue  # others would hold on to what is packed
-            try:
-                packed = Packed.of(value, handed, self._layouts)
-            except NotStorable:
-                continue
-            if packed is not None:
-                attributes[name] = packed
-        return agent
-
-    def activate(self, stored: Any, index: int) -> Activation:
-        activation = Activation(stored, Loans(self._scratch), Handed())
-        attributes = vars(stored) if self._packs else {}
-        for name in self._packs:
-            value = attributes.get(name)
-            if isinstance(value, Packed):
-                attributes[name] = value.value(activation)
-        return activation
-
-    def held_by_others(self) -> list[int]:
-        return [index for index, _ in self._agents.items()]
-
-    def empty(self) -> None:
-        super().empty()
-        self._layouts.clear()
-
-    def holdings(self) -> Iterator[tuple[str, Any]]:
-        yield from super().holdings()
-        yield "passes", self._layouts
-
-    def close(self) -> None:
-        self._agents.close()
+        self._records.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +157,7 @@ class Packed:
         flattener = Flattener(handed)
         layout = flattener.flatten(value)
         frame = compressed(flattener.data())
-        if 2 * len(frame) > _array_bytes(value):
+        if 2 * len(frame) > sum(array.nbytes for array in arrays_in([value])):
             return None
         return cls(layouts.setdefault(layout, layout), frame)
 
@@ -199,14 +165,6 @@ class Packed:
         """What was packed; large sparse arrays are lent."""
         data = decompressed(self.frame)
         return Reader(data, (), activation.loans, activation.handed).unflatten(self.layout)
-
-
-def _array_bytes(value: Any) -> int:
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return value.nbytes
-    if isinstance(value, np.ndarray | list | tuple):
-        return sum(map(_array_bytes, value))
-    return 0
 
 
 def _is_shared(value: Any) -> bool:

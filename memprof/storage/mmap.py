@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from memprof.errors import StoreError, UsageError
+from memprof.errors import UsageError
+from memprof.storage.activation import Activation
+from memprof.storage.agent_class import Kind
 from memprof.storage.constants import adopt
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
-from memprof.storage.header import CREATE_AGAIN
-from memprof.storage.held import Kind
 from memprof.storage.layout import Layout, arranged, described, dtype_of, order_of, stored_shape
 from memprof.storage.records import Records
-from memprof.storage.references import Activation
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
+from memprof.storage.untrusted import decoding
 from memprof.text import format_size
 
 _CONTAINERS = frozenset((list, tuple, dict, np.ndarray))
@@ -45,6 +45,8 @@ class Mmap(Template):
     comes to rest, so a killed process loses at most what active agents did. Records bring their
     layout along. A folder holds agents of one class.
     """
+
+    in_files = True
 
     def __init__(self, keep: tuple[str, ...] | None = None, store: Path | None = None) -> None:
         super().__init__(keep)
@@ -78,10 +80,6 @@ class Mmap(Template):
         if self._disk is None:
             return super().records  # empty: there is no folder before the first agent
         return self._disk
-
-    @property
-    def in_files(self) -> bool:
-        return True
 
     @property
     def lasts(self) -> bool:
@@ -186,15 +184,8 @@ class Mmap(Template):
     def activate(self, stored: Any, index: int) -> Activation:
         known = self._whole.get(index)
         large = LargeRecord(stored, (), known.whole) if known else stored
-        try:
+        with decoding(f"{self.folder}: record {index}"):
             return super().activate(large, index)
-        except (MemoryError, StoreError):
-            raise
-        except Exception as error:  # nothing but decoding, and deriving from what was decoded
-            raise StoreError(
-                f"{self.folder}: record {index} is damaged ({type(error).__name__}: {error}): "
-                f"{CREATE_AGAIN}"
-            ) from error
 
     def unsettled(self) -> list[int]:
         return [*self._whole] if self.lasts else []
@@ -294,7 +285,7 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
     Raises:
         StoreError: it makes no sense.
     """
-    try:
+    with decoding(f"{disk.folder}: its template"):
         layout, described_arrays = layout_of(
             bytes(disk.blob(_DESCRIPTION)[: MOST_LAYOUT_BYTES + 1])
         )
@@ -310,10 +301,3 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
         if type(state) is not dict or not all(type(name) is str for name in state):
             raise ValueError("no attributes by name")
         return Exemplar.from_store(kind, state)
-    except (MemoryError, StoreError):
-        raise
-    except Exception as error:
-        raise StoreError(
-            f"{disk.folder}: its template is damaged ({type(error).__name__}: {error}): "
-            f"{CREATE_AGAIN}"
-        ) from error

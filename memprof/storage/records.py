@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import zstandard
 
 from memprof.errors import StoreError
-from memprof.storage.header import CREATE_AGAIN, Extent
-from memprof.storage.untrusted import check_regular, shown
+from memprof.storage.header import Extent
+from memprof.storage.untrusted import CREATE_AGAIN, check_regular, shown
 
 
 class Records(Protocol):

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import UsageError
+from memprof.storage.activation import Activation, Loans
 from memprof.storage.constants import ChangedArray, constant
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed
-from memprof.storage.held import held_bytes
-from memprof.storage.in_place import Storage
+from memprof.storage.graph import held_bytes
+from memprof.storage.in_place import InPlace
 from memprof.storage.layout import Layout, from_json
-from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
-from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans
+from memprof.storage.records import compressed, decompressed
 from memprof.storage.unflatten import UNLIMITED, Allowance, Reader
 from memprof.storage.untrusted import parsed
 from memprof.text import format_size
@@ -44,7 +43,7 @@ class LargeRecord:
     whole: dict[str, Any]
 
 
-class Template(Storage):
+class Template(InPlace):
     """Stores agents as records and makes agents of records.
 
     The first agent of a class is the template of that class. A record is two bytes that name its
@@ -58,24 +57,19 @@ class Template(Storage):
         keep: results of inference that survive rest; None for all of them.
     """
 
-    passivates = True
     INLINE = 0x7FFF
 
     def __init__(self, keep: tuple[str, ...] | None = None) -> None:
         super().__init__()
+        self.passivates = True
         self.keep = keep
         self._exemplars: list[Exemplar] = []
         self._numbers: dict[type, int] = {}
-        self._layouts: list[tuple[int, Layout]] = []
+        self._known_layouts: list[tuple[int, Layout]] = []
         self._layout_numbers: dict[tuple[int, Layout], int] = {}
-        self._records: Records = MemoryRecords()
         self._lock = threading.RLock()  # garbage that is collected within may come to rest
         self._shells: dict[int, weakref.ref[Any]] = {}  # each goes with its agent
         self._referred_to: dict[int, Any] = {}
-
-    @property
-    def records(self) -> Records:
-        return self._records
 
     def passivate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         number = self._number(agent)
@@ -137,7 +131,7 @@ class Template(Storage):
         super().empty()
         self._exemplars.clear()
         self._numbers.clear()
-        self._layouts.clear()
+        self._known_layouts.clear()
         self._layout_numbers.clear()
 
     def world_array(self, array: Any, first: Any) -> Any:
@@ -146,7 +140,7 @@ class Template(Storage):
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield "template", [exemplar.state for exemplar in self._exemplars]
         yield from super().holdings()
-        yield "template", [self._layouts, self._layout_numbers]
+        yield "template", [self._known_layouts, self._layout_numbers]
 
     def _number(self, agent: Any) -> int:
         number = self._numbers.get(type(agent))
@@ -190,7 +184,7 @@ class Template(Storage):
         values = decompressed(allowance.frame(data[2:])) if head & _COMPRESSED else data[2:]
         number = head & ~_COMPRESSED
         if number != self.INLINE:
-            return (*self._layouts[number], values)
+            return (*self._known_layouts[number], values)
         size = int.from_bytes(values[:4], "little")
         allowance.count(size // _TEXT_PER_ELEMENT)
         exemplar, layout = _parsed(values[4 : 4 + size])
@@ -207,10 +201,10 @@ class Template(Storage):
             number = self._layout_numbers.get(key)
             if number is not None:
                 return number
-            number = len(self._layouts)
+            number = len(self._known_layouts)
             if number == _MOST_LAYOUTS:
                 return self.INLINE
-            self._layouts.append(key)
+            self._known_layouts.append(key)
             self._layout_numbers[key] = number  # last: others look here without the lock
             return number
 

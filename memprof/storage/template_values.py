@@ -1,16 +1,16 @@
-"""Values of a template: made immutable, compared with an agent's, and copied for it."""
+"""Nested values: made immutable, compared with a template's, copied, and changed array by array."""
 
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from operator import is_
 from typing import Any
 
 import numpy as np
 
-from memprof.storage.constants import Constants
+from memprof.storage.constants import constant
 from memprof.storage.flatten import NotStorable, is_objects
 from memprof.storage.layout import ATOMS, LARGE_BYTES, Layout, copied, is_value, plain
 
@@ -125,6 +125,30 @@ def _copied(value: Any, shares: bool) -> Any:
     return value
 
 
+class Constants:
+    """Constants of one agent, in which arrays that are two objects stay two.
+
+    Two factors whose priors are equal at first must not become one array: PyMDP copies priors with
+    `copy.deepcopy`, which would keep them one, and then writes into one of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._used: set[int] = set()
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        """The constant for `array`; another view of it if another array of the agent has it."""
+        known = self._known.get(id(array))
+        if known is not None:
+            return known[1]
+        found = constant(array)
+        if id(found) in self._used:
+            found = found.view()
+        self._used.add(id(found))
+        self._known[id(array)] = array, found
+        return found
+
+
 class Frozen:
     """Copies of nested containers in which every array is a constant, and what is one stays one."""
 
@@ -146,10 +170,7 @@ class Frozen:
 
     def _copy(self, value: Any) -> Any:
         if is_objects(value):
-            copy = value.copy()
-            flat = copy.reshape(-1)
-            for position, element in enumerate(value.ravel().tolist()):
-                flat[position] = self(element)
+            copy = filled(value, map(self, value.ravel().tolist()))
             copy.flags.writeable = value.flags.writeable
             return copy
         if type(value) is np.ndarray and plain(value.dtype) and value.flags.aligned:
@@ -159,3 +180,37 @@ class Frozen:
         if type(value) is dict and all(map(is_value, value)):
             return {key: self(element) for key, element in value.items()}
         raise NotStorable(type(value).__qualname__)
+
+
+def filled(like: np.ndarray, elements: Iterable[Any]) -> np.ndarray:
+    """A writable object array like another one, with these elements in C order."""
+    made = like.copy()
+    flat = made.reshape(-1)
+    for position, element in enumerate(elements):
+        flat[position] = element
+    return made
+
+
+def with_arrays_changed(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """Nested object arrays with every array inside changed; the same object if none is."""
+    if is_objects(value):
+        elements = value.ravel().tolist()
+        changed = [with_arrays_changed(element, change) for element in elements]
+        if all(new is old for new, old in zip(changed, elements, strict=True)):
+            return value
+        return filled(value, changed)
+    return change(value) if type(value) is np.ndarray else value
+
+
+def arrays_in(values: list[Any]) -> Iterator[np.ndarray]:
+    """The arrays of numbers in lists, tuples, dicts and object arrays."""
+    while values:
+        value = values.pop()
+        if type(value) is dict:
+            values += value.values()
+        elif type(value) in (list, tuple):
+            values += value
+        elif is_objects(value):
+            values += value.ravel().tolist()
+        elif type(value) is np.ndarray:
+            yield value

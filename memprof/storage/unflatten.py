@@ -33,9 +33,6 @@ from memprof.storage.layout import (
 from memprof.storage.records import content_size, decompressed
 
 _COUNT = struct.Struct("<I")
-_INT = struct.Struct("<q")
-_FLOAT = struct.Struct("<d")
-_COMPLEX = struct.Struct("<dd")
 
 
 class Borrower:
@@ -162,32 +159,19 @@ class Reader:
         return into
 
 
-def _read_bool(self: Reader, layout: Layout, reference: Any) -> bool:
-    return self.take(1) != b"\0"
+def _as(packed: struct.Struct, value: Callable[..., Any] | None = None) -> Any:
+    """What reads the values of a kind that are numbers of a fixed size."""
+
+    def read(self: Reader, layout: Layout, reference: Any) -> Any:
+        numbers = packed.unpack_from(self.data, self.place)
+        self.place += packed.size
+        return numbers[0] if value is None else value(*numbers)
+
+    return read
 
 
-def _read_int(self: Reader, layout: Layout, reference: Any) -> int:
-    value: int = _INT.unpack_from(self.data, self.place)[0]
-    self.place += 8
-    return value
-
-
-def _read_float(self: Reader, layout: Layout, reference: Any) -> float:
-    value: float = _FLOAT.unpack_from(self.data, self.place)[0]
-    self.place += 8
-    return value
-
-
-def _read_complex(self: Reader, layout: Layout, reference: Any) -> complex:
-    return complex(*_COMPLEX.unpack(self.take(16)))
-
-
-def _read_str(self: Reader, layout: Layout, reference: Any) -> str:
+def _text(self: Reader) -> str:
     return self.take(self.count()).decode("utf-8", "surrogatepass")
-
-
-def _read_bytes(self: Reader, layout: Layout, reference: Any) -> bytes:
-    return self.take(self.count())
 
 
 def _read_list(self: Reader, layout: Layout, reference: Any) -> list[Any]:
@@ -351,21 +335,21 @@ def _read_again(self: Reader, layout: Layout, reference: Any) -> Any:
 
 READERS: dict[str, Callable[[Reader, Layout, Any], Any]] = {
     "n": lambda self, layout, reference: None,
-    "b": _read_bool,
-    "i": _read_int,
+    "b": lambda self, layout, reference: self.take(1) != b"\0",
+    "i": _as(struct.Struct("<q")),
     "I": lambda self, layout, reference: int(layout[1], 16),
-    "f": _read_float,
-    "c": _read_complex,
-    "s": _read_str,
-    "y": _read_bytes,
+    "f": _as(struct.Struct("<d")),
+    "c": _as(struct.Struct("<dd"), complex),
+    "s": lambda self, layout, reference: _text(self),
+    "y": lambda self, layout, reference: self.take(self.count()),
     "l": _read_list,
     "t": _read_tuple,
     "o": _read_objects,
     "d": _read_dict,
     "k": _read_dict,
     "g": _read_scalar,
-    "S": lambda self, layout, reference: np.str_(_read_str(self, layout, None)),
-    "Y": lambda self, layout, reference: np.bytes_(_read_bytes(self, layout, None)),
+    "S": lambda self, layout, reference: np.str_(_text(self)),
+    "Y": lambda self, layout, reference: np.bytes_(self.take(self.count())),
     "a": _read_array,
     "v": _read_strided,
     "w": _read_view,

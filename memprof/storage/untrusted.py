@@ -1,15 +1,24 @@
-"""What a stranger may have written: the files of a store, and JSON in them.
+"""What a stranger may have written: the files of a store, and JSON in them; and what to do about a
+store that cannot be created, opened, read or written.
 
 Whoever hands over a store chooses what its names stand for and what its bytes are.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import lmdb
+
+from memprof.errors import StoreError
+
+CREATE_AGAIN = "delete the store and create it again"
 
 _SHOWN = 200
 _FEW = 1000  # objects and lists that take no memory worth speaking of
@@ -73,6 +82,20 @@ def reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
+@contextmanager
+def decoding(what: str, remedy: str = CREATE_AGAIN) -> Iterator[None]:
+    """A block that does nothing but decode, and derive from what was decoded: that `what` is
+    damaged is all that its failing can mean."""
+    try:
+        yield
+    except (MemoryError, StoreError):
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{what} is damaged ({type(error).__name__}: {error}): {remedy}"
+        ) from error
+
+
 def is_count(value: Any) -> bool:
     """Whether a value of JSON is a whole number, 0 or more, that fits into 8 bytes."""
     return type(value) is int and 0 <= value < 2**63
@@ -89,3 +112,41 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"has the number {constant}")
+
+
+_DAMAGE = (
+    FileNotFoundError,
+    NoPlainFile,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+_OPEN_HERE = "already open in this process"  # an lmdb.Error without a type or code of its own
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # EIO: written in part
+
+
+def failure(what: str, error: OSError | ValueError | lmdb.Error) -> StoreError:
+    """The error for a store that is there, with what helps."""
+    code = getattr(error, "code", None) or getattr(error, "errno", None)
+    advice = ""
+    if isinstance(error, _DAMAGE):
+        advice = f": it is damaged, {CREATE_AGAIN}"
+    elif code in _NO_ROOM:
+        advice = ": make room on the disk"
+    elif code in (errno.EACCES, errno.EPERM):
+        advice = ": it takes the right to write its files, to read too; or work on a copy"
+    elif isinstance(error, lmdb.ReadonlyError):
+        advice = ": open it again, without readonly=True, to write"
+    elif _OPEN_HERE in str(error):
+        advice = ": close it here first"
+    return StoreError(f"{what} ({reason(error)}){advice}")
+
+
+def cannot_create(folder: Path, error: Exception) -> StoreError:
+    """The error for a place in which no store can be created."""
+    return StoreError(
+        f"{shown(folder)}: a store cannot be created here ({reason(error)}): it takes a writable "
+        "place on a disk with room, and a folder that is new or empty"
+    )

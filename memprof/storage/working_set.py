@@ -1,7 +1,4 @@
-"""The working set: the agents that are active at one time, under a budget of bytes.
-
-A thread that activates agents ahead of their use.
-"""
+"""The working set: the agents that are active at one time, under a budget of bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from time import perf_counter, thread_time
 from typing import Any, Protocol
 
 from memprof.errors import AgentActive, StoreError
-from memprof.storage.references import Activation
+from memprof.storage.activation import Activation
 from memprof.values.measurements import WorkingSetUse
 
 _TIMED, _WORTH_SECONDS = 8, 1e-3
@@ -87,7 +84,9 @@ class WorkingSet:
         self._hits = self._activations = self._ahead = self._hibernations = 0
         self._waits: deque[float] = deque(maxlen=_TIMED)
         self._asked = 0
-        self._helper: Ahead | None = None
+        self._helper: threading.Thread | None = None  # activates agents ahead
+        self._wanted: int | None = None  # the one that it was asked for last
+        self._ended = False
 
     @property
     def used(self) -> list[int]:
@@ -174,19 +173,32 @@ class WorkingSet:
             self._asked += 1
             if self._asked % _TIMED == 0:
                 return
-            if self._helper is None:
-                self._helper = Ahead(self._activate_ahead)
-            helper = self._helper
         self._make_room(wanted)
-        helper.ask(index)
+        with self._changed:
+            self._wanted = index
+            self._changed.notify_all()
+            if self._helper is None:
+                self._helper = threading.Thread(
+                    target=self._help, name="memprof-ahead", daemon=True
+                )
+                self._helper.start()
+
+    def _help(self) -> None:
+        while True:
+            with self._changed:
+                while self._wanted is None and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+                index, self._wanted = self._wanted, None
+                assert index is not None
+                room = self._bytes + self._typical_bytes() <= self._budget_bytes
+                if self._is_known(index) or not room:
+                    continue
+                self._moving.add(index)
+            self._activate_ahead(index)
 
     def _activate_ahead(self, index: int) -> None:
-        with self._changed:
-            if self._is_known(index):
-                return
-            if self._bytes + self._typical_bytes() > self._budget_bytes:
-                return
-            self._moving.add(index)
         try:
             activation = self._store.activate(index, self._store.read(index))
             idle = _Idle(activation, self._store.held_bytes(activation))
@@ -267,9 +279,15 @@ class WorkingSet:
 
     def stop(self) -> None:
         """End the thread that activates ahead, until somebody asks again."""
-        if self._helper is not None:
-            self._helper.end()
-            self._helper = None
+        helper, self._helper = self._helper, None
+        if helper is None:
+            return
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if helper is not threading.current_thread():  # whose garbage collection ends us
+            helper.join()
+            self._ended, self._wanted = False, None
 
     def clear(self) -> None:
         """Let go of the agents without storing them."""
@@ -337,40 +355,3 @@ class WorkingSet:
                     self._changed.notify_all()
         if failed is not None:
             raise failed
-
-
-class Ahead:
-    """A thread that does `task` for the agent that was asked for last; it never raises."""
-
-    def __init__(self, task: Callable[[int], None]) -> None:
-        self._task = task
-        self._asked: int | None = None
-        self._ended = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="memprof-ahead", daemon=True)
-        self._thread.start()
-
-    def ask(self, index: int) -> None:
-        """Do the task for this agent, when the one at hand is done."""
-        with self._changed:
-            self._asked = index
-            self._changed.notify()
-
-    def end(self) -> None:
-        """Wait for what is being done, and end."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-        if self._thread is not threading.current_thread():  # whose garbage collection ends us
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._asked is None and not self._ended:
-                    self._changed.wait()
-                if self._ended:
-                    return
-                index, self._asked = self._asked, None
-            assert index is not None
-            self._task(index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from memprof.values.measurements import Calibration, Reading, WorkingSetUse
 from memprof.values.profile import (
@@ -20,6 +20,7 @@ from memprof.values.profile import (
     PerAgent,
     VariantName,
 )
+from memprof.values.scenario import ScenarioFields
 
 Ended = Literal["reached", "time", "memory", "failed"]
 Gauge = Literal["resident", "data", "virtual"]
@@ -266,7 +267,7 @@ class Density:
 class DensityReport:
     """Everything `memprof density` found. Its JSON is the contract."""
 
-    scenario: dict[str, Any]
+    scenario: ScenarioFields
     environment: Environment
     variants: DensityVariants
     density: Density

@@ -8,10 +8,11 @@ live as many steps more (`steps`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from memprof.values.measurements import Calibration
 from memprof.values.profile import SCHEMA, Caution, Environment, Interval, LeakVerdict
+from memprof.values.scenario import ScenarioFields
 
 Mode = Literal["lifecycle", "steps"]
 MODES: tuple[Mode, ...] = ("lifecycle", "steps")
@@ -229,7 +230,7 @@ class LeakReport:
         also: the other mode, where that was looked at as well.
     """
 
-    scenario: dict[str, Any]
+    scenario: ScenarioFields
     environment: Environment
     leak: Leak
     warnings: tuple[Caution, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from memprof.values.evidence import ContentRow, GainRow, ImportRow
 from memprof.values.measurements import (
@@ -23,8 +23,9 @@ from memprof.values.measurements import (
     TypeRow,
     WorkingSetUse,
 )
+from memprof.values.scenario import ScenarioFields
 
-SCHEMA = "memprof.report/1"
+SCHEMA = "memprof.report/2"
 
 Interval = tuple[float, float]
 VariantName = Literal["before", "after"]
@@ -362,7 +363,7 @@ class Environment:
 class Report:
     """Everything `memprof profile` found. `to_json` of it is the contract."""
 
-    scenario: dict[str, Any]
+    scenario: ScenarioFields
     environment: Environment
     variants: Variants
     passes: tuple[PassResult, ...]

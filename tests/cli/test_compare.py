@@ -41,7 +41,7 @@ def test_a_report_is_the_same_as_itself(memprof, folder):
     assert run.code == 0, run.err
     assert {each["verdict"] for each in found(run)["metrics"]} == {"same"}
     report = run.report("case-compare")
-    assert (report["schema"], report["kind"]) == ("memprof.report/1", "compare")
+    assert (report["schema"], report["kind"]) == ("memprof.report/2", "compare")
     assert report["baseline"] == found(run)["file"] == str(light)
     assert found(run)["warnings"] == []
     assert "Everything is as before, within its tolerance." in words(run.out)

@@ -17,7 +17,7 @@ def test_a_sweep_finds_what_an_agent_costs_and_how_many_fit(memprof, fake):
     run = memprof("density", fake("2 MiB", passes=["fake-share"]), "--max-agents", 40)
     assert run.code == 0, run.err
     report = run.report("case-density")
-    assert (report["schema"], report["kind"]) == ("memprof.report/1", "density")
+    assert (report["schema"], report["kind"]) == ("memprof.report/2", "density")
     before, after = report["variants"]["before"], report["variants"]["after"]
     assert before["per_agent"]["marginal_bytes"] == pytest.approx(2 * MIB, rel=0.02)
     assert before["agents_per_gib"] == pytest.approx(512, rel=0.02)

@@ -51,7 +51,7 @@ def test_standard_input_will_do(memprof):
     ("arguments", "message"),
     [
         (("missing.json",), "missing.json: No such file or directory"),
-        ((EXAMPLES / "bench.json",), "schema: expected memprof.report/1, but there is none"),
+        ((EXAMPLES / "bench.json",), "schema: expected memprof.report/2, but there is none"),
         ((EXAMPLES / "grid-29.md",), "expected JSON as memprof writes it"),
         ((REPORTS[0], "--format", "htlm"), "--format: unknown format 'htlm'; did you mean 'html'?"),
         ((REPORTS[0], "--html", "."), "cannot write .: it is a folder"),

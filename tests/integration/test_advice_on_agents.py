@@ -134,7 +134,7 @@ def _report(plan, options):
     after = replace(example.variants.after, passes=plan)
     return replace(
         example,
-        scenario={**example.scenario, "passes": list(plan), **options},
+        scenario=replace(example.scenario, passes=plan, options=options),
         variants=replace(example.variants, after=after),
         passes=tuple(
             PassResult(

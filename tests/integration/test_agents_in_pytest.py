@@ -58,7 +58,7 @@ def test_lean(memprof):
     report = memprof(lean, params={"cells": 50}, **SMALL)
     assert report.variants.before.per_agent.marginal_bytes > 60_000
     assert report.variants.after is None
-    assert report.scenario["instruments"] == []
+    assert report.scenario.instruments == ()
     assert report.budget.limit_bytes == 100_000
 
 class TestInAClass:

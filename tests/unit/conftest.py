@@ -38,6 +38,7 @@ from memprof.values.profile import (
     Variant,
     Variants,
 )
+from memprof.values.scenario import ScenarioFields
 
 
 @pytest.fixture
@@ -131,10 +132,10 @@ def report(good_variant: Callable[..., Variant]) -> Callable[..., Report]:
     def make(verdict: str = "exact", name: str = "case", after: Variant | None = None) -> Report:
         optimised = after or good_variant(marginal=10.0, passes=("share",))
         return Report(
-            scenario={
-                "name": name, "agents": 20, "steps": 20, "max_slowdown": 1.1, "backend": "numpy",
-                "model": {"kind": "grid_world"}, "agent": {}, "learning": [], "passes": ["share"],
-            },
+            scenario=ScenarioFields(
+                name=name, agents=20, steps=20, backend="numpy", model={"kind": "grid_world"},
+                passes=("share",), repeats=3,
+            ),
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),

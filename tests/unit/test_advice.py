@@ -52,7 +52,7 @@ def case(report, good_variant):
         second = plain(good_variant(passes=plan), **fields) if plan else None
         return replace(
             made,
-            scenario={**made.scenario, "passes": list(plan), **scenario},
+            scenario=replace(made.scenario, **{"passes": plan, **scenario}),
             variants=Variants(first, second),
             passes=tuple(rows),
         )
@@ -125,7 +125,7 @@ def test_what_sharing_would_not_help_is_not_said(case, row):
 
 
 def test_what_is_learned_is_for_template_since_an_update_undoes_sharing(case):
-    (advice,) = found(case({"contents": (content(),)}, learning=["B"]), "alike")
+    (advice,) = found(case({"contents": (content(),)}, learning=("B",)), "alike")
     assert advice.remedy.startswith("--passes template;")
 
 
@@ -175,7 +175,7 @@ def test_zeros_that_all_agents_have_alike_are_said_with_their_copies_alone(case)
     made = case({"contents": (content(zeros=0.95),)}, agents=10)
     assert not found(made, "zeros")
     assert "95.0% zeros" in found(made, "alike")[0].evidence
-    assert found(case({"contents": (content(zeros=0.95),)}, learning=["B"]), "zeros")
+    assert found(case({"contents": (content(zeros=0.95),)}, learning=("B",)), "zeros")
 
 
 def test_a_backend_without_the_pass_is_not_advised_it(case):
@@ -210,7 +210,7 @@ def test_a_history_that_grows_is_to_be_bounded(case):
 
 def test_a_history_that_no_longer_grows_is_solved_and_one_that_does_is_not(case):
     before = {"gains": (gain(),)}
-    (advice,) = found(case(before, [saving("history")], history_steps=8), "growth")
+    (advice,) = found(case(before, [saving("history")], options={"history_steps": 8}), "growth")
     assert (advice.solved_by, advice.remedy) == ("history", "Taken care of by history.")
     (advice,) = found(case(before, [saving("share")], {"gains": (gain(),)}), "growth")
     assert advice.solved_by == ""
@@ -218,10 +218,12 @@ def test_a_history_that_no_longer_grows_is_solved_and_one_that_does_is_not(case)
 
 
 def test_growth_that_was_not_read_again_is_not_solved(case):
-    made = case({"gains": (gain(),)}, [saving("history")], {"instruments": ()}, history_steps=8)
+    made = case(
+        {"gains": (gain(),)}, [saving("history")], {"instruments": ()}, options={"history_steps": 8}
+    )
     assert found(made, "growth")[0].solved_by == ""
     row = replace(saving("history", None, "no_effect"), detail="did nothing here")
-    (advice,) = found(case({"gains": (gain(),)}, [row], history_steps=8), "growth")
+    (advice,) = found(case({"gains": (gain(),)}, [row], options={"history_steps": 8}), "growth")
     assert advice.solved_by == "history"
     assert "It pays off in lives longer than these 20 steps." in advice.remedy
 

@@ -25,14 +25,14 @@ def sample(values: Any) -> Any:
 
 
 PROFILES: list[tuple[Change, str]] = [
-    (lambda v: v["scenario"].pop("agents"), "scenario.agents: expected a whole number"),
+    (lambda v: v["scenario"].pop("agents"), "scenario.agents: is missing"),
     (lambda v: v["scenario"].update(steps=True), "scenario.steps: expected a whole number"),
     (lambda v: v["scenario"].update(name=5), "scenario.name: expected text, found 5"),
-    (lambda v: v["scenario"].update(passes="share"), "scenario.passes: expected a list of names"),
+    (lambda v: v["scenario"].update(passes="share"), "scenario.passes: expected a list, fo"),
     (lambda v: v["scenario"].update(keep=5), "scenario.keep: expected a list of names, found 5"),
     (lambda v: v["scenario"].update(working_set="1 MB"), "scenario.working_set: expected a whole"),
     (lambda v: v["scenario"].update(max_slowdown="x"), "scenario.max_slowdown: expected a number"),
-    (lambda v: v["scenario"].update(tolerances={"no": 1}), "scenario.tolerances: 'no' is no m"),
+    (lambda v: v["scenario"].update(tolerances={"no": 1}), "scenario.tolerances: unknown metr"),
     (lambda v: v["scenario"].update(tolerances=[]), "scenario.tolerances: expected fields"),
     (lambda v: before(v)["ledger"].update(agents=0), "before.ledger.agents: expected 1 to"),
     (lambda v: before(v).update(repeats=-1), "before.repeats: expected 0 to"),

@@ -23,6 +23,7 @@ from memprof.values.density import (
     Verification,
 )
 from memprof.values.profile import Environment, Equivalence, PerAgent
+from memprof.values.scenario import ScenarioFields
 
 GIB = 2**30
 BEFORE = DensityVariant(
@@ -84,7 +85,9 @@ def report():
             Capacity("after", room(6_000_000), (), None),
         )
         return DensityReport(
-            scenario={"name": "case", "steps": 5, "backend": "numpy"},
+            scenario=ScenarioFields(
+                name="case", agents=1, steps=5, backend="numpy", passes=(), repeats=1
+            ),
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),
@@ -188,7 +191,7 @@ def test_threads_and_the_predecessor_stand_side_by_side(report):
 
 def test_the_json_reads_back_whole(report):
     values = json.loads(json_text.render(report()))
-    assert (values["schema"], values["kind"]) == ("memprof.report/1", "density")
+    assert (values["schema"], values["kind"]) == ("memprof.report/2", "density")
     assert set(values["density"]) >= {"points", "capacity"}
     assert set(values["variants"]["after"]["per_agent"]) >= {
         "marginal_bytes", "ci95_bytes", "fixed_bytes", "at_n_bytes",

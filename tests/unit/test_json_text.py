@@ -18,6 +18,7 @@ from tests import gate_reports
 
 MISSING = "is missing; if an older memprof wrote the file, measure anew"
 EXAMPLES = Path(__file__).parents[2] / "reports" / "examples"
+OLDER = sorted((Path(__file__).parents[1] / "older_reports").glob("*.json"))
 REPORTS = sorted(
     path for path in EXAMPLES.glob("*.json") if "schema" in json.loads(path.read_text())
 )
@@ -25,11 +26,19 @@ REPORTS = sorted(
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
 def test_a_real_report_reads_back_whole(path):
-    values = json.loads(path.read_text())
     found = parse(path.read_text())
-    assert found.kind == values["kind"]
-    assert _without_later_fields(json.loads(render(found)), values) == values
+    assert json.loads(render(found)) == json.loads(path.read_text())
     assert parse(render(found)) == found
+
+
+@pytest.mark.parametrize("path", OLDER, ids=lambda path: path.stem)
+def test_a_report_of_an_older_schema_is_read_and_written_as_one_of_today(path):
+    older = json.loads(path.read_text())
+    assert older["schema"] == "memprof.report/1"
+    found = json.loads(render(parse(path.read_text())))
+    assert found["schema"] == "memprof.report/2"
+    older["schema"] = found["schema"]
+    assert _without_later_fields(found, older) == older
 
 
 def _without_later_fields(found: Any, older: Any) -> Any:
@@ -98,11 +107,11 @@ def before(values: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda v: v.update(schema="memprof.report/2"),
-         'schema: expected memprof.report/1, found "memprof.report/2"'),
+        (lambda v: v.update(schema="memprof.report/3"),
+         'schema: expected memprof.report/2, found "memprof.report/3"'),
         (lambda v: v.update(schema="memprof.baseline/1"),
-         'schema: expected memprof.report/1, found "memprof.baseline/1"'),
-        (lambda v: v.pop("schema"), "schema: expected memprof.report/1, but there is none"),
+         'schema: expected memprof.report/2, found "memprof.baseline/1"'),
+        (lambda v: v.pop("schema"), "schema: expected memprof.report/2, but there is none"),
         (lambda v: v.update(kind="poem"),
          "kind: expected one of profile, leak, density, gate, compare, self_check, found \"poem\""),
         (lambda v: v.update(kind=["gate"]), 'self_check, found ["gate"]'),
@@ -146,7 +155,7 @@ def test_any_other_text_is_refused_in_one_line(text):
 
 
 def test_a_baseline_of_another_schema_or_damaged_is_refused(baseline):
-    with pytest.raises(ValueError, match=r"memprof\.baseline/1, found \"memprof\.report/1\""):
+    with pytest.raises(ValueError, match=r"memprof\.baseline/1, found \"memprof\.report/2\""):
         parse_baseline((EXAMPLES / "grid-29.json").read_text())
     values = json.loads(render_baseline(baseline))
     values["scenarios"]["a"]["report"]["variants"]["before"]["repeats"] = "many"

@@ -16,6 +16,9 @@ from memprof.render import markdown, terminal
 from memprof.render.page import Next, Section
 from memprof.values.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
 from memprof.values.profile import Caution, Environment
+from memprof.values.scenario import ScenarioFields
+
+SCENARIO = ScenarioFields(name="case", backend="numpy", agents=20, steps=5, passes=(), repeats=3)
 
 HISTORY = Site(
     owner="Agent.prev_actions",
@@ -79,7 +82,7 @@ def report() -> Callable[..., LeakReport]:
             cycle_seconds=0.1,
         )
         return LeakReport(
-            scenario={"name": "case", "repeats": 3},
+            scenario=SCENARIO,
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),
@@ -347,7 +350,7 @@ def test_hostile_text_is_no_markup(report):
     )
     found = report(sites=(site,), detail=hostile)
     found = replace(
-        found, scenario={"name": hostile, "repeats": 3}, warnings=(Caution("k", hostile, hostile),)
+        found, scenario=replace(SCENARIO, name=hostile), warnings=(Caution("k", hostile, hostile),)
     )
     text = markdown.render_view(leak_view(found))
     assert "<script>" not in text.replace("\\<", "")
@@ -374,7 +377,7 @@ def test_long_names_keep_to_the_width(report):
 
 def test_the_json_of_a_leak_reads_back_whole(report):
     values = json.loads(json_text.render(report()))
-    assert (values["schema"], values["kind"]) == ("memprof.report/1", "leak")
+    assert (values["schema"], values["kind"]) == ("memprof.report/2", "leak")
     assert set(values["leak"]) >= {
         "verdict", "bytes_per_cycle", "ci95_bytes", "floor_bytes", "sites",
     }  # fmt: skip

@@ -28,8 +28,8 @@ def case(report, good_variant):
         after = good_variant(final, passes=tuple(each.name for each in rows))
         made = report(verdict, after=after)
         budget = None if limit is None else BudgetCheck(limit, final, final <= limit)
-        names = [each.name for each in rows]
-        scenario = {**made.scenario, "passes": names, **scenario}
+        names = tuple(each.name for each in rows)
+        scenario = replace(made.scenario, **{"passes": names, **scenario})
         return replace(made, scenario=scenario, passes=rows, budget=budget)
 
     return make
@@ -64,7 +64,7 @@ def test_the_budget_decides_how_much_of_the_plan_is_needed(case):
 def test_options_of_the_scenario_come_along_and_long_lines_are_broken(case):
     rows = row("history", 500.0), row("template", 400.0), row("working_set", 10.0)
     found = next_step(
-        case(*rows, history_steps=8, keep=["qs", "action"], working_set=1048576, chunk=None)
+        case(*rows, options={"history_steps": 8, "keep": ("qs", "action"), "working_set": 1048576})
     )
     assert found.code == (
         "from memprof import optimize\n"
@@ -76,7 +76,7 @@ def test_options_of_the_scenario_come_along_and_long_lines_are_broken(case):
         "    working_set=1048576,\n"
         ")"
     )
-    found = next_step(case(row("share", 10.0), row("history", 9.9), history_steps=8))
+    found = next_step(case(row("share", 10.0), row("history", 9.9), options={"history_steps": 8}))
     assert "history_steps" not in found.code, "without the pass it would be refused"
 
 
@@ -97,7 +97,7 @@ def test_without_passes_auto_is_to_find_some(report):
     made = report()
     made = replace(
         made, variants=Variants(made.variants.before, None), passes=(), budget=None,
-        scenario={**made.scenario, "passes": []},
+        scenario=replace(made.scenario, passes=()),
     )  # fmt: skip
     assert next_step(made) == Next("Let memprof find the passes that help this scenario:", AUTO)
     broken = replace(made, budget=BudgetCheck(500, 1000.0, False))
@@ -120,13 +120,13 @@ def test_what_cannot_be_compared_is_to_be_made_comparable(case):
 def test_a_broken_budget_is_for_auto_and_after_that_for_the_model(case):
     found = next_step(case(row("share", 100.0), limit=50))
     assert (found.text[:29], found.code) == ("The budget of 50 B is broken.", AUTO)
-    found = next_step(case(row("share", 100.0), limit=50, passes=["auto"]))
+    found = next_step(case(row("share", 100.0), limit=50, passes=("auto",)))
     assert "An agent holds most under A, 900 B" in found.text
     assert not found.code
 
 
 def test_where_nothing_helps_there_is_nothing_to_apply(case):
-    found = next_step(case(passes=["auto"]))
+    found = next_step(case(passes=("auto",)))
     assert found == Next("Nothing is to be applied: of the passes, none helps here.")
     found = next_step(case(row("share", 999.0, saved=None, outcome="no_effect")))
     assert found == Next("Nothing is to be applied: no saving per agent is certain here.")

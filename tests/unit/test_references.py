@@ -6,20 +6,20 @@ import pytest
 
 from memprof.errors import UsageError
 from memprof.optimise.plan import Plan
-from memprof.storage import references
+from memprof.storage import activation
 
 
 @pytest.fixture(autouse=True)
 def anew():
-    references.check_references.cache_clear()
+    activation.check_references.cache_clear()
     yield
-    references.check_references.cache_clear()
+    activation.check_references.cache_clear()
 
 
 def test_this_python_tells_who_holds_an_object():
-    for what, tells in references._TRIALS.items():
+    for what, tells in activation._TRIALS.items():
         assert tells(), what
-    references.check_references()
+    activation.check_references()
 
 
 @pytest.mark.parametrize("passes", [["template"], ["share"]])

@@ -16,7 +16,7 @@ from memprof.values.profile import PassResult, Report
 def test_the_json_is_the_contract_and_reads_back_whole(report):
     original = report()
     values = json.loads(json_text.render(original))
-    assert values["schema"] == "memprof.report/1"
+    assert values["schema"] == "memprof.report/2"
     assert values["kind"] == "profile"
     before = values["variants"]["before"]
     assert set(before["per_agent"]) >= {

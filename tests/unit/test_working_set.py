@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from memprof.errors import AgentActive, StoreError
 from memprof.storage import working_set
+from memprof.storage.activation import Activation, Loans, Scratch
 from memprof.storage.flatten import Handed
-from memprof.storage.references import Activation
-from memprof.storage.scratch import Loans, Scratch
 from memprof.storage.working_set import WorkingSet
 
 

@@ -15,8 +15,8 @@ from memprof.instruments.base import DirectCalls
 from memprof.optimise.base import Pass
 from memprof.optimise.plan import Plan
 from memprof.populations.base import EVERYBODY, Behaviour, Lived, Population, Probe, step_seed
+from memprof.storage.activation import Loans
 from memprof.storage.records import Numbered
-from memprof.storage.scratch import Loans
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
