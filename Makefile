@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of processes that import the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install profile test check fast screenshots bench examples scenarios figures alarms million \
+.PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures alarms million \
   equivalence soak fuzz upstream suite times pythons clean
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make check      ruff, mypy and the import contract"
 	@echo "make fast       the tests that need no PyMDP (seconds)"
 	@echo "make screenshots  every kind of report in Chromium, for a person to look at (a minute)"
+	@echo "make snapshots  tests/snapshots anew, after a change of what reports say (seconds)"
 	@echo "make times      what is held to a clock: commands, optimising, threads (5 minutes, machine idle)"
 	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
 	@echo "make examples   reports/examples anew, and what README and docs show of them (five minutes)"
@@ -89,6 +90,11 @@ fast: $(VENV)/.tested
 screenshots: $(VENV)/.tested
 	$(BIN)/pytest tests/browser -k whole
 	@echo "Written: reports/screenshots/"
+
+snapshots: $(VENV)/.tested
+	UPDATE_SNAPSHOTS=1 $(BIN)/pytest tests/unit/test_snapshots.py tests/unit/test_advice.py \
+	  tests/unit/test_analysis.py
+	git diff --stat tests/snapshots
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench reports/bench.json

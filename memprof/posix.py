@@ -1,12 +1,9 @@
-"""What Python has on POSIX systems only: limits of processes, locks on files.
+"""What differs between systems and interpreters: limits of processes and locks on files, which
+POSIX alone has; the units in which memory is handed out (pages, blocks of allocators); and what
+the garbage collector has set aside.
 
-Where a module is missing (both are on Windows), memprof.optimize in memory, `memprof report` and
-`memprof compare` work all the same; what needs it says so before it begins.
-
-The units in which memory is handed out: pages of 4 KiB on most machines, of 16 or 64 KiB on some;
-the blocks of allocators.
-
-What the garbage collector has set aside (`gc.freeze`), and by whom.
+Where `resource` or `fcntl` is missing (both are on Windows), memprof.optimize in memory, `memprof
+report` and `memprof compare` work all the same; what needs them says so before it begins.
 """
 
 from __future__ import annotations

@@ -28,7 +28,6 @@ class Backend:
         compiles: it traces and compiles programs, and keeps arrays on a device.
         together: all agents step as one computation.
         environment: variables for its workers' allocator.
-        import_bytes: what its imports take, about.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Backend:
     compiles: bool = False
     together: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
-    import_bytes: int = 500 * 10**6
 
 
 BACKENDS = Catalogue(

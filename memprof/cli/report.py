@@ -36,7 +36,7 @@ def report_command(
         ),
     ] = None,
 ) -> None:
-    """Show a report again, or write it in other formats. Nothing is measured.
+    """Show a report again, or write it in other formats; nothing is measured.
 
     Exit codes: 0 fine, whatever the report says; 2 the command line is wrong, or the file is no
     report; 3 a file could not be written.

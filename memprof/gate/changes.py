@@ -112,7 +112,7 @@ WORDS: dict[Change, str] = {
     "same": "same",
     "worse": "worse",
     "new": "new",
-    "could_not_measure": "unknown",
+    "could_not_measure": "inconclusive",
 }
 _MOST_NAMED = 3
 

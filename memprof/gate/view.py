@@ -20,9 +20,9 @@ from memprof.values.gate import (
 
 _MOST_BARS = 24
 _COLUMNS = (
-    "Runs are comparisons of one run with the next, though nothing had changed; alarms came out "
-    "worse, and with 95 % confidence their rate is below the one shown; open could not be "
-    "measured. Largest is the largest change that was seen, allowed the smallest tolerance."
+    "Of so many comparisons of one run with the next, though nothing had changed, so many came out "
+    "worse; with 95 % confidence their rate is below the one shown. Largest is the largest change "
+    "that was seen, allowed the smallest tolerance."
 )
 
 
@@ -174,7 +174,7 @@ def _workers(found: Comparison) -> str:
 def _tables(found: Comparison) -> Iterator[Table]:
     if found.metrics:
         rows = tuple(row for each in found.metrics for row in _metric_rows(each))
-        columns = ("metric", "then", "now", "change", "tolerance", "verdict")
+        columns = ("metric", "then", "now", "change", "allowed", "verdict")
         yield Table("", columns, rows)
     if found.components and (_has(found, "worse") or _has(found, "better")):
         rows = tuple(
@@ -226,15 +226,15 @@ def _rate(alarms: tuple[AlarmRate, ...]) -> str:
     most = max(alarms, key=lambda each: each.most_ci95)
     return (
         f"{false} of {compared} comparisons of a scenario with itself came out worse "
-        f"({false / max(1, compared):.1%}), {undecided} undecided; the rate of a single metric is "
-        f"below {most.most_ci95:.1%} (95 %), highest for {most.metric} of {most.scenario}."
+        f"({false / max(1, compared):.1%}), {undecided} inconclusive; the rate of a single metric "
+        f"is below {most.most_ci95:.1%} (95 %), highest for {most.metric} of {most.scenario}."
     )
 
 
 def _alarms(alarms: tuple[AlarmRate, ...]) -> list[Section]:
     """A section for each scenario; what the columns mean stands below the last one."""
     scenarios = dict.fromkeys(each.scenario for each in alarms)
-    columns = ("metric", "runs", "alarms", "rate <", "open", "largest", "allowed")
+    columns = ("metric", "worse", "of", "below", "inconclusive", "largest", "allowed")
     sections = []
     for name in scenarios:
         rows = tuple(_alarm_row(each) for each in alarms if each.scenario == name)
@@ -246,8 +246,8 @@ def _alarms(alarms: tuple[AlarmRate, ...]) -> list[Section]:
 def _alarm_row(found: AlarmRate) -> tuple[str, ...]:
     return (
         found.metric,
-        str(found.comparisons),
         str(found.false_alarms),
+        str(found.comparisons),
         f"{found.most_ci95:.1%}",
         str(found.undecided),
         amount(found.unit, found.largest_change),

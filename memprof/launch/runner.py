@@ -44,16 +44,13 @@ class Crew:
         """Run one job; within other `limits` than those of the crew if they are given."""
         self.started += 1
         self.observer.worker(title, self.started, self.total)
+        limits = limits or self.limits
         try:
-            return run_worker(
-                request,
-                limits or self.limits,
-                self.observer.phase,
-                sample=sample,
-                on_part=on_part,
-            )
+            return run_worker(request, limits, self.observer.phase, sample=sample, on_part=on_part)
         except ScenarioError as error:
-            where = self.loaded.where(error.field)
             raise ScenarioError(
-                error.field, error.problem, where=where, detail=error.detail
+                error.field,
+                error.problem,
+                where=self.loaded.where(error.field),
+                detail=error.detail,
             ) from None

@@ -5,6 +5,7 @@ Why a worker has no result: its own word, or what its death and its limits tell.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from typing import Any, Generic
 
 import msgspec
 
-from memprof.catalogue.backends import BACKENDS
 from memprof.errors import (
     BackendFailed,
     MemoryLimitReached,
@@ -116,8 +116,8 @@ def _follow(
     on_part: Callable[[R], None],
 ) -> Result[R] | Failure | None:
     """Pass on progress and parts until there is a result or an error; None if the worker ended
-    without. Whoever else has the pipe open then, a process or
-    thread of the user's code, is not waited for."""
+    without. Whoever else has the pipe open then, a process or thread of the user's code, is not
+    waited for."""
     start = time.monotonic()
     pieces: list[bytes] = []
     label = "start"
@@ -171,6 +171,7 @@ def _heard(line: bytes, request: Request[R]) -> Event[R]:
 
 # Phases in which libraries load; they load more of themselves when they are first used.
 IMPORTING = ("start", "import", "warm up")
+_IMPORT_BYTES = 500 * 10**6
 _AMPLE_BYTES = 4 * 10**9  # with so much, a crash has another reason
 
 
@@ -211,12 +212,13 @@ def failure(
     output: str,
 ) -> MemprofError:
     """Why there is no result: the worker's own word, or what its death tells."""
-    if event is not None and event.kind == "scenario":
-        return ScenarioError(event.field, event.message, detail=event.detail)
-    detail = output if event is None else event.detail
     phase = marks[-1].label if marks else "start"
-    if ceiling is not None and _limit_was_hit(event, code, request, ceiling, marks):
-        if phase in IMPORTING and not _during(event):
+    detail = output if event is None else event.detail
+    if event is not None and event.kind == "scenario":
+        return ScenarioError(event.field, event.message, detail=detail)
+    if ceiling is not None and _limit_was_hit(event, code, ceiling, phase):
+        living = event is not None and event.kind == "memory" and " during " in event.message
+        if phase in IMPORTING and not living:
             return too_low_for_imports(request, ceiling, detail)
         during = "" if event is None else f" ({event.message})"
         return MemoryLimitReached(
@@ -224,23 +226,29 @@ def failure(
             "lower --agents, or add passes",
             detail=detail,
         )
-    if event is not None and event.kind == "memory":
+    if event is None:
+        return WorkerDied(_death(code, phase), detail=detail)
+    if event.kind == "memory":
         return MemoryLimitReached(
             f"the population does not fit in this machine's memory ({event.message}); lower "
             "--agents, or add passes",
             detail=detail,
         )
-    if event is not None and event.kind == "backend":
+    if event.kind == "backend":
         return BackendFailed(event.message, detail=detail)
-    if event is not None:
-        return WorkerFailed(f"the worker failed: {event.message}", detail=detail)
+    return WorkerFailed(f"the worker failed: {event.message}", detail=detail)
+
+
+def _death(code: int, phase: str) -> str:
+    """What the exit code of a worker without a word tells; minus the signal that ended it."""
     if code >= 0:
-        return WorkerDied(
+        return (
             f"the worker ended with exit code {code} and no result, while in phase {phase!r}; "
-            "does the model or its environment end the process?",
-            detail=detail,
+            "does the model or its environment end the process?"
         )
-    cause = ""
+    name, cause = f"signal {-code}", ""  # signals for programs' own use have no name
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
     seconds = rlimit_bytes("CPU")
     if seconds is not None and code in (-signal.SIGKILL, -signal.SIGXCPU):
         cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
@@ -249,52 +257,26 @@ def failure(
             ", most likely by the kernel because the machine ran out of memory; use fewer agents, "
             "or passes that make each of them smaller"
         )
-    return WorkerDied(
-        f"the worker was killed ({_name(-code)}) while in phase {phase!r}{cause}", detail=detail
-    )
-
-
-def _name(number: int) -> str:
-    """A signal's name; those for programs' own use have none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _during(event: Failure | None) -> bool:
-    """Whether memory ran out while agents were built or stepped."""
-    return event is not None and event.kind == "memory" and " during " in event.message
+    return f"the worker was killed ({name}) while in phase {phase!r}{cause}"
 
 
 def too_low_for_imports(
     request: Request[Any], ceiling: Ceiling, detail: str = ""
 ) -> MemoryLimitReached:
     """What to say where not even libraries can be loaded."""
-    needs = f"PyMDP with backend {request.spec.backend} needs about "
     return MemoryLimitReached(
-        f"{ceiling.words} is too low for the imports alone; {needs}"
-        f"{format_size(_import_bytes(request))}. Raise {ceiling.option}",
+        f"{ceiling.words} is too low for the imports alone; PyMDP with backend "
+        f"{request.spec.backend} needs about {format_size(_IMPORT_BYTES)}. Raise {ceiling.option}",
         detail=detail,
     )
 
 
-def _import_bytes(request: Request[Any]) -> int:
-    return BACKENDS[request.spec.backend].import_bytes
-
-
-def _limit_was_hit(
-    event: Failure | None,
-    code: int,
-    request: Request[Any],
-    ceiling: Ceiling,
-    marks: list[Mark],
-) -> bool:
+def _limit_was_hit(event: Failure | None, code: int, ceiling: Ceiling, phase: str) -> bool:
     """Out of memory shows as MemoryError where Python notices, as a native library's exit or crash
     where it does not, and as almost anything while modules are loaded."""
     if event is None:
         return code != -signal.SIGKILL
     if event.kind == "backend":
-        return ceiling.size_bytes < _import_bytes(request)
-    importing = not marks or marks[-1].label in IMPORTING
-    return event.kind == "memory" or (importing and "ModuleNotFound" not in event.message)
+        return ceiling.size_bytes < _IMPORT_BYTES
+    loading = phase in IMPORTING and "ModuleNotFound" not in event.message
+    return event.kind == "memory" or loading

@@ -9,8 +9,37 @@ from memprof.values.measurements import Calibration, DeviceDetails
 from memprof.values.profile import Caution, Equivalence, PassResult, Variant
 
 _EXPLAINED = 0.8
-_ELSEWHERE = "measure on Linux"
 _NOISY_TIME = 0.1
+_REMEDIES = {
+    "incomplete": "run it again; what was measured until then is here",
+    "not_checked": "seed what is random in the model or its environment from np.random",
+    "not_replaced": "their results, times and temporaries are PyMDP's own; pool knows those of "
+    "PyMDP 1.0.0 to 1.0.4 that nobody has replaced",
+    "endless_garbage": "create no garbage while garbage is collected, or take the readings as they "
+    "are: steady as long as it is always the same amount",
+    "no_saving": "leave it out of this scenario",
+    "slower_than_allowed": "run it again on a quieter machine, or name the passes yourself",
+    "below_resolution": "raise --agents or --repeats",
+    "no_uss": "measure on Linux",
+    "unexplained": "see tracemalloc's lines for the rest; native memory is in no component",
+    "kept_whole": "keep data instead of functions and other objects in the agent, where it matters",
+    "retracing": "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees what is "
+    "remembered",
+    "noisy_time": "raise --repeats, and keep the machine free of other work",
+    "instrument_failed": "its figure is missing; the others stand",
+}
+_OF_READINGS = {
+    "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
+    "one of these",
+    "python": "measure with Python's own allocator: without PYTHONMALLOC, in a build with the GIL",
+    "objects": "measure with Python's own allocator: without PYTHONMALLOC",
+    "process": "measure where /proc/self/smaps_rollup, smaps or statm reports memory",
+    "peak": "measure where /proc/self/clear_refs can be written for a peak",
+    "shared memory": "no figure here includes memory that processes share; Linux 5.3 reports it",
+    "residency": "the ledger has nominal sizes only; measure where /proc/self/pagemap can be read",
+    "data segment": "nothing here can be compared with RLIMIT_DATA",
+    "address space": "nothing here can be compared with RLIMIT_AS",
+}
 
 
 def find(
@@ -25,152 +54,99 @@ def find(
 ) -> tuple[Caution, ...]:
     """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `facts`
     what the workers found out about their backend, and `calibrations` about their readings."""
-    found = list(_of_run(after, verdict, failure))
+    found = []
+    if failure is not None:
+        found.append(_caution("incomplete", str(failure)))
+    if after is not None and verdict.verdict == "not_checked":
+        found.append(_caution("not_checked", f"behaviour was not compared: {verdict.detail}"))
     found += of_facts(facts or {})
     found += of_calibration(calibrations)
     found += [
-        Caution("no_saving", f"{each.name}: {each.detail}", "leave it out of this scenario")
+        _caution("no_saving", f"{each.name}: {each.detail}")
         for each in passes
         if each.outcome in ("no_effect", "costs", "slower")
     ]
     if after is not None and max_slowdown is not None:
-        found += _of_limit(before, after, max_slowdown)
-    found += _of_variant("before", before)
-    if after is not None:
-        found += _of_variant("after", after)
+        ratio = after.step_seconds.median / before.step_seconds.median
+        if ratio > max_slowdown:
+            evidence = (
+                f"over all repeats a step takes {ratio:.2f} times as long as before; auto's single "
+                f"workers were within the limit of {max_slowdown:g}"
+            )
+            found.append(_caution("slower_than_allowed", evidence))
+    for name, variant in (("before", before), ("after", after)):
+        if variant is not None:
+            found += (_caution(kind, f"{name}: {said}") for kind, said in _of_variant(variant))
     return tuple(found)
+
+
+def _caution(kind: str, evidence: str) -> Caution:
+    return Caution(kind, evidence, _REMEDIES[kind])
 
 
 def of_facts(facts: Mapping[str, str]) -> Iterator[Caution]:
     """What workers found out that a reader must know."""
-    left = facts.get("not replaced by pool")
-    if left:
-        yield Caution(
+    if left := facts.get("not replaced by pool"):
+        yield _caution(
             "not_replaced",
             f"pool leaves functions to PyMDP whose source it does not know: {left}",
-            "their results, times and temporaries are PyMDP's own; pool knows those of PyMDP 1.0.0 "
-            "to 1.0.4 that nobody has replaced",
         )
 
 
-_REMEDIES = {
-    "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
-    "one of these",
-    "python": "measure with Python's own allocator: without PYTHONMALLOC, in a build with the GIL",
-    "objects": "measure with Python's own allocator: without PYTHONMALLOC",
-    "process": "measure where /proc/self/smaps_rollup, smaps or statm tells of memory",
-    "peak": "measure where /proc/self/clear_refs can be written for a peak",
-    "shared memory": "memory that processes share is in no figure here; Linux 5.3 tells of it",
-    "residency": "the ledger has nominal sizes only; measure where /proc/self/pagemap can be read",
-    "data segment": "what is held against RLIMIT_DATA cannot be told here",
-    "address space": "what is held against RLIMIT_AS cannot be told here",
-}
-
-
 def of_calibration(calibrations: Iterable[Calibration]) -> Iterator[Caution]:
-    """What the workers' readings do not tell."""
+    """What the workers' readings miss."""
     left_out: dict[str, str] = {}
     endless = False
     for each in calibrations:
         left_out |= each.left_out
         endless = endless or each.endless_garbage
     for name, why in left_out.items():
-        yield Caution(
-            "left_out", f"the reading {name!r} is left out: {why}", _REMEDIES.get(name, _ELSEWHERE)
-        )
+        remedy = _OF_READINGS.get(name, "measure on Linux")
+        yield Caution("left_out", f"the reading {name!r} is left out: {why}", remedy)
     if endless:
-        yield Caution(
+        yield _caution(
             "endless_garbage",
             "garbage never ends: every collection found more, made by finalizers or callbacks of "
             "the collector; what was left is in the readings",
-            "make no garbage where garbage is collected, or take the readings for what they are: "
-            "steady as long as it is always as much",
         )
 
 
-def _of_run(
-    after: Variant | None, verdict: Equivalence, failure: BaseException | None
-) -> Iterator[Caution]:
-    if failure is not None:
-        yield Caution(
-            "incomplete", str(failure), "run it again; what was measured until then is here"
-        )
-    if after is not None and verdict.verdict == "not_checked":
-        yield Caution(
-            "not_checked",
-            f"behaviour was not compared: {verdict.detail}",
-            "seed what is random in the model or its environment from np.random",
-        )
-
-
-def _of_limit(before: Variant, after: Variant, max_slowdown: float) -> Iterator[Caution]:
-    ratio = after.step_seconds.median / before.step_seconds.median
-    if ratio > max_slowdown:
-        yield Caution(
-            "slower_than_allowed",
-            f"over all repeats a step takes {ratio:.2f} times as long as before; auto's single "
-            f"workers were within the limit of {max_slowdown:g}",
-            "run it again on a quieter machine, or name the passes yourself",
-        )
-
-
-def _of_variant(name: str, variant: Variant) -> Iterator[Caution]:
+def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
+    """Kind and evidence."""
     cost, ledger, step = variant.per_agent, variant.ledger, variant.step_seconds
     if not cost.resolved:
-        yield Caution(
+        yield (
             "below_resolution",
-            f"{name}: the marginal cost cannot be told from zero; it is at most "
-            f"{format_size(cost.ci95_bytes[1])}",
-            "raise --agents or --repeats",
+            "the marginal cost cannot be told from zero; it is at most "
+            f"{format_size(cost.at_most_bytes)}",
         )
     if variant.uss_bytes is None:
-        yield Caution(
-            "no_uss",
-            f"{name}: this platform gives no USS; RSS stands in for it",
-            "measure on Linux",
-        )
+        yield "no_uss", "this platform reports no USS; RSS stands in for it"
     if ledger.explained_bytes is not None and ledger.growth_bytes > 0:
         explained = ledger.explained_bytes / ledger.growth_bytes
         if explained < _EXPLAINED:
-            yield Caution(
-                "unexplained",
-                f"{name}: the components explain {explained:.0%} of the growth",
-                "look at tracemalloc's lines for the rest; native memory is in no component",
-            )
+            yield "unexplained", f"the components explain {explained:.0%} of the growth"
     if variant.kept_whole:
-        yield Caution(
-            "kept_whole",
-            f"{name}: {', '.join(variant.kept_whole)} cannot be encoded exactly and stays whole",
-            "keep data instead of functions and other objects in the agent, where it matters",
-        )
+        names = ", ".join(variant.kept_whole)
+        yield "kept_whole", f"{names} cannot be encoded exactly and stays whole"
     if variant.device is not None and variant.device.traces_per_step:
-        yield _retracing(name, variant, variant.device)
+        yield "retracing", _retracing(variant, variant.device)
     half = (step.ci95[1] - step.ci95[0]) / 2
     if half > _NOISY_TIME * step.median:
-        yield Caution(
-            "noisy_time",
-            f"{name}: the time per step is known to ± {format_seconds(half)} only",
-            "raise --repeats, and keep the machine free of other work",
-        )
+        yield "noisy_time", f"the time per step is known to ± {format_seconds(half)} only"
     for reading in variant.instruments:
         if reading.failure:
-            yield Caution(
-                "instrument_failed",
-                f"{name}: {reading.name}: {reading.failure}",
-                "its figure is missing; the others stand",
-            )
+            yield "instrument_failed", f"{reading.name}: {reading.failure}"
 
 
-def _retracing(name: str, variant: Variant, device: DeviceDetails) -> Caution:
+def _retracing(variant: Variant, device: DeviceDetails) -> str:
     trend, most = variant.trend, device.retraces[0]
     growth = ""
     if trend.verdict == "leak" and trend.bytes_per_step is not None:
         size = format_size(trend.bytes_per_step * variant.ledger.agents)
         growth = f", and the process grows by {size} per step"
-    return Caution(
-        "retracing",
-        f"{name}: JAX still traces {device.traces_per_step:.3g} and compiles "
+    return (
+        f"JAX still traces {device.traces_per_step:.3g} and compiles "
         f"{device.compilations_per_step:.3g} programs per step{growth}; most at {most.path}:"
-        f"{most.line}: {most.text}",
-        "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees what is remembered",
+        f"{most.line}: {most.text}"
     )

@@ -66,8 +66,8 @@ def passes_section(report: Report) -> Section:
     if kept:
         tables.append(Table("", columns, rows))
         text.append(
-            "Each row is the plan up to this pass, and what the pass adds to the plan before it: "
-            "what an agent costs, what it saved, the time per step as a factor."
+            "Each row is the plan up to this pass: what an agent costs, and what the pass adds "
+            "to the plan before it (bytes saved, time per step as a factor)."
         )
     text += [f"{each.name}: {each.detail}." for each in kept]
     after = report.variants.after
@@ -78,8 +78,8 @@ def passes_section(report: Report) -> Section:
         reasons = tuple((each.name, _outcome(each), each.detail) for each in left)
         tables.append(Table("left out by auto", names, reasons, "prose"))
         text.append(
-            "auto tries the passes that claim to be exact, but for the order of sums at most, and "
-            "keeps those that help, behave as they claim and stay within max_slowdown "
+            "auto tries the passes that claim to be exact, up to the order of sums, and keeps "
+            "those that help, behave as claimed and stay within max_slowdown "
             f"({report.scenario.max_slowdown:g}) of the time per step before."
         )
     drawn = passes_waterfall(report)
@@ -113,10 +113,11 @@ def _outcome(found: PassResult) -> str:
 
 
 _DEVICE_TEXT = (
-    "Live JAX arrays, each buffer once: private belong to one agent each (here per agent), shared "
-    "to several (here in total). Compiled programs and caches are the memory of the process that "
-    "jax.clear_caches() frees after the scenario's steps. JAX traces and compiles what it has not "
-    "seen before; an agent that still does so in later steps makes it remember more at every step.",
+    "Live JAX arrays, each buffer counted once: private bytes belong to one agent (shown per "
+    "agent), shared bytes to several (shown in total). Compiled programs and caches are what "
+    "jax.clear_caches() frees after the scenario's steps. JAX traces and compiles what it has "
+    "not seen before; agents that still cause this in later steps make it remember more with "
+    "every step.",
 )
 
 

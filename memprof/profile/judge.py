@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from memprof.stats import growth
+from memprof.text import format_size
 from memprof.values.measurements import InstrumentRun, Ledger, LedgerRow, Measurement, TrendSeries
-from memprof.values.profile import OperationHotspot, Trend
+from memprof.values.profile import AgentFigure, OperationHotspot, PerAgent, Trend
 
 
 def balance(
@@ -87,3 +88,87 @@ def _judged(series: TrendSeries, cut: int) -> growth.Judgement:
         half_width=found.half_width / lives,
         floor=None if found.floor is None else found.floor / lives,
     )
+
+
+# ---------------------------------------------------------------- one agent
+
+_ALIKE = 0.05
+"""Figures that are this near to each other say the same."""
+_NOMINAL = 0.15
+"""The traced heap knows no allocator's rounding, and a life of two steps no later ones."""
+_MOVED = "moved into memory that had been freed, and more of them would not find any"
+
+
+def one_agent(
+    cost: PerAgent, slope: float, agents: int, ledger: Ledger, traced: InstrumentRun | None
+) -> tuple[AgentFigure, ...]:
+    """What one of the scenario's `agents` costs or holds by each part of a report and, where that
+    is not the marginal cost, why not; `slope` is that of the line through memory against their
+    number."""
+    uncertain = (
+        f"the slope, {format_size(slope)}, is uncertain, and less than what agents hold: they "
+        f"{_MOVED}"
+    )
+    marginal = "" if cost.marginal_bytes == slope else uncertain
+    figures = [AgentFigure("marginal", cost.marginal_bytes, marginal)]
+    mean, typical, ends = (
+        ledger.mean_agent_bytes,
+        ledger.typical_agent_bytes,
+        ledger.agent_bytes_range,
+    )
+    if mean is not None and typical is not None and ends is not None:
+        several = (
+            f"agents are of several sizes, {format_size(ends[0])} to {format_size(ends[1])}: this "
+            "is the one in the middle, and the marginal cost that of their mean"
+        )
+        differ = abs(typical - mean) > _ALIKE * mean
+        figures.append(AgentFigure("held", mean, _why(cost, mean)))
+        why = several if differ else _why(cost, typical)
+        figures.append(AgentFigure("typical", typical, why))
+    each = ledger.private_each()
+    why = _why(cost, each, _of_components(each, agents, ledger))
+    figures.append(AgentFigure("components", each, why))
+    if traced is not None and traced.stacks:
+        size = sum(each.bytes_per_agent for each in traced.stacks)
+        figures.append(AgentFigure("calls", size, _why(cost, size, _of_calls(size, traced))))
+    return tuple(figures)
+
+
+def _why(cost: PerAgent, size: float, reason: str = "") -> str:
+    """Empty where `size` is the marginal cost within the line's own half interval, whose upper end
+    may be what agents hold; else the reason, or which of the two is more."""
+    marginal = cost.marginal_bytes
+    if abs(size - marginal) <= max(_ALIKE * marginal, marginal - cost.ci95_bytes[0]):
+        return ""
+    if reason:
+        return reason
+    if size > marginal:
+        return f"the process grew by less: agents {_MOVED}"
+    return "the rest is in no object: room that allocators keep, fragments, native memory"
+
+
+def _of_components(size: float, agents: int, ledger: Ledger) -> str:
+    mean = ledger.mean_agent_bytes
+    if mean is None:
+        return "what arrays and objects ask for, resident or not"
+    if ledger.agents > agents and abs(size - mean) > _ALIKE * mean:
+        return (
+            f"the ledger has {ledger.agents:,} agents, of which the scenario's {agents:,} are the "
+            "first; the others are of other sizes"
+        )
+    if size < mean * (1 - _ALIKE):
+        return "what the world of all has from an agent is shared here"
+    return ""
+
+
+def _of_calls(size: float, traced: InstrumentRun) -> str:
+    further, mean = traced.further_bytes, traced.mean_bytes
+    if further is not None and mean is not None and abs(further - mean) > _ALIKE * mean:
+        number = f"{traced.further_agents:,} agents" if traced.further_agents > 1 else "an agent"
+        return (
+            f"of {number} after the first, which the ledger's walk finds to hold "
+            f"{format_size(further)}; the mean of all is {format_size(mean)}"
+        )
+    if further is not None and abs(size - further) <= _NOMINAL * further:
+        return "what was asked for: pages that nothing has touched yet take no memory"
+    return "traced from Python, over two steps at most: without what libraries take by themselves"

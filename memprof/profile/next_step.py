@@ -29,13 +29,13 @@ def next_step(report: Report) -> Next:
         return _without_the_broken(report)
     if report.equivalence.verdict == "not_checked":
         return Next(
-            "Make it comparable first: let all that is random in the model and its environment "
-            "come from np.random, and run it again."
+            "Make it comparable first: draw all that is random in the model and its environment "
+            "from np.random, and run it again."
         )
     if _breaks_budget(report):
         return _within_budget(report)
     if not after.passes:
-        return Next("Nothing is to be applied: of the passes, none helps here.")
+        return Next("There is nothing to apply: no pass helps here.")
     found = shortest(report, report.budget.limit_bytes if report.budget else None)
     return _apply(report, found) if found is not None else _no_saving_per_agent(report)
 
@@ -126,7 +126,7 @@ def _no_saving_per_agent(report: Report) -> Next:
         and ((row.saved_fixed_bytes or 0) > 0 or (row.saved_transient_bytes or 0) > 0)
     ]
     if not useful:
-        return Next("Nothing is to be applied: no saving per agent is certain here.")
+        return Next("There is nothing to apply: no saving per agent is certain here.")
     found = "; ".join(f"{row.name}: {row.detail}" for row in report.passes if row.name in useful)
     return Next(
         f"No saving per agent is certain. What helps the process: {found}. In the scenario:",

@@ -18,9 +18,8 @@ from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
-from memprof.profile.grounds import one_agent
 from memprof.profile.instruments import side_by_side, timeline
-from memprof.profile.judge import trend
+from memprof.profile.judge import one_agent, trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
 from memprof.profile.workers import Runs, VariantRuns, run_all

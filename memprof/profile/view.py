@@ -137,8 +137,8 @@ def _before_and_after(report: Report) -> Section:
     )
     if report.scenario.effort == "quick":
         text.append(
-            "This is a first answer, of effort quick: --effort normal takes longer, narrows the "
-            "intervals, and adds the instruments."
+            "This is a first answer, at effort quick; --effort normal takes longer, narrows the "
+            "intervals and adds the instruments."
         )
     timelines = ((name, variant.timeline) for name, variant in named if variant.timeline)
     drawn = [
@@ -201,9 +201,9 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
         ("largest divergence", "not finite" if nats is None else f"{nats:.3g} nats"),
     )
     text = (
-        "Both populations live on the same seeds. Exact: the digests of all beliefs, posteriors "
-        "over policies and actions are equal at every step; otherwise they are compared value by "
-        "value, and divergence is KL(after || before) of a posterior.",
+        "Both populations run on the same seeds. Exact means equal digests of all beliefs, "
+        "posteriors over policies and actions at every step; otherwise values are compared one "
+        "by one, and divergence is KL(after || before) of a posterior.",
     )
     yield Section("Equivalence", text, (Table("", ("", ""), rows),))
 
@@ -211,10 +211,10 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
 def _ledger(report: Report) -> Section:
     tables = tuple(_ledger_table(name, variant) for name, variant in report.variants.named())
     text = (
-        "Nominal is what the arrays and objects of all agents ask for, resident what the kernel "
-        "has given. Of the resident bytes, private belong to one agent each (here per agent), "
-        "shared to several (here in total); the first agent's A and B are also its environment's. "
-        "Share is of the growth of the process.",
+        "Nominal is what arrays and objects ask for, resident what the kernel has provided. "
+        "Private bytes belong to one agent (shown per agent), shared bytes to several (shown in "
+        "total); the first agent's A and B are also its environment's. Share is of the growth "
+        "of the process.",
     )
     drawn = [
         pictures.ledger_tree(name, variant.ledger) for name, variant in report.variants.named()
@@ -268,9 +268,9 @@ def _hotspots(report: Report) -> Section:
         if variant.hotspots.lines:
             tables.append(_line_table(name, variant.hotspots.lines))
     text = (
-        "Time from the clean workers; retained is the mean of what a call keeps, transient peak "
-        "the most that any call needed above that (traced heap). Lines: what one further agent "
-        "holds, by the user's or PyMDP's line that allocated it.",
+        "Time is from the clean workers; retained is the mean that a call keeps, transient peak "
+        "the most that any call needed on top of it (traced heap). Lines show what one more "
+        "agent holds, by the line of the user's code or PyMDP's that allocated it.",
     )
     drawn: tuple[Picture, ...] = (
         *pictures.hotspot_bars(list(report.variants.named())),
@@ -300,9 +300,9 @@ def _trend(report: Report) -> Section:
     rows = tuple((name, *_trend_row(variant.trend)) for name, variant in report.variants.named())
     columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
     text = (
-        "Bytes that an agent gains by living one step longer: slope of the live heap (malloc and "
-        "Python's small objects), garbage collected, with the whole population alive; judged as "
-        "memprof leak does, which looks longer and says where.",
+        "Bytes that an agent gains per further step: the slope of the live heap (malloc and "
+        "Python's small objects) after garbage collection, with the whole population alive. It "
+        "is judged as by memprof leak, which runs longer and says where the growth is.",
     )
     drawn = [pictures.trend_chart(name, variant) for name, variant in report.variants.named()]
     return Section("Trend", text, (Table("", columns, rows),), pictures=_present(drawn))

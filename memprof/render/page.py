@@ -305,9 +305,9 @@ def advice_section(advice: Sequence[Advice]) -> Section:
     rows = tuple((each.finding, each.evidence, each.remedy) for each in advice)
     columns = ("finding", "evidence", "what to do")
     text = (
-        "What is open comes first, then what a pass of the plan has taken care of; each by the "
-        "bytes that it is about for all agents. Savings are those that were measured; evidence "
-        "without one says what agents hold, not what a pass would save.",
+        "Open findings first, then those a pass already fixes, each ranked by the bytes at stake. "
+        "Savings are measured; where none is given, the evidence is what agents hold, not what a "
+        "pass would save.",
     )
     return Section("Advice", text, (Table("", columns, rows, "prose"),))
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,22 @@ from memprof.values.profile import (
     Variants,
 )
 from memprof.values.scenario import ScenarioFields
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+
+
+@pytest.fixture
+def snapshot() -> Callable[[str, str], None]:
+    """Compare a text with the file of that name; `make snapshots` writes it."""
+
+    def check(name: str, text: str) -> None:
+        file = SNAPSHOTS / f"{name}.txt"
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+        if "UPDATE_SNAPSHOTS" in os.environ:
+            file.write_text(text)
+        assert text == file.read_text(), "if this is meant: make snapshots"
+
+    return check
 
 
 @pytest.fixture

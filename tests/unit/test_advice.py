@@ -1,5 +1,6 @@
 """What is advised, on scripted reports."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -71,15 +72,22 @@ def found(report, kind, offered=OFFERED):
     return [each for each in advise(report, offered) if each.kind == kind]
 
 
+def option(advice):
+    """What is to be added to the command line."""
+    return re.match(
+        r"Use (--passes [\w,]*\w(?: --history-steps \d+)?|passes: \[.*?\])", advice.remedy
+    )[1]
+
+
 def test_nothing_is_advised_where_nothing_is_known(case):
     assert advise(case(), OFFERED) == ()
 
 
 def test_copies_are_to_be_shared_and_no_saving_is_claimed(case):
     (advice,) = found(case({"contents": (content(zeros=0.95),)}), "alike")
-    assert advice.finding == "B is the same for all 20 agents."
+    assert "all 20 agents" in advice.finding
     assert "19 copies of B, 800 B each, 95.0% zeros" in advice.evidence
-    assert advice.remedy == "--passes share; one read-only copy for all."
+    assert option(advice) == "--passes share"
     assert (advice.solved_by, advice.saves_bytes) == ("", None)
     assert advice.stake_bytes == pytest.approx(19 * B_BYTES)
 
@@ -88,7 +96,7 @@ def test_a_view_that_keeps_a_larger_array_is_to_be_copied(case):
     row = ContentRow("D", 20, 1, 0, 40_000, 400, 0.9, pinned_bytes=39_000)
     before = {"contents": (row,), "ledger": ledger(D=400, B=600)}
     (advice,) = found(case(before), "views")
-    assert advice.finding == "D keeps 390 B that it does not show."
+    assert "390 B" in advice.finding
     assert ".copy()" in advice.remedy
     assert advice.stake_bytes == pytest.approx(20 * 390)
     held_by_another = {**before, "ledger": ledger(D=10, B=990)}
@@ -98,15 +106,13 @@ def test_a_view_that_keeps_a_larger_array_is_to_be_copied(case):
 def test_copies_of_some_agents_are_said_to_be_of_some(case):
     rows = (content("A"), content(alike=19, copies=18))
     found_apart = [each.finding for each in found(case({"contents": rows}), "alike")]
-    assert sorted(found_apart) == [
-        "A is the same for all 20 agents.",
-        "B is the same for 19 of 20 agents.",
-    ]
+    assert ["all 20 agents" in each for each in found_apart] == [False, True]
+    assert "19 of 20 agents" in found_apart[0]
     rows = (content(alike=12, copies=11),)
     (advice,) = found(case({"contents": rows}), "alike")
-    assert advice.finding == "B is the same for 12 of 20 agents."
+    assert "12 of 20 agents" in advice.finding
     (advice,) = found(case({"contents": (content(),)}, agents=1000), "alike")
-    assert advice.finding == "B is the same for all 20 agents (of 1,000) that were compared."
+    assert "all 20 agents (of 1,000)" in advice.finding
 
 
 @pytest.mark.parametrize(
@@ -126,14 +132,14 @@ def test_what_sharing_would_not_help_is_not_said(case, row):
 
 def test_what_is_learned_is_for_template_since_an_update_undoes_sharing(case):
     (advice,) = found(case({"contents": (content(),)}, learning=("B",)), "alike")
-    assert advice.remedy.startswith("--passes template;")
+    assert option(advice) == "--passes template"
 
 
 def test_a_pass_of_the_plan_that_has_done_it_is_given_its_measured_saving(case):
     (advice,) = found(case({"contents": (content(),)}, [saving("share")]), "alike")
     assert advice.solved_by == "share"
     assert advice.saves_bytes == 20 * 950
-    assert advice.remedy == "Taken care of by share, which saves 950 B per agent in all."
+    assert "950 B" in advice.remedy
 
 
 def test_a_pass_of_the_plan_that_has_not_done_it_is_not_its_solution(case):
@@ -141,7 +147,7 @@ def test_a_pass_of_the_plan_that_has_not_done_it_is_not_its_solution(case):
     after = {"per_agent": cost(980), "ledger": ledger(B=B_BYTES)}
     (advice,) = found(case({"contents": (content(),)}, rows, after), "alike")
     assert advice.solved_by == ""
-    assert advice.remedy == "--passes share,policies; one read-only copy for all."
+    assert option(advice) == "--passes share,policies"
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "not_checked", "failed"])
@@ -150,13 +156,13 @@ def test_a_pass_that_is_not_proved_has_solved_nothing(case, outcome):
     made = case({"contents": (content(),)}, [row], verdict="not_checked")
     (advice,) = found(made, "alike")
     assert (advice.solved_by, advice.saves_bytes) == ("", None)
-    assert advice.remedy == "share is in the plan, but nothing is claimed for it: why."
+    assert advice.remedy.endswith(": why.")
 
 
 def test_what_auto_tried_and_left_out_is_not_advised(case):
     left = [replace(saving(name, outcome="slower"), kept=False) for name in ("share", "template")]
     (advice,) = found(case({"contents": (content(),)}, left), "alike")
-    assert advice.remedy.startswith("--passes mmap;")
+    assert option(advice) == "--passes mmap"
     left.append(replace(saving("mmap", outcome="slower"), kept=False))
     assert not found(case({"contents": (content(),)}, left), "alike")
 
@@ -164,8 +170,8 @@ def test_what_auto_tried_and_left_out_is_not_advised(case):
 def test_zeros_of_each_agents_own_matrices_are_for_sparse(case):
     rows = (content(alike=1, copies=0, zeros=0.95), content("A", 1, 0, 0.95, 100))
     (advice,) = found(case({"contents": rows}), "zeros")
-    assert advice.finding == "95.0% of B and 95.0% of A are zeros."
-    assert advice.remedy.startswith("--passes sparse;")
+    assert "95.0% of B and 95.0% of A" in advice.finding
+    assert option(advice) == "--passes sparse"
     assert advice.stake_bytes == pytest.approx(20 * 0.95 * 900)
     (dense,) = (replace(rows[0], zeros=0.7),)
     assert not found(case({"contents": (dense,)}), "zeros")
@@ -181,15 +187,15 @@ def test_zeros_that_all_agents_have_alike_are_said_with_their_copies_alone(case)
 def test_a_backend_without_the_pass_is_not_advised_it(case):
     rows = (content(alike=1, copies=0, zeros=0.95),)
     (advice,) = found(case({"contents": rows}), "zeros", passes_for("jax"))
-    assert advice.remedy.startswith("--passes template;")
+    assert option(advice) == "--passes template"
 
 
 def test_a_large_list_of_policies_is_to_be_compact(case):
     row = replace(content("policies", size=700), number_bytes=100)
     made = case({"contents": (row,), "ledger": ledger(policies=700)})
     (advice,) = found(made, "policies")
-    assert advice.finding == "70.0% of an agent is its list of policies."
-    assert advice.remedy.startswith("--passes policies;")
+    assert "70.0%" in advice.finding
+    assert option(advice) == "--passes policies"
     assert not found(case({"contents": (row,), "ledger": ledger(policies=10)}), "policies")
 
 
@@ -200,21 +206,22 @@ def gain(attribute="Agent.prev_actions", size=152.0):
 def test_a_history_that_grows_is_to_be_bounded(case):
     before = {"gains": (gain(),), "trend": Trend("leak", 160.0, (150.0, 170.0), 4.0, 21, 30)}
     (advice,) = found(case(before), "growth")
-    assert advice.finding == "Agent.prev_actions grows by 152 B per agent and step."
-    assert "the heap gains 160 B" in advice.evidence
-    assert advice.remedy == "--passes history --history-steps 32; it grows no more."
+    assert "Agent.prev_actions grows by 152 B" in advice.finding
+    assert "160 B" in advice.evidence
+    assert option(advice) == "--passes history --history-steps 32"
     assert advice.stake_bytes == 152 * 20 * 20
     (advice,) = found(case(before, agent={"inference_horizon": 50}), "growth")
-    assert "--history-steps 51;" in advice.remedy
+    assert option(advice) == "--passes history --history-steps 51"
 
 
 def test_a_history_that_no_longer_grows_is_solved_and_one_that_does_is_not(case):
     before = {"gains": (gain(),)}
     (advice,) = found(case(before, [saving("history")], options={"history_steps": 8}), "growth")
-    assert (advice.solved_by, advice.remedy) == ("history", "Taken care of by history.")
+    assert advice.solved_by == "history"
+    assert "Set --history-steps" not in advice.remedy, "it is set"
     (advice,) = found(case(before, [saving("share")], {"gains": (gain(),)}), "growth")
     assert advice.solved_by == ""
-    assert advice.remedy.startswith("--passes share,history --history-steps 32;")
+    assert option(advice) == "--passes share,history --history-steps 32"
 
 
 def test_growth_that_was_not_read_again_is_not_solved(case):
@@ -225,7 +232,7 @@ def test_growth_that_was_not_read_again_is_not_solved(case):
     row = replace(saving("history", None, "no_effect"), detail="did nothing here")
     (advice,) = found(case({"gains": (gain(),)}, [row], options={"history_steps": 8}), "growth")
     assert advice.solved_by == "history"
-    assert "It pays off in lives longer than these 20 steps." in advice.remedy
+    assert "longer than these 20 steps" in advice.remedy
 
 
 def test_what_the_users_own_class_keeps_is_the_users_to_bound(case):
@@ -239,7 +246,7 @@ def test_growth_that_no_attribute_accounts_for_is_said(case):
     _, unnamed = sorted(
         found(case({"gains": (gain(),), "trend": trend}), "growth"), key=lambda a: a.stake_bytes
     )
-    assert unnamed.finding == "An agent gains 900 B per step, of which attributes hold 152 B."
+    assert re.findall(r"\d+ B", unnamed.finding) == ["900 B", "152 B"]
     assert "memprof leak" in unnamed.remedy
 
 
@@ -253,9 +260,9 @@ PLOTTING = (
 
 def test_libraries_for_plots_are_to_load_on_first_use(case):
     (advice,) = found(case({"imports": PLOTTING}), "imports")
-    assert advice.finding == "25.0 KB of the fixed cost is what PyMDP imports to plot."
+    assert "25.0 KB" in advice.finding
     assert "pandas 23.0 KB and seaborn 2.00 KB" in advice.evidence
-    assert advice.remedy.startswith("--passes lean_imports;")
+    assert option(advice) == "--passes lean_imports"
     rows = [saving("lean_imports", None, saved_fixed_bytes=24_000.0)]
     after = {"per_agent": cost(1000), "imports": PLOTTING[2:]}
     (advice,) = found(case({"imports": PLOTTING}, rows, after), "imports")
@@ -269,14 +276,14 @@ def test_libraries_for_plots_are_to_load_on_first_use(case):
 def test_what_the_users_model_imports_is_the_users(case):
     made = case({"imports": PLOTTING}, model={"kind": "factory"})
     (advice,) = [each for each in found(made, "imports") if "torch" in each.finding]
-    assert advice.remedy.startswith("Import it inside the function")
+    assert not advice.solved_by
 
 
 def test_a_peak_above_what_agents_keep_is_for_pool(case):
     high = {"rss_bytes": 1e8, "peak_bytes": 1.1e8}
     (advice,) = found(case(high), "transient")
-    assert advice.remedy.startswith("--passes pool;")
-    assert "build: 5.00 KB at its peak" in advice.evidence
+    assert option(advice) == "--passes pool"
+    assert "build: 5.00 KB" in advice.evidence
     assert not found(case({**high, "peak_bytes": 1.01e8}), "transient")
     rows = [saving("pool", None, "saves", saved_transient_bytes=9e6)]
     (advice,) = found(case(high, rows, {"per_agent": cost(1000)}), "transient")
@@ -288,8 +295,8 @@ def test_steps_that_are_traced_anew_are_to_be_compiled(case, device):
     before = {"device": device(), "trend": trend}
     made = case(before, backend="jax", loop="eager")
     (advice,) = found(made, "retracing", passes_for("jax"))
-    assert advice.remedy.startswith("--passes jit;")
-    assert "gains 10.0 MB per step of all agents" in advice.evidence
+    assert option(advice) == "--passes jit"
+    assert "10.0 MB per step" in advice.evidence
     made = case(before, [saving("jit")], {"device": device(0.0)}, backend="jax", loop="eager")
     (advice,) = found(made, "retracing", passes_for("jax"))
     assert advice.solved_by == "jit"
@@ -313,8 +320,8 @@ def plan(*marginals, ratio=1.0, **fields):
 def test_the_passes_that_give_almost_all_are_named(case):
     rows = plan(60.0, 55.0, 50.0)
     (advice,) = found(case(rows=rows), "shorter_plan")
-    assert advice.finding == "share and history give 99.4% of the saving per agent."
-    assert advice.remedy.startswith("--passes share,history,")
+    assert "share and history give 99.4%" in advice.finding
+    assert option(advice) == "--passes share,history"
     assert "pool: 5 B less per agent" in advice.evidence
     assert not found(case(rows=plan(500.0, 50.0)), "shorter_plan")
     assert not found(case(rows=rows, verdict="diverged"), "shorter_plan")
@@ -324,8 +331,8 @@ def test_a_pass_that_costs_more_time_than_it_saves_is_named(case):
     rows = plan(500.0, 495.0, 50.0)
     slow = [rows[0], replace(rows[1], step_time_ratio=1.5), rows[2]]
     (advice,) = found(case(rows=slow), "slow_pass")
-    assert advice.finding == "history takes more time than it saves memory."
-    assert advice.remedy == "--passes share,pool."
+    assert advice.finding.startswith("history ")
+    assert option(advice) == "--passes share,pool"
     assert not found(case(rows=rows), "slow_pass")
 
 
@@ -343,6 +350,50 @@ def test_what_is_open_comes_first_and_what_weighs_most_of_that(case):
     assert kinds == ["growth", "imports", "alike"]
     kinds = [each.kind for each in advise(case(before), OFFERED)]
     assert kinds == ["growth", "imports", "alike"]
+
+
+def test_every_kind_of_advice_reads_as_it_did(case, device, snapshot):
+    grown = Trend("leak", 900.0, (890.0, 910.0), 4.0, 21, 30)
+    open_ones = {
+        "contents": (
+            content(zeros=0.95),
+            content("A", 1, 0, 0.95),
+            replace(content("policies", size=700), number_bytes=100),
+            ContentRow("D", 20, 1, 0, 40_000, 400, 0.9, pinned_bytes=39_000),
+        ),
+        "ledger": ledger(A=300, B=B_BYTES, D=400, policies=700),
+        "gains": (gain(), gain("Forager.log")),
+        "imports": PLOTTING,
+        "trend": grown,
+    }
+    high = {"rss_bytes": 1e8, "peak_bytes": 1.1e8}
+    slow = plan(500.0, 495.0, 52.0, 50.0)
+    slow[1] = replace(slow[1], step_time_ratio=1.5)
+    lean = saving("lean_imports", None, saved_fixed_bytes=24_000.0)
+    unproved = replace(saving("share", outcome="diverged"), detail="agents do something else")
+    fixing = [*map(saving, ("share", "sparse", "history")), lean]
+    traced = {"device": device(), "trend": grown}
+    scenes = {
+        "open": case(open_ones, model={"kind": "factory"}),
+        "fixed": case(open_ones, fixing, {"gains": (gain(size=2.0),), "imports": PLOTTING[2:]}),
+        "unproved": case({"contents": (content(),)}, [unproved], verdict="not_checked"),
+        "peak": case(high),
+        "peak, fixed": case(high, [saving("pool", None, saved_transient_bytes=9e6)]),
+        "plan": case(rows=slow),
+        "few": case({"per_agent": cost(1000, fixed=1e8, resolved=False)}),
+        "traced": case(traced, backend="jax", loop="eager"),
+        "traced, fixed": case(traced, [saving("jit")], {"device": device(0.0)}, backend="jax"),
+    }
+    text = []
+    for name, made in scenes.items():
+        text.append(f"# {name}\n")
+        for each in advise(made, passes_for(made.scenario.backend)):
+            text += [
+                each.kind,
+                *(f"    {said}" for said in (each.finding, each.evidence, each.remedy)),
+            ]
+        text.append("")
+    snapshot("advice", "\n".join(text))
 
 
 def test_it_stands_below_the_passes_and_commands_nobody(case):

@@ -220,28 +220,27 @@ def test_what_readings_do_not_tell_is_said_once_with_its_reason():
     assert list(cautions.of_calibration([Calibration()])) == []
 
 
-def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant):
+def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant, snapshot):
     exact = equivalence.exact(2, 2)
     assert cautions.find(good_variant(), good_variant(marginal=10.0), exact, [], None) == ()
-    kinds = {
-        each.kind
-        for each in cautions.find(
-            good_variant(resolved=False, explained=0.5),
-            good_variant(step_seconds=0.0112, kept_whole=("hook (function)",)),
-            exact,
-            [
-                PassResult("idle", "exact", None, 1.0, "no_effect", "did nothing here"),
-                PassResult("good", "exact", 9.0, 1.0, "saves", "9 B less per agent"),
-            ],
-            RuntimeError("x"),
-            max_slowdown=1.1,
-            facts={"device": "cpu", "not replaced by pool": "spm_dot (__main__.mine)"},
-        )
-    }
-    assert kinds == {
+    found = cautions.find(
+        good_variant(resolved=False, explained=0.5),
+        good_variant(step_seconds=0.0112, kept_whole=("hook (function)",)),
+        exact,
+        [
+            PassResult("idle", "exact", None, 1.0, "no_effect", "did nothing here"),
+            PassResult("good", "exact", 9.0, 1.0, "saves", "9 B less per agent"),
+        ],
+        RuntimeError("x"),
+        max_slowdown=1.1,
+        facts={"device": "cpu", "not replaced by pool": "spm_dot (__main__.mine)"},
+    )
+    assert {each.kind for each in found} == {
         "incomplete", "not_replaced", "no_saving", "kept_whole", "below_resolution", "unexplained",
         "slower_than_allowed",
     }  # fmt: skip
+    said = (f"{each.kind}\n    {each.evidence}\n    {each.remedy}" for each in found)
+    snapshot("cautions", "\n".join(said))
 
 
 def test_within_the_limit_of_auto_nothing_is_said(good_variant):

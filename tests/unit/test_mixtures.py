@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from memprof.gate.regression import marginal
-from memprof.profile.grounds import one_agent
+from memprof.profile.judge import one_agent
 from memprof.stats.lines import (
     as_others,
     fewest_like_all,

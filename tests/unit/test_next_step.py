@@ -127,9 +127,9 @@ def test_a_broken_budget_is_for_auto_and_after_that_for_the_model(case):
 
 def test_where_nothing_helps_there_is_nothing_to_apply(case):
     found = next_step(case(passes=("auto",)))
-    assert found == Next("Nothing is to be applied: of the passes, none helps here.")
+    assert found == Next("There is nothing to apply: no pass helps here.")
     found = next_step(case(row("share", 999.0, saved=None, outcome="no_effect")))
-    assert found == Next("Nothing is to be applied: no saving per agent is certain here.")
+    assert found == Next("There is nothing to apply: no saving per agent is certain here.")
 
 
 def test_what_helps_the_process_alone_is_for_the_scenario(case):
