@@ -363,6 +363,29 @@ class DeviceDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """What an instrument can say beyond one figure; empty where it cannot tell.
+
+    Attributes:
+        held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it;
+            the worker keeps it to itself.
+        further_agents: lines and stacks are a mean over so many agents after the first.
+        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
+    """
+
+    operations: tuple[OperationMemory, ...] = ()
+    lines: tuple[LineHotspot, ...] = ()
+    stacks: tuple[AllocationStack, ...] = ()
+    types: tuple[TypeRow, ...] = ()
+    device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
+    held_bytes: tuple[int, ...] = ()
+    further_agents: int = 1
+    further_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InstrumentRun:
     """One intrusive worker: what the instrument read at each population size, and its cost.
 
@@ -370,9 +393,7 @@ class InstrumentRun:
         readings: (agents, bytes) as this instrument counts them.
         uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
             `GrowthPoint`, nominal; empty where they are of one size.
-        further_agents: lines and stacks are a mean over so many agents after the first.
-        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
-        mean_bytes: the same of the scenario's agents.
+        mean_bytes: what one of the scenario's agents holds alone, nominal; None where unknown.
         step_seconds: as in `Measurement`, with the instrument at work.
         reading_seconds: time of one reading of the largest population.
         imports: of this worker, before the instrument was at work.
@@ -381,17 +402,9 @@ class InstrumentRun:
     readings: tuple[tuple[int, int], ...]
     step_seconds: tuple[float, ...]
     reading_seconds: float
-    operations: tuple[OperationMemory, ...] = ()
-    lines: tuple[LineHotspot, ...] = ()
-    stacks: tuple[AllocationStack, ...] = ()
-    types: tuple[TypeRow, ...] = ()
-    device: DeviceDetails | None = None
-    contents: tuple[ContentRow, ...] = ()
-    gains: tuple[GainRow, ...] = ()
+    details: Details = field(default_factory=Details)
     imports: tuple[ImportRow, ...] = ()
     uneven_bytes: tuple[float, ...] = ()
-    further_agents: int = 1
-    further_bytes: float | None = None
     mean_bytes: float | None = None
 
 
