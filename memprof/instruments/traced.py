@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any, Self, TypeVar
 
 from memprof.catalogue.backends import BACKENDS
-from memprof.instruments.base import Details, live
+from memprof.instruments.base import live
 from memprof.instruments.source_lines import (
     PACKAGE,
     Place,
@@ -28,7 +28,13 @@ from memprof.instruments.source_lines import (
 from memprof.instruments.walker import walk
 from memprof.populations.base import Population, population_class
 from memprof.stats.lines import fewest_like_all
-from memprof.values.measurements import AllocationStack, Frame, LineHotspot, OperationMemory
+from memprof.values.measurements import (
+    AllocationStack,
+    Details,
+    Frame,
+    LineHotspot,
+    OperationMemory,
+)
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")

@@ -132,15 +132,15 @@ def _variant(runs: VariantRuns) -> Variant:
         instruments=side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(clean, traced),
-            traced.lines if traced else (),
-            traced.stacks if traced else (),
+            traced.details.lines if traced else (),
+            traced.details.stacks if traced else (),
         ),
         trend=trend([run.trend for run in clean]),
-        device=device.device if device else None,
+        device=device.details.device if device else None,
         timeline=timeline(runs.sampled),
         samples=tuple(_sample(run) for run in clean),
-        contents=next((run.contents for run in intrusive if run.contents), ()),
-        gains=next((run.gains for run in intrusive if run.gains), ()),
+        contents=next((run.details.contents for run in intrusive if run.details.contents), ()),
+        gains=next((run.details.gains for run in intrusive if run.details.gains), ()),
         imports=next((run.imports for run in intrusive), ()),
         one_agent=one_agent(
             cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
