@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import (
     AUTO,
     new_pass,
@@ -359,7 +360,7 @@ def reopen(
             "is; leave one of the two out"
         )
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
-    history, pool = (new_pass(name, "numpy", given) for name in ("history", "pool"))
+    history, pool = (new_pass(name, OF_PROGRAMS, given) for name in ("history", "pool"))
     return OptimizedPopulation((), Plan([pool], [history], stored, given.get("working_set")), names)
 
 

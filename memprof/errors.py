@@ -152,8 +152,8 @@ class StoreError(MeasurementError):
 class OutputError(MeasurementError):
     """A report could not be written; `files` are those that were not."""
 
-    def __init__(self, message: str, files: Iterable[Path] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, files: Iterable[Path] = (), *, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
         self.files = tuple(files)
 
 

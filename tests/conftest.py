@@ -27,7 +27,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measur
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
-_LEAN = Path(__file__).parent / "lean"
+_LEAN, _SUPPORT = (Path(__file__).parent / name for name in ("lean", "support"))
 _LONGEST = {
     *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
     *("test_jax_command", "test_jax_options", "test_jax_keywords", "test_scenarios"),
@@ -37,8 +37,10 @@ COMMAND = [sys.executable, "-P", "-m", "memprof"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All processes of a session that compile the same JAX programs share them, as files. They
-    trace and ask for a compilation as often as without; from the second time on, it is done sooner.
+    """All processes of a session find the calibration agents as an installed package, in `support`.
+
+    Those that compile the same JAX programs share them, as files. They trace and ask for a
+    compilation as often as without; from the second time on, it is done sooner.
     """
     if hasattr(config, "workerinput"):  # a process of xdist inherits the variables
         return
@@ -48,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(_LEAN), os.environ.get("PYTHONPATH")])
+        filter(None, [str(_LEAN), str(_SUPPORT), os.environ.get("PYTHONPATH")])
     )
 
 
@@ -155,10 +157,11 @@ def run_command(
     return Run(done.returncode, done.stdout, done.stderr, folder)
 
 
-def whole_path() -> str:
-    """PYTHONPATH without what makes the workers of tests lean."""
+def whole_path(*, support: bool = True) -> str:
+    """PYTHONPATH without what makes the workers of tests lean; or without any of our tests' own."""
+    left_out = {str(_LEAN)} if support else {str(_LEAN), str(_SUPPORT)}
     paths = os.environ["PYTHONPATH"].split(os.pathsep)
-    return os.pathsep.join(each for each in paths if each != str(_LEAN))
+    return os.pathsep.join(each for each in paths if each not in left_out)
 
 
 @pytest.fixture

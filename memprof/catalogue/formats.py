@@ -6,9 +6,13 @@ is what all formats for people show of a report.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from operator import attrgetter
 
-from memprof.catalogue.targets import load_target
+from memprof.catalogue.base import Catalogue, load_target
+from memprof.errors import OutputError
+from memprof.text import raised
 
 VIEWS = {
     "profile": "memprof.profile.view:profile_view",
@@ -37,14 +41,27 @@ class Format:
     target: str
 
     def render(self, report: object) -> str | None:
-        """The report in this format; None where it has nothing that the format is for."""
-        text: str | None = load_target(self.target)(report)
+        """The report in this format; None where it has nothing that the format is for.
+
+        Raises:
+            OutputError: the format is another package's, and failed.
+        """
+        package = FORMATS.origin(self.name)
+        try:
+            text: str | None = load_target(self.target)(report)
+        except Exception as error:
+            if not package:
+                raise
+            problem = f"the format {self.name} of the package {package} failed: {raised(error)}"
+            raise OutputError(problem, detail=traceback.format_exc()) from None
         return text
 
 
-FORMATS = {
-    each.name: each
-    for each in (
+FORMATS = Catalogue(
+    "formats",
+    "format",
+    Format,
+    (
         Format(
             "json", ".json", "the contract with scripts and CI", "memprof.export.json_text:render"
         ),
@@ -62,5 +79,7 @@ FORMATS = {
             "memprof.export.profilers:collapsed",
         ),
         Format("mprof", ".dat", "the timeline, for mprof plot", "memprof.export.profilers:mprof"),
-    )
-}  # fmt: skip
+    ),
+    attrgetter("name"),
+    attrgetter("suffix"),
+)  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
-EVERY_BACKEND = ("numpy", "jax", "fake")
+from memprof.catalogue.base import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class InstrumentInfo:
     Attributes:
         always: it is part of every measurement and cannot be left out.
         target: `module:class` of an instrument that needs a worker of its own; empty otherwise.
-        backends: those whose memory it can read.
+        backends: those whose memory it can read; empty for all.
     """
 
     name: str
@@ -23,12 +24,18 @@ class InstrumentInfo:
     blind_to: str
     always: bool = False
     target: str = ""
-    backends: tuple[str, ...] = EVERY_BACKEND
+    backends: tuple[str, ...] = ()
+
+    def reads(self, backend: str) -> bool:
+        """Whether it can read the memory of a backend's agents."""
+        return not self.backends or backend in self.backends
 
 
-INSTRUMENTS = {
-    info.name: info
-    for info in (
+INSTRUMENTS = Catalogue(
+    "instruments",
+    "instrument",
+    InstrumentInfo,
+    (
         InstrumentInfo(
             name="process",
             summary="unique set size (USS) of the clean worker: the headline figure",
@@ -72,21 +79,13 @@ INSTRUMENTS = {
             target="memprof.instruments.device:DeviceMemory",
             backends=("jax",),
         ),
-        InstrumentInfo(
-            name="fake",
-            summary="reads a thousand bytes per agent, whatever is there (for tests)",
-            sees="nothing",
-            blind_to="everything",
-            target="memprof.populations.fake:FakeInstrument",
-        ),
-    )
-}
-
-OPTIONAL = {name: info for name, info in INSTRUMENTS.items() if not info.always}
+    ),
+    attrgetter("name"),
+)
 
 _BY_DEFAULT = ("device", "tracemalloc", "memory_profiler", "pympler")
 
 
 def default_instruments(backend: str) -> list[str]:
     """The instruments of a scenario that names none."""
-    return [n for n in _BY_DEFAULT if n in OPTIONAL and backend in OPTIONAL[n].backends]
+    return [name for name in _BY_DEFAULT if INSTRUMENTS[name].reads(backend)]

@@ -1,18 +1,15 @@
-"""What the fields of a scenario and of its model have in common.
-
-The models by name, with their parameters, readable without importing NumPy.
-
-A `kind` is the name of the module in this package that has its `builder`.
-"""
+"""The models by name, with their parameters, readable without importing NumPy; and what the fields
+of a scenario and of its model have in common."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from memprof.catalogue.base import Catalogue
 from memprof.errors import FieldError
 from memprof.text import MOST_BYTES, cut, parse_size, shown
 
@@ -73,12 +70,22 @@ _MOST_NUMBERS = 10**12
 
 
 class Model(Strict):
-    """The parameters of one kind of model, `kind`; the builder gets all of them but `private`."""
+    """The parameters of one kind of model, its `kind`; the builder gets all of them but `private`.
+
+    Attributes:
+        builder: `module:function` that makes the models; empty for the `builder` of the module of
+            `memprof.models` that is named like the kind.
+        backends: those whose agents are built of it; empty for all that take generative models.
+    """
+
+    builder: ClassVar[str] = ""
+    backends: ClassVar[tuple[str, ...]] = ()
 
     private: bool = Field(
         default=True,
         description="every agent builds its own arrays; false hands all agents the same arrays",
     )
+    kind: str
 
     @property
     def differs(self) -> bool:
@@ -176,22 +183,11 @@ class Factory(Model):
     )
 
 
-class Buffer(Model):
-    """Calibration: agents of exactly known size, for `backend: fake`."""
-
-    kind: Literal["buffer"]
-    size: Size = Field(default=2**20, description="bytes that each agent holds")
-    growth: int = Field(
-        default=0, ge=0, le=MOST_BYTES, description="bytes that each agent gains per step"
-    )
-    delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
-    fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
-        default="none", description="what goes wrong while the population is built"
-    )
+def _kind(model: type[Model]) -> str:
+    kind: str = get_args(model.model_fields["kind"].annotation)[0]
+    return kind
 
 
-_AnyKind = GridWorld | Maze | TMaze | RandomPomdp | Npz | Factory | Buffer
-AnyModel = Annotated[_AnyKind, Field(discriminator="kind")]
-MODELS: dict[str, type[Model]] = {
-    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(_AnyKind)
-}
+MODELS: Catalogue[type[Model]] = Catalogue(
+    "models", "model", Model, (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory), _kind
+)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
-from memprof.catalogue.targets import load_target
+from memprof.catalogue.base import Catalogue, load_target
 from memprof.upstream.attributes import RESULTS
 
 if TYPE_CHECKING:  # it takes as long as `memprof --help`
@@ -77,7 +78,7 @@ class PassForm:
 
 @dataclass(frozen=True, slots=True)
 class PassInfo:
-    """One pass, in its form for each backend.
+    """One pass, in its form for each backend that it is for.
 
     An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
     come before it in a plan, `requires_one` some of which one must. `auto` tries the passes that
@@ -85,30 +86,36 @@ class PassInfo:
     """
 
     name: str
-    numpy: PassForm | None = None
-    jax: PassForm | None = None
-    fake: PassForm | None = None
+    forms: Mapping[str, PassForm]
     early: bool = False
     on_request: bool = False
     requires: tuple[str, ...] = ()
     requires_one: tuple[str, ...] = ()
-
-    @property
-    def forms(self) -> dict[str, PassForm]:
-        """By backend."""
-        forms = {"numpy": self.numpy, "jax": self.jax, "fake": self.fake}
-        return {backend: form for backend, form in forms.items() if form is not None}
 
     def form(self, backend: str) -> PassForm:
         """The pass on `backend`, one of those that have a form of it."""
         return self.forms[backend]
 
 
+def _pass(
+    name: str,
+    *,
+    early: bool = False,
+    on_request: bool = False,
+    requires: tuple[str, ...] = (),
+    requires_one: tuple[str, ...] = (),
+    **forms: PassForm,
+) -> PassInfo:
+    return PassInfo(name, forms, early, on_request, requires, requires_one)
+
+
 # In the order in which a plan applies them.
-PASSES = {
-    info.name: info
-    for info in (
-        PassInfo(
+PASSES = Catalogue(
+    "passes",
+    "pass",
+    PassInfo,
+    (
+        _pass(
             name="lean_imports",
             numpy=PassForm(
                 summary="what PyMDP only plots with (seaborn, pandas, matplotlib, scipy) loads on "
@@ -119,7 +126,7 @@ PASSES = {
             ),
             early=True,
         ),
-        PassInfo(
+        _pass(
             name="jit",
             jax=PassForm(
                 summary="one compiled step, or rollout, in place of PyMDP's calls one by one, "
@@ -130,7 +137,7 @@ PASSES = {
                 reorders=True,
             ),
         ),
-        PassInfo(
+        _pass(
             name="float32",
             numpy=PassForm(
                 summary="an agent's own matrices, and its beliefs at rest, in single precision",
@@ -140,7 +147,7 @@ PASSES = {
                 bound=1e-5,
             ),
         ),
-        PassInfo(
+        _pass(
             name="share",
             numpy=PassForm(
                 summary="equal arrays of different agents become one read-only array; an agent "
@@ -157,7 +164,7 @@ PASSES = {
                 reorders=True,
             ),
         ),
-        PassInfo(
+        _pass(
             name="policies",
             numpy=PassForm(
                 summary="the arrays of the policy list as rows of one that all agents share",
@@ -165,7 +172,7 @@ PASSES = {
                 target="memprof.optimise.transforms:Policies",
             ),
         ),
-        PassInfo(
+        _pass(
             name="history",
             numpy=PassForm(
                 summary="actions, observations and beliefs of the past as compressed chunks that "
@@ -183,7 +190,7 @@ PASSES = {
                 ),
             ),
         ),
-        PassInfo(
+        _pass(
             name="sparse",
             numpy=PassForm(
                 summary="an agent's own matrices rest as their nonzero entries, and are scattered "
@@ -192,7 +199,7 @@ PASSES = {
                 target="memprof.optimise.transforms:Sparse",
             ),
         ),
-        PassInfo(
+        _pass(
             name="pool",
             numpy=PassForm(
                 summary="PyMDP computes without its large temporaries, and remembers what it "
@@ -203,7 +210,7 @@ PASSES = {
                 kind="setting",
             ),
         ),
-        PassInfo(
+        _pass(
             name="belief",
             numpy=PassForm(
                 summary="beliefs at rest without their smallest entries, a billionth of "
@@ -219,7 +226,7 @@ PASSES = {
                 bound=5e-3,
             ),
         ),
-        PassInfo(
+        _pass(
             name="template",
             numpy=PassForm(
                 summary="agents at rest are records, exact differences from a template agent",
@@ -246,7 +253,7 @@ PASSES = {
                 ),
             ),
         ),
-        PassInfo(
+        _pass(
             name="mmap",
             numpy=PassForm(
                 summary="the template and the records in memory-mapped files, which survive a "
@@ -262,7 +269,7 @@ PASSES = {
             ),
             on_request=True,
         ),
-        PassInfo(
+        _pass(
             name="working_set",
             numpy=PassForm(
                 summary="agents stay active after use, within a budget of bytes (working_set); the "
@@ -282,7 +289,7 @@ PASSES = {
             on_request=True,
             requires_one=("template", "mmap"),
         ),
-        PassInfo(
+        _pass(
             name="gc",
             numpy=PassForm(
                 summary="built agents are set aside, so that garbage collections do not walk them, "
@@ -293,71 +300,14 @@ PASSES = {
                 kind="setting",
             ),
         ),
-        PassInfo(
-            name="fake-half",
-            fake=PassForm(
-                summary="cuts the calibration agents' buffers in half",
-                cost="nothing",
-                target="memprof.populations.fake:FakeHalf",
-            ),
-        ),
-        PassInfo(
-            name="fake-slow",
-            fake=PassForm(
-                summary="cuts the buffers to a quarter, and sleeps before every step",
-                cost="10 ms per step",
-                target="memprof.populations.fake:FakeSlow",
-            ),
-        ),
-        PassInfo(
-            name="fake-share",
-            fake=PassForm(
-                summary="the calibration agents' buffers become one",
-                cost="nothing",
-                target="memprof.populations.fake:FakeShare",
-            ),
-        ),
-        PassInfo(
-            name="fake-idle",
-            fake=PassForm(
-                summary="does nothing, on top of fake-share",
-                cost="nothing",
-                target="memprof.optimise.base:Pass",
-            ),
-            requires=("fake-share",),
-        ),
-        PassInfo(
-            name="fake-break",
-            fake=PassForm(
-                summary="changes one action of the second agent, to show that the check catches it",
-                cost="nothing",
-                target="memprof.populations.fake:FakeBreak",
-            ),
-        ),
-        PassInfo(
-            name="fake-crash",
-            fake=PassForm(
-                summary="fails when the second agent is built",
-                cost="the worker",
-                target="memprof.populations.fake:FakeCrash",
-            ),
-        ),
-        PassInfo(
-            name="fake-blur",
-            fake=PassForm(
-                summary="halves the buffers, and changes beliefs by a thousandth",
-                cost="nothing",
-                target="memprof.populations.fake:FakeBlur",
-                bound=0.002,
-            ),
-        ),
-    )
-}
+    ),
+    attrgetter("name"),
+)
 
 
 OPTIONS = {
     option.name: option
-    for info in PASSES.values()
+    for info in PASSES.ours.values()
     for form in info.forms.values()
     for option in form.options
 }
@@ -365,9 +315,9 @@ OPTIONS = {
 
 
 def passes_with(option: Option) -> dict[str, tuple[str, ...]]:
-    """Names of the passes that take an option, by backend."""
+    """Names of our passes that take an option, by backend."""
     found: dict[str, tuple[str, ...]] = {}
-    for name, info in PASSES.items():
+    for name, info in PASSES.ours.items():
         for backend, form in info.forms.items():
             if option in form.options:
                 found[backend] = (*found.get(backend, ()), name)

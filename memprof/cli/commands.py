@@ -193,6 +193,7 @@ def density_command(
     Exit codes: 0 fine, memory or time limits that were met included; 1 behaviour diverged; 2 the
     command line or the scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
+    from memprof.catalogue.backends import BACKENDS
     from memprof.density.capacity import sweep_sizes
     from memprof.density.sweep import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
 
@@ -203,7 +204,7 @@ def density_command(
     if verify and workers.memory_limit is None:
         raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     loaded = _loaded(scenario, "suite" if suite else "density", changed)
-    if loaded.scenario.backend != "jax":
+    if not BACKENDS[loaded.scenario.backend].together:
         threads = threads or (SUITE_THREADS if suite else None)
     elif threads is not None:
         raise UsageError(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import CallbackParam, Option
 
+from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, passes_with
 from memprof.catalogue.passes import Option as PassOption
 from memprof.errors import UsageError, option_of
@@ -78,8 +79,9 @@ _TYPES: dict[str, Any] = {"count": int, "size": str}
 
 def _of_passes(option: PassOption) -> Any:
     """The option for one that passes have."""
-    jax = " (JAX agents)" if [*passes_with(option)] == ["jax"] else ""
-    size = {"note": ", e.g. 64MiB", "metavar": "SIZE"} if option.kind == "size" else {"note": jax}
+    those = [*passes_with(option)]
+    note = "" if OF_PROGRAMS in those else f" (backend {' and '.join(those)})"
+    size = {"note": ", e.g. 64MiB", "metavar": "SIZE"} if option.kind == "size" else {"note": note}
     return _override(option.name, _TYPES[option.kind], **size)
 
 

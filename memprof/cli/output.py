@@ -126,14 +126,14 @@ class Output:
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
         """
-        rendered = self.rendered(report)
+        errors = [] if failure is None else [failure]
+        rendered = self.rendered(report, errors)
         texts = {file: text for file, text in rendered.items() if text is not None}
         gone = rendered.keys() - texts.keys()
         as_json = texts[self.file(FORMATS["json"])]
         texts.update(dict.fromkeys(self._json_file(), as_json))
         if isinstance(report, GateReport):
             texts.update({file: render(report) for file, render in self._ci_files().items()})
-        errors = [] if failure is None else [failure]
         with _collecting(errors):
             if isinstance(report, GateReport) and self.verdicts is not None:
                 _announce(report, github=self.verdicts.github)
@@ -155,9 +155,14 @@ class Output:
         """That of a format."""
         return self.to.out / f"{self.name}{written.suffix}"
 
-    def rendered(self, report: AnyReport) -> dict[Path, str | None]:
-        """The text of each format's file; None of one that has nothing for it."""
-        return {self.file(each): each.render(report) for each in FORMATS.values()}
+    def rendered(self, report: AnyReport, errors: list[MemprofError]) -> dict[Path, str | None]:
+        """The text of each format's file; None of one that has nothing for it, or that another
+        package adds and that failed, which is added to the `errors`."""
+        texts: dict[Path, str | None] = dict.fromkeys(map(self.file, FORMATS.values()))
+        for each in FORMATS.values():
+            with _collecting(errors):
+                texts[self.file(each)] = each.render(report)
+        return texts
 
     def _json_file(self) -> list[Path]:
         return [] if self.to.json in (None, "-") else [Path(self.to.json)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memprof.cli.options import Destination
-from memprof.errors import UsageError, unknown
+from memprof.errors import MemprofError, UsageError
 from memprof.text import cut, for_a_log
 
 if TYPE_CHECKING:
@@ -52,9 +52,10 @@ def report_command(
     if html == Path("-"):
         html, format_name = None, format_name or "html"
     if format_name is not None and format_name not in FORMATS:
-        raise UsageError(f"--format: {unknown('format', format_name, FORMATS)}")
+        raise UsageError(f"--format: {FORMATS.unknown(format_name)}")
     found = read_report(Path(report))
-    texts = {}
+    texts: dict[Path, str | None] = {}
+    errors: list[MemprofError] = []
     if html is not None:
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
@@ -62,7 +63,7 @@ def report_command(
         scenario = getattr(found, "scenario", None)
         question = Question(found.kind, scenario.name if scenario else "")
         question.check(output.file(FORMATS["json"]))
-        texts.update(output.rendered(found))
+        texts.update(output.rendered(found, errors))
     known = {path: text for path, text in texts.items() if text is not None}
     check_writable(known)
     write_files(known)
@@ -79,6 +80,8 @@ def report_command(
         say(for_a_log(f"Written: {listed(known)}\n"))
     else:
         say(for_a_log(terminal.render_for(sys.stdout, view_of(found))))
+    if errors:
+        raise errors[0]
 
 
 def read_report(path: Path) -> AnyReport:

@@ -11,19 +11,17 @@ from memprof.density import capacity
 from memprof.density.capacity import lowest, threads_row, usage
 from memprof.density.sweep import Clock, VariantSweep, measure, step_from_threads, verify
 from memprof.errors import (
-    BehaviourDiverged,
     Interrupted,
-    MeasurementError,
     MemoryLimitReached,
     MemprofError,
     WorkerTimeout,
 )
 from memprof.launch.limits import bounds
 from memprof.launch.machine import describe_environment
-from memprof.launch.runner import Crew, Observer
+from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
-from memprof.profile.cautions import of_calibration, of_facts
-from memprof.profile.run import budget_check, over_budget
+from memprof.profile.cautions import of_workers
+from memprof.profile.run import budget_check, diverged, over_budget
 from memprof.profile.workers import Runs, VariantRuns, choose, compared_with_plain
 from memprof.scenario.file import LoadedScenario
 from memprof.stats import equivalence
@@ -67,17 +65,9 @@ class Asked:
     suite: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DensityOutcome:
-    """A report, and what the command has to end with: None when all is well."""
-
-    report: DensityReport
-    failure: MemprofError | None
-
-
 def density(
     loaded: LoadedScenario, asked: Asked, limits: Limits, observer: Observer
-) -> DensityOutcome:
+) -> Outcome[DensityReport]:
     """Let the population grow from size to size in fresh clean workers, before and after the passes
     interleaved over the repeats.
 
@@ -92,8 +82,8 @@ def density(
     crew = Crew(loaded, limits, observer)
     variants: list[VariantSweep] = []
     verdict: Equivalence | None = None
-    failure: MemprofError | None = None
-    try:
+    measuring = Measuring()
+    with measuring.kept(lambda: True):
         plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
         clock = Clock(asked.seconds)
         variants = _variants(plan, asked, scenario.steps)
@@ -109,10 +99,7 @@ def density(
         for number, variant in enumerate(variants if asked.verify else ()):
             seconds = clock.share(len(variants) - number)
             verify(variant, _capacity(variant, machine).room, crew, seconds)
-    except MeasurementError as error:
-        failure = error
-    except KeyboardInterrupt:
-        failure = Interrupted()
+    failure = measuring.failure
     known = [each for each in variants if _lines(each)]
     if not known or known[0].name != "before":
         raise _nothing(variants, failure)
@@ -138,7 +125,13 @@ def density(
         warnings=tuple(_cautions(variants, verdict, failure, machine)),
         complete=failure is None,
     )
-    return DensityOutcome(report, failure or _diverged(report) or over_budget(report.budget))
+    after = report.variants.after
+    return Outcome(
+        report,
+        failure
+        or diverged(report.equivalence, after.passes if after else (), "capacity")
+        or over_budget(report.budget),
+    )
 
 
 def _variants(plan: tuple[str, ...], asked: Asked, steps: int) -> list[VariantSweep]:
@@ -238,16 +231,14 @@ def _cautions(
     failure: MemprofError | None,
     machine: tuple[Bound, ...],
 ) -> Iterator[Caution]:
-    if failure is not None:
-        remedy = "run it again; what was measured until then is here"
-        yield Caution("incomplete", str(failure), remedy)
+    runs = [run for each in variants for run in each.runs]
+    facts = variants[-1].runs[0].facts if variants and variants[-1].runs else {}
+    yield from of_workers(failure, facts, [run.calibration for run in runs])
     threaded = {each.threads.digests for each in variants if each.threads is not None}
     if len(threaded) > 1 and verdict.verdict == "exact":
         evidence = "agents that several threads step do not do the same before and after the passes"
         yield Caution("threads_diverged", evidence, "report it with this scenario")
-    yield from of_calibration(run.calibration for each in variants for run in each.runs)
     yield from _unjudged(variants, machine)
-    yield from of_facts(variants[-1].runs[0].facts if variants and variants[-1].runs else {})
     for each in variants:
         if each.ended == "memory":
             evidence = f"{each.name}: {each.lived:,} agents lived; {each.detail}"
@@ -302,14 +293,4 @@ def _nothing(variants: list[VariantSweep], failure: MemprofError | None) -> Memp
     return WorkerTimeout(
         f"the time limit ended the sweep at {variant.lived} agents, before there were "
         f"{_FEWEST_SIZES} sizes to compare; raise --time-limit, or lower --steps"
-    )
-
-
-def _diverged(report: DensityReport) -> MemprofError | None:
-    if report.equivalence.verdict != "diverged" or report.variants.after is None:
-        return None
-    return BehaviourDiverged(
-        f"passes {', '.join(report.variants.after.passes)} changed what the agents do "
-        f"({report.equivalence.detail}); no capacity is claimed for them. Leave the pass out, or "
-        "report it with this scenario"
     )

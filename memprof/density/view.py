@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.density.pictures import (
     capacity_bars,
     count,
@@ -209,7 +210,8 @@ def _sweep(report: DensityReport) -> Section:
                 tuple(_speed_row(row) for row in rows),
             )
         )
-    together = "as one computation" if report.scenario.backend == "jax" else "in turn, each once"
+    backend = BACKENDS.get(report.scenario.backend)  # which may be another memprof's
+    together = "as one computation" if backend and backend.together else "in turn, each once"
     text = (
         "Marginal is the growth since the size above for each new agent, per agent the growth "
         "since there was no agent for each; readings are at rest, after every agent has lived its "

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.gate.judge import optimised
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
 from memprof.text import cut
@@ -18,7 +19,10 @@ from memprof.values.profile import Environment, Report, Variant
 
 # Releases of these decide on what an agent takes, or on how it is measured; of Python itself, the
 # minor version does.
-DECISIVE = ("memprof-pymdp", "inferactively-pymdp", "numpy", "jax", "jaxlib", "equinox")
+DECISIVE = (
+    *("memprof-pymdp", "inferactively-pymdp", "numpy"),
+    *(package for each in BACKENDS.values() for package in each.packages),
+)
 # Fields that say how well a scenario is measured and judged, or for whom it is described.
 _INDIFFERENT = ("description", "effort", "instruments", "repeats", "budget", "tolerances")
 _LEAST_SHARE = 0.05

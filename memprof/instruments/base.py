@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
 from memprof.populations.base import Population
-from memprof.values.evidence import ContentRow, GainRow
-from memprof.values.measurements import (
-    AllocationStack,
-    DeviceDetails,
-    LineHotspot,
-    OperationMemory,
-    OperationTime,
-    TypeRow,
-)
+from memprof.values.measurements import Details, OperationTime
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """What an instrument can say beyond one figure; empty where it cannot tell.
-
-    Attributes:
-        held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it.
-        further_agents, further_bytes: as in `InstrumentRun`.
-    """
-
-    operations: tuple[OperationMemory, ...] = ()
-    lines: tuple[LineHotspot, ...] = ()
-    stacks: tuple[AllocationStack, ...] = ()
-    types: tuple[TypeRow, ...] = ()
-    device: DeviceDetails | None = None
-    contents: tuple[ContentRow, ...] = ()
-    gains: tuple[GainRow, ...] = ()
-    held_bytes: tuple[int, ...] = ()
-    further_agents: int = 1
-    further_bytes: float | None = None
 
 
 class Instrument(Protocol):

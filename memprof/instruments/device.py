@@ -16,11 +16,11 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.instruments import process, trials
-from memprof.instruments.base import Details, DirectCalls, live
+from memprof.instruments.base import DirectCalls, live
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations.base import EVERYBODY, Population
-from memprof.values.measurements import DeviceDetails, DeviceRow, Retrace
+from memprof.values.measurements import Details, DeviceDetails, DeviceRow, Retrace
 from memprof.values.population import PopulationSpec
 
 _TRIED_BYTES = 2**16

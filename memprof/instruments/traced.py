@@ -13,7 +13,8 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any, Self, TypeVar
 
-from memprof.instruments.base import Details, live
+from memprof.catalogue.backends import BACKENDS
+from memprof.instruments.base import live
 from memprof.instruments.source_lines import (
     PACKAGE,
     Place,
@@ -27,7 +28,13 @@ from memprof.instruments.source_lines import (
 from memprof.instruments.walker import walk
 from memprof.populations.base import Population, population_class
 from memprof.stats.lines import fewest_like_all
-from memprof.values.measurements import AllocationStack, Frame, LineHotspot, OperationMemory
+from memprof.values.measurements import (
+    AllocationStack,
+    Details,
+    Frame,
+    LineHotspot,
+    OperationMemory,
+)
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
@@ -119,7 +126,7 @@ def _one_more(spec: PopulationSpec, further: int) -> Details:
     There are no stacks of JAX's agents: they are so deep that all their frames make the first steps
     take three times as long, and what Python holds for such an agent are JAX's caches.
     """
-    stacked = spec.backend != "jax"
+    stacked = not BACKENDS[spec.backend].compiles
     tracemalloc.stop()
     gc.collect()
     tracemalloc.start(_STACK_FRAMES if stacked else _LINE_FRAMES)

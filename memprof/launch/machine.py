@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from memprof.catalogue.backends import BACKENDS, ONE_ARENA
 from memprof.launch import limits
 from memprof.posix import PAGE_BYTES, rlimit_bytes
 from memprof.values.profile import Environment
@@ -25,7 +26,6 @@ _PACKAGES = (
     "memory_profiler",
     "memray",
 )
-_BACKEND_PACKAGES = {"jax": ("jax", "jaxlib", "equinox")}
 _ALLOCATOR_VARIABLES = (
     "PYTHONMALLOC",
     "PYTHONDEVMODE",  # makes Python's allocator the one with debug hooks
@@ -35,10 +35,6 @@ _ALLOCATOR_VARIABLES = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
 )
-# Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
-# process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.
-_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
-WORKER_ALLOCATOR = {"jax": _ONE_ARENA}
 # What glibc's threads put by for their next allocations counts as handed out, and grows for
 # hundreds of steps: kilobytes in a process with XLA's threads.
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
@@ -47,7 +43,7 @@ _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
 def worker_environment(backend: str, job: type[Request[Any]]) -> dict[str, str]:
     """Environment variables of the workers that do a job for a backend; what the user has set
     stays."""
-    own = _ONE_ARENA if job.one_arena else WORKER_ALLOCATOR.get(backend, {})
+    own = ONE_ARENA if job.one_arena else BACKENDS[backend].environment
     variables = {**own, **os.environ}
     if job.cycles:
         tunables = variables.get("GLIBC_TUNABLES", "")
@@ -66,7 +62,7 @@ def describe_environment(
     """Versions, allocator settings, huge pages, limits and processors, as workers of a job find
     them; `facts` is what they found out about their backend, `malloc` about their allocator."""
     versions = {"python": platform.python_version()}
-    for package in (*_PACKAGES, *_BACKEND_PACKAGES.get(backend, ())):
+    for package in (*_PACKAGES, *BACKENDS[backend].packages):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     libc, libc_version = platform.libc_ver()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.launch.spawn import Finished, Limits, run_worker
@@ -25,30 +25,30 @@ class Outcome(Generic[T_co]):
     failure: MemprofError | None
 
 
-class Endable(Protocol):
-    """Measurements that a failure may end early."""
+@dataclass(slots=True)
+class Measuring:
+    """Measurements that a failure or Ctrl-C may end early; `failure` is what did."""
 
-    failure: MemprofError | None
+    failure: MemprofError | None = field(default=None, kw_only=True)
 
+    @contextmanager
+    def kept(self, anything: Callable[[], object]) -> Iterator[None]:
+        """Note what ends the measurements in here, so that they outlive it; unless there is not
+        `anything` yet.
 
-@contextmanager
-def kept(runs: Endable, anything: Callable[[], object]) -> Iterator[None]:
-    """What was measured outlives a failure or Ctrl-C, which `runs` note; unless there is not
-    `anything`.
-
-    Raises:
-        MeasurementError: nothing was measured, or the user ended it before that.
-    """
-    try:
-        yield
-    except MeasurementError as error:
-        if not anything():
-            raise
-        runs.failure = runs.failure or error
-    except KeyboardInterrupt:
-        if not anything():
-            raise Interrupted("interrupted before anything was measured") from None
-        runs.failure = Interrupted()
+        Raises:
+            MeasurementError: nothing was measured, or the user ended it before that.
+        """
+        try:
+            yield
+        except MeasurementError as error:
+            if not anything():
+                raise
+            self.failure = self.failure or error
+        except KeyboardInterrupt:
+            if not anything():
+                raise Interrupted("interrupted before anything was measured") from None
+            self.failure = Interrupted()
 
 
 class Observer:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from memprof.errors import Interrupted, LeakFound, MeasurementError, MemprofError, Undecided
+from memprof.catalogue.passes import OPTIONS, passes_with
+from memprof.errors import LeakFound, MeasurementError, MemprofError, Undecided
 from memprof.launch.machine import describe_environment
-from memprof.launch.runner import Crew, Observer
+from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.leak.verdict import attributed, verdict_on
-from memprof.profile.cautions import of_calibration, of_facts
+from memprof.profile.cautions import of_workers
 from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.stats import growth
@@ -30,21 +31,13 @@ _HISTORY_STEPS = 16
 """More than MMP reads of the past in most models, and few enough to be there after some cycles."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeakOutcome:
-    """A report, and what the command has to end with: None when nothing leaks."""
-
-    report: LeakReport
-    failure: MemprofError | None
-
-
 def leak(
     loaded: LoadedScenario,
     modes: tuple[Mode, ...],
     cycles: int,
     limits: Limits,
     observer: Observer,
-) -> LeakOutcome:
+) -> Outcome[LeakReport]:
     """Let the population run through cycles in fresh clean workers, one for each repeat, in one
     mode after the other until one leaks; and look for the sites of a leak in one more if there is
     any.
@@ -63,36 +56,21 @@ def leak(
         cycles,
         _history_steps(scenario) if len(modes) > 1 else None,
     )
-    runs: list[LeakRun] = []
     found: list[Leak] = []
-    failure: MemprofError | None = None
-    cautions: list[Caution] = []
-    try:
+    with check.kept(lambda: check.runs):
         for repeat in range(scenario.repeats):
-            check.run(repeat, runs)
-        for verdict in check.verdicts(runs):
+            check.run(repeat)
+        for verdict in check.verdicts():
             found.append(verdict)
             if verdict.verdict == "leak":
-                found[-1] = check.attributed(verdict, cautions)
-    except MeasurementError as error:
-        if not runs:
-            raise
-        failure = error
-    except KeyboardInterrupt:
-        if not runs:
-            raise Interrupted("interrupted before anything was measured") from None
-        failure = Interrupted()
-    if failure is not None:
-        remedy = "run it again; what was measured until then is here"
-        cautions.append(Caution("incomplete", str(failure), remedy))
-    found = found or list(check.verdicts(runs))
+                found[-1] = check.attributed(verdict)
+    found = found or list(check.verdicts())
     decides = next(
         (each for said in ("leak", "inconclusive") for each in found if each.verdict == said),
         found[0],
     )
-    measured = [each for run in runs for each in run.runs.values()]
-    cautions += of_calibration(each.calibration for each in measured)
-    cautions += of_facts(measured[0].facts)
+    measured = [each for run in check.runs for each in run.runs.values()]
+    calibrations = [each.calibration for each in measured]
     report = LeakReport(
         scenario=scenario.reported,
         environment=describe_environment(
@@ -100,27 +78,28 @@ def leak(
             measured[0].facts,
             limits.memory_bytes,
             job=LiveInCycles,
-            malloc=measured[0].calibration.malloc,
+            malloc=calibrations[0].malloc,
         ),
         leak=decides,
-        warnings=tuple(cautions),
-        complete=failure is None,
+        warnings=(*check.cautions, *of_workers(check.failure, measured[0].facts, calibrations)),
+        complete=check.failure is None,
         also=tuple(each for each in found if each is not decides),
-        unchecked=tuple(check.unchecked(found, runs, failure)),
+        unchecked=tuple(check.unchecked(found)),
     )
-    return LeakOutcome(report, failure or _failed(report))
+    return Outcome(report, check.failure or _failed(report))
 
 
 def _history_steps(scenario: Scenario) -> int | None:
     """Of their past that agents keep while they live on, where the scenario does not say it."""
-    if scenario.backend != "numpy" or "history_steps" in scenario.options:
+    known = passes_with(OPTIONS["history_steps"])
+    if scenario.backend not in known or "history_steps" in scenario.options:
         return None
     return _HISTORY_STEPS
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """One population in some modes.
+@dataclass(slots=True)
+class _Check(Measuring):
+    """One population in some modes, and what is known of it.
 
     Attributes:
         history_steps: of their past that agents which live on keep; None for what the scenario
@@ -131,13 +110,15 @@ class _Check:
     modes: tuple[Mode, ...]
     cycles: int
     history_steps: int | None
+    runs: list[LeakRun] = field(default_factory=list)
+    cautions: list[Caution] = field(default_factory=list)
 
     @property
     def passes(self) -> tuple[str, ...]:
         return tuple(self.crew.loaded.scenario.passes)
 
-    def run(self, repeat: int, runs: list[LeakRun]) -> None:
-        """One more repeat, of which `runs` gets all that is known, however it ends."""
+    def run(self, repeat: int) -> None:
+        """One more repeat, of which all that is known is kept, however it ends."""
         limit, repeats = self.crew.limits.timeout_seconds, self.crew.loaded.scenario.repeats
         known: list[LeakRun] = []
         try:
@@ -152,13 +133,13 @@ class _Check:
             done = self.crew.run(title, request, on_part=known.append)
             known.append(done.value)
         finally:
-            runs += known[-1:]
+            self.runs += known[-1:]
 
-    def verdicts(self, runs: Sequence[LeakRun]) -> Iterator[Leak]:
+    def verdicts(self) -> Iterator[Leak]:
         """On each mode that was looked at, up to the first that leaks."""
         scenario = self.crew.loaded.scenario
         for mode in self.modes:
-            series = [each.runs[mode] for each in runs if mode in each.runs]
+            series = [each.runs[mode] for each in self.runs if mode in each.runs]
             if not series:
                 return
             kept = self.history_steps if mode == "steps" else None
@@ -169,7 +150,7 @@ class _Check:
             if found.verdict == "leak":
                 return
 
-    def attributed(self, found: Leak, cautions: list[Caution]) -> Leak:
+    def attributed(self, found: Leak) -> Leak:
         """The leak with its sites. It stays a leak if they cannot be found."""
         self.crew.total += 1
         try:
@@ -183,20 +164,18 @@ class _Check:
             done = self.crew.run("sites of the leak", request)
         except MeasurementError as error:
             remedy = "the verdict stands; mend what the worker met, and run it again for the sites"
-            cautions.append(Caution("no_sites", str(error), remedy))
+            self.cautions.append(Caution("no_sites", str(error), remedy))
             return found
         return attributed(found, done.value)
 
-    def unchecked(
-        self, found: Sequence[Leak], runs: Sequence[LeakRun], failure: MemprofError | None
-    ) -> Iterator[Unchecked]:
+    def unchecked(self, found: Sequence[Leak]) -> Iterator[Unchecked]:
         """The modes that were asked for and have no verdict."""
-        refused = next((each.refused for each in runs if each.refused), "")
+        refused = next((each.refused for each in self.runs if each.refused), "")
         for mode in self.modes[len(found) :]:
             if found[-1].verdict == "leak":
                 reason = f"a leak was found before; --mode {mode} looks at it"
             else:
-                reason = refused or str(failure or "the time was up")
+                reason = refused or str(self.failure or "the time was up")
             yield Unchecked(mode, reason)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, source_lines
 from memprof.instruments.source_lines import (
     Place,
@@ -87,7 +88,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     heap, found = _heap_growth(life, spec, cycles)
     traced_seconds = _TRACED_SLOWDOWN * (perf_counter() - start)
     channel.progress("object graph", spec.agents)
-    eager = spec.backend == "jax" and spec.loop == "eager"
+    eager = spec.loop == "eager"  # which traces at every step
     watched = _FEWEST_CYCLES if eager or traced_seconds > spec.effort.trace_seconds else cycles
     yours = UserLines(spec.model)
     marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
@@ -121,7 +122,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
 def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float, list[_Growth]]:
     """Bytes that the live heap gains per cycle, and the lines at which JAX traces in every one."""
     process.settle()
-    if spec.backend != "jax":
+    if not BACKENDS[spec.backend].compiles:
         before = process.held_bytes()
         for _ in range(cycles):
             life.run()

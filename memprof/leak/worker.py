@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from time import perf_counter
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import heap, process
 from memprof.instruments.base import DirectCalls, live
@@ -101,7 +102,7 @@ def _run(
     return CycleRun(
         readings=tuple(taken),
         seconds=tuple(durations[: len(taken) - 1]),
-        compilations=tuple(compiled[: len(taken) - 1]) if spec.backend == "jax" else (),
+        compilations=tuple(compiled[: len(taken) - 1]) if BACKENDS[spec.backend].compiles else (),
         facts=facts,
         calibration=_calibration(spec.backend),
     )
@@ -109,7 +110,7 @@ def _run(
 
 def _calibration(backend: str) -> Calibration:
     """What the readings are worth, that of JAX's arrays included."""
-    found, why = process.calibration(), device_failure() if backend == "jax" else ""
+    found, why = process.calibration(), device_failure() if BACKENDS[backend].compiles else ""
     if not why:
         return found
     return replace(

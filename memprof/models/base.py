@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from memprof.catalogue.base import load_target
 from memprof.errors import ScenarioError
 
 
@@ -33,11 +33,15 @@ class GenerativeModel:
     agent: Any = None
 
 
-def model_builder(model: dict[str, Any], folder: str) -> Callable[[int], GenerativeModel]:
-    """A function from an agent's index to a new model for it, from the scenario's `model` field."""
+def model_builder(
+    model: dict[str, Any], folder: str, target: str = ""
+) -> Callable[[int], GenerativeModel]:
+    """A function from an agent's index to a new model for it, from the scenario's `model` field;
+    `target` is what makes it, if that is not ours."""
     parameters = dict(model)
-    module = importlib.import_module(f"memprof.models.{parameters.pop('kind')}")
-    builder: Callable[[int], GenerativeModel] = module.builder(folder=folder, **parameters)
+    ours = f"memprof.models.{parameters.pop('kind')}:builder"
+    builder: Callable[[int], GenerativeModel]
+    builder = load_target(target or ours)(folder=folder, **parameters)
     return builder
 
 

@@ -72,9 +72,9 @@ class JaxPlan:
         self.rests = any(type(each).rest is not JaxPass.rest for each in self.passes)
 
     @classmethod
-    def of(cls, names: Sequence[str], options: Mapping[str, Any]) -> JaxPlan:
-        """New instances of the named passes."""
-        return cls(new_pass(name, "jax", options) for name in names)
+    def of(cls, names: Sequence[str], backend: str, options: Mapping[str, Any]) -> JaxPlan:
+        """New instances of the named passes, told those of the options that they know."""
+        return cls(new_pass(name, backend, options) for name in names)
 
     def open(self, template: State) -> None:
         """Tell every pass the template."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, PASSES, Option, new_pass, passes_for, passes_with
 from memprof.errors import UsageError, nearest
 from memprof.optimise.base import Pass, Setting
@@ -53,16 +54,19 @@ class Plan:
         )
 
     @classmethod
-    def of(cls, names: Sequence[str], options: Mapping[str, Any] = MappingProxyType({})) -> Plan:
+    def of(
+        cls,
+        names: Sequence[str],
+        options: Mapping[str, Any] = MappingProxyType({}),
+        backend: str = OF_PROGRAMS,
+    ) -> Plan:
         """New instances of the named passes, told those of the options that they know.
 
-        Of the two that store records, `mmap` includes `template`. Agents whose attributes are
-        NumPy arrays may be PyMDP's, or those of tests.
+        Of the two that store records, `mmap` includes `template`.
         """
         made: dict[str, list[Any]] = {"setting": [], "transform": [], "storage": [], "budget": []}
         for name in names:
             if name != "template" or "mmap" not in names:
-                backend = "numpy" if PASSES[name].numpy else "fake"
                 kind = PASSES[name].form(backend).kind
                 made[kind].append(new_pass(name, backend, options))
         budget = next((each.working_set for each in made["budget"]), None)
@@ -173,7 +177,7 @@ class Plan:
         yield "passes", [self.settings, self.transforms, all_segments()]
 
 
-NUMPY_OPTIONS = [option for option in OPTIONS.values() if "numpy" in passes_with(option)]
+NUMPY_OPTIONS = [option for option in OPTIONS.values() if OF_PROGRAMS in passes_with(option)]
 """What the passes of NumPy agents can be told."""
 
 
@@ -187,7 +191,7 @@ def read_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
             raise TypeError(f"optimize() has no option {name!r}; {nearest(name, known)}")
         if value is not None:
             found[name] = _READERS[option.kind](option, value)
-            takers = passes_with(option)["numpy"]
+            takers = passes_with(option)[OF_PROGRAMS]
             if not {*takers} & {*names}:
                 add = "one" if len(takers) > 1 else "it"
                 raise UsageError(
@@ -228,7 +232,7 @@ _READERS: dict[str, Callable[[Option, Any], Any]] = {
 
 def check_passes(names: Sequence[str]) -> None:
     """Refuse a pass that is none of the backend's, or lacks a pass before it that it needs."""
-    _check_names("passes", names, passes_for("numpy"))
+    _check_names("passes", names, passes_for(OF_PROGRAMS))
     for position, name in enumerate(names):
         needed = PASSES[name].requires_one
         if needed and not {*needed} & {*names[:position]}:

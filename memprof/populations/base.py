@@ -6,19 +6,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from memprof.catalogue.targets import load_target
+from memprof.catalogue.backends import BACKENDS
+from memprof.catalogue.base import load_target
 from memprof.errors import ScenarioError
 from memprof.text import raised
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
-
-_BACKENDS = {
-    "numpy": "memprof.populations.numpy_agents:NumpyPopulation",
-    "jax": "memprof.populations.jax_agents:JaxPopulation",
-    "fake": "memprof.populations.fake:FakePopulation",
-}
 
 
 # Holders of things that are not one agent's alone: one for all, or an equal part for each.
@@ -126,7 +121,7 @@ class Population(Protocol):
 
 def population_class(backend: str) -> type[Population]:
     """The population class of a backend; imports the backend."""
-    cls: type[Population] = load_target(_BACKENDS[backend])
+    cls: type[Population] = load_target(BACKENDS[backend].population)
     return cls
 
 

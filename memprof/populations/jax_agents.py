@@ -51,7 +51,7 @@ class JaxPopulation:
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
         self._probe = probe
-        self._model = model_builder(spec.model, spec.folder)
+        self._model = model_builder(spec.model, spec.folder, spec.builder)
         self._rolls = spec.loop == "rollout"
         self.stride = spec.steps if self._rolls else 1
         self._empty()
@@ -102,7 +102,7 @@ class JaxPopulation:
             for model in others:
                 world_model = model.world or with_factor_lists(model.arguments)
                 self._environments.add(model.environment, world_model)
-        plan = JaxPlan.of(self._spec.passes, self._spec.options)
+        plan = JaxPlan.of(self._spec.passes, self._spec.backend, self._spec.options)
         root = jr.PRNGKey(self._spec.seed)
         if plan.shares:
             self._crowd = Shared(models, agents, plan, self._probe, root, world)

@@ -13,7 +13,7 @@ from pymdp.agent import Agent
 
 from memprof.errors import FieldError, ScenarioError, nearest
 from memprof.populations.base import model_field
-from memprof.upstream.keywords import AGENTS, NOT_HANDED_ON, check_together, check_value
+from memprof.upstream.keywords import JAX, NOT_HANDED_ON, check_jax_together, check_value
 from memprof.values.population import PopulationSpec
 
 # PyMDP's defaults, by keyword; `inspect.Parameter.empty` for those that it requires.
@@ -84,14 +84,14 @@ class Arguments:
             raise self._error(
                 agent,
                 name,
-                f"{AGENTS['jax'].title} has none, learning D counts on from D itself; found "
+                f"{JAX.title} has none, learning D counts on from D itself; found "
                 f"{shown(value)}. Leave it out, or use backend: numpy",
             )
         if value is None and DEFAULTS.get(name) is None:
             return False
         if name not in DEFAULTS:
             raise self._error(
-                agent, name, f"is no keyword of {AGENTS['jax'].title}; {nearest(name, DEFAULTS)}"
+                agent, name, f"is no keyword of {JAX.title}; {nearest(name, DEFAULTS)}"
             )
         if name not in NOT_HANDED_ON:
             return True
@@ -125,7 +125,7 @@ class Arguments:
 
     def _check_value(self, agent: int, name: str, value: Any) -> None:
         try:
-            check_value("jax", name, value)
+            check_value(JAX, name, value)
         except FieldError as error:
             raise self._error(agent, name, str(error)) from None
 
@@ -168,7 +168,7 @@ class Arguments:
             return
         keywords = {name: found[name] for name in names if name in found}
         try:
-            check_together("jax", keywords, spec.learning, spec.loop, spec.steps, spec.passes)
+            check_jax_together(keywords, spec)
         except FieldError as error:
             keyword = error.field.removeprefix("agent.")
             if keyword == error.field:
@@ -183,7 +183,7 @@ class Arguments:
             raise self._error(
                 agent,
                 "H",
-                f"{AGENTS['jax'].title} ignores it unless use_inductive is true; set use_inductive "
+                f"{JAX.title} ignores it unless use_inductive is true; set use_inductive "
                 "to true or false beside it",
             )
         found["use_inductive"] = True

@@ -32,7 +32,7 @@ from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
 from memprof.text import raised
 from memprof.upstream.attributes import keywords_of
-from memprof.upstream.keywords import check_together
+from memprof.upstream.keywords import check_numpy_together
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
@@ -46,11 +46,12 @@ class NumpyPopulation:
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
         self._probe = probe
-        self._model = model_builder(spec.model, spec.folder)
+        self._model = model_builder(spec.model, spec.folder, spec.builder)
         self._open()
 
     def _open(self) -> None:
-        self._plan = plan = Plan.of(self._spec.passes, self._spec.options)
+        spec = self._spec
+        self._plan = plan = Plan.of(spec.passes, spec.options, spec.backend)
         self._roster = Roster(plan)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
@@ -181,7 +182,7 @@ class NumpyPopulation:
         """The rules for several keywords at once, where the model has a say."""
         spec = self._spec
         try:
-            check_together("numpy", arguments, spec.learning, None, spec.steps, spec.passes)
+            check_numpy_together(arguments, spec)
         except FieldError as error:
             keyword = error.field.removeprefix("agent.")
             if keyword == error.field:

@@ -54,13 +54,9 @@ def find(
 ) -> tuple[Caution, ...]:
     """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `facts`
     what the workers found out about their backend, and `calibrations` about their readings."""
-    found = []
-    if failure is not None:
-        found.append(_caution("incomplete", str(failure)))
+    found = list(of_workers(failure, facts or {}, calibrations))
     if after is not None and verdict.verdict == "not_checked":
         found.append(_caution("not_checked", f"behaviour was not compared: {verdict.detail}"))
-    found += of_facts(facts or {})
-    found += of_calibration(calibrations)
     found += [
         _caution("no_saving", f"{each.name}: {each.detail}")
         for each in passes
@@ -84,17 +80,18 @@ def _caution(kind: str, evidence: str) -> Caution:
     return Caution(kind, evidence, _REMEDIES[kind])
 
 
-def of_facts(facts: Mapping[str, str]) -> Iterator[Caution]:
-    """What workers found out that a reader must know."""
+def of_workers(
+    failure: BaseException | None, facts: Mapping[str, str], calibrations: Iterable[Calibration]
+) -> Iterator[Caution]:
+    """What any command's workers say: the failure that ended them early, what they found out about
+    their backend, and what their readings miss."""
+    if failure is not None:
+        yield _caution("incomplete", str(failure))
     if left := facts.get("not replaced by pool"):
         yield _caution(
             "not_replaced",
             f"pool leaves functions to PyMDP whose source it does not know: {left}",
         )
-
-
-def of_calibration(calibrations: Iterable[Calibration]) -> Iterator[Caution]:
-    """What the workers' readings miss."""
     left_out: dict[str, str] = {}
     endless = False
     for each in calibrations:

@@ -85,7 +85,7 @@ def _intrusive_row(name: str, run: InstrumentRun, clean_step: float) -> Instrume
     total = float(run.readings[-1][1] - run.readings[0][1])
     slowdown = statistics.median(run.step_seconds) / clean_step
     line = robust_fit(evened)
-    return _row(name, line, total, slowdown, run.reading_seconds, types=run.types)
+    return _row(name, line, total, slowdown, run.reading_seconds, types=run.details.types)
 
 
 def _sampled_row(sampled: Finished[Measurement], clean: Sequence[Measurement]) -> InstrumentReading:

@@ -41,7 +41,7 @@ def operations(
     clean: Sequence[Measurement], traced: InstrumentRun | None
 ) -> tuple[OperationHotspot, ...]:
     """One row per operation, in the order in which an agent does them."""
-    memory = {each.operation: each for each in traced.operations} if traced else {}
+    memory = {each.operation: each for each in traced.details.operations} if traced else {}
     rows = []
     for operation in dict.fromkeys(o.operation for run in clean for o in run.operations):
         times = [o for run in clean for o in run.operations if o.operation == operation]
@@ -128,8 +128,8 @@ def one_agent(
     each = ledger.private_each()
     why = _why(cost, each, _of_components(each, agents, ledger))
     figures.append(AgentFigure("components", each, why))
-    if traced is not None and traced.stacks:
-        size = sum(each.bytes_per_agent for each in traced.stacks)
+    if traced is not None and traced.details.stacks:
+        size = sum(each.bytes_per_agent for each in traced.details.stacks)
         figures.append(AgentFigure("calls", size, _why(cost, size, _of_calls(size, traced))))
     return tuple(figures)
 
@@ -162,9 +162,13 @@ def _of_components(size: float, agents: int, ledger: Ledger) -> str:
 
 
 def _of_calls(size: float, traced: InstrumentRun) -> str:
-    further, mean = traced.further_bytes, traced.mean_bytes
+    further, mean = traced.details.further_bytes, traced.mean_bytes
     if further is not None and mean is not None and abs(further - mean) > _ALIKE * mean:
-        number = f"{traced.further_agents:,} agents" if traced.further_agents > 1 else "an agent"
+        number = (
+            f"{traced.details.further_agents:,} agents"
+            if traced.details.further_agents > 1
+            else "an agent"
+        )
         return (
             f"of {number} after the first, which the ledger's walk finds to hold "
             f"{format_size(further)}; the mean of all is {format_size(mean)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, PASSES, passes_with
 from memprof.profile.passes import Prefix, shortest
 from memprof.render.page import Next
@@ -60,7 +61,7 @@ def applied(scenario: ScenarioFields, passes: Sequence[str], gives: str) -> Next
     """How `passes`, of which `gives` says what they are good for, come into the user's program."""
     them = "it" if len(passes) == 1 else "them"
     foreign = [name for name in passes if name not in PASSES]  # of another memprof
-    if scenario.backend != "numpy" or foreign or all(PASSES[name].early for name in passes):
+    if scenario.backend != OF_PROGRAMS or foreign or all(PASSES[name].early for name in passes):
         return Next(f"{gives}; with {them}, in the scenario:", _passes_line(passes))
     usable = [name for name in passes if not PASSES[name].early]
     early = [name for name in passes if PASSES[name].early]
@@ -79,7 +80,7 @@ def _code(scenario: ScenarioFields, names: Sequence[str]) -> str:
     arguments = ["agents", f"passes=[{', '.join(map(_quoted, names))}]"]
     for option in OPTIONS.values():
         value = scenario.options.get(option.name)
-        if value is not None and {*passes_with(option).get("numpy", ())} & {*names}:
+        if value is not None and {*passes_with(option).get(OF_PROGRAMS, ())} & {*names}:
             shown = f"[{', '.join(map(_quoted, value))}]" if isinstance(value, tuple) else value
             arguments.append(f"{option.name}={shown}")
     call = f"population = optimize({', '.join(arguments)})"

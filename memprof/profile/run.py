@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
@@ -124,15 +125,15 @@ def _variant(runs: VariantRuns) -> Variant:
         instruments=side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(clean, traced),
-            traced.lines if traced else (),
-            traced.stacks if traced else (),
+            traced.details.lines if traced else (),
+            traced.details.stacks if traced else (),
         ),
         trend=trend([run.trend for run in clean]),
-        device=device.device if device else None,
+        device=device.details.device if device else None,
         timeline=timeline(runs.sampled),
         samples=tuple(_sample(run) for run in clean),
-        contents=next((run.contents for run in intrusive if run.contents), ()),
-        gains=next((run.gains for run in intrusive if run.gains), ()),
+        contents=next((run.details.contents for run in intrusive if run.details.contents), ()),
+        gains=next((run.details.gains for run in intrusive if run.details.gains), ()),
         imports=next((run.imports for run in intrusive), ()),
         one_agent=one_agent(
             cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
@@ -197,15 +198,22 @@ def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassR
 
 
 def _broken_check(report: Report) -> MemprofError | None:
-    verdict, budget = report.equivalence, report.budget
-    if verdict.verdict == "diverged":
-        broken = [each.name for each in report.passes if each.kept and each.outcome == "diverged"]
-        plan = report.variants.after.passes if report.variants.after else ()
-        return BehaviourDiverged(
-            f"passes {', '.join(broken or plan)} changed what the agents do ({verdict.detail}); no "
-            "saving is claimed. Leave the pass out, or report it with this scenario"
-        )
-    return over_budget(budget)
+    broken = [each.name for each in report.passes if each.kept and each.outcome == "diverged"]
+    plan = report.variants.after.passes if report.variants.after else ()
+    return diverged(report.equivalence, broken or plan, "saving") or over_budget(report.budget)
+
+
+def diverged(
+    found: Equivalence, passes: Sequence[str], claim: Literal["saving", "capacity"]
+) -> BehaviourDiverged | None:
+    """What a command ends with where `passes` changed what agents do, so that nothing is claimed
+    for them."""
+    if found.verdict != "diverged":
+        return None
+    return BehaviourDiverged(
+        f"passes {', '.join(passes)} changed what the agents do ({found.detail}); no {claim} is "
+        "claimed. Leave the pass out, or report it with this scenario"
+    )
 
 
 def budget_check(scenario: Scenario, cost: PerAgent) -> BudgetCheck | None:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from memprof.catalogue.base import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
-from memprof.catalogue.targets import load_target
 from memprof.errors import ScenarioError
 from memprof.instruments import heap, process, resident, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
@@ -176,17 +176,9 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         readings=tuple(sorted(readings)),
         uneven_bytes=uneven(held, agents, sorted(growth.sizes)),
         mean_bytes=statistics.fmean(held[: spec.agents]) if held else None,
-        further_agents=details.further_agents,
-        further_bytes=details.further_bytes,
         step_seconds=growth.step_seconds,
         reading_seconds=reading_seconds,
-        operations=details.operations,
-        lines=details.lines,
-        stacks=details.stacks,
-        types=details.types,
-        device=details.device,
-        contents=details.contents,
-        gains=details.gains,
+        details=replace(details, held_bytes=()),
         imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),
     )
 

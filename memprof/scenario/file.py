@@ -18,8 +18,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.catalogue.models import MODELS, Npz
-from memprof.errors import FieldError, ScenarioError, UsageError, nearest, option_of, unknown
+from memprof.errors import FieldError, ScenarioError, UsageError, nearest, option_of
 from memprof.scenario.schema import Budget, Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
 from memprof.text import cut, read_text, shown
@@ -52,6 +53,7 @@ class LoadedScenario:
             seed=scenario.seed,
             folder=str(self.path.parent.resolve()),
             effort=EFFORTS[scenario.effort],
+            builder=scenario.model.builder,
         )
 
     def where(self, field: str) -> str:
@@ -149,7 +151,9 @@ def _problem(found: ErrorDetails) -> tuple[str, str]:
         case "union_tag_not_found":
             return "model.kind", f"is missing; {nearest('', MODELS)}"
         case "union_tag_invalid":
-            return "model.kind", unknown("model", str(context["tag"]), MODELS)
+            return "model.kind", MODELS.unknown(str(context["tag"]))
+        case "literal_error" if field == "backend":
+            return field, BACKENDS.unknown(str(found["input"]))
         case "extra_forbidden":
             return field, f"unknown field; {nearest(location[-1], siblings.model_fields)}"
         case "string_pattern_mismatch":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import GenericAlias
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Union
 
 import msgspec
 from pydantic import (
@@ -16,13 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from memprof.catalogue.instruments import OPTIONAL, default_instruments
-from memprof.catalogue.models import AnyModel, Count, Size, Strict, open_fields
+from memprof.catalogue.backends import BACKENDS, OF_PROGRAMS
+from memprof.catalogue.base import Catalogue, load_target
+from memprof.catalogue.instruments import INSTRUMENTS, default_instruments
+from memprof.catalogue.models import MODELS, Count, Model, Size, Strict, open_fields
 from memprof.catalogue.passes import AUTO, OPTIONS, PASSES, Option, passes_with
-from memprof.catalogue.targets import load_target
-from memprof.errors import FieldError, nearest, unknown
+from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
-from memprof.upstream.keywords import check_agent
 from memprof.values.gate import Tolerance, parse_tolerance, read_tolerances
 from memprof.values.population import EFFORTS, Effort, EffortName
 from memprof.values.scenario import ScenarioFields
@@ -49,6 +49,15 @@ Instruments = Annotated[
     ),
 ]
 
+if TYPE_CHECKING:
+    BackendName: TypeAlias = str
+    AnyModel: TypeAlias = Model
+    Loop: TypeAlias = str
+else:
+    BackendName = Literal[tuple(BACKENDS)]
+    AnyModel = Annotated[Union[tuple(MODELS.values())], Field(discriminator="kind")]  # noqa: UP007
+    Loop = Literal[tuple(dict.fromkeys(loop for each in BACKENDS.values() for loop in each.loops))]
+
 
 def _effort(fields: Mapping[str, Any]) -> Effort:
     return EFFORTS[fields.get("effort", "normal")]
@@ -57,6 +66,11 @@ def _effort(fields: Mapping[str, Any]) -> Effort:
 def _own_instruments(fields: dict[str, Any]) -> list[str]:
     """Those of a scenario that names none."""
     return default_instruments(fields.get("backend", "")) if _effort(fields).instruments else []
+
+
+def _own_loop(fields: dict[str, Any]) -> str | None:
+    backend = fields.get("backend")
+    return next(iter(BACKENDS[backend].loops if backend else ()), None)
 
 
 def _own_repeats(fields: dict[str, Any]) -> int:
@@ -76,7 +90,7 @@ class _Scenario(Strict):
         description="letters, digits, dots, dashes and underscores: it names the report's files",
     )
     description: str = ""
-    backend: Literal["numpy", "jax", "fake"] = "numpy"
+    backend: BackendName = OF_PROGRAMS
     model: AnyModel
     effort: EffortName = Field(
         default="normal",
@@ -100,8 +114,8 @@ class _Scenario(Strict):
         allow_inf_nan=False,
         description="largest time per step, relative to before, that auto may accept",
     )
-    loop: Literal["jit", "eager", "rollout"] | None = Field(
-        default_factory=lambda fields: "jit" if fields.get("backend") == "jax" else None,
+    loop: Loop | None = Field(
+        default_factory=_own_loop,
         description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
         "README, or PyMDP's rollout; jit if not given",
     )
@@ -167,20 +181,26 @@ class _Scenario(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        readers = {name: info.backends for name, info in OPTIONAL.items()}
-        _check_names(self.instruments, "instruments", "instrument", readers, self.backend)
+        readers = {
+            name: info.backends or tuple(BACKENDS)
+            for name, info in INSTRUMENTS.items()
+            if not info.always
+        }
+        _check_names(self.instruments, INSTRUMENTS, readers, self.backend)
         if not self.auto:
             _check_passes(self.passes, self.backend)
         _check_options(self)
-        if (self.backend == "fake") != (self.model.kind == "buffer"):
-            raise FieldError("model.kind", "backend fake and model buffer go together only")
+        backend, those = BACKENDS[self.backend], self.model.backends
+        if self.backend not in those if those else not backend.generative:
+            found = f"is for backend {' and '.join(those)}" if those else "is a generative model"
+            raise FieldError("model.kind", f"{found}; found backend: {self.backend}")
         if not self.model.private and self.model.differs:
             raise FieldError(
                 "model.private",
                 "false contradicts a model that differs between agents; remove it",
             )
-        if self.backend != "fake":
-            check_agent(self.backend, self.agent, self.learning, self.loop, self.steps, self.passes)
+        if backend.check:
+            load_target(backend.check)(self)
             _check_for_agent(self)
         return self
 
@@ -218,8 +238,7 @@ def _once(names: Sequence[str], field: str, what: str) -> None:
 
 def _check_names(
     names: Sequence[str],
-    field: str,
-    what: str,
+    catalogue: Catalogue[Any],
     backends: Mapping[str, Sequence[str]],
     backend: str,
 ) -> None:
@@ -227,14 +246,14 @@ def _check_names(
     known = [name for name, those in backends.items() if backend in those]
     for name in names:
         if name not in backends:
-            raise FieldError(field, unknown(what, name, known))
+            raise FieldError(catalogue.kinds, catalogue.unknown(name, known))
         if name not in known:
             raise FieldError(
-                field,
+                catalogue.kinds,
                 f"{name!r} is for backend {' and '.join(backends[name])}; this scenario's is "
                 f"{backend}. {nearest('', known)}",
             )
-    _once(names, field, what)
+    _once(names, catalogue.kinds, catalogue.what)
 
 
 def _check_passes(names: list[str], backend: str) -> None:
@@ -243,7 +262,7 @@ def _check_passes(names: list[str], backend: str) -> None:
             "passes", "auto chooses the passes itself; remove the others, or remove auto"
         )
     forms = {name: tuple(info.forms) for name, info in PASSES.items()}
-    _check_names(names, "passes", "pass", forms, backend)
+    _check_names(names, PASSES, forms, backend)
     for position, name in enumerate(names):
         for needed in PASSES[name].requires:
             if needed not in names[:position]:
@@ -256,10 +275,14 @@ def _check_passes(names: list[str], backend: str) -> None:
 
 def _check_options(scenario: Scenario) -> None:
     """Options that one backend knows, and those that take effect under some passes only."""
+    loops = BACKENDS[scenario.backend].loops
     if scenario.loop is not None:
-        _check_backend(scenario, "loop", ("jax",))
-    elif scenario.backend == "jax":
-        raise FieldError("loop", "expected jit, eager or rollout, found None; leave it out for jit")
+        _check_backend(scenario, "loop", [n for n, each in BACKENDS.items() if each.loops])
+    if loops and scenario.loop not in loops:
+        raise FieldError(
+            "loop",
+            f"expected {' or '.join(loops)}, found {scenario.loop}; leave it out for {loops[0]}",
+        )
     for name in scenario.options:
         by_backend = passes_with(OPTIONS[name])
         _check_backend(scenario, name, tuple(by_backend))

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from memprof.errors import FieldError, UsageError, nearest
 from memprof.text import cut, shown
@@ -24,7 +24,7 @@ def _belong_to_model(*names: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class AgentClass:
-    """The agent of one backend.
+    """One of PyMDP's agents.
 
     Attributes:
         title: its name in messages.
@@ -58,51 +58,45 @@ NOT_HANDED_ON = {
     "learning_mode": "is online here: agents learn at every step; leave it out",
 }
 
-AGENTS = {
-    "numpy": AgentClass(
-        title="PyMDP's NumPy agent",
-        source="legacy/agent.py",
-        elsewhere=_belong_to_model(*"ABCDEH", "pA", "pB", "pD", "policies"),
-        values={
-            "action_selection": ("deterministic", "stochastic"),
-            "sampling_mode": ("marginal", "full"),
-            "inference_algo": ("VANILLA", "MMP"),
-            **dict.fromkeys(("policy_len", "inference_horizon", "si_horizon"), _COUNT),
-            **dict.fromkeys(("gamma", "alpha"), _POSITIVE),
-        },
-    ),
-    "jax": AgentClass(
-        title="PyMDP's JAX agent",
-        source="agent.py",
-        elsewhere={
-            **_belong_to_model(*"ABCDEH", "pA", "pB", "policies"),
-            **_belong_to_model("A_dependencies", "B_dependencies"),
-            "preprocess_fn": "is a Python function; return it from a model: {kind: factory}",
-            **NOT_HANDED_ON,
-        },
-        values={
-            "action_selection": ("deterministic", "stochastic"),
-            "sampling_mode": ("marginal", "full"),
-            "inference_algo": ("fpi", "vmp", "mmp", "ovf", "exact"),
-            **dict.fromkeys(
-                ("policy_len", "num_iter", "inference_horizon", "inductive_depth"), _COUNT
+NUMPY = AgentClass(
+    title="PyMDP's NumPy agent",
+    source="legacy/agent.py",
+    elsewhere=_belong_to_model(*"ABCDEH", "pA", "pB", "pD", "policies"),
+    values={
+        "action_selection": ("deterministic", "stochastic"),
+        "sampling_mode": ("marginal", "full"),
+        "inference_algo": ("VANILLA", "MMP"),
+        **dict.fromkeys(("policy_len", "inference_horizon", "si_horizon"), _COUNT),
+        **dict.fromkeys(("gamma", "alpha"), _POSITIVE),
+    },
+)
+JAX = AgentClass(
+    title="PyMDP's JAX agent",
+    source="agent.py",
+    elsewhere={
+        **_belong_to_model(*"ABCDEH", "pA", "pB", "policies"),
+        **_belong_to_model("A_dependencies", "B_dependencies"),
+        "preprocess_fn": "is a Python function; return it from a model: {kind: factory}",
+        **NOT_HANDED_ON,
+    },
+    values={
+        "action_selection": ("deterministic", "stochastic"),
+        "sampling_mode": ("marginal", "full"),
+        "inference_algo": ("fpi", "vmp", "mmp", "ovf", "exact"),
+        **dict.fromkeys(("policy_len", "num_iter", "inference_horizon", "inductive_depth"), _COUNT),
+        **dict.fromkeys(("gamma", "alpha", "inductive_threshold", "inductive_epsilon"), _POSITIVE),
+        **dict.fromkeys(
+            (
+                "use_utility",
+                "use_states_info_gain",
+                "use_param_info_gain",
+                "use_inductive",
+                "categorical_obs",
             ),
-            **dict.fromkeys(
-                ("gamma", "alpha", "inductive_threshold", "inductive_epsilon"), _POSITIVE
-            ),
-            **dict.fromkeys(
-                (
-                    "use_utility",
-                    "use_states_info_gain",
-                    "use_param_info_gain",
-                    "use_inductive",
-                    "categorical_obs",
-                ),
-                _FLAG,
-            ),
-        },
-    ),
-}
+            _FLAG,
+        ),
+    },
+)
 
 # Inference over a window of past observations, which PyMDP keeps in its rollout alone.
 _OVER_WINDOWS = ("mmp", "vmp")
@@ -111,78 +105,98 @@ _SMOOTHING = ("ovf", "exact")
 _WITHOUT_WINDOWS = ("share", "template", "auto")
 
 
-def check_agent(
-    backend: str,
-    keywords: Mapping[str, Any],
-    learning: Sequence[str],
-    loop: str | None,
-    steps: int,
-    passes: Sequence[str],
-) -> None:
+class Asked(Protocol):
+    """What a scenario asks for, or a worker's specification of it."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def agent(self) -> Mapping[str, Any]: ...
+    @property
+    def learning(self) -> Sequence[str]: ...
+    @property
+    def passes(self) -> Sequence[str]: ...
+    @property
+    def loop(self) -> str | None: ...
+    @property
+    def steps(self) -> int: ...
+
+
+def check_numpy(scenario: Asked) -> None:
     """Check the agent's keywords, their values, and what they have to do with other fields.
 
     Raises:
         FieldError: the first mistake.
     """
-    for name, value in keywords.items():
-        _check_name(backend, name)
-        check_value(backend, name, value)
-    check_together(backend, keywords, learning, loop, steps, passes)
+    _check_keywords(NUMPY, scenario)
+    check_numpy_together(scenario.agent, scenario)
 
 
-def check_together(
-    backend: str,
-    keywords: Mapping[str, Any],
-    learning: Sequence[str],
-    loop: str | None,
-    steps: int,
-    passes: Sequence[str],
-) -> None:
-    """Check what the agent's keywords have to do with each other and with other fields.
+def check_jax(scenario: Asked) -> None:
+    """Check the agent's keywords, their values, and what they have to do with other fields.
 
     Raises:
         FieldError: the first mistake.
     """
-    if backend == "jax":
-        algorithm = keywords.get("inference_algo", "fpi")
-        _check_windows(algorithm, learning, loop, passes)
-        if algorithm in _OVER_WINDOWS:
-            _check_length(algorithm, keywords.get("inference_horizon"), steps)
-        if "D" in learning and loop == "rollout":
-            raise FieldError(
-                "learning",
-                "PyMDP's rollout has no update of D. Leave D out, or use loop: jit",
-            )
-    elif keywords.get("inference_algo") == "MMP":
-        _check_mmp(keywords, learning)
+    _check_keywords(JAX, scenario)
+    check_jax_together(scenario.agent, scenario)
 
 
-def _check_name(backend: str, name: str) -> None:
-    agent = AGENTS[backend]
+def check_numpy_together(keywords: Mapping[str, Any], asked: Asked) -> None:
+    """Check what keywords have to do with each other and with other fields.
+
+    Raises:
+        FieldError: the first mistake.
+    """
+    if keywords.get("inference_algo") == "MMP":
+        _check_mmp(keywords, asked.learning)
+
+
+def check_jax_together(keywords: Mapping[str, Any], asked: Asked) -> None:
+    """Check what keywords have to do with each other and with other fields.
+
+    Raises:
+        FieldError: the first mistake.
+    """
+    algorithm = keywords.get("inference_algo", "fpi")
+    _check_windows(algorithm, asked)
+    if algorithm in _OVER_WINDOWS:
+        _check_length(algorithm, keywords.get("inference_horizon"), asked.steps)
+    if "D" in asked.learning and asked.loop == "rollout":
+        raise FieldError(
+            "learning", "PyMDP's rollout has no update of D. Leave D out, or use loop: jit"
+        )
+
+
+def _check_keywords(agent: AgentClass, scenario: Asked) -> None:
+    for name, value in scenario.agent.items():
+        _check_name(agent, name, scenario.backend)
+        check_value(agent, name, value)
+
+
+def _check_name(agent: AgentClass, name: str, backend: str) -> None:
     if name in agent.elsewhere:
         raise FieldError(f"agent.{cut(name)}", agent.elsewhere[name])
-    known = agent_keywords(backend)
+    known = agent_keywords(agent)
     if not known or name in known:
         return
-    for other, theirs in AGENTS.items():
-        if other != backend and name in agent_keywords(other) | {*theirs.elsewhere}:
-            raise FieldError(
-                f"agent.{cut(name)}",
-                f"is a keyword of {theirs.title}; this scenario's backend is {backend}. "
-                f"{nearest(name, known)}",
+    problem = f"is no keyword of {agent.title}; {nearest(name, known)}"
+    for other in (NUMPY, JAX):
+        if other is not agent and name in agent_keywords(other) | {*other.elsewhere}:
+            problem = (
+                f"is a keyword of {other.title}; this scenario's backend is {backend}. "
+                f"{nearest(name, known)}"
             )
-    raise FieldError(
-        f"agent.{cut(name)}", f"is no keyword of {agent.title}; {nearest(name, known)}"
-    )
+    raise FieldError(f"agent.{cut(name)}", problem)
 
 
-def check_value(backend: str, name: str, value: Any) -> None:
+def check_value(agent: AgentClass, name: str, value: Any) -> None:
     """Check one keyword's value.
 
     Raises:
         FieldError: PyMDP does not take it, or not without failing somewhere else.
     """
-    expected = AGENTS[backend].values.get(name)
+    expected = agent.values.get(name)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match expected:
         case None:
@@ -200,11 +214,10 @@ def check_value(backend: str, name: str, value: Any) -> None:
         raise FieldError(f"agent.{cut(name)}", f"expected {expected}, found {shown(value)}")
 
 
-def _check_windows(
-    algorithm: str, learning: Sequence[str], loop: str | None, passes: Sequence[str]
-) -> None:
+def _check_windows(algorithm: str, asked: Asked) -> None:
     """What needs PyMDP's window of the past, and where there is none."""
-    learned = [letter for letter in ("A", "B") if letter in learning]
+    learned = [letter for letter in ("A", "B") if letter in asked.learning]
+    loop = asked.loop
     needs = algorithm in _OVER_WINDOWS
     if needs and loop != "rollout":
         raise FieldError(
@@ -221,7 +234,7 @@ def _check_windows(
         )
     if needs or (algorithm in _SMOOTHING and learned and loop == "rollout"):
         reason = algorithm if needs else f"{algorithm} with learning"
-        for name in passes:
+        for name in asked.passes:
             if name in _WITHOUT_WINDOWS:
                 found = "auto would try share, which does" if name == "auto" else f"{name} does"
                 raise FieldError(
@@ -282,10 +295,9 @@ def history_problem(steps: int, keywords: Mapping[str, Any], complete: bool = Tr
     return None
 
 
-def agent_keywords(backend: str) -> frozenset[str]:
-    """Keywords that a scenario may give to a backend's agent, read from the source of its class
-    without importing PyMDP."""
-    agent = AGENTS[backend]
+def agent_keywords(agent: AgentClass) -> frozenset[str]:
+    """Keywords that a scenario may give to an agent, read from the source of its class without
+    importing PyMDP."""
     package = importlib.util.find_spec("pymdp")
     source = Path(package.origin or "").parent / agent.source if package else None
     if source is None or not source.is_file():

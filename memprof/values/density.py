@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from memprof.values.counts import Count, Positive
 from memprof.values.measurements import Calibration, Reading, WorkingSetUse
 from memprof.values.profile import (
     SCHEMA,
@@ -60,7 +61,7 @@ class DensityPoint:
         stepped: the agents that were stepped for it, all or the first so many of them.
     """
 
-    agents: int
+    agents: Count
     reading: Reading
     data_bytes: int | None
     virtual_bytes: int | None
@@ -119,7 +120,7 @@ class SizeRow:
     """
 
     variant: VariantName
-    agents: int
+    agents: Positive
     total_bytes: float
     marginal_bytes: float | None
     per_agent_bytes: float
@@ -146,7 +147,7 @@ class Room:
     bound: BoundName
     gauge: Gauge
     limit_bytes: int
-    agents: int
+    agents: Count
     expected: int
     most: int | None
     transient_bytes: float
@@ -195,7 +196,7 @@ class DensityVariant:
     """
 
     passes: tuple[str, ...]
-    repeats: int
+    repeats: Count
     per_agent: PerAgent
     agents_per_gib: float
     lived: int
@@ -229,8 +230,8 @@ class ThreadsRow:
     """
 
     variant: VariantName
-    agents: int
-    steps: int
+    agents: Count
+    steps: Count
     threads: int
     running: int
     one_thread_per_second: float

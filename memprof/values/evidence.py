@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from memprof.values.counts import Count
+
 
 @dataclass(frozen=True, slots=True)
 class ContentRow:
@@ -46,8 +48,8 @@ class GainRow:
 
     attribute: str
     bytes_per_step: float
-    agents: int
-    steps: int
+    agents: Count
+    steps: Count
 
 
 @dataclass(frozen=True, slots=True)

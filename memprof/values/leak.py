@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from memprof.values.counts import Count
 from memprof.values.measurements import Calibration
 from memprof.values.profile import SCHEMA, Caution, Environment, Interval, LeakVerdict
 from memprof.values.scenario import ScenarioFields
@@ -192,11 +193,11 @@ class Leak:
 
     verdict: LeakVerdict
     mode: Mode
-    cycles: int
-    agents: int
-    steps: int
+    cycles: Count
+    agents: Count
+    steps: Count
     passes: tuple[str, ...]
-    repeats: int
+    repeats: Count
     bytes_per_cycle: float
     ci95_bytes: Interval
     bytes_per_agent: float

@@ -7,7 +7,11 @@ Frozen dataclasses with plain fields, bytes and seconds only. The parent condens
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from msgspec import Meta
+
+from memprof.values.counts import MOST_READINGS, Count, Positive
 from memprof.values.evidence import ContentRow, GainRow, ImportRow
 
 
@@ -65,7 +69,7 @@ class GrowthPoint:
     differ: resident, by the ledger; `uneven_nominal_bytes` is the same of what was asked for.
     """
 
-    agents: int
+    agents: Count
     reading: Reading
     uneven_bytes: float = 0.0
     uneven_nominal_bytes: float = 0.0
@@ -92,10 +96,10 @@ class TrendSeries:
         blind: why there is no reading of the heap; empty where there is one.
     """
 
-    agents: int
+    agents: Positive
     first_step: int
-    stride: int
-    heap_bytes: tuple[int, ...]
+    stride: Positive
+    heap_bytes: Annotated[tuple[int, ...], Meta(max_length=MOST_READINGS)]
     blind: str = ""
 
 
@@ -153,7 +157,7 @@ class Ledger:
     most. None where the platform cannot tell.
     """
 
-    agents: int
+    agents: Positive
     growth_bytes: int
     explained_bytes: int | None
     unexplained_bytes: int | None
@@ -238,7 +242,7 @@ class Measurement:
     peak_rss_bytes: int | None
     step_seconds: tuple[float, ...]
     step_cpu_seconds: tuple[float, ...]
-    batches: int
+    batches: Count
     reference_cpu_seconds: tuple[float, ...]
     compile_seconds: float | None
     build_seconds: tuple[float, ...]
@@ -344,7 +348,7 @@ class DeviceDetails:
         retraces: lines that trace in those steps, most frequent first.
     """
 
-    agents: int
+    agents: Positive
     rows: tuple[DeviceRow, ...]
     before_bytes: int
     caches_bytes: int | None
@@ -352,10 +356,33 @@ class DeviceDetails:
     first_steps: int
     first_traces: int
     first_compilations: int
-    steps: int
+    steps: Count
     traces_per_step: float | None
     compilations_per_step: float | None
     retraces: tuple[Retrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What an instrument can say beyond one figure; empty where it cannot tell.
+
+    Attributes:
+        held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it;
+            the worker keeps it to itself.
+        further_agents: lines and stacks are a mean over so many agents after the first.
+        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
+    """
+
+    operations: tuple[OperationMemory, ...] = ()
+    lines: tuple[LineHotspot, ...] = ()
+    stacks: tuple[AllocationStack, ...] = ()
+    types: tuple[TypeRow, ...] = ()
+    device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
+    held_bytes: tuple[int, ...] = ()
+    further_agents: int = 1
+    further_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,9 +393,7 @@ class InstrumentRun:
         readings: (agents, bytes) as this instrument counts them.
         uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
             `GrowthPoint`, nominal; empty where they are of one size.
-        further_agents: lines and stacks are a mean over so many agents after the first.
-        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
-        mean_bytes: the same of the scenario's agents.
+        mean_bytes: what one of the scenario's agents holds alone, nominal; None where unknown.
         step_seconds: as in `Measurement`, with the instrument at work.
         reading_seconds: time of one reading of the largest population.
         imports: of this worker, before the instrument was at work.
@@ -377,17 +402,9 @@ class InstrumentRun:
     readings: tuple[tuple[int, int], ...]
     step_seconds: tuple[float, ...]
     reading_seconds: float
-    operations: tuple[OperationMemory, ...] = ()
-    lines: tuple[LineHotspot, ...] = ()
-    stacks: tuple[AllocationStack, ...] = ()
-    types: tuple[TypeRow, ...] = ()
-    device: DeviceDetails | None = None
-    contents: tuple[ContentRow, ...] = ()
-    gains: tuple[GainRow, ...] = ()
+    details: Details = field(default_factory=Details)
     imports: tuple[ImportRow, ...] = ()
     uneven_bytes: tuple[float, ...] = ()
-    further_agents: int = 1
-    further_bytes: float | None = None
     mean_bytes: float | None = None
 
 
@@ -399,8 +416,8 @@ class TraceComparison:
     posterior over policies; None where one is infinite or the two cannot be compared.
     """
 
-    agents: int
-    steps: int
+    agents: Count
+    steps: Count
     actions_compared: int
     actions_equal: int
     max_abs_belief_error: float | None
@@ -435,8 +452,8 @@ class ThreadsRun:
             those if the threads changed nothing.
     """
 
-    agents: int
-    steps: int
+    agents: Count
+    steps: Count
     operations: int
     threads: int
     running: int

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from memprof.values.counts import MOST_READINGS, Count, Positive, PositiveSeconds
 from memprof.values.evidence import ContentRow, GainRow, ImportRow
 from memprof.values.measurements import (
     AllocationStack,
@@ -172,12 +175,12 @@ class Sample:
 
     start: Reading
     imported: Reading
-    points: tuple[GrowthPoint, ...]
+    points: Annotated[tuple[GrowthPoint, ...], Meta(min_length=2, max_length=MOST_READINGS)]
     at_n: GrowthPoint
     peak_rss_bytes: int | None
     step_cpu_seconds: tuple[float, ...]
-    batches: int
-    reference_cpu_seconds: tuple[float, ...]
+    batches: Positive
+    reference_cpu_seconds: tuple[PositiveSeconds, ...]
     trend: TrendSeries
 
 
@@ -194,7 +197,7 @@ class Variant:
     """
 
     passes: tuple[str, ...]
-    repeats: int
+    repeats: Count
     per_agent: PerAgent
     baseline_bytes: float
     imports_bytes: float
@@ -287,8 +290,8 @@ class Equivalence:
     """
 
     verdict: Verdict
-    agents: int
-    steps: int
+    agents: Count
+    steps: Count
     action_agreement: float | None
     max_abs_belief_error: float | None
     max_divergence_nats: float | None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
+from memprof.values.counts import Positive
 from memprof.values.population import EffortName
-
-MOST_COUNT = 10**12
-Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST_COUNT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from memprof.catalogue.base import load_target
 from memprof.catalogue.passes import PASSES
-from memprof.catalogue.targets import load_target
 from memprof.instruments import process
 from memprof.instruments.base import Stopwatch
 from memprof.populations.base import Behaviour, Population, population_class

@@ -11,6 +11,7 @@ from time import perf_counter, process_time
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
@@ -97,7 +98,7 @@ def step_in_threads(request: StepInThreads, channel: Channel) -> ThreadsRun:
 
 
 def _check(spec: PopulationSpec, count: int) -> None:
-    if spec.backend == "jax":
+    if BACKENDS[spec.backend].together:
         raise ScenarioError(
             "threads",
             "JAX agents live as one computation for all of them, which XLA spreads over the "

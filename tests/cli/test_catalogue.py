@@ -1,9 +1,10 @@
 import json
+import re
 
 import pytest
 import yaml
 
-from tests.conftest import SCENARIOS
+from tests.conftest import SCENARIOS, whole_path
 
 
 def test_version(memprof):
@@ -35,8 +36,22 @@ def test_an_instrument_for_one_backend_says_so(memprof):
     assert memprof("instruments").out.count("    backend: jax only\n") == 1
 
 
-def test_passes_for_our_own_tests_are_not_listed(memprof):
-    assert "fake" not in memprof("passes").out
+LISTS = ("models", "passes", "instruments", "formats")
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_what_a_package_adds_is_listed_with_where_it_is_from(memprof, command):
+    """That of our own tests is such a package; where it is not installed nothing of it is there."""
+    with_it, without = memprof(command), memprof(command, PYTHONPATH=whole_path(support=False))
+    assert without.code == 0
+    assert "memprof-fake" not in without.out
+    assert ("memprof-fake" in with_it.out) == (command != "formats")
+    entries = json.loads(memprof(command, "--json", "-").out)
+    added = {"memprof-fake"} if command != "formats" else set()
+    assert {each["origin"] for each in entries} == {"memprof"} | added
+    assert [each["name"] for each in entries] == re.findall(r"^([\w-]+)$", with_it.out, re.M)[
+        : len(entries)
+    ]
 
 
 def test_auto_is_the_last_of_the_passes(memprof):

@@ -34,7 +34,7 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     assert by_name["memory_profiler"]["blind_to"].startswith("anything between two samples")
     buffer = next(row for row in before["ledger"]["rows"] if row["component"] == "buffer")
     assert buffer["private_resident_bytes"] >= 2**20 * before["ledger"]["agents"]
-    assert before["hotspots"]["lines"][0]["path"] == "memprof/populations/fake.py"
+    assert before["hotspots"]["lines"][0]["path"] == "tests/support/memprof_fake/agents.py"
     assert "bytearray" in before["hotspots"]["lines"][0]["text"]
     stack = before["hotspots"]["stacks"][0]
     assert (stack["operation"], stack["bytes_per_agent"]) == ("build", pytest.approx(2**20, abs=99))

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from memprof_fake.agents import FakePopulation
 from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import AgentActive, UsageError
 from memprof.instruments.base import DirectCalls
-from memprof.populations.fake import FakePopulation
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario

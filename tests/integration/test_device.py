@@ -29,7 +29,7 @@ def read(**fields):
 
 def test_a_compiled_batch_holds_its_arrays_and_traces_nothing_again():
     run = read()
-    found = run.device
+    found = run.details.device
     rows = {row.component: row for row in found.rows}
     private = {name: row.private_bytes for name, row in rows.items()}
     assert private["A"] == AGENTS * STATES * STATES * FLOAT
@@ -52,7 +52,7 @@ def test_a_compiled_batch_holds_its_arrays_and_traces_nothing_again():
 
 
 def test_a_shared_template_is_shared():
-    shared = read(passes=("share",)).device
+    shared = read(passes=("share",)).details.device
     rows = {row.component: row for row in shared.rows}
     assert rows["A"].shared_bytes == STATES * STATES * FLOAT
     assert rows["A"].private_bytes == 0

@@ -119,7 +119,7 @@ def test_the_user_and_pymdp_frames_are_shown_not_numpys():
     spec = replace(load_scenario(SCENARIOS / "factory.yaml").spec(()), agents=4, steps=2)
     request = ReadThrough(spec, instrument="tracemalloc")
     found = run_worker(request, Limits(timeout_seconds=120), lambda mark: None).value
-    line, stack = found.lines[0], found.stacks[0]
+    line, stack = found.details.lines[0], found.details.stacks[0]
     assert line.path == "forager.py"
     assert line.text.startswith("moves = np.zeros(")
     assert stack.operation == "build"

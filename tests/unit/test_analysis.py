@@ -211,13 +211,13 @@ def test_a_sampler_that_may_not_look_does_not_blame_the_population():
 
 def test_what_readings_do_not_tell_is_said_once_with_its_reason():
     blind = Calibration(left_out={"native": "mimalloc: no account", "peak": "it moved by 0 B"})
-    found = list(cautions.of_calibration([Calibration(), blind, blind]))
+    found = list(cautions.of_workers(None, {}, [Calibration(), blind, blind]))
     assert [each.kind for each in found] == ["left_out", "left_out"]
     assert "'native' is left out: mimalloc: no account" in found[0].evidence
     assert all(each.remedy for each in found)
-    (endless,) = cautions.of_calibration([replace(Calibration(), endless_garbage=True)])
+    (endless,) = cautions.of_workers(None, {}, [replace(Calibration(), endless_garbage=True)])
     assert endless.kind == "endless_garbage"
-    assert list(cautions.of_calibration([Calibration()])) == []
+    assert list(cautions.of_workers(None, {}, [Calibration()])) == []
 
 
 def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant, snapshot):

@@ -20,6 +20,7 @@ from memprof.stats.lines import (
 )
 from memprof.values.measurements import (
     AllocationStack,
+    Details,
     GrowthPoint,
     InstrumentRun,
     Ledger,
@@ -169,7 +170,9 @@ MEAN = PerAgent(530_000.0, (529_000.0, 531_000.0), 1e8, 1.1e8, True)
 
 def test_where_all_figures_agree_nothing_is_explained():
     stacks = (AllocationStack("build", (), 526_000.0, 3.0),)
-    traced = InstrumentRun((), (), 0.0, stacks=stacks, further_bytes=525_000.0, mean_bytes=525e3)
+    traced = InstrumentRun(
+        (), (), 0.0, Details(stacks=stacks, further_bytes=525_000.0), mean_bytes=525e3
+    )
     found = figures(MEAN, ledger(525_000), traced)
     assert list(found) == ["marginal", "held", "typical", "components", "calls"]
     assert not any(each.why for each in found.values())
@@ -192,7 +195,7 @@ def test_agents_beyond_the_scenarios_that_are_of_other_sizes_are_named():
 
 def test_traced_agents_of_another_mixture_are_named():
     stacks = (AllocationStack("build", (), 1_001_000.0, 3.0),)
-    traced = InstrumentRun((), (), 0.0, stacks=stacks, further_bytes=1e6, mean_bytes=525e3)
+    traced = InstrumentRun((), (), 0.0, Details(stacks=stacks, further_bytes=1e6), mean_bytes=525e3)
     found = figures(MEAN, ledger(525_000), traced)
     assert found["calls"].why == (
         "of an agent after the first, which the ledger's walk finds to hold 1.00 MB; the mean of "
@@ -202,7 +205,9 @@ def test_traced_agents_of_another_mixture_are_named():
 
 def test_pages_that_nothing_has_touched_are_named():
     stacks = (AllocationStack("build", (), 700_000.0, 3.0),)
-    traced = InstrumentRun((), (), 0.0, stacks=stacks, further_bytes=690e3, mean_bytes=690e3)
+    traced = InstrumentRun(
+        (), (), 0.0, Details(stacks=stacks, further_bytes=690e3), mean_bytes=690e3
+    )
     assert "nothing has touched" in figures(MEAN, ledger(525_000), traced)["calls"].why
 
 

@@ -7,11 +7,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memprof.catalogue.instruments import OPTIONAL
+from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
 from memprof.scenario.file import load_scenario
 from memprof.scenario.schema import Scenario
-from memprof.upstream.keywords import AGENTS, agent_keywords
+from memprof.upstream.keywords import JAX as JAX_AGENT
+from memprof.upstream.keywords import NUMPY, agent_keywords
 from tests.conftest import SCENARIOS
 
 BASE = {"name": "case", "model": {"kind": "grid_world", "size": 3}}
@@ -67,8 +68,8 @@ def test_jax_agents_run_by_one_compiled_step_if_nothing_is_said(tmp_path):
 
 
 def test_an_instrument_may_be_for_one_backend_only(tmp_path, monkeypatch):
-    info = replace(OPTIONAL["pympler"], name="device", backends=("jax",))
-    monkeypatch.setitem(OPTIONAL, "device", info)
+    info = replace(INSTRUMENTS["pympler"], name="device", backends=("jax",))
+    monkeypatch.setitem(INSTRUMENTS.ours, "device", info)
     assert load(tmp_path, **JAX).scenario.instruments[0] == "device"
     assert "device" not in load(tmp_path).scenario.instruments
     with pytest.raises(ScenarioError, match=r"instruments: 'device' is for backend jax; this"):
@@ -186,7 +187,7 @@ MISTAKES = [
     ({"agent": {"gamma": "hot"}}, "agent.gamma", "a number above 0, found 'hot'"),
     ({"agents": 10**12}, "agents", "less than or equal to 10000000"),
     ({"agent": {"A": 1}}, "agent.A", "belongs to the model"),
-    ({"backend": "fake", "passes": []}, "model.kind", "go together"),
+    ({"backend": "fake", "passes": []}, "model.kind", "is a generative model; found backend: fake"),
     ({"budget": {"per_agent": "10 quux"}}, "budget.per_agent", "expected a size such as"),
     ({"budget": {}}, "budget.per_agent", "is missing"),
     ({"loop": "jit"}, "loop", "only the jax backend knows it; found backend: numpy"),
@@ -213,7 +214,11 @@ MISTAKES = [
     ({**JAX, "passes": ["pool"]}, "passes", "'pool' is for backend numpy; this scenario's is jax"),
     ({"passes": ["jit"]}, "passes", "'jit' is for backend jax; this scenario's is numpy"),
     ({**JAX, "passes": ["shar"]}, "passes", "unknown pass 'shar'; did you mean 'share'?"),
-    ({**JAX, "model": {"kind": "buffer"}}, "model.kind", "go together"),
+    (
+        {**JAX, "model": {"kind": "buffer"}},
+        "model.kind",
+        "is for backend fake; found backend: jax",
+    ),
     (jax(polcy_len=1), "agent.polcy_len", "no keyword of PyMDP's JAX agent; did you mean 'policy"),
     (jax(si_horizon=1), "agent.si_horizon", "of PyMDP's NumPy agent; this scenario's backend is"),
     (jax(pD=1), "agent.pD", "is a keyword of PyMDP's NumPy agent"),
@@ -333,13 +338,13 @@ def test_options_replace_fields_and_are_blamed_for_mistakes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("backend", "module", "some"),
+    ("agent", "module", "some"),
     [
-        ("numpy", "pymdp.legacy.agent", {"policy_len", "inference_algo", "save_belief_hist"}),
-        ("jax", "pymdp.agent", {"policy_len", "num_iter", "categorical_obs"}),
+        (NUMPY, "pymdp.legacy.agent", {"policy_len", "inference_algo", "save_belief_hist"}),
+        (JAX_AGENT, "pymdp.agent", {"policy_len", "num_iter", "categorical_obs"}),
     ],
 )
-def test_the_agents_keywords_are_pymdps_own(backend, module, some):
+def test_the_agents_keywords_are_pymdps_own(agent, module, some):
     """Those that may be given, those that may not, and those whose values are checked."""
     import importlib
     import inspect
@@ -347,10 +352,9 @@ def test_the_agents_keywords_are_pymdps_own(backend, module, some):
     real = {*inspect.signature(importlib.import_module(module).Agent.__init__).parameters} - {
         "self"
     }
-    agent = AGENTS[backend]
-    assert agent_keywords(backend) | {*agent.elsewhere} == real
-    assert some <= agent_keywords(backend)
-    assert {*agent.values} <= agent_keywords(backend)
+    assert agent_keywords(agent) | {*agent.elsewhere} == real
+    assert some <= agent_keywords(agent)
+    assert {*agent.values} <= agent_keywords(agent)
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.rglob("*.yaml")), ids=lambda p: p.stem)

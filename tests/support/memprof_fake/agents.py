@@ -1,9 +1,4 @@
-"""Calibration agents of exactly known size: what memprof is tested with, and checked by users.
-
-Passes for the calibration population, one for each thing that can come of a pass.
-
-Instrument `fake`: a figure known beforehand, for tests of what is done with readings.
-"""
+"""The population, the passes and the instrument: everything that needs NumPy."""
 
 from __future__ import annotations
 
@@ -47,7 +42,7 @@ class FakePopulation:
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
         self._probe = probe
-        self._plan = Plan.of(spec.passes)
+        self._plan = Plan.of(spec.passes, backend=spec.backend)
         self._plan.install()
         self._agents = Numbered()
         self._handed: bytearray | None = None
@@ -128,7 +123,7 @@ class FakePopulation:
         self._agents.close()
         self._handed = None
         self._plan.close()
-        self._plan = Plan.of(self._spec.passes)
+        self._plan = Plan.of(self._spec.passes, backend=self._spec.backend)
         self._plan.install()
 
 
