@@ -25,23 +25,24 @@ from memprof.worker.growth import Rows, backend_of, warm_up
 
 _MOST_POINTS = 64
 _TOLD_SHARE = 0.005
-"""The parent is told of every population that is so much larger."""
-_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 9  # of the longest round, and so many
-"""Short rounds are repeated for so long, at most so often: a step leaves something behind."""
+"""The parent is told of every population that is larger by this share."""
+_ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 9  # of the longest round; of rounds
+"""Short rounds are repeated, within these limits: a step leaves something behind."""
 _NEW_SIZE = 1.1
 _FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
-"""A cost is known from so many sizes at the least, and so much growth: the first agents move into
+"""The fewest sizes and the least growth that a cost is known from: the first agents move into
 memory that was freed before."""
 _RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
+_READING = len(fields(Reading))
 _SCARCE = 0.04
 """With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
 
 
 def grow(request: Grow, channel: Channel) -> DensityRun:
     """Let the population grow to each of the sizes, and beyond to resolve what an agent costs; as
-    far as the effort goes, and at most for so many seconds. What is measured is sent home on the
+    far as the effort goes, and at most for the seconds given. What is measured is sent home on the
     way.
 
     Raises:
@@ -78,7 +79,7 @@ class Sweep:
         self._steps = spec.steps
         self._watch = Stopwatch()
         self._digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
-        self._rows = Rows(_MOST_POINTS, len(fields(DensityPoint)) - 1 + len(fields(Reading)))
+        self._rows = Rows(_MOST_POINTS, len(fields(DensityPoint)) - 1 + _READING)
         self._population = build(spec, self._watch)
         self.living = Living(self._population, spec, self._digests, seconds, channel.progress)
         self._told = 0
@@ -92,7 +93,7 @@ class Sweep:
         self._baseline = process.read()
 
     def visit(self, agents: int, *, whole_round: bool) -> None:
-        """Grow to so many agents, read the process, and let the agents step once more.
+        """Grow to `agents`, read the process, and let the agents step once more.
 
         Raises:
             TimeUp: the time was over; points that were completed stand.
@@ -119,12 +120,13 @@ class Sweep:
             try:
                 self._grow_to(agents + more)
             except (MemoryError, ScenarioError):
-                return  # nobody asked for so many; what was measured stands
+                return  # nobody asked for these; what was measured stands
             self._keep((*self._read(), None, 0))
 
     def take_last(self) -> None:
         """Read the population that time has left, where it is much of a new size."""
-        if len(self._population) >= _NEW_SIZE * max((row[0] for row in self._rows), default=1):
+        largest = max((each.agents for each in self._points()), default=1)
+        if len(self._population) >= _NEW_SIZE * largest:
             self._keep((*self._read(), None, 0))
 
     def left(self) -> Reading:
@@ -139,7 +141,7 @@ class Sweep:
         """What was measured so far."""
         return DensityRun(
             baseline=self._baseline,
-            points=tuple(sorted(map(_point, self._rows), key=lambda point: point.agents)),
+            points=tuple(sorted(self._points(), key=lambda point: point.agents)),
             lived=self._told,
             time_up=time_up,
             replaced=replaced,
@@ -175,6 +177,10 @@ class Sweep:
         """Seconds that the passes have taken for new agents."""
         return sum(each.seconds for each in self._watch.times() if each.operation == "optimise")
 
+    def _points(self) -> list[DensityPoint]:
+        """What was measured, in the order in which it was."""
+        return [_point(row) for row in self._rows]
+
     def _read(self) -> tuple[int | None, ...]:
         """Settle, and read; the start of a row."""
         agents = len(self._population)
@@ -207,7 +213,7 @@ class Sweep:
         self._channel.part(self.run())
 
     def _resolved(self) -> bool:
-        points = [(row[0], row[1 + _PRIVATE]) for row in self._rows]
+        points = [(each.agents, each.reading.private_bytes) for each in self._points()]
         if len(points) < _FEWEST_POINTS:
             return False
         if points[-1][1] - points[0][1] < _LEAST_GROWTH_BYTES:
@@ -217,27 +223,25 @@ class Sweep:
 
     def _room(self) -> int:
         """How many more agents may be built only to resolve their cost."""
-        last = list(self._rows)[-1]
-        each = max(1.0, (last[1 + _PRIVATE] - self._baseline.private_bytes) / last[0])
+        last = self._points()[-1]
+        grown = last.reading.private_bytes - self._baseline.private_bytes
+        each = max(1.0, grown / last.agents)
         return int(_RESOLVE_SHARE * left_bytes() / each)
 
 
-_PRIVATE = [field.name for field in fields(Reading)].index("private_bytes")
-
-
 def _point(row: Sequence[Any]) -> DensityPoint:
-    agents, rest = row[0], row[1:]
-    reading = Reading(*rest[: len(fields(Reading))])
-    data, virtual, peak, peak_rss, build, optimise, step, stepped = rest[len(fields(Reading)) :]
+    """The point that a row of whole numbers is: its fields in order, those of the reading in its
+    place, and nanoseconds."""
+    agents, *values = row
+    data, virtual, peak, peak_rss, build, optimise, step, stepped = values[_READING:]
     return DensityPoint(
-        agents=agents,
-        reading=reading,
-        data_bytes=data,
-        virtual_bytes=virtual,
-        peak_virtual_bytes=peak,
-        peak_rss_bytes=peak_rss,
-        build_seconds=build * 1e-9,
-        optimise_seconds=None if optimise is None else optimise * 1e-9,
-        step_seconds=None if step is None else step * 1e-9,
-        stepped=stepped,
+        agents,
+        Reading(*values[:_READING]),
+        *(data, virtual, peak, peak_rss),
+        *(build * 1e-9, _seconds(optimise), _seconds(step)),
+        stepped,
     )
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds * 1e-9
