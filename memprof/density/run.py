@@ -49,8 +49,8 @@ class Asked:
 
     Attributes:
         sizes: the populations of the sweep, smallest first.
-        agents: a population that is to live at once with the passes, or without them if there are
-            none, beyond the sweep; None for no such.
+        agents: after the sweep, also grow to this many with the passes applied, or without if there
+            are none; None for no such.
         verify: put the capacity to the test.
         seconds: for all workers together; None for as long as it takes.
         threads: that step agents at once; None for no such benchmark.
@@ -236,7 +236,7 @@ def _cautions(
     yield from of_workers(failure, facts, [run.calibration for run in runs])
     threaded = {each.threads.digests for each in variants if each.threads is not None}
     if len(threaded) > 1 and verdict.verdict == "exact":
-        evidence = "agents that several threads step do not do the same before and after the passes"
+        evidence = "agents stepped by several threads behave differently with the passes"
         yield Caution("threads_diverged", evidence, "report it with this scenario")
     yield from _unjudged(variants, machine)
     for each in variants:
@@ -252,16 +252,20 @@ def _cautions(
             yield Caution("not_measured", evidence, "raise --time-limit or --memory-limit")
         elif not cost.resolved:
             evidence = f"{each.name}: an agent costs at most {format_size(cost.ci95_bytes[1])}"
-            remedy = "raise --max-agents or --agents: more agents are needed to tell it from zero"
+            remedy = "raise --max-agents or --agents: more agents resolve what one costs"
             yield Caution("below_resolution", evidence, remedy)
         use = each.runs[0].working_set if each.runs else None
         if use is not None and use.hibernations == 0:
-            evidence = f"{each.name}: all agents stayed active, so they cost what active ones do"
+            evidence = (
+                f"{each.name}: all agents stayed active, so each costs what an active one does"
+            )
             remedy = "lower --working-set, or raise --agents until agents hibernate"
             yield Caution("working_set_not_full", evidence, remedy)
         if each.unlimited:
             evidence = f"{each.name}: {each.lived:,} agents fit, too few to fit a line through"
-            remedy = "figures are of a sweep without the limit; what fits was derived from them"
+            remedy = (
+                "figures come from a sweep without the limit; the capacity was derived from them"
+            )
             yield Caution("measured_without_limit", evidence, remedy)
         if each.verification is not None and each.verification.ended == "time":
             evidence = f"{each.name}: {each.verification.found:,} agents were verified in the time"
@@ -269,14 +273,14 @@ def _cautions(
 
 
 def _unjudged(variants: list[VariantSweep], machine: tuple[Bound, ...]) -> Iterator[Caution]:
-    """Bounds that no capacity is held against, for lack of a reading."""
+    """Bounds that no capacity is compared with, for lack of a reading."""
     for each in variants:
         for bound in machine:
             if _lines(each) and usage(_lines(each), bound.gauge) is None:
                 evidence = f"{each.name}: {bound.name} ({format_size(bound.limit_bytes)}) is not "
                 yield Caution(
                     "bound_not_judged",
-                    f"{evidence}in the capacity: nothing here tells what a process takes of it",
+                    f"{evidence}in the capacity: nothing here reports what a process uses of it",
                     "measure where /proc/self/status has VmData and VmSize",
                 )
 

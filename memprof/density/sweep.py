@@ -21,7 +21,7 @@ SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4
 THREADED_AGENTS, THREADED_STEPS = 30, 50
 _LEAST_SECONDS = 1.0
 _GRACE_SECONDS = 60.0
-"""A verification may take so long where no time limit is given."""
+"""What a worker may take beyond its own time limit before it is ended."""
 _BEYOND = 1.1
 _FEWEST_SIZES = 4
 _FEW = (1, 2, 3, 4)
@@ -35,7 +35,7 @@ class VariantSweep:
 
     Attributes:
         lived: most agents that lived at once, within the limits.
-        unlimited: so few lived that their cost was measured without the memory limit.
+        unlimited: too few fit, so their cost was measured without the memory limit.
     """
 
     name: VariantName
@@ -58,7 +58,7 @@ class Clock:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def share(self, workers: int) -> float | None:
-        """Seconds for the next of so many workers; None where there is no limit."""
+        """Seconds for the next of `workers`; None where there is no limit."""
         if self._end is None:
             return None
         return max(_LEAST_SECONDS, (self._end - time.monotonic()) / workers)
@@ -145,8 +145,8 @@ def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:
 
 
 def verify(variant: VariantSweep, room: Room, crew: Crew, seconds: float | None) -> None:
-    """Let as many agents live as fit by the line, and a tenth more if they do, under the limit; for
-    so many seconds."""
+    """Let as many agents live as fit by the line, and a tenth more if they do, under the limit and
+    within `seconds`."""
     if room.agents < 1:
         return
     asked = ceil(_BEYOND * max(room.agents, room.expected))

@@ -133,8 +133,8 @@ def _capacity(report: DensityReport) -> Section:
         "What fits is the line at the upper end of its interval, with the transient peak of "
         "building and stepping on top, up to the lowest of all bounds; it is extrapolated from the "
         "largest population that was measured. Agents per GiB are by the marginal cost alone, and "
-        "files are on no account. --memory-limit is the "
-        "RLIMIT_DATA of a worker, which also counts memory that agents map and never touch."
+        "files on disk are not counted. --memory-limit is the RLIMIT_DATA of a worker, which also "
+        "counts memory that agents map and never touch."
     )
     columns = ("", *names)
     return Section("Capacity", tuple(text), (Table("", columns, rows),))
@@ -169,7 +169,7 @@ def _verified(capacity: Capacity) -> str:
             held = "as predicted" if found.found >= room.agents else "fewer than predicted"
             return (
                 f"{start}, {held}; the limit was met at {count(found.found)}, {off:+.1%} from the "
-                f"{count(room.expected)} of the line."
+                f"{count(room.expected)} that the line predicts."
             )
         case "reached":
             return f"{start}; a tenth more, {count(found.asked)}, fit too{_within(room, found)}."

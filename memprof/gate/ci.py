@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 from xml.etree import ElementTree
 
-from memprof.gate.words import amount, causes, clause, component, figures, optimisation
+from memprof.gate.words import WORDS, amount, causes, clause, component, figures, optimisation
 from memprof.render import markdown
 from memprof.text import harmless
 from memprof.values.gate import UNITS, AlarmRate, Change, Comparison, GateReport, MetricChange
@@ -32,7 +32,7 @@ _Element = ElementTree.Element
 
 
 def junit(report: GateReport) -> str:
-    """The report as JUnit XML: `failure` is what got worse, `error` what could not be measured."""
+    """The report as JUnit XML: `failure` is what got worse, `error` what is inconclusive."""
     seconds = sum(each.seconds for each in report.scenarios)
     root = _element("testsuites", name="memprof", time=_seconds(seconds))
     for each in report.scenarios:
@@ -96,7 +96,7 @@ def _alarm_suite(scenario: str, alarms: tuple[AlarmRate, ...]) -> _Element:
 def _rate(found: AlarmRate) -> Iterator[str]:
     yield f"{found.false_alarms} of {found.comparisons} comparisons came out worse"
     yield f"rate: below {found.most_ci95:.1%} (95 %)"
-    yield f"could not be measured: {found.undecided}"
+    yield f"inconclusive: {found.undecided}"
     yield f"largest change: {amount(found.unit, found.largest_change)}"
     yield f"tolerance: {amount(found.unit, found.allowed)}"
 
@@ -179,7 +179,7 @@ def _annotations(found: Comparison) -> Iterator[tuple[str, str, str, str]]:
         yield "error", found.file, title, found.failure
     for each in found.metrics:
         if each.verdict in _LEVELS:
-            title = f"memprof: {found.name}: {each.metric} {each.verdict.replace('_', ' ')}"
+            title = f"memprof: {found.name}: {each.metric} {WORDS[each.verdict]}"
             message = "\n".join((clause(each, found), *figures(each)))
             yield _LEVELS[each.verdict], found.file, title, message
     for caution in found.warnings:

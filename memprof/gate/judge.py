@@ -106,9 +106,9 @@ def _figure(
     verdict = "could_not_measure" if interval is None else verdict_on(interval, allowed)
     detail = ""
     if interval is None:
-        detail = "one worker then and one now do not tell how far workers differ"
+        detail = "one worker then and one now do not show how far workers differ"
     elif verdict == "could_not_measure":
-        detail = "too noisy to tell; more repeats, then and now, narrow the interval"
+        detail = "too noisy; more repeats, then and now, narrow the interval"
     return MetricChange(
         name, unit, verdict, was.value, was.ci95, now.value, now.ci95, change, interval, allowed,
         detail,
@@ -122,7 +122,7 @@ def _blind(name: MetricName, unit: Unit, was: Variant, now: Variant) -> MetricCh
     if name == "growth_bytes_per_step":
         why = next((each.trend.blind for each in samples if each.trend.blind), "")
     if name == "peak_bytes" and all(each.peak_rss_bytes is None for each in samples):
-        why = "nothing here tells the highest resident set"
+        why = "this platform does not report the highest resident set"
     return MetricChange(name, unit, "could_not_measure", detail=why) if why else None
 
 

@@ -39,7 +39,7 @@ from memprof.values.gate import (
 from memprof.values.profile import Caution, Environment, Report
 
 _MOST_SAID = 500  # of one metric; the report has all of it
-_ANEW = "--update --force makes it anew"
+_RENEW = "--update --force renews it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def gate(
         if isinstance(entry, str):
             return _refused(case, f"{entry}; --update makes one")
         if problem := _incomparable(case, entry):
-            return _refused(case, f"{problem}; {_ANEW}")
+            return _refused(case, f"{problem}; {_RENEW}")
         return _measured_and_judged(_as_chosen(case, entry), entry, rules, observer)
 
     report = _report(_in_turn(cases, judged), file)
@@ -107,7 +107,7 @@ def update(
         else:
             problem = "" if isinstance(entry, str) else _incomparable(case, entry)
         if problem and not force:
-            return _refused(case, f"{problem}; --force replaces it unseen")
+            return _refused(case, f"{problem}; --force replaces it without a comparison")
         known = None if isinstance(entry, str) or problem else entry
         return _measured_and_judged(case, known, rules, observer, anew=True)
 
@@ -128,16 +128,16 @@ def update(
 
 
 def failure_of(report: GateReport) -> MemprofError | None:
-    """What a command ends with: that something got worse, else what is not known."""
+    """What a command ends with: that something got worse, else what is inconclusive."""
     if not report.complete:
         return Interrupted()
     worse = _said(report, "worse")
     if worse:
         return RegressionFound(worse)
-    unknown = _said(report, "could_not_measure")
+    inconclusive = _said(report, "could_not_measure")
     if any(each.failure for each in report.scenarios):
-        return NotComparable(unknown)
-    return Undecided(unknown) if unknown else None
+        return NotComparable(inconclusive)
+    return Undecided(inconclusive) if inconclusive else None
 
 
 def _said(report: GateReport, verdict: Change) -> str:
@@ -188,7 +188,7 @@ def _measured_and_judged(
         return replace(_refused(case, str(error)), failure=error)
     found = alone(now) if entry is None else compare(now, entry.report)
     if entry is not None and (problem := _other_environment(entry, now.report.environment)):
-        found = _refused(case, f"{problem}; {_ANEW}").comparison
+        found = _refused(case, f"{problem}; {_RENEW}").comparison
     if anew:
         now.measure_each_pass()
     return _Judged(case, found, now.report, now.failure)
@@ -327,7 +327,7 @@ def compare_reports(
         warnings.append(Caution("other_scenario", "; ".join(others), remedy))
     for file, each in zip(files, (was, now), strict=True):
         if not each.complete:
-            remedy = "measure it again: fewer workers than the scenario asks for tell less"
+            remedy = "measure it again: with fewer workers than asked for, intervals are wider"
             warnings.append(Caution("incomplete", f"{file} was cut short", remedy))
     report = GateReport(files[0], (replace(found, warnings=tuple(warnings)),), kind="compare")
     return GateOutcome(report, failure_of(report))

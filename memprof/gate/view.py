@@ -20,9 +20,9 @@ from memprof.values.gate import (
 
 _MOST_BARS = 24
 _COLUMNS = (
-    "Of so many comparisons of one run with the next, though nothing had changed, so many came out "
-    "worse; with 95 % confidence their rate is below the one shown. Largest is the largest change "
-    "that was seen, allowed the smallest tolerance."
+    "Nothing changed between these runs, so whatever came out worse is a false alarm; with 95 % "
+    "confidence the rate of false alarms is below the one shown. Largest is the largest change "
+    "seen, allowed the smallest tolerance."
 )
 
 
@@ -42,11 +42,11 @@ def gate_view(report: GateReport) -> View:
 
 
 def headline(report: GateReport) -> str:
-    """What got worse, or could not be measured, or that all is as before, in one sentence."""
+    """What got worse, what is inconclusive, or that all is as before, in one sentence."""
     if report.kind == "self_check" and report.alarms:
         return _rate(report.alarms)
     worse = [_said(each, "worse") for each in report.scenarios if _has(each, "worse")]
-    unknown = [
+    inconclusive = [
         _said(each, "could_not_measure")
         for each in report.scenarios
         if each.failure or _has(each, "could_not_measure")
@@ -54,8 +54,8 @@ def headline(report: GateReport) -> str:
     better = [_said(each, "better") for each in report.scenarios if _has(each, "better")]
     new = [each.name for each in report.scenarios if each.verdict == "new"]
     better += [f"new: {', '.join(new)}"] if new else []
-    if worse or unknown:
-        return f"{listed(worse + unknown)}."
+    if worse or inconclusive:
+        return f"{listed(worse + inconclusive)}."
     if better:
         return f"Nothing is worse; {listed(better)}."
     if report.scenarios:
@@ -109,7 +109,9 @@ def _next(report: GateReport) -> Next | None:
             f"memprof gate {baseline}--update --force",
         )
     if "could_not_measure" in verdicts:
-        return Next("See why below, and run the gate again; more --max-repeats tell more.")
+        return Next(
+            "See why below, then run the gate again; a higher --max-repeats narrows the intervals."
+        )
     if "better" in verdicts or "new" in verdicts:
         return Next(
             "Renew the baseline and commit it, so that what was gained is kept:",
@@ -149,7 +151,7 @@ def _said(found: Comparison, verdict: Change) -> str:
 
 
 def _scenario(found: Comparison) -> Section:
-    title = f"{found.name}: {found.verdict.replace('_', ' ')}"
+    title = f"{found.name}: {WORDS[found.verdict]}"
     return Section(title, tuple(_text(found)), tuple(_tables(found)))
 
 
@@ -219,15 +221,16 @@ def _metric_rows(metric: MetricChange) -> Iterator[tuple[str, ...]]:
 
 
 def _rate(alarms: tuple[AlarmRate, ...]) -> str:
-    """How often the gate would have cried wolf, over all scenarios and metrics."""
+    """How often the gate raised a false alarm, over all scenarios and metrics."""
     compared = sum(each.comparisons for each in alarms)
     false = sum(each.false_alarms for each in alarms)
-    undecided = sum(each.undecided for each in alarms)
+    inconclusive = sum(each.undecided for each in alarms)
     most = max(alarms, key=lambda each: each.most_ci95)
     return (
         f"{false} of {compared} comparisons of a scenario with itself came out worse "
-        f"({false / max(1, compared):.1%}), {undecided} inconclusive; the rate of a single metric "
-        f"is below {most.most_ci95:.1%} (95 %), highest for {most.metric} of {most.scenario}."
+        f"({false / max(1, compared):.1%}), {inconclusive} inconclusive; the rate of a single "
+        f"metric is below {most.most_ci95:.1%} (95 %), highest for {most.metric} of "
+        f"{most.scenario}."
     )
 
 

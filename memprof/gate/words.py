@@ -61,10 +61,8 @@ def tolerance(metric: MetricChange) -> str:
 def clause(metric: MetricChange, found: Comparison) -> str:
     """`marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)`."""
     detail = metric.detail.removesuffix(".")
-    if metric.verdict == "could_not_measure":
-        return f"{metric.metric} could not be measured{f' ({detail})' if detail else ''}"
-    if metric.change is None:
-        return f"{metric.metric} {metric.verdict}{f' ({detail})' if detail else ''}"
+    if metric.change is None or metric.verdict == "could_not_measure":
+        return f"{metric.metric} {WORDS[metric.verdict]}{f' ({detail})' if detail else ''}"
     if metric.verdict == "same":
         return f"{metric.metric} same"
     by = difference(metric, metric.change)

@@ -163,7 +163,9 @@ class _Check(Measuring):
             )
             done = self.crew.run("sites of the leak", request)
         except MeasurementError as error:
-            remedy = "the verdict stands; mend what the worker met, and run it again for the sites"
+            remedy = (
+                "the verdict stands; fix what stopped the worker, and run it again for the sites"
+            )
             self.cautions.append(Caution("no_sites", str(error), remedy))
             return found
         return attributed(found, done.value)
@@ -173,7 +175,7 @@ class _Check(Measuring):
         refused = next((each.refused for each in self.runs if each.refused), "")
         for mode in self.modes[len(found) :]:
             if found[-1].verdict == "leak":
-                reason = f"a leak was found before; --mode {mode} looks at it"
+                reason = f"a leak was found before; --mode {mode} checks it"
             else:
                 reason = refused or str(self.failure or "the time was up")
             yield Unchecked(mode, reason)

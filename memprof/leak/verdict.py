@@ -190,15 +190,17 @@ def _together(verdicts: Sequence[LeakVerdict]) -> LeakVerdict:
 
 
 def _unseen(runs: Sequence[CycleRun], names: Collection[SignalName]) -> tuple[str, ...]:
-    """Memory that no reading tells of, but for whole pages of the process: a leak of less cannot
-    be told from none."""
+    """Memory that no reading shows, but for whole pages of the process: a smaller leak would go
+    unnoticed."""
     said = [kind for run in runs for kind in run.calibration.unseen]
     missing = [] if "native" in names else [UNSEEN["native"]]
     return tuple(dict.fromkeys([*missing, *said]))
 
 
 def _blind(unseen: Sequence[str]) -> str:
-    return f"no reading here tells to the byte of {' or '.join(unseen)}; what can be read is clean"
+    return (
+        f"no reading here is exact to the byte for {' or '.join(unseen)}; what can be read is clean"
+    )
 
 
 def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:

@@ -72,7 +72,7 @@ def _life(leak: Leak) -> str:
 
 
 def _unchecked(mode: Unchecked) -> str:
-    return f"Not looked at: what grows {_WHILE[mode.mode]} ({mode.reason.removesuffix('.')})."
+    return f"Not checked: what grows {_WHILE[mode.mode]} ({mode.reason.removesuffix('.')})."
 
 
 def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
@@ -244,7 +244,7 @@ _HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 
 
 def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
-    """Where what stays was made, and what keeps it; none where nothing was searched for."""
+    """Where what stays was allocated, and what retains it; none where nothing was searched for."""
     if not leak.sites and leak.verdict != "leak":
         return
     shown = leak.sites[:_MOST_SITES]
@@ -252,7 +252,7 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
     tables += [_lines(site) for site in shown if site.lines or site.yours]
     chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
     if chains:
-        tables.append(Table("what keeps it", ("what stays", "kept by"), chains, "prose"))
+        tables.append(Table("retention paths", ("what stays", "retained by"), chains, "prose"))
     drawn = (_bars(leak, shown),) if shown else ()
     yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables), pictures=drawn)
 
@@ -307,8 +307,8 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
         yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
     if leak.unattributed_bytes and leak.sites:
         yield (
-            "A site's bytes are its objects' own; what allocators add to them is among the "
-            "unattributed, like whatever no instrument saw."
+            "Sizes exclude allocator overhead, which is counted as unattributed, as is anything no "
+            "instrument saw."
         )
     if not leak.sites:
         yield f"No site was found for the {format_size(leak.bytes_per_cycle)} per cycle."
@@ -344,7 +344,7 @@ def _known_remedy(site: Site) -> str | None:
         )
     if site.seen_by == "jax":
         return (
-            f"JAX traces {site.name} anew in every cycle and remembers it for ever. Run one "
+            f"JAX retraces {site.name} in every cycle and caches every trace. Run one "
             "compiled step (loop: jit, or the pass jit), or call jax.clear_caches() in between."
         )
     return None
@@ -354,11 +354,11 @@ def _remedy(leak: Leak) -> str:
     """Where to begin with any other leak."""
     if not leak.sites:
         return (
-            "Look at what is done once in some cycles; run it with fewer agents, or leave parts of "
-            "the model and the environment out, until it is clean."
+            "Look for what happens only in some cycles: use fewer agents, or leave out parts of "
+            "the model and the environment, until the check is clean."
         )
     site = leak.sites[0]
     if not site.kept_by:
-        return f"Start at {site.where}: what it makes in a cycle is still there after it."
-    end = "Bound it" if leak.mode == "steps" else "Let go of it with the agents, or bound it"
-    return f"{site.where} is kept by {site.kept_by[-1]}. {end}."
+        return f"Start at {site.where}: what it allocates in a cycle is still there after it."
+    end = "Bound it" if leak.mode == "steps" else "Release it with the agents, or bound it"
+    return f"{site.where} is retained by {site.kept_by[-1]}. {end}."

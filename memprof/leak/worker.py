@@ -138,7 +138,7 @@ def _taken(readings: Rows) -> list[CycleReading]:
 
 
 def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> PopulationSpec:
-    """The population whose agents, where they live on, keep so many steps of their past.
+    """The population whose agents, where they live on, keep `history_steps` of their past.
 
     PyMDP appends to an agent's histories for ever; the pass `history` lets go of what PyMDP never
     reads again, so that any other growth shows, however small it is.

@@ -35,7 +35,7 @@ class Bound:
     Attributes:
         limit_bytes: what the worker may have; for `cgroup` and `machine`, which others use too,
             what they had left when it was asked.
-        gauge: what it is held against: resident memory, the data segment (private writable
+        gauge: what it is compared with: resident memory, the data segment (private writable
             mappings, touched or not), or the whole address space.
     """
 
@@ -55,10 +55,10 @@ class DensityPoint:
         peak_rss_bytes: highest resident set since the point before. All four None off Linux.
         build_seconds: building one of the agents that are new since the point before, with what
             the passes do to it.
-        optimise_seconds: what the passes do to it alone; None where that is not told apart.
+        optimise_seconds: what the passes do to it alone; None where it is not timed alone.
         step_seconds: one step of one agent, all of them being stepped in turn; None at sizes that
             were only visited to resolve the cost of an agent.
-        stepped: the agents that were stepped for it, all or the first so many of them.
+        stepped: the agents that were stepped for it, all of them or the first ones.
     """
 
     agents: Count
@@ -138,9 +138,9 @@ class Room:
     """How many agents fit in one bound on the memory of the process.
 
     Attributes:
-        agents: the lower end of the 95 % interval: so many fit.
+        agents: the lower end of the 95 % interval.
         expected: by the fitted line itself.
-        most: the upper end; None if the line cannot be told from a level one.
+        most: the upper end; None if the line may be level.
         transient_bytes: what building and stepping needs above the population at rest.
     """
 

@@ -1,9 +1,8 @@
-"""What a gate and a comparison say: one run of a scenario held against another.
+"""What a gate and a comparison say, one run of a scenario compared with another; and gate
+tolerances: how far each metric may move before it counts as a regression.
 
 Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
 95 %.
-
-What a gate is told: its baseline, and what may change before a metric is worse.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ class MetricChange:
     """One metric of a scenario, then and now.
 
     Attributes:
-        verdict: `new` where the baseline had no such scenario.
+        verdict: `new` where the baseline had no such scenario; `could_not_measure` where it is
+            inconclusive.
         unit: `ratio` is time per step over that of the reference loop in the same worker; what is a
             `verdict` has no figures, only a `detail`.
         was, now: None where it is not a figure, or was not measured.
         change: `now` less `was`, with its interval.
         allowed: how much of a change the tolerance allows, in the same unit.
-        detail: what a reader has to know: why it could not be measured, or verdicts in words.
+        detail: what a reader has to know: why it is inconclusive, or verdicts in words.
     """
 
     metric: MetricName
@@ -115,7 +115,7 @@ class AlarmRate:
 
     Attributes:
         comparisons: of one run with the next.
-        false_alarms, undecided: that came out worse, and that could not be measured.
+        false_alarms, undecided: that came out worse, and that are inconclusive.
         most_ci95: the highest rate of false alarms that these comparisons do not exclude (95 %,
             one-sided, Clopper and Pearson).
         largest_change: of all comparisons, in the metric's unit; None for a verdict.
@@ -138,7 +138,7 @@ class GateReport:
     """Everything `memprof gate` or `memprof compare` found. Its JSON is the contract.
 
     Attributes:
-        baseline: the file that the runs are held against.
+        baseline: the file that the runs are compared with.
         updated: what became of the baseline under --update: which scenarios were replaced in it.
         alarms: what a self-check found.
         not_gated: scenarios of the baseline that were not asked for.
@@ -172,14 +172,14 @@ class BaselineEntry:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The file that a gate holds runs against; scenarios by name."""
+    """The file that a gate compares runs with; scenarios by name."""
 
     scenarios: dict[str, BaselineEntry]
     schema: str = field(default=BASELINE_SCHEMA)
 
 
 DEFAULT_BASELINE = "memprof-baseline.json"
-"""The file that a gate holds runs against."""
+"""The file that a gate compares runs with."""
 MetricName = Literal[
     "marginal_bytes",
     "fixed_bytes",

@@ -187,8 +187,8 @@ class Leak:
             objects included; None where there was nothing to attribute.
         native_bytes: growth per cycle that neither the object graph nor tracemalloc sees; None
             likewise.
-        history_steps: so many steps of their past is all that agents kept, though the scenario does
-            not say so; None where they kept what the scenario says.
+        history_steps: how many steps of their past agents kept, where the scenario does not say so;
+            None where they kept what the scenario says.
     """
 
     verdict: LeakVerdict
@@ -227,8 +227,9 @@ class LeakReport:
     """Everything `memprof leak` found. Its JSON is the contract.
 
     Attributes:
-        leak: the mode that decides: the one that leaks, else one that is undecided, else the first.
-        also: the other mode, where that was looked at as well.
+        leak: the mode that decides: the one that leaks, else one that is inconclusive, else the
+            first.
+        also: the other mode, where that was checked as well.
     """
 
     scenario: ScenarioFields

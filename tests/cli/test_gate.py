@@ -212,7 +212,7 @@ def test_too_noisy_in_the_end_could_not_be_measured(memprof, tmp_path, light):
     assert verdicts(run)["marginal_bytes"] == "could_not_measure"
     assert verdicts(run)["fixed_bytes"] == "same"
     assert scenarios(run)["case"]["repeats"] == [2, 2]
-    assert "case: marginal_bytes could not be measured (too noisy to tell; more rep" in run.err
+    assert "case: marginal_bytes inconclusive (too noisy; more rep" in run.err
 
 
 def test_auto_takes_the_plan_of_the_baseline(memprof, tmp_path):
@@ -440,7 +440,7 @@ def test_without_a_baseline_to_trust_nothing_is_measured_and_nothing_passes(
     found = scenarios(run)["case"]
     assert found["metrics"] == []
     assert said in found["failure"]
-    assert "case: could not measure" in words(run.out)
+    assert "case: inconclusive" in words(run.out)
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_what_only_a_worker_knows_of_the_environment_counts_too(memprof, tmp_pat
     keep(tmp_path, case=changed(light, device="NVIDIA H100"))
     run = memprof("gate", path.name)
     assert run.code == 3
-    assert "(device: NVIDIA H100, now cpu); --update --force makes it anew" in run.err
+    assert "(device: NVIDIA H100, now cpu); --update --force renews it" in run.err
     assert scenarios(run)["case"]["metrics"] == []
 
 
@@ -528,7 +528,7 @@ def test_a_foreign_scenario_hides_no_regression_of_another(memprof, tmp_path, li
     run = memprof("gate", first.name, second.name, "--junit", "junit.xml")
     assert run.code == 1
     assert "case: marginal_bytes worse by" in run.err
-    assert scenarios(run)["foreign"]["failure"].endswith("--update --force makes it anew")
+    assert scenarios(run)["foreign"]["failure"].endswith("--update --force renews it")
     assert verdicts(run)["marginal_bytes"] == "worse"
     assert "foreign could not be measured" in words(run.out)
     suites = {

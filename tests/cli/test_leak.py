@@ -115,7 +115,7 @@ def test_under_a_malloc_without_an_account_nothing_is_clean(memprof, fake):
         pytest.skip("libmimalloc.so.2 is not installed here")
     run = memprof("leak", fake(repeats=1), LD_PRELOAD=mimalloc)
     assert run.code == 3
-    assert "no reading here tells to the byte of what malloc hands out" in run.err
+    assert "no reading here is exact to the byte for what malloc hands out" in run.err
     assert "mimalloc: there is no such account here" in run.err
     report = run.report("case-leak")
     assert (report["leak"]["verdict"], report["leak"]["cycles_needed"]) == ("inconclusive", None)

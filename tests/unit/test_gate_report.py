@@ -77,7 +77,7 @@ def test_what_got_worse_comes_before_what_could_not_be_measured():
         "t-maze could not be measured: the worker died of signal 9."
     )
     assert headline(GATE).endswith("; t-maze could not be measured: the worker died of signal 9.")
-    assert "peak_bytes could not be measured (the platform has no peak)" in headline(GATE)
+    assert "peak_bytes inconclusive (the platform has no peak)" in headline(GATE)
     assert "equivalence worse (was exact, now diverged)" in headline(GATE)
     assert "step_ratio worse by +50.0%" in headline(GATE)
 
@@ -124,7 +124,7 @@ def test_components_are_shown_only_where_something_changed():
 
 
 def test_a_scenario_that_failed_says_why_and_has_no_table():
-    found = section(GATE, "t-maze: could not measure")
+    found = section(GATE, "t-maze: inconclusive")
     assert found.text[0] == "Could not be measured: the worker died of signal 9"
     assert found.tables == ()
 

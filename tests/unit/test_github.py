@@ -58,7 +58,7 @@ def test_what_is_worse_or_unknown_is_an_error_and_what_is_better_a_notice():
     found = [(each.name, each.properties["title"]) for each in commands(GATE)]
     assert found == [
         ("error", "memprof: grid-29: marginal_bytes worse"),
-        ("error", "memprof: grid-29: peak_bytes could not measure"),
+        ("error", "memprof: grid-29: peak_bytes inconclusive"),
         ("error", "memprof: grid-29: step_ratio worse"),
         ("error", "memprof: grid-29: equivalence worse"),
         ("error", "memprof: t-maze could not be measured"),

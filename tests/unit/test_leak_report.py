@@ -158,7 +158,7 @@ def test_the_remedy_is_that_of_the_first_site(report):
         return leak_view(report(sites=(site,))).next.text
 
     own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=("service.SUBSCRIBERS", "service"))
-    assert "service.SUBSCRIBERS is kept by service." in remedy(own)
+    assert "service.SUBSCRIBERS is retained by service." in remedy(own)
     assert "history_steps" not in remedy(own)
     line_only = replace(HISTORY, owner="", kept_by=())
     assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
@@ -216,7 +216,7 @@ def test_two_modes_have_a_verdict_each_and_the_first_line_says_both(report, clea
     assert titles(leaking)[0] == "Trend, as agents live on: leak"
     unsaid = replace(clean, unchecked=(Unchecked("steps", "IndexError: the data ends"),))
     assert leak_view(unsaid).headline.endswith(
-        "Not looked at: what grows as agents live on (IndexError: the data ends)."
+        "Not checked: what grows as agents live on (IndexError: the data ends)."
     )
 
 

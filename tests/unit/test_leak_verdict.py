@@ -62,7 +62,7 @@ def test_where_malloc_tells_nothing_nothing_is_clean():
         PAGE_BYTES,
         None,
     )
-    assert leak.detail.startswith("no reading here tells to the byte of what malloc hands out")
+    assert leak.detail.startswith("no reading here is exact to the byte for what malloc hands out")
 
 
 def test_what_no_reading_of_a_worker_saw_is_not_clean_either():
