@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from memprof.catalogue.models import Npz
 from memprof.errors import MemprofError
@@ -68,10 +68,14 @@ class Measured:
     crew: Crew
     runs: Runs
     started: float
+    _report: Report | None = field(default=None, init=False)
 
     @property
     def report(self) -> Report:
-        return condense(self.runs, self.case.loaded, self.rules.limits)
+        """What all that was measured comes to."""
+        if self._report is None:
+            self._report = condense(self.runs, self.case.loaded, self.rules.limits)
+        return self._report
 
     @property
     def failure(self) -> MemprofError | None:
@@ -84,11 +88,13 @@ class Measured:
             enough = len(self.runs.before.clean) >= self.rules.max_repeats
             if self.failure is not None or enough or not regression.undecided(found):
                 return found
+            self._report = None
             run_again(self.runs, self.crew)
 
     def tell_passes_apart(self) -> None:
         """Measure what each pass does, where there are several."""
         if self.failure is None:
+            self._report = None
             run_between(self.runs, self.crew)
 
 

@@ -1,7 +1,4 @@
-"""What a plan of passes costs, and what one plan gains over another.
-
-How much of a plan is needed: its first passes that save almost all of what all of it does.
-"""
+"""What a plan of passes costs, what it gains over another, and how much of it is needed."""
 
 from __future__ import annotations
 
