@@ -24,7 +24,7 @@ from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile.cautions import of_calibration, of_facts
 from memprof.profile.run import budget_check, over_budget
-from memprof.profile.workers import Runs, VariantRuns, choose, compared_with_plain
+from memprof.profile.workers import Runs, compared_with_plain
 from memprof.scenario.file import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import process_bytes, since_baseline
@@ -94,7 +94,7 @@ def density(
     verdict: Equivalence | None = None
     failure: MemprofError | None = None
     try:
-        plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
+        plan = Runs(crew).choose() if scenario.auto else tuple(scenario.passes)
         clock = Clock(asked.seconds)
         variants = _variants(plan, asked, scenario.steps)
         crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))

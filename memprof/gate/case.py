@@ -13,7 +13,7 @@ from memprof.gate import changes, comparable, regression
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile.run import condense
-from memprof.profile.workers import Runs, run_again, run_between, run_clean
+from memprof.profile.workers import Runs
 from memprof.scenario.file import LoadedScenario
 from memprof.values.gate import DEFAULTS, Comparison, MetricChange, Tolerance
 from memprof.values.measurements import Mark
@@ -65,7 +65,6 @@ class Measured:
 
     case: Case
     rules: Rules
-    crew: Crew
     runs: Runs
     started: float
     _report: Report | None = field(default=None, init=False)
@@ -89,13 +88,13 @@ class Measured:
             if self.failure is not None or enough or not regression.undecided(found):
                 return found
             self._report = None
-            run_again(self.runs, self.crew)
+            self.runs.run_again()
 
     def tell_passes_apart(self) -> None:
         """Measure what each pass does, where there are several."""
         if self.failure is None:
             self._report = None
-            run_between(self.runs, self.crew)
+            self.runs.run_between()
 
 
 def case_of(loaded: LoadedScenario, given: Mapping[str, Tolerance]) -> Case:
@@ -112,7 +111,7 @@ def measure(case: Case, rules: Rules, observer: Observer, doing: str = "") -> Me
     """
     started = time.monotonic()
     crew = Crew(case.loaded, rules.limits, _Named(observer, f"{case.name}{doing}"))
-    return Measured(case, rules, crew, run_clean(crew), started)
+    return Measured(case, rules, Runs(crew).run_clean(), started)
 
 
 def compare(measured: Measured, was: Report) -> Comparison:

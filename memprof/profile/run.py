@@ -17,7 +17,7 @@ from memprof.profile.instruments import side_by_side, timeline
 from memprof.profile.judge import one_agent, trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
-from memprof.profile.workers import Runs, VariantRuns, run_all
+from memprof.profile.workers import Runs, VariantRuns
 from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
@@ -51,7 +51,7 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing was measured.
     """
-    runs = run_all(Crew(loaded, limits, observer))
+    runs = Runs(Crew(loaded, limits, observer)).run_all()
     report = condense(runs, loaded, limits)
     return Outcome(report, runs.failure or _broken_check(report))
 
