@@ -22,7 +22,7 @@ from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.profile.cautions import of_workers
 from memprof.profile.run import budget_check, diverged, over_budget
-from memprof.profile.workers import Runs, VariantRuns, choose, compared_with_plain
+from memprof.profile.workers import Runs, compared_with_plain
 from memprof.scenario.file import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import process_bytes, since_baseline
@@ -84,7 +84,7 @@ def density(
     verdict: Equivalence | None = None
     measuring = Measuring()
     with measuring.kept(lambda: True):
-        plan = choose(Runs(VariantRuns(())), crew) if scenario.auto else tuple(scenario.passes)
+        plan = Runs(crew).choose()
         clock = Clock(asked.seconds)
         variants = _variants(plan, asked, scenario.steps)
         crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))

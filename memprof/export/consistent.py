@@ -153,8 +153,11 @@ def _leak(report: LeakReport) -> Iterator[Problem]:
 
 
 def _density(report: DensityReport) -> Iterator[Problem]:
-    variants = {"before": report.variants.before, "after": report.variants.after}
-    there = {name: variant for name, variant in variants.items() if variant is not None}
+    there = dict(report.variants.named())
+    sizes = {
+        name: [each.agents for each in report.density.points if each.variant == name]
+        for name in there
+    }
     names = [each.variant for each in report.density.capacity]
     if names != list(there):
         yield "density.capacity", f"expected {' and '.join(there)}, found {' and '.join(names)}"
@@ -166,16 +169,10 @@ def _density(report: DensityReport) -> Iterator[Problem]:
         ):
             if not found > 0:
                 yield f"variants.{name}.{what}", f"expected more than 0, found {found:g}"
-        sizes = [each.agents for each in report.density.points if each.variant == name]
-        if not sizes:
+        if not sizes[name]:
             yield "density.points", f"expected sizes of the population {name}, found none"
-        yield from _rising("density.points", "agents", sizes)
-    smallest = [
-        min(each.agents for each in report.density.points if each.variant == name)
-        for name in there
-        if any(each.variant == name for each in report.density.points)
-    ]
-    if len(set(smallest)) > 1:
+        yield from _rising("density.points", "agents", sizes[name])
+    if len({min(each) for each in sizes.values() if each}) > 1:
         yield "density.points", "expected sizes that both populations had"
     for number, capacity in enumerate(report.density.capacity):
         room, path = capacity.room, f"density.capacity.{number}.room"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from memprof.catalogue.models import Npz
 from memprof.errors import MemprofError
@@ -13,7 +13,7 @@ from memprof.gate import differences, judge
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile.run import condense
-from memprof.profile.workers import Runs, run_again, run_between, run_clean
+from memprof.profile.workers import Runs
 from memprof.scenario.file import LoadedScenario
 from memprof.values.gate import DEFAULTS, Comparison, MetricChange, Tolerance
 from memprof.values.measurements import Mark
@@ -65,13 +65,16 @@ class Measured:
 
     case: Case
     rules: Rules
-    crew: Crew
     runs: Runs
     started: float
+    _report: Report | None = field(default=None, init=False)
 
     @property
     def report(self) -> Report:
-        return condense(self.runs, self.case.loaded, self.rules.limits)
+        """What all that was measured comes to."""
+        if self._report is None:
+            self._report = condense(self.runs, self.case.loaded, self.rules.limits)
+        return self._report
 
     @property
     def failure(self) -> MemprofError | None:
@@ -84,12 +87,14 @@ class Measured:
             enough = len(self.runs.before.clean) >= self.rules.max_repeats
             if self.failure is not None or enough or not judge.inconclusive(found):
                 return found
-            run_again(self.runs, self.crew)
+            self._report = None
+            self.runs.run_again()
 
     def measure_each_pass(self) -> None:
         """What each pass does, where there are several."""
         if self.failure is None:
-            run_between(self.runs, self.crew)
+            self._report = None
+            self.runs.run_between()
 
 
 def case_of(loaded: LoadedScenario, given: Mapping[str, Tolerance]) -> Case:
@@ -106,7 +111,7 @@ def measure(case: Case, rules: Rules, observer: Observer, doing: str = "") -> Me
     """
     started = time.monotonic()
     crew = Crew(case.loaded, rules.limits, _Named(observer, f"{case.name}{doing}"))
-    return Measured(case, rules, crew, run_clean(crew), started)
+    return Measured(case, rules, Runs(crew).run_clean(), started)
 
 
 def compare(measured: Measured, was: Report) -> Comparison:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.profile.pictures import instrument_bars, passes_waterfall
 from memprof.render.page import Role, Section, Table, figure_rows, working_set_line
 from memprof.text import format_seconds, format_size
@@ -52,9 +53,6 @@ def _types(label: str, reading: InstrumentReading) -> Table:
     return Table(f"{label}, objects by type ({reading.name})", ("type", "objects", "size"), rows)
 
 
-_NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
-
-
 def passes_section(report: Report) -> Section:
     """The waterfall from before to after, then the passes that are not in the plan."""
     kept = [each for each in report.passes if each.kept]
@@ -99,7 +97,7 @@ def _row(found: PassResult) -> tuple[str, ...]:
 
 
 def _saved(found: PassResult) -> str:
-    if found.outcome in _NOTHING_CLAIMED:
+    if found.outcome in NOTHING_CLAIMED:
         return "-"
     if found.saved_bytes_per_agent is None:
         return "below resolution"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.text import format_size
 from memprof.values.profile import Advice, AdviceKind, PassResult, Report, Variant
 
 _PROVED = ("saves", "faster", "superfluous")
-_NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
 _GONE = 0.1
 # What is less than a twentieth of an agent, all in all, is not worth a change.
 _WORTH = 0.05
@@ -80,7 +80,7 @@ class Facts:
         tried = {
             row.name
             for row in self.report.passes
-            if not row.kept or row.outcome not in _NOTHING_CLAIMED
+            if not row.kept or row.outcome not in NOTHING_CLAIMED
         }
         return next((each for each in names if each in self.offered and each not in tried), "")
 

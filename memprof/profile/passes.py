@@ -1,7 +1,4 @@
-"""What a plan of passes costs, and what one plan gains over another.
-
-How much of a plan is needed: its first passes that save almost all of what all of it does.
-"""
+"""What a plan of passes costs, what it gains over another, and how much of it is needed."""
 
 from __future__ import annotations
 
@@ -30,6 +27,8 @@ from memprof.values.profile import PassOutcome, PerAgent, Report, StepSeconds
 
 Plan = tuple[str, ...]
 
+NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
+"""Outcomes of a pass whose behaviour is not proved."""
 _LEAST_PER_AGENT = 0.01
 _LEAST_FIXED = _LEAST_TRANSIENT = 0.05
 _FASTER, _SLOWER = 0.95, 1.1

@@ -1,15 +1,10 @@
-"""`memprof profile`: one scenario measured before and after its passes.
-
-The scenario's budget, held against what was measured.
-
-One scenario held against a limit: what tests and scripts ask for.
-"""
+"""`memprof profile`: one scenario measured before and after its passes, and held to its budget."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
@@ -23,13 +18,12 @@ from memprof.profile.instruments import side_by_side, timeline
 from memprof.profile.judge import one_agent, trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
-from memprof.profile.workers import Runs, VariantRuns, run_all
+from memprof.profile.workers import Runs, VariantRuns
 from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
 from memprof.stats.lines import process_bytes
 from memprof.text import format_size
-from memprof.values.measurements import Measurement
 from memprof.values.profile import (
     BudgetCheck,
     Equivalence,
@@ -50,7 +44,7 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing was measured.
     """
-    runs = run_all(Crew(loaded, limits, observer))
+    runs = Runs(Crew(loaded, limits, observer)).run_all()
     report = condense(runs, loaded, limits)
     return Outcome(report, runs.failure or _broken_check(report))
 
@@ -97,25 +91,25 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
 def _variant(runs: VariantRuns) -> Variant:
     clean = runs.clean
     at_n = [run.at_n.reading for run in clean]
-    peaks = [run.peak_rss_bytes for run in clean if run.peak_rss_bytes is not None]
-    pss = [reading.pss_bytes for reading in at_n if reading.pss_bytes is not None]
-    compiled = [run.compile_seconds for run in clean if run.compile_seconds is not None]
+    uss, pss = _known(each.uss_bytes for each in at_n), _known(each.pss_bytes for each in at_n)
+    peaks = _known(run.peak_rss_bytes for run in clean)
+    compiled = _known(run.compile_seconds for run in clean)
     cost = cost_of(clean)
-    device = runs.instruments.get("device")
     traced = runs.instruments.get("tracemalloc")
     intrusive = runs.instruments.values()
-    uss = [reading.uss_bytes for reading in at_n if reading.uss_bytes is not None]
     return Variant(
         passes=runs.passes,
         repeats=len(clean),
         per_agent=cost.per_agent,
-        baseline_bytes=_mean([process_bytes(run.baseline) for run in clean]),
-        imports_bytes=_mean([process_bytes(r.imported) - process_bytes(r.start) for r in clean]),
-        uss_bytes=_mean(uss) if uss else None,
-        pss_bytes=_mean(pss) if pss else None,
-        rss_bytes=_mean([reading.rss_bytes for reading in at_n]),
+        baseline_bytes=statistics.fmean([process_bytes(run.baseline) for run in clean]),
+        imports_bytes=statistics.fmean(
+            [process_bytes(r.imported) - process_bytes(r.start) for r in clean]
+        ),
+        uss_bytes=statistics.fmean(uss) if uss else None,
+        pss_bytes=statistics.fmean(pss) if pss else None,
+        rss_bytes=statistics.fmean([reading.rss_bytes for reading in at_n]),
         peak_bytes=max(peaks) if peaks else None,
-        file_bytes=_mean([run.file_bytes for run in clean]),
+        file_bytes=statistics.fmean([run.file_bytes for run in clean]),
         kept_whole=tuple(sorted({each for run in clean for each in run.kept_whole})),
         working_set=clean[0].working_set,
         step_seconds=cost.step_seconds,
@@ -129,9 +123,12 @@ def _variant(runs: VariantRuns) -> Variant:
             traced.details.stacks if traced else (),
         ),
         trend=trend([run.trend for run in clean]),
-        device=device.details.device if device else None,
+        device=device.details.device if (device := runs.instruments.get("device")) else None,
         timeline=timeline(runs.sampled),
-        samples=tuple(_sample(run) for run in clean),
+        samples=tuple(
+            Sample(**{each.name: getattr(run, each.name) for each in fields(Sample)})
+            for run in clean
+        ),
         contents=next((run.details.contents for run in intrusive if run.details.contents), ()),
         gains=next((run.details.gains for run in intrusive if run.details.gains), ()),
         imports=next((run.imports for run in intrusive), ()),
@@ -141,22 +138,8 @@ def _variant(runs: VariantRuns) -> Variant:
     )
 
 
-def _sample(run: Measurement) -> Sample:
-    return Sample(
-        start=run.start,
-        imported=run.imported,
-        points=run.points,
-        at_n=run.at_n,
-        peak_rss_bytes=run.peak_rss_bytes,
-        step_cpu_seconds=run.step_cpu_seconds,
-        batches=run.batches,
-        reference_cpu_seconds=run.reference_cpu_seconds,
-        trend=run.trend,
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:

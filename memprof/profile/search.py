@@ -1,7 +1,5 @@
-"""The passes that `auto` keeps: measured one by one on the scenario itself.
-
-What each pass of a plan did, on top of the passes before it.
-"""
+"""The passes that `auto` keeps, measured one by one on the scenario itself; and what each pass of a
+plan did, on top of the passes before it."""
 
 from __future__ import annotations
 

@@ -11,12 +11,11 @@ from typing import Literal
 
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.catalogue.passes import PASSES, bound_of, candidates, only_reorders
-from memprof.errors import Interrupted, MeasurementError, MemprofError
-from memprof.launch.runner import Crew
+from memprof.errors import MeasurementError
+from memprof.launch.runner import Crew, Measuring
 from memprof.launch.spawn import Finished
 from memprof.profile.passes import Cost, Plan, cost_of
 from memprof.profile.search import Search
-from memprof.scenario.file import LoadedScenario
 from memprof.stats.equivalence import judge, reproducible, same_digests
 from memprof.values.measurements import InstrumentRun, Measurement, TraceComparison
 from memprof.values.profile import Equivalence
@@ -29,7 +28,7 @@ VariantName = Literal["before", "after"]
 class VariantRuns:
     """What the workers of one variant brought home."""
 
-    passes: tuple[str, ...]
+    passes: Plan = ()
     clean: list[Measurement] = field(default_factory=list)
     sampled: Finished[Measurement] | None = None
     instruments: dict[str, InstrumentRun] = field(default_factory=dict)
@@ -37,8 +36,8 @@ class VariantRuns:
 
 
 @dataclass(slots=True)
-class Runs:
-    """All runs of one scenario.
+class Runs(Measuring):
+    """All worker runs of one scenario, and what they have brought home until now.
 
     Attributes:
         plan: the passes of the population after; for `auto`, what was chosen until now.
@@ -48,10 +47,10 @@ class Runs:
         comparison: value by value, where digests differ.
         reproducible: False where the plain population differs from itself, value by value.
         resolve: clean workers go on until they know well what an agent costs.
-        failure: what ended the runs early.
     """
 
-    before: VariantRuns
+    crew: Crew
+    before: VariantRuns = field(default_factory=VariantRuns)
     after: VariantRuns | None = None
     plan: Plan = ()
     trials: dict[Plan, list[Measurement]] = field(default_factory=dict)
@@ -60,207 +59,179 @@ class Runs:
     comparison: TraceComparison | None = None
     reproducible: bool = True
     resolve: bool = True
-    failure: MemprofError | None = None
 
+    def run_all(self) -> Runs:
+        """The search if the scenario asks for it, then clean workers, before and after interleaved
+        over the repeats, then the plans in between, then the instruments.
 
-def run_all(crew: Crew) -> Runs:
-    """The search if the scenario asks for it, then clean workers, before and after interleaved over
-    the repeats, then the plans in between, then the instruments.
+        A failure ends the clean runs, and what they measured so far is kept; an instrument or a
+        plan in between that fails is noted and the others go on.
 
-    A failure ends the clean runs, and what they measured so far is kept; an instrument or a plan in
-    between that fails is noted and the others go on.
+        Raises:
+            ScenarioError: a worker found the scenario wrong.
+            MeasurementError: nothing at all was measured, or the user ended it before that.
+        """
+        scenario = self.crew.loaded.scenario
+        with self._kept():
+            self._choose_plan()
+            self.crew.total += self._count()
+            self._measure(scenario.repeats, "memory_profiler" in scenario.instruments)
+            self._waterfall()
+            self._instruments([n for n in scenario.instruments if INSTRUMENTS[n].target])
+            self._compare()
+        return self
 
-    Raises:
-        ScenarioError: a worker found the scenario wrong.
-        MeasurementError: nothing at all was measured, or the user ended it before that.
-    """
-    scenario = crew.loaded.scenario
-    runs = Runs(VariantRuns(()))
-    with _kept(runs):
-        _choose_plan(runs, crew)
-        crew.total += _count(runs, crew.loaded)
-        _measure(runs, crew, scenario.repeats, "memory_profiler" in scenario.instruments)
-        _waterfall(runs, crew)
-        _instruments(runs, crew, [n for n in scenario.instruments if INSTRUMENTS[n].target])
-        _compare(runs, crew)
-    return runs
+    def run_clean(self) -> Runs:
+        """The same without the plans in between and the instruments, and without agents beyond the
+        scenario's that only resolve what one costs.
 
+        Raises:
+            ScenarioError, MeasurementError: as `run_all`.
+        """
+        self.resolve = False
+        with self._kept():
+            self._choose_plan()
+            self.crew.total += len(list(self._variants())) * self.crew.loaded.scenario.repeats
+            self._measure(self.crew.loaded.scenario.repeats)
+            self._compare()
+        return self
 
-def run_clean(crew: Crew) -> Runs:
-    """The same without the plans in between and the instruments, and without agents beyond the
-    scenario's that only resolve what one costs.
+    def run_again(self) -> None:
+        """One more repeat of clean workers."""
+        with self._kept():
+            self.crew.total += len(list(self._variants()))
+            self._measure(1)
 
-    Raises:
-        ScenarioError, MeasurementError: as `run_all`.
-    """
-    runs = Runs(VariantRuns(()), resolve=False)
-    with _kept(runs):
-        _choose_plan(runs, crew)
-        crew.total += len(list(_variants(runs))) * crew.loaded.scenario.repeats
-        _measure(runs, crew, crew.loaded.scenario.repeats)
-        _compare(runs, crew)
-    return runs
+    def run_between(self) -> None:
+        """The plans in between, which show what each pass does."""
+        with self._kept():
+            self.crew.total += len(self._plans_between())
+            self._waterfall()
 
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """The same, and variants of which nothing was measured are none."""
+        with self.kept(self._measured):
+            yield
+        if self.search is not None:
+            self.plan = self.search.kept
+        if self.after is not None and not self.after.clean:
+            self.after = None
 
-def run_again(runs: Runs, crew: Crew) -> None:
-    """One more repeat of clean workers."""
-    with _kept(runs):
-        crew.total += len(list(_variants(runs)))
-        _measure(runs, crew, 1)
+    def _measured(self) -> bool:
+        """Whether there is anything to report: if need be, the search's own plain workers."""
+        self.before.clean = self.before.clean or self.trials.get((), [])
+        return bool(self.before.clean)
 
+    def _choose_plan(self) -> None:
+        self.plan = self.choose()
+        self.after = VariantRuns(self.plan) if self.plan else None
 
-def run_between(runs: Runs, crew: Crew) -> None:
-    """The plans in between, which show what each pass does."""
-    with _kept(runs):
-        crew.total += len(_plans_between(runs))
-        _waterfall(runs, crew)
+    def choose(self) -> Plan:
+        """The scenario's passes, or those that `auto` finds, with a fresh worker for each plan that
+        it tries."""
+        scenario = self.crew.loaded.scenario
+        if not scenario.auto:
+            return tuple(scenario.passes)
 
+        def measure(plan: Plan) -> Cost:
+            number = len(self.trials.get(plan, [])) + 1
+            again = f", worker {number}" if number > 1 else ""
+            self.crew.total = max(self.crew.total, self.crew.started + 1)
+            return self._trial(plan, f"auto: {_words(plan)}{again}")
 
-@contextmanager
-def _kept(runs: Runs) -> Iterator[None]:
-    """What was measured outlives a failure or Ctrl-C, which is noted; unless nothing was."""
-    try:
-        yield
-    except MeasurementError as error:
-        if not _measured(runs):
-            raise
-        runs.failure = runs.failure or error
-    except KeyboardInterrupt:
-        if not _measured(runs):
-            raise Interrupted("interrupted before anything was measured") from None
-        runs.failure = Interrupted()
-    if runs.search is not None:
-        runs.plan = runs.search.kept
-    if runs.after is not None and not runs.after.clean:
-        runs.after = None
+        names = candidates(scenario.backend)
+        requires = {name: PASSES[name].requires for name in names}
+        self.crew.total = 1 + len(names)
+        with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
+            file = Path(folder) / "trace"
 
+            def compare(plan: Plan) -> Equivalence:
+                found = compared((), plan, _words(plan), file, self.crew)
+                bound = bound_of(plan, scenario.backend)
+                return judge(found, bound, only_reorders(plan, scenario.backend))
 
-def _measured(runs: Runs) -> bool:
-    """Whether there is anything to report: if need be, the search's own plain workers."""
-    runs.before.clean = runs.before.clean or runs.trials.get((), [])
-    return bool(runs.before.clean)
+            reorders = bound_of(names, scenario.backend) is not None
+            self.search = Search(
+                names, requires, scenario.max_slowdown, measure, compare if reorders else None
+            )
+            self.search.run()
+        self.crew.total = self.crew.started
+        return self.search.kept
 
+    def _trial(self, plan: Plan, title: str) -> Cost:
+        done = self.crew.run(title, Measure(self.crew.loaded.spec(plan), resolve=True))
+        self.trials.setdefault(plan, []).append(done.value)
+        return cost_of([done.value])
 
-def _choose_plan(runs: Runs, crew: Crew) -> None:
-    """The scenario's passes, or those that `auto` finds."""
-    scenario = crew.loaded.scenario
-    runs.plan = choose(runs, crew) if scenario.auto else tuple(scenario.passes)
-    runs.after = VariantRuns(runs.plan) if runs.plan else None
+    def _count(self) -> int:
+        """Workers that a plan needs, once it is known."""
+        scenario = self.crew.loaded.scenario
+        intrusive = sum(bool(INSTRUMENTS[name].target) for name in scenario.instruments)
+        variants = len(list(self._variants()))
+        return variants * (scenario.repeats + intrusive) + len(self._plans_between())
 
+    def _plans_between(self) -> list[Plan]:
+        """The first pass, the first two, ... without the whole plan, and without what is known."""
+        plans = [self.plan[:count] for count in range(1, len(self.plan))]
+        return [plan for plan in plans if plan not in self.trials]
 
-def choose(runs: Runs, crew: Crew) -> Plan:
-    """The plan that `auto` finds, one fresh worker for each plan that it looks at."""
+    def _variants(self) -> Iterator[tuple[VariantName, VariantRuns]]:
+        yield "before", self.before
+        if self.after is not None:
+            yield "after", self.after
 
-    def measure(plan: Plan) -> Cost:
-        number = len(runs.trials.get(plan, [])) + 1
-        again = f", worker {number}" if number > 1 else ""
-        crew.total = max(crew.total, crew.started + 1)
-        return _trial(runs, crew, plan, f"auto: {_words(plan)}{again}")
+    def _measure(self, repeats: int, sample: bool = False) -> None:
+        done_before = len(self.before.clean)
+        for repeat in range(done_before, done_before + repeats):
+            order = list(self._variants())
+            for name, variant in order if repeat % 2 == 0 else reversed(order):
+                first = not variant.clean
+                done = self.crew.run(
+                    f"{name}, repeat {repeat + 1} of {done_before + repeats}",
+                    Measure(self.crew.loaded.spec(variant.passes), resolve=self.resolve),
+                    sample=sample and first,
+                )
+                variant.clean.append(done.value)
+                if sample and first:
+                    variant.sampled = done
 
-    scenario = crew.loaded.scenario
-    names = candidates(scenario.backend)
-    requires = {name: PASSES[name].requires for name in names}
-    crew.total = 1 + len(names)
-    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-        file = Path(folder) / "trace"
+    def _waterfall(self) -> None:
+        """One clean worker for each plan between before and after: what each pass adds."""
+        for plan in self._plans_between():
+            try:
+                self._trial(plan, _words(plan))
+            except MeasurementError as error:
+                self.trial_failures[plan] = str(error)
+                self.failure = self.failure or error
 
-        def compare(plan: Plan) -> Equivalence:
-            found = compared((), plan, _words(plan), file, crew)
-            bound = bound_of(plan, scenario.backend)
-            return judge(found, bound, only_reorders(plan, scenario.backend))
+    def _instruments(self, names: list[str]) -> None:
+        for instrument in names:
+            for name, variant in self._variants():
+                try:
+                    request = ReadThrough(
+                        self.crew.loaded.spec(variant.passes), instrument=instrument
+                    )
+                    done = self.crew.run(f"{name}, {instrument}", request)
+                    variant.instruments[instrument] = done.value
+                except MeasurementError as error:
+                    variant.failures[instrument] = str(error)
+                    self.failure = self.failure or error
 
-        reorders = bound_of(names, scenario.backend) is not None
-        runs.search = Search(
-            names, requires, scenario.max_slowdown, measure, compare if reorders else None
-        )
-        runs.search.run()
-    crew.total = crew.started
-    return runs.search.kept
-
-
-def _trial(runs: Runs, crew: Crew, plan: Plan, title: str) -> Cost:
-    done = crew.run(title, _measuring(plan, crew, resolve=True))
-    runs.trials.setdefault(plan, []).append(done.value)
-    return cost_of([done.value])
-
-
-def _measuring(plan: Plan, crew: Crew, *, resolve: bool) -> Measure:
-    loaded = crew.loaded
-    return Measure(loaded.spec(plan), resolve=resolve)
+    def _compare(self) -> None:
+        """Where digests differ, run both populations once more and compare value by value; but not
+        where the plain one differs from itself, which no value could put right."""
+        if self.after is None:
+            return
+        before, after = ([run.digests for run in v.clean] for v in (self.before, self.after))
+        if same_digests(before, after) or not reproducible(before):
+            return
+        self.comparison = compared_with_plain(self.plan, len(before), self.crew)
+        self.reproducible = self.comparison is not None
 
 
 def _words(plan: Plan) -> str:
     return " + ".join(plan) or "no passes"
-
-
-def _count(runs: Runs, loaded: LoadedScenario) -> int:
-    """Workers that a plan needs, once it is known."""
-    scenario = loaded.scenario
-    intrusive = sum(bool(INSTRUMENTS[name].target) for name in scenario.instruments)
-    variants = len(list(_variants(runs)))
-    return variants * (scenario.repeats + intrusive) + len(_plans_between(runs))
-
-
-def _plans_between(runs: Runs) -> list[Plan]:
-    """The first pass, the first two, ... without the whole plan, and without what is known."""
-    plans = [runs.plan[:count] for count in range(1, len(runs.plan))]
-    return [plan for plan in plans if plan not in runs.trials]
-
-
-def _variants(runs: Runs) -> Iterator[tuple[VariantName, VariantRuns]]:
-    yield "before", runs.before
-    if runs.after is not None:
-        yield "after", runs.after
-
-
-def _measure(runs: Runs, crew: Crew, repeats: int, sample: bool = False) -> None:
-    done_before = len(runs.before.clean)
-    for repeat in range(done_before, done_before + repeats):
-        order = list(_variants(runs))
-        for name, variant in order if repeat % 2 == 0 else reversed(order):
-            first = not variant.clean
-            done = crew.run(
-                f"{name}, repeat {repeat + 1} of {done_before + repeats}",
-                _measuring(variant.passes, crew, resolve=runs.resolve),
-                sample=sample and first,
-            )
-            variant.clean.append(done.value)
-            if sample and first:
-                variant.sampled = done
-
-
-def _waterfall(runs: Runs, crew: Crew) -> None:
-    """One clean worker for each plan between before and after: what each pass adds."""
-    for plan in _plans_between(runs):
-        try:
-            _trial(runs, crew, plan, _words(plan))
-        except MeasurementError as error:
-            runs.trial_failures[plan] = str(error)
-            runs.failure = runs.failure or error
-
-
-def _instruments(runs: Runs, crew: Crew, names: list[str]) -> None:
-    for instrument in names:
-        for name, variant in _variants(runs):
-            try:
-                request = ReadThrough(crew.loaded.spec(variant.passes), instrument=instrument)
-                done = crew.run(f"{name}, {instrument}", request)
-                variant.instruments[instrument] = done.value
-            except MeasurementError as error:
-                variant.failures[instrument] = str(error)
-                runs.failure = runs.failure or error
-
-
-def _compare(runs: Runs, crew: Crew) -> None:
-    """Where digests differ, run both populations once more and compare value by value; but not
-    where the plain one differs from itself, which no value could put right."""
-    if runs.after is None:
-        return
-    before, after = ([run.digests for run in v.clean] for v in (runs.before, runs.after))
-    if same_digests(before, after) or not reproducible(before):
-        return
-    runs.comparison = compared_with_plain(runs.plan, len(before), crew)
-    runs.reproducible = runs.comparison is not None
 
 
 def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison | None:

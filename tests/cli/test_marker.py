@@ -112,7 +112,7 @@ def test_twice():
 
 def test_file(memprof):
     report = memprof("team/small.yaml", agents=4)
-    assert report.scenario["agents"] == 4
+    assert report.scenario.agents == 4
     assert 190_000 < report.variants.before.per_agent.marginal_bytes < 230_000
 
 def test_file_over(memprof):
