@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 from memprof.gate.words import WORDS, amount, causes, clause, component, figures, optimisation
 from memprof.render import markdown
 from memprof.text import harmless
-from memprof.values.gate import UNITS, AlarmRate, Change, Comparison, GateReport, MetricChange
+from memprof.values.gate import METRICS, AlarmRate, Change, Comparison, GateReport, MetricChange
 
 _Element = ElementTree.Element
 
@@ -240,7 +240,7 @@ def benchmark_action(report: GateReport) -> str:
 def _entry(scenario: Comparison, metric: MetricChange) -> dict[str, str | float | None]:
     entry = {
         "name": f"{scenario.name}: {metric.metric}",
-        "unit": UNITS.get(metric.metric, metric.unit),
+        "unit": METRICS[metric.metric].counts or metric.unit,
         "value": metric.now,
         "extra": f"{scenario.repeats[1]} fresh workers\n{scenario.file}",
     }

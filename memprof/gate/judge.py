@@ -26,7 +26,7 @@ from memprof.stats.lines import (
     robust_fit,
     slope,
 )
-from memprof.values.gate import AlarmRate, Change, MetricChange, MetricName, Tolerance, Unit
+from memprof.values.gate import METRICS, AlarmRate, Change, MetricChange, MetricName, Tolerance
 from memprof.values.measurements import GrowthPoint
 from memprof.values.profile import Interval, Report, Sample, Variant, Verdict
 
@@ -39,20 +39,19 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
     if not (measured(was) and measured(now)):
         return []
     found = [
-        _figure(name, unit, measure(optimised(was)), measure(optimised(now)), tolerances[name])
-        or _blind(name, unit, optimised(was), optimised(now))
-        for name, unit, measure in _FIGURES
+        _figure(name, measure(optimised(was)), measure(optimised(now)), tolerances[name])
+        or _blind(name, optimised(was), optimised(now))
+        for name, measure in _FIGURES.items()
     ]
     return [each for each in (*found, _equivalence(was, now), _budget(was, now)) if each]
 
 
 def first(now: Report) -> list[MetricChange]:
     """The metrics of a run without another to compare with; what must not be is worse even so."""
-    estimates = ((name, unit, measure(optimised(now))) for name, unit, measure in _FIGURES)
     found = [
-        MetricChange(name, unit, "new", now=each.value, now_ci95=each.ci95)
-        for name, unit, each in estimates
-        if each is not None
+        MetricChange(name, METRICS[name].unit, "new", now=each.value, now_ci95=each.ci95)
+        for name, measure in _FIGURES.items()
+        if (each := measure(optimised(now))) is not None
     ]
     verdicts = (_equivalence(now, now), _budget(now, now))
     return found + [
@@ -80,18 +79,13 @@ def inconclusive(metrics: Sequence[MetricChange]) -> bool:
 
 
 def _figure(
-    name: MetricName,
-    unit: Unit,
-    was: Estimate | None,
-    now: Estimate | None,
-    tolerance: Tolerance,
+    name: MetricName, was: Estimate | None, now: Estimate | None, tolerance: Tolerance
 ) -> MetricChange | None:
     if was is None and now is None:
         return None
+    unit = METRICS[name].unit
     if was is None or now is None:
         which = "the baseline" if was is None else "this run"
-        there = now if was is None else was
-        assert there is not None
         return MetricChange(
             name,
             unit,
@@ -115,7 +109,7 @@ def _figure(
     )  # fmt: skip
 
 
-def _blind(name: MetricName, unit: Unit, was: Variant, now: Variant) -> MetricChange | None:
+def _blind(name: MetricName, was: Variant, now: Variant) -> MetricChange | None:
     """A metric that neither run has for lack of a reading: a change of it would not have shown."""
     samples = (*was.samples, *now.samples)
     why = ""
@@ -123,6 +117,7 @@ def _blind(name: MetricName, unit: Unit, was: Variant, now: Variant) -> MetricCh
         why = next((each.trend.blind for each in samples if each.trend.blind), "")
     if name == "peak_bytes" and all(each.peak_rss_bytes is None for each in samples):
         why = "this platform does not report the highest resident set"
+    unit = METRICS[name].unit
     return MetricChange(name, unit, "could_not_measure", detail=why) if why else None
 
 
@@ -189,13 +184,13 @@ def step_ratio(variant: Variant) -> Estimate | None:
     return Estimate(tuple(ratios), None) if ratios else None
 
 
-_FIGURES: tuple[tuple[MetricName, Unit, Callable[[Variant], Estimate | None]], ...] = (
-    ("marginal_bytes", "bytes", marginal),
-    ("fixed_bytes", "bytes", fixed),
-    ("peak_bytes", "bytes", peak),
-    ("growth_bytes_per_step", "bytes", growth_per_step),
-    ("step_ratio", "ratio", step_ratio),
-)
+_FIGURES: Mapping[MetricName, Callable[[Variant], Estimate | None]] = {
+    "marginal_bytes": marginal,
+    "fixed_bytes": fixed,
+    "peak_bytes": peak,
+    "growth_bytes_per_step": growth_per_step,
+    "step_ratio": step_ratio,
+}
 
 
 def _growth(points: Sequence[GrowthPoint]) -> Line:

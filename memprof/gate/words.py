@@ -10,7 +10,7 @@ from memprof.render.page import Table, interval, positive
 from memprof.render.terminal import render_table
 from memprof.text import format_size
 from memprof.values.gate import (
-    UNITS,
+    METRICS,
     Change,
     Comparison,
     ComponentChange,
@@ -66,7 +66,7 @@ def clause(metric: MetricChange, found: Comparison) -> str:
     if metric.verdict == "same":
         return f"{metric.metric} same"
     by = difference(metric, metric.change)
-    by += UNITS[metric.metric].removeprefix("bytes") if metric.unit == "bytes" else ""
+    by += METRICS[metric.metric].counts.removeprefix("bytes") if metric.unit == "bytes" else ""
     less = [optimisation(each) for each in found.passes if _saves_less(each)]
     behind = listed([component(each) for each in causes(metric, found)])
     if metric.metric == "marginal_bytes" and metric.verdict == "worse":

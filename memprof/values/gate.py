@@ -212,22 +212,33 @@ class Tolerance:
         return " or ".join(parts + ([format_size(self.absolute)] if self.absolute else []))
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a gate compares.
+
+    Attributes:
+        counts: what a figure of it counts, in words; empty for a verdict.
+        tolerance: how far it may move unless a user says otherwise; None for a verdict, which is
+            the same or is not.
+    """
+
+    unit: Unit
+    counts: str = ""
+    tolerance: Tolerance | None = None
+
+
+METRICS: Mapping[MetricName, Metric] = {
+    "marginal_bytes": Metric("bytes", "bytes per agent", Tolerance(0.05, 64)),
+    "fixed_bytes": Metric("bytes", "bytes", Tolerance(0.05, 4 * 2**20)),
+    "peak_bytes": Metric("bytes", "bytes", Tolerance(0.05, 4 * 2**20)),
+    "growth_bytes_per_step": Metric("bytes", "bytes per agent and step", Tolerance(0.05, 32)),
+    "step_ratio": Metric("ratio", "times the reference loop", Tolerance(0.25)),
+    "equivalence": Metric("verdict"),
+    "budget": Metric("verdict"),
+}
 DEFAULTS: Mapping[str, Tolerance] = {
-    "marginal_bytes": Tolerance(0.05, 64),
-    "fixed_bytes": Tolerance(0.05, 4 * 2**20),
-    "peak_bytes": Tolerance(0.05, 4 * 2**20),
-    "growth_bytes_per_step": Tolerance(0.05, 32),
-    "step_ratio": Tolerance(0.25),
+    name: each.tolerance for name, each in METRICS.items() if each.tolerance is not None
 }
-UNITS: Mapping[MetricName, str] = {
-    "marginal_bytes": "bytes per agent",
-    "fixed_bytes": "bytes",
-    "peak_bytes": "bytes",
-    "growth_bytes_per_step": "bytes per agent and step",
-    "step_ratio": "times the reference loop",
-}
-"""What a metric counts, in words."""
-_NO_TOLERANCE = ("equivalence", "budget")
 _MOST_RELATIVE = 1e4  # what is allowed a hundred times more is not watched
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _FRACTION = re.compile(r"\s*\d+\.\d+\s*")  # who writes 0.05 means 5%, and not 0 bytes
@@ -239,9 +250,9 @@ def parse_tolerance(metric: str, text: str) -> Tolerance:
     Raises:
         ValueError: `metric` has no tolerance, or `text` is none.
     """
-    if metric in _NO_TOLERANCE:
-        raise ValueError(f"{metric} has no tolerance: it is the same, or it is not")
     if metric not in DEFAULTS:
+        if metric in METRICS:
+            raise ValueError(f"{metric} has no tolerance: it is the same, or it is not")
         raise ValueError(unknown("metric", metric, DEFAULTS))
     relative: list[float] = []
     absolute: list[float] = []
