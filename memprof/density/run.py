@@ -35,7 +35,6 @@ from memprof.values.density import (
     DensityRun,
     DensityVariant,
     DensityVariants,
-    Room,
 )
 from memprof.values.profile import Caution, Equivalence
 
@@ -206,11 +205,8 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
 
 
 def _capacity(variant: VariantSweep, machine: tuple[Bound, ...]) -> Capacity:
-    rooms: list[Room] = []
-    for bound in machine:
-        found = usage(_lines(variant), bound.gauge)
-        if found is not None:
-            rooms.append(found.room(bound))
+    uses = [(bound, usage(_lines(variant), bound.gauge)) for bound in machine]
+    rooms = [use.room(bound) for bound, use in uses if use is not None]
     first = lowest(rooms)
     others = tuple(room for room in rooms if room is not first)
     return Capacity(variant.name, first, others, variant.verification)

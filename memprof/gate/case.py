@@ -114,45 +114,24 @@ def measure(case: Case, rules: Rules, observer: Observer, doing: str = "") -> Me
     return Measured(case, rules, Runs(crew).run_clean(), started)
 
 
-def compare(measured: Measured, was: Report) -> Comparison:
-    """The case as it is now compared with what it `was`; where it got worse, with the passes
-    measured one by one, to name the one that does less."""
-    metrics = measured.compared_with(was)
-    if any(each.verdict == "worse" for each in metrics):
-        measured.measure_each_pass()
-    return comparison(
-        measured.case.name,
-        measured.case.file,
-        was,
-        measured.report,
-        metrics,
-        failure=str(measured.failure or ""),
-        seconds=time.monotonic() - measured.started,
-    )
-
-
-def alone(measured: Measured) -> Comparison:
-    """The case as it is now, with nothing to compare it with."""
-    report = measured.report
-    return Comparison(
-        name=measured.case.name,
-        file=measured.case.file,
-        repeats=(0, report.variants.before.repeats),
-        metrics=tuple(judge.first(report)),
-        failure=str(measured.failure or ""),
-        seconds=time.monotonic() - measured.started,
-    )
+def compare(measured: Measured, was: Report | None) -> Comparison:
+    """The case as it is now, compared with what it `was` if that is known; where it got worse, with
+    the passes measured one by one, to name the one that does less."""
+    name, file = measured.case.name, measured.case.file
+    if was is None:
+        repeats = (0, measured.report.variants.before.repeats)
+        found = Comparison(name, file, repeats, tuple(judge.first(measured.report)))
+    else:
+        metrics = measured.compared_with(was)
+        if any(each.verdict == "worse" for each in metrics):
+            measured.measure_each_pass()
+        found = comparison(name, file, was, measured.report, metrics)
+    seconds = time.monotonic() - measured.started
+    return replace(found, failure=str(measured.failure or ""), seconds=seconds)
 
 
 def comparison(
-    name: str,
-    file: str,
-    was: Report,
-    now: Report,
-    metrics: list[MetricChange],
-    *,
-    failure: str = "",
-    seconds: float = 0.0,
+    name: str, file: str, was: Report, now: Report, metrics: list[MetricChange]
 ) -> Comparison:
     """The verdicts on metrics, with what grew or shrank where one is worse or better."""
     changed = any(each.verdict in ("worse", "better") for each in metrics)
@@ -163,8 +142,6 @@ def comparison(
         metrics=tuple(metrics),
         components=differences.components(was, now) if changed else (),
         passes=differences.passes(was, now) if changed else (),
-        failure=failure,
-        seconds=seconds,
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from memprof.catalogue.backends import BACKENDS
-from memprof.gate.judge import optimised
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
 from memprof.text import cut
 from memprof.values.gate import ComponentChange, PassChange
@@ -110,7 +109,7 @@ def _show(value: Any) -> str:
 def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
     """Components whose resident bytes changed, the largest change first; what is less than a
     twentieth of the largest is left out."""
-    before, after = optimised(was), optimised(now)
+    before, after = was.variants.final, now.variants.final
     then, current, agents = _resident(before), _resident(after), after.ledger.agents
     found: list[ComponentChange] = []
     for name in dict.fromkeys((*current, *then)):

@@ -39,8 +39,8 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
     if not (measured(was) and measured(now)):
         return []
     found = [
-        _figure(name, measure(optimised(was)), measure(optimised(now)), tolerances[name])
-        or _blind(name, optimised(was), optimised(now))
+        _figure(name, measure(was.variants.final), measure(now.variants.final), tolerances[name])
+        or _blind(name, was.variants.final, now.variants.final)
         for name, measure in _FIGURES.items()
     ]
     return [each for each in (*found, _equivalence(was, now), _budget(was, now)) if each]
@@ -51,7 +51,7 @@ def first(now: Report) -> list[MetricChange]:
     found = [
         MetricChange(name, METRICS[name].unit, "new", now=each.value, now_ci95=each.ci95)
         for name, measure in _FIGURES.items()
-        if (each := measure(optimised(now))) is not None
+        if (each := measure(now.variants.final)) is not None
     ]
     verdicts = (_equivalence(now, now), _budget(now, now))
     return found + [
@@ -61,16 +61,11 @@ def first(now: Report) -> list[MetricChange]:
     ]
 
 
-def optimised(report: Report) -> Variant:
-    """The population as the scenario wants it: with its passes if it has any."""
-    return report.variants.after or report.variants.before
-
-
 def measured(report: Report) -> bool:
     """Whether the population as the scenario wants it was measured, in figures that others can be
     compared with."""
     without_passes = report.variants.after is None and bool(report.scenario.passes)
-    return not without_passes and bool(optimised(report).samples)
+    return not without_passes and bool(report.variants.final.samples)
 
 
 def inconclusive(metrics: Sequence[MetricChange]) -> bool:
@@ -233,13 +228,13 @@ def _quickest(seconds: Sequence[float]) -> float:
 
 def _equivalence(was: Report, now: Report) -> MetricChange | None:
     """Behaviour that diverged is worse, whatever it was: no saving may be claimed for it."""
-    if not optimised(now).passes and not optimised(was).passes:
+    if not now.variants.final.passes and not was.variants.final.passes:
         return None
     before, after = was.equivalence.verdict, now.equivalence.verdict
     detail = after if before == after else f"{before} before, {after} now"
     if after == "diverged":
         broken = [each.name for each in now.passes if each.kept and each.outcome == "diverged"]
-        detail = f"{detail} with {', '.join(broken or optimised(now).passes)}"
+        detail = f"{detail} with {', '.join(broken or now.variants.final.passes)}"
     if now.equivalence.detail and after != "exact":
         detail = f"{detail}: {now.equivalence.detail}"
     return MetricChange("equivalence", "verdict", _behaviour(before, after), detail=detail)
@@ -262,7 +257,7 @@ def _budget(was: Report, now: Report) -> MetricChange | None:
     it was."""
     if now.budget is None:
         return None
-    before, after = marginal(optimised(was)).value, marginal(optimised(now)).value
+    before, after = marginal(was.variants.final).value, marginal(now.variants.final).value
     kept = after <= now.budget.limit_bytes
     mended = was.budget is not None and before > was.budget.limit_bytes
     return MetricChange(

@@ -17,7 +17,7 @@ from memprof.errors import (
     RegressionFound,
     Undecided,
 )
-from memprof.gate.case import Case, Rules, alone, compare, comparison, measure
+from memprof.gate.case import Case, Rules, compare, comparison, measure
 from memprof.gate.differences import environment_changes, scenario_changes
 from memprof.gate.judge import alarm_rates, judge, measured
 from memprof.gate.words import clause
@@ -186,7 +186,7 @@ def _measured_and_judged(
         now = measure(case, rules, observer)
     except MeasurementError as error:
         return replace(_refused(case, str(error)), failure=error)
-    found = alone(now) if entry is None else compare(now, entry.report)
+    found = compare(now, entry.report if entry else None)
     if entry is not None and (problem := _other_environment(entry, now.report.environment)):
         found = _refused(case, f"{problem}; {_RENEW}").comparison
     if anew:
