@@ -178,6 +178,8 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
     rows = capacity.size_rows(variant.name, runs)
     last = next((row for row in reversed(rows) if row.steps_per_second is not None), rows[-1])
     at_most = [run.points[-1] for run in runs]
+    points = [point for run in runs for point in run.points]
+    peaks = [each.peak_rss_bytes for each in points if each.peak_rss_bytes is not None]
     left = [since_baseline(run.baseline, run.left) for run in runs if run.left is not None]
     each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
     return DensityVariant(
@@ -190,7 +192,7 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
         detail=variant.detail,
         uss_bytes=_mean([point.reading.uss_bytes for point in at_most]),
         pss_bytes=_mean([point.reading.pss_bytes for point in at_most]),
-        peak_bytes=_highest([p.peak_rss_bytes for run in runs for p in run.points]),
+        peak_bytes=float(max(peaks)) if peaks else None,
         baseline_bytes=statistics.fmean(process_bytes(run.baseline) for run in runs),
         replaced=max(run.replaced for run in runs),
         left_bytes=statistics.fmean(left) if left else None,
@@ -215,10 +217,6 @@ def _capacity(variant: VariantSweep, machine: tuple[Bound, ...]) -> Capacity:
 def _mean(values: Sequence[int | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
-
-
-def _highest(values: Sequence[int | None]) -> float | None:
-    return max((float(value) for value in values if value is not None), default=None)
 
 
 def _cautions(

@@ -50,7 +50,8 @@ def _suite(found: Comparison, baseline: str) -> _Element:
     suite = _element("testsuite", name=found.name, time=_seconds(found.seconds), file=found.file)
     then, now = found.repeats
     properties = {"baseline": baseline, "workers then": str(then), "workers now": str(now)}
-    suite.append(_properties(properties))
+    suite.append(_element("properties"))
+    suite[0].extend(_element("property", name=n, value=v) for n, v in properties.items())
     measured = _case(found.name, "measured", time=_seconds(found.seconds))
     if found.failure:
         measured.append(_problem("error", "could_not_measure", found.failure, ()))
@@ -66,20 +67,15 @@ def _metric(metric: MetricChange, found: Comparison) -> _Element:
     case = _case(found.name, metric.metric, time=_seconds(0))
     said = f"{found.name}: {clause(metric, found)}"
     if metric.verdict == "worse":
-        lines = (*figures(metric), *_behind(metric, found))
+        passes = found.passes if metric.metric == "marginal_bytes" else ()
+        behind = (*map(component, causes(metric, found)), *map(optimisation, passes))
+        lines = (*figures(metric), *behind)
         case.append(_problem("failure", metric.verdict, said, lines))
     elif metric.verdict == "could_not_measure":
         case.append(_problem("error", metric.verdict, said, figures(metric)))
     else:
         case.append(_text("system-out", (said, *figures(metric))))
     return case
-
-
-def _behind(metric: MetricChange, found: Comparison) -> Iterator[str]:
-    """What made a metric worse."""
-    yield from map(component, causes(metric, found))
-    if metric.metric == "marginal_bytes":
-        yield from map(optimisation, found.passes)
 
 
 def _alarm_suite(scenario: str, alarms: tuple[AlarmRate, ...]) -> _Element:
@@ -113,12 +109,6 @@ def _problem(tag: str, kind: str, message: str, lines: Iterable[str]) -> _Elemen
     problem = _element(tag, type=kind, message=message)
     problem.text = harmless("\n".join((message, *lines)))
     return problem
-
-
-def _properties(values: dict[str, str]) -> _Element:
-    properties = _element("properties")
-    properties.extend(_element("property", name=name, value=values[name]) for name in values)
-    return properties
 
 
 def _text(tag: str, lines: Iterable[str]) -> _Element:
@@ -238,19 +228,14 @@ def benchmark_action(report: GateReport) -> str:
 
 
 def _entry(scenario: Comparison, metric: MetricChange) -> dict[str, str | float | None]:
-    entry = {
+    entry: dict[str, str | float | None] = {
         "name": f"{scenario.name}: {metric.metric}",
         "unit": METRICS[metric.metric].counts or metric.unit,
         "value": metric.now,
         "extra": f"{scenario.repeats[1]} fresh workers\n{scenario.file}",
     }
-    reach = _reach(metric)
-    return entry if reach is None else {**entry, "range": f"± {reach:.6g}"}
-
-
-def _reach(metric: MetricChange) -> float | None:
-    """How far the interval goes to its further side: a range of the action has two equal sides."""
-    if metric.now is None or metric.now_ci95 is None:
-        return None
-    low, high = metric.now_ci95
-    return max(metric.now - low, high - metric.now)
+    if metric.now is not None and metric.now_ci95 is not None:
+        low, high = metric.now_ci95
+        # To the further side of the interval: a range of the action has two equal sides.
+        entry["range"] = f"± {max(metric.now - low, high - metric.now):.6g}"
+    return entry

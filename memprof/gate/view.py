@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator
 
-from memprof.gate.words import WORDS, amount, clause, difference, figure, listed, tolerance
+from memprof.gate.words import WORDS, amount, clause, difference, listed, tolerance
 from memprof.render.page import Bars, BarSeries, Next, Section, Table, View, warnings_section
 from memprof.text import format_seconds, format_size
 from memprof.values.gate import (
@@ -203,8 +203,8 @@ def _metric_rows(metric: MetricChange) -> Iterator[tuple[str, ...]]:
     """The figures of a metric, and below each the ends of its interval."""
     yield (
         metric.metric,
-        figure(metric, metric.was),
-        figure(metric, metric.now),
+        amount(metric.unit, metric.was),
+        amount(metric.unit, metric.now),
         difference(metric, metric.change),
         tolerance(metric),
         WORDS[metric.verdict],
@@ -213,7 +213,7 @@ def _metric_rows(metric: MetricChange) -> Iterator[tuple[str, ...]]:
     if any(bounds):
         for end, label in enumerate(("  at least", "  at most")):
             was, now, change = (each[end] if each else None for each in bounds)
-            ends = (figure(metric, was), figure(metric, now), difference(metric, change))
+            ends = (amount(metric.unit, was), amount(metric.unit, now), difference(metric, change))
             yield (label, *ends, "", "")
 
 

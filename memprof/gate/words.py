@@ -39,11 +39,6 @@ def amount(unit: Unit, value: float | None) -> str:
     return f"{value:.3g}" if unit == "ratio" else format_size(value)
 
 
-def figure(metric: MetricChange, value: float | None) -> str:
-    """`value` of a metric, as people read it."""
-    return amount(metric.unit, value)
-
-
 def difference(metric: MetricChange, value: float | None) -> str:
     """A change of a metric by `value`: of a ratio, in percent of what it was."""
     if value is None:
@@ -67,17 +62,17 @@ def clause(metric: MetricChange, found: Comparison) -> str:
         return f"{metric.metric} same"
     by = difference(metric, metric.change)
     by += METRICS[metric.metric].counts.removeprefix("bytes") if metric.unit == "bytes" else ""
-    less = [optimisation(each) for each in found.passes if _saves_less(each)]
     behind = listed([component(each) for each in causes(metric, found)])
     if metric.metric == "marginal_bytes" and metric.verdict == "worse":
+        less = [optimisation(p) for p in found.passes if (p.now_bytes or 0) < (p.was_bytes or 0)]
         behind = "; ".join(filter(None, (behind, listed(less))))
     return f"{metric.metric} {metric.verdict} by {by}{f' ({behind})' if behind else ''}"
 
 
 def figures(metric: MetricChange) -> Iterator[str]:
     """What is known of a metric, a line each."""
-    yield from _figure("then", metric.was, metric.was_ci95, partial(figure, metric))
-    yield from _figure("now", metric.now, metric.now_ci95, partial(figure, metric))
+    yield from _figure("then", metric.was, metric.was_ci95, partial(amount, metric.unit))
+    yield from _figure("now", metric.now, metric.now_ci95, partial(amount, metric.unit))
     yield from _figure("change", metric.change, metric.change_ci95, partial(difference, metric))
     if metric.allowed is not None:
         yield f"tolerance: {tolerance(metric)}"
@@ -116,10 +111,6 @@ def component(found: ComponentChange) -> str:
 def optimisation(found: PassChange) -> str:
     """`template: saved 31.4 MB per agent, saves nothing now`."""
     return f"{found.name}: saved {_saving(found.was_bytes)}, saves {_saving(found.now_bytes)} now"
-
-
-def _saves_less(found: PassChange) -> bool:
-    return (found.now_bytes or 0.0) < (found.was_bytes or 0.0)
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -1,7 +1,5 @@
-"""The view of a leak check that all formats for people share.
-
-The sections on what leaks: where it stays, what keeps it alive, and what to do about it.
-"""
+"""The view of a leak check that all formats for people share: what grows, where it is allocated,
+what retains it, and what to do about it."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from memprof.render.page import (
 )
 from memprof.stats import growth
 from memprof.text import format_size, listed
-from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site, Unchecked
+from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site
 from memprof.values.profile import Environment
 
 _LEAST_SPAN_BYTES = 100.0
@@ -53,7 +51,10 @@ def leak_view(report: LeakReport) -> View:
     lives = ", and of ".join(looked[mode] for mode in MODES if mode in looked)
     title = f"{report.scenario.name}: {leak.agents} agents, cycles of {lives}"
     said, repeats = headline(leak, report.also), report.scenario.repeats
-    said += "".join(f" {_unchecked(each)}" for each in report.unchecked)
+    said += "".join(
+        f" Not checked: what grows {_WHILE[each.mode]} ({each.reason.removesuffix('.')})."
+        for each in report.unchecked
+    )
     if leak.repeats < repeats:
         said = f"After {leak.repeats} of {repeats} repeats: {said}"
     picture = trend.charts[0] if trend.charts else None
@@ -69,10 +70,6 @@ def _life(leak: Leak) -> str:
     if leak.mode == "lifecycle":
         return f"build, {leak.steps} {steps} and release"
     return f"{leak.steps} more {steps}"
-
-
-def _unchecked(mode: Unchecked) -> str:
-    return f"Not checked: what grows {_WHILE[mode.mode]} ({mode.reason.removesuffix('.')})."
 
 
 def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
@@ -170,7 +167,7 @@ def _charts(leak: Leak) -> Iterator[Chart]:
     names = " + ".join(each.name for each in drawn)
     yield Chart(
         title=f"{names} after each cycle, repeat 1",
-        alt=f"{names} gains {_change(points[-1][1])} in {counted} counted cycles",
+        alt=f"{names} gains {format_size(points[-1][1], signed=True)} in {counted} counted cycles",
         x_label="cycle",
         unit="change",
         series=(
@@ -204,10 +201,9 @@ def _every_signal(leak: Leak) -> Iterator[Chart]:
         known = tuple(each for each in series if each.points)
         if sum(len(each.points) for each in known if each.fits) > 1:
             objects = signal.name == "objects"
-            gain = f"{signal.per_cycle:+,.1f}" if objects else _change(signal.per_cycle)
             yield Chart(
                 title=f"{signal.name}: {signal.verdict}",
-                alt=f"{gain} per cycle",
+                alt=f"{_gained(signal)} per cycle",
                 x_label="cycle",
                 unit="count" if objects else "change",
                 series=known,
@@ -215,21 +211,18 @@ def _every_signal(leak: Leak) -> Iterator[Chart]:
             )
 
 
-def _change(size_bytes: float) -> str:
-    return format_size(size_bytes, signed=True)
+def _gained(signal: Signal) -> str:
+    if signal.name == "objects":
+        return f"{signal.per_cycle:+,.1f}"
+    return format_size(signal.per_cycle, signed=True)
 
 
 def _signal_row(signal: Signal) -> tuple[str, ...]:
-    if signal.name == "objects":
-        per_cycle = f"{signal.per_cycle:+,.1f}"
-        show: Callable[[float], str] = "{:,.1f}".format
-    else:
-        per_cycle = _change(signal.per_cycle)
-        show = format_size
+    show: Callable[[float], str] = "{:,.1f}".format if signal.name == "objects" else format_size
     return (
         signal.name,
         signal.verdict,
-        per_cycle,
+        _gained(signal),
         interval(signal.ci95, show),
         "-" if signal.floor is None else show(signal.floor),
     )
@@ -262,7 +255,9 @@ def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
         (
             site.name,
             format_size(site.bytes_per_cycle),
-            _count(site),
+            f"{site.objects_per_cycle:,.1f}"
+            if site.traces_per_cycle is None
+            else f"{site.traces_per_cycle:.3g} traces",
             site.type_name or "-",
             site.seen_by,
         )
@@ -281,12 +276,6 @@ def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
     alt = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items())
     values = BarSeries("per cycle", tuple(sizes.values()))
     return Bars("what stays after each cycle", alt, "bytes", tuple(sizes), (values,))
-
-
-def _count(site: Site) -> str:
-    if site.traces_per_cycle is not None:
-        return f"{site.traces_per_cycle:.3g} traces"
-    return f"{site.objects_per_cycle:,.1f}"
 
 
 def _lines(site: Site) -> Table:
