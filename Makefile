@@ -61,14 +61,19 @@ check: $(VENV)/.tested
 # others.
 ABREAST := $(BIN)/pytest -m "not serial" --dist loadfile --no-loadscope-reorder
 
-test: check suite
+test: $(VENV)/.tested
+	@$(MAKE) --no-print-directory check > $(VENV)/checks 2>&1 & checks=$$!; failed=0; \
+	$(MAKE) --no-print-directory suite || failed=1; \
+	wait $$checks || failed=1; \
+	cat $(VENV)/checks; \
+	exit $$failed
 
 suite: $(VENV)/.tested
 	@failed=0; \
 	set -x; \
 	$(ABREAST) -n 3 tests/cli tests/faults tests/unit tests/browser || failed=1; \
 	$(ABREAST) -n 2 tests/accuracy tests/integration || failed=1; \
-	$(BIN)/pytest -m serial || failed=1; \
+	$(BIN)/pytest -m serial $$(grep -rl mark.serial tests --include='test_*.py') || failed=1; \
 	exit $$failed
 
 # Nothing here is compared with a clock: that takes a machine that has nothing else to do.

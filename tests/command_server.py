@@ -7,6 +7,7 @@ it has changed, or the parent's side is what is tested, tests start the command 
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -14,24 +15,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
+
+from tests import forked_workers
 
 _AT_START = (
     *("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TCMALLOC_", "MIMALLOC_"),
     *("TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_", "GITHUB_ACTIONS"),
-)
-_IMPORTED = (
-    "memprof.cli.commands",
-    "memprof.cli.output",
-    "memprof.cli.output",
-    "memprof.export.sinks",
-    "memprof.scenario.file",
-    "memprof.density.run",
-    "memprof.gate.run",
-    "memprof.leak.run",
-    "memprof.profile.run",
 )
 _environment = dict(os.environ)
 
@@ -70,13 +64,16 @@ def run(
 @cache
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED))
+    context.set_forkserver_preload(["tests.preloaded", __name__])
+    with mock.patch.dict(os.environ, forked_workers.ENVIRONMENT):
+        forkserver.ensure_running()
     return context
 
 
 def _command(
     arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]
 ) -> None:
+    importlib.import_module("tests.preloaded")  # an error of its is not told by the server
     for number, (file, mode) in enumerate(
         zip(streams, (os.O_RDONLY, *[_WRITTEN] * 2), strict=True)
     ):
@@ -92,10 +89,17 @@ def _command(
     added = {str(tests), str(tests.parent)} - {*given}  # by pytest
     sys.path[:] = [each for each in sys.path if each not in added]
     sys.argv = ["memprof", *arguments]
+    forked_workers.use(partial(_starts_as, environment))
     runpy.run_module("memprof", run_name="__main__", alter_sys=True)
 
 
 _WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+def _starts_as(command: Mapping[str, str], environment: Mapping[str, str]) -> bool:
+    """Whether a worker in this environment starts as the process it would be forked from did."""
+    own = forked_workers.ENVIRONMENT
+    return _at_start({**command, **own}) == _at_start({**environment, **own})
 
 
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:

@@ -188,6 +188,5 @@ def _kind(model: type[Model]) -> str:
     return kind
 
 
-MODELS: Catalogue[type[Model]] = Catalogue(
-    "models", "model", Model, (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory), _kind
-)
+_OURS = (GridWorld, Maze, TMaze, RandomPomdp, Npz, Factory)
+MODELS: Catalogue[type[Model]] = Catalogue("models", "model", Model, _OURS, _kind)

@@ -204,8 +204,9 @@ def _blind(unseen: Sequence[str]) -> str:
 
 
 def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:
-    """Bytes per cycle: of the heap, or of the process or the device where one of them leaks more,
-    as with memory that is mapped directly, or on a device of its own."""
+    """Bytes per cycle: of the heap, or of the process or the device where one of them surely leaks
+    more, as with memory that is mapped directly, or on a device of its own. The process is told in
+    pages, the heap to the byte."""
     heaps = [repeat.heap() for repeat in repeats]
     growths = []
     if all(heap.readings for heap in heaps):
@@ -215,7 +216,8 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
     growths += [
         (signal.per_cycle, signal.ci95)
         for signal in signals
-        if signal.name in _NO_HEAP and (signal.verdict == "leak" or not growths)
+        if signal.name in _NO_HEAP
+        and (not growths or (signal.verdict == "leak" and signal.ci95[0] > growths[0][1][1]))
     ]
     return max(growths, key=lambda growth: growth[0], default=(0.0, (0.0, 0.0)))
 

@@ -64,7 +64,7 @@ def test_meeting_the_limit_is_a_result(memprof, fake):
 
 def test_the_time_limit_ends_the_sweep_with_what_it_has(memprof, fake):
     path = fake("64 KiB", model={"delay": 0.05}, steps=1)
-    run = memprof("density", path, "--max-agents", 200, "--time-limit", 5, timeout=40)
+    run = memprof("density", path, "--max-agents", 200, "--time-limit", 5)
     assert run.code == 0, run.err
     report = run.report("case-density")
     assert report["variants"]["before"]["ended"] == "time"

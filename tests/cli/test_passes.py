@@ -43,7 +43,7 @@ def test_several_passes_are_told_apart(memprof, fake):
 
 
 def test_auto_keeps_the_smallest_plan_and_says_why_not_the_others(memprof, fake):
-    run = memprof("profile", fake(passes="auto", model=MODEL, max_slowdown=1.3))
+    run = memprof("profile", fake(passes="auto", model=MODEL, max_slowdown=2))
     assert run.code == 0, run.err
     report = run.report()
     assert report["scenario"]["passes"] == ["auto"]
@@ -60,7 +60,7 @@ def test_auto_keeps_the_smallest_plan_and_says_why_not_the_others(memprof, fake)
         "fake-crash": "failed",
     }
     assert [name for name, each in found.items() if each["kept"]] == ["fake-share"]
-    assert "times as long as before (max_slowdown 1.3)" in found["fake-slow"]["detail"]
+    assert "times as long as before (max_slowdown 2)" in found["fake-slow"]["detail"]
     assert found["fake-break"]["saved_bytes_per_agent"] is None
     assert found["fake-half"]["detail"] == "superfluous after fake-share"
     assert "RuntimeError: this pass always fails" in found["fake-crash"]["detail"]
@@ -109,15 +109,15 @@ def test_an_exact_pass_may_not_hide_behind_the_bound_of_another(memprof, fake):
 
 
 def test_auto_that_is_interrupted_keeps_what_it_found(fake, tmp_path):
-    path = fake(passes="auto", model=MODEL)
+    path = fake(passes="auto", model=MODEL, max_slowdown=2)
     with (tmp_path / "stderr").open("w") as stream:
         process = subprocess.Popen([*COMMAND, "profile", path.name], cwd=tmp_path, stderr=stream)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while "worker 3 of" not in (tmp_path / "stderr").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=300) == 130
     report = json.loads((tmp_path / "reports" / "case.json").read_text())
     assert report["complete"] is False
     assert report["variants"]["before"]["repeats"] == 1

@@ -33,7 +33,7 @@ def start(path, *options):
 
 def wait_until_it_holds(folder, size):
     """Until the worker's population takes so many bytes."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not any(each.memory_info().rss > size for each in workers_of(folder)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -67,7 +67,7 @@ def test_a_sweep_that_is_cut_off_keeps_the_sizes_it_had(
     process = start(path, "--max-agents", 1000)
     wait_until_it_holds(tmp_path, 220 * MIB)
     end(process, workers_of(tmp_path)[0])
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=300)
     said = (tmp_path / "errors").read_text()
     assert process.returncode == code, said
     assert words in said
@@ -85,12 +85,12 @@ def test_a_sweep_that_is_cut_off_keeps_the_sizes_it_had(
 
 def test_cut_off_before_there_was_a_line_nothing_is_written(fake, tmp_path, temporary):
     process = start(fake(model={"fault": "hang"}))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not workers_of(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert gone(tmp_path)
     assert not (tmp_path / "reports").exists()

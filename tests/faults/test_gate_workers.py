@@ -11,9 +11,11 @@ import junitparser
 import pytest
 
 from tests.cli.test_gate import BASELINE, MIB, keep, planted, scenarios, write
-from tests.conftest import COMMAND, run_command
+from tests.conftest import COMMAND, run_command, whole_path
 from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
+# All workers are started alike, to be held against each other.
+pytestmark = pytest.mark.usefixtures("whole_imports")
 LITTLE = 4096  # more than a gate's report needs, and less than a baseline
 
 
@@ -21,7 +23,8 @@ LITTLE = 4096  # more than a gate's report needs, and less than a baseline
 def light(tmp_path_factory):
     """The entry of agents of 1 MiB."""
     folder = tmp_path_factory.mktemp("light")
-    run = run_command(folder, "gate", write(folder).name, "--update", "-q")
+    started = {"PYTHONPATH": whole_path()}
+    run = run_command(folder, "gate", write(folder).name, "--update", "-q", **started)
     assert run.code == 0, run.err
     return json.loads((folder / BASELINE).read_text())["scenarios"]["case"]
 
@@ -106,7 +109,7 @@ def test_a_worker_killed_in_a_later_repeat_leaves_no_verdict_on_its_scenario(tmp
     wait_for_worker(tmp_path, 2)
     for worker in workers_of(tmp_path):
         worker.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 3
     found = {each["name"]: each for each in report(tmp_path)["scenarios"]}
     assert "the worker was killed (SIGKILL)" in found["slow"]["failure"]
@@ -130,7 +133,7 @@ def test_an_interruption_keeps_what_was_judged_and_leaves_nothing_else(
     process = start(fine, slow.name, last.name, *update, command="gate", TMPDIR=str(temporary))
     wait_until(tmp_path, "slow: before")
     process.send_signal(sent)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "memprof: interrupted; the report holds what was measured until then" in errors(tmp_path)
     assert "Traceback" not in errors(tmp_path)
@@ -169,7 +172,7 @@ def test_a_full_disk_leaves_the_baseline_as_it_was(tmp_path, light):
         text=True,
     )
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LITTLE, LITTLE))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 3
     assert f"memprof: cannot write {BASELINE}: File too large" in err
     assert file.read_bytes() == before
@@ -181,7 +184,7 @@ def test_a_full_disk_leaves_the_baseline_as_it_was(tmp_path, light):
 
 
 def wait_until(folder, text):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while text not in errors(folder) or not workers_of(folder):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -1,10 +1,8 @@
 """`memprof gate` on real PyMDP agents: each planted regression is caught, and named."""
 
-import subprocess
-
 import pytest
 
-from tests.conftest import COMMAND, ROOT
+from tests.conftest import ROOT, run_command
 
 REGRESSIONS = ROOT / "tests" / "regressions"
 TEAM, SHARED = REGRESSIONS / "team.yaml", REGRESSIONS / "shared.yaml"
@@ -16,14 +14,13 @@ SIZE = ("--agents", str(AGENTS), "--steps", "5", "--effort", "quick")
 def baseline(tmp_path_factory):
     """The team's agents as they were, with the pass and without: of three workers each, so that
     a single one tells a change of them."""
-    file = tmp_path_factory.mktemp("gate") / "baseline.json"
-    done = subprocess.run(
-        [*COMMAND, "gate", TEAM, SHARED, "--baseline", file, "--update", "--repeats", "3", *SIZE,
-         "-q"],
-        cwd=file.parent, check=False, capture_output=True, text=True,
+    folder = tmp_path_factory.mktemp("gate")
+    run = run_command(
+        folder, "gate", TEAM, SHARED, "--baseline", "baseline.json", "--update", "--repeats", 3,
+        *SIZE, "-q",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return file
+    assert run.code == 0, run.err
+    return folder / "baseline.json"
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def test_others_read_while_one_writes(store):
                 reader.stdin.write("\n")
                 reader.stdin.flush()
         for reader in readers:
-            reader.communicate(timeout=60)
+            reader.communicate(timeout=300)
             assert reader.returncode == 0
 
 

@@ -33,7 +33,12 @@ class _Lean:
             self._loader.exec_module(module)
 
 
-if "memprof.worker" in sys.orig_argv:
+def install():
+    """Import PyMDP without what it plots with, from now on."""
     plots = ("matplotlib", "matplotlib.pyplot")
     sys.meta_path.insert(0, _Lean("pymdp.legacy", (*plots, "scipy.special", "seaborn")))
     sys.meta_path.insert(0, _Lean("pymdp.agent", plots))
+
+
+if "memprof.worker" in sys.orig_argv:
+    install()

@@ -110,6 +110,20 @@ def test_memory_that_is_mapped_directly_shows_in_the_process_alone():
     assert of(leak, "native").verdict == "clean"
 
 
+def test_what_the_heap_tells_to_the_byte_is_not_outbid_by_the_pages_of_the_process():
+    """Which are taken in steps: 6,080 bytes a cycle were these pages of a process."""
+    pages = [0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 10, 13, 13, 15, 17, 18, 22, 22, 24, 26, 29]
+    found = run(python=6080, objects=80)
+    readings = [
+        replace(reading, process_bytes=100 * MB + n * PAGE_BYTES)
+        for reading, n in zip(found.readings, pages, strict=True)
+    ]
+    leak = verdict(replace(found, readings=tuple(readings)))
+    assert of(leak, "process").verdict == "leak"
+    assert of(leak, "process").per_cycle > 6080
+    assert leak.bytes_per_cycle == 6080
+
+
 def test_a_page_now_and_then_is_no_mapping_that_leaks_and_nothing_clean_if_malloc_tells_nothing():
     slow = run(process=PAGE_BYTES // 4)
     leak = verdict(slow, slow)

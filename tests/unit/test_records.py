@@ -451,7 +451,7 @@ def test_a_store_is_open_once_in_a_process(stored):
         with pytest.raises(StoreError, match="already open in this process"):
             DiskRecords.open(stored, IDENTITY, readonly=readonly)
     with python("DiskRecords.open(folder, None)", stored, stderr=subprocess.PIPE) as child:
-        assert "has it open for writing" in child.communicate(timeout=30)[1]
+        assert "has it open for writing" in child.communicate(timeout=300)[1]
     records.close()
     DiskRecords.open(stored, IDENTITY).close()
 
@@ -475,7 +475,7 @@ records.append(b"a")
 print(len(records))
 """
     with python(script, stored) as child:
-        refused, *lengths = child.communicate(timeout=30)[0].splitlines()
+        refused, *lengths = child.communicate(timeout=300)[0].splitlines()
     assert "before this process was forked" in refused
     assert lengths == ["300", "301"]
 
@@ -494,7 +494,7 @@ except StoreError as error:
 print(len(records), set(records) == {bytes(300)})
 """
     with python(script, folder) as child:
-        message, state = child.communicate(timeout=30)[0].splitlines()
+        message, state = child.communicate(timeout=300)[0].splitlines()
     assert "records cannot be written" in message
     assert "make room on the disk" in message
     length, intact = state.split()

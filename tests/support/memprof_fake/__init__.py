@@ -3,15 +3,9 @@ a pass, and an instrument whose figure is known. memprof finds them by their ent
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic import Field
-
 from memprof.catalogue.backends import Backend
 from memprof.catalogue.instruments import InstrumentInfo
-from memprof.catalogue.models import Model, Size
 from memprof.catalogue.passes import PassForm, PassInfo
-from memprof.text import MOST_BYTES
 
 BACKEND = Backend(name="fake", population="memprof_fake.agents:FakePopulation", generative=False)
 INSTRUMENT = InstrumentInfo(
@@ -21,22 +15,6 @@ INSTRUMENT = InstrumentInfo(
     blind_to="everything",
     target="memprof_fake.agents:FakeInstrument",
 )
-
-
-class Buffer(Model):
-    """Calibration: agents of exactly known size, for `backend: fake`."""
-
-    backends: ClassVar[tuple[str, ...]] = ("fake",)
-
-    kind: Literal["buffer"]
-    size: Size = Field(default=2**20, description="bytes that each agent holds")
-    growth: int = Field(
-        default=0, ge=0, le=MOST_BYTES, description="bytes that each agent gains per step"
-    )
-    delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
-    fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
-        default="none", description="what goes wrong while the population is built"
-    )
 
 
 def _pass(
