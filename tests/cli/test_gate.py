@@ -637,7 +637,7 @@ def test_a_baseline_names_its_scenarios_from_where_it_is(memprof, tmp_path):
 def test_without_scenarios_and_baseline_it_says_how_to_begin(memprof, tmp_path):
     run = memprof("gate")
     assert run.code == 3
-    assert f"there is no baseline {BASELINE}; name the scenarios, and --update" in run.err
+    assert f"there is no baseline {BASELINE}; name the scenarios, and add --update" in run.err
     assert not (tmp_path / "reports").exists()
 
 
