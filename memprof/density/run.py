@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from memprof.catalogue.passes import bound_of, only_reorders
 from memprof.density import capacity
 from memprof.density.capacity import lowest, threads_row, usage
 from memprof.density.sweep import Clock, VariantSweep, measure, step_from_threads, verify
@@ -22,7 +21,7 @@ from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.profile.cautions import of_workers
 from memprof.profile.run import budget_check, diverged, over_budget
-from memprof.profile.workers import Runs, compared_with_plain
+from memprof.profile.workers import Runs, compared_with_plain, judged
 from memprof.scenario.file import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import process_bytes, since_baseline
@@ -160,11 +159,11 @@ def _equivalence(variants: list[VariantSweep], crew: Crew | None) -> Equivalence
         return equivalence.exact(agents, variants[0].steps)
     if crew is None:
         return equivalence.not_checked("the digests differ, and the comparison was not finished")
-    plan, backend = variants[1].passes, crew.loaded.scenario.backend
+    plan = variants[1].passes
     found = compared_with_plain(plan, len(before), crew)
     if found is None:
         return equivalence.not_reproducible()
-    return equivalence.judge(found, bound_of(plan, backend), only_reorders(plan, backend))
+    return judged(found, plan, crew.loaded.scenario.backend)
 
 
 def _lines(variant: VariantSweep) -> list[DensityRun]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from memprof.catalogue.passes import PASSES, bound_of, only_reorders, passes_for
+from memprof.catalogue.passes import PASSES, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer, Outcome
@@ -18,7 +18,7 @@ from memprof.profile.instruments import side_by_side, timeline
 from memprof.profile.judge import one_agent, trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
-from memprof.profile.workers import Runs, VariantRuns
+from memprof.profile.workers import Runs, VariantRuns, judged
 from memprof.scenario.file import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
@@ -157,11 +157,7 @@ def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
         return equivalence.exact(scenario.agents, scenario.steps)
     if runs.comparison is None:
         return equivalence.not_checked("the digests differ, and the comparison was not finished")
-    return equivalence.judge(
-        runs.comparison,
-        bound_of(runs.plan, scenario.backend),
-        only_reorders(runs.plan, scenario.backend),
-    )
+    return judged(runs.comparison, runs.plan, scenario.backend)
 
 
 def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:

@@ -148,8 +148,7 @@ class Runs(Measuring):
 
             def compare(plan: Plan) -> Equivalence:
                 found = compared((), plan, _words(plan), file, self.crew)
-                bound = bound_of(plan, scenario.backend)
-                return judge(found, bound, only_reorders(plan, scenario.backend))
+                return judged(found, plan, scenario.backend)
 
             reorders = bound_of(names, scenario.backend) is not None
             self.search = Search(
@@ -244,6 +243,11 @@ def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison
             if itself.first_difference is not None:
                 return None
         return compared((), plan, "after", file, crew)
+
+
+def judged(found: TraceComparison, plan: Plan, backend: str) -> Equivalence:
+    """Whether a plan keeps to what its passes claim of behaviour, value by value."""
+    return judge(found, bound_of(plan, backend), only_reorders(plan, backend))
 
 
 def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> TraceComparison:

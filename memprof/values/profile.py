@@ -171,7 +171,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One clean worker's raw figures, which another run can be held against; see `Measurement`."""
+    """One clean worker's raw figures, which another run can be compared with; see `Measurement`."""
 
     start: Reading
     imported: Reading
@@ -300,7 +300,7 @@ class Equivalence:
 
 @dataclass(frozen=True, slots=True)
 class BudgetCheck:
-    """The marginal cost held against the budget; its upper end where it is below resolution."""
+    """The marginal cost compared with the budget; its upper end where it is below resolution."""
 
     limit_bytes: int
     marginal_bytes: float

@@ -49,7 +49,7 @@ class Growth:
         compile_seconds: the first step of all agents of the last size, where the backend compiles
             in it; None elsewhere.
         build_seconds: building one agent, passes included, averaged likewise, for every size.
-        reference: the loop that steps are held against, run between them.
+        reference: the loop that steps are compared with, run between them.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from tests.cli.test_gate import BASELINE, MIB, keep, planted, scenarios, write
 from tests.conftest import COMMAND, run_command, whole_path
 from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
-# All workers are started alike, to be held against each other.
+# All workers are started alike, to be compared.
 pytestmark = pytest.mark.usefixtures("whole_imports")
 LITTLE = 4096  # more than a gate's report needs, and less than a baseline
 

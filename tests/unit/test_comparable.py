@@ -1,4 +1,4 @@
-"""When two runs can be held against each other."""
+"""When two runs can be compared."""
 
 import platform
 import sysconfig
