@@ -47,7 +47,8 @@ class Lived(NamedTuple):
 
 
 class Population(Protocol):
-    """Agents that are built and live step by step.
+    """Agents that are built and live step by step. A class of them may derive from this one: what
+    it says nothing of is then as it is for most.
 
     Attributes:
         stride: steps that one call of `live` is best asked for; more than one where a backend runs
@@ -55,8 +56,8 @@ class Population(Protocol):
         rebuilds: it has to be built anew to have more agents.
     """
 
-    stride: int
-    rebuilds: bool
+    stride: int = 1
+    rebuilds: bool = False
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 
@@ -94,25 +95,25 @@ class Population(Protocol):
     @property
     def file_bytes(self) -> int:
         """What the population takes in files on disk, under passes that keep it there."""
-        ...
+        return 0
 
     @property
     def kept_whole(self) -> tuple[str, ...]:
         """Attributes that a pass could not encode exactly, with their types."""
-        ...
+        return ()
 
     def working_set(self) -> WorkingSetUse | None:
         """What the pass `working_set` did until now; None without it."""
-        ...
+        return None
 
     def facts(self) -> dict[str, str]:
         """What a reader of the figures must know of the backend: its device and settings."""
-        ...
+        return {}
 
     def drop_caches(self) -> bool:
         """Let go of what the backend itself remembers, such as compiled programs; False if there is
         no such thing. It comes back with the next step."""
-        ...
+        return False
 
     def close(self) -> None:
         """Let go of all agents."""

@@ -20,7 +20,7 @@ from memprof.catalogue.backends import BACKENDS, OF_PROGRAMS
 from memprof.catalogue.base import Catalogue, load_target
 from memprof.catalogue.instruments import INSTRUMENTS, default_instruments
 from memprof.catalogue.models import MODELS, Count, Model, Size, Strict, open_fields
-from memprof.catalogue.passes import AUTO, OPTIONS, PASSES, Option, passes_with
+from memprof.catalogue.passes import AUTO, OPTIONS, PASSES, Option, passes_for, passes_with
 from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
 from memprof.values.gate import Tolerance, parse_tolerance, read_tolerances
@@ -73,6 +73,10 @@ def _own_loop(fields: dict[str, Any]) -> str | None:
     return next(iter(BACKENDS[backend].loops if backend else ()), None)
 
 
+def _own_passes(fields: dict[str, Any]) -> list[str]:
+    return [name for name in ("share",) if name in passes_for(fields.get("backend", ""))]
+
+
 def _own_repeats(fields: dict[str, Any]) -> int:
     return _effort(fields).repeats
 
@@ -105,7 +109,7 @@ class _Scenario(Strict):
     )
     learning: list[Literal["A", "B", "D"]] = Field(default_factory=list)
     passes: Passes = Field(
-        default_factory=lambda: ["share"],
+        default_factory=_own_passes,
         description="names in the order of application; auto measures which of them help",
     )
     max_slowdown: float = Field(

@@ -17,7 +17,6 @@ from memprof.optimise.plan import Plan
 from memprof.populations.base import EVERYBODY, Behaviour, Lived, Population, Probe, step_seed
 from memprof.storage.activation import Loans
 from memprof.storage.records import Numbered
-from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 
@@ -33,11 +32,8 @@ class FakeAgent:
         self.blur = 0.0
 
 
-class FakePopulation:
+class FakePopulation(Population):
     """Agents that cost the scenario's `size`, gain `growth` per step, and take `delay` for it."""
-
-    stride = 1
-    rebuilds = False
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
@@ -102,22 +98,8 @@ class FakePopulation:
         if self._plan.any:
             yield EVERYBODY, "passes", self._plan
 
-    @property
-    def file_bytes(self) -> int:
-        return 0
-
-    @property
-    def kept_whole(self) -> tuple[str, ...]:
-        return ()
-
-    def working_set(self) -> WorkingSetUse | None:
-        return None
-
     def facts(self) -> dict[str, str]:
         return {"device": "cpu"}
-
-    def drop_caches(self) -> bool:
-        return False
 
     def close(self) -> None:
         self._agents.close()
