@@ -108,7 +108,7 @@ class Population(Protocol):
 
     def facts(self) -> dict[str, str]:
         """What a reader of the figures must know of the backend: its device and settings."""
-        return {}
+        return {"device": "cpu"}
 
     def drop_caches(self) -> bool:
         """Let go of what the backend itself remembers, such as compiled programs; False if there is

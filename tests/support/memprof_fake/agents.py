@@ -98,9 +98,6 @@ class FakePopulation(Population):
         if self._plan.any:
             yield EVERYBODY, "passes", self._plan
 
-    def facts(self) -> dict[str, str]:
-        return {"device": "cpu"}
-
     def close(self) -> None:
         self._agents.close()
         self._handed = None
