@@ -251,24 +251,29 @@ def test_a_killed_process_loses_what_agents_did_since_they_last_came_to_rest(tmp
                 assert agent.curr_timestep == 4
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
-    store = tmp_path / "store"
+def full_disk():
+    """While this is entered no record finds room in its store."""
     full = mock.patch.object(
         DiskRecords, "_fitting_map", side_effect=OSError(errno.ENOSPC, "No space left on device")
     )
-    crowd = (explorer() for _ in range(3))
-    population = memprof.optimize(crowd, ["mmap", "working_set"], store=store)
-    for turn in range(2):
-        for index in range(3):
-            with population.activate(index) as agent:
-                step(agent, turn)
     put = DiskRecords.__setitem__
 
     def no_room(self, index, record):
         with full:
             put(self, index, record)
 
-    with mock.patch.object(DiskRecords, "__setitem__", no_room):
+    return mock.patch.object(DiskRecords, "__setitem__", no_room)
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
+    store = tmp_path / "store"
+    crowd = (explorer() for _ in range(3))
+    population = memprof.optimize(crowd, ["mmap", "working_set"], store=store)
+    for turn in range(2):
+        for index in range(3):
+            with population.activate(index) as agent:
+                step(agent, turn)
+    with full_disk():
         for attempt in (population.flush, population.close):
             with pytest.raises(StoreError, match="records cannot be written"):
                 attempt()
@@ -284,6 +289,21 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
         for index, steps in enumerate((2, 3, 2)):
             with population.activate(index) as agent:
                 assert agent.curr_timestep == steps
+
+
+def test_a_record_that_waited_for_room_is_gone_once_a_newer_one_is_stored(tmp_path):
+    """Every agent hibernates after use here."""
+    store, passes = tmp_path / "store", ["mmap", "working_set"]
+    with memprof.optimize([explorer()], passes, store=store, working_set=1) as population:
+        waits = pytest.raises(StoreError, match=r"agent 0 .* waits in memory")
+        with full_disk(), waits, population.activate(0) as agent:
+            step(agent, 1)
+        for steps in (1, 2):
+            with population.activate(0) as agent:
+                assert agent.curr_timestep == steps
+                step(agent, 2)
+    with memprof.reopen(store, Agent) as population, population.activate(0) as agent:
+        assert agent.curr_timestep == 3
 
 
 def test_an_agent_that_has_no_exact_encoding_is_as_it_was_stored_last(tmp_path):

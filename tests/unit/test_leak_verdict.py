@@ -210,6 +210,20 @@ def test_a_leak_is_not_believed_from_cycles_that_ended_too_early():
     assert leak.cycles_needed == 20
 
 
+def test_the_warm_up_is_no_part_of_the_cycles_that_a_leak_is_watched_for():
+    """25 readings are more than twice the cycles, but the 19 after the warm-up are not."""
+    still = run(cycles=24, native=256)
+    warming = [0, 9, 12, 19, 20, 25, *[27] * 19]
+    readings = tuple(
+        replace(each, native_bytes=each.native_bytes + MB * more)
+        for each, more in zip(still.readings, warming, strict=True)
+    )
+    found = replace(still, readings=readings)
+    leak = verdict(found, found)
+    assert leak.warm_up_cycles == (6, 6)
+    assert (leak.verdict, leak.cycles_needed) == ("inconclusive", 20)
+
+
 def test_too_few_cycles_to_settle_decide_nothing():
     leak = verdict(run(cycles=4), run(cycles=4))
     assert leak.verdict == "inconclusive"

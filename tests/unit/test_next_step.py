@@ -125,6 +125,16 @@ def test_a_broken_budget_is_for_auto_and_after_that_for_the_model(case):
     assert not found.code
 
 
+def test_what_an_agent_holds_most_of_is_read_after_the_passes(case):
+    """It is their population that breaks the budget."""
+    made = case(row("share", 100.0), limit=50, passes=("auto",))
+    before, after = made.variants.before, made.variants.after
+    rows = tuple(replace(each, component="what is left") for each in after.ledger.rows)
+    after = replace(after, ledger=replace(after.ledger, rows=rows))
+    found = next_step(replace(made, variants=Variants(before, after)))
+    assert "An agent holds most under what is left, 900 B" in found.text
+
+
 def test_where_nothing_helps_there_is_nothing_to_apply(case):
     found = next_step(case(passes=("auto",)))
     assert found == Next("There is nothing to apply: no pass helps here.")
