@@ -10,10 +10,17 @@ import numpy as np
 
 from memprof.errors import BackendFailed, ScenarioError, UsageError
 from memprof.models.base import GenerativeModel, model_builder
-from memprof.populations.base import ENVIRONMENT, Behaviour, Lived, Probe, refused, step_seed
+from memprof.populations.base import (
+    ENVIRONMENT,
+    Behaviour,
+    Lived,
+    Population,
+    Probe,
+    refused,
+    step_seed,
+)
 from memprof.populations.world import Environments
 from memprof.text import raised
-from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 try:
@@ -38,7 +45,7 @@ from memprof.populations.jax_models import Models, memory_error
 from memprof.populations.jax_step import Acted, World
 
 
-class JaxPopulation:
+class JaxPopulation(Population):
     """Agents that perceive, learn, plan and act as PyMDP's `infer_and_plan` has it.
 
     Under the loops `jit` and `eager` the environment is the same as that of NumPy agents; under
@@ -204,17 +211,6 @@ class JaxPopulation:
             yield from self._crowd.holdings()
         for agent, world in self._environments.holdings():
             yield agent, ENVIRONMENT, world
-
-    @property
-    def file_bytes(self) -> int:
-        return 0
-
-    @property
-    def kept_whole(self) -> tuple[str, ...]:
-        return ()
-
-    def working_set(self) -> WorkingSetUse | None:
-        return None
 
     def facts(self) -> dict[str, str]:
         device = jax.local_devices()[0]

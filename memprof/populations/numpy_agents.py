@@ -21,6 +21,7 @@ from memprof.populations.base import (
     ENVIRONMENT,
     Behaviour,
     Lived,
+    Population,
     Probe,
     model_field,
     refused,
@@ -37,11 +38,8 @@ from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 
-class NumpyPopulation:
+class NumpyPopulation(Population):
     """Agents that perceive, learn, plan and act as in PyMDP's own examples."""
-
-    stride = 1
-    rebuilds = False
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec
@@ -170,9 +168,6 @@ class NumpyPopulation:
     def facts(self) -> dict[str, str]:
         left = [f"{name} ({what})" for name, what in self._plan.not_replaced.items()]
         return {"device": "cpu", **({"not replaced by pool": ", ".join(left)} if left else {})}
-
-    def drop_caches(self) -> bool:
-        return False
 
     def close(self) -> None:
         self._roster.close()
