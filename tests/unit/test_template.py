@@ -284,6 +284,27 @@ def test_sparse_matrices_rest_small_and_are_dense_in_use():
     assert isinstance(agents[0].B, np.ndarray), "dense stays dense"
 
 
+@pytest.mark.parametrize("outside", [False, True], ids=["the agent alone", "a variable too"])
+@pytest.mark.parametrize("held", [lambda a: a.B, lambda a: a.B[0]], ids=["B", "an array of B"])
+def test_a_matrix_under_a_name_of_the_users_is_not_packed(held, outside):
+    """Awake, the two names would be two objects."""
+    agent = Agent(**model())
+    agent.mine = held(agent)
+    variable = agent.mine if outside else None
+    population = roster(Sparse())
+    population.add(agent)
+    for _ in range(2):
+        with use(population, 0) as agent:
+            assert agent.mine is held(agent)
+            assert variable is None or variable is agent.mine
+            assert agent.A[0].tobytes() == np.eye(150).tobytes()
+        assert isinstance(agent.A, Packed), "others are"
+    agent.B = variable = None
+    with use(population, 0) as agent:
+        agent.B = objects(model()["B"][0])
+    assert isinstance(agent.B, Packed), "nor for longer than they are one"
+
+
 def test_float32_halves_what_is_an_agents_own_and_does_not_drift():
     population = roster(Float32())
     agents = []
