@@ -159,9 +159,9 @@ def test_output_without_an_end_takes_little_memory(tmp_path):
 
 
 PARENT = """
-import os, sys
-from pathlib import Path
+import os, signal, sys
 from memprof.launch.start import Worker, temporary_folder
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests may ignore it
 with temporary_folder() as folder:
     with Worker("", ["-c", sys.argv[1]], folder, os.environ) as worker:
         while not (event := worker.read(60.0)):
@@ -171,22 +171,40 @@ with temporary_folder() as folder:
 """
 
 
-def test_memprofs_own_death_leaves_neither_processes_nor_files(tmp_path):
+@pytest.fixture
+def parent(tmp_path):
+    """A process of memprof's in a process group of its own, with a worker that has started a
+    daemon; the folder and the daemon."""
     script = HEAD + textwrap.dedent(STAYS["a daemon"]) + "\ntime.sleep(60)"
-    parent = subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-c", PARENT, script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
     )
-    with parent:
-        folder, _, event = parent.stdout.readline().partition(" ")
+    with started:
+        folder, _, event = started.stdout.readline().partition(" ")
         stays = json.loads(event)["pids"]
         assert all(map(alive, stays))
-        parent.kill()
+        yield started, folder, stays
+
+
+def test_memprofs_own_death_leaves_neither_processes_nor_files(parent, tmp_path):
+    process, folder, stays = parent
+    process.kill()
     deadline = time.monotonic() + 300
     while any(map(alive, stays)) or os.path.exists(folder):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_reaches_memprof_alone_which_ends_all_that_its_worker_started(parent, tmp_path):
+    """A terminal sends it to all of the process group."""
+    process, _, stays = parent
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait()
+    assert not any(map(alive, stays))
     assert list(tmp_path.iterdir()) == []
