@@ -97,7 +97,10 @@ def test_all_instruments_on_real_agents(memprof):
     assert list(found) == ["process", "heap", "memory_profiler", "tracemalloc", "pympler"]
     assert found["heap"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
     assert found["tracemalloc"]["per_agent_bytes"] == pytest.approx(truth, rel=0.05)
-    assert found["memory_profiler"]["per_agent_bytes"] == pytest.approx(truth, rel=0.3)
+    sampled = found["memory_profiler"]  # on a busy machine there may be too few samples
+    assert sampled["failure"] == "the population grew faster than it takes samples" or sampled[
+        "per_agent_bytes"
+    ] == pytest.approx(truth, rel=0.3)
     assert found["pympler"]["per_agent_bytes"] < 0.1 * truth, "it stops at object arrays"
     types = {row["type_name"]: row for row in found["pympler"]["types"]}
     assert types["pymdp.legacy.agent.Agent"]["objects"] == 6
