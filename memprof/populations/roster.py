@@ -46,6 +46,7 @@ class Roster:
         self._plan = plan
         self._active: dict[int, Activation] = {}
         self._unsaved: dict[int, Any] = {}
+        self._saving = threading.Lock()  # a record that waited must not replace a newer one
         self._lock = threading.Lock()
         self._adding = threading.Lock()
         self._installed = False
@@ -128,7 +129,7 @@ class Roster:
         """
         with self._adding:
             if self._working_set is not None:
-                with self._working_set.leaving(index):
+                with self._working_set.leaving(index), self._saving:
                     self._plan.leave(index)
                     self._unsaved.pop(index, None)
                 return
@@ -225,8 +226,9 @@ class Roster:
             self._plan.drop(activation.agent, index, activation)
             raise StoreError(f"{what} and is as it was stored last: {error}") from error
         try:
-            self._plan.records[index] = stored
-            self._unsaved.pop(index, None)
+            with self._saving:
+                self._plan.records[index] = stored
+                self._unsaved.pop(index, None)
         except StoreError as error:
             self._unsaved[index] = stored
             raise StoreError(f"{what} and waits in memory until flush(): {error}") from error
@@ -249,9 +251,11 @@ class Roster:
             if index not in self._active:
                 self.wake(index)
                 self.rest(index)
-        for index, stored in list(self._unsaved.items()):
-            self._plan.records[index] = stored
-            del self._unsaved[index]
+        for index in list(self._unsaved):
+            with self._saving:
+                if index in self._unsaved:
+                    self._plan.records[index] = self._unsaved[index]
+                    del self._unsaved[index]
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything held, as (agent, component, object); `EVERYBODY` for what is nobody's."""

@@ -306,6 +306,35 @@ def test_a_record_that_waited_for_room_is_gone_once_a_newer_one_is_stored(tmp_pa
         assert agent.curr_timestep == 3
 
 
+def test_a_record_that_waited_for_room_never_replaces_a_newer_one_of_another_thread(tmp_path):
+    store, passes = tmp_path / "store", ["mmap", "working_set"]
+    crowd, put = [explorer(), explorer()], DiskRecords.__setitem__
+    with memprof.optimize(crowd, passes, store=store, working_set=1) as population:
+        for index in range(2):
+            with full_disk(), pytest.raises(StoreError), population.activate(index) as agent:
+                step(agent, 1)
+
+        def live():
+            with population.activate(1) as agent:
+                step(agent, 2)
+
+        other = threading.Thread(target=live)
+
+        def put_while_the_other_lives(self, index, record):
+            if index == 0:
+                other.start()
+                other.join(timeout=0.3)  # it may have to wait for us
+            put(self, index, record)
+
+        with mock.patch.object(DiskRecords, "__setitem__", put_while_the_other_lives):
+            population.flush()
+            other.join()
+        with population.activate(1) as agent:
+            assert agent.curr_timestep == 2
+    with memprof.reopen(store, Agent) as population, population.activate(1) as agent:
+        assert agent.curr_timestep == 2
+
+
 def test_an_agent_that_has_no_exact_encoding_is_as_it_was_stored_last(tmp_path):
     passes = ["mmap", "working_set"]
     with memprof.optimize([explorer()], passes, store=tmp_path / "store") as population:
