@@ -73,8 +73,8 @@ def test_what_it_remembers_is_on_the_ledger():
     population = NumpyPopulation(spec, Stopwatch())
     try:
         list(population.live(population.grow(1), range(2)))
-        (plan,) = [held for _, component, held in population.holdings() if component == "passes"]
-        kept = sum(getattr(each, "nbytes", 0) for each in reachable([plan]))
+        held = [held for _, component, held in population.holdings() if component == "passes"]
+        kept = sum(getattr(each, "nbytes", 0) for each in reachable(held))
         assert 5 * 25 * 16 < kept < 10_000, "two indices for each move, and little more"
     finally:
         population.close()
