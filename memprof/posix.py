@@ -1,6 +1,6 @@
 """What differs between systems and interpreters: limits of processes and locks on files, which
-POSIX alone has; the units in which memory is handed out (pages, blocks of allocators); and what
-the garbage collector has set aside.
+POSIX alone has; the units in which memory is handed out (pages, blocks of allocators); how many
+processors a process may use; and what the garbage collector has set aside.
 
 Where `resource` or `fcntl` is missing (both are on Windows), memprof.optimize in memory, `memprof
 report` and `memprof compare` work all the same; what needs them says so before it begins.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import importlib
 import mmap
+import os
 from typing import Any
 
 from memprof.errors import MeasurementError, StoreError
@@ -103,3 +104,10 @@ _INTERPRETERS_OWN = 1000  # CPython 3.12 starts with 375, others with none; a ba
 def somebody_froze() -> bool:
     """Whether the program, or memprof for it, has frozen its objects."""
     return gc.get_freeze_count() > _INTERPRETERS_OWN
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from memprof.catalogue.backends import BACKENDS, ONE_ARENA
 from memprof.launch import limits
-from memprof.posix import PAGE_BYTES, rlimit_bytes
+from memprof.posix import PAGE_BYTES, processors, rlimit_bytes
 from memprof.values.profile import Environment
 from memprof.values.requests import Measure, Request
 
@@ -97,13 +97,6 @@ def _python_build() -> str:
     if sysconfig.get_config_var("Py_DEBUG"):
         kinds.append("debug")
     return ", ".join(kinds)
-
-
-def processors() -> int:
-    """How many of them this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _huge_pages() -> str:

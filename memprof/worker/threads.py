@@ -15,10 +15,10 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
-from memprof.launch.machine import processors
 from memprof.populations.base import Population
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
+from memprof.posix import processors
 from memprof.values.measurements import ThreadsRun
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import StepInThreads
