@@ -46,12 +46,14 @@ class _Garbage:
 
     Attributes:
         endless: it did not end.
+        frozen: somebody froze objects; counting them takes as long as there are many, so that who
+            froze once is taken to do so for good.
     """
 
     _MOST, _FEW = 30, 3
 
     def __init__(self) -> None:
-        self.endless = False
+        self.endless = self.frozen = False
 
     def collect(self) -> None:
         for _ in range(self._FEW if self.endless else self._MOST):
@@ -149,7 +151,8 @@ def clear_free_lists() -> None:
     a full collection clears them; with every object set aside it has nothing else to do. Objects
     that are set aside already, as by the pass `gc`, stay so.
     """
-    if somebody_froze():
+    _garbage.frozen = _garbage.frozen or somebody_froze()
+    if _garbage.frozen:
         gc.collect()
         return
     gc.freeze()
