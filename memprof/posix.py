@@ -1,6 +1,7 @@
 """What differs between systems and interpreters: limits of processes and locks on files, which
 POSIX alone has; the units in which memory is handed out (pages, blocks of allocators); how many
-processors a process may use; and what the garbage collector has set aside.
+processors a process may use, and how long it waited for one; and what the garbage collector has
+set aside.
 
 Where `resource` or `fcntl` is missing (both are on Windows), memprof.optimize in memory, `memprof
 report` and `memprof compare` work all the same; what needs them says so before it begins.
@@ -111,3 +112,13 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def waited_seconds() -> float:
+    """How long this thread has waited for a processor that others had; 0 where the system does not
+    tell (Linux does, in the second number of `schedstat`)."""
+    try:
+        with open("/proc/thread-self/schedstat") as stream:
+            return int(stream.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0

@@ -18,6 +18,7 @@ from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
 from memprof.populations.base import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
+from memprof.posix import waited_seconds
 from memprof.profile.judge import balance
 from memprof.stats import lines
 from memprof.stats.growth import FEWEST_CYCLES
@@ -255,7 +256,7 @@ def _live_on(
     stride = max(growth.population.stride, growth.steps // len(sizes))
     agents = range(growth.agents_within(effort.trend_seconds, len(sizes) * stride))
     channel.progress("trend", len(agents))
-    count, start = 0, perf_counter()
+    count, start = 0, _own_seconds()
     while count < len(sizes):
         first = growth.steps + count * stride
         try:
@@ -270,9 +271,9 @@ def _live_on(
         sizes[count] = size
         count += 1
         if count == 1:
-            start = perf_counter()  # the first may have to fill caches again
+            start = _own_seconds()  # the first may have to fill caches again
             continue
-        each = (perf_counter() - start) / (count - 1)
+        each = (_own_seconds() - start) / (count - 1)
         if count <= FEWEST_CYCLES:
             slow = each * FEWEST_CYCLES > effort.longest_trend_seconds
         else:
@@ -281,6 +282,11 @@ def _live_on(
             break
     blind = "; ".join(f"{name}: {why}" for name, why in heap.left_out().items())
     return TrendSeries(len(agents), growth.steps + stride, stride, tuple(sizes[:count]), blind)
+
+
+def _own_seconds() -> float:
+    """A clock that stands while others have the processor: a step is no slower for them."""
+    return perf_counter() - waited_seconds()
 
 
 def _resolved(points: list[GrowthPoint], resolution: float) -> bool:

@@ -1,5 +1,9 @@
 """Populations of nobody that grow, under a clock that runs when somebody is built."""
 
+import os
+import signal
+import time
+from array import array
 from types import SimpleNamespace
 from unittest import mock
 
@@ -7,8 +11,10 @@ import pytest
 
 from memprof.density import living
 from memprof.density import worker as density
+from memprof.posix import waited_seconds
+from memprof.profile import worker as profile
 from memprof.values.measurements import Reading
-from memprof.values.population import Effort
+from memprof.values.population import EFFORTS, Effort
 from memprof.worker import growth
 from tests.unit.test_living import Crowd
 
@@ -67,3 +73,42 @@ def test_agents_that_only_resolve_a_cost_take_a_quarter_of_the_memory_left(crowd
     sweep.resolve()
     sizes = [point.agents for point in sweep.run().points]
     assert sizes == [10, 20, 40, 45, 50], "five at a time, until that adds nothing to the line"
+
+
+@pytest.mark.parametrize(("others", "readings"), [(0.0, 2), (0.999, 12)])
+def test_a_busy_machine_leaves_no_fewer_readings_of_a_trend(monkeypatch, others, readings):
+    """Rounds of ten seconds are too long for seven, unless others had the processor meanwhile."""
+    now = 0.0
+
+    class Slow(Crowd):
+        def live(self, agents, steps):
+            nonlocal now
+            now += 10.0
+            return iter(())
+
+    crowd = Slow()
+    growing = growth.Growth(crowd, 1, 1, mock.Mock())
+    assert list(growing.batches()) == [1]
+    monkeypatch.setattr(profile, "perf_counter", lambda: now)
+    monkeypatch.setattr(profile, "waited_seconds", lambda: others * now)
+    trend = profile._live_on(growing, array("q", [0]) * 12, mock.Mock(), EFFORTS["quick"])
+    assert len(trend.heap_bytes) == readings
+
+
+def test_time_without_a_processor_is_known():
+    """On one processor with another process, which never rests."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        other = os.fork()
+        if other == 0:
+            while True:
+                pass
+        start, before, used = time.perf_counter(), waited_seconds(), time.process_time()
+        while time.process_time() - used < 0.05:
+            pass
+        assert 0 < waited_seconds() - before <= time.perf_counter() - start
+    finally:
+        os.sched_setaffinity(0, allowed)
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
