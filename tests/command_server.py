@@ -39,13 +39,14 @@ def serves(environment: Mapping[str, str]) -> bool:
 
 
 def run(
+    module: str,
     arguments: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
     stdin: str,
     timeout: float,
 ) -> tuple[int, str, str]:
-    """What `memprof ARGUMENTS` ends with, and what it says on both streams.
+    """What `python -P -m MODULE ARGUMENTS` ends with, and what it says on both streams.
 
     Raises:
         subprocess.TimeoutExpired: it takes longer than so many seconds.
@@ -53,7 +54,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="memprof-tests-") as name:
         streams = [Path(name) / each for each in ("in", "out", "err")]
         streams[0].write_text(stdin)
-        given = (list(arguments), str(folder), dict(environment), [str(each) for each in streams])
+        files = [str(each) for each in streams]
+        given = (module, list(arguments), str(folder), dict(environment), files)
         process = _server().Process(target=_command, args=given)
         process.start()
         process.join(timeout)
@@ -74,7 +76,11 @@ def _server() -> ForkServerContext:
 
 
 def _command(
-    arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]
+    module: str,
+    arguments: list[str],
+    folder: str,
+    environment: dict[str, str],
+    streams: list[str],
 ) -> None:
     importlib.import_module("tests.preloaded")  # an error of its is not told by the server
     for number, (file, mode) in enumerate(
@@ -91,9 +97,11 @@ def _command(
     tests, given = Path(__file__).parent, environment.get("PYTHONPATH", "").split(os.pathsep)
     added = {str(tests), str(tests.parent)} - {*given}  # by pytest
     sys.path[:] = [each for each in sys.path if each not in added]
-    sys.argv = ["memprof", *arguments]
+    for name in [each for each in sys.modules if each.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # another program may have a package of this name
+    sys.argv = [module, *arguments]
     forked_workers.use(partial(_starts_as, environment))
-    runpy.run_module("memprof", run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 _WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -119,33 +119,38 @@ def run_pytest(folder: Path, *arguments: object) -> Session:
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     file = folder / "junit.xml"
     plugin = ["-p", "memprof.pytest_plugin", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", *plugin, f"--junitxml={file}", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "80"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    found = re.findall(r"::(\w+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b", done.stdout)
+    words = ["-v", *plugin, f"--junitxml={file}", *map(str, arguments)]
+    plain = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run = _run("pytest", folder, words, {**os.environ, **plain})
+    found = re.findall(r"::(\w+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b", run.out)
     texts: dict[str, str] = {}
     for case in ElementTree.parse(file).iter("testcase") if file.exists() else ():
         said = [f"{each.get('message')}\n{each.text}" for each in case if each.tag != "properties"]
         texts[case.get("name", "")] = "\n".join(said)
-    return Session(done.returncode, done.stdout + done.stderr, dict(found), texts)
+    return Session(run.code, run.out + run.err, dict(found), texts)
 
 
 def run_command(
     folder: Path, *arguments: object, timeout: float = 300, stdin: str = "", **environment: str
 ) -> Run:
     """Run `memprof ARGUMENTS` in a folder."""
-    words, variables = [*map(str, arguments)], {**os.environ, **environment}
+    variables = {**os.environ, **environment}
+    return _run("memprof", folder, [*map(str, arguments)], variables, stdin, timeout)
+
+
+def _run(
+    module: str,
+    folder: Path,
+    words: list[str],
+    variables: dict[str, str],
+    stdin: str = "",
+    timeout: float = 300,
+) -> Run:
+    """Run a module as a program, in a fork of one that has imported memprof where that does."""
     if command_server.serves(variables):
-        return Run(*command_server.run(words, folder, variables, stdin, timeout), folder)
+        return Run(*command_server.run(module, words, folder, variables, stdin, timeout), folder)
     done = subprocess.run(
-        [*COMMAND, *words],
+        [sys.executable, "-P", "-m", module, *words],
         cwd=folder,
         env=variables,
         input=stdin,

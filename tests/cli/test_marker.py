@@ -220,32 +220,24 @@ def test_a_scenario_is_measured_once_for_a_limit(session):
 
 def test_under_xdist_it_is_the_same(tmp_path):
     write(tmp_path)
-    chosen = "test_over or test_file_dies or test_kept or test_dies"
+    chosen = "test_over or test_file_dies or test_kept_again or test_wrong"
     session = run_pytest(tmp_path, "-p", "xdist", "-n", 2, "-k", chosen)
-    assert "1 failed, 2 passed, 2 errors" in session.out
+    assert "1 failed, 1 passed, 2 errors" in session.out
+    assert "ERROR at setup of test_wrong" in session.out
     assert "ERROR at call of test_file_dies" in session.out
     assert "small: an agent costs 20" in session.out
     assert "other agent objects" in session.out
 
 
-def test_a_run_that_does_not_use_it_hardly_pays():
-    """Less than ten milliseconds on top of pytest, and nothing heavy."""
+def test_a_run_that_does_not_use_it_imports_nothing_else():
     program = (
         "import sys, pytest; before = {*sys.modules}; import memprof.pytest_plugin;"
         "print(*sorted({*sys.modules} - before))"
     )
-    microseconds = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.split() == ["memprof", "memprof.pytest_plugin"]
-        (line,) = [each for each in done.stderr.splitlines() if each.endswith("pytest_plugin")]
-        microseconds.append(int(line.split("|")[1]))
-    assert min(microseconds) < 10_000
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["memprof", "memprof.pytest_plugin"]
 
 
 def test_an_installed_memprof_is_a_plugin_without_being_asked_for():

@@ -1,6 +1,7 @@
 """What is to be there at once, or soon."""
 
 import subprocess
+import sys
 import time
 
 from tests.conftest import COMMAND
@@ -30,3 +31,14 @@ def test_the_default_density_is_done_within_a_minute(memprof):
 def test_the_default_leak_check_has_a_verdict_in_30_seconds(memprof):
     """In one mode; both take 1.7 times as long, see docs/leaks.md."""
     assert memprof("leak", "--mode", "lifecycle", timeout=30).code == 0
+
+
+def test_a_run_of_pytest_that_does_not_use_the_plugin_pays_less_than_ten_milliseconds():
+    """On top of pytest's own imports."""
+    importing = [sys.executable, "-X", "importtime", "-c", "import pytest, memprof.pytest_plugin"]
+    microseconds = []
+    for _ in range(3):
+        done = subprocess.run(importing, capture_output=True, text=True, check=True)
+        (line,) = [each for each in done.stderr.splitlines() if each.endswith("pytest_plugin")]
+        microseconds.append(int(line.split("|")[1]))
+    assert min(microseconds) < 10_000
