@@ -28,7 +28,7 @@ help:
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
-	@echo "make fuzz         hostile scenarios, reports, archives and stores; quirks; random agents (40 minutes)"
+	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
 
 install: $(VENV)/.installed
 
@@ -134,6 +134,7 @@ fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.fuzz_input
 	$(BIN)/python -m tests.quirks
 	$(BIN)/python -m tests.property_agents --count 1000
+	$(BIN)/pytest --hypothesis-profile long $$(grep -rl 'import.* given' tests/unit --include='test_*.py')
 
 upstream: $(VENV)/.tested
 	$(BIN)/python -m tests.upstream $(PYMDP)

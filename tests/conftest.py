@@ -21,8 +21,10 @@ import yaml
 
 from tests import command_server
 
-hypothesis.settings.register_profile("no clock", deadline=None)
-hypothesis.settings.load_profile("no clock")
+# No search looks at a clock. They are short here; `make fuzz` searches for long.
+hypothesis.settings.register_profile("short", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("short")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measured there
 
 ROOT = Path(__file__).parents[1]

@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_sweep_with_what_it_has(scenario, tmp_path, tempora
     path = scenario(model={**DENSE, "per_agent": True}, steps=1, passes=["mmap"])
     process = start(path, "--max-agents", 17)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (80 * MIB, 80 * MIB))
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     said = (tmp_path / "errors").read_text()
     assert process.returncode == 3, said
     assert "records cannot be written" in said

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.optimise.plan import Plan
@@ -148,7 +148,6 @@ def test_every_layout_is_compared_with_its_own_kind(make):
         assert is_constant(kept[name])
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_equality_is_that_of_the_bits(data):
     """Against NumPy's on the bits; and the difference restores the array."""
@@ -175,7 +174,6 @@ def test_equality_is_that_of_the_bits(data):
         assert np.array_equal(bits(restored), bits(array))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     nonzero=st.lists(st.integers(0, 999), max_size=12),
     changed=st.dictionaries(st.integers(0, 999), st.sampled_from([0, 1, 5, 2**64 - 1])),

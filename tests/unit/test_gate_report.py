@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.gate.view import gate_view, headline
@@ -185,7 +185,6 @@ def kind_of(line: str) -> tuple[str, int]:
     return re.match(r"(#+ |[-+*] |\d+[.)] |>|```|---|===|)", line)[0], cells
 
 
-@settings(max_examples=30)
 @given(TEXT)
 def test_text_from_outside_commands_neither_rich_nor_the_terminal(text):
     rendered = terminal.render(gate_view(hostile(text)), width=80, color=False)

@@ -101,8 +101,7 @@ class AsBuffer(AsList):
 
 
 TestAsList, TestAsBuffer = AsList.TestCase, AsBuffer.TestCase
-for case in (TestAsList, TestAsBuffer):
-    case.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestAsList.settings = TestAsBuffer.settings = settings(stateful_step_count=25)
 
 
 @given(st.lists(st.lists(ENTRIES, max_size=9), max_size=20), st.integers(1, 12))

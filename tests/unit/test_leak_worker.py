@@ -1,5 +1,6 @@
 """The leak worker's way from mode to mode, and the lines that its sites name; in this process."""
 
+import gc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -39,6 +40,14 @@ class Channel:
 
     def part(self, value):
         self.parts.append(value)
+
+
+@pytest.fixture(autouse=True)
+def _frozen():
+    """What is there now, no collection between cycles has to look through."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

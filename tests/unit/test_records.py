@@ -14,7 +14,7 @@ from unittest import mock
 import lmdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.errors import StoreError
@@ -104,7 +104,6 @@ operations = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(operations, max_size=40))
 def test_records_on_disk_behave_like_a_list(steps):
     with tempfile.TemporaryDirectory() as scratch, SMALL_MAP:

@@ -367,9 +367,7 @@ def test_every_shipped_scenario_is_valid_and_says_what_it_shows(path: Path):
 TEXT = st.text("ab0./:{}!&*é\n", max_size=8)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from([*Scenario.model_fields, "other"]),

@@ -78,7 +78,7 @@ def test_collapsed_stacks_read_back(full_report):
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_text_from_outside_stays_in_its_frame(full_report, name, path, function):
     stack = AllocationStack("build", (Frame(path, 7, function),), 5000.0, 1.0)

@@ -195,7 +195,7 @@ def test_more_layouts_than_the_table_holds_are_stored_with_their_records(monkeyp
 
 
 def test_threads_that_store_the_same_new_layout_read_it_back():
-    population, together = roster(storage=Template()), threading.Barrier(4, timeout=10)
+    population, together = roster(storage=Template()), threading.Barrier(4, timeout=300)
     for _ in range(4):
         population.add(Agent())
 

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.errors import AgentActive, StoreError
@@ -60,7 +60,6 @@ def use(crowd, index):
     crowd.rest(index)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_every_agent_has_one_turn_in_a_round_and_the_budget_holds(data):
     sizes = data.draw(st.lists(st.integers(1, 50), min_size=1, max_size=12))
