@@ -14,19 +14,25 @@ from tests.cli.test_gate import BASELINE, MIB, keep, planted, scenarios, write
 from tests.conftest import COMMAND, run_command, whole_path
 from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
-# All workers are started alike, to be compared.
-pytestmark = pytest.mark.usefixtures("whole_imports")
 LITTLE = 4096  # more than a gate's report needs, and less than a baseline
+
+
+def entry(folder, **environment):
+    """The entry of agents of 1 MiB."""
+    run = run_command(folder, "gate", write(folder).name, "--update", "-q", **environment)
+    assert run.code == 0, run.err
+    return json.loads((folder / BASELINE).read_text())["scenarios"]["case"]
 
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory):
-    """The entry of agents of 1 MiB."""
-    folder = tmp_path_factory.mktemp("light")
-    started = {"PYTHONPATH": whole_path()}
-    run = run_command(folder, "gate", write(folder).name, "--update", "-q", **started)
-    assert run.code == 0, run.err
-    return json.loads((folder / BASELINE).read_text())["scenarios"]["case"]
+    return entry(tmp_path_factory.mktemp("light"))
+
+
+@pytest.fixture(scope="module")
+def started_light(tmp_path_factory):
+    """Of workers that are started, to be compared with others that are."""
+    return entry(tmp_path_factory.mktemp("started"), PYTHONPATH=whole_path())
 
 
 def hidden(folder):
@@ -118,15 +124,22 @@ def test_a_worker_killed_in_a_later_repeat_leaves_no_verdict_on_its_scenario(tmp
     assert found["case"]["failure"] == ""
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("update", [(), ("--update", "--force")])
+@pytest.mark.usefixtures("whole_imports")
+@pytest.mark.parametrize(
+    ("sent", "update"), [(signal.SIGTERM, ()), (signal.SIGINT, ("--update", "--force"))]
+)
 def test_an_interruption_keeps_what_was_judged_and_leaves_nothing_else(
-    tmp_path, light, sent, update
+    tmp_path, started_light, sent, update
 ):
     fine = write(tmp_path, repeats=1)
     slow = write(tmp_path, name="slow", model={"delay": 0.05}, steps=400)
     last = write(tmp_path, name="last")
-    file = keep(tmp_path, case=light, slow=planted(light, slow), last=planted(light, last))
+    file = keep(
+        tmp_path,
+        case=started_light,
+        slow=planted(started_light, slow),
+        last=planted(started_light, last),
+    )
     before = file.read_bytes()
     temporary = tmp_path / "temporary"
     temporary.mkdir()
