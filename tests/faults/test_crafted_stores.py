@@ -6,8 +6,8 @@ SLACK_SECONDS = 5
 
 
 def test_crafted_containers_open_or_are_refused():
-    assert run(20, seed=1, parts=("container",), most_seconds=SLACK_SECONDS) == []
+    assert run(12, seed=1, parts=("container",), most_seconds=SLACK_SECONDS) == []
 
 
 def test_crafted_records_and_templates_come_back_or_are_refused():
-    assert run(45, seed=1, parts=("content",), most_seconds=SLACK_SECONDS) == []
+    assert run(20, seed=1, parts=("content",), most_seconds=SLACK_SECONDS) == []

@@ -17,7 +17,6 @@ def traced(spec, file, compare, limits):
     return run_worker(request, limits, lambda mark: None).value
 
 
-@pytest.mark.usefixtures("whole_imports")
 def test_agents_that_memory_has_no_room_for_live_as_ever_on_disk(scenario, tmp_path, monkeypatch):
     """What an agent learns of its 400 states is 2.6 MB that nothing makes smaller."""
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # each thread's buffers count

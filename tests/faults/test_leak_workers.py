@@ -9,7 +9,7 @@ from tests.faults.test_workers import errors, gone, start, wait_for_worker, work
 
 
 def report(folder):
-    return json.loads((folder / "reports" / "case-leak.json").read_text())
+    return json.loads((folder / "reports" / "case-leak-lifecycle.json").read_text())
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def slow(fake):
 
 
 def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, tmp_path):
-    process = start(slow, command="leak")
+    process = start(slow, "--mode", "lifecycle", command="leak")
     wait_for_worker(tmp_path, 3)
     for worker in workers_of(tmp_path):
         worker.kill()
@@ -34,7 +34,7 @@ def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, 
 
 
 def test_an_interruption_keeps_what_was_measured(slow, tmp_path):
-    process = start(slow, command="leak")
+    process = start(slow, "--mode", "lifecycle", command="leak")
     wait_for_worker(tmp_path, 3)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=300)

@@ -11,6 +11,8 @@ MIB = 2**20
 AGENTS = textwrap.dedent(
     """
     import resource, sys
+    import sitecustomize
+    sitecustomize.install()
     import numpy as np
     from memprof import optimize, reopen
     from memprof.errors import StoreError

@@ -114,7 +114,6 @@ def test_a_memory_limit_below_what_imports_need_is_said(memprof, scenario):
         assert "is too low for the imports alone" in run.err
 
 
-@pytest.mark.usefixtures("whole_imports")
 def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, scenario):
     path = scenario(model={"kind": "grid_world", "size": 29}, agents=40, steps=1, passes=[])
     run = memprof("profile", path, "--memory-limit", "600 MB")
