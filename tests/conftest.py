@@ -29,7 +29,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is expected here is measur
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
-_LEAN, _SUPPORT = (Path(__file__).parent / name for name in ("lean", "support"))
+LEAN, _SUPPORT = (Path(__file__).parent / name for name in ("lean", "support"))
 _LONGEST = {
     *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
     *("test_jax_command", "test_jax_options", "test_jax_keywords", "test_scenarios"),
@@ -52,8 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(_LEAN), str(_SUPPORT), os.environ.get("PYTHONPATH")])
+        filter(None, [str(LEAN), str(_SUPPORT), os.environ.get("PYTHONPATH")])
     )
+    command_server.session.update(os.environ)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -166,7 +167,7 @@ def _run(
 
 def whole_path(*, support: bool = True) -> str:
     """PYTHONPATH without what makes the workers of tests lean; or without any of our tests' own."""
-    left_out = {str(_LEAN)} if support else {str(_LEAN), str(_SUPPORT)}
+    left_out = {str(LEAN)} if support else {str(LEAN), str(_SUPPORT)}
     paths = os.environ["PYTHONPATH"].split(os.pathsep)
     return os.pathsep.join(each for each in paths if each not in left_out)
 

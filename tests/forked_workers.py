@@ -1,9 +1,10 @@
-"""Workers that are forked from the command, which has imported what they need, NumPy's PyMDP too.
+"""Workers that are forked from the command, which has imported what they need: NumPy's PyMDP from
+the start, JAX's once it is asked for. JAX starts no device, and no thread, before its first use.
 
 Imports, and collections among what they bring, are most of a short worker's life. A fork gets pages
 of its own before it begins, so that its memory reads like that of a worker that is started. Others
 are started truly: where the environment decides how Python or malloc starts, under a memory limit,
-with JAX, to look at all objects, and in tests that ask about imports (`whole_imports`).
+to look at all objects, and in tests that ask about imports (`whole_imports`).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from typing import Any
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
 _WORKER = ["-P", "-m", "memprof.worker"]
-_OF_ALL_OBJECTS = ("sites", "instrument")
 _MADV_POPULATE_WRITE = 23
 _kept: list[object] = []  # files of the command: a worker neither writes nor closes them
 
@@ -44,6 +45,8 @@ def use(starts_as_this: Callable[[Mapping[str, str]], bool]) -> None:
             forks = command[-3:] == _WORKER and starts_as_this(environment) and _forks(stdin)
             if not forks:
                 return super()._execute_child(*given)
+            if _request(stdin)["spec"]["backend"] == "jax":
+                importlib.import_module("pymdp.agent")
             self.pid, self._child_created = os.fork(), True
             if self.pid == 0:
                 _ending(_keep, command, environment, (stdin, written, written), pass_fds)
@@ -53,10 +56,14 @@ def use(starts_as_this: Callable[[Mapping[str, str]], bool]) -> None:
     start.subprocess = types.SimpleNamespace(**{**vars(subprocess), "Popen": Popen})
 
 
+def _request(stdin: int) -> Any:
+    return json.loads(os.pread(stdin, os.fstat(stdin).st_size, 0))
+
+
 def _forks(stdin: int) -> bool:
-    request = json.loads(os.pread(stdin, os.fstat(stdin).st_size, 0))
-    limited = request["memory_limit_bytes"] is not None
-    return not (limited or request["spec"]["backend"] == "jax" or request["job"] in _OF_ALL_OBJECTS)
+    request = _request(stdin)
+    of_all_objects = request["job"] == "sites" or request.get("instrument", "device") != "device"
+    return request["memory_limit_bytes"] is None and not of_all_objects
 
 
 def _ending(function: Callable[..., int | None], *arguments: Any) -> None:

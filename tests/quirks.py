@@ -1040,7 +1040,7 @@ for _letter, _place in {"A": (0, 0), "B": (0, 0, 1), "C": 1, "D": 1, "qs": 1}.it
 written("a policy", lambda a: operator.setitem(a.policies[0], (0, 0), 1))
 written("an element of large A", _set("A", (0, 0)), size=100)
 written("an element of large B", _set("B", (0, 0, 1)), size=40)
-written("an element of large C", _set("C", 1), size=1000)
+written("an element of large C", _set("C", 1), size=600)
 written("an element of pA", _set("pA", (0, 0)), learns="A")
 written("an element of pB", _set("pB", (0, 0, 1)), learns="B")
 written("an element of pD", _set("pD", 1), learns="D")
@@ -1217,7 +1217,7 @@ def arrays_full_of_nan(a):
 
 @alone
 def very_large_lists(a):
-    a.nothing, a.no, a.zero = [None] * 50_000, [False] * 50_000, [0] * 50_000
+    a.nothing, a.no, a.zero = [None] * 33_000, [False] * 33_000, [0] * 33_000
     a = yield
     a.no[7] = 0
     a.zero[7] = False

@@ -34,9 +34,9 @@ def profile(tmp_path_factory):
 
 ONE_CLEAN_RUN = ("--repeats", 1, "--instruments", "none")
 RUNS = {
-    "grid-29": ("--steps", 6, "--passes", "template"),
+    "grid-29": ("--agents", 8, "--steps", 4, "--passes", "template"),
     "grid-5": (),
-    "grid-29, again": ("--steps", 6, "--passes", "none"),
+    "grid-29, again": ("--agents", 8, "--steps", 2, "--passes", "none", "--effort", "quick"),
     "grid-5, again": ("--passes", "none"),
 }
 
@@ -96,7 +96,7 @@ def test_template_brings_grid_29_to_a_few_hundred_bytes_and_behaves_exactly(grid
     assert marginal(grid_29, "after") < 2048
     assert grid_29["variants"]["after"]["ledger"]["typical_agent_bytes"] < 256
     assert grid_29["equivalence"]["verdict"] == "exact"
-    assert (grid_29["equivalence"]["agents"], grid_29["equivalence"]["steps"]) == (20, 6)
+    assert (grid_29["equivalence"]["agents"], grid_29["equivalence"]["steps"]) == (8, 4)
 
 
 def test_growth_per_step_is_the_action_that_pymdp_keeps(grid_5):

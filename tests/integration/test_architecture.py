@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, SCENARIOS, run_command
+from tests.conftest import LEAN, ROOT, SCENARIOS, run_command
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 MOST_LINES = {
@@ -68,13 +68,9 @@ def add(kind: str, package: Path) -> None:
 
 
 def copy_to(folder: Path) -> Path:
-    """A copy of the package, with what checks it."""
+    """A copy of the package, with what checks it; compiled modules too, as far as it has them."""
     shutil.copy(ROOT / "pyproject.toml", folder)
-    return Path(
-        shutil.copytree(
-            ROOT / "memprof", folder / "memprof", ignore=shutil.ignore_patterns("__pycache__")
-        )
-    )
+    return Path(shutil.copytree(ROOT / "memprof", folder / "memprof"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +88,8 @@ def memprof(extended, tmp_path):
     """Run `memprof ARGUMENTS` of that copy in an empty folder."""
 
     def run(*arguments):
-        return run_command(tmp_path, *arguments, PYTHONPATH=str(extended))
+        path = os.pathsep.join((str(extended), str(LEAN)))
+        return run_command(tmp_path, *arguments, PYTHONPATH=path)
 
     return run
 

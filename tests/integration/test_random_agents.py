@@ -6,7 +6,7 @@ from tests.property_agents import REFUSED, difference, lives, plans
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,  # `make fuzz` draws many more
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -11,7 +11,6 @@ import weakref
 from dataclasses import replace
 
 import pytest
-import yaml
 
 from memprof.errors import ScenarioError
 from memprof.instruments import walker
@@ -22,16 +21,15 @@ from memprof.scenario.file import load_scenario
 from memprof.values.requests import ReadThrough
 from tests.conftest import SCENARIOS, digests_of
 
-# They live long enough for histories and horizons to fill. The steps of deep-policy take seconds:
-# as a command it has its place in `make scenarios`.
-SIZES = {"learning-29": (2, 2), "mmp": (3, 4), "private-mazes": (3, 3), "dense-random": (4, 4)}
-# Measuring these takes so long that they are measured before their passes only; what `share` does
-# is looked at in this process.
-SLOW = ("mmp", "learning-29", "private-mazes")
-COMMANDED = (*SLOW, "dense-random")
+# They live long enough for histories and horizons to fill. The steps of deep-policy and learning-29
+# take seconds: as commands they have their place in `make scenarios`.
+SIZES = {"mmp": (3, 4), "private-mazes": (3, 3), "dense-random": (4, 4)}
+# Measuring these takes so long that they are measured before their passes only; what `share` saves
+# is looked at in this process, and whether it is exact in `test_equivalence.py`.
+SLOW = ("mmp", "private-mazes")
 
 
-@pytest.mark.parametrize("name", COMMANDED)
+@pytest.mark.parametrize("name", SIZES)
 def test_it_runs_and_share_behaves_exactly(memprof, name):
     path = SCENARIOS / f"{name}.yaml"
     agents, steps = SIZES[name]
@@ -43,7 +41,6 @@ def test_it_runs_and_share_behaves_exactly(memprof, name):
     report = run.report(name)
     before, after = report["variants"]["before"], report["variants"]["after"]
     if name in SLOW:
-        assert digests_of(path, ("share",), 3, 4) == digests_of(path, (), 3, 4)
         assert private_bytes(path, ("share",)) < private_bytes(path, ())
     else:
         assert report["equivalence"]["verdict"] == "exact"
@@ -58,8 +55,6 @@ def test_it_runs_and_share_behaves_exactly(memprof, name):
         assert rows["histories"]["private_nominal_bytes"] > beliefs, "those of every step"
     operations = {each["operation"] for each in before["hotspots"]["operations"]}
     assert {"build", "environment", "infer_states", "infer_policies", "sample_action"} <= operations
-    learning = yaml.safe_load(path.read_text()).get("learning", [])
-    assert {f"update_{letter}" for letter in learning} <= operations
 
 
 def private_bytes(path, passes):
@@ -166,7 +161,7 @@ AGENTS = {
 @pytest.mark.parametrize("keywords", AGENTS.values(), ids=AGENTS)
 def test_every_kind_of_agent_is_shared_exactly(scenario, keywords):
     path = scenario(agent=keywords)
-    assert digests_of(path, ("share",), 3, 5) == digests_of(path, (), 3, 5)
+    assert digests_of(path, ("share",), 2, 4) == digests_of(path, (), 2, 4)
 
 
 def test_private_false_hands_all_agents_the_same_arrays(scenario):

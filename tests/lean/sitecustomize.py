@@ -1,4 +1,5 @@
-"""Workers of tests load what PyMDP only plots with when it is used, as under `lean_imports`.
+"""Workers of tests load what PyMDP only plots with when it is used, as under `lean_imports`, and
+its own environments, which rotate the picture of a mouse for seconds, when they are asked for.
 
 That saves nine tenths of what they would import, most of a short worker's life. Tests that ask
 about imports, or about a whole process, start workers without it (`whole_imports`).
@@ -8,11 +9,11 @@ import sys
 from importlib.util import find_spec
 
 
-class _Lean:
-    """Finds a module as others do, and lets it run with stand-ins for those that it plots with."""
+class _Finder:
+    """Finds a module as others do, to run it in another way."""
 
-    def __init__(self, name, deferred):
-        self._name, self._deferred = name, deferred
+    def __init__(self, name):
+        self._name = name
 
     def find_spec(self, name, path=None, target=None):
         if name != self._name:
@@ -26,11 +27,36 @@ class _Lean:
         return None
 
     def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        self.run(module)
+
+
+class _Lean(_Finder):
+    """Lets a module run with stand-ins for those that it plots with."""
+
+    def __init__(self, name, deferred):
+        super().__init__(name)
+        self._deferred = deferred
+
+    def run(self, module):
         from memprof.optimise.settings import standing_in
 
-        module.__spec__.loader = module.__loader__ = self._loader
         with standing_in(*(name for name in self._deferred if name not in sys.modules)):
             self._loader.exec_module(module)
+
+
+class _OnDemand(_Finder):
+    """Runs a package when one of its own names is asked for; its modules come without it."""
+
+    def run(self, module):
+        def load(name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            del module.__getattr__
+            self._loader.exec_module(module)
+            return getattr(module, name)
+
+        module.__getattr__ = load
 
 
 def install():
@@ -38,6 +64,7 @@ def install():
     plots = ("matplotlib", "matplotlib.pyplot")
     sys.meta_path.insert(0, _Lean("pymdp.legacy", (*plots, "scipy.special", "seaborn")))
     sys.meta_path.insert(0, _Lean("pymdp.agent", plots))
+    sys.meta_path.insert(0, _OnDemand("pymdp.envs"))
 
 
 if "memprof.worker" in sys.orig_argv:
