@@ -35,7 +35,7 @@ LARGE = ({**GRID, "size": 29}, {}, ())
 AGENTS = {
     "grid": (GRID, {}, ()),
     "goals": ({**GRID, "inductive": True}, {}, ()),
-    "t-maze, stochastic": (T_MAZE, STOCHASTIC, ()),
+    "t-maze, stochastic": (T_MAZE, {"action_selection": "stochastic"}, ()),
     "factors, deterministic": (FACTORS, {"policy_len": 2, "sampling_mode": "marginal"}, ()),
     "learning A and B": (FACTORS, {"use_param_info_gain": True}, ("A", "B")),
     "learning D": (FACTORS, {}, ("D",)),

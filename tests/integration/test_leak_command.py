@@ -15,7 +15,6 @@ BOUNDED = ("--passes", "history,pool,template", "--history-steps", 4)
         ("learning-10", "lifecycle", ("--passes", "sparse,belief")),
         ("leaks/saturating-cache", "lifecycle", ()),
         ("grid-10-jax", "lifecycle", ("--passes", "share,template")),
-        ("grid-10-jax", "steps", ("--passes", "jit")),
         ("leaks/eager-jax", "steps", ("--passes", "jit")),
     ],
 )

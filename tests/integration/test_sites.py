@@ -1,4 +1,7 @@
-"""The planted leaks of `scenarios/leaks`, each in a worker: the first site is the planted one."""
+"""The planted leaks of `scenarios/leaks`, each in a worker: the first site is the planted one.
+
+The smallest are in `test_leak_command.py`.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +29,6 @@ def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields
 @pytest.mark.parametrize(
     ("name", "owner", "kept_by", "objects", "size", "text"),
     [
-        ("small-object", "planted.NOTES", "module planted", 1, 48, "NOTES.append(Note(0))"),
         ("finalizer-cycle", "finalize._registry", "class finalize", 7 * AGENTS, AGENTS * 1450,
          "self.buffer = bytearray(1000)"),
         ("lru-cache", "planted.lookup (lru_cache)", "function lookup", 3 * AGENTS, AGENTS * 1020,
