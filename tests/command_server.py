@@ -28,14 +28,14 @@ _AT_START = (
     *("TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_", "GITHUB_ACTIONS"),
 )
 _LEAN = str(Path(__file__).parent / "lean")
-session = dict(os.environ)
+session_environment = dict(os.environ)
 
 
 def serves(environment: Mapping[str, str]) -> bool:
     """Whether a command in this environment starts as it would by itself. Outside a test session,
     whose processes import PyMDP lean, none is served: figures are those of true processes."""
-    in_session = _LEAN in session.get("PYTHONPATH", "").split(os.pathsep)
-    return in_session and _at_start(environment) == _at_start(session)
+    in_session = _LEAN in session_environment.get("PYTHONPATH", "").split(os.pathsep)
+    return in_session and _at_start(environment) == _at_start(session_environment)
 
 
 def run(

@@ -32,7 +32,7 @@ SCENARIOS = ROOT / "scenarios"
 LEAN, _SUPPORT = (Path(__file__).parent / name for name in ("lean", "support"))
 _LONGEST = {
     *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
-    *("test_jax_command", "test_jax_options", "test_jax_keywords", "test_scenarios"),
+    *("test_jax_command", "test_jax_options", "test_leak_command", "test_sites", "test_quirks"),
     *("test_gate", "test_marker", "test_retention", "test_workers", "test_leak_workers"),
 }
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(LEAN), str(_SUPPORT), os.environ.get("PYTHONPATH")])
     )
-    command_server.session.update(os.environ)
+    command_server.session_environment.update(os.environ)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

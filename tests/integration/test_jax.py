@@ -47,9 +47,9 @@ AGENTS = {
         (),
     ),
 }
-# Those whose agents differ most, in models, draws or what they learn, step in chunks too, of which
+# Those whose agents differ in models and what they learn, or in draws, step in chunks too, of which
 # the last is filled up. That takes a program of its own.
-CHUNKED = ("own models", "t-maze, stochastic", "learning A and B")
+CHUNKED = ("own models", "t-maze, stochastic")
 COUNT, STEPS = 7, 4
 # Two units in the last place of a probability near 1. In one chunk a sum may be rounded otherwise
 # where the compiler orders it otherwise, which differs between processors; nothing else may differ.
