@@ -10,7 +10,6 @@ import json
 import sys
 from pathlib import Path
 from time import perf_counter
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -28,10 +27,8 @@ def main(path: str) -> None:
     spec = load_scenario(Path(path)).spec(())
     population = NumpyPopulation(spec, Stopwatch())
     digests = DigestTrace(spec.agents, 2 * ROUNDS + 1)
-    silent = SimpleNamespace(progress=lambda *_: None)
-    growth = Growth(population, spec.agents, 1, silent, digests)
-    for _ in growth.batches():
-        pass
+    growth = Growth(population, 1, digests)
+    growth.come(spec.agents)
     bare, clean = [], []
     for turn in range(ROUNDS):
         step = 2 * turn + 1

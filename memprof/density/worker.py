@@ -1,19 +1,17 @@
-"""The job `density`: a population that grows from size to size, steps, and leaves."""
+"""The job `density`: a population that grows from size to size, steps in rounds, and leaves."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, fields
+from dataclasses import replace
 from time import perf_counter
-from typing import Any
 
-from memprof.density.living import WATCHED, Living, TimeUp
 from memprof.errors import ScenarioError
 from memprof.instruments import heap, process
 from memprof.instruments.base import Stopwatch
 from memprof.launch.limits import left_bytes, scarce
-from memprof.populations.base import Population
+from memprof.populations.base import Behaviour, Population
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.values.density import DensityPoint, DensityRun
@@ -21,7 +19,15 @@ from memprof.values.measurements import Reading, WorkingSetUse
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import Grow
 from memprof.worker.channel import Channel
-from memprof.worker.growth import Rows, backend_of, warm_up
+from memprof.worker.growth import (
+    FEWEST_POINTS,
+    Growth,
+    Points,
+    Records,
+    backend_of,
+    further_sizes,
+    warm_up,
+)
 
 _MOST_POINTS = 64
 _TOLD_SHARE = 0.005
@@ -29,15 +35,19 @@ _TOLD_SHARE = 0.005
 _ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 9  # of the longest round; of rounds
 """Short rounds are repeated, within these limits: a step leaves something behind."""
 _NEW_SIZE = 1.1
-_FEWEST_POINTS, _LEAST_GROWTH_BYTES = 4, 4 * 2**20
-"""The fewest sizes and the least growth that a cost is known from: the first agents move into
-memory that was freed before."""
+_LEAST_GROWTH_BYTES = 4 * 2**20
+"""The least growth that a cost is known from: the first agents move into memory that was freed
+before."""
 _RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
-_READING = len(fields(Reading))
 _SCARCE = 0.04
 """With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
+_WATCHED = 100
+"""Agents whose behaviour is noted down; and the largest population whose is, where it is built anew
+for every size, since each may round differently."""
+_PORTION_SECONDS, _PORTION_SHARE = 0.25, 0.01
+"""Agents are built in portions of so much time, and of so much of the population."""
 
 
 def grow(request: Grow, channel: Channel) -> DensityRun:
@@ -57,15 +67,52 @@ def grow(request: Grow, channel: Channel) -> DensityRun:
             sweep.visit(size, whole_round=size == sizes[-1])
         if request.resolve:
             sweep.resolve()
-        replaced, time_up = sweep.living.replace(effort.replace_seconds), False
+        replaced, time_up = sweep.replace(effort.replace_seconds), False
     except TimeUp:
         sweep.take_last()
         replaced, time_up = 0, True
-    return sweep.run(time_up=time_up, replaced=replaced, left=sweep.left())
+    return replace(sweep.run(), time_up=time_up, replaced=replaced, left=sweep.left())
+
+
+class TimeUp(Exception):
+    """The population has used up its time."""
+
+
+class _Watch:
+    """Notes down what the first agents do, and looks at the clock as others live, too."""
+
+    def __init__(self, digests: DigestTrace, seconds: float | None, channel: Channel) -> None:
+        self.digests = digests
+        self.label, self.agents, self.noted = "build", 0, True
+        self._end = None if seconds is None else perf_counter() + seconds
+        self._channel = channel
+        self._told = perf_counter()
+
+    def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
+        if self.noted:
+            self.digests.record(agent, step, behaviour)
+        if perf_counter() - self._told > _PORTION_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Say what is going on.
+
+        Raises:
+            TimeUp: nothing may go on.
+        """
+        self._told = perf_counter()
+        if self._end is not None and self._told > self._end:
+            raise TimeUp
+        self._channel.progress(self.label, self.agents)
 
 
 class Sweep:
-    """A population on its way from size to size; every size becomes a point."""
+    """A population on its way from size to size; every size becomes a point.
+
+    Attributes:
+        there: the agents that are there and have lived the scenario's steps.
+        agent_seconds: building an agent and letting it live the scenario's steps.
+    """
 
     def __init__(
         self,
@@ -76,14 +123,15 @@ class Sweep:
         channel: Channel,
     ) -> None:
         self._channel, self._effort = channel, spec.effort
-        self._steps = spec.steps
-        self._watch = Stopwatch()
-        self._digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
-        self._rows = Rows(_MOST_POINTS, len(fields(DensityPoint)) - 1 + _READING)
-        self._population = build(spec, self._watch)
-        self.living = Living(self._population, spec, self._digests, seconds, channel.progress)
+        self._stopwatch = Stopwatch()
+        digests = DigestTrace(min(_WATCHED, sizes[-1]), spec.steps)
+        self._watch = _Watch(digests, seconds, channel)
+        self._points = Records[DensityPoint](_MOST_POINTS)
+        self._population = build(spec, self._stopwatch)
+        self._growth = Growth(self._population, spec.steps, self._watch)
+        self.there, self.agent_seconds = range(0), 0.0
         self._told = 0
-        self._optimised_before = 0.0
+        self._built, self._build_seconds, self._optimised_before = 0, 0.0, 0.0
         self._use: WorkingSetUse | None = None
         self._file_bytes = 0
         process.expect_process()
@@ -101,147 +149,171 @@ class Sweep:
         self._grow_to(agents)
         point = self._read()
         self._channel.progress("round", agents)
-        per_step = self.living.agent_seconds / (self._steps + 1)
+        per_step = self.agent_seconds / (self._growth.steps + 1)
         in_time = max(1, int(self._effort.round_seconds / per_step))
         most = agents if whole_round else min(agents, in_time)
-        self._keep((*point, round(self._step_seconds(most) * 1e9), most))
+        self._keep(replace(point, step_seconds=self._step_seconds(most), stepped=most))
 
     def resolve(self) -> None:
         """Grow on until the cost of an agent is known well, within limits."""
-        end = perf_counter() + self._effort.resolve_seconds
-        while len(self._rows) < _MOST_POINTS and not self._resolved():
-            agents = len(self._population)
-            affordable = int((end - perf_counter()) / self.living.agent_seconds)
-            more = min(int(agents * _RESOLVE_FACTOR) + 1, affordable, self._room())
-            if more < max(1, agents // 8):
-                if len(self._rows) >= _FEWEST_POINTS:
-                    return
-                more = 1
+        sizes = further_sizes(
+            self._sizes,
+            _line,
+            resolution=_RESOLUTION,
+            share=_RESOLVE_FACTOR,
+            end=perf_counter() + self._effort.resolve_seconds,
+            agent_seconds=lambda: self.agent_seconds,
+            room_bytes=lambda: _RESOLVE_SHARE * left_bytes(),
+            first=(0, self._baseline.private_bytes),
+        )
+        for agents in sizes:
             try:
-                self._grow_to(agents + more)
+                self._grow_to(agents)
             except (MemoryError, ScenarioError):
                 return  # nobody asked for these; what was measured stands
-            self._keep((*self._read(), None, 0))
+            self._keep(self._read())
+            if len(self._points) == _MOST_POINTS:
+                return
 
     def take_last(self) -> None:
         """Read the population that time has left, where it is much of a new size."""
-        largest = max((each.agents for each in self._points()), default=1)
+        largest = max((each.agents for each in self._points), default=1)
         if len(self._population) >= _NEW_SIZE * largest:
-            self._keep((*self._read(), None, 0))
+            self._keep(self._read())
+
+    def replace(self, seconds: float) -> int:
+        """Let agents go while the others stay, as many as can be built in the time and half of them
+        at most; and let as many new ones come and live. How many that were."""
+        if not self._orderly():
+            return 0
+        agents = len(self.there)
+        going = min(agents // 2, int(seconds / self.agent_seconds))
+        self._channel.progress("replace", going)
+        self._population.leave(range(going))
+        new, _ = Growth(self._population, self._growth.steps).come(agents)
+        self.there = range(going, new.stop)
+        return going
 
     def left(self) -> Reading:
-        """Let all agents go; what the process has then."""
-        self.living.leave()
+        """Let all agents go, the last one too; what the process has then."""
+        self._channel.progress("leave", len(self._population))
+        if self._orderly():
+            self._population.leave(self.there)
+        else:
+            self._population.close()
+            self._population.drop_caches()
+        self.there = range(0)
         process.settle()
         return process.read()
 
-    def run(
-        self, *, time_up: bool = False, replaced: int = 0, left: Reading | None = None
-    ) -> DensityRun:
+    def run(self) -> DensityRun:
         """What was measured so far."""
         return DensityRun(
             baseline=self._baseline,
-            points=tuple(sorted(self._points(), key=lambda point: point.agents)),
+            points=tuple(sorted(self._points, key=lambda point: point.agents)),
             lived=self._told,
-            time_up=time_up,
-            replaced=replaced,
-            left=left,
+            time_up=False,
+            replaced=0,
+            left=None,
             working_set=self._use,
             file_bytes=self._file_bytes,
             facts=self._population.facts(),
             kept_whole=self._population.kept_whole,
-            digests=self._digests.per_agent(),
+            digests=self._watch.digests.per_agent(),
             calibration=process.calibration(),
         )
 
+    def _orderly(self) -> bool:
+        """Whether agents can leave one by one; not after one of them could not be built."""
+        return not self._population.rebuilds and len(self._population) == len(self.there)
+
     def _grow_to(self, agents: int) -> None:
-        self.living.count_anew()
+        self._built, self._build_seconds = 0, 0.0
         self._optimised_before = self._optimised()
         while (count := len(self._population)) < agents:
             if count and scarce(_SCARCE):
                 raise MemoryError(f"less than {_SCARCE:.0%} of the machine's memory is left")
-            self.living.come(agents)
+            self._come(agents)
             if len(self._population) >= self._told * (1 + _TOLD_SHARE):
                 self._tell()
+
+    def _come(self, most: int) -> None:
+        """Build a portion of agents, up to `most` in all, and let them live their steps."""
+        in_time = _PORTION_SECONDS / self.agent_seconds if self.agent_seconds else 1
+        portion = max(1, int(min(in_time, _PORTION_SHARE * most)))
+        agents = min(most, len(self._population) + portion)
+        if self._population.rebuilds:
+            agents = most
+        start = perf_counter()
+        self._look("build", agents)
+        new, build_seconds = self._growth.come(agents)
+        self._watch.tell()
+        self._built += len(new)
+        self._build_seconds += build_seconds
+        self.agent_seconds = (perf_counter() - start) / len(new)
+        self.there = range(new.stop)
+
+    def _look(self, label: str, agents: int) -> None:
+        """What the watch says from now on, and whether it notes down what agents do."""
+        self._watch.label, self._watch.agents = label, agents
+        self._watch.noted = not self._population.rebuilds or agents <= _WATCHED
 
     def _step_seconds(self, most: int) -> float:
         """One step of one agent, the first `most` stepping in turn: the median of a few rounds
         where a round is short."""
         rounds: list[float] = []
+        stride = self._population.stride
         enough = _ROUNDS_SHARE * self._effort.round_seconds
         while not rounds or (sum(rounds) < enough and len(rounds) < _MOST_ROUNDS):
-            rounds.append(self.living.round(most))
+            self._look("round", most)
+            rounds.append(self._growth.live_on(most, stride) / stride)
+            self._watch.tell()
         return statistics.median(rounds) / most
 
     def _optimised(self) -> float:
         """Seconds that the passes have taken for new agents."""
-        return sum(each.seconds for each in self._watch.times() if each.operation == "optimise")
+        times = self._stopwatch.times()
+        return sum(each.seconds for each in times if each.operation == "optimise")
 
-    def _points(self) -> list[DensityPoint]:
-        """What was measured, in the order in which it was."""
-        return [_point(row) for row in self._rows]
-
-    def _read(self) -> tuple[int | None, ...]:
-        """Settle, and read; the start of a row."""
+    def _read(self) -> DensityPoint:
+        """Settle, and read; no step is timed yet."""
         agents = len(self._population)
         self._channel.progress("settle", agents)
         process.settle()
         sizes, reading = process.status(), process.read()
         peak_rss = process.peak_rss_bytes()
         process.reset_peak()
-        optimising, built = self._optimised() - self._optimised_before, max(1, self.living.built)
-        return (
-            agents,
-            *astuple(reading),
-            sizes.get("VmData"),
-            sizes.get("VmSize"),
-            sizes.get("VmPeak"),
-            peak_rss,
-            round(self.living.build_seconds / built * 1e9),
-            round(optimising / built * 1e9) if optimising else None,
+        optimising, built = self._optimised() - self._optimised_before, max(1, self._built)
+        return DensityPoint(
+            agents=agents,
+            reading=reading,
+            data_bytes=sizes.get("VmData"),
+            virtual_bytes=sizes.get("VmSize"),
+            peak_virtual_bytes=sizes.get("VmPeak"),
+            peak_rss_bytes=peak_rss,
+            build_seconds=self._build_seconds / built,
+            optimise_seconds=optimising / built if optimising else None,
+            step_seconds=None,
+            stepped=0,
         )
 
-    def _keep(self, row: tuple[int | None, ...]) -> None:
-        self._rows.append(row)
+    def _keep(self, point: DensityPoint) -> None:
+        self._points.append(point)
         self._use = self._population.working_set()
         self._file_bytes = self._population.file_bytes
         self._tell()
 
     def _tell(self) -> None:
         """Send home what is known so far; a population that was told of has lived."""
-        self._told = len(self.living.there)
+        self._told = len(self.there)
         self._channel.part(self.run())
 
-    def _resolved(self) -> bool:
-        points = [(each.agents, each.reading.private_bytes) for each in self._points()]
-        if len(points) < _FEWEST_POINTS:
-            return False
-        if points[-1][1] - points[0][1] < _LEAST_GROWTH_BYTES:
-            return False
-        line = lines.memory_line(lines.largest(points))
-        return line.half_width <= _RESOLUTION * abs(line.slope)
-
-    def _room(self) -> int:
-        """How many more agents may be built only to resolve their cost."""
-        last = self._points()[-1]
-        grown = last.reading.private_bytes - self._baseline.private_bytes
-        each = max(1.0, grown / last.agents)
-        return int(_RESOLVE_SHARE * left_bytes() / each)
+    def _sizes(self) -> Points:
+        return [(each.agents, each.reading.private_bytes) for each in self._points]
 
 
-def _point(row: Sequence[Any]) -> DensityPoint:
-    """The point that a row of whole numbers is: its fields in order, those of the reading in its
-    place, and nanoseconds."""
-    agents, *values = row
-    data, virtual, peak, peak_rss, build, optimise, step, stepped = values[_READING:]
-    return DensityPoint(
-        agents,
-        Reading(*values[:_READING]),
-        *(data, virtual, peak, peak_rss),
-        *(build * 1e-9, _seconds(optimise), _seconds(step)),
-        stepped,
-    )
-
-
-def _seconds(nanoseconds: int | None) -> float | None:
-    return None if nanoseconds is None else nanoseconds * 1e-9
+def _line(points: Points) -> lines.Line | None:
+    """None where the points don't tell yet what an agent costs."""
+    if len(points) < FEWEST_POINTS or points[-1][1] - points[0][1] < _LEAST_GROWTH_BYTES:
+        return None
+    return lines.memory_line(lines.largest(points))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from time import perf_counter
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import heap, process
-from memprof.instruments.base import DirectCalls, live
+from memprof.instruments.base import DirectCalls
 from memprof.instruments.device import Compilations, device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations.base import Population, Probe
@@ -20,7 +20,7 @@ from memprof.values.measurements import UNSEEN, Calibration
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import LiveInCycles
 from memprof.worker.channel import Channel
-from memprof.worker.growth import Rows, backend_of
+from memprof.worker.growth import Growth, Records, backend_of
 
 _FEWEST_CYCLES = 3
 """With fewer, there is not even an interval."""
@@ -74,11 +74,11 @@ def _run(
     as `seconds` allow."""
     start = perf_counter()
     most = growth.most_cycles(cycles)
-    readings = Rows(most + 1, len(fields(CycleReading)))
+    taken = Records[CycleReading](most + 1)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
     still = growth.CycleSeries([0] * (cycles + 1))
     growth.decided([still], cycles)  # what this needs is there before the first reading
-    _take(readings)
+    taken.append(_reading())
     for cycle in range(most):
         channel.progress(f"cycle {cycle + 1}", spec.agents)
         before, count = perf_counter(), compilations.count
@@ -90,13 +90,12 @@ def _run(
             break  # agents that cannot live on for so long; what was measured stands
         durations[cycle] = perf_counter() - before
         compiled[cycle] = compilations.count - count
-        _take(readings)
-        if cycle + 1 >= cycles and growth.decided(series_of(_taken(readings)).values(), cycles):
+        taken.append(_reading())
+        if cycle + 1 >= cycles and growth.decided(series_of([*taken]).values(), cycles):
             break
         late = seconds is not None and perf_counter() - start + 2 * max(durations) > seconds
         if late and cycle + 1 >= _FEWEST_CYCLES:
             break
-    taken = _taken(readings)
     facts = life.facts
     life.close()
     return CycleRun(
@@ -118,23 +117,17 @@ def _calibration(backend: str) -> Calibration:
     )
 
 
-def _take(readings: Rows) -> None:
-    """Settle, read, and keep the reading: the fields of `CycleReading`."""
+def _reading() -> CycleReading:
+    """Settle, and read."""
     process.settle()
-    readings.append(
-        (
-            heap.native_bytes(),
-            heap.small_object_bytes(),
-            heap.small_objects(),
-            process.private_bytes(),
-            live_device_bytes(),
-            *process.address_space(),
-        )
+    return CycleReading(
+        heap.native_bytes(),
+        heap.small_object_bytes(),
+        heap.small_objects(),
+        process.private_bytes(),
+        live_device_bytes(),
+        *process.address_space(),
     )
-
-
-def _taken(readings: Rows) -> list[CycleReading]:
-    return [CycleReading(*row) for row in readings]
 
 
 def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> PopulationSpec:
@@ -172,38 +165,33 @@ class Cycles:
         mode: Mode,
         probe: Probe | None = None,
     ) -> None:
-        self.population: Population | None = None
         self.facts: dict[str, str] = {}
         self._type = population_type
         self._spec = spec
         self._mode = mode
         self._probe = probe or DirectCalls()
-        self._lived = 0
+        self._growth: Growth | None = None
+
+    @property
+    def population(self) -> Population | None:
+        return None if self._growth is None else self._growth.population
 
     def run(self) -> None:
         """One cycle. What is garbage afterwards is not yet collected."""
-        population = self.population or self._new()
-        self._live(population, self._lived)
+        if self._growth is not None:
+            self._growth.live_on(self._spec.agents, self._spec.steps)
+            return
+        population = self._type(self._spec, self._probe)
+        growth = Growth(population, self._spec.steps)
+        growth.come(self._spec.agents)
+        self.facts = self.facts or population.facts()
         if self._mode == "steps":
-            self.population = population
-            self._lived += self._spec.steps
+            self._growth = growth
         else:
             population.close()
 
     def close(self) -> None:
         """Let go of the population that lives on."""
-        if self.population is not None:
-            self.population.close()
-            self.population = None
-
-    def _new(self) -> Population:
-        population = self._type(self._spec, self._probe)
-        population.grow(self._spec.agents)
-        self.facts = self.facts or population.facts()
-        return population
-
-    def _live(self, population: Population, first: int) -> None:
-        agents = range(len(population))
-        for step in range(first, first + self._spec.steps, population.stride):
-            live(population, agents, range(step, step + population.stride))
-        process.clear_free_lists()
+        if self._growth is not None:
+            self._growth.population.close()
+            self._growth = None

@@ -35,13 +35,22 @@ from memprof.values.measurements import (
 from memprof.values.population import Effort, PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
 from memprof.worker.channel import Channel
-from memprof.worker.growth import Growth, Series, backend_of, warm_up
+from memprof.worker.growth import (
+    FEWEST_POINTS,
+    Batches,
+    Growth,
+    Points,
+    Records,
+    backend_of,
+    further_sizes,
+    warm_up,
+)
 
 # A population grows on until half the interval of its marginal cost is so small, relative to it.
 _RESOLUTION = 0.01
-_FEWEST_POINTS = 4
-_EXTENSION_BYTES = 64 * 10**6
+_EXTENSION_BYTES, _EXTENSION_SHARE = 64 * 10**6, 0.5
 _TREND_READINGS = 12
+_MOST_POINTS = 64
 
 
 def measure(request: Measure, channel: Channel) -> Measurement:
@@ -53,27 +62,29 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     population_type = backend_of(spec)
     imported = process.read()
     warm_up(spec, channel)
-    watch, digests, series = Stopwatch(), DigestTrace(spec.agents, spec.steps), Series()
+    watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
     population = population_type(spec, watch)
-    growth = Growth(population, spec.agents, spec.steps, channel, digests)
+    growth = Growth(population, spec.steps, digests)
+    batches, readings = Batches(growth, spec.agents, channel), Records[GrowthPoint](_MOST_POINTS)
     trend_heap = array("q", [0]) * _TREND_READINGS
     process.settle()
     filled = heap.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
-    for agents in growth.batches():
-        _read(series, agents, channel)
-    at_n = series.points()[-1]
+    for agents in batches:
+        _read(readings, agents, channel)
+    at_n = _points(readings)[-1]
     peak = process.peak_rss_bytes() if peak_known else None
     file_bytes, working_set = population.file_bytes, population.working_set()
-    _extend(growth, series, channel, effort, resolve=request.resolve)
+    _extend(batches, readings, channel, effort, resolve=request.resolve)
 
     channel.progress("ledger", len(population))
-    private = series.points()[-1].reading.private_bytes
+    private = _points(readings)[-1].reading.private_bytes
     walked = walker.walk(population.holdings(), len(population))
-    points, held = _evened(series.points(), spec, walked, rebuilds=population.rebuilds)
-    trend = _live_on(growth, trend_heap, channel, effort)
+    points, held = _evened(_points(readings), spec, walked, rebuilds=population.rebuilds)
+    agents = batches.agents_within(effort.trend_seconds, _TREND_READINGS * _trend_stride(growth))
+    trend = _live_on(growth, agents, trend_heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
     ledger = balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
@@ -85,12 +96,12 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         points=tuple(points),
         at_n=at_n,
         peak_rss_bytes=peak,
-        step_seconds=growth.step_seconds,
-        step_cpu_seconds=tuple(growth.step_cpu_seconds),
-        batches=len(growth.sizes),
-        reference_cpu_seconds=growth.reference.seconds,
-        compile_seconds=growth.compile_seconds,
-        build_seconds=tuple(growth.build_seconds),
+        step_seconds=batches.step_seconds,
+        step_cpu_seconds=batches.step_cpu_seconds,
+        batches=len(batches.sizes),
+        reference_cpu_seconds=batches.reference.seconds,
+        compile_seconds=batches.compile_seconds,
+        build_seconds=tuple(batches.build_seconds),
         operations=watch.times(),
         trend=trend,
         ledger=ledger,
@@ -131,7 +142,7 @@ def _evened(
         if is_like_all(nominal, spec.agents, point.agents)
         and (rebuilds or is_gained_alike(gained, spec.agents, point.agents))
     ]
-    return like if len(like) >= _FEWEST_POINTS else evened, held[: spec.agents]
+    return like if len(like) >= FEWEST_POINTS else evened, held[: spec.agents]
 
 
 def _held(spec: PopulationSpec, held: Sequence[int]) -> Sequence[float]:
@@ -161,11 +172,11 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
     chosen: Instrument = load_target(INSTRUMENTS[request.instrument].target)()
     with chosen as instrument:
         population = backend_of(spec)(spec, instrument)
-        agents = max(spec.agents, _FEWEST_POINTS)  # a line needs that many points
-        growth = Growth(population, agents, spec.steps, channel)
+        agents = max(spec.agents, FEWEST_POINTS)  # a line needs that many points
+        batches = Batches(Growth(population, spec.steps), agents, channel)
         readings = []
         reading_seconds = 0.0
-        for size in growth.batches():
+        for size in batches:
             process.settle()
             start = perf_counter()
             readings.append((size, instrument.read(population)))
@@ -175,9 +186,9 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
     held = _held(spec, details.held_bytes)
     return InstrumentRun(
         readings=tuple(sorted(readings)),
-        uneven_bytes=uneven(held, agents, sorted(growth.sizes)),
+        uneven_bytes=uneven(held, agents, sorted(batches.sizes)),
         mean_bytes=statistics.fmean(held[: spec.agents]) if held else None,
-        step_seconds=growth.step_seconds,
+        step_seconds=batches.step_seconds,
         reading_seconds=reading_seconds,
         details=replace(details, held_bytes=()),
         imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),
@@ -190,78 +201,87 @@ def trace(request: Trace, channel: Channel) -> TraceComparison:
     with Path(request.file).open("rb" if request.compare else "wb") as stream:
         values = ValueTrace(stream, compare=request.compare)
         population = backend_of(spec)(spec, DirectCalls())
-        growth = Growth(population, spec.agents, spec.steps, channel, values)
         channel.progress("step", spec.agents)
-        agents = population.grow(spec.agents)
-        for steps in growth.strides(0, spec.steps):
-            growth.live(agents, steps)
+        Growth(population, spec.steps, values).come(spec.agents)
         return values.comparison()
 
 
-def _read(series: Series, agents: int, channel: Channel) -> None:
+def _read(readings: Records[GrowthPoint], agents: int, channel: Channel) -> None:
     channel.progress("settle", agents)
-    series.take(agents)
+    process.settle()
+    readings.append(GrowthPoint(agents, process.read()))
     channel.progress("read", agents)
 
 
+def _points(readings: Records[GrowthPoint]) -> list[GrowthPoint]:
+    """All readings, smallest population first, and in the order in which they were taken."""
+    return sorted(readings, key=lambda point: point.agents)
+
+
 def _extend(
-    growth: Growth, series: Series, channel: Channel, effort: Effort, *, resolve: bool
+    batches: Batches,
+    readings: Records[GrowthPoint],
+    channel: Channel,
+    effort: Effort,
+    *,
+    resolve: bool,
 ) -> None:
     """Grow past the scenario's count as far as a line needs it, and to `resolve` the marginal cost,
     until it is known well, within limits."""
+
+    def sizes() -> Points:
+        return [(each.agents, each.reading.private_bytes) for each in _points(readings)]
+
     start = perf_counter()
-    while len(series) < _FEWEST_POINTS:
-        growth.extend_to(len(growth.population) + 1)
-        _read(series, len(growth.population), channel)
+    while len(readings) < FEWEST_POINTS:
+        agents = sizes()[-1][0] + 1
+        batches.extend_to(agents)
+        _read(readings, agents, channel)
     if not resolve:
         return
-    rate = growth.seconds_per_agent()
+    rate = batches.seconds_per_agent()
     for resolution, seconds in (
         (lines.FITS, effort.fit_seconds),
         (_RESOLUTION, effort.resolve_seconds),
     ):
-        while not _resolved(points := series.points(), resolution):
-            agents = len(growth.population)
-            more = min(
-                agents // 2 + 1, int((seconds - (perf_counter() - start)) / rate), _room(points)
-            )
-            if more < max(1, agents // 8):
-                break
+        for agents in further_sizes(
+            sizes,
+            lines.memory_line,
+            resolution=resolution,
+            share=_EXTENSION_SHARE,
+            end=start + seconds,
+            agent_seconds=lambda: rate,
+            room_bytes=lambda: min(_EXTENSION_BYTES, left_bytes() // 2),
+            first=sizes()[0],
+        ):
             try:
-                growth.extend_to(agents + more)
+                batches.extend_to(agents)
             except (MemoryError, ScenarioError):
                 return  # the scenario did not ask for so many; what was measured stands
-            _read(series, agents + more, channel)
+            _read(readings, agents, channel)
 
 
-def _room(points: list[GrowthPoint]) -> int:
-    """How many more agents may be built only to resolve their cost."""
-    first, last = points[0], points[-1]
-    growth = last.reading.private_bytes - first.reading.private_bytes
-    slope = growth / (last.agents - first.agents)
-    room = min(_EXTENSION_BYTES, left_bytes() // 2)
-    return int(room / slope) if slope > 0 else _EXTENSION_BYTES
+def _trend_stride(growth: Growth) -> int:
+    """Steps between two readings of the trend."""
+    return max(growth.population.stride, growth.steps // _TREND_READINGS)
 
 
 def _live_on(
-    growth: Growth, sizes: MutableSequence[int], channel: Channel, effort: Effort
+    growth: Growth, agents: int, sizes: MutableSequence[int], channel: Channel, effort: Effort
 ) -> TrendSeries:
-    """Let agents live on for as many steps again, reading the heap on the way.
+    """Let the first `agents` live on for as many steps again, reading the heap on the way.
 
     With many agents, what a step leaves behind is far above what the process's own caches still
     gain. As many live on as take the effort's time: the scenario's at least, for twice as long at
     most, but for as few readings as can be judged. Ends early when steps are slow; nothing is read
     where the platform has no figure.
     """
-    stride = max(growth.population.stride, growth.steps // len(sizes))
-    agents = range(growth.agents_within(effort.trend_seconds, len(sizes) * stride))
-    channel.progress("trend", len(agents))
+    stride = _trend_stride(growth)
+    channel.progress("trend", agents)
     count, start = 0, _own_seconds()
     while count < len(sizes):
-        first = growth.steps + count * stride
         try:
-            for steps in growth.strides(first, first + stride):
-                growth.live(agents, steps)
+            growth.live_on(agents, stride)
         except (MemoryError, ScenarioError):
             break  # the scenario did not ask for so many steps
         process.settle()
@@ -281,14 +301,9 @@ def _live_on(
         if slow:
             break
     blind = "; ".join(f"{name}: {why}" for name, why in heap.left_out().items())
-    return TrendSeries(len(agents), growth.steps + stride, stride, tuple(sizes[:count]), blind)
+    return TrendSeries(agents, growth.steps + stride, stride, tuple(sizes[:count]), blind)
 
 
 def _own_seconds() -> float:
     """A clock that stands while others have the processor: a step is no slower for them."""
     return perf_counter() - waited_seconds()
-
-
-def _resolved(points: list[GrowthPoint], resolution: float) -> bool:
-    line = lines.memory_line([(point.agents, point.reading.private_bytes) for point in points])
-    return line.half_width <= resolution * abs(line.slope)

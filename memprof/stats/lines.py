@@ -45,6 +45,10 @@ class Line:
     intercept: float
     half_width: float
 
+    def is_known_to(self, share: float) -> bool:
+        """Whether half the slope's interval is no more than this share of it."""
+        return self.half_width <= share * abs(self.slope)
+
 
 def process_bytes(reading: Reading) -> int:
     """USS, or RSS on a platform that has no USS."""

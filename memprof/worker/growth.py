@@ -1,4 +1,4 @@
-"""Growing a population in batches, letting every agent live its steps.
+"""Growing a population and letting it live: the one loop of all commands.
 
 Whatever a worker notes while it measures has its place from the start: a list that grew along would
 be measured as part of the agents.
@@ -6,11 +6,13 @@ be measured as part of the agents.
 
 from __future__ import annotations
 
+import io
+import pickle
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter, process_time, thread_time
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,76 +23,152 @@ from memprof.instruments.base import Stopwatch
 from memprof.populations.base import Behaviour, Population, population_class
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
-from memprof.values.measurements import GrowthPoint, Reading
+from memprof.values.measurements import Reading
 from memprof.values.population import PopulationSpec
 from memprof.worker.channel import Channel
 
+T = TypeVar("T")
+
+FEWEST_POINTS = 4
+"""A line through fewer tells nothing of what an agent costs."""
 _BATCHES = 5
 # The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
 # leaves behind grows from one to the next; in this order that is no slope over the sizes.
 _REBUILT = (2, 5, 3, 1, 4, 5)
-_UNKNOWN = -1  # in rows
 # The reference loop.
 _STATES, _ROUNDS, _MOST = 48, 200, 40
+_RECORD_BYTES = 512
 
 
 class Recorder(Protocol):
-    """Takes down behaviour outside the timed part of a step."""
+    """Takes down behaviour outside the timed part of a step; what it raises ends the loop."""
 
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None: ...
 
 
 class Growth:
-    """A population that grows to the scenario's `agents`, and beyond if asked to.
+    """A population that grows and lives, in stretches of as many steps at once as suit it. What
+    comes between them, and which is the last, is for each command to say."""
+
+    def __init__(
+        self, population: Population, steps: int, recorder: Recorder | None = None
+    ) -> None:
+        self.population = population
+        self.steps = steps
+        self._recorder = recorder
+        self._lived: list[tuple[int, int]] = []  # up to which agent, how many steps
+
+    def build(self, agents: int) -> tuple[range, float]:
+        """Let there be `agents` agents: those that are new, and the seconds of it. They are to live
+        the scenario's steps next."""
+        start = perf_counter()
+        new = self.population.grow(agents)
+        seconds = perf_counter() - start
+        before = [] if self.population.rebuilds else self._lived
+        self._lived = _merged([*before, (new.stop, self.steps)])
+        return new, seconds
+
+    def come(self, agents: int) -> tuple[range, float]:
+        """The same, and they have lived them, which is not timed."""
+        new, seconds = self.build(agents)
+        self.live(new, range(self.steps))
+        return new, seconds
+
+    def live_on(self, agents: int, steps: int) -> float:
+        """Let the first `agents`, of which none has left, live so many steps more; seconds as of
+        `live`."""
+        seconds, start, lived = 0.0, 0, []
+        for stop, before in self._lived:
+            cut = max(start, min(stop, agents))
+            if cut > start:
+                seconds += self.live(range(start, cut), range(before, before + steps))
+            lived += [(cut, before + steps), (stop, before)]
+            start = stop
+        self._lived = _merged(lived)
+        return seconds
+
+    def live(self, agents: range, steps: range) -> float:
+        """Let the agents live the steps; the seconds of it, without those of recording."""
+        seconds = sum(each for _, each in self.stretches(agents, steps))
+        process.clear_free_lists()
+        return seconds
+
+    def stretches(self, agents: range, steps: range) -> Iterator[tuple[range, float]]:
+        """The same stretch by stretch, as they are asked for: the steps, and their seconds."""
+        stride = self.population.stride
+        for first in range(steps.start, steps.stop, stride):
+            stretch = range(first, min(steps.stop, first + stride))
+            yield stretch, self._stretch(agents, stretch)
+
+    def _stretch(self, agents: range, steps: range) -> float:
+        elapsed = 0.0
+        lives = self.population.live(agents, steps)
+        while True:
+            start = perf_counter()
+            lived = next(lives, None)
+            elapsed += perf_counter() - start
+            if lived is None:
+                return elapsed
+            if self._recorder is not None:
+                self._recorder.record(*lived)
+            del lived
+
+
+def _merged(lived: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same without what is empty, and with neighbours that have lived as many steps as one."""
+    merged: list[tuple[int, int]] = []
+    for stop, steps in lived:
+        if merged and merged[-1][1] == steps:
+            merged.pop()
+        if not merged or stop > merged[-1][0]:
+            merged.append((stop, steps))
+    return merged
+
+
+class Batches:
+    """A population that grows to the scenario's `agents` in a few even batches, and beyond if asked
+    to; every step of the batches is timed.
 
     Attributes:
-        agents, steps: the scenario's.
         sizes: numbers of agents at which the population is read, up to the scenario's.
         compile_seconds: the first step of all agents of the last size, where the backend compiles
             in it; None elsewhere.
-        build_seconds: building one agent, passes included, averaged likewise, for every size.
+        build_seconds: building one agent, passes included, averaged over the new agents, for every
+            size.
         reference: the loop that steps are compared with, run between them.
     """
 
-    def __init__(
-        self,
-        population: Population,
-        agents: int,
-        steps: int,
-        channel: Channel,
-        recorder: Recorder | None = None,
-    ) -> None:
-        self.population = population
-        self.agents, self.steps = agents, steps
+    def __init__(self, growth: Growth, agents: int, channel: Channel) -> None:
+        self._growth, self._agents, self._channel = growth, agents, channel
+        self._population, self._steps = growth.population, growth.steps
         count = min(_BATCHES, agents)
-        visits = _REBUILT if population.rebuilds and count == _BATCHES else range(1, count + 1)
-        self.sizes = [agents * visit // count for visit in visits]
-        self._step_seconds = array("d", [0.0]) * (len(self.sizes) * steps)
+        rebuilt = self._population.rebuilds and count == _BATCHES
+        self.sizes = [agents * n // count for n in (_REBUILT if rebuilt else range(1, count + 1))]
         self.compile_seconds: float | None = None
-        self._step_cpu_seconds = array("d", [0.0]) * len(self._step_seconds)
         self.build_seconds = array("d", [0.0]) * len(self.sizes)
-        self.reference = Reference(len(self._step_seconds) // population.stride)
-        self._channel = channel
-        self._recorder = recorder
+        self._step_seconds = array("d", [0.0]) * (len(self.sizes) * self._steps)
+        self._step_cpu_seconds = array("d", [0.0]) * len(self._step_seconds)
+        self.reference = Reference(len(self._step_seconds) // self._population.stride)
 
-    def batches(self) -> Iterator[int]:
-        """Grow to the scenario's count in a few even batches; yields each size, for a reading."""
+    def __iter__(self) -> Iterator[int]:
+        """Grow to the scenario's count; each size, for a reading."""
         for batch, last in enumerate(self.sizes):
             self._channel.progress("build", last)
-            new, seconds = self._build(last)
+            new, seconds = self._growth.build(last)
             self.build_seconds[batch] = seconds / len(new)
             self._channel.progress("step", last)
-            for steps in self.strides(0, self.steps):
-                start = process_time()
-                elapsed = self.live(new, steps)
+            start = process_time()
+            for steps, elapsed in self._growth.stretches(new, range(self._steps)):
+                process.clear_free_lists()
                 cpu = process_time() - start
-                place = batch * self.steps
                 for step in steps:
-                    self._step_seconds[place + step] = elapsed / len(new) / len(steps)
-                    self._step_cpu_seconds[place + step] = cpu / len(new) / len(steps)
-                if self.population.rebuilds and steps.start == 0:
+                    place, share = batch * self._steps + step, len(new) * len(steps)
+                    self._step_seconds[place] = elapsed / share
+                    self._step_cpu_seconds[place] = cpu / share
+                if self._population.rebuilds and steps.start == 0:
                     self.compile_seconds = elapsed
                 self.reference.take()
+                start = process_time()
             yield last
 
     @property
@@ -105,82 +183,68 @@ class Growth:
         return self._but_compiled(self._step_cpu_seconds)
 
     def _but_compiled(self, seconds: array[float]) -> tuple[float, ...]:
-        compiled = self.population.stride if self.compile_seconds is not None else 0
-        first = compiled if compiled < self.steps else 0
-        return tuple(each for place, each in enumerate(seconds) if place % self.steps >= first)
+        compiled = self._population.stride if self.compile_seconds is not None else 0
+        first = compiled if compiled < self._steps else 0
+        return tuple(each for place, each in enumerate(seconds) if place % self._steps >= first)
 
     def extend_to(self, agents: int) -> None:
         """Grow on, in batches as large as the first: larger ones would fragment memory more."""
         self._channel.progress("extend", agents)
-        batch = agents if self.population.rebuilds else self.sizes[0]
-        while len(self.population) < agents:
-            new, _ = self._build(min(agents, len(self.population) + batch))
-            for steps in self.strides(0, self.steps):
-                self.live(new, steps)
-
-    def strides(self, first: int, last: int) -> Iterator[range]:
-        """The steps [first, last) in portions that the population lives at once."""
-        for start in range(first, last, self.population.stride):
-            yield range(start, min(last, start + self.population.stride))
-
-    def live(self, agents: range, steps: range) -> float:
-        """Let the agents live the steps; the seconds of it, without those of recording."""
-        elapsed = 0.0
-        lives = self.population.live(agents, steps)
-        while True:
-            start = perf_counter()
-            lived = next(lives, None)
-            elapsed += perf_counter() - start
-            if lived is None:
-                break
-            if self._recorder is not None:
-                self._recorder.record(*lived)
-            del lived
-        process.clear_free_lists()
-        return elapsed
+        batch = agents if self._population.rebuilds else self.sizes[0]
+        while (count := len(self._population)) < agents:
+            self._growth.come(min(agents, count + batch))
 
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
         build = sum(self.build_seconds) / len(self.build_seconds)
-        return build + self.steps * self._seconds_per_step()
+        return build + self._steps * self._seconds_per_step()
 
     def agents_within(self, seconds: float, steps: int) -> int:
         """How many agents, from the scenario's number up to all there are, live so many steps in
         that time; all, where they only live together."""
-        if self.population.rebuilds:
-            return len(self.population)
+        if self._population.rebuilds:
+            return len(self._population)
         within = int(seconds / (steps * self._seconds_per_step()))
-        return min(len(self.population), max(self.agents, within))
+        return min(len(self._population), max(self._agents, within))
 
     def _seconds_per_step(self) -> float:
         return sum(self._step_seconds) / len(self._step_seconds)
 
-    def _build(self, agents: int) -> tuple[range, float]:
-        start = perf_counter()
-        new = self.population.grow(agents)
-        return new, perf_counter() - start
+
+Points = Sequence[tuple[int, int]]
+"""Agents and bytes of private memory, smallest population first."""
 
 
-class Series:
-    """Readings against the number of agents."""
-
-    _MOST = 64
-
-    def __init__(self) -> None:
-        self._rows = Rows(self._MOST, 1 + len(fields(Reading)))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, agents: int) -> None:
-        """Settle, read the process, and keep the reading."""
-        process.settle()
-        self._rows.append((agents, *astuple(process.read())))
-
-    def points(self) -> list[GrowthPoint]:
-        """All readings, smallest population first, and in the order in which they were taken."""
-        points = [GrowthPoint(agents, Reading(*values)) for agents, *values in self._rows]
-        return sorted(points, key=lambda point: point.agents)
+def further_sizes(
+    points: Callable[[], Points],
+    line: Callable[[Points], lines.Line | None],
+    *,
+    resolution: float,
+    share: float,
+    end: float,
+    agent_seconds: Callable[[], float],
+    room_bytes: Callable[[], float],
+    first: tuple[int, int],
+) -> Iterator[int]:
+    """Sizes to grow to until the cost of an agent, the slope of the `line` through the `points`, is
+    known to the `resolution`. Each size becomes a point. It is larger by a `share` at most, and as
+    far as the time, up to `end`, and the room in memory go; how many agents fit into that is
+    reckoned from the point `first`.
+    """
+    while True:
+        known = points()
+        found = line(known)
+        if found is not None and found.is_known_to(resolution):
+            return
+        agents, size = known[-1]
+        each = max(1.0, (size - first[1]) / (agents - first[0]))
+        in_time = int((end - perf_counter()) / agent_seconds())
+        more = min(int(share * agents) + 1, in_time, int(room_bytes() / each))
+        if more < max(1, agents // 8):
+            if len(known) >= FEWEST_POINTS:
+                return
+            more = 1
+        yield agents + more
 
 
 def backend_of(spec: PopulationSpec) -> type[Population]:
@@ -196,42 +260,40 @@ def warm_up(spec: PopulationSpec, channel: Channel) -> None:
     or as many as the population lives at once."""
     channel.progress("warm up")
     population = backend_of(spec)(replace(spec, agents=1), Stopwatch())
-    digests = DigestTrace(1, spec.steps)
-    agents = population.grow(1)
-    for step in range(0, min(2, spec.steps), population.stride):
-        for lived in population.live(agents, range(step, step + population.stride)):
-            digests.record(*lived)
+    growth = Growth(population, spec.steps, DigestTrace(1, spec.steps))
+    new, _ = growth.build(1)
+    growth.live(new, range(max(population.stride, min(2, spec.steps))))
     population.close()
     population.drop_caches()
-    process.read()
+    readings = Records[Reading](1)
+    readings.append(process.read())
+    list(readings)
     lines.robust_fit([(1, 1), (2, 2), (3, 4)])
 
 
-class Rows:
-    """Up to `most` rows of `width` whole numbers, 0 or more, in memory reserved beforehand;
-    None for what is not known."""
+class Records(Generic[T]):
+    """Values that a worker notes one after the other: up to `most` dataclasses of a dozen numbers,
+    in memory reserved beforehand."""
 
-    def __init__(self, most: int, width: int) -> None:
-        self._values = array("q", [0]) * (most * width)
-        self._width = width
-        self._count = 0
+    def __init__(self, most: int) -> None:
+        self._memory = bytearray(b" " * (most * _RECORD_BYTES))
+        self._count = self._end = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def append(self, row: Sequence[int | None]) -> None:
-        """Keep one more row."""
-        start = self._count * self._width
-        self._values[start : start + self._width] = array(
-            "q", [_UNKNOWN if value is None else value for value in row]
-        )
+    def append(self, value: T) -> None:
+        """Keep one more value."""
+        data = pickle.dumps(value)
+        start, self._end = self._end, self._end + len(data)
+        self._memory[start : self._end] = data
         self._count += 1
 
-    def __iter__(self) -> Iterator[list[Any]]:
-        """All rows, in the order in which they came."""
-        for start in range(0, self._count * self._width, self._width):
-            values = self._values[start : start + self._width]
-            yield [None if value == _UNKNOWN else value for value in values]
+    def __iter__(self) -> Iterator[T]:
+        """All values, in the order in which they came."""
+        stream = io.BytesIO(self._memory)
+        for _ in range(self._count):
+            yield pickle.load(stream)
 
 
 class Reference:

@@ -1,4 +1,4 @@
-"""Populations of nobody that grow, under a clock that runs when somebody is built."""
+"""Populations of nobody that grow, live on and go; the clock runs when somebody is built."""
 
 import os
 import signal
@@ -9,28 +9,45 @@ from unittest import mock
 
 import pytest
 
-from memprof.density import living
 from memprof.density import worker as density
 from memprof.posix import waited_seconds
 from memprof.profile import worker as profile
 from memprof.values.measurements import Reading
 from memprof.values.population import EFFORTS, Effort
 from memprof.worker import growth
-from tests.unit.test_living import Crowd
 
 EACH_BYTES, EACH_SECONDS = 1000, 0.5
 
 
-class Timed(Crowd):
-    """Takes a while to build an agent, and none to let it live."""
+class Crowd:
+    """A population of nobody, which keeps count of who is there and how long each has lived. It
+    takes a while to build one, and none to let it live."""
 
+    rebuilds, stride = False, 1
     file_bytes, kept_whole = 0, ()
     now = 0.0
 
+    def __init__(self):
+        self.first = self.last = 0
+        self.lived = []
+
+    def __len__(self):
+        return self.last - self.first
+
     def grow(self, agents):
-        new = super().grow(agents)
-        self.now += EACH_SECONDS * len(new)
-        return new
+        begin, self.last = self.last, self.first + agents
+        self.lived += [0] * (self.last - begin)
+        self.now += EACH_SECONDS * (self.last - begin)
+        return range(begin, self.last)
+
+    def leave(self, agents):
+        self.first = agents.stop
+
+    def live(self, agents, steps):
+        for agent in agents:
+            assert steps.start == self.lived[agent], "it goes on where it ended"
+            self.lived[agent] = steps.stop
+        return iter(())
 
     def facts(self):
         return None
@@ -41,21 +58,15 @@ class Timed(Crowd):
 
 @pytest.fixture
 def crowd(monkeypatch):
-    crowd = Timed()
-    for module in (growth, living, density):
+    crowd = Crowd()
+    for module in (growth, density):
         monkeypatch.setattr(module, "perf_counter", lambda: crowd.now)
     return crowd
 
 
-def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
-    growing = growth.Growth(crowd, 10, 1, mock.Mock())
-    assert list(growing.batches()) == [2, 4, 6, 8, 10]
-    assert list(growing.build_seconds) == [EACH_SECONDS] * 5
-    assert growing.seconds_per_agent() == EACH_SECONDS
-
-
-def test_agents_that_only_resolve_a_cost_take_a_quarter_of_the_memory_left(crowd, monkeypatch):
-    """Were it not for that, there is time for a fifth more of them again and again."""
+@pytest.fixture
+def sweep(crowd, monkeypatch):
+    """A sweep of the crowd, with memory for a while."""
 
     def read():
         return Reading(0, None, None, EACH_BYTES * len(crowd), None)
@@ -66,8 +77,30 @@ def test_agents_that_only_resolve_a_cost_take_a_quarter_of_the_memory_left(crowd
     monkeypatch.setattr(density, "heap", mock.Mock())
     monkeypatch.setattr(density, "left_bytes", lambda: 4 * 5 * EACH_BYTES)
     monkeypatch.setattr(density, "scarce", lambda share: False)
-    spec = SimpleNamespace(steps=1, effort=Effort(resolve_seconds=1000 * EACH_SECONDS))
-    sweep = density.Sweep(lambda *_: crowd, spec, (10, 20, 40), None, mock.Mock())
+    spec = SimpleNamespace(steps=2, effort=Effort(resolve_seconds=1000 * EACH_SECONDS))
+    return density.Sweep(lambda *_: crowd, spec, (10, 20, 40), None, mock.Mock())
+
+
+def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
+    batches = growth.Batches(growth.Growth(crowd, 1), 10, mock.Mock())
+    assert list(batches) == [2, 4, 6, 8, 10]
+    assert list(batches.build_seconds) == [EACH_SECONDS] * 5
+    assert batches.seconds_per_agent() == EACH_SECONDS
+
+
+def test_each_agent_lives_on_from_where_it_ended(crowd):
+    life = growth.Growth(crowd, 2)
+    life.come(4)
+    life.live_on(3, 1)
+    life.come(6)
+    assert crowd.lived == [3, 3, 3, 2, 2, 2]
+    life.live_on(5, 4)
+    life.live_on(6, 1)
+    assert crowd.lived == [8, 8, 8, 7, 7, 3]
+
+
+def test_agents_that_only_resolve_a_cost_take_a_quarter_of_the_memory_left(sweep):
+    """Were it not for that, there is time for a fifth more of them again and again."""
     for size in (10, 20, 40):
         sweep.visit(size, whole_round=False)
     sweep.resolve()
@@ -87,11 +120,11 @@ def test_a_busy_machine_leaves_no_fewer_readings_of_a_trend(monkeypatch, others,
             return iter(())
 
     crowd = Slow()
-    growing = growth.Growth(crowd, 1, 1, mock.Mock())
-    assert list(growing.batches()) == [1]
+    batches = growth.Batches(growth.Growth(crowd, 1), 1, mock.Mock())
+    assert list(batches) == [1]
     monkeypatch.setattr(profile, "perf_counter", lambda: now)
     monkeypatch.setattr(profile, "waited_seconds", lambda: others * now)
-    trend = profile._live_on(growing, array("q", [0]) * 12, mock.Mock(), EFFORTS["quick"])
+    trend = profile._live_on(batches, array("q", [0]) * 12, mock.Mock(), EFFORTS["quick"])
     assert len(trend.heap_bytes) == readings
 
 
@@ -112,3 +145,16 @@ def test_time_without_a_processor_is_known():
         os.sched_setaffinity(0, allowed)
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "going"), [(3600.0, 5), (2.5 * EACH_SECONDS, 2), (0.5 * EACH_SECONDS, 0)]
+)
+def test_half_of_the_agents_go_or_as_many_as_others_can_be_built_in_the_time(
+    sweep, crowd, seconds, going
+):
+    sweep.visit(10, whole_round=True)
+    assert crowd.lived[:10] == [2 + 9] * 10, "the scenario's steps, and as many rounds as may be"
+    assert sweep.replace(seconds) == going
+    assert sweep.there == range(going, 10 + going)
+    assert crowd.lived[10:] == [2] * going
