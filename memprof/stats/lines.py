@@ -117,23 +117,6 @@ def largest(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
     return chosen if len(chosen) >= _FEWEST_LARGE else points
 
 
-def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """Ordinary least squares; the interval is Student's, from the residuals (n - 2 freedom).
-
-    With fewer than three points the interval is infinite: nothing is known of the scatter.
-    """
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    line = statistics.linear_regression(xs, ys)
-    freedom = len(points) - 2
-    if freedom < 1:
-        return Line(line.slope, line.intercept, math.inf)
-    squares = sum((y - line.intercept - line.slope * x) ** 2 for x, y in points)
-    mean = statistics.fmean(xs)
-    spread = sum((x - mean) ** 2 for x in xs)
-    error = math.sqrt(squares / freedom / spread)
-    return Line(line.slope, line.intercept, student_t(freedom) * error)
-
-
 def mean_interval(samples: Sequence[float], within: float = 0.0) -> tuple[float, Interval]:
     """Mean of independent repeats and its 95 % Student interval.
 

@@ -119,7 +119,7 @@ class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
 class StepInThreads(Request[ThreadsRun], frozen=True, kw_only=True, tag="threads"):
     """Step the agents from one thread and from several, by turns."""
 
-    target = "memprof.worker.threads:step_in_threads"
+    target = "memprof.density.threads:step_in_threads"
     result = ThreadsRun
     one_arena = True
 

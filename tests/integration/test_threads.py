@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from memprof.density.threads import Crew
 from memprof.errors import MemoryLimitReached, ScenarioError
 from memprof.instruments.base import DirectCalls
 from memprof.launch.spawn import Limits, run_worker
@@ -14,7 +15,6 @@ from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario
 from memprof.values.requests import StepInThreads
-from memprof.worker.threads import Crew
 from tests.conftest import SCENARIOS, digests_of
 
 AGENTS, STEPS = 5, 6

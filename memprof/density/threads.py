@@ -147,18 +147,8 @@ def _warm_up(crew: Crew, trial_seconds: float) -> tuple[int, int]:
     return lived, best
 
 
-class _Work:
-    """A thread's share of a block, and whose turn it is `then`, with what."""
-
-    __slots__ = ("agents", "steps", "then")
-
-    def __init__(self, agents: range, steps: range, then: tuple[_Inbox, _Work] | None) -> None:
-        self.agents = agents
-        self.steps = steps
-        self.then = then
-
-
-_Inbox: TypeAlias = "SimpleQueue[_Work | None]"
+_Work: TypeAlias = tuple[threading.Lock, range, range]
+"""A thread's share of a block: its lane, the agents, and the steps."""
 
 
 class Crew:
@@ -173,7 +163,7 @@ class Crew:
         self._population = population
         self._recorder = recorder
         self._failed = False
-        self._inboxes: list[_Inbox] = [SimpleQueue() for _ in range(count)]
+        self._inboxes: list[SimpleQueue[_Work | None]] = [SimpleQueue() for _ in range(count)]
         self._outbox: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -215,52 +205,39 @@ class Crew:
     def live(self, steps: range, running: int) -> float:
         """Let the threads do it, at most `running` of them at one time; the seconds of it.
 
-        They form so many lanes, in each of which a thread wakes the next when it has done its
-        share: threads that were awake and waiting would slow the one that runs. The lanes have
-        equal shares of the agents, and in a lane so have its threads.
+        They form so many lanes, in each of which one runs at a time. The lanes have equal shares of
+        the agents, and in a lane so have its threads.
 
         Raises:
             Exception: what a thread raised, when all have stopped.
         """
+        lanes = [threading.Lock() for _ in range(running)]
         agents = range(len(self._population))
-        heads = [
-            self._lane(range(lane, self.count, running), agents[lane::running], steps)
-            for lane in range(running)
-        ]
         start = perf_counter()
-        for inbox, work in heads:
-            inbox.put(work)
-        errors = [self._outbox.get() for _ in heads]
+        for number, inbox in enumerate(self._inboxes):
+            place, lane = divmod(number, running)
+            members = len(range(lane, self.count, running))
+            inbox.put((lanes[lane], agents[lane::running][place::members], steps))
+        errors = [self._outbox.get() for _ in self._inboxes]
         elapsed = perf_counter() - start
         for error in errors:
             if error is not None:
                 raise error
         return elapsed
 
-    def _lane(self, members: range, agents: range, steps: range) -> tuple[_Inbox, _Work]:
-        """The work of a lane's first thread, which leads to that of the others."""
-        then: tuple[_Inbox, _Work] | None = None
-        for place in reversed(range(len(members))):
-            work = _Work(agents[place :: len(members)], steps, then)
-            then = self._inboxes[members[place]], work
-        assert then is not None
-        return then
-
-    def _run(self, inbox: _Inbox) -> None:
+    def _run(self, inbox: SimpleQueue[_Work | None]) -> None:
         """One thread's life: its share of each block, until there are no more."""
         while (work := inbox.get()) is not None:
+            lane, agents, steps = work
             error: BaseException | None = None
             try:
-                self._live(work.agents, work.steps)
+                with lane:
+                    if not self._failed:
+                        self._live(agents, steps)
             except BaseException as raised:
                 self._failed = True
                 error = raised
-            if error is None and work.then is not None:
-                following, share = work.then
-                following.put(share)
-                del following, share
-            else:
-                self._outbox.put(error)
+            self._outbox.put(error)
             del error, work
 
     def _live(self, agents: range, steps: range) -> None:
