@@ -8,7 +8,6 @@ from array import array
 from contextlib import ExitStack
 from queue import SimpleQueue
 from time import perf_counter, process_time
-from types import TracebackType
 from typing import Self, TypeAlias
 
 from memprof.catalogue.backends import BACKENDS
@@ -22,8 +21,8 @@ from memprof.posix import processors
 from memprof.values.measurements import ThreadsRun
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import StepInThreads
-from memprof.worker.channel import Channel
-from memprof.worker.growth import Recorder, backend_of
+from memprof.worker.growth import Recorder
+from memprof.worker.job import Channel, backend_of
 
 # Few and long ones: when the machine is busy, a thread that is woken waits for a processor first.
 _BLOCKS = 10
@@ -174,16 +173,11 @@ class Crew:
                 thread.start()
                 self._threads.append(thread)
         except RuntimeError as error:  # all that Python says when there is no room for a stack
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise MemoryError(f"{error} after {len(self._threads)} of {self.count}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for thread, inbox in zip(self._threads, self._inboxes, strict=False):
             inbox.put(None)
             thread.join()

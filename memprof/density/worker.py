@@ -18,16 +18,14 @@ from memprof.values.density import DensityPoint, DensityRun
 from memprof.values.measurements import Reading, WorkingSetUse
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import Grow
-from memprof.worker.channel import Channel
 from memprof.worker.growth import (
     FEWEST_POINTS,
     Growth,
     Points,
     Records,
-    backend_of,
     further_sizes,
-    warm_up,
 )
+from memprof.worker.job import Channel, backend_of, warm_up
 
 _MOST_POINTS = 64
 _TOLD_SHARE = 0.005

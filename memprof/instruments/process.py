@@ -94,13 +94,15 @@ def left_out() -> dict[str, str]:
     return {**accounts, **{name: why for name, why in found.items() if why}}
 
 
-def calibration() -> Calibration:
-    """What the readings of this process are worth, until now."""
+def calibration(**others: str) -> Calibration:
+    """What the readings of this process are worth, until now; `others` are readings of other
+    instruments, and why they are not to be trusted, empty if they are."""
     malloc = heap.tried()
+    untrusted = {**left_out(), **{name: why for name, why in others.items() if why}}
     instead = {"python"} if malloc.native_has_objects else set()
     # Memory that no reading tells of, but for whole pages of the process.
-    unseen = tuple(UNSEEN[n] for n in UNSEEN if n in left_out() and n not in instead)
-    return Calibration(malloc.malloc.name, left_out(), unseen, _garbage.endless)
+    unseen = tuple(UNSEEN[n] for n in UNSEEN if n in untrusted and n not in instead)
+    return Calibration(malloc.malloc.name, untrusted, unseen, _garbage.endless)
 
 
 def expect_process() -> None:

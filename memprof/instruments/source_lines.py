@@ -136,15 +136,16 @@ def memray_is_installed() -> bool:
     return importlib.util.find_spec("memray") is not None
 
 
-def native_by_line(cycle: Callable[[], None], cycles: int) -> dict[Place, tuple[float, float]]:
-    """Bytes and allocations of native libraries that stay after each cycle, by line, by memray.
+def native_by_line(run: Callable[[int], None], cycles: int) -> dict[Place, tuple[float, float]]:
+    """Bytes and allocations of native libraries that stay after each of the cycles that `run` runs,
+    by line, by memray.
 
     Watches twice, first half as many cycles and then all: what is only replaced stays as often
     either way. Python's small objects are not seen.
     """
     few = max(1, cycles // 2)
-    first = _native_left(cycle, few)
-    second = _native_left(cycle, max(cycles, few + 1))
+    first = _native_left(run, few)
+    second = _native_left(run, max(cycles, few + 1))
     more = max(cycles, few + 1) - few
     found = {}
     for place, (size, count) in second.items():
@@ -154,7 +155,7 @@ def native_by_line(cycle: Callable[[], None], cycles: int) -> dict[Place, tuple[
     return found
 
 
-def _native_left(cycle: Callable[[], None], cycles: int) -> dict[Place, tuple[int, int]]:
+def _native_left(run: Callable[[int], None], cycles: int) -> dict[Place, tuple[int, int]]:
     """Bytes and allocations that are there after so many cycles, and were not before."""
     import memray
 
@@ -163,8 +164,7 @@ def _native_left(cycle: Callable[[], None], cycles: int) -> dict[Place, tuple[in
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "allocations"
         with memray.Tracker(file, native_traces=False):
-            for _ in range(cycles):
-                cycle()
+            run(cycles)
             process.settle()
         with memray.FileReader(file) as reader:
             for record in reader.get_leaked_allocation_records(merge_threads=True):

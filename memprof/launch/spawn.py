@@ -23,9 +23,8 @@ from memprof.errors import (
     WorkerFailed,
     WorkerTimeout,
 )
-from memprof.instruments.timeline import MemorySampler
 from memprof.launch.machine import worker_environment
-from memprof.launch.start import Worker, temporary_folder
+from memprof.launch.start import MemorySampler, Worker, temporary_folder
 from memprof.posix import check_can_measure, rlimit_bytes
 from memprof.text import format_limit, format_size, raised
 from memprof.values.measurements import Mark

@@ -1,4 +1,5 @@
-"""The parent's side of a process: start a worker under its keeper, hear it, and leave nothing."""
+"""The parent's side of a process: start a worker under its keeper, hear it, sample its memory, and
+leave nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from memprof.errors import WorkerFailed
 from memprof.launch import keeper
 
@@ -23,6 +26,7 @@ _LONGEST_WAIT = 3600.0  # at once; poll() counts milliseconds in 31 bits
 # What a worker may still do when its result is there: exit handlers and threads of the user's code.
 _GRACE_SECONDS = 1.0
 _LONGEST_END = 5.0
+_SAMPLED_SECONDS, _LONGEST_SAMPLED = 0.02, 1e9  # it ends with the process
 _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the machine has too many files open",
@@ -185,6 +189,42 @@ class _Output:
         self._thread.join(timeout=1.0)
         lines = self._latest.decode(errors="replace").splitlines(keepends=True)
         return "".join(lines[-_KEPT_OUTPUT_LINES:])
+
+
+class MemorySampler:
+    """Instrument `memory_profiler`: samples the resident set of a process until that ends."""
+
+    def __init__(self, process: int) -> None:
+        self._samples: list[tuple[float, float]] = []
+        self._thread = threading.Thread(target=self._sample, args=(process,), daemon=True)
+        self._thread.start()
+
+    def samples(self) -> tuple[tuple[float, float], ...]:
+        """(epoch seconds, resident bytes), once the process has ended."""
+        self._thread.join()
+        return tuple(self._samples)
+
+    def _sample(self, process: int) -> None:
+        from memory_profiler import memory_usage
+
+        # The process may end between two looks at it, which memory_profiler does not expect.
+        with contextlib.suppress(psutil.Error, OSError, TypeError):
+            memory_usage(
+                process,
+                interval=_SAMPLED_SECONDS,
+                timeout=_LONGEST_SAMPLED,
+                timestamps=True,
+                stream=self,
+            )
+
+    def write(self, line: str) -> None:
+        """memory_profiler's stream: `MEM <MiB> <epoch seconds>`."""
+        _, mebibytes, seconds = line.split()
+        if float(mebibytes) > 0:  # a process that is being reaped reads as 0
+            self._samples.append((float(seconds), float(mebibytes) * 2**20))
+
+    def flush(self) -> None:
+        """memory_profiler flushes its stream; there is nothing to flush."""
 
 
 def _why(error: OSError) -> str:

@@ -121,53 +121,55 @@ class Owners:
             name = self._name(thing, way[place - 1 :: -1] if place else [], slot)
             if name is not None:
                 return Owner(name, tuple(self._links(way[place:])))
-        return Owner(_type(way[0]), tuple(self._links(way[1:])))
+        return Owner(next(iter(self._seen(way[0])[2]), "cell"), tuple(self._links(way[1:])))
 
     def _name(self, thing: Any, below: Way, slot: str | None) -> str | None:
         """What is directly below as `thing` calls it; None if that has no name there."""
-        if id(thing) in self._locals:
-            return self._locals[id(thing)]
-        if id(thing) in self._modules:
-            return f"{self._modules[id(thing)]}.{_find(thing, below, slot) or '*'}"
-        if id(thing) in self._classes:
-            kind = self._classes[id(thing)]
-            return f"{kind.__qualname__}.{_find(thing, below, slot) or '*'}"
-        if issubclass(type(thing), LruCache):
-            return f"{thing.__module__}.{thing.__qualname__} (lru_cache)"
-        if issubclass(type(thing), type):
-            return f"{thing.__qualname__}.*"
-        if issubclass(type(thing), FunctionType):
-            variable = _find(_variables(thing), below, None)
-            return f"{thing.__module__}.{thing.__qualname__}: {variable}" if variable else None
-        if issubclass(type(thing), GeneratorType | FrameType):
-            variable = _find(_variables(thing), below, None)
-            return f"{_code_name(thing)}: {variable}" if variable else None
+        title, names, _ = self._seen(thing)
+        if names is None:
+            return title
         if below and below[0] is namespace(thing):  # what is below that has the name
             below = below[1:]
-        attribute = _find(attributes(thing), below, slot)
-        return f"{type(thing).__qualname__}.{attribute}" if attribute else None
+        nameless = "*" if self._is_root(thing) and thing is not self._population else None
+        name = _find(names, below, slot) or nameless
+        return f"{title}{name}" if name else None
 
     def _links(self, way: Way) -> Iterator[str]:
         for place, thing in enumerate(way[:_MOST_LINKS]):
-            above = way[place + 1] if place + 1 < len(way) else None
             if thing is self._population:
                 yield "the population that lives on"
-            elif id(thing) in self._locals:
-                yield "running function"
-            elif id(thing) in self._modules:
-                yield f"module {self._modules[id(thing)]}"
-            elif id(thing) in self._classes or issubclass(type(thing), type):
-                kind = self._classes.get(id(thing), thing)
-                yield f"class {kind.__qualname__}"
-                yield f"module {kind.__module__}"
-            elif issubclass(type(thing), FunctionType | LruCache):
-                yield f"function {thing.__qualname__}"
-            elif issubclass(type(thing), GeneratorType | FrameType):
-                yield f"{type(thing).__name__} {_code_name(thing)}"
-            elif not issubclass(type(thing), CellType) and (
-                above is None or thing is not namespace(above)
-            ):
-                yield _type(thing)
+            elif not any(thing is namespace(above) for above in way[place + 1 : place + 2]):
+                yield from self._seen(thing)[2]
+
+    def _seen(self, thing: Any) -> tuple[str, Mapping[str, Any] | None, tuple[str, ...]]:
+        """A thing as a reader sees it: what comes before the names that it has for others, these
+        names, None where none is needed, and what it is in a path."""
+        key, kind = id(thing), type(thing)
+        if key in self._locals:
+            return self._locals[key], None, ("running function",)
+        if key in self._modules:
+            module = self._modules[key]
+            return f"{module}.", thing, (f"module {module}",)
+        if key in self._classes or issubclass(kind, type):
+            owner, names = self._classes.get(key, thing), thing if key in self._classes else {}
+            links = f"class {owner.__qualname__}", f"module {owner.__module__}"
+            return f"{owner.__qualname__}.", names, links
+        if issubclass(kind, FunctionType | LruCache):
+            title, link = (
+                f"{thing.__module__}.{thing.__qualname__}",
+                f"function {thing.__qualname__}",
+            )
+            if issubclass(kind, LruCache):
+                return f"{title} (lru_cache)", None, (link,)
+            return f"{title}: ", _variables(thing), (link,)
+        if issubclass(kind, GeneratorType | FrameType):
+            code = thing.gi_code if issubclass(kind, GeneratorType) else thing.f_code
+            link = f"{kind.__name__} {code.co_qualname}"
+            return f"{code.co_qualname}: ", _variables(thing), (link,)
+        method = issubclass(kind, MethodType)
+        link = f"method {thing.__qualname__}" if method else kind.__qualname__
+        shown = () if issubclass(kind, CellType) else (link,)
+        return f"{kind.__qualname__}.", attributes(thing), shown
 
 
 def _find(names: Mapping[str, Any], below: Way, slot: str | None) -> str | None:
@@ -197,11 +199,6 @@ def _variables(thing: Any) -> dict[str, Any]:
     return {} if frame is None else dict(frame.f_locals)
 
 
-def _code_name(thing: Any) -> str:
-    code = thing.gi_code if issubclass(type(thing), GeneratorType) else thing.f_code
-    return str(code.co_qualname)
-
-
 def _running_locals() -> Iterator[tuple[int, str]]:
     """Containers that running functions have variables for, by id; not memprof's own."""
     for frame in sys._current_frames().values():
@@ -212,9 +209,3 @@ def _running_locals() -> Iterator[tuple[int, str]]:
                     if type(value) in (list, dict, set):
                         yield id(value), f"{running.f_code.co_qualname}: {name}"
             running = running.f_back
-
-
-def _type(thing: Any) -> str:
-    if issubclass(type(thing), MethodType):
-        return f"method {thing.__qualname__}"
-    return type(thing).__qualname__

@@ -15,11 +15,12 @@ import operator
 import sys
 import tracemalloc
 import weakref
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -37,115 +38,99 @@ from memprof.instruments.graph import (
 )
 from memprof.instruments.source_lines import Place, is_memprofs_work, place_of
 
+T = TypeVar("T")
+
 Key = tuple[int, str | None]
 """An old thing by its id, and the name under which it holds something; None for its entries."""
 
 
 @dataclass(slots=True)
 class Held:
-    """What an old thing holds, at one mark, of what came since the start.
+    """What an old thing holds, at one mark, of what came since the start; or what it holds more at
+    a later one.
 
     Attributes:
-        size_bytes: of all that it alone, or it first, leads to.
+        things_bytes: of all that it alone, or it first, leads to.
         things: how many these are.
-        entries: how many of these it holds itself, as a container.
+        own_bytes: what it takes itself for them, as a container.
+        lines: bytes of the things by the line that allocated them.
+        types: its own entries by type.
         gained: entries that it has more than at the start, old ones as well; None for what has no
             length, and under a name that stays.
-        own_bytes: what the container itself takes for them.
-        lines: bytes by the line that allocated them.
-        types: its own entries by type.
     """
 
-    size_bytes: int = 0
-    things: int = 0
-    entries: int = 0
-    gained: int | None = None
+    things_bytes: float = 0.0
+    things: float = 0.0
     own_bytes: float = 0.0
-    lines: Counter[Place] = field(default_factory=Counter)
-    types: Counter[str] = field(default_factory=Counter)
+    lines: dict[Place, float] = field(default_factory=dict)
+    types: dict[str, float] = field(default_factory=dict)
+    gained: int | None = None
 
     @property
-    def replaced(self) -> int:
+    def size_bytes(self) -> float:
+        return self.things_bytes + self.own_bytes
+
+    @property
+    def entries(self) -> float:
+        return sum(self.types.values())
+
+    @property
+    def replaced(self) -> float:
         """Entries that took the place of old ones; unknown, and so 0, for what is no container."""
         return 0 if self.gained is None else max(0, self.entries - max(0, self.gained))
 
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What is held more than at an earlier mark; `own_bytes`, which are part of `size_bytes`, in
-    the containers' own tables."""
-
-    size_bytes: float = 0.0
-    things: float = 0.0
-    lines: dict[Place, float] = field(default_factory=dict)
-    types: dict[str, float] = field(default_factory=dict)
-    own_bytes: float = 0.0
-
-    def per(self, cycles: int) -> Gain:
-        """The same for one of so many cycles."""
-        return Gain(
-            self.size_bytes / cycles,
-            self.things / cycles,
-            {place: size / cycles for place, size in self.lines.items()},
-            {name: count / cycles for name, count in self.types.items()},
-            self.own_bytes / cycles,
+    def plus(self, other: Held, factor: float = 1.0) -> Held:
+        """With the other, so many times."""
+        return Held(
+            self.things_bytes + factor * other.things_bytes,
+            self.things + factor * other.things,
+            self.own_bytes + factor * other.own_bytes,
+            _plus(self.lines, other.lines, factor),
+            _plus(self.types, other.types, factor),
         )
 
 
-def gain(before: Held, after: Held) -> Gain:
+def _plus(one: dict[T, float], other: dict[T, float], factor: float) -> dict[T, float]:
+    return {key: one.get(key, 0.0) + factor * other.get(key, 0.0) for key in {**one, **other}}
+
+
+def gain(before: Held, after: Held) -> Held:
     """What is held more at the later mark.
 
     Entries of a full cache take the place of older ones. They count as new things, so what they
     replaced is taken off: as many entries of mean size.
     """
-    size = after.size_bytes - before.size_bytes
-    replaced = after.replaced - before.replaced
-    kept = 1.0
-    if replaced > 0 and size > 0:
+    found = after.plus(before, -1)
+    found.lines = {line: size for line, size in found.lines.items() if line in after.lines}
+    replaced, own_bytes, kept = after.replaced - before.replaced, found.own_bytes, 1.0
+    if replaced > 0 and found.things_bytes > 0:
         typical = before if before.entries else after
-        kept = max(0.0, 1 - replaced * typical.size_bytes / typical.entries / size)
-    own_bytes = after.own_bytes - before.own_bytes
-    return Gain(
-        size * kept + own_bytes,
-        (after.things - before.things) * kept,
-        {line: (after.lines[line] - before.lines[line]) * kept for line in after.lines},
-        {name: (after.types[name] - before.types[name]) * kept for name in after.types},
-        own_bytes,
-    )
+        each_bytes = typical.things_bytes / typical.entries
+        kept = max(0.0, 1 - replaced * each_bytes / found.things_bytes)
+    found.own_bytes = 0.0
+    return Held(own_bytes=own_bytes).plus(found, kept)
 
 
-def total(gains: Iterable[Gain]) -> Gain:
+def total(gains: Iterable[Held]) -> Held:
     """All gains as one."""
-    size = things = own_bytes = 0.0
-    lines: defaultdict[Place, float] = defaultdict(float)
-    types: defaultdict[str, float] = defaultdict(float)
-    for each in gains:
-        size += each.size_bytes
-        things += each.things
-        own_bytes += each.own_bytes
-        for place, line_size in each.lines.items():
-            lines[place] += line_size
-        for name, count in each.types.items():
-            types[name] += count
-    return Gain(size, things, dict(lines), dict(types), own_bytes)
+    return reduce(Held.plus, gains, Held())
 
 
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT
 _LARGE = 1 << 20
 
-_LENGTHS: dict[type, Callable[[Any], int]] = {
-    list: list.__len__,
-    dict: dict.__len__,
-    set: set.__len__,
-    deque: deque.__len__,
-    bytearray: bytearray.__len__,
-    array.array: array.array.__len__,
-    LruCache: lambda cached: int(cached.cache_info().currsize),
+# The length of a container, and what an entry takes in its own table, over the times at which that
+# is enlarged; a cache keeps its entries in a dict that is counted.
+_CONTAINERS: dict[type, tuple[Callable[[Any], int], int]] = {
+    list: (list.__len__, 8),
+    dict: (dict.__len__, 40),
+    set: (set.__len__, 32),
+    deque: (deque.__len__, 8),
+    bytearray: (bytearray.__len__, 1),
+    array.array: (array.array.__len__, 0),  # which says it itself
+    LruCache: (lambda cached: int(cached.cache_info().currsize), 0),
 }
-# What an entry takes in a container's own table, over the times at which that is enlarged; a cache
-# keeps its entries in a dict that is counted.
-_ENTRY_BYTES = {list: 8, dict: 40, set: 32, deque: 8, bytearray: 1, LruCache: 0}
 
 
 class RetainedObjects:
@@ -164,8 +149,8 @@ class RetainedObjects:
         self._arrays = [t for t in _of(np.ndarray, self._held) if t.dtype.hasobject]
         holders = [thing for thing in self._held if type(thing).__flags__ & _HAS_REFERENTS]
         self._holders = [(some, self._held_referents(some)) for some in portions(holders)]
-        self._sized = [(kind, _of(kind, self._held)) for kind in _LENGTHS]
-        self._lengths = [list(map(_LENGTHS[kind], sized)) for kind, sized in self._sized]
+        self._sized = [(kind, _of(kind, self._held)) for kind in _CONTAINERS]
+        self._lengths = [list(map(_CONTAINERS[kind][0], sized)) for kind, sized in self._sized]
 
     def mark(self) -> dict[Key, Held]:
         """What each old thing holds of what is new, each new thing under the one that is nearest;
@@ -178,14 +163,14 @@ class RetainedObjects:
             found[id(thing), None] = Held(gained=gained, own_bytes=gained * entry_bytes)
         frontier: deque[tuple[Held, Any]] = deque()
         for holder in self._holders_of_new():
-            has_length = issubclass(type(holder), tuple(_LENGTHS))
+            has_length = issubclass(type(holder), tuple(_CONTAINERS))
             for slot, entry in self._entries(holder):
                 new = [thing for thing in entry if self._is_new(thing)]
                 if new:
                     same_length = 0 if has_length and slot is None else None
                     held = found.setdefault((id(holder), slot), Held(gained=same_length))
-                    held.entries += 1
-                    held.types[type_name(new[-1])] += 1
+                    name = type_name(new[-1])
+                    held.types[name] = held.types.get(name, 0) + 1
                     frontier.extend((held, thing) for thing in new)
         self._claim(frontier)
         return found
@@ -209,11 +194,10 @@ class RetainedObjects:
         """Containers that are not as long as at the start: what an entry takes, and how many more
         there are."""
         for (kind, sized), before in zip(self._sized, self._lengths, strict=True):
-            lengths = map(_LENGTHS[kind], sized)
-            for thing, now, then in zip(sized, lengths, before, strict=True):
+            length, entry_bytes = _CONTAINERS[kind]
+            for thing, now, then in zip(sized, map(length, sized), before, strict=True):
                 if now != then:
-                    size = thing.itemsize if kind is array.array else _ENTRY_BYTES[kind]
-                    yield thing, size, now - then
+                    yield thing, getattr(thing, "itemsize", entry_bytes), now - then
 
     def _holders_of_new(self) -> Iterator[Any]:
         # Addresses are objects themselves, which tracemalloc would follow one by one, so most of
@@ -250,11 +234,12 @@ class RetainedObjects:
                 continue
             claimed.add(key)
             size = nominal_bytes(thing)
-            held.size_bytes += size
+            held.things_bytes += size
             held.things += not isinstance(thing, DeviceBuffer)
             traceback = _traceback(thing) if traced else None
             if traceback is not None:
-                held.lines[place_of(traceback)] += size
+                place = place_of(traceback)
+                held.lines[place] = held.lines.get(place, 0) + size
             frontier.extend((held, other) for other in referents(thing))
 
 

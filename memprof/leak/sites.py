@@ -11,11 +11,14 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TypeVar
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, source_lines
+from memprof.instruments.device import RetracedHeap
 from memprof.instruments.source_lines import (
     Place,
     UserLines,
@@ -26,14 +29,16 @@ from memprof.instruments.source_lines import (
 )
 from memprof.instruments.traced import without_own
 from memprof.leak.owners import Owner, Owners
-from memprof.leak.retained import Gain, Held, Key, RetainedObjects, gain, total
+from memprof.leak.retained import Held, Key, RetainedObjects, gain, total
 from memprof.leak.worker import Cycles, life_of
 from memprof.stats.growth import is_steady
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import Attribution, Evidence, Site, SiteLine
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import FindSites
-from memprof.worker.channel import Channel
+from memprof.worker.job import Channel
+
+T = TypeVar("T")
 
 # Frames from an allocation up to a line that is no library's: NumPy's and copy's own are few. Under
 # JAX's eager loop each frame costs seconds per cycle, and as few cycles as possible have to do.
@@ -56,13 +61,8 @@ _TRACE_BYTES = 4096
 _LEFT_OVER = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """What was there at one mark: `held` by old things, and traced `lines` with their bytes and
-    blocks."""
-
-    held: dict[Key, Held]
-    lines: dict[Place, tuple[int, int]]
+Marks = list[dict[T, Held]]
+"""What was there after a third, two thirds and all of the cycles, by what or where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class _Growth:
     """What grew steadily, per cycle."""
 
     owner: Owner
-    gain: Gain
+    gain: Held
     seen_by: Evidence
     traces: float | None = None
 
@@ -81,8 +81,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     spec, cycles = request.spec, max(request.count, _FEWEST_CYCLES)
     life = life_of(spec, request.mode, request.history_steps)
     channel.progress("warm up", spec.agents)
-    for _ in range(request.warm_up):
-        life.run()
+    life.run(request.warm_up)
     channel.progress("heap", spec.agents)
     start = perf_counter()
     heap, found = _heap_growth(life, spec, cycles)
@@ -91,13 +90,15 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     eager = spec.loop == "eager"  # which traces at every step
     watched = _FEWEST_CYCLES if eager or traced_seconds > spec.effort.trace_seconds else cycles
     yours = UserLines(spec.model)
-    marks, objects = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
+    objects, held_marks, line_marks = _watch(
+        life, watched, _FRAMES_EAGER if eager else _FRAMES, yours
+    )
     if not eager:
         channel.progress("stacks", spec.agents)
         _look_up(life, yours)
     channel.progress("owners", spec.agents)
-    held = list(_held_growth(marks, objects, life, watched))
-    lines = _line_growth(marks, watched)
+    held = list(_held_growth(held_marks, objects, life, watched))
+    lines = _line_growth(line_marks, watched)
     held = _completed(held, lines, heap - sum(each.gain.size_bytes for each in held))
     others = [*held, *_unaccounted(held, lines, heap)]
     found += [each for each in others if not (found and _is_jaxs_own(each))]
@@ -122,29 +123,27 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
 def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float, list[_Growth]]:
     """Bytes that the live heap gains per cycle, and the lines at which JAX traces in every one."""
     process.settle()
-    if not BACKENDS[spec.backend].compiles:
+    with ExitStack() as stack:
+        retraces = stack.enter_context(RetracedHeap()) if BACKENDS[spec.backend].compiles else None
         before = process.held_bytes()
-        for _ in range(cycles):
-            life.run()
-        process.settle()
-        return (process.held_bytes() - before) / cycles, []
-    from memprof.instruments.device import RetracedHeap
-
-    with RetracedHeap() as retraces:
-        before = process.held_bytes()
-        for _ in range(cycles):
-            life.run()
+        life.run(cycles)
         process.settle()
         growth = (process.held_bytes() - before) / cycles
+    if retraces is None:
+        return growth, []
     traced = {place: n / cycles for place, n in retraces.traced.items() if n >= cycles}
     gained = {place: max(0, retraces.gained[place]) for place in traced}
     # What is garbage by the end of the cycle was counted too.
     scale = max(0.0, growth) / max(1, sum(gained.values()))
     return growth, [
-        _Growth(Owner("", ()), Gain(size * scale, 0.0, {place: size * scale}), "jax", traced[place])
+        _Growth(Owner("", ()), _at(place, size * scale), "jax", traced[place])
         for place, size in gained.items()
         if size * scale >= _TRACE_BYTES * traced[place]
     ]
+
+
+def _at(place: Place, size_bytes: float, things: float = 0.0) -> Held:
+    return Held(size_bytes, things, lines={place: size_bytes})
 
 
 def _is_jaxs_own(growth: _Growth) -> bool:
@@ -161,15 +160,30 @@ def _is_pymdps_own(growth: _Growth) -> bool:
 
 def _watch(
     life: Cycles, cycles: int, frames: int, yours: UserLines
-) -> tuple[list[_Mark], RetainedObjects]:
-    """Marks after a third, two thirds and all of the cycles."""
+) -> tuple[RetainedObjects, Marks[Key], Marks[Place]]:
+    """What old things hold, and what is traced at which lines."""
     process.settle()
     objects = RetainedObjects()
+    held: Marks[Key] = []
+    lines: Marks[Place] = []
     tracemalloc.start(frames)
     try:
-        return [_mark(life, objects, count, yours) for count in _thirds(cycles)], objects
+        for count in _thirds(cycles):
+            life.run(count)
+            process.settle()
+            traces = without_own(tracemalloc.take_snapshot())
+            yours.see(traces)
+            lines.append(
+                {
+                    place: _at(place, size, blocks)
+                    for place, (size, blocks) in source_lines.by_line(traces).items()
+                    if not is_memprofs_work(place[0])
+                }
+            )
+            held.append(objects.mark())
     finally:
         tracemalloc.stop()
+    return objects, held, lines
 
 
 def _look_up(life: Cycles, yours: UserLines) -> None:
@@ -187,29 +201,29 @@ def _thirds(cycles: int) -> tuple[int, int, int]:
     return cycles // 3, 2 * cycles // 3 - cycles // 3, cycles - 2 * cycles // 3
 
 
-def _mark(life: Cycles, objects: RetainedObjects, cycles: int, yours: UserLines) -> _Mark:
-    for _ in range(cycles):
-        life.run()
-    process.settle()
-    traces = without_own(tracemalloc.take_snapshot())
-    yours.see(traces)
-    found = source_lines.by_line(traces).items()
-    lines = {place: size for place, size in found if not is_memprofs_work(place[0])}
-    return _Mark(objects.mark(), lines)
+def _gains(marks: Marks[T]) -> dict[T, tuple[Held, Held]]:
+    """What each gains from mark to mark, where it does."""
+    nothing, found = Held(), {}
+    for key in {key for mark in marks for key in mark}:
+        one, two, three = (mark.get(key, nothing) for mark in marks)
+        found[key] = gain(one, two), gain(two, three)
+    return {key: each for key, each in found.items() if any(g.size_bytes > 0 for g in each)}
+
+
+def _steady(gains: Iterable[tuple[Held, Held]], cycles: int) -> Held | None:
+    """What all together gain per cycle; None where it is not one growth that goes on."""
+    _, second, third = _thirds(cycles)
+    early, late = map(total, zip(*gains, strict=True))
+    if not is_steady(early.size_bytes / second, late.size_bytes / third):
+        return None
+    return Held().plus(early.plus(late), 1 / (second + third))
 
 
 def _held_growth(
-    marks: list[_Mark], objects: RetainedObjects, life: Cycles, cycles: int
+    marks: Marks[Key], objects: RetainedObjects, life: Cycles, cycles: int
 ) -> Iterator[_Growth]:
     """Owners that hold more and more, each with all that is held under its name."""
-    _, second, third = _thirds(cycles)
-    nothing = Held()
-    gains: dict[Key, tuple[Gain, Gain]] = {}
-    for key in {key for mark in marks for key in mark.held}:
-        one, two, three = (mark.held.get(key, nothing) for mark in marks)
-        each = gain(one, two), gain(two, three)
-        if any(part.size_bytes > 0 for part in each):
-            gains[key] = each
+    gains = _gains(marks)
     holders = objects.holders(gains)
     objects.forget()
     gc.collect()
@@ -218,53 +232,39 @@ def _held_growth(
     for key, owner in owners.items():
         by_name.setdefault(owner.name, []).append(key)
     for keys in by_name.values():
-        early, late = (total(gains[key][half] for key in keys) for half in (0, 1))
-        if is_steady(early.size_bytes / second, late.size_bytes / third):
-            yield _Growth(owners[keys[0]], total((early, late)).per(second + third), "object graph")
+        found = _steady([gains[key] for key in keys], cycles)
+        if found is not None:
+            yield _Growth(owners[keys[0]], found, "object graph")
 
 
-def _line_growth(marks: list[_Mark], cycles: int) -> dict[Place, Gain]:
+def _line_growth(marks: Marks[Place], cycles: int) -> dict[Place, Held]:
     """What each line gains per cycle, where it gains steadily."""
-    _, second, third = _thirds(cycles)
-    found = {}
-    one, two, three = (mark.lines for mark in marks)
-    for place, (size, blocks) in three.items():
-        (size_1, blocks_1), (size_2, _) = one.get(place, (0, 0)), two.get(place, (0, 0))
-        if is_steady((size_2 - size_1) / second, (size - size_2) / third):
-            bytes_per_cycle = (size - size_1) / (second + third)
-            blocks_per_cycle = (blocks - blocks_1) / (second + third)
-            found[place] = Gain(bytes_per_cycle, blocks_per_cycle, {place: bytes_per_cycle})
-    return found
+    found = {place: _steady([gains], cycles) for place, gains in _gains(marks).items()}
+    return {place: each for place, each in found.items() if each is not None}
 
 
-def _completed(held: list[_Growth], lines: Mapping[Place, Gain], room: float) -> list[_Growth]:
+def _completed(held: list[_Growth], lines: Mapping[Place, Held], room: float) -> list[_Growth]:
     """Owners with what the lines of their things gain beyond the sizes that the things give: an
     instance does not count the values of its attributes. Together no more than `room`."""
     owned = total(growth.gain for growth in held).lines
     extras = []
     for growth in held:
-        mine = {place: size for place, size in growth.gain.lines.items() if place in lines}
-        whole = {p: lines[p].size_bytes * size / owned[p] for p, size in mine.items() if size > 0}
-        extras.append({p: max(0.0, size - mine[p]) for p, size in whole.items()})
+        mine = {p: size for p, size in growth.gain.lines.items() if size > 0 and p in lines}
+        more = {p: max(0.0, lines[p].size_bytes * n / owned[p] - n) for p, n in mine.items()}
+        extras.append(Held(sum(more.values()), lines=more))
     beyond = [
-        max(0.0, sum(extra.values()) - growth.gain.own_bytes)
+        max(0.0, extra.size_bytes - growth.gain.own_bytes)
         for growth, extra in zip(held, extras, strict=True)
     ]
     fits = min(1.0, max(0.0, room) / sum(beyond)) if sum(beyond) else 0.0
     return [
-        replace(growth, gain=total((growth.gain, _extra(extra, size * fits))))
+        replace(growth, gain=growth.gain.plus(extra, fits * size / (extra.size_bytes or 1.0)))
         for growth, extra, size in zip(held, extras, beyond, strict=True)
     ]
 
 
-def _extra(lines: dict[Place, float], size_bytes: float) -> Gain:
-    """`size_bytes`, split as the lines are."""
-    scale = size_bytes / sum(lines.values()) if size_bytes else 0.0
-    return Gain(size_bytes, 0.0, {place: size * scale for place, size in lines.items()})
-
-
 def _unaccounted(
-    held: Iterable[_Growth], lines: Mapping[Place, Gain], heap: float
+    held: Iterable[_Growth], lines: Mapping[Place, Held], heap: float
 ) -> Iterator[_Growth]:
     """Lines that gain what no owner holds.
 
@@ -281,12 +281,12 @@ def _unaccounted(
             yield _Growth(Owner("", ()), each, "tracemalloc")
 
 
-def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Gain]) -> Iterator[_Growth]:
+def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Held]) -> Iterator[_Growth]:
     """Lines below which native libraries keep what tracemalloc has not seen."""
     for place, (size, count) in source_lines.native_by_line(life.run, cycles).items():
         seen = lines[place].size_bytes if place in lines else 0.0
         if seen < _ACCOUNTED * size and not is_memprofs_work(place[0]):
-            yield _Growth(Owner("", ()), Gain(size, count, {place: size}), "memray")
+            yield _Growth(Owner("", ()), _at(place, size, count), "memray")
 
 
 def _site(growth: _Growth, folder: str, yours: Mapping[Place, float]) -> Site:

@@ -21,6 +21,7 @@ from memprof.render.page import (
 )
 from memprof.stats import growth
 from memprof.text import format_size, listed
+from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site
 from memprof.values.profile import Environment
 
@@ -230,7 +231,6 @@ def _signal_row(signal: Signal) -> tuple[str, ...]:
 
 _MOST_SITES = 8
 _MOST_LINES, _MOST_YOURS = 5, 3
-_HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 
 
 # ---------------------------------------------------------------- sites
@@ -326,7 +326,7 @@ def remedies(leak: Leak) -> tuple[str, ...]:
 def _known_remedy(site: Site) -> str | None:
     """What helps against PyMDP's own leaks."""
     owner, _, attribute = site.owner.rpartition(".")
-    if owner == "Agent" and attribute in _HISTORIES:
+    if owner == "Agent" and attribute in HISTORIES:
         return (
             f"PyMDP appends to {site.owner} in every step and never drops an entry. The pass "
             "history keeps only as many as history_steps says: --passes history --history-steps 32."

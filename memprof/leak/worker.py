@@ -16,11 +16,10 @@ from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations.base import Population, Probe
 from memprof.stats import growth
 from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode
-from memprof.values.measurements import UNSEEN, Calibration
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import LiveInCycles
-from memprof.worker.channel import Channel
-from memprof.worker.growth import Growth, Records, backend_of
+from memprof.worker.growth import Growth, Records
+from memprof.worker.job import Channel, backend_of
 
 _FEWEST_CYCLES = 3
 """With fewer, there is not even an interval."""
@@ -96,24 +95,14 @@ def _run(
         late = seconds is not None and perf_counter() - start + 2 * max(durations) > seconds
         if late and cycle + 1 >= _FEWEST_CYCLES:
             break
-    facts = life.facts
+    compiles, facts = BACKENDS[spec.backend].compiles, life.facts
     life.close()
     return CycleRun(
         readings=tuple(taken),
         seconds=tuple(durations[: len(taken) - 1]),
-        compilations=tuple(compiled[: len(taken) - 1]) if BACKENDS[spec.backend].compiles else (),
+        compilations=tuple(compiled[: len(taken) - 1]) if compiles else (),
         facts=facts,
-        calibration=_calibration(spec.backend),
-    )
-
-
-def _calibration(backend: str) -> Calibration:
-    """What the readings are worth, that of JAX's arrays included."""
-    found, why = process.calibration(), device_failure() if BACKENDS[backend].compiles else ""
-    if not why:
-        return found
-    return replace(
-        found, left_out={**found.left_out, "device": why}, unseen=(*found.unseen, UNSEEN["device"])
+        calibration=process.calibration(device=device_failure() if compiles else ""),
     )
 
 
@@ -176,8 +165,12 @@ class Cycles:
     def population(self) -> Population | None:
         return None if self._growth is None else self._growth.population
 
-    def run(self) -> None:
-        """One cycle. What is garbage afterwards is not yet collected."""
+    def run(self, cycles: int = 1) -> None:
+        """So many cycles. What is garbage afterwards is not yet collected."""
+        for _ in range(cycles):
+            self._run()
+
+    def _run(self) -> None:
         if self._growth is not None:
             self._growth.live_on(self._spec.agents, self._spec.steps)
             return

@@ -24,7 +24,6 @@ from memprof.stats import lines
 from memprof.stats.growth import FEWEST_CYCLES
 from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
 from memprof.values.measurements import (
-    Calibration,
     GrowthPoint,
     InstrumentRun,
     LedgerRow,
@@ -34,17 +33,15 @@ from memprof.values.measurements import (
 )
 from memprof.values.population import Effort, PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
-from memprof.worker.channel import Channel
 from memprof.worker.growth import (
     FEWEST_POINTS,
     Batches,
     Growth,
     Points,
     Records,
-    backend_of,
     further_sizes,
-    warm_up,
 )
+from memprof.worker.job import Channel, backend_of, warm_up
 
 # A population grows on until half the interval of its marginal cost is so small, relative to it.
 _RESOLUTION = 0.01
@@ -65,7 +62,10 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
     population = population_type(spec, watch)
     growth = Growth(population, spec.steps, digests)
-    batches, readings = Batches(growth, spec.agents, channel), Records[GrowthPoint](_MOST_POINTS)
+    batches, readings = (
+        Batches(growth, spec.agents, channel.progress),
+        Records[GrowthPoint](_MOST_POINTS),
+    )
     trend_heap = array("q", [0]) * _TREND_READINGS
     process.settle()
     filled = heap.fill_free_blocks()
@@ -110,14 +110,8 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         working_set=working_set,
         facts=population.facts(),
         digests=digests.per_agent(),
-        calibration=_calibration(),
+        calibration=process.calibration(residency=resident.failure()),
     )
-
-
-def _calibration() -> Calibration:
-    """What the readings are worth, the ledger's included."""
-    found, why = process.calibration(), resident.failure()
-    return replace(found, left_out={**found.left_out, "residency": why}) if why else found
 
 
 def _evened(
@@ -173,7 +167,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
     with chosen as instrument:
         population = backend_of(spec)(spec, instrument)
         agents = max(spec.agents, FEWEST_POINTS)  # a line needs that many points
-        batches = Batches(Growth(population, spec.steps), agents, channel)
+        batches = Batches(Growth(population, spec.steps), agents, channel.progress)
         readings = []
         reading_seconds = 0.0
         for size in batches:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.catalogue.passes import PASSES, bound_of, candidates, only_reorders
@@ -18,10 +17,8 @@ from memprof.profile.passes import Cost, Plan, cost_of
 from memprof.profile.search import Search
 from memprof.stats.equivalence import judge, reproducible, same_digests
 from memprof.values.measurements import InstrumentRun, Measurement, TraceComparison
-from memprof.values.profile import Equivalence
+from memprof.values.profile import Equivalence, VariantName
 from memprof.values.requests import Measure, ReadThrough, Trace
-
-VariantName = Literal["before", "after"]
 
 
 @dataclass(slots=True)

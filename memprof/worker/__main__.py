@@ -10,7 +10,7 @@ from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.posix import limit_data
 from memprof.text import raised, said_by
 from memprof.values.requests import decode_request
-from memprof.worker.channel import Channel
+from memprof.worker.job import Channel
 
 
 def main() -> int:

@@ -10,22 +10,14 @@ import io
 import pickle
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from time import perf_counter, process_time, thread_time
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from memprof.catalogue.base import load_target
-from memprof.catalogue.passes import PASSES
 from memprof.instruments import process
-from memprof.instruments.base import Stopwatch
-from memprof.populations.base import Behaviour, Population, population_class
-from memprof.populations.trace import DigestTrace
+from memprof.populations.base import Behaviour, Population
 from memprof.stats import lines
-from memprof.values.measurements import Reading
-from memprof.values.population import PopulationSpec
-from memprof.worker.channel import Channel
 
 T = TypeVar("T")
 
@@ -138,8 +130,10 @@ class Batches:
         reference: the loop that steps are compared with, run between them.
     """
 
-    def __init__(self, growth: Growth, agents: int, channel: Channel) -> None:
-        self._growth, self._agents, self._channel = growth, agents, channel
+    def __init__(
+        self, growth: Growth, agents: int, on_progress: Callable[[str, int], None]
+    ) -> None:
+        self._growth, self._agents, self._on_progress = growth, agents, on_progress
         self._population, self._steps = growth.population, growth.steps
         count = min(_BATCHES, agents)
         rebuilt = self._population.rebuilds and count == _BATCHES
@@ -153,10 +147,10 @@ class Batches:
     def __iter__(self) -> Iterator[int]:
         """Grow to the scenario's count; each size, for a reading."""
         for batch, last in enumerate(self.sizes):
-            self._channel.progress("build", last)
+            self._on_progress("build", last)
             new, seconds = self._growth.build(last)
             self.build_seconds[batch] = seconds / len(new)
-            self._channel.progress("step", last)
+            self._on_progress("step", last)
             start = process_time()
             for steps, elapsed in self._growth.stretches(new, range(self._steps)):
                 process.clear_free_lists()
@@ -189,7 +183,7 @@ class Batches:
 
     def extend_to(self, agents: int) -> None:
         """Grow on, in batches as large as the first: larger ones would fragment memory more."""
-        self._channel.progress("extend", agents)
+        self._on_progress("extend", agents)
         batch = agents if self._population.rebuilds else self.sizes[0]
         while (count := len(self._population)) < agents:
             self._growth.come(min(agents, count + batch))
@@ -245,30 +239,6 @@ def further_sizes(
                 return
             more = 1
         yield agents + more
-
-
-def backend_of(spec: PopulationSpec) -> type[Population]:
-    """The population class of the backend, with the early passes installed before its import."""
-    for name in spec.passes:
-        if PASSES[name].early:
-            load_target(PASSES[name].form(spec.backend).target)().install()
-    return population_class(spec.backend)
-
-
-def warm_up(spec: PopulationSpec, channel: Channel) -> None:
-    """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
-    or as many as the population lives at once."""
-    channel.progress("warm up")
-    population = backend_of(spec)(replace(spec, agents=1), Stopwatch())
-    growth = Growth(population, spec.steps, DigestTrace(1, spec.steps))
-    new, _ = growth.build(1)
-    growth.live(new, range(max(population.stride, min(2, spec.steps))))
-    population.close()
-    population.drop_caches()
-    readings = Records[Reading](1)
-    readings.append(process.read())
-    list(readings)
-    lines.robust_fit([(1, 1), (2, 2), (3, 4)])
 
 
 class Records(Generic[T]):

@@ -136,7 +136,7 @@ def test_who_holds_the_pipe_does_not_hide_that_the_worker_died(tmp_path):
 
 def test_a_fork_of_the_worker_is_not_heard(tmp_path):
     script = """
-        from memprof.worker.channel import Channel
+        from memprof.worker.job import Channel
         channel = Channel(int(sys.argv[1]))
         if os.fork() == 0:
             channel.error("failure", "of the fork")

@@ -5,40 +5,41 @@ import sys
 import tracemalloc
 import types
 import weakref
-from collections import Counter, deque
+from collections import deque
 
 import numpy as np
 import pytest
 
 from memprof.instruments.source_lines import PACKAGE
 from memprof.leak.owners import Owners
-from memprof.leak.retained import Gain, Held, RetainedObjects, gain, total
+from memprof.leak.retained import Held, RetainedObjects, gain, total
 from memprof.stats.growth import is_steady
 
 LINE, OTHER = ("a.py", 1), ("b.py", 2)
 
 
-def held(size, things, entries=0, gained=None, own=0.0):
-    return Held(size, things, entries, gained, own, Counter({LINE: size}), Counter({"x": things}))
+def held(size, things, gained=None, own=0.0):
+    return Held(size, things, own, {LINE: size}, {"x": things}, gained)
 
 
 def test_what_a_container_gains_is_what_it_holds_more():
-    found = gain(held(200, 2, 2, 2, 16.0), held(400, 4, 4, 4, 32.0))
-    assert found == Gain(216.0, 2.0, {LINE: 200.0}, {"x": 2.0}, own_bytes=16.0)
+    found = gain(held(200, 2, 2, 16.0), held(400, 4, 4, 32.0))
+    assert found == Held(200.0, 2.0, 16.0, {LINE: 200.0}, {"x": 2.0})
+    assert found.size_bytes == 216
 
 
 def test_entries_of_a_full_cache_only_replace_others():
-    found = gain(held(200, 2, 2, 0), held(400, 4, 4, 0))
+    found = gain(held(200, 2, 0), held(400, 4, 0))
     assert (found.size_bytes, found.things) == (0, 0)
 
 
 def test_a_queue_gains_what_comes_less_what_goes():
-    found = gain(held(300, 3, entries=3, gained=2), held(600, 6, entries=6, gained=4))
+    found = gain(held(300, 3, gained=2), held(600, 6, gained=4))
     assert found.size_bytes == pytest.approx(200)
 
 
 def test_an_attribute_that_is_replaced_by_something_longer_grows():
-    assert gain(held(100, 1, 1), held(150, 1, 1)).size_bytes == 50
+    assert gain(held(100, 1), held(150, 1)).size_bytes == 50
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,9 @@ def test_steady_is_as_much_in_both_halves(first, second, steady):
 
 
 def test_gains_add_up_and_lines_that_lose_are_not_lost():
-    one, two = Gain(5.0, 1.0, {LINE: 5.0}), Gain(-2.0, 0.0, {LINE: -3.0, OTHER: 1.0})
-    assert total([one, two]) == Gain(3.0, 1.0, {LINE: 2.0, OTHER: 1.0}, {})
-    assert total([]).per(3) == Gain()
+    one, two = Held(5.0, 1.0, 0.0, {LINE: 5.0}), Held(-2.0, 0.0, 0.0, {LINE: -3.0, OTHER: 1.0})
+    assert total([one, two]) == Held(3.0, 1.0, 0.0, {LINE: 2.0, OTHER: 1.0})
+    assert total([]) == Held()
 
 
 class Thing:
@@ -120,7 +121,9 @@ def grown(act, times=3):
     holders = objects.holders(gains)
     objects.forget()
     owners = Owners(None, (holders,)).of(gains, holders)
-    return {owner.name: (owner, gains[key][1].per(times)) for key, owner in owners.items()}
+    return {
+        owner.name: (owner, Held().plus(gains[key][1], 1 / times)) for key, owner in owners.items()
+    }
 
 
 MODULE = types.ModuleType("planted_module")

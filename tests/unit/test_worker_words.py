@@ -13,7 +13,7 @@ from memprof.launch import spawn
 from memprof.launch.spawn import failure
 from memprof.scenario.file import load_scenario
 from memprof.values.requests import Measure
-from memprof.worker.channel import Channel
+from memprof.worker.job import Channel
 from tests.conftest import SCENARIOS
 
 REQUEST = Measure(load_scenario(SCENARIOS / "grid-5.yaml").spec(()))
