@@ -1,16 +1,25 @@
-"""What an instrument in a worker of its own looks like, and the probe of the clean worker."""
+"""What instruments have in common: what one in a worker of its own looks like, the probe of the
+clean worker, and the trial of a reading before it is trusted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
 from memprof.populations.base import Population
+from memprof.posix import PAGE_BYTES
+from memprof.text import format_size
 from memprof.values.measurements import Details, OperationTime
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
+
+_LEAST, _MOST = 0.9, 1.5
+"""Shares of the memory by which a reading may move: allocators round sizes up."""
+_ATTEMPTS = 3
+"""Other threads allocate, too; what sees nothing fails as often as it is tried."""
 
 
 class Instrument(Protocol):
@@ -86,3 +95,94 @@ class Stopwatch:
             OperationTime(operation, int(calls), seconds)
             for operation, (calls, seconds) in self._totals.items()
         )
+
+
+class Load(Protocol):
+    """Memory that comes and goes, without taking any other: what a reading is tried with, which has
+    to move by as much."""
+
+    def take(self) -> None: ...
+
+    def free(self) -> None: ...
+
+
+class MappedPages:
+    """So many bytes, mapped and touched."""
+
+    def __init__(self, size: int, *, shared: bool = False) -> None:
+        self._size, self._shared = size, shared
+        self._memory: mmap.mmap | None = None
+
+    def take(self) -> None:
+        flags = getattr(mmap, "MAP_SHARED" if self._shared else "MAP_PRIVATE", None)
+        self._memory = mmap.mmap(-1, self._size, *(() if flags is None else (flags,)))
+        for place in range(0, self._size, PAGE_BYTES):
+            self._memory[place] = 1
+
+    def free(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+
+class SmallObjects:
+    """So many small objects of Python."""
+
+    BLOCK_BYTES = 144
+    """What each takes, with its header and rounded up."""
+    _BYTES = 100
+
+    def __init__(self, count: int) -> None:
+        self._objects: list[bytes | None] = [None] * count
+
+    def take(self) -> None:
+        for place in range(len(self._objects)):
+            self._objects[place] = bytes(self._BYTES)
+
+    def free(self) -> None:
+        for place in range(len(self._objects)):
+            self._objects[place] = None
+
+
+def failures(
+    read: Callable[[], Mapping[str, int | None]], load: Load, amount: int, unit: str = "B"
+) -> dict[str, str]:
+    """The readings that cannot be trusted to tell of `amount` more and less, and why."""
+    found: dict[str, str] = {}
+    for attempt in range(_ATTEMPTS):
+        failed = _failures(read, load, amount, unit)
+        found = failed if attempt == 0 else {n: why for n, why in failed.items() if n in found}
+        if not found:
+            break
+    return found
+
+
+def failure(read: Callable[[], int | None], load: Load, amount: int, unit: str = "B") -> str:
+    """The same of a single reading; empty if it can be trusted."""
+    return failures(lambda: {"": read()}, load, amount, unit).get("", "")
+
+
+def _failures(
+    read: Callable[[], Mapping[str, int | None]], load: Load, amount: int, unit: str
+) -> dict[str, str]:
+    before = read()
+    load.take()
+    during = read()
+    load.free()
+    after = read()
+    found = {}
+    for name, was in before.items():
+        there, gone = during.get(name), after.get(name)
+        if was is None or there is None or gone is None:
+            found[name] = "there is no such account here"
+            continue
+        for moved, what in ((there - was, "allocated"), (there - gone, "freed")):
+            if not _LEAST * amount <= moved <= _MOST * amount:
+                known, seen = _shown(amount, unit), _shown(moved, unit)
+                found[name] = f"tried with {known} that were {what}, it moved by {seen}"
+                break
+    return found
+
+
+def _shown(amount: int, unit: str) -> str:
+    return format_size(amount) if unit == "B" else f"{amount:,} {unit}"

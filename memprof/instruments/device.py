@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.instruments import process, trials
-from memprof.instruments.base import DirectCalls, live
+from memprof.instruments import process
+from memprof.instruments.base import DirectCalls, failure, live
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations.base import EVERYBODY, Population
@@ -43,7 +43,7 @@ def live_device_bytes() -> int | None:
 def device_failure() -> str:
     """Why JAX's live arrays are not to be trusted, tried with one; empty if they are. JAX has to be
     loaded."""
-    return trials.failure(_live_bytes, _DeviceArray(), _TRIED_BYTES)
+    return failure(_live_bytes, _DeviceArray(), _TRIED_BYTES)
 
 
 def _live_bytes() -> int:

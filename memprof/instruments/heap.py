@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from memprof.instruments import trials
+from memprof.instruments.base import SmallObjects, failure
 from memprof.posix import malloc_block_bytes, small_block_bytes
 
 _LARGE = 2**20
@@ -62,14 +62,14 @@ class Tried:
 def tried() -> Tried:
     """The accounts of this process, tried once."""
     gc.collect()
-    objects = trials.SmallObjects(_TRIED_OBJECTS)
-    size = _TRIED_OBJECTS * trials.SmallObjects.BLOCK_BYTES
+    objects = SmallObjects(_TRIED_OBJECTS)
+    size = _TRIED_OBJECTS * SmallObjects.BLOCK_BYTES
     found = {
-        "python": trials.failure(_python_bytes, objects, size),
-        "objects": trials.failure(sys.getallocatedblocks, objects, _TRIED_OBJECTS, "objects"),
+        "python": failure(_python_bytes, objects, size),
+        "objects": failure(sys.getallocatedblocks, objects, _TRIED_OBJECTS, "objects"),
     }
     malloc, found["native"] = _malloc_in_use()
-    has_objects = not found["native"] and not trials.failure(malloc.handed_out, objects, size)
+    has_objects = not found["native"] and not failure(malloc.handed_out, objects, size)
     return Tried(malloc, {name: why for name, why in found.items() if why}, has_objects)
 
 
@@ -79,7 +79,7 @@ def _malloc_in_use() -> tuple[Malloc, str]:
     for malloc in _mallocs():
         why = ""
         for count, size in _TRIED_BLOCKS if c_library() is not None else ():
-            why = why or trials.failure(malloc.handed_out, Blocks(count, size), count * size)
+            why = why or failure(malloc.handed_out, Blocks(count, size), count * size)
         if not why:
             return malloc, ""
         failures.append((malloc, f"{malloc.name}: {why}"))
@@ -163,12 +163,12 @@ def fill_free_blocks() -> list[object]:
 def _hook_bytes() -> int:
     """What each block takes beside its object: nothing, but for the hooks of PYTHONMALLOC=debug,
     found by what objects take."""
-    objects = trials.SmallObjects(_TRIED_OBJECTS)
+    objects = SmallObjects(_TRIED_OBJECTS)
     before = _python_bytes() or 0
     objects.take()
     each = ((_python_bytes() or 0) - before) / _TRIED_OBJECTS
     objects.free()
-    return _HOOKS if each > trials.SmallObjects.BLOCK_BYTES + _HOOKS / 4 else 0
+    return _HOOKS if each > SmallObjects.BLOCK_BYTES + _HOOKS / 4 else 0
 
 
 def _object_of(size: int) -> object:

@@ -21,7 +21,8 @@ from typing import Any
 import psutil
 
 from memprof.errors import MeasurementError
-from memprof.instruments import heap, trials
+from memprof.instruments import heap
+from memprof.instruments.base import MappedPages, failure, failures
 from memprof.posix import somebody_froze
 from memprof.values.measurements import UNSEEN, Calibration, Reading
 
@@ -83,13 +84,13 @@ def left_out() -> dict[str, str]:
     tried once, at the start of a job or when one is first asked for."""
     accounts = heap.tried().left_out
     found = {
-        "peak": trials.failure(_highest_lately, _Peak(), _TRIED_MAPPING),
-        "shared memory": trials.failure(
+        "peak": failure(_highest_lately, _Peak(), _TRIED_MAPPING),
+        "shared memory": failure(
             lambda: _of_system().private_bytes,
-            trials.MappedPages(_TRIED_MAPPING, shared=True),
+            MappedPages(_TRIED_MAPPING, shared=True),
             _TRIED_MAPPING,
         ),
-        **trials.failures(_sizes, trials.MappedPages(_TRIED_MAPPING), _TRIED_MAPPING),
+        **failures(_sizes, MappedPages(_TRIED_MAPPING), _TRIED_MAPPING),
     }
     return {**accounts, **{name: why for name, why in found.items() if why}}
 
@@ -123,7 +124,7 @@ class _Peak:
     """A mapping that has gone again when it is asked about."""
 
     def take(self) -> None:
-        mapping = trials.MappedPages(_TRIED_MAPPING)
+        mapping = MappedPages(_TRIED_MAPPING)
         mapping.take()
         mapping.free()
 

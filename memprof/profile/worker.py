@@ -12,7 +12,7 @@ from time import perf_counter
 from memprof.catalogue.base import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
-from memprof.instruments import heap, process, resident, walker
+from memprof.instruments import heap, process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
@@ -110,7 +110,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         working_set=working_set,
         facts=population.facts(),
         digests=digests.per_agent(),
-        calibration=process.calibration(residency=resident.failure()),
+        calibration=process.calibration(residency=walker.residency_failure()),
     )
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from memprof.errors import MeasurementError
-from memprof.instruments import heap, process, resident, trials
+from memprof.instruments import base, heap, process, walker
 
 # Other tests' threads would allocate while a reading is tried.
 pytestmark = pytest.mark.serial
@@ -53,11 +53,11 @@ def anew() -> Iterator[None]:
     """Nothing has been tried yet, and nothing that is found here stays."""
     process.left_out.cache_clear()
     heap.tried.cache_clear()
-    resident.failure.cache_clear()
+    walker.residency_failure.cache_clear()
     yield
     process.left_out.cache_clear()
     heap.tried.cache_clear()
-    resident.failure.cache_clear()
+    walker.residency_failure.cache_clear()
 
 
 class Load:
@@ -86,7 +86,7 @@ class Load:
 )
 def test_a_reading_has_to_move_by_what_comes_and_goes(up, down, said):
     load = Load(up, down)
-    found = trials.failure(lambda: load.level, load, 100)
+    found = base.failure(lambda: load.level, load, 100)
     assert said in found
     assert bool(found) == bool(said)
 
@@ -94,11 +94,11 @@ def test_a_reading_has_to_move_by_what_comes_and_goes(up, down, said):
 def test_what_moves_once_more_is_what_others_did():
     """A thread that allocates in the first attempt; what never moves fails as often."""
     load, noise = Load(), iter((0, 500))
-    assert trials.failure(lambda: load.level + next(noise, 0), load, 100) == ""
+    assert base.failure(lambda: load.level + next(noise, 0), load, 100) == ""
 
 
 def test_a_reading_that_is_not_there_is_left_out():
-    assert trials.failure(lambda: None, Load(), 100) == "there is no such account here"
+    assert base.failure(lambda: None, Load(), 100) == "there is no such account here"
 
 
 def test_on_this_machine_every_reading_moves():
@@ -202,7 +202,7 @@ def test_shared_memory_that_no_file_tells_of_is_named(monkeypatch, tmp_path):
 def test_a_peak_that_is_not_forgotten_is_left_out(monkeypatch, tmp_path):
     """Where /proc/self/clear_refs may be written, and nothing comes of it."""
     monkeypatch.setattr(process, "_CLEAR_REFS", tmp_path / "clear_refs")
-    held = trials.MappedPages(64 * 2**20)
+    held = base.MappedPages(64 * 2**20)
     held.take()
     held.free()
     assert process.peak_rss_bytes() is None
@@ -217,9 +217,9 @@ def test_a_page_table_that_does_not_tell_is_not_believed(monkeypatch, tmp_path, 
     if fault == "zeros":
         with file.open("wb") as sparse:
             sparse.truncate(1 << 40)
-    monkeypatch.setattr(resident, "_FILE", str(file))
-    assert str(file) in resident.failure()
-    with resident.PageTable() as table:
+    monkeypatch.setattr(walker, "_FILE", str(file))
+    assert str(file) in walker.residency_failure()
+    with walker.PageTable() as table:
         assert not table.readable
 
 
@@ -378,10 +378,10 @@ def as_root(*command: str) -> str:
 
 
 ASK = (
-    "import os; from memprof.instruments import process, resident;"
+    "import os; from memprof.instruments import process, walker;"
     "from memprof.launch import limits;"
     "process.expect_process(); found = process.calibration();"
-    "print(sorted(found.left_out), found.unseen, bool(resident.failure()),"
+    "print(sorted(found.left_out), found.unseen, bool(walker.residency_failure()),"
     " limits.machine_memory().total_bytes > 0, os.getuid())"
 )
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from memprof.instruments.graph import reachable
-from memprof.instruments.resident import PageTable
-from memprof.instruments.walker import walk
+from memprof.instruments.walker import PageTable, walk
 from memprof.posix import PAGE_BYTES
 
 MIB = 2**20
