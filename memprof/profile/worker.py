@@ -83,8 +83,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     private = _points(readings)[-1].reading.private_bytes
     walked = walker.walk(population.holdings(), len(population))
     points, held = _evened(_points(readings), spec, walked, rebuilds=population.rebuilds)
-    agents = batches.agents_within(effort.trend_seconds, _TREND_READINGS * _trend_stride(growth))
-    trend = _live_on(growth, agents, trend_heap, channel, effort)
+    trend = _live_on(batches, trend_heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
     ledger = balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
@@ -255,22 +254,19 @@ def _extend(
             _read(readings, agents, channel)
 
 
-def _trend_stride(growth: Growth) -> int:
-    """Steps between two readings of the trend."""
-    return max(growth.population.stride, growth.steps // _TREND_READINGS)
-
-
 def _live_on(
-    growth: Growth, agents: int, sizes: MutableSequence[int], channel: Channel, effort: Effort
+    batches: Batches, sizes: MutableSequence[int], channel: Channel, effort: Effort
 ) -> TrendSeries:
-    """Let the first `agents` live on for as many steps again, reading the heap on the way.
+    """Let agents live on for as many steps again, reading the heap on the way.
 
     With many agents, what a step leaves behind is far above what the process's own caches still
     gain. As many live on as take the effort's time: the scenario's at least, for twice as long at
     most, but for as few readings as can be judged. Ends early when steps are slow; nothing is read
     where the platform has no figure.
     """
-    stride = _trend_stride(growth)
+    growth = batches.growth
+    stride = max(growth.population.stride, growth.steps // len(sizes))
+    agents = batches.agents_within(effort.trend_seconds, len(sizes) * stride)
     channel.progress("trend", agents)
     count, start = 0, _own_seconds()
     while count < len(sizes):

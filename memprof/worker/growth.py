@@ -133,7 +133,7 @@ class Batches:
     def __init__(
         self, growth: Growth, agents: int, on_progress: Callable[[str, int], None]
     ) -> None:
-        self._growth, self._agents, self._on_progress = growth, agents, on_progress
+        self.growth, self._agents, self._on_progress = growth, agents, on_progress
         self._population, self._steps = growth.population, growth.steps
         count = min(_BATCHES, agents)
         rebuilt = self._population.rebuilds and count == _BATCHES
@@ -148,11 +148,11 @@ class Batches:
         """Grow to the scenario's count; each size, for a reading."""
         for batch, last in enumerate(self.sizes):
             self._on_progress("build", last)
-            new, seconds = self._growth.build(last)
+            new, seconds = self.growth.build(last)
             self.build_seconds[batch] = seconds / len(new)
             self._on_progress("step", last)
             start = process_time()
-            for steps, elapsed in self._growth.stretches(new, range(self._steps)):
+            for steps, elapsed in self.growth.stretches(new, range(self._steps)):
                 process.clear_free_lists()
                 cpu = process_time() - start
                 for step in steps:
@@ -186,7 +186,7 @@ class Batches:
         self._on_progress("extend", agents)
         batch = agents if self._population.rebuilds else self.sizes[0]
         while (count := len(self._population)) < agents:
-            self._growth.come(min(agents, count + batch))
+            self.growth.come(min(agents, count + batch))
 
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
