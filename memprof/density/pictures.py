@@ -105,5 +105,7 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def rate(per_second: float) -> str:
+def rate(per_second: float | None) -> str:
+    if per_second is None:
+        return "-"
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"

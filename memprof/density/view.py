@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.density.pictures import (
@@ -37,6 +38,10 @@ from memprof.values.density import (
 )
 from memprof.values.figures import DENSITY
 from memprof.values.profile import VariantName
+
+T = TypeVar("T")
+Columns = Mapping[str, Callable[[T], str]]
+"""The columns of a table, with what each shows of a row."""
 
 _PLAIN_RATIO = 10
 _SOURCE = "FreeAgentics, July 2025"  # the predecessor's own figures
@@ -192,26 +197,13 @@ def _other_bounds(capacity: Capacity) -> Iterator[str]:
 
 
 def _sweep(report: DensityReport) -> Section:
-    tables, charts = [], list(memory_charts(report))
+    tables: list[Table] = []
+    sizes = {name: shown_sizes(report.density.points, name) for name, _ in report.variants.named()}
     for name, variant in report.variants.named():
-        rows = shown_sizes(report.density.points, name)
         passes = f", with {', '.join(variant.passes)}" if variant.passes else ""
-        tables.append(
-            Table(
-                f"memory, {name}{passes}",
-                ("agents", "total (USS)", "marginal", "per agent", "peak (RSS)"),
-                tuple(_memory_row(row) for row in rows),
-            )
-        )
-    for name, _ in report.variants.named():
-        rows = [row for row in shown_sizes(report.density.points, name) if row.steps_per_second]
-        tables.append(
-            Table(
-                f"speed, {name}",
-                ("agents", "steps/s", "per agent", "efficiency", "build", "optimise"),
-                tuple(_speed_row(row) for row in rows),
-            )
-        )
+        tables.append(_table(f"memory, {name}{passes}", _MEMORY, sizes[name]))
+    for name, rows in sizes.items():
+        tables.append(_table(f"speed, {name}", _SPEED, [r for r in rows if r.steps_per_second]))
     backend = BACKENDS.get(report.scenario.backend)  # which may be another memprof's
     together = "as one computation" if backend and backend.together else "in turn, each once"
     text = (
@@ -220,33 +212,34 @@ def _sweep(report: DensityReport) -> Section:
         f"steps. Then all agents step {together}; efficiency is their rate against that of the "
         "smallest population. Build is one agent with all that the passes do to it.",
     )
-    return Section("Sweep", text, tuple(tables), tuple(charts), tuple(speed_chart(report)))
+    charts = tuple(memory_charts(report))
+    return Section("Sweep", text, tuple(tables), charts, tuple(speed_chart(report)))
 
 
-def _memory_row(row: SizeRow) -> tuple[str, ...]:
-    return (
-        count(row.agents),
-        format_size(row.total_bytes),
-        format_size(row.marginal_bytes),
-        format_size(row.per_agent_bytes),
-        format_size(row.peak_bytes),
-    )
+_MEMORY: Columns[SizeRow] = {
+    "agents": lambda row: count(row.agents),
+    "total (USS)": lambda row: format_size(row.total_bytes),
+    "marginal": lambda row: format_size(row.marginal_bytes),
+    "per agent": lambda row: format_size(row.per_agent_bytes),
+    "peak (RSS)": lambda row: format_size(row.peak_bytes),
+}
+_SPEED: Columns[SizeRow] = {
+    "agents": lambda row: count(row.agents),
+    "steps/s": lambda row: rate(row.steps_per_second),
+    "per agent": lambda row: rate(row.steps_per_second_per_agent),
+    "efficiency": lambda row: "-" if row.efficiency is None else f"{row.efficiency:.0%}",
+    "build": lambda row: format_seconds(row.build_seconds),
+    "optimise": lambda row: format_seconds(row.optimise_seconds),
+}
 
 
-def _speed_row(row: SizeRow) -> tuple[str, ...]:
-    return (
-        count(row.agents),
-        "-" if row.steps_per_second is None else rate(row.steps_per_second),
-        "-" if row.steps_per_second_per_agent is None else rate(row.steps_per_second_per_agent),
-        "-" if row.efficiency is None else f"{row.efficiency:.0%}",
-        format_seconds(row.build_seconds),
-        format_seconds(row.optimise_seconds),
-    )
+def _table(title: str, columns: Columns[T], rows: Sequence[T]) -> Table:
+    cells = (tuple(show(row) for show in columns.values()) for row in rows)
+    return Table(title, tuple(columns), tuple(cells))
 
 
 def _threads_section(report: DensityReport) -> Section:
     """Throughput of several threads against one."""
-    rows = tuple(map(_threads_row, report.density.threads))
     first = report.density.threads[0]
     text = [
         f"{first.agents} agents x {first.steps} steps, dealt out to {first.threads} threads, "
@@ -261,20 +254,15 @@ def _threads_section(report: DensityReport) -> Section:
                 f"{each.variant}: {each.running} of the {each.threads} threads ran at one time; "
                 "more, which have to share Python's interpreter, did not pay."
             )
-    columns = ("", "one thread", f"{first.threads} threads", "ratio", "interval", "growth")
-    return Section("Threads", tuple(text), (Table("", columns, rows),))
-
-
-def _threads_row(row: ThreadsRow) -> tuple[str, ...]:
-    low, high = row.ratio_ci95
-    return (
-        row.variant,
-        f"{row.one_thread_per_second:,.0f}/s",
-        f"{row.threads_per_second:,.0f}/s",
-        f"{row.ratio:.2f} x",
-        f"{low:.2f} .. {high:.2f}",
-        format_size(row.growth_bytes, signed=True),
-    )
+    columns: Columns[ThreadsRow] = {
+        "": lambda row: row.variant,
+        "one thread": lambda row: f"{row.one_thread_per_second:,.0f}/s",
+        f"{first.threads} threads": lambda row: f"{row.threads_per_second:,.0f}/s",
+        "ratio": lambda row: f"{row.ratio:.2f} x",
+        "interval": lambda row: "{:.2f} .. {:.2f}".format(*row.ratio_ci95),
+        "growth": lambda row: format_size(row.growth_bytes, signed=True),
+    }
+    return Section("Threads", tuple(text), (_table("", columns, report.density.threads),))
 
 
 def _suite_section(report: DensityReport) -> Section:
