@@ -124,7 +124,7 @@ class Sweep:
         self._stopwatch = Stopwatch()
         digests = DigestTrace(min(_WATCHED, sizes[-1]), spec.steps)
         self._watch = _Watch(digests, seconds, channel)
-        self._points = Records[DensityPoint](_MOST_POINTS)
+        self._points = Records(DensityPoint, _MOST_POINTS)
         self._population = build(spec, self._stopwatch)
         self._growth = Growth(self._population, spec.steps, self._watch)
         self.there, self.agent_seconds = range(0), 0.0

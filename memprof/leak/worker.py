@@ -73,7 +73,7 @@ def _run(
     as `seconds` allow."""
     start = perf_counter()
     most = growth.most_cycles(cycles)
-    taken = Records[CycleReading](most + 1)
+    taken = Records(CycleReading, most + 1)
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
     still = growth.CycleSeries([0] * (cycles + 1))
     growth.decided([still], cycles)  # what this needs is there before the first reading

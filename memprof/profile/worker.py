@@ -64,7 +64,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     growth = Growth(population, spec.steps, digests)
     batches, readings = (
         Batches(growth, spec.agents, channel.progress),
-        Records[GrowthPoint](_MOST_POINTS),
+        Records(GrowthPoint, _MOST_POINTS),
     )
     trend_heap = array("q", [0]) * _TREND_READINGS
     process.settle()

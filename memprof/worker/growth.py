@@ -6,13 +6,13 @@ be measured as part of the agents.
 
 from __future__ import annotations
 
-import io
-import pickle
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from time import perf_counter, process_time, thread_time
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 
 from memprof.instruments import process
@@ -242,28 +242,31 @@ def further_sizes(
 
 
 class Records(Generic[T]):
-    """Values that a worker notes one after the other: up to `most` dataclasses of a dozen numbers,
-    in memory reserved beforehand."""
+    """Values of a kind that a worker notes one after the other: up to `most` dataclasses of a dozen
+    numbers, in memory reserved beforehand."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, kind: type[T], most: int) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind)
         self._memory = bytearray(b" " * (most * _RECORD_BYTES))
-        self._count = self._end = 0
+        self._ends = array("q", [0]) * (most + 1)
+        self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, value: T) -> None:
         """Keep one more value."""
-        data = pickle.dumps(value)
-        start, self._end = self._end, self._end + len(data)
-        self._memory[start : self._end] = data
+        data = msgspec.msgpack.encode(value)
+        start = self._ends[self._count]
         self._count += 1
+        self._ends[self._count] = end = start + len(data)
+        self._memory[start:end] = data
 
     def __iter__(self) -> Iterator[T]:
         """All values, in the order in which they came."""
-        stream = io.BytesIO(self._memory)
-        for _ in range(self._count):
-            yield pickle.load(stream)
+        memory = memoryview(self._memory)
+        for start, end in pairwise(self._ends[: self._count + 1]):
+            yield self._decoder.decode(memory[start:end])
 
 
 class Reference:

@@ -72,7 +72,7 @@ def warm_up(spec: PopulationSpec, channel: Channel) -> None:
     growth.live(new, range(max(population.stride, min(2, spec.steps))))
     population.close()
     population.drop_caches()
-    readings = Records[Reading](1)
+    readings = Records(Reading, 1)
     readings.append(process.read())
     list(readings)
     lines.robust_fit([(1, 1), (2, 2), (3, 4)])
