@@ -173,6 +173,7 @@ class Cycles:
     def _run(self) -> None:
         if self._growth is not None:
             self._growth.live_on(self._spec.agents, self._spec.steps)
+            process.clear_free_lists()
             return
         population = self._type(self._spec, self._probe)
         growth = Growth(population, self._spec.steps)

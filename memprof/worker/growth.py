@@ -61,9 +61,11 @@ class Growth:
         return new, seconds
 
     def come(self, agents: int) -> tuple[range, float]:
-        """The same, and they have lived them, which is not timed."""
+        """The same, and they have lived them, which is not timed; with what the interpreter put by
+        for more of them given back."""
         new, seconds = self.build(agents)
         self.live(new, range(self.steps))
+        process.clear_free_lists()
         return new, seconds
 
     def live_on(self, agents: int, steps: int) -> float:
@@ -81,9 +83,7 @@ class Growth:
 
     def live(self, agents: range, steps: range) -> float:
         """Let the agents live the steps; the seconds of it, without those of recording."""
-        seconds = sum(each for _, each in self.stretches(agents, steps))
-        process.clear_free_lists()
-        return seconds
+        return sum(seconds for _, seconds in self.stretches(agents, steps))
 
     def stretches(self, agents: range, steps: range) -> Iterator[tuple[range, float]]:
         """The same stretch by stretch, as they are asked for: the steps, and their seconds."""
@@ -186,7 +186,9 @@ class Batches:
         self._on_progress("extend", agents)
         batch = agents if self._population.rebuilds else self.sizes[0]
         while (count := len(self._population)) < agents:
-            self.growth.come(min(agents, count + batch))
+            new, _ = self.growth.build(min(agents, count + batch))
+            for _ in self.growth.stretches(new, range(self._steps)):
+                process.clear_free_lists()
 
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
