@@ -12,10 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from memprof.catalogue.backends import OF_PROGRAMS
-from memprof.catalogue.passes import (
-    AUTO,
-    new_pass,
-)
+from memprof.catalogue.passes import AUTO, new_pass
 from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.optimise.default import DEFAULT, ByAgent, default_plan, keep_what_rest_frees
@@ -26,6 +23,7 @@ from memprof.storage.agent_class import is_stored
 from memprof.storage.header import Place
 from memprof.storage.mmap import Mmap
 from memprof.text import format_size
+from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import LedgerRow, WorkingSetUse
 
 
@@ -366,8 +364,6 @@ def reopen(
 
 def check_agent(agent: Any) -> None:
     """Whether it is an agent of PyMDP's NumPy backend that nobody has stored."""
-    from pymdp.legacy.agent import Agent
-
     if is_stored(agent):
         raise UsageError(
             "agents: this one was taken over already, by this population or another; is it there "
@@ -382,8 +378,6 @@ def check_agent(agent: Any) -> None:
 
 def check_agent_class(kind: Any) -> None:
     """Whether it is a class of such agents."""
-    from pymdp.legacy.agent import Agent
-
     if not isinstance(kind, type) or not issubclass(kind, Agent):
         raise UsageError(
             "agent_class: expected the class of the agents (pymdp.legacy.agent.Agent or a "

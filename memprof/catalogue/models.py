@@ -73,8 +73,8 @@ class Model(Strict):
     """The parameters of one kind of model, its `kind`; the builder gets all of them but `private`.
 
     Attributes:
-        builder: `module:function` that makes the models; empty for the `builder` of the module of
-            `memprof.models` that is named like the kind.
+        builder: `module:function` that makes the models; empty for the function of
+            `memprof.models.built_in` that is named like the kind.
         backends: those whose agents are built of it; empty for all that take generative models.
     """
 

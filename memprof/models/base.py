@@ -37,9 +37,9 @@ def model_builder(
     model: dict[str, Any], folder: str, target: str = ""
 ) -> Callable[[int], GenerativeModel]:
     """A function from an agent's index to a new model for it, from the scenario's `model` field;
-    `target` is what makes it, if that is not ours."""
+    `target` is what makes it, if that is not one of `memprof.models.built_in`."""
     parameters = dict(model)
-    ours = f"memprof.models.{parameters.pop('kind')}:builder"
+    ours = f"memprof.models.built_in:{parameters.pop('kind')}"
     builder: Callable[[int], GenerativeModel]
     builder = load_target(target or ours)(folder=folder, **parameters)
     return builder

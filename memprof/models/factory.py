@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 from memprof.errors import ScenarioError, nearest
 from memprof.models.base import GenerativeModel
 from memprof.text import raised
+from memprof.upstream.modules import is_agent
 
 # What describes the world of an agent that is ready.
 _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
@@ -124,7 +125,7 @@ def _signature(
 
 def _model(returned: Any, target: str) -> GenerativeModel:
     made, environment = returned if _is_pair(returned) else (returned, None)
-    ready = _is_agent(made)
+    ready = is_agent(made)
     if not ready and not isinstance(made, dict):
         raise ScenarioError(
             "model.callable",
@@ -144,12 +145,6 @@ def _model(returned: Any, target: str) -> GenerativeModel:
         own = {name: getattr(made, name) for name in _MODEL if hasattr(made, name)}
         return GenerativeModel(own, environment, agent=made)
     return GenerativeModel(dict(made), environment)
-
-
-def _is_agent(made: Any) -> bool:
-    """Whether it is an agent of PyMDP's NumPy backend, which whoever made one has imported."""
-    module = sys.modules.get("pymdp.legacy.agent")
-    return module is not None and isinstance(made, module.Agent)
 
 
 def _class_of(value: Any) -> str:

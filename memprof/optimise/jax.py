@@ -12,18 +12,7 @@ import numpy as np
 
 from memprof.catalogue.passes import new_pass
 from memprof.storage.records import compressed, decompressed
-
-
-class Mind(NamedTuple):
-    """What agents carry from one step to the next, a row per agent.
-
-    Attributes:
-        qs: posterior beliefs, per factor of shape (agents, 1, states).
-        action: the last action, shape (agents, factors); -1 before the first.
-    """
-
-    qs: list[Any]
-    action: Any
+from memprof.upstream.jax_agent import Mind
 
 
 class State(NamedTuple):

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import reduce
-from importlib import import_module
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from pymdp.legacy import maths, utils
 
 from memprof.optimise.pool import (
     NEGLIGIBLE,
@@ -32,9 +29,11 @@ from memprof.optimise.pool import (
     settle,
 )
 from memprof.storage.constants import is_constant
+from memprof.upstream import modules
 from memprof.upstream.functions import REPLACED, Basis, name_of
+from memprof.upstream.numpy_agent import maths, utils
 
-_REPLACED = [(import_module(f"pymdp.legacy.{module}"), name) for module, name in REPLACED]
+_REPLACED = [(modules.load(module), name) for module, name in REPLACED]
 _NOTHING: Case[Any] = Case(None)
 _BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
 
@@ -240,7 +239,7 @@ def _beneath(function: Any) -> Any:
 
 def _put(functions: Mapping[Any, Any]) -> None:
     """Put a function in the place of each, or of its kernel, in all modules of PyMDP."""
-    for module in [m for name, m in sys.modules.items() if name.startswith("pymdp.legacy")]:
+    for module in modules.loaded():
         for name, value in list(vars(module).items()):
             own = _beneath(value)
             if isinstance(own, FunctionType) and own in functions:

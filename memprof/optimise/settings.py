@@ -17,6 +17,7 @@ import numpy as np
 
 from memprof.optimise.base import Setting
 from memprof.posix import somebody_froze
+from memprof.upstream import modules
 
 _LARGEST_SHARE = 0.01
 _COLLECTIONS = 8  # that a decision rests on
@@ -142,11 +143,6 @@ def keep_freed(size: int) -> None:
     np.empty(min(size, _MOST_BYTES), np.uint8)
 
 
-# What `import pymdp.legacy` loads and agents do not use: seaborn brings pandas and scipy.stats;
-# only the log-evidence of Dirichlet priors takes a function from scipy.special.
-_DEFERRED = ("matplotlib", "matplotlib.pyplot", "scipy.special", "seaborn")
-
-
 class LeanImports(Setting):
     """Gives PyMDP stand-ins for heavy modules, which load the real ones when they are used.
 
@@ -157,9 +153,9 @@ class LeanImports(Setting):
     """
 
     def install(self) -> None:
-        if "pymdp.legacy" not in sys.modules:
-            with standing_in(*(name for name in _DEFERRED if name not in sys.modules)):
-                importlib.import_module("pymdp.legacy")
+        if not modules.is_loaded():
+            with standing_in(*(name for name in modules.DEFERRED if name not in sys.modules)):
+                modules.load()
 
 
 class StandIn(ModuleType):
@@ -202,6 +198,6 @@ def standing_in(*names: str) -> Iterator[None]:
 
 def _withdraw() -> None:
     """From now on an import of the modules is a real one."""
-    for name in _DEFERRED:
+    for name in modules.DEFERRED:
         if isinstance(sys.modules.get(name), StandIn):
             del sys.modules[name]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.catalogue.base import load_target
-from memprof.errors import ScenarioError
+from memprof.errors import FieldError, ScenarioError
 from memprof.text import raised
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
@@ -138,6 +138,27 @@ def refused(spec: PopulationSpec, error: Exception, what: str) -> ScenarioError:
         f"PyMDP's Agent {what}: {raised(error)}; check its keywords and the shapes of its arrays",
         detail=traceback.format_exc(),
     )
+
+
+def check_together(
+    check: Callable[[Mapping[str, Any], PopulationSpec], None],
+    keywords: Mapping[str, Any],
+    spec: PopulationSpec,
+    agent: int,
+) -> None:
+    """The rules for several keywords of one agent at once, where its model has a say.
+
+    Raises:
+        ScenarioError: at the model, or at another field that has its part in it.
+    """
+    try:
+        check(keywords, spec)
+    except FieldError as error:
+        keyword = error.field.removeprefix("agent.")
+        if keyword == error.field:
+            raise ScenarioError(error.field, str(error)) from None
+        problem = f"{keyword} of agent {agent}: {error}"
+        raise ScenarioError(model_field(spec), problem) from None
 
 
 def step_seed(seed: int, agent: int, step: int) -> int:

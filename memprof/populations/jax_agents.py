@@ -39,10 +39,9 @@ import jax.numpy as jnp
 from jax import random as jr
 
 from memprof.optimise.jax import JaxPlan
-from memprof.populations.jax_arguments import with_factor_lists
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
-from memprof.populations.jax_models import Models, memory_error
-from memprof.populations.jax_step import Acted, World
+from memprof.populations.jax_models import Models, memory_error, with_factor_lists
+from memprof.upstream.jax_agent import Acted, World
 
 
 class JaxPopulation(Population):

@@ -1,28 +1,34 @@
-"""From a scenario's models to PyMDP's JAX agents, of one agent or of many at once."""
+"""From a scenario's models to PyMDP's JAX agents, of one agent or of many at once: what PyMDP would
+ignore or misread is refused by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from pymdp.agent import Agent
 
-from memprof.errors import ScenarioError
+from memprof.errors import FieldError, ScenarioError, nearest
 from memprof.models.base import check_model
-from memprof.populations.base import model_field, refused
-from memprof.populations.jax_arguments import (
-    DEFAULTS,
-    LEAVES,
-    LISTS,
-    NUMBERS,
-    Arguments,
-    same,
-    shown,
-    with_factor_lists,
-)
+from memprof.populations.base import check_together, model_field, refused
+from memprof.text import shown
+from memprof.upstream.jax_agent import DEFAULTS, LEAVES, LISTS, NUMBERS, Agent
+from memprof.upstream.keywords import JAX, NOT_HANDED_ON, check_jax_together, check_value
 from memprof.values.population import PopulationSpec
+
+# What JAX agents and NumPy agents call by different names.
+_NUMPY_NAMES = {"A_dependencies": "A_factor_list", "B_dependencies": "B_factor_list"}
+_JAX_NAMES = {numpy: jax for jax, numpy in _NUMPY_NAMES.items()}
+
+
+def with_factor_lists(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A model with its lists of factors under the names that worlds and checks know."""
+    return {
+        _NUMPY_NAMES.get(name, name): _plain(value) if name in _NUMPY_NAMES else value
+        for name, value in arguments.items()
+    }
 
 
 class Models:
@@ -37,8 +43,7 @@ class Models:
         self._spec = spec
         arguments = {**first, **spec.agent}
         check_model(with_factor_lists(arguments), model_field(spec))
-        self._arguments = Arguments(spec)
-        self._first = self._arguments.of(0, arguments)
+        self._first = _Arguments(spec, 0, arguments).found
         self._others: list[dict[str, Any]] = []
         self._differing: set[str] = set()
 
@@ -49,7 +54,8 @@ class Models:
             ScenarioError: PyMDP's batch has no place for a difference between them.
         """
         for agent, each in enumerate(arguments):
-            self._others.append(self._arguments.of(agent, {**each, **self._spec.agent}))
+            given = {**each, **self._spec.agent}
+            self._others.append(_Arguments(self._spec, agent, given).found)
         for name in NUMBERS:
             if any(name in other for other in self._others):
                 default = np.asarray(DEFAULTS[name], jnp.zeros(0).dtype)
@@ -63,7 +69,7 @@ class Models:
         """Note a difference between an agent and the first one, or refuse it."""
         default = DEFAULTS[name]
         mine, others = self._first.get(name, default), other.get(name, default)
-        if same(mine, others):
+        if _same(mine, others):
             return
         if name in LEAVES and _shape(mine) == _shape(others):
             self._differing.add(name)
@@ -157,3 +163,182 @@ def memory_error(error: Exception) -> MemoryError | None:
     if "RESOURCE_EXHAUSTED" in str(error):
         return MemoryError(str(error)).with_traceback(error.__traceback__)
     return None
+
+
+class _Arguments:
+    """What one agent of a population is built of.
+
+    Attributes:
+        found: the keyword arguments of `Agent`. Arrays are NumPy's, in the precision that JAX
+            computes in; settings are in Python's own types, so that they can be compared.
+    """
+
+    def __init__(self, spec: PopulationSpec, agent: int, given: dict[str, Any]) -> None:
+        """From those that its model and the scenario give.
+
+        Raises:
+            ScenarioError: PyMDP would ignore or misread one, or cannot take it.
+        """
+        self._spec, self._agent = spec, agent
+        self._precision = jnp.zeros(0).dtype
+        self.found: dict[str, Any] = {}
+        for name, value in given.items():
+            keyword = _JAX_NAMES.get(name, name)
+            if keyword in self.found:
+                raise self._error(name, f"is {keyword} by its NumPy name; give one of them")
+            if self._is_handed_on(keyword, value):
+                self.found[keyword] = self._value(keyword, value)
+        for name in ("A", "B"):
+            if name not in self.found:
+                raise self._error(name, "expected a list of arrays, found none")
+        self._check_together(given)
+        self._plan_backwards()
+        self._learn()
+        self._check_shapes()
+
+    def _error(self, name: str, problem: str) -> ScenarioError:
+        return ScenarioError(model_field(self._spec), f"{name} of agent {self._agent}: {problem}")
+
+    def _is_handed_on(self, name: str, value: Any) -> bool:
+        """Whether a keyword is one that goes to PyMDP's agent as its model gives it."""
+        if name == "pD" and value is not None:
+            raise self._error(
+                name,
+                f"{JAX.title} has none, learning D counts on from D itself; found "
+                f"{shown(value)}. Leave it out, or use backend: numpy",
+            )
+        if value is None and DEFAULTS.get(name) is None:
+            return False
+        if name not in DEFAULTS:
+            raise self._error(name, f"is no keyword of {JAX.title}; {nearest(name, DEFAULTS)}")
+        if name not in NOT_HANDED_ON:
+            return True
+        letter = name.removeprefix("learn_")
+        learns = letter in self._spec.learning
+        expected = learns or DEFAULTS[name]
+        if not _same(_plain(value), expected):
+            problem = f"expected {expected!r}, found {shown(value)}: it {NOT_HANDED_ON[name]}"
+            if learns:
+                problem += f", or leave {letter} out of it"
+            raise self._error(name, problem)
+        return False
+
+    def _value(self, name: str, value: Any) -> Any:
+        """A value in the form in which agents are compared and built."""
+        if name in NUMBERS:
+            return self._number(name, value)
+        if name in LISTS:
+            return self._arrays(name, value)
+        if name == "E":
+            return self._array(name, value, self._precision)
+        if name == "policies":
+            policies = self._array(name, getattr(value, "policy_arr", value))
+            if policies.ndim != 3:
+                expected = "one of shape (policies, steps, factors)"
+                raise self._error(name, f"expected {expected}, found {policies.shape}")
+            return policies
+        value = _plain(value)
+        self._check_value(name, value)
+        return value
+
+    def _check_value(self, name: str, value: Any) -> None:
+        try:
+            check_value(JAX, name, value)
+        except FieldError as error:
+            raise self._error(name, str(error)) from None
+
+    def _number(self, name: str, value: Any) -> np.ndarray:
+        """One agent's number. PyMDP's batch takes an array with one for each agent too, which could
+        not say what agents have by which the population grows."""
+        number = self._array(name, value)
+        if number.size != 1:
+            raise self._error(
+                name,
+                f"expected a number, found an array of shape {number.shape}; return each agent's "
+                "own number from a factory with a parameter agent",
+            )
+        self._check_value(name, number.item())
+        return np.asarray(number.item(), self._precision)
+
+    def _arrays(self, name: str, value: Any) -> list[np.ndarray]:
+        if not isinstance(value, list | tuple | np.ndarray):
+            raise self._error(name, f"expected a list of arrays, found {shown(value)}")
+        return [
+            self._array(f"{name}{index}", each, self._precision) for index, each in enumerate(value)
+        ]
+
+    def _array(self, name: str, value: Any, precision: Any = None) -> np.ndarray:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError):
+            array = np.empty(0, object)
+        if array.dtype.kind not in ("iuf" if precision is None else "iufb"):
+            raise self._error(name, f"expected numbers, found {shown(value)}")
+        return array if precision is None else np.asarray(array, precision)
+
+    def _check_together(self, given: dict[str, Any]) -> None:
+        """What keywords have to do with each other, where the model has a say."""
+        names = [name for name in ("inference_algo", "inference_horizon") if name in given]
+        if not all(name in self._spec.agent for name in names):
+            keywords: dict[str, Any] = {n: self.found[n] for n in names if n in self.found}
+            check_together(check_jax_together, keywords, self._spec, self._agent)
+
+    def _plan_backwards(self) -> None:
+        """A goal is for inductive inference, which PyMDP's JAX agent has to be told."""
+        if "H" not in self.found or "use_inductive" in self.found:
+            return
+        if self._spec.model["kind"] == "factory":
+            raise self._error(
+                "H",
+                f"{JAX.title} ignores it unless use_inductive is true; set use_inductive "
+                "to true or false beside it",
+            )
+        self.found["use_inductive"] = True
+
+    def _learn(self) -> None:
+        for letter in self._spec.learning:
+            if letter not in self.found:
+                raise ScenarioError("learning", f"{letter} cannot be learned: the model has none")
+            self.found[f"learn_{letter}"] = True
+            if letter != "D":
+                self.found.setdefault(f"p{letter}", self.found[letter])
+
+    def _check_shapes(self) -> None:
+        """PyMDP broadcasts arrays of other shapes, and takes a first axis for that of a batch."""
+        A, B = self.found["A"], self.found["B"]
+        states = [b.shape[:1] for b in B]
+        expected = {"C": [a.shape[:1] for a in A], "D": states, "H": states}
+        expected |= {"pA": [a.shape for a in A], "pB": [b.shape for b in B]}
+        for name in expected.keys() & self.found.keys():
+            whole = shapes = [array.shape for array in self.found[name]]
+            if name == "C":  # (steps of planning, outcomes) too
+                shapes = [shape[-1:] if len(shape) == 2 else shape for shape in shapes]
+            if shapes != expected[name]:
+                raise self._error(
+                    name,
+                    f"expected shapes {expected[name]}, as A and B have them, found {whole}; give "
+                    "one agent's arrays, without an axis for a batch",
+                )
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two values are of one type and shape, and equal bit by bit."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, np.ndarray):
+        if (left.dtype, left.shape) != (right.dtype, right.shape):
+            return False
+        bits = f"u{left.itemsize}"
+        return left is right or np.array_equal(left.view(bits), right.view(bits))
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and JAX's numbers and arrays as Python's, in lists too."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

@@ -6,15 +6,13 @@ Agents that the user's own code builds: what contradicts them, and why they fail
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
-from pymdp.legacy import utils
-from pymdp.legacy.agent import Agent
 
-from memprof.errors import FieldError, MemprofError, ScenarioError
+from memprof.errors import MemprofError, ScenarioError
 from memprof.models.base import check_model, model_builder
 from memprof.optimise.plan import Plan
 from memprof.populations.base import (
@@ -23,6 +21,7 @@ from memprof.populations.base import (
     Lived,
     Population,
     Probe,
+    check_together,
     model_field,
     refused,
     step_seed,
@@ -34,6 +33,7 @@ from memprof.storage.flatten import is_objects
 from memprof.text import raised
 from memprof.upstream.attributes import keywords_of
 from memprof.upstream.keywords import check_numpy_together
+from memprof.upstream.numpy_agent import Agent, utils
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
@@ -81,9 +81,9 @@ class NumpyPopulation(Population):
         if model.agent is not None:
             check_ready(self._spec, model.agent)
             if type(model.agent) is Agent:  # a class of the user's own may do otherwise
-                self._check_together(index, keywords_of(model.agent))
+                check_together(check_numpy_together, keywords_of(model.agent), self._spec, index)
         else:
-            self._check_together(index, arguments)
+            check_together(check_numpy_together, arguments, self._spec, index)
         if index == 0:
             check_model(arguments, model_field(self._spec))
         if not self._spec.private:
@@ -172,18 +172,6 @@ class NumpyPopulation(Population):
     def close(self) -> None:
         self._roster.close()
         self._open()
-
-    def _check_together(self, index: int, arguments: Mapping[str, Any]) -> None:
-        """The rules for several keywords at once, where the model has a say."""
-        spec = self._spec
-        try:
-            check_numpy_together(arguments, spec)
-        except FieldError as error:
-            keyword = error.field.removeprefix("agent.")
-            if keyword == error.field:
-                raise ScenarioError(error.field, str(error)) from None
-            problem = f"{keyword} of agent {index}: {error}"
-            raise ScenarioError(model_field(spec), problem) from None
 
     def _construct(self, arguments: dict[str, Any]) -> Agent:
         priors = {}

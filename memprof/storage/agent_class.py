@@ -16,6 +16,7 @@ from typing import Any, Self
 from memprof.errors import StoreError, UsageError
 from memprof.storage.untrusted import CREATE_AGAIN, parsed, shown
 from memprof.upstream.attributes import set_by_pymdp
+from memprof.upstream.modules import PACKAGE
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension module
 
@@ -210,7 +211,7 @@ def _stored_class(kind: type) -> type:
 
 _MOST_BYTES = 1 << 18
 _NAMED = 5
-_LIBRARIES = frozenset((*sys.stdlib_module_names, "pymdp"))
+_LIBRARIES = frozenset((*sys.stdlib_module_names, PACKAGE))
 """What their classes have, a class does not owe to its author."""
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+from memprof.upstream.modules import is_pymdps
+
 MODEL = frozenset(("A", "B", "C", "D", "E", "H", "I", "pA", "pB", "pD", "policies"))
 """What PyMDP replaces and never writes into, so that agents can share its arrays."""
 
@@ -65,7 +67,7 @@ def set_by_pymdp(kind: type) -> frozenset[str]:
     methods = [
         method
         for base in kind.__mro__
-        if base.__module__.startswith("pymdp.")
+        if is_pymdps(base.__module__)
         for method in vars(base).values()
         if isinstance(method, FunctionType)
     ]

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memprof.upstream.attributes import PRIORS
+from memprof.upstream.modules import LEGACY, is_pymdps
 
 REPLACED = (
     ("maths", "dot_likelihood"),
@@ -33,7 +34,7 @@ REPLACED = (
 # Digests as `read` makes them, of PyMDP 1.0.0 to 1.0.4, which agree in all of these. A function of
 # another release comes in when the kernels that rest on it have been read again, and tested.
 KNOWN: Mapping[str, frozenset[str]] = {
-    f"pymdp.legacy.{name}": frozenset(digests)
+    f"{LEGACY}.{name}": frozenset(digests)
     for name, digests in {
         "maths.dot_likelihood": ["f3548fa593f182c4e25cce38b6083919"],
         "maths.softmax": ["e181b60094281cfa729bfc4076611371"],
@@ -196,7 +197,7 @@ def _is_foreign(value: Any) -> bool:
     """Whether it is a module or a class of another package's, which `pool` has to trust."""
     name = getattr(value, "__module__", None) if isinstance(value, type) else None
     name = value.__name__ if isinstance(value, ModuleType) else name
-    return name is not None and name.partition(".")[0] != "pymdp"
+    return name is not None and not is_pymdps(name)
 
 
 def _identity(value: Any) -> str:
@@ -223,7 +224,7 @@ _MOST_FACTORS = 1024
 
 def _policy_posterior(state: dict[str, Any]) -> Any:
     """As `control.update_posterior_policies_factorized` ends, and its MMP form with `F`."""
-    from pymdp.legacy.maths import softmax, spm_log_single
+    from memprof.upstream.numpy_agent import maths
 
     evidence = state.get("F", 0) if state.get("inference_algo") == "MMP" else 0
     shape = state["G"].shape
@@ -233,14 +234,14 @@ def _policy_posterior(state: dict[str, Any]) -> Any:
     energy = state["G"] * state["gamma"]
     if state.get("inference_algo") == "MMP":
         energy = energy - state["F"]
-    return softmax(energy + spm_log_single(state["E"]))
+    return maths.softmax(energy + maths.spm_log_single(state["E"]))
 
 
 def _expected(prior: str) -> Callable[[dict[str, Any]], Any]:
     """As `Agent.update_A`, `update_B` and `update_D` end: the mean of the Dirichlet posterior."""
 
     def derive(state: dict[str, Any]) -> Any:
-        from pymdp.legacy.utils import norm_dist_obj_arr
+        from memprof.upstream.numpy_agent import utils
 
         counts = state.get(prior)
         if counts is None:
@@ -254,7 +255,7 @@ def _expected(prior: str) -> Callable[[dict[str, Any]], Any]:
             raise ValueError(f"{prior} is no prior of PyMDP's")
         if not all(type(each) is np.ndarray and _is_numeric(each) for each in counts):
             raise ValueError(f"{prior} holds what are no counts")
-        return norm_dist_obj_arr(counts)
+        return utils.norm_dist_obj_arr(counts)
 
     return derive
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from memprof.errors import FieldError, UsageError, nearest
 from memprof.text import cut, shown
+from memprof.upstream.modules import PACKAGE
 
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"
@@ -298,7 +299,7 @@ def history_problem(steps: int, keywords: Mapping[str, Any], complete: bool = Tr
 def agent_keywords(agent: AgentClass) -> frozenset[str]:
     """Keywords that a scenario may give to an agent, read from the source of its class without
     importing PyMDP."""
-    package = importlib.util.find_spec("pymdp")
+    package = importlib.util.find_spec(PACKAGE)
     source = Path(package.origin or "").parent / agent.source if package else None
     if source is None or not source.is_file():
         raise UsageError(

@@ -73,7 +73,7 @@ class PopulationSpec:
         options: what passes are told, by the names of `memprof.catalogue.passes.OPTIONS`.
         folder: absolute path against which files and factories are looked up.
         effort: what measuring it may spend.
-        builder: `module:function` that makes models of a kind of another package; empty for ours.
+        builder: `module:function` that makes the models; empty for `memprof.models.built_in`.
     """
 
     backend: str

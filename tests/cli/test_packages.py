@@ -17,7 +17,7 @@ from memprof.catalogue.passes import PassForm, PassInfo
 class Corridor(Model):
     '''A grid of one's own.'''
 
-    builder: ClassVar[str] = "memprof.models.grid_world:builder"
+    builder: ClassVar[str] = "memprof.models.built_in:grid_world"
     kind: Literal["corridor"]
     size: int = 3
     inductive: bool = False

@@ -119,7 +119,7 @@ def test_real_agents_that_do_not_fit_the_limit_are_reported_as_that(memprof, sce
     run = memprof("profile", path, "--memory-limit", "600 MB")
     assert run.code == 3
     assert "the population does not fit in the memory limit of 600 MB" in run.err
-    assert "grid_world.py" in run.err, "the allocation that failed is shown"
+    assert "built_in.py" in run.err, "the allocation that failed is shown"
 
 
 @pytest.mark.usefixtures("whole_imports")

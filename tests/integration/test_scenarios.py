@@ -102,7 +102,7 @@ def test_all_instruments_on_real_agents(memprof):
     assert types["numpy.ndarray"]["size_bytes"] > 6 * 480_000, "by type it does see the arrays"
     lines, stacks = variant["hotspots"]["lines"], variant["hotspots"]["stacks"]
     assert stacks[0]["operation"] == "build"
-    assert lines[0]["path"] == "memprof/models/grid_world.py"
+    assert lines[0]["path"] == "memprof/models/built_in.py"
     assert lines[0]["bytes_per_agent"] == pytest.approx(400_000, rel=0.01)
     assert lines[0]["text"].startswith("transitions = np.zeros(")
     assert any(line["path"] == "pymdp/legacy/agent.py" for line in lines)

@@ -8,7 +8,7 @@ import os
 import numpy as np
 from pymdp.legacy.agent import Agent
 
-from memprof.models import grid_world
+from memprof.models.built_in import grid_world
 from memprof.optimise.transforms import Share
 
 PLANT, _, AMOUNT = os.environ.get("PLANT", "").partition(":")
@@ -46,7 +46,7 @@ class ListedExplorer(Explorer):
 
 def build(agent: int, size: int) -> Agent:
     """One explorer of a `size` x `size` grid that looks two steps ahead."""
-    arguments = grid_world.builder(folder="", size=size)(agent).arguments
+    arguments = grid_world(folder="", size=size)(agent).arguments
     kind = ListedExplorer if PLANT == "policies" else Explorer
     explorer = kind(**arguments, policy_len=2)
     explorer.seen = []

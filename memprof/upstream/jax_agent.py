@@ -1,0 +1,160 @@
+"""PyMDP's JAX agent: its keywords, one step of a batch by PyMDP's own calls, and its rollout;
+importing this imports JAX and PyMDP."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax import random as jr
+from pymdp.agent import Agent
+
+__all__ = ["Agent"]
+
+Call = Callable[..., Any]
+
+# PyMDP's defaults, by keyword; `inspect.Parameter.empty` for those that it requires.
+DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Agent.__init__).parameters.items()
+    if name != "self"
+}
+LISTS = ("A", "B", "C", "D", "H", "pA", "pB")
+NUMBERS = ("gamma", "alpha", "inductive_threshold", "inductive_epsilon")
+# What may differ from agent to agent; all else is a setting of the program that serves them all.
+LEAVES = (*LISTS, "E", *NUMBERS)
+
+
+class Mind(NamedTuple):
+    """What agents carry from one step to the next, a row per agent.
+
+    Attributes:
+        qs: posterior beliefs, per factor of shape (agents, 1, states).
+        action: the last action, shape (agents, factors); -1 before the first.
+    """
+
+    qs: list[Any]
+    action: Any
+
+    @classmethod
+    def first(cls, agent: Agent) -> Mind:
+        """Before the first step."""
+        action = -jnp.ones((agent.batch_size, agent.policies.policy_arr.shape[-1]), jnp.int32)
+        return cls([d[:, None] for d in agent.D], action)
+
+
+class Acted(NamedTuple):
+    """What agents believed and did, a row per agent.
+
+    Attributes:
+        qs: posterior beliefs, per factor of shape (agents, 1, states).
+        q_pi: posterior over policies, shape (agents, policies).
+        action: shape (agents, factors).
+    """
+
+    qs: list[Any]
+    q_pi: Any
+    action: Any
+
+
+def _directly(operation: str, function: Call, *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def act(
+    agent: Agent, mind: Mind, observation: list[Any], keys: Any, call: Call = _directly
+) -> tuple[Agent, Mind, Acted]:
+    """Perceive, plan, learn and act once, in the order of PyMDP's `infer_and_plan`.
+
+    Args:
+        observation: per modality an index per agent, shape (agents, 1).
+        keys: a random key per agent, shape (agents, 2), for the choice of the action.
+        call: called with the name of each operation, its function and arguments.
+    """
+    prior = call("update_empirical_prior", _prior, agent, mind)
+    qs = call("infer_states", agent.infer_states, observation, prior)
+    q_pi, _ = call("infer_policies", agent.infer_policies, qs)
+    if agent.learn_A or agent.learn_B:
+        agent = call("infer_parameters", _learn, agent, mind, qs, observation)
+    if agent.learn_D:
+        agent = call("learn_D", _learn_D, agent, mind, qs)
+    action = call("sample_action", agent.sample_action, q_pi, keys)
+    return agent, Mind([q[:, -1:] for q in qs], action), Acted(qs, q_pi, action)
+
+
+def _prior(agent: Agent, mind: Mind) -> list[Any]:
+    """D before the first action, as PyMDP's rollout has it."""
+    predicted = partial(agent.update_empirical_prior, mind.action, mind.qs)
+    if isinstance(mind.action, jax.core.Tracer):
+        prior = lax.cond(jnp.any(mind.action < 0), lambda: agent.D, predicted)
+    else:  # as a loop in Python has it
+        prior = agent.D if (np.asarray(mind.action) < 0).any() else predicted()
+    found: list[Any] = prior
+    return found
+
+
+def _learn(agent: Agent, mind: Mind, qs: list[Any], observation: list[Any]) -> Agent:
+    """A and B, from two beliefs in a row and the action between them."""
+    if not agent.learn_B:
+        return agent.infer_parameters(qs, observation, mind.action)
+    both = [jnp.concatenate(pair, axis=1) for pair in zip(mind.qs, qs, strict=True)]
+    return agent.infer_parameters(qs, observation, mind.action[:, None], beliefs_B=both)
+
+
+def _learn_D(agent: Agent, mind: Mind, qs: list[Any]) -> Agent:
+    """Count the first posterior, as PyMDP's NumPy agent does; its JAX agent takes the option
+    `learn_D` and has no update for it. The prior counts are D itself."""
+    first = jnp.any(mind.action < 0, axis=-1, keepdims=True)
+
+    def learned(d: Any, q: Any) -> Any:
+        counts = d + q[:, -1]
+        return jnp.where(first, counts / counts.sum(-1, keepdims=True), d)
+
+    return eqx.tree_at(lambda a: a.D, agent, list(map(learned, agent.D, qs)))
+
+
+class World(NamedTuple):
+    """The generative process of PyMDP's `rollout`: A, B and D of one world, no batch axis."""
+
+    A: list[Any]
+    B: list[Any]
+    D: list[Any]
+
+    def env(self, agent: Agent) -> Any:
+        """PyMDP's environment of this world, for agents with these dependencies."""
+        from pymdp.envs.env import PymdpEnv  # takes 400 MB, most of it pictures of a mouse
+
+        return PymdpEnv(
+            *self,
+            A_dependencies=agent.A_dependencies,
+            B_dependencies=agent.B_dependencies,
+            categorical_obs=agent.categorical_obs,
+        )
+
+
+def rollout(agent: Agent, world: World, steps: int, rng: Any, carry: Any) -> Any:
+    """PyMDP's `rollout` of a batch: the carry after it, and what it reports at each step, without
+    what it learned."""
+    from pymdp.envs.rollout import rollout
+
+    last, info = rollout(agent, world.env(agent), steps - 1, rng, initial_carry=carry)
+    return last, Acted([q[:, :, None] for q in info["qs"]], info["qpi"], info["action"])
+
+
+def rollout_keys(rng: Any, agents: int, steps: int) -> tuple[Any, tuple[Any, Any]]:
+    """The keys that PyMDP's `rollout` gives a batch of `agents`: the next root, and those for
+    actions and for worlds, each of shape (steps, agents, 2)."""
+
+    def step(rng: Any, _: None) -> tuple[Any, tuple[Any, Any]]:
+        keys = jr.split(rng, agents + 2)
+        for_actions = jr.split(jr.split(keys[1])[0], agents + 1)[1:]
+        return keys[0], (for_actions, keys[2:])
+
+    return lax.scan(step, rng, None, length=steps)
