@@ -204,7 +204,7 @@ class OptimizedPopulation:
         self._check_open()
         rows, held, _ = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
-        whole, left = self._roster.kept_whole, self._plan.not_replaced
+        whole, left = dict(self._plan.storage.kept_whole), self._plan.not_replaced
         return PopulationMemory(len(self), rows, middle, whole, left, self.passes, self.because)
 
     def working_set(self) -> WorkingSetUse | None:
@@ -236,7 +236,7 @@ class OptimizedPopulation:
                 f"agents {', '.join(map(str, self._roster.active))} are active; leave their `with` "
                 "blocks before the population is closed"
             )
-        if self._close.alive and self._roster.lasts:
+        if self._close.alive and self._plan.storage.lasts:
             self._roster.flush()
         self._close()
 
@@ -250,7 +250,7 @@ class OptimizedPopulation:
 
     def _check_writable(self) -> None:
         self._check_open()
-        if self._roster.readonly:
+        if self._plan.records.readonly:
             raise UsageError(
                 "the population is open with readonly=True; reopen it without, once no other "
                 "process has it open for writing, to change what the store holds"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
@@ -334,6 +334,16 @@ def new_pass(name: str, backend: str, options: Mapping[str, Any]) -> Any:
 def passes_for(backend: str) -> tuple[str, ...]:
     """Names of the passes that work on `backend`."""
     return tuple(name for name, info in PASSES.items() if backend in info.forms)
+
+
+def order_problem(names: Sequence[str]) -> str | None:
+    """Which of these passes lacks one before it that it needs; None where none does."""
+    for position, name in enumerate(names):
+        info = PASSES[name]
+        for needed in (*((each,) for each in info.requires), info.requires_one):
+            if needed and not {*needed} & {*names[:position]}:
+                return f"{name!r} needs {' or '.join(map(repr, needed))} before it"
+    return None
 
 
 def candidates(backend: str) -> tuple[str, ...]:

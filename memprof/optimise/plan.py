@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from memprof.catalogue.backends import OF_PROGRAMS
-from memprof.catalogue.passes import OPTIONS, PASSES, Option, new_pass, passes_for, passes_with
+from memprof.catalogue.passes import (
+    OPTIONS,
+    PASSES,
+    Option,
+    new_pass,
+    order_problem,
+    passes_for,
+    passes_with,
+)
 from memprof.errors import UsageError, nearest
 from memprof.optimise.base import Pass, Setting
 from memprof.storage.activation import Activation, check_references
@@ -233,11 +241,9 @@ _READERS: dict[str, Callable[[Option, Any], Any]] = {
 def check_passes(names: Sequence[str]) -> None:
     """Refuse a pass that is none of the backend's, or lacks a pass before it that it needs."""
     _check_names("passes", names, passes_for(OF_PROGRAMS))
-    for position, name in enumerate(names):
-        needed = PASSES[name].requires_one
-        if needed and not {*needed} & {*names[:position]}:
-            either = " or ".join(map(repr, needed))
-            raise UsageError(f"passes: {name!r} needs {either} before it")
+    problem = order_problem(names)
+    if problem:
+        raise UsageError(f"passes: {problem}")
 
 
 def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -112,7 +112,7 @@ class NumpyPopulation(Population):
 
     def _live(self, agent: int, step: int) -> Behaviour:
         call, roster = self._probe.call, self._roster
-        if not roster.rests:
+        if not self._plan.rests:
             return self._act_checked(roster.at(agent), agent, step)
         body = call("wake", roster.wake, agent)
         try:
@@ -156,11 +156,11 @@ class NumpyPopulation(Population):
 
     @property
     def file_bytes(self) -> int:
-        return self._roster.file_bytes
+        return self._plan.storage.file_bytes
 
     @property
     def kept_whole(self) -> tuple[str, ...]:
-        return tuple(f"{name} ({kind})" for name, kind in self._roster.kept_whole.items())
+        return tuple(f"{name} ({kind})" for name, kind in self._plan.storage.kept_whole.items())
 
     def working_set(self) -> WorkingSetUse | None:
         return self._roster.working_set()

@@ -73,32 +73,6 @@ class Roster:
         everybody = range(self.count)
         return everybody if len(self) == self.count else [i for i in everybody if i in self]
 
-    @property
-    def file_bytes(self) -> int:
-        """What agents and template take in files on disk."""
-        return self._plan.storage.file_bytes
-
-    @property
-    def kept_whole(self) -> dict[str, str]:
-        """Attributes that have no exact encoding, with their types."""
-        return dict(self._plan.storage.kept_whole)
-
-    @property
-    def lasts(self) -> bool:
-        """Whether agents outlive us, in files."""
-        return self._plan.storage.lasts
-
-    @property
-    def rests(self) -> bool:
-        """Whether agents have to be woken before use, and put to rest afterwards."""
-        return self._plan.rests
-
-    @property
-    def readonly(self) -> bool:
-        """Whether agents are as they are stored at every use, and what is done to them is not
-        kept."""
-        return bool(self._plan.records.readonly)
-
     def add(self, agent: Any) -> int:
         """Take over a newly built agent: apply the passes, and store it. Its index."""
         with self._adding:
@@ -175,7 +149,7 @@ class Roster:
             return
         activation = self._active[index]
         try:
-            if not self.readonly:
+            if not self._plan.records.readonly:
                 stored = self._plan.passivate(activation.agent, index, activation)
                 self._plan.records[index] = stored
             self._plan.release(activation.agent, index, activation)

@@ -20,7 +20,15 @@ from memprof.catalogue.backends import BACKENDS, OF_PROGRAMS
 from memprof.catalogue.base import Catalogue, load_target
 from memprof.catalogue.instruments import INSTRUMENTS, default_instruments
 from memprof.catalogue.models import MODELS, Count, Model, Size, Strict, open_fields
-from memprof.catalogue.passes import AUTO, OPTIONS, PASSES, Option, passes_for, passes_with
+from memprof.catalogue.passes import (
+    AUTO,
+    OPTIONS,
+    PASSES,
+    Option,
+    order_problem,
+    passes_for,
+    passes_with,
+)
 from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
 from memprof.values.gate import Tolerance, parse_tolerance, read_tolerances
@@ -267,14 +275,9 @@ def _check_passes(names: list[str], backend: str) -> None:
         )
     forms = {name: tuple(info.forms) for name, info in PASSES.items()}
     _check_names(names, PASSES, forms, backend)
-    for position, name in enumerate(names):
-        for needed in PASSES[name].requires:
-            if needed not in names[:position]:
-                raise FieldError("passes", f"{name!r} needs {needed!r} before it in the list")
-        any_of = PASSES[name].requires_one
-        if any_of and not {*any_of} & {*names[:position]}:
-            either = " or ".join(map(repr, any_of))
-            raise FieldError("passes", f"{name!r} needs {either} before it in the list")
+    problem = order_problem(names)
+    if problem:
+        raise FieldError("passes", f"{problem} in the list")
 
 
 def _check_options(scenario: Scenario) -> None:

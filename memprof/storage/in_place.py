@@ -102,9 +102,9 @@ class InPlace:
         return [index for index, _ in self._records.items()]
 
     def held_bytes(self, activation: Activation) -> int:
-        """What an active agent takes, beyond what is held for all or while it is at rest; of
-        agents that rest as records."""
-        raise NotImplementedError
+        """What an active agent takes, beyond what is held for all or while it is at rest: nothing,
+        but where agents rest as records."""
+        return 0
 
     def unsettled(self) -> list[int]:
         """Agents that others may have changed since they came to rest, and whose records have to
