@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from memprof.instruments.base import Stopwatch
-from memprof.populations.base import step_seed
+from memprof.populations import step_seed
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario

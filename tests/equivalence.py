@@ -38,9 +38,9 @@ def live(
 ) -> dict:
     """One population's life in this fresh process: digests, and what differs from `trace`, which
     the plain population writes; `changes` are of its spec."""
-    from memprof.catalogue.base import load_target
+    from memprof.catalogue import load_target
     from memprof.instruments.base import DirectCalls
-    from memprof.populations.base import population_class
+    from memprof.populations import population_class
     from memprof.populations.trace import DigestTrace, ValueTrace
     from memprof.scenario.file import load_scenario
 

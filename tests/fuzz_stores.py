@@ -33,7 +33,7 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.errors import StoreError
 from memprof.instruments import process
-from memprof.models.base import model_builder
+from memprof.models import model_builder
 from memprof.storage.history import History
 from tests.crafted import containers, graphs, histories, mutations, records
 from tests.crafted.pieces import Crafted

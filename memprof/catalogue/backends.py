@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from memprof.catalogue.base import Catalogue
+from memprof.catalogue import Catalogue
 
 # Where a backend's threads allocate, free memory at the end of their arenas (glibc) stays with the
 # process, up to 64 MB for each, and would look like agents. One arena is given back as a whole.

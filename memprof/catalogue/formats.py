@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass
 from operator import attrgetter
 
-from memprof.catalogue.base import Catalogue, load_target
+from memprof.catalogue import Catalogue, load_target
 from memprof.errors import OutputError
 from memprof.text import raised
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from operator import attrgetter
 
-from memprof.catalogue.base import Catalogue
+from memprof.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)

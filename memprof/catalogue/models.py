@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from memprof.catalogue.base import Catalogue
+from memprof.catalogue import Catalogue
 from memprof.errors import FieldError
 from memprof.text import MOST_BYTES, cut, parse_size, shown
 

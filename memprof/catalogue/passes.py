@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
-from memprof.catalogue.base import Catalogue, load_target
+from memprof.catalogue import Catalogue, load_target
 from memprof.upstream.attributes import RESULTS
 
 if TYPE_CHECKING:  # it takes as long as `memprof --help`

@@ -15,7 +15,7 @@ import typer
 from memprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from memprof.catalogue.base import Catalogue
+    from memprof.catalogue import Catalogue
     from memprof.catalogue.instruments import InstrumentInfo
     from memprof.catalogue.models import Model
     from memprof.catalogue.passes import PassForm, PassInfo

@@ -14,7 +14,7 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError
 from memprof.instruments import process
 from memprof.instruments.base import DirectCalls
-from memprof.populations.base import Population
+from memprof.populations import Population
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
 from memprof.posix import processors

@@ -11,7 +11,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments import heap, process
 from memprof.instruments.base import Stopwatch
 from memprof.launch.limits import left_bytes, scarce
-from memprof.populations.base import Behaviour, Population
+from memprof.populations import Behaviour, Population
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.values.density import DensityPoint, DensityRun

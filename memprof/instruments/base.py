@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Protocol, Self, TypeVar
 
-from memprof.populations.base import Population
+from memprof.populations import Population
 from memprof.posix import PAGE_BYTES
 from memprof.text import format_size
 from memprof.values.measurements import Details, OperationTime

@@ -19,7 +19,7 @@ from memprof.instruments import process
 from memprof.instruments.base import DirectCalls, failure, live
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
-from memprof.populations.base import EVERYBODY, Population
+from memprof.populations import EVERYBODY, Population
 from memprof.values.measurements import Details, DeviceDetails, DeviceRow, Retrace
 from memprof.values.population import PopulationSpec
 

@@ -14,7 +14,7 @@ from pympler import asizeof, summary
 from memprof.errors import ScenarioError
 from memprof.instruments.base import DirectCalls, live
 from memprof.instruments.graph import attributes, is_device_array, nominal_bytes, reachable
-from memprof.populations.base import EACH, WORKING_SET, Population
+from memprof.populations import EACH, WORKING_SET, Population
 from memprof.stats.growth import is_steady
 from memprof.values.evidence import ContentRow, GainRow
 from memprof.values.measurements import Details, TypeRow

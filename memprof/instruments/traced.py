@@ -26,7 +26,7 @@ from memprof.instruments.source_lines import (
     text_of,
 )
 from memprof.instruments.walker import walk
-from memprof.populations.base import Population, population_class
+from memprof.populations import Population, population_class
 from memprof.stats.lines import fewest_like_all
 from memprof.values.measurements import (
     AllocationStack,
@@ -49,7 +49,9 @@ OTHERS = "other stacks"
 MOST_STACKS = 40
 _MARK = "<operation "
 # With memprof's own work, what only leads from an operation to PyMDP, to a pass or to a model.
-_LEADING = tuple(PACKAGE + part for part in ("populations/", "models/base.py", "models/factory.py"))
+_LEADING = tuple(
+    PACKAGE + part for part in ("populations/", "models/__init__.py", "models/factory.py")
+)
 
 # One frame is enough for sizes and slows least. Lines need the frames below NumPy's and copy's own,
 # stacks all of them up to the operation.

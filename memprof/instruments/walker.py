@@ -27,7 +27,7 @@ from memprof.instruments.graph import (
     referents,
 )
 from memprof.instruments.heap import block_bytes, object_bytes
-from memprof.populations.base import EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
+from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
 from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 from memprof.values.measurements import LedgerRow
 

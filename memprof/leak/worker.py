@@ -13,7 +13,7 @@ from memprof.instruments import heap, process
 from memprof.instruments.base import DirectCalls
 from memprof.instruments.device import Compilations, device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
-from memprof.populations.base import Population, Probe
+from memprof.populations import Population, Probe
 from memprof.stats import growth
 from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode
 from memprof.values.population import PopulationSpec

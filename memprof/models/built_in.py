@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.models.base import GenerativeModel, object_array
+from memprof.models import GenerativeModel, object_array
 from memprof.models.factory import builder as factory
 from memprof.models.npz import builder as npz
 

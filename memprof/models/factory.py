@@ -19,9 +19,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from memprof.errors import ScenarioError, nearest
-from memprof.models.base import GenerativeModel
+from memprof.models import GenerativeModel
 from memprof.text import raised
-from memprof.upstream.modules import is_agent
+from memprof.upstream import is_agent
 
 # What describes the world of an agent that is ready.
 _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")

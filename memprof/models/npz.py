@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.models.base import GenerativeModel, object_array
+from memprof.models import GenerativeModel, object_array
 from memprof.text import cut, format_size, one_line, shown
 
 _NAME = re.compile(r"([ABCD])(0|[1-9]\d{0,3})\.npy", re.ASCII)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from memprof import upstream
 from memprof.optimise.pool import (
     NEGLIGIBLE,
     Case,
@@ -29,11 +30,10 @@ from memprof.optimise.pool import (
     settle,
 )
 from memprof.storage.constants import is_constant
-from memprof.upstream import modules
 from memprof.upstream.functions import REPLACED, Basis, name_of
 from memprof.upstream.numpy_agent import maths, utils
 
-_REPLACED = [(modules.load(module), name) for module, name in REPLACED]
+_REPLACED = [(upstream.load(module), name) for module, name in REPLACED]
 _NOTHING: Case[Any] = Case(None)
 _BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
 
@@ -239,7 +239,7 @@ def _beneath(function: Any) -> Any:
 
 def _put(functions: Mapping[Any, Any]) -> None:
     """Put a function in the place of each, or of its kernel, in all modules of PyMDP."""
-    for module in modules.loaded():
+    for module in upstream.loaded():
         for name, value in list(vars(module).items()):
             own = _beneath(value)
             if isinstance(own, FunctionType) and own in functions:

@@ -20,7 +20,7 @@ from memprof.catalogue.passes import (
     passes_with,
 )
 from memprof.errors import UsageError, nearest
-from memprof.optimise.base import Pass, Setting
+from memprof.optimise import Pass, Setting
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers

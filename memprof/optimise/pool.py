@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from memprof.optimise.base import Setting
+from memprof.optimise import Setting
 from memprof.storage.constants import forgetting, is_constant
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from memprof.optimise.base import Setting
+from memprof import upstream
+from memprof.optimise import Setting
 from memprof.posix import somebody_froze
-from memprof.upstream import modules
 
 _LARGEST_SHARE = 0.01
 _COLLECTIONS = 8  # that a decision rests on
@@ -153,9 +153,9 @@ class LeanImports(Setting):
     """
 
     def install(self) -> None:
-        if not modules.is_loaded():
-            with standing_in(*(name for name in modules.DEFERRED if name not in sys.modules)):
-                modules.load()
+        if not upstream.is_loaded():
+            with standing_in(*(name for name in upstream.DEFERRED if name not in sys.modules)):
+                upstream.load()
 
 
 class StandIn(ModuleType):
@@ -198,6 +198,6 @@ def standing_in(*names: str) -> Iterator[None]:
 
 def _withdraw() -> None:
     """From now on an import of the modules is a real one."""
-    for name in modules.DEFERRED:
+    for name in upstream.DEFERRED:
         if isinstance(sys.modules.get(name), StandIn):
             del sys.modules[name]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.optimise.base import Pass
+from memprof.optimise import Pass
 from memprof.storage.activation import Loans
 from memprof.storage.constants import ChangedArray, constant, is_constant, noted_equal
 from memprof.storage.flatten import NotStorable

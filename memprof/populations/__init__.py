@@ -1,0 +1,166 @@
+"""A population: N agents of one backend, with their environments and seeds."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from memprof.catalogue import load_target
+from memprof.catalogue.backends import BACKENDS
+from memprof.errors import FieldError, ScenarioError
+from memprof.text import raised
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import PopulationSpec
+
+T = TypeVar("T")
+
+
+# Holders of things that are not one agent's alone: one for all, or an equal part for each.
+EVERYBODY, EACH = -1, -3
+# Components that are told from all others.
+ENVIRONMENT, WORKING_SET = "environment", "working set"
+
+
+class Probe(Protocol):
+    """Watches the operations of agents: an instrument's hook into a population."""
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
+        """Call `function`, which is one `operation`, and return what it returns."""
+        ...
+
+
+class Behaviour(NamedTuple):
+    """What an agent believed and did in one step: the values that equivalence compares."""
+
+    beliefs: Any
+    policies: Any
+    action: Any
+
+
+class Lived(NamedTuple):
+    """One step of one agent."""
+
+    agent: int
+    step: int
+    behaviour: Behaviour
+
+
+class Population(Protocol):
+    """Agents that are built and live step by step. A class of them may derive from this one: what
+    it says nothing of is then as it is for most.
+
+    Attributes:
+        stride: steps that one call of `live` is best asked for; more than one where a backend runs
+            many steps as one computation.
+        rebuilds: it has to be built anew to have more agents.
+    """
+
+    stride: int = 1
+    rebuilds: bool = False
+
+    def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
+
+    def __len__(self) -> int:
+        """How many agents there are, without those that left."""
+        ...
+
+    def grow(self, agents: int) -> range:
+        """Let there be `agents` agents, with their environments, passes applied. Returns those that
+        are new: all of them where a population has to be built anew to have more. No number is
+        given twice but by building anew."""
+        ...
+
+    def leave(self, agents: range) -> None:
+        """Let agents go for good, with their environments: nothing of them stays but a pointer.
+
+        Raises:
+            IndexError: one is not there, or no longer.
+            UsageError: agents of this backend cannot leave.
+        """
+        ...
+
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        """Let agents perceive, plan and act, `steps` times; the work is done as they are asked for.
+
+        `steps` begins where the agents' last one ended. Every agent's steps come in their order;
+        within a step, agents come in the order that suits the population, each once."""
+        ...
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        """Everything the population holds, as (agent, component, object); for the agent
+        also `EVERYBODY`, or `EACH` of a thing that belongs to all in equal parts."""
+        ...
+
+    @property
+    def file_bytes(self) -> int:
+        """What the population takes in files on disk, under passes that keep it there."""
+        return 0
+
+    @property
+    def kept_whole(self) -> tuple[str, ...]:
+        """Attributes that a pass could not encode exactly, with their types."""
+        return ()
+
+    def working_set(self) -> WorkingSetUse | None:
+        """What the pass `working_set` did until now; None without it."""
+        return None
+
+    def facts(self) -> dict[str, str]:
+        """What a reader of the figures must know of the backend: its device and settings."""
+        return {"device": "cpu"}
+
+    def drop_caches(self) -> bool:
+        """Let go of what the backend itself remembers, such as compiled programs; False if there is
+        no such thing. It comes back with the next step."""
+        return False
+
+    def close(self) -> None:
+        """Let go of all agents."""
+        ...
+
+
+def population_class(backend: str) -> type[Population]:
+    """The population class of a backend; imports the backend."""
+    cls: type[Population] = load_target(BACKENDS[backend].population)
+    return cls
+
+
+def model_field(spec: PopulationSpec) -> str:
+    """The scenario's field that a mistake in the model's arrays belongs to."""
+    return {"npz": "model.path", "factory": "model.callable"}.get(spec.model["kind"], "model")
+
+
+def refused(spec: PopulationSpec, error: Exception, what: str) -> ScenarioError:
+    """PyMDP's own word on agents that it cannot build or step, with its traceback."""
+    return ScenarioError(
+        "agent" if spec.agent else model_field(spec),
+        f"PyMDP's Agent {what}: {raised(error)}; check its keywords and the shapes of its arrays",
+        detail=traceback.format_exc(),
+    )
+
+
+def check_together(
+    check: Callable[[Mapping[str, Any], PopulationSpec], None],
+    keywords: Mapping[str, Any],
+    spec: PopulationSpec,
+    agent: int,
+) -> None:
+    """The rules for several keywords of one agent at once, where its model has a say.
+
+    Raises:
+        ScenarioError: at the model, or at another field that has its part in it.
+    """
+    try:
+        check(keywords, spec)
+    except FieldError as error:
+        keyword = error.field.removeprefix("agent.")
+        if keyword == error.field:
+            raise ScenarioError(error.field, str(error)) from None
+        problem = f"{keyword} of agent {agent}: {error}"
+        raise ScenarioError(model_field(spec), problem) from None
+
+
+def step_seed(seed: int, agent: int, step: int) -> int:
+    """32-bit seed of one agent's step (step -1: its construction), the same in every run."""
+    return hash((seed, agent, step + 1)) & 0xFFFFFFFF

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import BackendFailed, ScenarioError, UsageError
-from memprof.models.base import GenerativeModel, model_builder
-from memprof.populations.base import (
+from memprof.models import GenerativeModel, model_builder
+from memprof.populations import (
     ENVIRONMENT,
     Behaviour,
     Lived,

@@ -16,7 +16,7 @@ from jax import random as jr
 from jax.tree_util import tree_leaves, tree_map
 
 from memprof.optimise.jax import JaxPlan, State
-from memprof.populations.base import EACH, ENVIRONMENT, EVERYBODY, Probe
+from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
 from memprof.upstream.jax_agent import Acted, Agent, Mind, World, act, rollout, rollout_keys
 

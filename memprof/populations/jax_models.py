@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from memprof.errors import FieldError, ScenarioError, nearest
-from memprof.models.base import check_model
-from memprof.populations.base import check_together, model_field, refused
+from memprof.models import check_model
+from memprof.populations import check_together, model_field, refused
 from memprof.text import shown
 from memprof.upstream.jax_agent import DEFAULTS, LEAVES, LISTS, NUMBERS, Agent
 from memprof.upstream.keywords import JAX, NOT_HANDED_ON, check_jax_together, check_value

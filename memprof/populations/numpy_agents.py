@@ -13,9 +13,9 @@ import numpy as np
 import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
 
 from memprof.errors import MemprofError, ScenarioError
-from memprof.models.base import check_model, model_builder
+from memprof.models import check_model, model_builder
 from memprof.optimise.plan import Plan
-from memprof.populations.base import (
+from memprof.populations import (
     ENVIRONMENT,
     Behaviour,
     Lived,

@@ -11,7 +11,7 @@ import numpy as np
 
 from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.optimise.plan import Plan
-from memprof.populations.base import EVERYBODY, WORKING_SET
+from memprof.populations import EVERYBODY, WORKING_SET
 from memprof.storage.activation import Activation
 from memprof.storage.constants import is_constant
 from memprof.storage.history import History

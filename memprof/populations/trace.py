@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from memprof.populations.base import Behaviour
+from memprof.populations import Behaviour
 from memprof.values.measurements import TraceComparison
 
 

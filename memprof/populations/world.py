@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.populations.base import EVERYBODY
+from memprof.populations import EVERYBODY
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.text import raised, shown

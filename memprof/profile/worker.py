@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from memprof.catalogue.base import load_target
+from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
 from memprof.instruments import heap, process, walker
 from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
 from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
-from memprof.populations.base import Population
+from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import waited_seconds
 from memprof.profile.judge import balance

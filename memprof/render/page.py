@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from memprof.catalogue.base import load_target
+from memprof.catalogue import load_target
 from memprof.catalogue.formats import VIEWS
 from memprof.export.json_text import AnyReport
 from memprof.text import format_seconds, format_size

@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from memprof.catalogue import Catalogue, load_target
 from memprof.catalogue.backends import BACKENDS, OF_PROGRAMS
-from memprof.catalogue.base import Catalogue, load_target
 from memprof.catalogue.instruments import INSTRUMENTS, default_instruments
 from memprof.catalogue.models import MODELS, Count, Model, Size, Strict, open_fields
 from memprof.catalogue.passes import (

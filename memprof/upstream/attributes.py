@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
-from memprof.upstream.modules import is_pymdps
+from memprof.upstream import is_pymdps
 
 MODEL = frozenset(("A", "B", "C", "D", "E", "H", "I", "pA", "pB", "pD", "policies"))
 """What PyMDP replaces and never writes into, so that agents can share its arrays."""

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memprof.upstream import LEGACY, is_pymdps
 from memprof.upstream.attributes import PRIORS
-from memprof.upstream.modules import LEGACY, is_pymdps
 
 REPLACED = (
     ("maths", "dot_likelihood"),

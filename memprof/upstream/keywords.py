@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from memprof.errors import FieldError, UsageError, nearest
 from memprof.text import cut, shown
-from memprof.upstream.modules import PACKAGE
+from memprof.upstream import PACKAGE
 
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from memprof.catalogue.base import load_target
+from memprof.catalogue import load_target
 from memprof.errors import BackendFailed, MeasurementError, ScenarioError
 from memprof.posix import limit_data
 from memprof.text import raised, said_by

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from memprof.instruments import process
-from memprof.populations.base import Behaviour, Population
+from memprof.populations import Behaviour, Population
 from memprof.stats import lines
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from memprof.catalogue.base import load_target
+from memprof.catalogue import load_target
 from memprof.catalogue.passes import PASSES
 from memprof.instruments import process
 from memprof.instruments.base import Stopwatch
-from memprof.populations.base import Population, population_class
+from memprof.populations import Population, population_class
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.text import quoted

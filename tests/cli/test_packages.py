@@ -23,7 +23,7 @@ class Corridor(Model):
     inductive: bool = False
 
 
-FORM = PassForm("does nothing", "nothing", "memprof.optimise.base:Pass")
+FORM = PassForm("does nothing", "nothing", "memprof.optimise:Pass")
 NOTHING = PassInfo("nothing", {"numpy": FORM})
 SHARE = PassInfo("share", NOTHING.forms)
 LINES = Format("lines", ".lines", "how long a report is", "others:lines")

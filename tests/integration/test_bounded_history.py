@@ -10,8 +10,8 @@ import memprof
 from memprof.errors import UsageError
 from memprof.instruments import heap, process
 from memprof.leak.worker import Cycles
-from memprof.models.base import model_builder
-from memprof.populations.base import population_class
+from memprof.models import model_builder
+from memprof.populations import population_class
 from memprof.scenario.file import load_scenario
 from memprof.storage.history import History
 from tests.conftest import ROOT, SCENARIOS

@@ -8,7 +8,7 @@ from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import UsageError
-from memprof.models.base import model_builder
+from memprof.models import model_builder
 from memprof.storage.history import History
 
 

@@ -10,7 +10,7 @@ from pymdp.agent import Agent
 
 from memprof.errors import ScenarioError
 from memprof.instruments.base import DirectCalls
-from memprof.models.base import object_array
+from memprof.models import object_array
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.values.population import PopulationSpec
 

@@ -6,7 +6,7 @@ import pytest
 
 from memprof.errors import ScenarioError
 from memprof.instruments.base import DirectCalls
-from memprof.populations.base import population_class
+from memprof.populations import population_class
 from memprof.populations.trace import ValueTrace
 from memprof.values.population import PopulationSpec
 

@@ -15,8 +15,8 @@ from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import AgentActive, StoreError, UsageError
-from memprof.models.base import model_builder
-from memprof.populations.base import step_seed
+from memprof.models import model_builder
+from memprof.populations import step_seed
 from tests.conftest import ROOT
 
 
@@ -334,7 +334,7 @@ KILLED = """
     import memprof
     from pathlib import Path
     from pymdp.legacy.agent import Agent
-    from memprof.models.base import model_builder
+    from memprof.models import model_builder
     arguments = model_builder({"kind": "grid_world", "size": 12}, ".")(0).arguments
     population = memprof.optimize(
         (Agent(**arguments) for _ in range(5)), passes=["history", "mmap"], store=Path(sys.argv[1])

@@ -10,7 +10,7 @@ from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import StoreError, UsageError
-from memprof.models.base import model_builder
+from memprof.models import model_builder
 from tests.conftest import ROOT
 
 ARGUMENTS = model_builder({"kind": "grid_world", "size": 4}, str(ROOT))(0).arguments

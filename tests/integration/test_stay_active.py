@@ -20,7 +20,7 @@ from memprof.errors import AgentActive, StoreError, UsageError
 from memprof.instruments import process, walker
 from memprof.instruments.base import DirectCalls
 from memprof.launch.spawn import Limits, run_worker
-from memprof.models.base import model_builder
+from memprof.models import model_builder
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario

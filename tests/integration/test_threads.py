@@ -10,7 +10,7 @@ from memprof.density.threads import Crew
 from memprof.errors import MemoryLimitReached, ScenarioError
 from memprof.instruments.base import DirectCalls
 from memprof.launch.spawn import Limits, run_worker
-from memprof.populations.base import population_class
+from memprof.populations import population_class
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
 from memprof.scenario.file import load_scenario

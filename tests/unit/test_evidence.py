@@ -12,7 +12,7 @@ from memprof_fake.agents import FakePopulation
 from memprof.instruments.base import DirectCalls
 from memprof.instruments.imports import ImportWatch
 from memprof.instruments.objects import contents, gains
-from memprof.populations.base import EACH, EVERYBODY
+from memprof.populations import EACH, EVERYBODY
 from memprof.values.population import PopulationSpec
 from tests.conftest import ROOT
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from memprof.errors import ScenarioError, UsageError
-from memprof.models.base import model_builder
+from memprof.models import model_builder
 from memprof.models.factory import import_module
 from memprof.scenario.file import scenario_of_function
 

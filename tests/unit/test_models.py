@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memprof.errors import ScenarioError
-from memprof.models.base import check_model, model_builder, object_array
+from memprof.models import check_model, model_builder, object_array
 from memprof.models.factory import builder
 from memprof.populations.world import Environments, GenerativeProcess
 from tests.conftest import ROOT

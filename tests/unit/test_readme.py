@@ -26,7 +26,7 @@ def test_it_names_every_shipped_scenario():
 
 
 def test_its_factory_is_a_sound_model(tmp_path):
-    from memprof.models.base import check_model
+    from memprof.models import check_model
 
     source = re.search(r"```python\n(# my_agents.*?)```", README, re.DOTALL)[1]
     names = {}

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from memprof.populations.base import Behaviour, step_seed
+from memprof.populations import Behaviour, step_seed
 from memprof.populations.trace import DigestTrace, ValueTrace
 
 

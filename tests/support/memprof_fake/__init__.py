@@ -39,7 +39,7 @@ SLOW = _pass(
 SHARE = _pass("fake-share", "FakeShare", "the calibration agents' buffers become one")
 IDLE = _pass(
     "fake-idle",
-    "memprof.optimise.base:Pass",
+    "memprof.optimise:Pass",
     "does nothing, on top of fake-share",
     requires=("fake-share",),
 )

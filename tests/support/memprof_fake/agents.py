@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from memprof.instruments.base import DirectCalls
-from memprof.optimise.base import Pass
+from memprof.optimise import Pass
 from memprof.optimise.plan import Plan
-from memprof.populations.base import EVERYBODY, Behaviour, Lived, Population, Probe, step_seed
+from memprof.populations import EVERYBODY, Behaviour, Lived, Population, Probe, step_seed
 from memprof.storage.activation import Loans
 from memprof.storage.records import Numbered
 from memprof.values.population import PopulationSpec
