@@ -11,7 +11,6 @@ import numpy as np
 from memprof.errors import BackendFailed, ScenarioError, UsageError
 from memprof.models import GenerativeModel, model_builder
 from memprof.populations import (
-    ENVIRONMENT,
     Behaviour,
     Lived,
     Population,
@@ -208,8 +207,7 @@ class JaxPopulation(Population):
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         if self._crowd is not None:
             yield from self._crowd.holdings()
-        for agent, world in self._environments.holdings():
-            yield agent, ENVIRONMENT, world
+        yield from self._environments.holdings()
 
     def facts(self) -> dict[str, str]:
         device = jax.local_devices()[0]

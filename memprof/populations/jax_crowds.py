@@ -18,22 +18,22 @@ from jax.tree_util import tree_leaves, tree_map
 from memprof.optimise.jax import JaxPlan, State
 from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
-from memprof.upstream.jax_agent import Acted, Agent, Mind, World, act, rollout, rollout_keys
+from memprof.upstream.jax_agent import (
+    COMPONENTS,
+    Acted,
+    Agent,
+    Mind,
+    World,
+    act,
+    rollout,
+    rollout_keys,
+)
 
 MOST_PER_CHUNK = 1024
 # What agents of one chunk may weigh while they are awake, and their temporary arrays of one group.
 _AWAKE_BYTES = 64 * 2**20
 _TEMPORARY_BYTES = 128 * 2**20
 
-_COMPONENTS = {
-    "A": "A",
-    "B": "B",
-    "C": "C",
-    "D": "D",
-    "E": "E",
-    "pA": "learning (pA, pB)",
-    "pB": "learning (pA, pB)",
-}
 Holding = tuple[int, str, Any]
 _rollout_keys = jax.jit(rollout_keys, static_argnums=(1, 2))
 
@@ -251,7 +251,7 @@ class Shared:
             if isinstance(stored, State):
                 found.append((EACH, "beliefs (qs)", stored.mind))
                 for name, arrays in stored.leaves.items():
-                    found.append((EACH, _COMPONENTS.get(name, "other agent objects"), arrays))
+                    found.append((EACH, COMPONENTS.get(name, "other agent objects"), arrays))
             else:
                 found.append((EACH, "records", stored))
         found += [(EACH, ENVIRONMENT, carried) for carried in self._carried]
@@ -272,7 +272,7 @@ Crowd = Batch | Shared
 
 def _of_agent(agent: Agent, owner: int) -> list[Holding]:
     arrays = vars(agent)
-    return [(owner, component, arrays[name]) for name, component in _COMPONENTS.items()]
+    return [(owner, component, arrays[name]) for name, component in COMPONENTS.items()]
 
 
 def _chunk_size(agents: int, state: State, plan: JaxPlan) -> int:

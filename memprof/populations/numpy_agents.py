@@ -16,7 +16,6 @@ from memprof.errors import MemprofError, ScenarioError
 from memprof.models import check_model, model_builder
 from memprof.optimise.plan import Plan
 from memprof.populations import (
-    ENVIRONMENT,
     Behaviour,
     Lived,
     Population,
@@ -151,8 +150,7 @@ class NumpyPopulation(Population):
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         yield from self._roster.holdings()
-        for agent, world in self._environments.holdings():
-            yield agent, ENVIRONMENT, world
+        yield from self._environments.holdings()
 
     @property
     def file_bytes(self) -> int:

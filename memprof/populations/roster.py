@@ -18,23 +18,9 @@ from memprof.storage.history import History
 from memprof.storage.layout import copied
 from memprof.storage.template_values import with_arrays_changed
 from memprof.storage.working_set import WorkingSet
-from memprof.upstream.attributes import set_by_pymdp
+from memprof.upstream.attributes import COMPONENTS, set_by_pymdp
 from memprof.values.measurements import WorkingSetUse
 
-# Attributes of PyMDP's agent, by the ledger's component; all others of its attributes are "other
-# agent objects", and what a user's own class adds goes by its name.
-_COMPONENTS = {
-    "A": ("A",),
-    "B": ("B",),
-    "C": ("C",),
-    "D": ("D",),
-    "E": ("E",),
-    "policies": ("policies",),
-    "learning (pA, pB, pD)": ("pA", "pB", "pD"),
-    "beliefs (qs)": ("qs", "latest_belief"),
-    "inference (q_pi, G, F)": ("q_pi", "G", "F"),
-    "histories": ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist"),
-}
 _ATOMS = (type(None), bool, int, float, complex, str)
 
 
@@ -240,7 +226,7 @@ class Roster:
             if attributes is None:
                 yield index, "records", stored
                 continue
-            for component, names in _COMPONENTS.items():
+            for component, names in COMPONENTS.items():
                 for name in names:
                     if name in attributes:
                         yield index, component, attributes[name]

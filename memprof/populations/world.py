@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.populations import EVERYBODY
+from memprof.populations import ENVIRONMENT, EVERYBODY
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.text import raised, shown
@@ -123,12 +123,12 @@ class Environments:
         self._states[place] = state
         return world.observe(state)
 
-    def holdings(self) -> Iterator[tuple[int, Any]]:
-        """What the environments hold, by agent; `EVERYBODY` for all."""
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        """What the environments hold, as a population says it."""
         for agent, world in self._worlds.items():
             if world is not self._first:
-                yield agent, world
-        yield EVERYBODY, [self._first, self._states]
+                yield agent, ENVIRONMENT, world
+        yield EVERYBODY, ENVIRONMENT, [self._first, self._states]
 
 
 class UserEnvironment:

@@ -346,7 +346,7 @@ def _read(self: Reader, layout: Layout, reference: Any) -> History:
     if value._count and (tail % value._count or elements < cost(entries)):
         raise ValueError(f"{value._count} entries in {tail} bytes")
     elements, size = _sum(value._cost, value._each, value._count)
-    self.allowance.count_past(elements)
+    self.allowance.count(0, elements)
     self.allowance.spend(size)
     if self.allowance is not UNLIMITED:
         made = sum(map(content_size, value._chunks))

@@ -73,23 +73,16 @@ class Allowance:
             raise ValueError("its arrays are larger than its data allows")
         return size
 
-    def count(self, elements: int) -> None:
-        """Take so many elements of the allowance.
+    def count(self, elements: int, past: int = 0) -> None:
+        """Take so many elements of the allowance, and so many of histories.
 
         Raises:
             ValueError: so many are not left.
         """
-        self.elements -= elements
-        if self.elements < 0:
+        if not self.allows(elements, past):
             raise ValueError("it has more elements than its data allows")
-
-    def count_past(self, elements: int) -> None:
-        """Take so many elements of histories; a ValueError if so many are not left."""
-        more = max(0, elements - self.past)
-        self.past = max(0, self.past - elements)
-        self.elements -= more
-        if self.elements < 0:
-            raise ValueError("its histories have more elements than its data allows")
+        self.elements -= elements + max(0, past - self.past)
+        self.past = max(0, self.past - past)
 
     def allows(self, elements: int, past: int) -> bool:
         """Whether there may be so many elements, and so many of histories."""

@@ -37,6 +37,16 @@ PRIORS = {"A": "pA", "B": "pB", "D": "pD"}
 LEARNS = {"A": "modalities_to_learn", "B": "factors_to_learn", "D": "factors_to_learn"}
 """Which parts of it."""
 
+COMPONENTS = {
+    **{name: (name,) for name in ("A", "B", "C", "D", "E", "policies")},
+    "learning (pA, pB, pD)": ("pA", "pB", "pD"),
+    "beliefs (qs)": BELIEFS,
+    "inference (q_pi, G, F)": ("q_pi", "G", "F"),
+    "histories": HISTORIES,
+}
+"""By component of the ledger; all others are "other agent objects", and what a user's own class
+adds goes by its name."""
+
 _VALUES = MODEL | {*RESULTS, *ARRAYS}
 _FRESH: dict[str, Callable[[], Any]] = {
     "prev_actions": lambda: None,

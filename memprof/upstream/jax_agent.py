@@ -30,6 +30,11 @@ LISTS = ("A", "B", "C", "D", "H", "pA", "pB")
 NUMBERS = ("gamma", "alpha", "inductive_threshold", "inductive_epsilon")
 # What may differ from agent to agent; all else is a setting of the program that serves them all.
 LEAVES = (*LISTS, "E", *NUMBERS)
+# The ledger's component of each attribute; all others are "other agent objects".
+COMPONENTS = {
+    **{name: name for name in "ABCDE"},
+    **dict.fromkeys(("pA", "pB"), "learning (pA, pB)"),
+}
 
 
 class Mind(NamedTuple):

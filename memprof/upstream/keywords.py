@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,26 +124,6 @@ class Asked(Protocol):
     def steps(self) -> int: ...
 
 
-def check_numpy(scenario: Asked) -> None:
-    """Check the agent's keywords, their values, and what they have to do with other fields.
-
-    Raises:
-        FieldError: the first mistake.
-    """
-    _check_keywords(NUMPY, scenario)
-    check_numpy_together(scenario.agent, scenario)
-
-
-def check_jax(scenario: Asked) -> None:
-    """Check the agent's keywords, their values, and what they have to do with other fields.
-
-    Raises:
-        FieldError: the first mistake.
-    """
-    _check_keywords(JAX, scenario)
-    check_jax_together(scenario.agent, scenario)
-
-
 def check_numpy_together(keywords: Mapping[str, Any], asked: Asked) -> None:
     """Check what keywords have to do with each other and with other fields.
 
@@ -169,10 +150,22 @@ def check_jax_together(keywords: Mapping[str, Any], asked: Asked) -> None:
         )
 
 
-def _check_keywords(agent: AgentClass, scenario: Asked) -> None:
+def _check(
+    agent: AgentClass, together: Callable[[Mapping[str, Any], Asked], None], scenario: Asked
+) -> None:
+    """Check the agent's keywords, their values, and what they have to do with other fields.
+
+    Raises:
+        FieldError: the first mistake.
+    """
     for name, value in scenario.agent.items():
         _check_name(agent, name, scenario.backend)
         check_value(agent, name, value)
+    together(scenario.agent, scenario)
+
+
+check_numpy = partial(_check, NUMPY, check_numpy_together)
+check_jax = partial(_check, JAX, check_jax_together)
 
 
 def _check_name(agent: AgentClass, name: str, backend: str) -> None:
