@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from memprof.errors import MemprofError
     from memprof.profile.run import Checked
-    from memprof.scenario.file import LoadedScenario
+    from memprof.scenario import LoadedScenario
     from memprof.values.profile import Report
 
 _MARKER = "agent_memory"
@@ -215,7 +215,7 @@ def _loaded(
 ) -> LoadedScenario:
     """The scenario of a file or a function; no instrument unless it is asked for."""
     from memprof.errors import ScenarioError, UsageError, option_of
-    from memprof.scenario.file import load_scenario, scenario_of_function
+    from memprof.scenario import load_scenario, scenario_of_function
 
     if not isinstance(agents, str | os.PathLike):
         return scenario_of_function(agents, params, {"instruments": [], "passes": [], **fields})

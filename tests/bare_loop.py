@@ -17,7 +17,7 @@ from memprof.instruments.base import Stopwatch
 from memprof.populations import step_seed
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.worker.growth import Growth
 
 ROUNDS = 20

@@ -93,7 +93,7 @@ def digests_of(path: Path, passes: tuple[str, ...], agents: int, steps: int) -> 
     from memprof.instruments.base import Stopwatch
     from memprof.populations.numpy_agents import NumpyPopulation
     from memprof.populations.trace import DigestTrace
-    from memprof.scenario.file import load_scenario
+    from memprof.scenario import load_scenario
 
     spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps)
     population, found = NumpyPopulation(spec, Stopwatch()), DigestTrace(agents, steps)

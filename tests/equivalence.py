@@ -42,7 +42,7 @@ def live(
     from memprof.instruments.base import DirectCalls
     from memprof.populations import population_class
     from memprof.populations.trace import DigestTrace, ValueTrace
-    from memprof.scenario.file import load_scenario
+    from memprof.scenario import load_scenario
 
     spec = replace(load_scenario(path).spec(passes), agents=agents, steps=steps, **changes)
     for name in passes:

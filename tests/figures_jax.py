@@ -14,7 +14,7 @@ from typing import NamedTuple
 from memprof.launch.spawn import Limits, run_worker
 from memprof.profile.judge import trend
 from memprof.profile.passes import cost_of
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.stats.lines import memory_line
 from memprof.values.measurements import InstrumentRun, Measurement
 from memprof.values.requests import Measure, ReadThrough

@@ -22,7 +22,7 @@ from memprof.cli.options import (
 from memprof.errors import ScenarioError, UsageError
 
 if TYPE_CHECKING:
-    from memprof.scenario.file import LoadedScenario
+    from memprof.scenario import LoadedScenario
 
 app = typer.Typer(
     name="memprof",
@@ -73,7 +73,7 @@ def profile_command(
     Exit codes: 0 fine; 1 the budget is broken or behaviour diverged; 2 the command line or the
     scenario is wrong; 3 it could not be measured; 130 interrupted.
     """
-    from memprof.scenario.file import load_scenario
+    from memprof.scenario import load_scenario
 
     loaded = load_scenario(scenario, changed)
 
@@ -226,7 +226,7 @@ def density_command(
 
 def _loaded(path: Path | None, default: str, changed: Overrides) -> LoadedScenario:
     """The scenario of the file, or the one that comes with memprof."""
-    from memprof.scenario.file import load_default, load_scenario
+    from memprof.scenario import load_default, load_scenario
 
     return load_default(default, changed) if path is None else load_scenario(path, changed)
 

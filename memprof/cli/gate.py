@@ -138,7 +138,7 @@ def _files(known: Baseline | str, path: Path) -> list[Path]:
 
 def _cases(files: Sequence[Path], changed: Overrides, verdicts: Verdicts) -> list[Case]:
     from memprof.gate.case import case_of
-    from memprof.scenario.file import load_scenario
+    from memprof.scenario import load_scenario
 
     given = verdicts.tolerances()
     cases = [case_of(load_scenario(file, changed), given) for file in files]

@@ -22,7 +22,7 @@ from memprof.launch.spawn import Limits
 from memprof.profile.cautions import of_workers
 from memprof.profile.run import budget_check, diverged, over_budget
 from memprof.profile.workers import Runs, compared_with_plain, judged
-from memprof.scenario.file import LoadedScenario
+from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import process_bytes, since_baseline
 from memprof.text import format_size

@@ -14,7 +14,7 @@ from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits
 from memprof.profile.run import condense
 from memprof.profile.workers import Runs
-from memprof.scenario.file import LoadedScenario
+from memprof.scenario import LoadedScenario
 from memprof.values.gate import DEFAULTS, Comparison, MetricChange, Tolerance
 from memprof.values.measurements import Mark
 from memprof.values.profile import Report

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.launch.spawn import Finished, Limits, run_worker
-from memprof.scenario.file import LoadedScenario
+from memprof.scenario import LoadedScenario
 from memprof.values.measurements import Mark
 from memprof.values.requests import R, Request
 

@@ -12,7 +12,7 @@ from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.leak.verdict import attributed, verdict_on
 from memprof.profile.cautions import of_workers
-from memprof.scenario.file import LoadedScenario
+from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.stats import growth
 from memprof.text import format_size

@@ -19,7 +19,7 @@ from memprof.profile.judge import one_agent, trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
 from memprof.profile.workers import Runs, VariantRuns, judged
-from memprof.scenario.file import LoadedScenario
+from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
 from memprof.stats.lines import process_bytes

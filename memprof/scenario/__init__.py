@@ -1,0 +1,236 @@
+"""Scenarios of a file, or of a function that builds agents; every mistake names its field, line and
+remedy."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from memprof.catalogue.backends import BACKENDS
+from memprof.catalogue.models import MODELS, Npz
+from memprof.errors import FieldError, ScenarioError, UsageError, nearest, option_of
+from memprof.scenario.schema import Budget, Scenario
+from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
+from memprof.text import cut, read_text, shown
+from memprof.values.population import EFFORTS, PopulationSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A valid scenario, the file that it came from, and the line of each field in it."""
+
+    scenario: Scenario
+    path: Path
+    lines: Mapping[str, int]
+
+    def spec(self, passes: tuple[str, ...]) -> PopulationSpec:
+        """The population with these passes, as a worker builds it."""
+        scenario = self.scenario
+        return PopulationSpec(
+            backend=scenario.backend,
+            model=scenario.model.model_dump(exclude={"private"}),
+            private=scenario.model.private,
+            differs=scenario.model.differs,
+            agent=dict(scenario.agent),
+            learning=tuple(scenario.learning),
+            passes=passes,
+            options=scenario.options,
+            loop=scenario.loop or "",
+            agents=scenario.agents,
+            steps=scenario.steps,
+            seed=scenario.seed,
+            folder=str(self.path.parent.resolve()),
+            effort=EFFORTS[scenario.effort],
+            builder=scenario.model.builder,
+        )
+
+    def where(self, field: str) -> str:
+        """`file:line` of the field, or of the nearest field around it."""
+        return _where(self.path, self.lines, field)
+
+
+def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
+    """Read and check a scenario file; `overrides` replace its fields (command-line options).
+
+    Raises:
+        ScenarioError: the file cannot be read, is not YAML, or a field is wrong.
+    """
+    raw, lines = _read(path)
+    overrides = overrides or {}
+
+    def where(field: str) -> str:
+        option = field.partition(".")[0]
+        return option_of(option) if option in overrides else _where(path, lines, field)
+
+    loaded = LoadedScenario(_checked({**raw, **overrides}, where), path, lines)
+    _check_files(loaded)
+    return loaded
+
+
+def scenario_of(fields: Mapping[str, Any], path: Path) -> LoadedScenario:
+    """A scenario that stands in no file of its own; its relative paths start where `path` is.
+
+    Raises:
+        ScenarioError: a field is wrong.
+    """
+    return LoadedScenario(_checked(dict(fields), lambda field: ""), path, {})
+
+
+def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:
+    """The scenario that comes with memprof for a command that was given none.
+
+    Raises:
+        ScenarioError: `overrides` do not fit it.
+    """
+    file = resources.files("memprof") / "scenarios" / f"{command}.yaml"
+    with resources.as_file(file) as path:
+        return load_scenario(path, overrides)
+
+
+def _where(path: Path, lines: Mapping[str, int], field: str) -> str:
+    while field and field not in lines:
+        field = field.rpartition(".")[0]
+    return f"{path}:{lines[field]}" if field else str(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The fields of a file, and the line of each."""
+    try:
+        raw, lines = read_yaml(read_text(path, MOST_BYTES))
+    except FileNotFoundError:
+        raise ScenarioError("", f"no such scenario file: {cut(str(path), 200)}") from None
+    except YamlProblem as problem:
+        where = f"{path}:{problem.line}" if problem.line else str(path)
+        raise ScenarioError(problem.field, str(problem), where=where) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScenarioError("", f"cannot read {cut(str(path), 200)}: {reason}") from None
+    if not isinstance(raw, dict):
+        raise ScenarioError("", "expected fields such as name: and model:", where=str(path))
+    return raw, lines
+
+
+def _checked(fields: dict[str, Any], where: Callable[[str], str]) -> Scenario:
+    try:
+        return Scenario.model_validate(fields)
+    except ValidationError as error:
+        field, problem = _problem(error.errors()[0])
+        raise ScenarioError(field, problem, where=where(field)) from None
+
+
+def _problem(found: ErrorDetails) -> tuple[str, str]:
+    """What pydantic found, as the field, and what was expected, found and can be done."""
+    location = [str(part) for part in found["loc"]]
+    siblings: type[BaseModel] = Scenario
+    if location[:1] == ["model"] and len(location) > 1 and location[1] in MODELS:
+        siblings = MODELS[location.pop(1)]  # the union's tag is no field of the file
+    elif location[:1] == ["budget"]:
+        siblings = Budget
+    context = found.get("ctx", {})
+    field = ".".join(cut(part) for part in location if part.isidentifier() or part.isdigit())
+    expected = found["msg"].removeprefix("Input should be ")
+    match found["type"]:
+        case "value_error" if isinstance(context["error"], FieldError):
+            return context["error"].field, str(context["error"])
+        case "value_error":
+            return field, f"{context['error']}, found {shown(found['input'])}"
+        case "missing":
+            return field, "is missing; add it"
+        case "union_tag_not_found":
+            return "model.kind", f"is missing; {nearest('', MODELS)}"
+        case "union_tag_invalid":
+            return "model.kind", MODELS.unknown(str(context["tag"]))
+        case "literal_error" if field == "backend":
+            return field, BACKENDS.unknown(str(found["input"]))
+        case "extra_forbidden":
+            return field, f"unknown field; {nearest(location[-1], siblings.model_fields)}"
+        case "string_pattern_mismatch":
+            expected = siblings.model_fields[location[-1]].description or expected
+        case "model_attributes_type" | "model_type":
+            expected = "fields such as `name: value`"
+    return field, f"expected {expected}, found {shown(found['input'])}"
+
+
+def _check_files(loaded: LoadedScenario) -> None:
+    """What can be said about a model's file without reading arrays."""
+    model = loaded.scenario.model
+    if not isinstance(model, Npz):
+        return
+    path = loaded.path.parent / model.path
+    if not path.is_file():
+        problem = f"no such file: {path} (paths are relative to the scenario file)"
+    elif not zipfile.is_zipfile(path):
+        problem = f"expected an .npz file as numpy.savez writes it, found something else: {path}"
+    else:
+        return
+    raise ScenarioError("model.path", problem, where=loaded.where("model.path"))
+
+
+def scenario_of_function(
+    build: Callable[..., Any], params: Mapping[str, Any], fields: Mapping[str, Any]
+) -> LoadedScenario:
+    """The scenario of what `build(**params)` returns, which is what a factory may return.
+
+    Workers are told where its module is and what this process imports from, so that they find it
+    wherever this process did.
+
+    Raises:
+        UsageError: `build` is no function that another process can import.
+        ScenarioError: a field is wrong.
+    """
+    name, module, file = _place_of(build)
+    if "model" in fields:
+        raise ScenarioError("model", f"is the function {name} itself; remove it")
+    try:
+        json.dumps(dict(params))
+    except (TypeError, ValueError) as error:
+        raise ScenarioError(
+            "params",
+            f"expected numbers, text, lists and dicts, which workers are sent as JSON; {error}",
+        ) from None
+    model = {
+        "kind": "factory",
+        "callable": f"{_identifiers(module)}:{name}",
+        "params": dict(params),
+        "file": str(file),
+        "path": [str(Path(each).absolute()) for each in sys.path],
+    }
+    title = name.lstrip("_") or "agents"
+    return scenario_of({"name": title, **fields, "model": model}, Path(os.path.relpath(file)))
+
+
+def _place_of(build: Any) -> tuple[str, str, Path]:
+    """Name, module and file of a function at the top level of a module."""
+    name = str(getattr(build, "__qualname__", ""))
+    module = str(getattr(build, "__module__", ""))
+    known = sys.modules.get(module)
+    if not callable(build) or known is None or not name or module == "__main__":
+        found = f"{type(build).__qualname__} {name}".strip()
+    elif getattr(known, name, None) is not build:
+        found = f"{name} of {module}"
+    elif getattr(known, "__file__", None) is None:
+        found = f"{name} of {module}, which has no file"
+    else:
+        return name, module, Path(inspect.getsourcefile(known) or str(known.__file__)).resolve()
+    raise UsageError(
+        "expected a function at the top level of a module, which fresh worker processes can "
+        f"import, found {found}. Write `def build(): ...` outside of any function or class; hand "
+        "over with params={...} what varies"
+    )
+
+
+def _identifiers(module: str) -> str:
+    """The module's name, made of identifiers only; its file says where it is."""
+    return ".".join(re.sub(r"^(?=\d)", "_", re.sub(r"\W", "_", part)) for part in module.split("."))

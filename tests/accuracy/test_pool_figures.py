@@ -3,7 +3,7 @@
 import tracemalloc
 
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import SCENARIOS
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from memprof.gate.case import case_of
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import COMMAND, run_command
 
 MIB = 2**20

@@ -9,7 +9,7 @@ import yaml
 
 from memprof.cli.init import template
 from memprof.gate.differences import DECISIVE
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.scenario.schema import Scenario
 from memprof.values.gate import DEFAULTS, parse_tolerance
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from memprof.launch.spawn import Limits, run_worker
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import Grow
 from tests.conftest import COMMAND
 from tests.faults.test_workers import gone, workers_of

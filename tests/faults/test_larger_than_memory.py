@@ -6,7 +6,7 @@ import pytest
 
 from memprof.errors import MemoryLimitReached
 from memprof.launch.spawn import Limits, run_worker
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import Trace
 
 LIMIT = Limits(None, 170 * 10**6)  # the imports take some 100 MB of it

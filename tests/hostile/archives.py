@@ -20,7 +20,7 @@ import numpy as np
 from memprof.errors import ScenarioError
 from memprof.instruments.base import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.hostile.trees import damaged
 from tests.hostile.trial import LONGEST_MESSAGE, Input, unfit
 

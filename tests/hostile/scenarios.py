@@ -20,7 +20,7 @@ import yaml
 
 from memprof.cli.init import template
 from memprof.export.json_text import finite
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import Measure, decode_request, encode
 from tests.conftest import ROOT
 from tests.hostile.trees import damaged, mutated, paths

@@ -6,7 +6,7 @@ import pytest
 
 from memprof.instruments.traced import TracedHeap
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 
 STATES, ACTIONS = 100, 5
 A, B = 8 * STATES * STATES, 8 * STATES * STATES * ACTIONS

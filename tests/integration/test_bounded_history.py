@@ -12,7 +12,7 @@ from memprof.instruments import heap, process
 from memprof.leak.worker import Cycles
 from memprof.models import model_builder
 from memprof.populations import population_class
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.storage.history import History
 from tests.conftest import ROOT, SCENARIOS
 from tests.equivalence import live

@@ -18,7 +18,7 @@ from memprof.errors import AgentActive, UsageError
 from memprof.instruments.base import DirectCalls
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.records import MemoryRecords
 from tests.conftest import ROOT, SCENARIOS
@@ -39,7 +39,7 @@ CHURN = """
     from memprof.instruments import process
     from memprof.instruments.base import DirectCalls
     from memprof.populations.numpy_agents import NumpyPopulation
-    from memprof.scenario.file import load_scenario
+    from memprof.scenario import load_scenario
 
     passes = tuple(json.loads(sys.argv[1]))
     spec = load_scenario(Path("scenarios/grid-10.yaml")).spec(passes)

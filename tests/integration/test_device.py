@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from memprof.launch.spawn import Limits, run_worker
-from memprof.scenario.file import scenario_of
+from memprof.scenario import scenario_of
 from memprof.values.requests import ReadThrough
 from tests.conftest import ROOT
 

@@ -10,7 +10,7 @@ from memprof.instruments.base import Stopwatch
 from memprof.instruments.graph import reachable
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import SCENARIOS, digests_of
 
 REPLACED = {

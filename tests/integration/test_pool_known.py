@@ -14,7 +14,7 @@ from memprof.instruments.base import Stopwatch
 from memprof.optimise.kernels import _REPLACED, Kernels
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.upstream.functions import KNOWN, name_of, read, rests_on
 from tests.conftest import SCENARIOS
 

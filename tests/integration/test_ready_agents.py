@@ -7,7 +7,7 @@ from memprof.errors import ScenarioError
 from memprof.instruments.base import Stopwatch
 from memprof.instruments.walker import walk
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import digests_of
 
 OWN = """

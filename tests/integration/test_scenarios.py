@@ -17,7 +17,7 @@ from memprof.instruments import walker
 from memprof.instruments.base import Stopwatch
 from memprof.launch.spawn import Limits, run_worker
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import ReadThrough
 from tests.conftest import SCENARIOS, digests_of
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from memprof.launch.spawn import Limits, run_worker
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import FindSites
 from tests.conftest import SCENARIOS
 

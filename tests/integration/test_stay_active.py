@@ -23,7 +23,7 @@ from memprof.launch.spawn import Limits, run_worker
 from memprof.models import model_builder
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.storage.disk_records import DiskRecords
 from memprof.values.requests import Measure
 from tests.conftest import ROOT, SCENARIOS

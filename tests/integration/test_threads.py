@@ -13,7 +13,7 @@ from memprof.launch.spawn import Limits, run_worker
 from memprof.populations import population_class
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import StepInThreads
 from tests.conftest import SCENARIOS, digests_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import SCENARIOS
 
 ROUNDS, AGENTS = 5, 12

@@ -8,7 +8,7 @@ import pytest
 
 from memprof.instruments.base import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import SCENARIOS
 
 

@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from memprof.launch.spawn import Limits, run_worker
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import StepInThreads
 from tests.conftest import SCENARIOS
 

@@ -7,7 +7,7 @@ import pytest
 from memprof.errors import ScenarioError, UsageError
 from memprof.models import model_builder
 from memprof.models.factory import import_module
-from memprof.scenario.file import scenario_of_function
+from memprof.scenario import scenario_of_function
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from memprof.leak import worker
 from memprof.leak.worker import bounded
-from memprof.scenario.file import load_default
+from memprof.scenario import load_default
 from memprof.values.leak import LeakRun
 
 SPEC = load_default("leak").spec(("policies", "history"))

@@ -10,7 +10,7 @@ from memprof.cli.options import Destination
 from memprof.cli.output import Output, Question
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
 from memprof.export.sinks import write_files
-from memprof.scenario.file import load_default
+from memprof.scenario import load_default
 
 
 def test_the_format_is_that_of_the_option_not_of_the_files_name(report, tmp_path, capsys):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from tests.conftest import ROOT, SCENARIOS
 
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.scenario.schema import Scenario
 from memprof.upstream.keywords import JAX as JAX_AGENT
 from memprof.upstream.keywords import NUMPY, agent_keywords

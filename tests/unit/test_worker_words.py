@@ -11,7 +11,7 @@ import pytest
 from memprof.errors import WorkerFailed
 from memprof.launch import spawn
 from memprof.launch.spawn import failure
-from memprof.scenario.file import load_scenario
+from memprof.scenario import load_scenario
 from memprof.values.requests import Measure
 from memprof.worker.job import Channel
 from tests.conftest import SCENARIOS
