@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from memprof.optimise.plan import Plan
 from memprof.populations import EVERYBODY, WORKING_SET
 from memprof.storage.activation import Activation
 from memprof.storage.constants import is_constant
+from memprof.storage.flatten import is_objects
 from memprof.storage.history import History
-from memprof.storage.layout import copied
-from memprof.storage.template_values import with_arrays_changed
+from memprof.storage.layout import copied, is_value
+from memprof.storage.template_values import filled
 from memprof.storage.working_set import WorkingSet
 from memprof.upstream.attributes import COMPONENTS, set_by_pymdp
 from memprof.values.measurements import WorkingSetUse
@@ -245,9 +247,8 @@ class Roster:
         """Make the agents that somebody still holds what they were, with arrays of their own."""
         for index in self._plan.storage.held_by_others():
             with suppress(MemprofError):
-                attributes = vars(self.wake(index))
-                handed = {} if index not in self._active else self._active[index].handed
-                _own_arrays(attributes, handed)
+                agent = self.wake(index)
+                _Own(self._active[index].handed if index in self._active else {})(vars(agent))
 
     def close(self) -> None:
         """Let go of all agents, stored where that outlives us, and leave the process as it was.
@@ -277,20 +278,45 @@ def _added(kind: type, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any
             yield name, value
 
 
-def _own_arrays(attributes: dict[str, Any], handed: Container[int]) -> None:
-    """Replace arrays that agents share, or were lent, by copies that may be written into, and
-    histories by lists."""
-    known: dict[int, np.ndarray] = {}
+class _Own:
+    """What an agent holds with arrays of its own, which may be written into, in place of those that
+    are constants or were lent (`handed`), and with lists in place of histories; what is one object
+    stays one, and lists and dicts stay the objects that they are."""
 
-    def own(array: np.ndarray) -> np.ndarray:
-        if not is_constant(array) and id(array) not in handed:
-            return array
-        if id(array) not in known:
-            known[id(array)] = copied(array)
-        return known[id(array)]
+    def __init__(self, handed: Container[int]) -> None:
+        self._handed = handed
+        self._known: dict[int, tuple[Any, Any]] = {}
 
-    for name, value in list(attributes.items()):
-        attributes[name] = [*value] if type(value) is History else with_arrays_changed(value, own)
+    def __call__(self, value: Any) -> Any:
+        if is_value(value):
+            return value
+        if id(value) not in self._known:
+            self._known[id(value)] = value, value  # which it may hold itself
+            self._known[id(value)] = value, self._own(value)
+        return self._known[id(value)][1]
+
+    def _own(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is History:
+            return [*value]
+        if kind is list:
+            value[:] = map(self, value)
+        elif kind is dict:
+            value.update({key: self(each) for key, each in value.items()})
+        elif kind is tuple or is_objects(value):
+            elements = [*value] if kind is tuple else value.ravel().tolist()
+            own = list(map(self, elements))
+            if any(map(is_not, own, elements)):
+                return tuple(own) if kind is tuple else filled(value, own)
+        elif kind is np.ndarray and (id(value) in self._handed or _is_of_constant(value)):
+            return copied(value)
+        return value
+
+
+def _is_of_constant(array: np.ndarray) -> bool:
+    """Whether it is a constant, or shows the memory of one."""
+    base = array.base
+    return is_constant(array) or (type(base) is np.ndarray and is_constant(base))
 
 
 _WAKING: Any = None

@@ -323,6 +323,22 @@ def test_a_population_that_fails_leaves_no_store(tmp_path):
         agent.hook = print
 
 
+@pytest.mark.parametrize("passes", ["auto", ["template"], ["share", "policies", "history"]])
+def test_agents_of_a_population_that_fails_are_what_they_were(passes):
+    np.random.seed(0)
+    agent = Agent(A=utils.random_A_matrix([5], [100, 2]), B=utils.random_B_matrix([100, 2], [2, 1]))
+    agent.same, agent.log = agent.B, [np.zeros((100, 100)), {"all": np.ones((100, 100))}]
+    agent.log.append(agent.log)
+    with pytest.raises(UsageError):
+        memprof.optimize([agent, "no agent"], passes=passes)
+    assert agent.same is agent.B
+    assert agent.log[2] is agent.log
+    numbers = [*agent.A, *agent.B, *agent.policies, agent.log[0], agent.log[1]["all"]]
+    assert all(each.flags.writeable for each in numbers)
+    agent.log[0][0] = 1.0
+    assert agent.log[1]["all"].sum() == 1e4
+
+
 def test_a_store_needs_mmap(tmp_path):
     with pytest.raises(UsageError, match="add it to passes"):
         memprof.optimize([], store=tmp_path / "s")
