@@ -49,9 +49,8 @@ OTHERS = "other stacks"
 MOST_STACKS = 40
 _MARK = "<operation "
 # With memprof's own work, what only leads from an operation to PyMDP, to a pass or to a model.
-_LEADING = tuple(
-    PACKAGE + part for part in ("populations/", "models/__init__.py", "models/factory.py")
-)
+_LEADS = ("populations/", "upstream/jax_agent.py", "models/__init__.py", "models/factory.py")
+_LEADING = tuple(PACKAGE + part for part in _LEADS)
 
 # One frame is enough for sizes and slows least. Lines need the frames below NumPy's and copy's own,
 # stacks all of them up to the operation.
