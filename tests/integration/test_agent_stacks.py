@@ -21,7 +21,7 @@ def test_an_agents_arrays_stand_below_the_functions_that_allocate_them(scenario)
         (stack.operation, *(frame.function for frame in stack.frames)): stack.bytes_per_agent
         for stack in reversed(found.stacks)
     }
-    grid = ("build", "builder.build", "explorer", "eye")
+    grid = ("build", "grid_world.build", "_explorer", "eye")
     counts = ("update_B", "Agent.update_B", "update_state_likelihood_dirichlet_interactions")
     learned = ("update_B", "Agent.update_B", "norm_dist_obj_arr", "norm_dist")
     assert held[grid] == pytest.approx(A, abs=200)
