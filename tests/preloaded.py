@@ -6,7 +6,7 @@ import importlib
 import sitecustomize
 
 _COMMANDS = (
-    *("cli.commands", "cli.output", "export.sinks", "scenario.file", "render.document"),
+    *("cli.commands", "cli.output", "export.sinks", "scenario", "render.document"),
     *("density.run", "gate.run", "leak.run", "profile.run"),
 )
 _WORKERS = (
