@@ -65,13 +65,16 @@ Marks = list[dict[T, Held]]
 """What was there after a third, two thirds and all of the cycles, by what or where it is."""
 
 
+_NOBODY = Owner("", ())
+
+
 @dataclass(frozen=True, slots=True)
 class _Growth:
     """What grew steadily, per cycle."""
 
-    owner: Owner
     gain: Held
     seen_by: Evidence
+    owner: Owner = _NOBODY
     traces: float | None = None
 
 
@@ -136,7 +139,7 @@ def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float
     # What is garbage by the end of the cycle was counted too.
     scale = max(0.0, growth) / max(1, sum(gained.values()))
     return growth, [
-        _Growth(Owner("", ()), _at(place, size * scale), "jax", traced[place])
+        _Growth(_at(place, size * scale), "jax", traces=traced[place])
         for place, size in gained.items()
         if size * scale >= _TRACE_BYTES * traced[place]
     ]
@@ -234,7 +237,7 @@ def _held_growth(
     for keys in by_name.values():
         found = _steady([gains[key] for key in keys], cycles)
         if found is not None:
-            yield _Growth(owners[keys[0]], found, "object graph")
+            yield _Growth(found, "object graph", owners[keys[0]])
 
 
 def _line_growth(marks: Marks[Place], cycles: int) -> dict[Place, Held]:
@@ -278,7 +281,7 @@ def _unaccounted(
         return
     for place, each in lines.items():
         if place not in owned.lines and each.size_bytes <= rest:
-            yield _Growth(Owner("", ()), each, "tracemalloc")
+            yield _Growth(each, "tracemalloc")
 
 
 def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Held]) -> Iterator[_Growth]:
@@ -286,7 +289,7 @@ def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Held]) -> It
     for place, (size, count) in source_lines.native_by_line(life.run, cycles).items():
         seen = lines[place].size_bytes if place in lines else 0.0
         if seen < _ACCOUNTED * size and not is_memprofs_work(place[0]):
-            yield _Growth(Owner("", ()), _at(place, size, count), "memray")
+            yield _Growth(_at(place, size, count), "memray")
 
 
 def _site(growth: _Growth, folder: str, yours: Mapping[Place, float]) -> Site:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import tracemalloc
 from array import array
 from types import SimpleNamespace
 from unittest import mock
@@ -97,6 +98,25 @@ def test_each_agent_lives_on_from_where_it_ended(crowd):
     life.live_on(5, 4)
     life.live_on(6, 1)
     assert crowd.lived == [8, 8, 8, 7, 7, 3]
+
+
+def test_notes_of_a_worker_take_no_memory_as_they_come():
+    """Not for a moment: a copy of all of them would move agents to other pages."""
+    notes = [Reading(n << 30, None, n, 7, None) for n in range(50)]
+    records = growth.Records(Reading, len(notes))
+    records.append(notes[0])
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for each in notes[1:]:
+            records.append(each)
+        for found, each in zip(records, notes, strict=True):
+            assert found == each
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert now - before < 500
+    assert peak - before < 4000
 
 
 def test_agents_that_only_resolve_a_cost_take_a_quarter_of_the_memory_left(sweep):
