@@ -2,7 +2,7 @@
 
 A regression is planted in the baseline: it gets the report of a lighter population under the
 scenario's own hash, as if the code had changed since. Steps of calibration agents take no time, so
-the time of a step may be ten times what it was; and what they cost together is in the peak.
+a busy machine may take a thousand times as long; and what they cost together is in the peak.
 """
 
 import json
@@ -31,7 +31,7 @@ CASE = {
     "repeats": 2,
     "instruments": [],
     "passes": [],
-    "tolerances": {"step_ratio": "1000%", "peak_bytes": "64 MB"},
+    "tolerances": {"step_ratio": "100000%", "peak_bytes": "64 MB"},
 }
 METRICS = ["marginal_bytes", "fixed_bytes", "peak_bytes", "growth_bytes_per_step", "step_ratio"]
 
@@ -510,7 +510,7 @@ def test_how_a_scenario_is_measured_judged_and_described_makes_it_no_other(
         instruments=["fake"],
         description="Something else.",
         budget={"per_agent": "2 MiB"},
-        tolerances={"step_ratio": "2000%", "peak_bytes": "10 MB"},
+        tolerances={"step_ratio": "200000%", "peak_bytes": "10 MB"},
     )
     keep(tmp_path, case=light)
     run = memprof("gate", path.name, "--repeats", 1)
@@ -689,7 +689,7 @@ def test_a_wrong_command_line_exits_with_2_and_measures_nothing(memprof, fake, a
 
 
 def test_the_command_line_has_the_last_word_on_tolerances(memprof, tmp_path, light):
-    own = {"step_ratio": "1000%", "marginal_bytes": "30%", "peak_bytes": "9%"}
+    own = {"step_ratio": "100000%", "marginal_bytes": "30%", "peak_bytes": "9%"}
     path = write(tmp_path, size=MIB + 2**18, tolerances=own, repeats=1)
     keep(tmp_path, case=planted(light, path))
     run = memprof("gate", path.name, "-q")

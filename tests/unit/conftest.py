@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def snapshot() -> Callable[[str, str], None]:
         assert text == file.read_text(), "if this is meant: make snapshots"
 
     return check
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    """What is there now, no collection has to look through."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The leak worker's way from mode to mode, and the lines that its sites name; in this process."""
 
-import gc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -42,12 +41,7 @@ class Channel:
         self.parts.append(value)
 
 
-@pytest.fixture(autouse=True)
-def _frozen():
-    """What is there now, no collection between cycles has to look through."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("frozen")  # between cycles all garbage is collected
 
 
 @pytest.fixture

@@ -223,6 +223,7 @@ def test_a_page_table_that_does_not_tell_is_not_believed(monkeypatch, tmp_path, 
         assert not table.readable
 
 
+@pytest.mark.usefixtures("frozen")
 def test_garbage_that_never_ends_ends_the_settling_and_is_named(monkeypatch):
     class Canary:
         alive, made = True, 0
@@ -248,6 +249,7 @@ def test_garbage_that_never_ends_ends_the_settling_and_is_named(monkeypatch):
     gc.collect()
 
 
+@pytest.mark.usefixtures("frozen")
 def test_garbage_of_garbage_is_collected_to_its_end(monkeypatch):
     class Link:
         left = 12
