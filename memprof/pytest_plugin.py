@@ -16,7 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from memprof.errors import MemprofError
-    from memprof.profile.run import Checked
+    from memprof.launch.runner import Outcome
     from memprof.scenario import LoadedScenario
     from memprof.values.profile import Report
 
@@ -24,10 +24,10 @@ _MARKER = "agent_memory"
 _TIMEOUT_SECONDS = 900.0
 Agents: TypeAlias = "str | os.PathLike[str] | Callable[..., Any]"
 
-_checked: pytest.StashKey[Checked] = pytest.StashKey()
+_checked: pytest.StashKey[Outcome[Report]] = pytest.StashKey()
 _error: pytest.StashKey[MemprofError] = pytest.StashKey()
 _calls: pytest.StashKey[int] = pytest.StashKey()
-_session: pytest.StashKey[dict[tuple[Path, int | None], Checked]] = pytest.StashKey()
+_session: pytest.StashKey[dict[tuple[Path, int | None], Outcome[Report]]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -235,7 +235,7 @@ def _loaded(
         raise
 
 
-def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
+def _check(loaded: LoadedScenario, per_agent: int | None) -> Outcome[Report]:
     from memprof.launch.runner import Observer
     from memprof.launch.spawn import Limits
     from memprof.profile.run import check, limited
@@ -243,7 +243,7 @@ def _check(loaded: LoadedScenario, per_agent: int | None) -> Checked:
     return check(limited(loaded, per_agent), Limits(_TIMEOUT_SECONDS), Observer())
 
 
-def _fail(checked: Checked) -> None:
+def _fail(checked: Outcome[Report]) -> None:
     """Fail the test where its agents did."""
     if checked.failure is not None:
         from memprof.gate.words import broken_check

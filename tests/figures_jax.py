@@ -16,7 +16,8 @@ from memprof.profile.judge import trend
 from memprof.profile.passes import cost_of
 from memprof.scenario import load_scenario
 from memprof.stats.lines import memory_line
-from memprof.values.measurements import InstrumentRun, Measurement
+from memprof.values.instruments import InstrumentRun
+from memprof.values.measurements import Measurement
 from memprof.values.requests import Measure, ReadThrough
 from tests.conftest import SCENARIOS
 
@@ -85,7 +86,7 @@ def peak() -> Iterator[Row]:
     """Highest resident set of the whole process while 100,000 agents are built and step."""
     batch = cost_of([worker("grid-10-jax", (), agents=500, steps=2)]).per_agent
     run = worker("grid-10-jax", ("template",), agents=100_000, steps=3)
-    found = run.peak_rss_bytes or 0
+    found = run.sample.peak_rss_bytes or 0
     yield Row(
         "grid-10, 100,000 agents: peak resident set",
         f"{100_000 * batch.marginal_bytes / GB:.0f} GB by the slope",
@@ -118,15 +119,15 @@ def seconds() -> Iterator[Row]:
 def growth() -> Iterator[Row]:
     """Bytes per step of the compiled loop, over 200 steps after the first 200; three workers."""
     runs = [worker("grid-10-jax", (), agents=50, steps=200) for _ in range(3)]
-    found = trend([run.trend for run in runs])
+    found = trend([run.sample.trend for run in runs])
     eager = worker("leak-eager-jax", ())
-    leak = trend([eager.trend])
+    leak = trend([eager.sample.trend])
     assert found.ci95_bytes is not None
     assert leak.bytes_per_step is not None
     low, high = (50 * end for end in found.ci95_bytes)
     yield Row(
         f"loop: jit, growth per step over steps {found.first_step} to {found.last_step}",
-        f"{leak.bytes_per_step * eager.trend.agents / MB:.2f} MB (loop: eager)",
+        f"{leak.bytes_per_step * eager.sample.trend.agents / MB:.2f} MB (loop: eager)",
         f"{low:,.0f} to {high:,.0f} B",
         "no growth within the interval",
         low <= 0,

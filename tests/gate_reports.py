@@ -10,7 +10,7 @@ from memprof.values.gate import (
     MetricChange,
     PassChange,
 )
-from memprof.values.profile import Caution
+from memprof.values.report import Caution
 
 GROWN = MetricChange(
     metric="marginal_bytes",

@@ -20,12 +20,12 @@ def main() -> None:
     """Run the command. Reported errors end with their exit code; a bug keeps its traceback."""
     _on_signals(_give_up)
     _without_prompt()
-    from memprof.cli import streams
+    from memprof.export import sinks
 
-    streams.make_safe()
+    sinks.make_safe()
     code = _run()
     _on_signals(signal.SIG_IGN)  # there is nothing left to interrupt
-    sys.exit(streams.finish(code))
+    sys.exit(sinks.finish(code))
 
 
 def _run() -> int:

@@ -37,7 +37,6 @@ from memprof.values.gate import GateReport
 from memprof.values.measurements import Mark
 
 _SUMMARY = "GITHUB_STEP_SUMMARY"
-_OF_ONE_SCENARIO = ("profile", "leak", "density")
 _LONG_SECONDS = 30.0
 
 
@@ -51,8 +50,8 @@ class Question:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Question:
         """That of a report with these fields."""
-        kind = str(values["kind"])
-        return cls(kind, str(values["scenario"]["name"]) if kind in _OF_ONE_SCENARIO else "")
+        scenario = str(values["scenario"]["name"]) if "scenario" in values else ""
+        return cls(str(values["kind"]), scenario)
 
     def check(self, file: Path) -> None:
         """See that a report at `file` would replace none of another question.
@@ -205,7 +204,7 @@ def say(text: str) -> None:
     """Print it, now.
 
     Raises:
-        OutputError: it cannot be written (`memprof.cli.streams`).
+        OutputError: it cannot be written (`memprof.export.sinks`).
     """
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -31,7 +31,7 @@ from memprof.values.density import (
     ThreadsRow,
 )
 from memprof.values.measurements import ThreadsRun
-from memprof.values.profile import PerAgent, VariantName
+from memprof.values.report import PerAgent, VariantName
 
 _GRAIN = 2 * 2**20
 """Bytes in which allocators map memory: it may be untouched whatever the agents do."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from memprof.render.page import Band, Bars, Chart, Series, one_each, positive
 from memprof.text import format_limit, format_size
 from memprof.values.density import DensityReport, SizeRow
-from memprof.values.profile import PerAgent, VariantName
+from memprof.values.report import PerAgent, VariantName
 
 _LEAST_SPAN = 0.05
 _WIDE = 1_000  # sizes so far apart would leave the small ones on one spot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from memprof.density import capacity
@@ -24,7 +24,7 @@ from memprof.profile.run import budget_check, diverged, over_budget
 from memprof.profile.workers import Runs, compared_with_plain, judged
 from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
-from memprof.stats.lines import process_bytes, since_baseline
+from memprof.stats.lines import mean_of_known, process_bytes, since_baseline
 from memprof.text import format_size
 from memprof.values.density import (
     Bound,
@@ -33,9 +33,8 @@ from memprof.values.density import (
     DensityReport,
     DensityRun,
     DensityVariant,
-    DensityVariants,
 )
-from memprof.values.profile import Caution, Equivalence
+from memprof.values.report import Caution, Equivalence, Variants
 
 GIB = 2**30
 _FEWEST_SIZES = 3
@@ -105,13 +104,8 @@ def density(
     verdict = verdict or _equivalence(variants, None)
     report = DensityReport(
         scenario=scenario.reported,
-        environment=describe_environment(
-            scenario.backend,
-            known[-1].runs[0].facts,
-            limits.memory_bytes,
-            malloc=known[-1].runs[0].calibration.malloc,
-        ),
-        variants=DensityVariants(condensed[0], condensed[1] if len(known) > 1 else None),
+        environment=describe_environment(scenario.backend, known[-1].runs[0], limits.memory_bytes),
+        variants=Variants(condensed[0], condensed[1] if len(known) > 1 else None),
         density=Density(
             points=tuple(row for each in known for row in capacity.size_rows(each.name, each.runs)),
             capacity=tuple(_capacity(each, machine) for each in known),
@@ -179,7 +173,6 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
     at_most = [run.points[-1] for run in runs]
     points = [point for run in runs for point in run.points]
     peaks = [each.peak_rss_bytes for each in points if each.peak_rss_bytes is not None]
-    left = [since_baseline(run.baseline, run.left) for run in runs if run.left is not None]
     each = cost.marginal_bytes if cost.resolved else max(1.0, cost.ci95_bytes[1])
     return DensityVariant(
         passes=variant.passes,
@@ -189,12 +182,14 @@ def _condensed(variant: VariantSweep) -> DensityVariant:
         lived=variant.lived,
         ended=variant.ended,
         detail=variant.detail,
-        uss_bytes=_mean([point.reading.uss_bytes for point in at_most]),
-        pss_bytes=_mean([point.reading.pss_bytes for point in at_most]),
+        uss_bytes=mean_of_known(point.reading.uss_bytes for point in at_most),
+        pss_bytes=mean_of_known(point.reading.pss_bytes for point in at_most),
         peak_bytes=float(max(peaks)) if peaks else None,
         baseline_bytes=statistics.fmean(process_bytes(run.baseline) for run in runs),
         replaced=max(run.replaced for run in runs),
-        left_bytes=statistics.fmean(left) if left else None,
+        left_bytes=mean_of_known(
+            since_baseline(run.baseline, run.left) for run in runs if run.left is not None
+        ),
         working_set=runs[0].working_set,
         file_bytes=statistics.fmean(run.file_bytes for run in runs),
         step_seconds=capacity.step_seconds(runs),
@@ -213,11 +208,6 @@ def _capacity(variant: VariantSweep, machine: tuple[Bound, ...]) -> Capacity:
     return Capacity(variant.name, first, others, variant.verification)
 
 
-def _mean(values: Sequence[int | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
 def _cautions(
     variants: list[VariantSweep],
     verdict: Equivalence,
@@ -225,44 +215,45 @@ def _cautions(
     machine: tuple[Bound, ...],
 ) -> Iterator[Caution]:
     runs = [run for each in variants for run in each.runs]
-    facts = variants[-1].runs[0].facts if variants and variants[-1].runs else {}
-    yield from of_workers(failure, facts, [run.calibration for run in runs])
+    yield from of_workers(failure, runs)
     threaded = {each.threads.digests for each in variants if each.threads is not None}
     if len(threaded) > 1 and verdict.verdict == "exact":
         evidence = "agents stepped by several threads behave differently with the passes"
         yield Caution("threads_diverged", evidence, "report it with this scenario")
     yield from _unjudged(variants, machine)
     for each in variants:
-        if each.ended == "memory":
-            evidence = f"{each.name}: {each.lived:,} agents lived; {each.detail}"
-            yield Caution("memory_limit", evidence, "this is a result: larger sizes do not fit")
-        if each.ended == "time":
-            evidence = f"{each.name}: {each.detail} at {each.lived:,} agents"
-            yield Caution("time_limit", evidence, "raise --time-limit for larger sizes")
-        cost = capacity.cost(_lines(each)) if _lines(each) else None
-        if cost is None:
-            evidence = f"{each.name}: fewer than {_FEWEST_SIZES} sizes were measured"
-            yield Caution("not_measured", evidence, "raise --time-limit or --memory-limit")
-        elif not cost.resolved:
-            evidence = f"{each.name}: an agent costs at most {format_size(cost.ci95_bytes[1])}"
-            remedy = "raise --max-agents or --agents: more agents resolve what one costs"
-            yield Caution("below_resolution", evidence, remedy)
-        use = each.runs[0].working_set if each.runs else None
-        if use is not None and use.hibernations == 0:
-            evidence = (
-                f"{each.name}: all agents stayed active, so each costs what an active one does"
-            )
-            remedy = "lower --working-set, or raise --agents until agents hibernate"
-            yield Caution("working_set_not_full", evidence, remedy)
-        if each.unlimited:
-            evidence = f"{each.name}: {each.lived:,} agents fit, too few to fit a line through"
-            remedy = (
-                "figures come from a sweep without the limit; the capacity was derived from them"
-            )
-            yield Caution("measured_without_limit", evidence, remedy)
-        if each.verification is not None and each.verification.ended == "time":
-            evidence = f"{each.name}: {each.verification.found:,} agents were verified in the time"
-            yield Caution("not_verified", evidence, "raise --time-limit to verify the rest")
+        for kind, said, remedy in _of_variant(each):
+            yield Caution(kind, f"{each.name}: {said}", remedy)
+
+
+def _of_variant(variant: VariantSweep) -> Iterator[tuple[str, str, str]]:
+    """Kind, evidence and remedy."""
+    lived, known = f"{variant.lived:,} agents", _lines(variant)
+    if variant.ended == "memory":
+        said = f"{lived} lived; {variant.detail}"
+        yield "memory_limit", said, "this is a result: larger sizes do not fit"
+    if variant.ended == "time":
+        said = f"{variant.detail} at {lived}"
+        yield "time_limit", said, "raise --time-limit for larger sizes"
+    if not known:
+        said = f"fewer than {_FEWEST_SIZES} sizes were measured"
+        yield "not_measured", said, "raise --time-limit or --memory-limit"
+    elif not (cost := capacity.cost(known)).resolved:
+        said = f"an agent costs at most {format_size(cost.at_most_bytes)}"
+        remedy = "raise --max-agents or --agents: more agents resolve what one costs"
+        yield "below_resolution", said, remedy
+    use = variant.runs[0].working_set if variant.runs else None
+    if use is not None and use.hibernations == 0:
+        said = "all agents stayed active, so each costs what an active one does"
+        remedy = "lower --working-set, or raise --agents until agents hibernate"
+        yield "working_set_not_full", said, remedy
+    if variant.unlimited:
+        said = f"{lived} fit, too few to fit a line through"
+        remedy = "figures come from a sweep without the limit; the capacity was derived from them"
+        yield "measured_without_limit", said, remedy
+    if variant.verification is not None and variant.verification.ended == "time":
+        said = f"{variant.verification.found:,} agents were verified in the time"
+        yield "not_verified", said, "raise --time-limit to verify the rest"
 
 
 def _unjudged(variants: list[VariantSweep], machine: tuple[Bound, ...]) -> Iterator[Caution]:

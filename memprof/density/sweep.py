@@ -14,7 +14,7 @@ from memprof.launch.runner import Crew
 from memprof.launch.spawn import Limits
 from memprof.values.density import DensityRun, Ended, Room, Verification
 from memprof.values.measurements import ThreadsRun
-from memprof.values.profile import VariantName
+from memprof.values.report import VariantName
 from memprof.values.requests import Grow, StepInThreads
 
 SUITE_SIZES, SUITE_THREADS = (1, 50, 75), 4

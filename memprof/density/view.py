@@ -37,7 +37,7 @@ from memprof.values.density import (
     Verification,
 )
 from memprof.values.figures import DENSITY
-from memprof.values.profile import VariantName
+from memprof.values.report import VariantName
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], str]]
@@ -59,13 +59,12 @@ def density_view(report: DensityReport) -> View:
     """What a person reads of a density report, in the order in which it matters."""
     sections = [
         _capacity(report),
+        *warnings_section(report.warnings),
         *([_suite_section(report)] if report.density.suite else []),
         _sweep(report),
         *([_threads_section(report)] if report.density.threads else []),
         environment_section(report.environment),
     ]
-    if report.warnings:
-        sections.insert(1, warnings_section(report.warnings))
     scenario = report.scenario
     largest = max(variant.lived for _, variant in report.variants.named())
     steps = "1 step" if scenario.steps == 1 else f"{scenario.steps} steps"

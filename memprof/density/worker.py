@@ -15,7 +15,8 @@ from memprof.populations import Behaviour, Population
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.values.density import DensityPoint, DensityRun
-from memprof.values.measurements import Reading, WorkingSetUse
+from memprof.values.instruments import Reading
+from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import Grow
 from memprof.worker.growth import (

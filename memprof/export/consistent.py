@@ -12,22 +12,31 @@ from typing import Any
 
 from memprof.catalogue.passes import OPTIONS
 from memprof.text import cut, shown
-from memprof.values.counts import MOST_COUNT
 from memprof.values.density import DensityReport
-from memprof.values.gate import GateReport, read_tolerances
+from memprof.values.gate import read_tolerances
+from memprof.values.instruments import MOST_COUNT
 from memprof.values.leak import LeakReport
-from memprof.values.profile import PerAgent, Report, Sample, Variant
-from memprof.values.scenario import ScenarioFields
+from memprof.values.measurements import Sample
+from memprof.values.profile import Report, Variant
+from memprof.values.report import (
+    BaseReport,
+    PerAgent,
+    ScenarioFields,
+    ScenarioReport,
+    V,
+    VariantName,
+    Variants,
+)
 
 Problem = tuple[str, str]
 """The path of a field, and what is wrong with it."""
 _MOST_FRAMES = 500
 
 
-def problems(report: Report | LeakReport | DensityReport | GateReport) -> Iterator[Problem]:
+def problems(report: BaseReport) -> Iterator[Problem]:
     """Everything that contradicts something else, the nearest to the beginning first."""
     yield from _intervals(report, "")
-    if not isinstance(report, GateReport):
+    if isinstance(report, ScenarioReport):
         yield from _scenario(report.scenario)
     match report:
         case Report():
@@ -76,10 +85,15 @@ def _scenario(scenario: ScenarioFields) -> Iterator[Problem]:
 
 
 def _profile(report: Report) -> Iterator[Problem]:
-    variants = {"before": report.variants.before, "after": report.variants.after}
-    for name, variant in variants.items():
-        if variant is not None:
-            yield from _variant(variant, f"variants.{name}")
+    for name, variant in _both(report.variants):
+        yield from _variant(variant, f"variants.{name}")
+
+
+def _both(variants: Variants[V]) -> Iterator[tuple[VariantName, V]]:
+    """What is there, with passes or without."""
+    yield "before", variants.before
+    if variants.after is not None:
+        yield "after", variants.after
 
 
 def _variant(variant: Variant, path: str) -> Iterator[Problem]:
@@ -153,7 +167,7 @@ def _leak(report: LeakReport) -> Iterator[Problem]:
 
 
 def _density(report: DensityReport) -> Iterator[Problem]:
-    there = dict(report.variants.named())
+    there = dict(_both(report.variants))
     sizes = {
         name: [each.agents for each in report.density.points if each.variant == name]
         for name in there

@@ -19,7 +19,9 @@ from memprof.values.density import DensityReport, DensityVariant
 from memprof.values.figures import FIXED, MARGINAL, PROFILE, Figure
 from memprof.values.gate import GateReport, MetricChange
 from memprof.values.leak import LeakReport, Signal
-from memprof.values.profile import Interval, Report, Sample, Variant
+from memprof.values.measurements import Sample
+from memprof.values.profile import Report, Variant
+from memprof.values.report import Interval
 
 # What a spreadsheet takes for the beginning of a formula; East Asian ones in full width, too.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -86,17 +88,16 @@ def _cell(value: object) -> object:
 
 def _rows(report: AnyReport) -> Iterator[_Row]:
     """Every figure, series by series."""
-    if isinstance(report, GateReport):
-        yield from _gate(report)
-        return
-    rows = (
-        _profile(report)
-        if isinstance(report, Report)
-        else _leak(report)
-        if isinstance(report, LeakReport)
-        else _density(report)
-    )
-    yield from _all(rows, scenario=report.scenario.name)
+    match report:
+        case GateReport():
+            return _gate(report)
+        case Report():
+            rows = _profile(report)
+        case LeakReport():
+            rows = _leak(report)
+        case DensityReport():
+            rows = _density(report)
+    return _all(rows, scenario=report.scenario.name)
 
 
 def _profile(report: Report) -> Iterator[_Row]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,8 +18,8 @@ from memprof.text import cut
 from memprof.values.density import DensityReport
 from memprof.values.gate import BASELINE_SCHEMA, Baseline, BaselineEntry, GateReport
 from memprof.values.leak import LeakReport
-from memprof.values.profile import SCHEMA, Report
-from memprof.values.scenario import ScenarioFields
+from memprof.values.profile import Report
+from memprof.values.report import SCHEMA, ScenarioFields, ScenarioReport
 
 AnyReport = Report | LeakReport | DensityReport | GateReport
 
@@ -33,7 +32,6 @@ _KINDS: Mapping[str, type[AnyReport]] = {
     "self_check": GateReport,
 }
 _OLDER = ("memprof.report/1",)
-_FIELDS = {each.name for each in fields(ScenarioFields)} - {"options"}
 MOST_BYTES = 32 * 2**20
 """Of a file that a report or a baseline is read from."""
 _MOST_VALUES = 2 * 10**6
@@ -110,11 +108,11 @@ def _check(report: AnyReport, where: str) -> None:
 
 
 def _written(report: AnyReport) -> dict[str, Any]:
-    """What says what a report is comes first, and all fields of the scenario stand together."""
-    values = msgspec.to_builtins(report)
-    if not isinstance(report, GateReport):
+    """All fields of the scenario stand together."""
+    values: dict[str, Any] = msgspec.to_builtins(report)
+    if isinstance(report, ScenarioReport):
         values["scenario"] = report.scenario.flat()
-    return {"schema": values.pop("schema"), "kind": values.pop("kind"), **values}
+    return values
 
 
 def _now(values: Any) -> Any:
@@ -122,9 +120,7 @@ def _now(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     if isinstance(flat := values.get("scenario"), dict):
-        options = {name: flat[name] for name in flat if name not in _FIELDS}
-        known = {name: flat[name] for name in flat if name in _FIELDS}
-        values = {**values, "scenario": {**known, "options": options}}
+        values = {**values, "scenario": ScenarioFields.nested(flat)}
     return {**values, "schema": SCHEMA} if values.get("schema") in _OLDER else values
 
 

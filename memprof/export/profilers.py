@@ -26,7 +26,8 @@ from typing import Any
 
 from memprof.export.json_text import AnyReport
 from memprof.text import one_line
-from memprof.values.measurements import AllocationStack, Frame, Mark
+from memprof.values.instruments import AllocationStack, Frame
+from memprof.values.measurements import Mark
 from memprof.values.profile import Report, Timeline, TimelineSample
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"

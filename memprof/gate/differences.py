@@ -14,7 +14,8 @@ from memprof.stats.lines import PROCESS_GRAIN_BYTES
 from memprof.text import cut
 from memprof.values.gate import ComponentChange, PassChange
 from memprof.values.measurements import Ledger
-from memprof.values.profile import Environment, Report, Variant
+from memprof.values.profile import Report, Variant
+from memprof.values.report import Environment
 
 # Releases of these decide on what an agent takes, or on how it is measured; of Python itself, the
 # minor version does.

@@ -27,8 +27,9 @@ from memprof.stats.lines import (
     slope,
 )
 from memprof.values.gate import METRICS, AlarmRate, Change, MetricChange, MetricName, Tolerance
-from memprof.values.measurements import GrowthPoint
-from memprof.values.profile import Interval, Report, Sample, Variant, Verdict
+from memprof.values.measurements import GrowthPoint, Sample
+from memprof.values.profile import Report, Variant
+from memprof.values.report import Interval, Verdict
 
 _FEWEST_READINGS = 4
 

@@ -36,7 +36,8 @@ from memprof.values.gate import (
     Tolerance,
     read_tolerances,
 )
-from memprof.values.profile import Caution, Environment, Report
+from memprof.values.profile import Report
+from memprof.values.report import Caution, Environment
 
 _MOST_SAID = 500  # of one metric; the report has all of it
 _RENEW = "--update --force renews it"
@@ -217,7 +218,7 @@ def _incomparable(case: Case, entry: BaselineEntry) -> str:
     if not measured(entry.report):
         return "the baseline has no raw samples of the population with its passes"
     was = entry.report.environment
-    now = describe_environment(scenario.backend, {}, None)
+    now = describe_environment(scenario.backend, None, None)
     # What workers find out is known when they have run.
     known = {"malloc": was.allocator["malloc"]} if "malloc" in was.allocator else {}
     now = replace(now, device=was.device, backend=was.backend, allocator=now.allocator | known)

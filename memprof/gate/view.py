@@ -6,8 +6,8 @@ import math
 import shlex
 from collections.abc import Iterator
 
-from memprof.gate.words import WORDS, amount, clause, difference, listed, tolerance
-from memprof.render.page import Bars, BarSeries, Next, Section, Table, View, warnings_section
+from memprof.gate.words import WORDS, amount, clause, difference, first_few, tolerance
+from memprof.render.page import Bars, BarSeries, Next, Section, Table, View, warnings_table
 from memprof.text import format_seconds, format_size
 from memprof.values.gate import (
     DEFAULT_BASELINE,
@@ -55,9 +55,9 @@ def headline(report: GateReport) -> str:
     new = [each.name for each in report.scenarios if each.verdict == "new"]
     better += [f"new: {', '.join(new)}"] if new else []
     if worse or inconclusive:
-        return f"{listed(worse + inconclusive)}."
+        return f"{first_few(worse + inconclusive)}."
     if better:
-        return f"Nothing is worse; {listed(better)}."
+        return f"Nothing is worse; {first_few(better)}."
     if report.scenarios:
         return "Everything is as before, within its tolerance."
     if report.updated:
@@ -195,8 +195,7 @@ def _tables(found: Comparison) -> Iterator[Table]:
         )
         yield Table("what passes save per agent", ("pass", "then", "now"), rows)
     if found.warnings:
-        (warnings,) = warnings_section(found.warnings).tables
-        yield Table("warnings", warnings.columns, warnings.rows, warnings.kind)
+        yield warnings_table("warnings", found.warnings)
 
 
 def _metric_rows(metric: MetricChange) -> Iterator[tuple[str, ...]]:

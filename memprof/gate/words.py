@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from memprof.errors import BehaviourDiverged, CheckFailed
+from memprof.errors import BehaviourDiverged, MemprofError
 from memprof.render.page import Table, interval, positive
 from memprof.render.terminal import render_table
 from memprof.text import format_size
@@ -19,7 +19,8 @@ from memprof.values.gate import (
     Unit,
 )
 from memprof.values.measurements import Ledger
-from memprof.values.profile import BudgetCheck, Interval, PerAgent, Report
+from memprof.values.profile import Report
+from memprof.values.report import BudgetCheck, Interval, PerAgent
 
 WORDS: dict[Change, str] = {
     "better": "better",
@@ -62,10 +63,10 @@ def clause(metric: MetricChange, found: Comparison) -> str:
         return f"{metric.metric} same"
     by = difference(metric, metric.change)
     by += METRICS[metric.metric].counts.removeprefix("bytes") if metric.unit == "bytes" else ""
-    behind = listed([component(each) for each in causes(metric, found)])
+    behind = first_few([component(each) for each in causes(metric, found)])
     if metric.metric == "marginal_bytes" and metric.verdict == "worse":
         less = [optimisation(p) for p in found.passes if (p.now_bytes or 0) < (p.was_bytes or 0)]
-        behind = "; ".join(filter(None, (behind, listed(less))))
+        behind = "; ".join(filter(None, (behind, first_few(less))))
     return f"{metric.metric} {metric.verdict} by {by}{f' ({behind})' if behind else ''}"
 
 
@@ -113,7 +114,7 @@ def optimisation(found: PassChange) -> str:
     return f"{found.name}: saved {_saving(found.was_bytes)}, saves {_saving(found.now_bytes)} now"
 
 
-def listed(parts: Iterable[str]) -> str:
+def first_few(parts: Iterable[str]) -> str:
     """The first few, and how many more there are."""
     first = list(parts)
     more = len(first) - _MOST_NAMED
@@ -124,7 +125,7 @@ def _saving(size: float | None) -> str:
     return "nothing" if size is None else f"{format_size(size)} per agent"
 
 
-def broken_check(report: Report, failure: CheckFailed) -> str:
+def broken_check(report: Report, failure: MemprofError) -> str:
     """Why a check failed, as short as a test's output should be: the verdict in one line, what was
     measured, and the ledger of the agents, largest first."""
     scenario, variant = report.scenario, report.variants.final

@@ -11,7 +11,8 @@ from typing import Any, Protocol, Self, TypeVar
 from memprof.populations import Population
 from memprof.posix import PAGE_BYTES
 from memprof.text import format_size
-from memprof.values.measurements import Details, OperationTime
+from memprof.values.instruments import Details
+from memprof.values.measurements import OperationTime
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from memprof.instruments.base import DirectCalls, failure, live
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations import EVERYBODY, Population
-from memprof.values.measurements import Details, DeviceDetails, DeviceRow, Retrace
+from memprof.values.instruments import Details, DeviceDetails, DeviceRow, Retrace
 from memprof.values.population import PopulationSpec
 
 _TRIED_BYTES = 2**16

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Literal, Self
 
 from memprof.instruments import process
-from memprof.values.evidence import ImportRow
+from memprof.values.instruments import ImportRow
 
 _MOST_ROWS = 20
 _STANDARD = "standard library"

@@ -16,8 +16,7 @@ from memprof.instruments.base import DirectCalls, live
 from memprof.instruments.graph import attributes, is_device_array, nominal_bytes, reachable
 from memprof.populations import EACH, WORKING_SET, Population
 from memprof.stats.growth import is_steady
-from memprof.values.evidence import ContentRow, GainRow
-from memprof.values.measurements import Details, TypeRow
+from memprof.values.instruments import ContentRow, Details, GainRow, TypeRow
 from memprof.values.population import PopulationSpec
 
 Leaves = list[Any]

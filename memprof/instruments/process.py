@@ -24,7 +24,7 @@ from memprof.errors import MeasurementError
 from memprof.instruments import heap
 from memprof.instruments.base import MappedPages, failure, failures
 from memprof.posix import somebody_froze
-from memprof.values.measurements import UNSEEN, Calibration, Reading
+from memprof.values.instruments import UNSEEN, Calibration, Reading
 
 _SELF = Path("/proc/self")
 _STATUS = _SELF / "status"

@@ -28,13 +28,7 @@ from memprof.instruments.source_lines import (
 from memprof.instruments.walker import walk
 from memprof.populations import Population, population_class
 from memprof.stats.lines import fewest_like_all
-from memprof.values.measurements import (
-    AllocationStack,
-    Details,
-    Frame,
-    LineHotspot,
-    OperationMemory,
-)
+from memprof.values.instruments import AllocationStack, Details, Frame, LineHotspot, OperationMemory
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import statistics
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from memprof.instruments.graph import (
 from memprof.instruments.heap import block_bytes, object_bytes
 from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
 from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
-from memprof.values.measurements import LedgerRow
+from memprof.values.measurements import Ledger, LedgerRow
 
 _SHARED = -2
 _ENTRY = 8
@@ -134,6 +135,29 @@ def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> Ledger
         private_resident_bytes=sum(holding.resident for holding in private) if readable else None,
         shared_resident_bytes=sum(holding.resident for holding in shared) if readable else None,
         objects=len(mine),
+    )
+
+
+def balance(
+    agents: int, growth_bytes: int, rows: Sequence[LedgerRow], held_bytes: Sequence[float]
+) -> Ledger:
+    """The ledger of a population of `agents` whose private memory grew by `growth_bytes`.
+
+    `held_bytes` are the resident bytes that each of the scenario's agents holds alone; empty where
+    unknown.
+    """
+    resident = [row.resident_bytes for row in rows]
+    known = [size for size in resident if size is not None]
+    explained = sum(known) if len(known) == len(rows) else None
+    unexplained = None if explained is None else growth_bytes - explained
+    ledger = Ledger(agents, growth_bytes, explained, unexplained, None, tuple(rows))
+    if not held_bytes:
+        return ledger
+    return replace(
+        ledger,
+        typical_agent_bytes=float(statistics.median(held_bytes)),
+        mean_agent_bytes=statistics.fmean(held_bytes),
+        agent_bytes_range=(round(min(held_bytes)), round(max(held_bytes))),
     )
 
 

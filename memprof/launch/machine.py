@@ -13,7 +13,8 @@ from typing import Any
 from memprof.catalogue.backends import BACKENDS, ONE_ARENA
 from memprof.launch import limits
 from memprof.posix import PAGE_BYTES, processors, rlimit_bytes
-from memprof.values.profile import Environment
+from memprof.values.measurements import WorkerRun
+from memprof.values.report import Environment
 from memprof.values.requests import Measure, Request
 
 _PACKAGES = (
@@ -53,14 +54,13 @@ def worker_environment(backend: str, job: type[Request[Any]]) -> dict[str, str]:
 
 def describe_environment(
     backend: str,
-    facts: dict[str, str],
+    run: WorkerRun | None,
     memory_limit_bytes: int | None,
-    *,
     job: type[Request[Any]] = Measure,
-    malloc: str = "",
 ) -> Environment:
     """Versions, allocator settings, huge pages, limits and processors, as workers of a job find
-    them; `facts` is what they found out about their backend, `malloc` about their allocator."""
+    them; what one found out about its backend and allocator is known from its `run`."""
+    facts, malloc = (run.facts, run.calibration.malloc) if run else ({}, "")
     versions = {"python": platform.python_version()}
     for package in (*_PACKAGES, *BACKENDS[backend].packages):
         with contextlib.suppress(metadata.PackageNotFoundError):

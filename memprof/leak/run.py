@@ -17,7 +17,7 @@ from memprof.scenario.schema import Scenario
 from memprof.stats import growth
 from memprof.text import format_size
 from memprof.values.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
-from memprof.values.profile import Caution
+from memprof.values.report import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
 _WATCHED_CYCLES, _MOST_WATCHED = 6, 45
@@ -70,18 +70,13 @@ def leak(
         found[0],
     )
     measured = [each for run in check.runs for each in run.runs.values()]
-    calibrations = [each.calibration for each in measured]
     report = LeakReport(
         scenario=scenario.reported,
         environment=describe_environment(
-            scenario.backend,
-            measured[0].facts,
-            limits.memory_bytes,
-            job=LiveInCycles,
-            malloc=calibrations[0].malloc,
+            scenario.backend, measured[0], limits.memory_bytes, LiveInCycles
         ),
         leak=decides,
-        warnings=(*check.cautions, *of_workers(check.failure, measured[0].facts, calibrations)),
+        warnings=(*check.cautions, *of_workers(check.failure, measured)),
         complete=check.failure is None,
         also=tuple(each for each in found if each is not decides),
         unchecked=tuple(check.unchecked(found)),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from memprof.posix import PAGE_BYTES
 from memprof.stats import growth
 from memprof.stats.growth import GRAIN_BYTES, CycleSeries, Judgement
+from memprof.stats.lines import mean_of_known
+from memprof.values.instruments import UNSEEN
 from memprof.values.leak import (
     HEAP,
     Attribution,
@@ -19,8 +21,7 @@ from memprof.values.leak import (
     Signal,
     SignalName,
 )
-from memprof.values.measurements import UNSEEN
-from memprof.values.profile import Interval, LeakVerdict
+from memprof.values.report import Interval, LeakVerdict
 
 # Half of a page: a page that is given back now and then must not hide a page that leaks each cycle.
 _LEAST_MAPPED_BYTES = PAGE_BYTES / 2
@@ -90,7 +91,6 @@ def verdict_on(
     seen = _together([signal.verdict for signal in signals])
     verdict = "inconclusive" if seen == "clean" and unseen else seen
     slope, interval = _growth(signals, repeats)
-    counted = [repeat.compilations for repeat in repeats if repeat.compilations is not None]
     needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
     # What is in no account of an allocator shows in the process alone.
     telling = (*HEAP, "process") if unseen else HEAP
@@ -109,7 +109,7 @@ def verdict_on(
         floor_bytes=growth.highest(floors),
         warm_up_cycles=tuple(repeat.start for repeat in repeats),
         cycles_needed=max(2 * cycles, *needed, 0) if seen == "inconclusive" else None,
-        compilations_per_cycle=statistics.fmean(counted) if counted else None,
+        compilations_per_cycle=mean_of_known(repeat.compilations for repeat in repeats),
         detail=_blind(unseen) if seen != verdict else _detail(verdict, signals, found, repeats),
         signals=signals,
         sites=(),
@@ -162,7 +162,7 @@ class _Repeat:
         start = max(of_heap or known.values(), default=end)
         counted = run.compilations[start:]
         unconfirmed = 0 if growth.decided(series.values(), cycles) else 2 * cycles
-        compilations = statistics.fmean(counted) if counted else None
+        compilations = mean_of_known(counted)
         return cls(series, cuts, start, unconfirmed, compilations)
 
     def judge(self, name: SignalName) -> Judgement:

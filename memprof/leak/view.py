@@ -17,13 +17,14 @@ from memprof.render.page import (
     View,
     environment_section,
     interval,
+    source_table,
     warnings_section,
 )
 from memprof.stats import growth
 from memprof.text import format_size, listed
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site
-from memprof.values.profile import Environment
+from memprof.values.report import Environment
 
 _LEAST_SPAN_BYTES = 100.0
 _READINGS = (
@@ -41,13 +42,12 @@ def leak_view(report: LeakReport) -> View:
     trend, todo = _trend(leak, report.also), remedies(leak)
     sections = [
         trend,
+        *warnings_section(report.warnings),
         *(_trend(each, (leak,), explained=False) for each in report.also),
         *sites_section(leak, report.environment),
         *([Section("What else to do", todo[1:])] if todo[1:] else []),
         environment_section(report.environment),
     ]
-    if report.warnings:
-        sections.insert(1, warnings_section(report.warnings))
     looked = {each.mode: _life(each) for each in (leak, *report.also)}
     lives = ", and of ".join(looked[mode] for mode in MODES if mode in looked)
     title = f"{report.scenario.name}: {leak.agents} agents, cycles of {lives}"
@@ -281,14 +281,11 @@ def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
 def _lines(site: Site) -> Table:
     yours = {each.place: each for each in site.yours[:_MOST_YOURS]}
     others = [each for each in site.lines[:_MOST_LINES] if each.place not in yours]
-    rows = tuple(
-        (each.place, format_size(each.bytes_per_cycle), each.text)
-        for each in (*yours.values(), *others)
-    )
     made = "traced" if site.seen_by == "jax" else "allocated"
     if not yours.keys() <= {each.place for each in site.lines}:
         made += " (your own lines first)"
-    return Table(f"{site.name}, {made} at", ("line", "per cycle", "source"), rows, "source")
+    shown = ((each, format_size(each.bytes_per_cycle)) for each in (*yours.values(), *others))
+    return source_table(f"{site.name}, {made} at", "per cycle", shown)
 
 
 def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:

@@ -12,8 +12,8 @@ from memprof.profile.advice_agents import alike, growth, policies, views, zeros
 from memprof.profile.facts import Facts
 from memprof.profile.passes import shortest
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
-from memprof.text import format_seconds, format_share, format_size, listed
-from memprof.values.evidence import ImportRow
+from memprof.text import format_seconds, format_size, listed
+from memprof.values.instruments import ImportRow
 from memprof.values.profile import Advice, Report, Variant
 
 # What is less than a twentieth of the process without agents is not worth a change.
@@ -164,8 +164,7 @@ def _shorter_plan(facts: Facts) -> Iterator[Advice]:
     saved = sum(max(0.0, row.saved_bytes_per_agent or 0.0) for row in others)
     yield Advice(
         kind="shorter_plan",
-        finding=f"{listed(found.passes)} {'alone gives' if len(found.passes) == 1 else 'give'} "
-        f"{format_share(found.share)} of the saving per agent.",
+        finding=f"{found.gives} of the saving per agent.",
         evidence="; ".join(f"{row.name}: {row.detail}" for row in others) + ".",
         remedy=f"Use {facts.option(found.passes)}, unless you need what the others do.",
         stake_bytes=saved * facts.agents,

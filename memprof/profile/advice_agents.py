@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from memprof.profile.facts import Facts
 from memprof.text import format_share, format_size, listed
-from memprof.values.evidence import ContentRow, GainRow
+from memprof.upstream.attributes import HISTORIES
+from memprof.values.instruments import ContentRow, GainRow
 from memprof.values.profile import Advice
 
 # Coordinates take about 16 bytes per entry that is not zero, place and value, in place of 8 for
@@ -21,7 +22,6 @@ _HISTORY_STEPS = 32
 
 _CHANGING = ("beliefs (qs)", "inference (q_pi, G, F)", "histories", "policies", "environment")
 _MATRICES = ("A", "B", "learning (pA, pB, pD)", "learning (pA, pB)")
-_HISTORIES = ("prev_actions", "prev_obs", "qs_hist", "q_pi_hist")
 _DIFFERENCES = "keep agents at rest as differences from one of them"
 _EFFECTS = {
     "share": "keep one read-only copy for all agents",
@@ -35,8 +35,7 @@ def alike(facts: Facts) -> Iterator[Advice]:
     """Components of which agents hold copies."""
 
     def stake(row: ContentRow) -> float:
-        each = facts.before.ledger.private_each(row.component) or row.agent_bytes
-        return each * row.copies / max(1, row.compared - 1) * (facts.agents - 1)
+        return facts.held_bytes(row) * row.copies / max(1, row.compared - 1) * (facts.agents - 1)
 
     groups: dict[tuple[tuple[str, bool], int], list[ContentRow]] = {}
     for row in sorted(facts.before.contents, key=stake, reverse=True):
@@ -71,8 +70,7 @@ def zeros(facts: Facts) -> Iterator[Advice]:
     the zeros of one."""
 
     def stake(row: ContentRow) -> float:
-        each = facts.before.ledger.private_each(row.component) or row.agent_bytes
-        return (row.zeros or 0.0) * each * facts.agents
+        return (row.zeros or 0.0) * facts.held_bytes(row) * facts.agents
 
     groups: dict[tuple[str, bool], list[ContentRow]] = {}
     for row in facts.before.contents:
@@ -163,7 +161,7 @@ def growth(facts: Facts) -> Iterator[Advice]:
 
 def _growing(facts: Facts, row: GainRow) -> Advice:
     owner, _, attribute = row.attribute.rpartition(".")
-    is_history = attribute in _HISTORIES
+    is_history = attribute in HISTORIES
     was, now = (
         sum(each.bytes_per_step for each in variant.gains)
         for variant in (facts.before, facts.final)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from memprof.text import format_seconds, format_size
-from memprof.values.measurements import Calibration, DeviceDetails
-from memprof.values.profile import Caution, Equivalence, PassResult, Variant
+from memprof.values.instruments import DeviceDetails
+from memprof.values.measurements import WorkerRun
+from memprof.values.profile import PassResult, Variant
+from memprof.values.report import Caution, Equivalence
 
 _EXPLAINED = 0.8
 _NOISY_TIME = 0.1
@@ -49,12 +51,11 @@ def find(
     passes: Sequence[PassResult],
     failure: BaseException | None,
     max_slowdown: float | None = None,
-    facts: Mapping[str, str] | None = None,
-    calibrations: Iterable[Calibration] = (),
+    runs: Sequence[WorkerRun] = (),
 ) -> tuple[Caution, ...]:
-    """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `facts`
-    what the workers found out about their backend, and `calibrations` about their readings."""
-    found = list(of_workers(failure, facts or {}, calibrations))
+    """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `runs`
+    are the clean workers."""
+    found = list(of_workers(failure, runs))
     if after is not None and verdict.verdict == "not_checked":
         found.append(_caution("not_checked", f"behaviour was not compared: {verdict.detail}"))
     found += [
@@ -80,27 +81,22 @@ def _caution(kind: str, evidence: str) -> Caution:
     return Caution(kind, evidence, _REMEDIES[kind])
 
 
-def of_workers(
-    failure: BaseException | None, facts: Mapping[str, str], calibrations: Iterable[Calibration]
-) -> Iterator[Caution]:
-    """What any command's workers say: the failure that ended them early, what they found out about
-    their backend, and what their readings miss."""
+def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iterator[Caution]:
+    """What any command's workers say: the failure that ended them early, what the last one found
+    out about its backend, and what their readings miss."""
     if failure is not None:
         yield _caution("incomplete", str(failure))
+    facts = runs[-1].facts if runs else {}
     if left := facts.get("not replaced by pool"):
         yield _caution(
             "not_replaced",
             f"pool leaves functions to PyMDP whose source it does not know: {left}",
         )
-    left_out: dict[str, str] = {}
-    endless = False
-    for each in calibrations:
-        left_out |= each.left_out
-        endless = endless or each.endless_garbage
+    left_out = {name: why for run in runs for name, why in run.calibration.left_out.items()}
     for name, why in left_out.items():
         remedy = _OF_READINGS.get(name, "measure on Linux")
         yield Caution("left_out", f"the reading {name!r} is left out: {why}", remedy)
-    if endless:
+    if any(run.calibration.endless_garbage for run in runs):
         yield _caution(
             "endless_garbage",
             "garbage never ends: every collection found more, made by finalizers or callbacks of "
@@ -144,6 +140,6 @@ def _retracing(variant: Variant, device: DeviceDetails) -> str:
         growth = f", and the process grows by {size} per step"
     return (
         f"JAX still traces {device.traces_per_step:.3g} and compiles "
-        f"{device.compilations_per_step:.3g} programs per step{growth}; most at {most.path}:"
-        f"{most.line}: {most.text}"
+        f"{device.compilations_per_step:.3g} programs per step{growth}; most at {most.place}: "
+        f"{most.text}"
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.profile.pictures import instrument_bars, passes_waterfall
-from memprof.render.page import Role, Section, Table, figure_rows, working_set_line
+from memprof.render.page import Role, Section, Table, figure_rows, source_table, working_set_line
 from memprof.text import format_seconds, format_size
 from memprof.values.figures import DEVICE
-from memprof.values.measurements import DeviceDetails
+from memprof.values.instruments import DeviceDetails
 from memprof.values.profile import InstrumentReading, PassResult, Report, Variant
 
 _MOST_TYPES = 6
@@ -53,8 +53,11 @@ def _types(label: str, reading: InstrumentReading) -> Table:
     return Table(f"{label}, objects by type ({reading.name})", ("type", "objects", "size"), rows)
 
 
-def passes_section(report: Report) -> Section:
-    """The waterfall from before to after, then the passes that are not in the plan."""
+def passes_section(report: Report) -> Iterator[Section]:
+    """The waterfall from before to after, then the passes that are not in the plan; none where
+    there are no passes."""
+    if not report.passes:
+        return
     kept = [each for each in report.passes if each.kept]
     left = [each for each in report.passes if not each.kept]
     before = format_size(report.variants.before.per_agent.marginal_bytes)
@@ -81,7 +84,7 @@ def passes_section(report: Report) -> Section:
             f"({report.scenario.max_slowdown:g}) of the time per step before."
         )
     drawn = passes_waterfall(report)
-    return Section("Passes", tuple(text), tuple(tables), pictures=(drawn,) if drawn else ())
+    yield Section("Passes", tuple(text), tuple(tables), pictures=(drawn,) if drawn else ())
 
 
 def _row(found: PassResult) -> tuple[str, ...]:
@@ -119,12 +122,15 @@ _DEVICE_TEXT = (
 )
 
 
-def device_section(found: Sequence[tuple[str, DeviceDetails]]) -> Section:
-    """What the instrument `device` found in each variant, by its name."""
+def device_section(report: Report) -> Iterator[Section]:
+    """What the instrument `device` found in each variant; none where it was not asked for."""
+    found = [(name, v.device) for name, v in report.variants.named() if v.device is not None]
+    if not found:
+        return
     tables = [_arrays(name, details) for name, details in found]
     tables.append(_figures(found))
     tables += [_lines(name, details) for name, details in found if details.retraces]
-    return Section("Device", _DEVICE_TEXT, tuple(tables))
+    yield Section("Device", _DEVICE_TEXT, tuple(tables))
 
 
 def _arrays(name: str, details: DeviceDetails) -> Table:
@@ -155,16 +161,8 @@ def _figures(found: Sequence[tuple[str, DeviceDetails]]) -> Table:
 
 
 def _lines(name: str, details: DeviceDetails) -> Table:
-    rows = tuple(
-        (f"{each.path}:{each.line}", _rate(each.traces_per_step), each.text)
-        for each in details.retraces
-    )
-    title = f"{name}, lines that retrace"
-    return Table(title, ("line", "traces per step", "source"), rows, "source")
-
-
-def _rate(count: float | None) -> str:
-    return "-" if count is None else f"{count:.3g}"
+    lines = ((each, f"{each.traces_per_step:.3g}") for each in details.retraces)
+    return source_table(f"{name}, lines that retrace", "traces per step", lines)
 
 
 def _stat(name: str, value: int | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.text import format_size
+from memprof.values.instruments import ContentRow
 from memprof.values.profile import Advice, AdviceKind, PassResult, Report, Variant
 
 _PROVED = ("saves", "faster", "superfluous")
@@ -59,6 +60,11 @@ class Facts:
     def worth_bytes(self) -> float:
         """What is worth a change, for all agents."""
         return _WORTH * self.agent_bytes * self.agents
+
+    def held_bytes(self, row: ContentRow) -> float:
+        """What an agent holds alone of a component without passes; what it asks for where that is
+        not known."""
+        return self.before.ledger.private_each(row.component) or row.agent_bytes
 
     @property
     def plan(self) -> tuple[str, ...]:

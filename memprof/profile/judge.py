@@ -1,40 +1,31 @@
-"""What workers' results say together: the ledger against what the operating system saw, time and
-bytes by operation, and what an agent gains by living one step longer, judged as a leak check does.
+"""What workers' results say together: time and bytes by operation, what an agent gains by living
+one step longer, judged as a leak check does, what one agent costs by each part of a report, and by
+each instrument.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from memprof.catalogue.instruments import INSTRUMENTS
+from memprof.launch.spawn import Finished
 from memprof.stats import growth
+from memprof.stats.lines import Line, mean_interval, process_points, robust_fit
 from memprof.text import format_size
-from memprof.values.measurements import InstrumentRun, Ledger, LedgerRow, Measurement, TrendSeries
-from memprof.values.profile import AgentFigure, OperationHotspot, PerAgent, Trend
-
-
-def balance(
-    agents: int, growth_bytes: int, rows: Sequence[LedgerRow], held_bytes: Sequence[float]
-) -> Ledger:
-    """The ledger of a population of `agents` whose private memory grew by `growth_bytes`.
-
-    `held_bytes` are the resident bytes that each of the scenario's agents holds alone; empty where
-    unknown.
-    """
-    resident = [row.resident_bytes for row in rows]
-    known = [size for size in resident if size is not None]
-    explained = sum(known) if len(known) == len(rows) else None
-    unexplained = None if explained is None else growth_bytes - explained
-    ledger = Ledger(agents, growth_bytes, explained, unexplained, None, tuple(rows))
-    if not held_bytes:
-        return ledger
-    return replace(
-        ledger,
-        typical_agent_bytes=float(statistics.median(held_bytes)),
-        mean_agent_bytes=statistics.fmean(held_bytes),
-        agent_bytes_range=(round(min(held_bytes)), round(max(held_bytes))),
-    )
+from memprof.values.instruments import InstrumentRun
+from memprof.values.measurements import Ledger, Mark, Measurement, TrendSeries
+from memprof.values.profile import (
+    AgentFigure,
+    InstrumentReading,
+    OperationHotspot,
+    Timeline,
+    TimelineSample,
+    Trend,
+)
+from memprof.values.report import PerAgent
 
 
 def operations(
@@ -176,3 +167,110 @@ def _of_calls(size: float, traced: InstrumentRun) -> str:
     if further is not None and abs(size - further) <= _NOMINAL * further:
         return "what was asked for: pages that nothing has touched yet take no memory"
     return "traced from Python, over two steps at most: without what libraries take by themselves"
+
+
+# ---------------------------------------------------------------- instruments
+
+_MOST_SAMPLES = 400
+_FEWEST_SAMPLES = 3
+
+
+def side_by_side(
+    clean: Sequence[Measurement],
+    runs: Mapping[str, InstrumentRun],
+    failures: Mapping[str, str],
+    sampled: Finished[Measurement] | None,
+) -> tuple[InstrumentReading, ...]:
+    """One row per instrument that was asked for, the process reading first."""
+    rows = [_clean_row("process", [process_points(run) for run in clean])]
+    heap = [[(p.agents, p.heap_bytes) for p in run.sample.points if p.heap_bytes] for run in clean]
+    if all(len(points) > 1 for points in heap):
+        rows.append(_clean_row("heap", heap))
+    if sampled is not None:
+        rows.append(_sampled_row(sampled, clean))
+    clean_step = statistics.median(s for run in clean for s in run.step_seconds)
+    rows += [_intrusive_row(name, run, clean_step) for name, run in runs.items()]
+    rows += [_row(name, failure=why) for name, why in failures.items()]
+    return tuple(rows)
+
+
+def timeline(sampled: Finished[Measurement] | None) -> Timeline | None:
+    """The sampled worker's resident set from its first phase on, thinned to some hundred points."""
+    if sampled is None or not sampled.samples:
+        return None
+    start = sampled.marks[0].seconds
+    stride = -(-len(sampled.samples) // _MOST_SAMPLES)
+    return Timeline(
+        tuple(TimelineSample(seconds - start, size) for seconds, size in sampled.samples[::stride]),
+        tuple(Mark(m.seconds - start, m.label, m.agents) for m in sampled.marks),
+    )
+
+
+def _row(
+    name: str,
+    line: Line | None = None,
+    total_bytes: float | None = None,
+    slowdown: float | None = None,
+    reading_seconds: float | None = None,
+    **rest: Any,
+) -> InstrumentReading:
+    about = INSTRUMENTS[name]
+    return InstrumentReading(
+        name=name,
+        per_agent_bytes=line.slope if line else None,
+        ci95_bytes=(line.slope - line.half_width, line.slope + line.half_width) if line else None,
+        total_bytes=total_bytes,
+        slowdown=slowdown,
+        reading_seconds=reading_seconds,
+        sees=about.sees,
+        blind_to=about.blind_to,
+        **rest,
+    )
+
+
+def _clean_row(name: str, repeats: Sequence[Sequence[tuple[int, float]]]) -> InstrumentReading:
+    lines = [robust_fit(points) for points in repeats]
+    within = statistics.fmean(line.half_width for line in lines)
+    slope, (low, _) = mean_interval([line.slope for line in lines], within)
+    total = statistics.fmean(points[-1][1] - points[0][1] for points in repeats)
+    return _row(name, Line(slope, 0.0, slope - low), total, slowdown=1.0)
+
+
+def _intrusive_row(name: str, run: InstrumentRun, clean_step: float) -> InstrumentReading:
+    uneven = run.uneven_bytes or (0.0,) * len(run.readings)
+    evened = [
+        (agents, size - more) for (agents, size), more in zip(run.readings, uneven, strict=True)
+    ]
+    total = float(run.readings[-1][1] - run.readings[0][1])
+    slowdown = statistics.median(run.step_seconds) / clean_step
+    line = robust_fit(evened)
+    return _row(name, line, total, slowdown, run.reading_seconds, types=run.details.types)
+
+
+def _sampled_row(sampled: Finished[Measurement], clean: Sequence[Measurement]) -> InstrumentReading:
+    """The slope through the samples that fell into the moments when a population was at rest."""
+    points = list(_samples_at_rest(sampled))
+    others = [run for run in clean if run is not sampled.value]
+    slowdown = None
+    if others:
+        slowdown = statistics.median(sampled.value.step_seconds) / statistics.median(
+            s for run in others for s in run.step_seconds
+        )
+    if len(points) < _FEWEST_SAMPLES:
+        why = "the population grew faster than it takes samples"
+        if not sampled.samples:
+            why = "it could not read the memory of another process here"
+        return _row("memory_profiler", slowdown=slowdown, failure=why)
+    total = points[-1][1] - points[0][1]
+    return _row("memory_profiler", robust_fit(points), total, slowdown)
+
+
+def _samples_at_rest(sampled: Finished[Measurement]) -> Iterator[tuple[int, float]]:
+    """(agents, bytes): the last sample between settling and the next phase, where there is one."""
+    for before, mark, after in zip(
+        sampled.marks, sampled.marks[1:], sampled.marks[2:], strict=False
+    ):
+        if mark.label == "read":
+            sizes = [b for t, b in sampled.samples if before.seconds <= t <= after.seconds]
+            if sizes:
+                yield mark.agents, sizes[-1]

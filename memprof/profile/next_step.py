@@ -8,9 +8,9 @@ from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, PASSES, passes_with
 from memprof.profile.passes import Prefix, shortest
 from memprof.render.page import Next
-from memprof.text import format_share, format_size, listed, one_line
+from memprof.text import format_size, listed, one_line
 from memprof.values.profile import Report
-from memprof.values.scenario import ScenarioFields
+from memprof.values.report import ScenarioFields
 
 _AUTO = "memprof profile SCENARIO --passes auto"
 _MOST_WIDTH = 74
@@ -42,16 +42,11 @@ def next_step(report: Report) -> Next:
 
 def _apply(report: Report, found: Prefix) -> Next:
     """The passes that matter, and how they come into the user's own program."""
-    names = listed(found.passes)
-    one = len(found.passes) == 1
-    gives = f"{names} {'alone gives' if one else 'give'} {format_share(found.share)} of this"
-    fewest = shortest(report)
+    names, one = listed(found.passes), len(found.passes) == 1
+    gives, fewest = f"{found.gives} of this", shortest(report)
     if fewest is not None and len(fewest.passes) < len(found.passes):
-        gives = (
-            f"{listed(fewest.passes)} {'alone gives' if len(fewest.passes) == 1 else 'give'} "
-            f"{format_share(fewest.share)} of this, and {names} {'keeps' if one else 'keep'} the "
-            "budget"
-        )
+        keeps = "keeps" if one else "keep"
+        gives = f"{fewest.gives} of this, and {names} {keeps} the budget"
     elif not found.left:
         gives = f"{names} {'gives' if one else 'give'} all of this"
     return applied(report.scenario, found.passes, gives)

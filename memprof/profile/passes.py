@@ -12,6 +12,7 @@ from memprof.stats.lines import (
     Estimate,
     half_width_of_change,
     mean_interval,
+    mean_of_known,
     median_half_width,
     memory_line,
     per_agent,
@@ -21,9 +22,10 @@ from memprof.stats.lines import (
     scatter_of_change,
     slope,
 )
-from memprof.text import format_size
+from memprof.text import format_share, format_size, listed
 from memprof.values.measurements import Measurement
-from memprof.values.profile import PassOutcome, PerAgent, Report, StepSeconds
+from memprof.values.profile import PassOutcome, Report, StepSeconds
+from memprof.values.report import PerAgent
 
 Plan = tuple[str, ...]
 
@@ -66,24 +68,23 @@ class Gain:
 
 def cost_of(clean: Sequence[Measurement]) -> Cost:
     """The cost of a plan from its clean workers."""
-    transient = [
-        run.peak_rss_bytes - run.at_n.reading.rss_bytes
-        for run in clean
-        if run.peak_rss_bytes is not None
-    ]
     points = [process_points(run) for run in clean]
     fitted = per_agent(
         points,
-        statistics.fmean(process_at(run, run.at_n) for run in clean),
+        statistics.fmean(process_at(run, run.sample.at_n) for run in clean),
         clean[0].ledger.mean_agent_bytes,
     )
     of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(
         per_agent=fitted,
         growth=slope([memory_line(each) for each in points]),
-        agents=clean[0].at_n.agents,
+        agents=clean[0].sample.at_n.agents,
         fixed_bytes=fitted.fixed_bytes - statistics.fmean(of_files),
-        transient_bytes=statistics.fmean(transient) if transient else None,
+        transient_bytes=mean_of_known(
+            each.peak_rss_bytes - each.at_n.reading.rss_bytes
+            for each in (run.sample for run in clean)
+            if each.peak_rss_bytes is not None
+        ),
         step_seconds=_step_seconds(clean),
         digests=tuple(run.digests for run in clean),
     )
@@ -187,6 +188,12 @@ class Prefix:
     passes: tuple[str, ...]
     share: float
     left: tuple[str, ...]
+
+    @property
+    def gives(self) -> str:
+        """`share alone gives 99.9%`."""
+        verb = "alone gives" if len(self.passes) == 1 else "give"
+        return f"{listed(self.passes)} {verb} {format_share(self.share)}"
 
 
 def shortest(report: Report, limit_bytes: int | None = None) -> Prefix | None:

@@ -25,7 +25,8 @@ from memprof.render.page import (
 )
 from memprof.stats.lines import robust_fit
 from memprof.text import format_size
-from memprof.values.measurements import AllocationStack, Ledger, LineHotspot
+from memprof.values.instruments import AllocationStack, LineHotspot
+from memprof.values.measurements import Ledger
 from memprof.values.profile import Report, Timeline, Variant
 
 Named = tuple[Role, Variant]

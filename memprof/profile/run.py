@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from memprof.catalogue.passes import PASSES, passes_for
@@ -14,27 +14,16 @@ from memprof.launch.runner import Crew, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
-from memprof.profile.instruments import side_by_side, timeline
-from memprof.profile.judge import one_agent, trend
 from memprof.profile.passes import cost_of
 from memprof.profile.search import chosen, waterfall
 from memprof.profile.workers import Runs, VariantRuns, judged
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
-from memprof.stats.lines import process_bytes
+from memprof.stats.lines import mean_of_known, process_bytes
 from memprof.text import format_size
-from memprof.values.profile import (
-    BudgetCheck,
-    Equivalence,
-    Hotspots,
-    PassResult,
-    PerAgent,
-    Report,
-    Sample,
-    Variant,
-    Variants,
-)
+from memprof.values.profile import Hotspots, PassResult, Report, Variant
+from memprof.values.report import BudgetCheck, Equivalence, PerAgent, Variants
 
 
 def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome[Report]:
@@ -60,15 +49,10 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     # A budget is for the population as it is run in the end, with its passes.
     judged = after or (None if scenario.passes else before)
     budget = budget_check(scenario, judged.per_agent) if judged else None
-    facts = (runs.after or runs.before).clean[0].facts
+    clean = [run for each in (runs.before, runs.after) if each for run in each.clean]
     report = Report(
         scenario=scenario.reported,
-        environment=describe_environment(
-            scenario.backend,
-            facts,
-            limits.memory_bytes,
-            malloc=runs.before.clean[0].calibration.malloc,
-        ),
+        environment=describe_environment(scenario.backend, clean[-1], limits.memory_bytes),
         variants=Variants(before, after),
         passes=passes,
         equivalence=verdict,
@@ -80,8 +64,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
             [each for each in passes if each.kept],
             runs.failure,
             scenario.max_slowdown if scenario.auto else None,
-            facts,
-            [run.calibration for each in (runs.before, runs.after) if each for run in each.clean],
+            clean,
         ),
         complete=runs.failure is None,
     )
@@ -90,10 +73,10 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
 
 def _variant(runs: VariantRuns) -> Variant:
     clean = runs.clean
-    at_n = [run.at_n.reading for run in clean]
-    uss, pss = _known(each.uss_bytes for each in at_n), _known(each.pss_bytes for each in at_n)
-    peaks = _known(run.peak_rss_bytes for run in clean)
-    compiled = _known(run.compile_seconds for run in clean)
+    samples = [run.sample for run in clean]
+    at_n = [each.at_n.reading for each in samples]
+    peaks = [each.peak_rss_bytes for each in samples if each.peak_rss_bytes is not None]
+    compiled = [run.compile_seconds for run in clean if run.compile_seconds is not None]
     cost = cost_of(clean)
     traced = runs.instruments.get("tracemalloc")
     intrusive = runs.instruments.values()
@@ -103,10 +86,10 @@ def _variant(runs: VariantRuns) -> Variant:
         per_agent=cost.per_agent,
         baseline_bytes=statistics.fmean([process_bytes(run.baseline) for run in clean]),
         imports_bytes=statistics.fmean(
-            [process_bytes(r.imported) - process_bytes(r.start) for r in clean]
+            process_bytes(each.imported) - process_bytes(each.start) for each in samples
         ),
-        uss_bytes=statistics.fmean(uss) if uss else None,
-        pss_bytes=statistics.fmean(pss) if pss else None,
+        uss_bytes=mean_of_known(reading.uss_bytes for reading in at_n),
+        pss_bytes=mean_of_known(reading.pss_bytes for reading in at_n),
         rss_bytes=statistics.fmean([reading.rss_bytes for reading in at_n]),
         peak_bytes=max(peaks) if peaks else None,
         file_bytes=statistics.fmean([run.file_bytes for run in clean]),
@@ -116,30 +99,23 @@ def _variant(runs: VariantRuns) -> Variant:
         compile_seconds=statistics.median(compiled) if compiled else None,
         build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
         ledger=clean[0].ledger,
-        instruments=side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
+        instruments=judge.side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(clean, traced),
             traced.details.lines if traced else (),
             traced.details.stacks if traced else (),
         ),
-        trend=trend([run.trend for run in clean]),
+        trend=judge.trend([each.trend for each in samples]),
         device=device.details.device if (device := runs.instruments.get("device")) else None,
-        timeline=timeline(runs.sampled),
-        samples=tuple(
-            Sample(**{each.name: getattr(run, each.name) for each in fields(Sample)})
-            for run in clean
-        ),
+        timeline=judge.timeline(runs.sampled),
+        samples=tuple(samples),
         contents=next((run.details.contents for run in intrusive if run.details.contents), ()),
         gains=next((run.details.gains for run in intrusive if run.details.gains), ()),
         imports=next((run.imports for run in intrusive), ()),
-        one_agent=one_agent(
+        one_agent=judge.one_agent(
             cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
         ),
     )
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
@@ -215,14 +191,6 @@ def over_budget(budget: BudgetCheck | None) -> BudgetExceeded | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What was measured, and what is wrong with it: None when all is well."""
-
-    report: Report
-    failure: CheckFailed | None
-
-
 def limited(loaded: LoadedScenario, per_agent: int | None) -> LoadedScenario:
     """The scenario with a budget of `per_agent` bytes, or its own if that is lower."""
     scenario = loaded.scenario
@@ -234,8 +202,9 @@ def limited(loaded: LoadedScenario, per_agent: int | None) -> LoadedScenario:
     return replace(loaded, scenario=scenario.model_copy(update={"budget": budget}))
 
 
-def check(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Checked:
-    """Profile the scenario and judge it by its budget and its behaviour.
+def check(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome[Report]:
+    """Profile the scenario and judge it by its budget and its behaviour: what is wrong with them is
+    its failure.
 
     Raises:
         KeyboardInterrupt: the user ended it.
@@ -251,4 +220,4 @@ def check(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Checked
         raise KeyboardInterrupt
     if failure is not None and not isinstance(failure, CheckFailed):
         raise failure
-    return Checked(outcome.report, failure)
+    return outcome

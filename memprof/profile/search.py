@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from memprof.errors import MemprofError
 from memprof.profile.passes import Cost, Gain, Plan, gain, least_ratio, outcome, time_ratio, words
 from memprof.stats import equivalence
-from memprof.values.profile import Claim, Equivalence, PassOutcome, PassResult, Verdict
+from memprof.values.profile import Claim, PassOutcome, PassResult
+from memprof.values.report import Equivalence, Verdict
 
 HELPS = ("saves", "faster")
 # A ratio of two single workers this near to the limit (as a factor) is measured again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from memprof.profile import pictures
 from memprof.profile.details import device_section, instruments_section, passes_section
@@ -17,11 +17,12 @@ from memprof.render.page import (
     environment_section,
     figure_rows,
     interval,
+    source_table,
     warnings_section,
 )
 from memprof.text import format_seconds, format_share, format_size
 from memprof.values.figures import PROFILE
-from memprof.values.measurements import Ledger, LedgerRow, LineHotspot
+from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.profile import Report, Trend, Variant
 
 _MOST_LINES = 8
@@ -42,20 +43,17 @@ def profile_view(report: Report) -> View:
     """What a person reads, in the order in which it matters."""
     sections = [
         _before_and_after(report),
+        *passes_section(report),
+        *advice_section(report.advice),
+        *warnings_section(report.warnings),
         _ledger(report),
         _hotspots(report),
         instruments_section(list(report.variants.named())),
-        *_device(report),
+        *device_section(report),
         _trend(report),
         *_equivalence_section(report),
         environment_section(report.environment),
     ]
-    if report.warnings:
-        sections.insert(1, warnings_section(report.warnings))
-    if report.advice:
-        sections.insert(1, advice_section(report.advice))
-    if report.passes:
-        sections.insert(1, passes_section(report))
     scenario = report.scenario
     title = f"{scenario.name}: {scenario.agents} agents, {scenario.steps} steps"
     picture = pictures.cost_bars(list(report.variants.named()))
@@ -266,7 +264,9 @@ def _hotspots(report: Report) -> Section:
         tables.append(Table(f"{name}, per call", columns, rows))
     for name, variant in report.variants.named():
         if variant.hotspots.lines:
-            tables.append(_line_table(name, variant.hotspots.lines))
+            lines = variant.hotspots.lines[:_MOST_LINES]
+            held = ((each, format_size(each.bytes_per_agent)) for each in lines)
+            tables.append(source_table(f"{name}, by line", "held", held))
     text = (
         "Time is from the clean workers; retained is the mean that a call keeps, transient peak "
         "the most that any call needed on top of it (traced heap). Lines show what one more "
@@ -281,19 +281,6 @@ def _hotspots(report: Report) -> Section:
         ),
     )
     return Section("Hotspots", text, tuple(tables), pictures=drawn)
-
-
-def _line_table(name: str, lines: Sequence[LineHotspot]) -> Table:
-    rows = tuple(
-        (f"{each.path}:{each.line}", format_size(each.bytes_per_agent), each.text)
-        for each in lines[:_MOST_LINES]
-    )
-    return Table(f"{name}, by line", ("line", "held", "source"), rows, "source")
-
-
-def _device(report: Report) -> list[Section]:
-    found = [(name, v.device) for name, v in report.variants.named() if v.device is not None]
-    return [device_section(found)] if found else []
 
 
 def _trend(report: Report) -> Section:

@@ -19,15 +19,15 @@ from memprof.launch.limits import left_bytes
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import waited_seconds
-from memprof.profile.judge import balance
 from memprof.stats import lines
 from memprof.stats.growth import FEWEST_CYCLES
 from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
+from memprof.values.instruments import InstrumentRun
 from memprof.values.measurements import (
     GrowthPoint,
-    InstrumentRun,
     LedgerRow,
     Measurement,
+    Sample,
     TraceComparison,
     TrendSeries,
 )
@@ -85,24 +85,26 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     points, held = _evened(_points(readings), spec, walked, rebuilds=population.rebuilds)
     trend = _live_on(batches, trend_heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
-    ledger = balance(len(population), private - baseline.private_bytes, rows, held)
+    ledger = walker.balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
     del filled
     return Measurement(
-        start=start,
-        imported=imported,
+        sample=Sample(
+            start=start,
+            imported=imported,
+            points=tuple(points),
+            at_n=at_n,
+            peak_rss_bytes=peak,
+            step_cpu_seconds=batches.step_cpu_seconds,
+            batches=len(batches.sizes),
+            reference_cpu_seconds=batches.reference.seconds,
+            trend=trend,
+        ),
         baseline=baseline,
-        points=tuple(points),
-        at_n=at_n,
-        peak_rss_bytes=peak,
         step_seconds=batches.step_seconds,
-        step_cpu_seconds=batches.step_cpu_seconds,
-        batches=len(batches.sizes),
-        reference_cpu_seconds=batches.reference.seconds,
         compile_seconds=batches.compile_seconds,
         build_seconds=tuple(batches.build_seconds),
         operations=watch.times(),
-        trend=trend,
         ledger=ledger,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,

@@ -16,8 +16,9 @@ from memprof.launch.spawn import Finished
 from memprof.profile.passes import Cost, Plan, cost_of
 from memprof.profile.search import Search
 from memprof.stats.equivalence import judge, reproducible, same_digests
-from memprof.values.measurements import InstrumentRun, Measurement, TraceComparison
-from memprof.values.profile import Equivalence, VariantName
+from memprof.values.instruments import InstrumentRun
+from memprof.values.measurements import Measurement, TraceComparison
+from memprof.values.report import Equivalence, VariantName
 from memprof.values.requests import Measure, ReadThrough, Trace
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from memprof.export.json_text import AnyReport
-from memprof.render.chart import draw
 from memprof.render.page import Chart, Next, Table, View, view_of
+from memprof.render.terminal import draw
 from memprof.text import inert, one_line
 
 _CHART_WIDTH = 80

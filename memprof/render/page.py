@@ -11,14 +11,10 @@ from memprof.catalogue.formats import VIEWS
 from memprof.export.json_text import AnyReport
 from memprof.text import format_seconds, format_size
 from memprof.values.figures import Figure
+from memprof.values.instruments import SourceLine
 from memprof.values.measurements import WorkingSetUse
-from memprof.values.profile import (
-    Advice,
-    BudgetCheck,
-    Caution,
-    Environment,
-    Interval,
-)
+from memprof.values.profile import Advice
+from memprof.values.report import BudgetCheck, Caution, Environment, Interval
 
 Unit = Literal["bytes", "change", "seconds", "count", "percent"]
 """What a figure in a picture is; a change is in bytes, with its sign."""
@@ -294,14 +290,29 @@ def working_set_line(use: WorkingSetUse) -> str:
     )
 
 
-def warnings_section(warnings: Sequence[Caution]) -> Section:
+def source_table(title: str, figure: str, lines: Iterable[tuple[SourceLine, str]]) -> Table:
+    """Lines of source, each with its figure in words."""
+    rows = tuple((each.place, said, each.text) for each, said in lines)
+    return Table(title, ("line", figure, "source"), rows, "source")
+
+
+def warnings_table(title: str, warnings: Iterable[Caution]) -> Table:
     """What a reader must know before using a figure, and what to do about it."""
     rows = tuple((each.kind, each.evidence, each.remedy) for each in warnings)
-    return Section("Warnings", (), (Table("", ("kind", "evidence", "what to do"), rows, "prose"),))
+    return Table(title, ("kind", "evidence", "what to do"), rows, "prose")
 
 
-def advice_section(advice: Sequence[Advice]) -> Section:
-    """What was found, what shows it, and what to do about it or what has been done."""
+def warnings_section(warnings: Sequence[Caution]) -> Iterator[Section]:
+    """The same as a section; none where there are no warnings."""
+    if warnings:
+        yield Section("Warnings", (), (warnings_table("", warnings),))
+
+
+def advice_section(advice: Sequence[Advice]) -> Iterator[Section]:
+    """What was found, what shows it, and what to do about it or what has been done; none where
+    there is no advice."""
+    if not advice:
+        return
     rows = tuple((each.finding, each.evidence, each.remedy) for each in advice)
     columns = ("finding", "evidence", "what to do")
     text = (
@@ -309,7 +320,7 @@ def advice_section(advice: Sequence[Advice]) -> Section:
         "Savings are measured; where none is given, the evidence is what agents hold, not what a "
         "pass would save.",
     )
-    return Section("Advice", text, (Table("", columns, rows, "prose"),))
+    yield Section("Advice", text, (Table("", columns, rows, "prose"),))
 
 
 def environment_section(machine: Environment) -> Section:

@@ -33,7 +33,7 @@ from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
 from memprof.values.gate import Tolerance, parse_tolerance, read_tolerances
 from memprof.values.population import EFFORTS, Effort, EffortName
-from memprof.values.scenario import ScenarioFields
+from memprof.values.report import ScenarioFields
 
 Passes = Annotated[
     list[str],
@@ -166,9 +166,7 @@ class _Scenario(Strict):
     @property
     def reported(self) -> ScenarioFields:
         """The fields as a report has them."""
-        values = self.model_dump(mode="json")
-        options = {name: values.pop(name) for name in OPTIONS if name in values}
-        return msgspec.convert({**values, "options": options}, ScenarioFields)
+        return msgspec.convert(ScenarioFields.nested(self.model_dump(mode="json")), ScenarioFields)
 
     @property
     def auto(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.values.measurements import TraceComparison
-from memprof.values.profile import Equivalence
+from memprof.values.report import Equivalence
 
 Digests = tuple[str, ...]
 

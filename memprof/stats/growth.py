@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, combinations, pairwise
 
 from memprof.stats.lines import mean_interval, robust_fit
-from memprof.values.profile import Interval, LeakVerdict
+from memprof.values.report import Interval, LeakVerdict
 
 FEWEST_CYCLES = 7
 """With fewer, not even readings that always rise are significant."""

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations
 
 from memprof.posix import PAGE_BYTES
-from memprof.values.measurements import GrowthPoint, Measurement, Reading
-from memprof.values.profile import Interval, PerAgent
+from memprof.values.instruments import Reading
+from memprof.values.measurements import GrowthPoint, Measurement
+from memprof.values.report import Interval, PerAgent
 
 # A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
 # the agents do: two workers of one plan may differ by that.
@@ -69,7 +70,7 @@ def process_at(run: Measurement, point: GrowthPoint) -> float:
 
 def process_points(run: Measurement) -> list[tuple[int, float]]:
     """(agents, `process_at`) of one clean worker."""
-    return [(point.agents, process_at(run, point)) for point in run.points]
+    return [(point.agents, process_at(run, point)) for point in run.sample.points]
 
 
 def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
@@ -115,6 +116,12 @@ def largest(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
     most = max(agents for agents, _ in points)
     chosen = [(agents, size) for agents, size in points if agents >= _LARGE * most]
     return chosen if len(chosen) >= _FEWEST_LARGE else points
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def mean_interval(samples: Sequence[float], within: float = 0.0) -> tuple[float, Interval]:

@@ -5,23 +5,20 @@ Frozen dataclasses with plain fields, bytes and seconds only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from memprof.values.counts import Count, Positive
-from memprof.values.measurements import Calibration, Reading, WorkingSetUse
-from memprof.values.profile import (
-    SCHEMA,
+from memprof.values.instruments import Count, Positive, Reading
+from memprof.values.measurements import PopulationRun
+from memprof.values.report import (
+    BaseVariant,
     BudgetCheck,
-    Caution,
-    Environment,
     Equivalence,
     Interval,
-    PerAgent,
+    ScenarioReport,
     VariantName,
+    Variants,
 )
-from memprof.values.scenario import ScenarioFields
 
 Ended = Literal["reached", "time", "memory", "failed"]
 Gauge = Literal["resident", "data", "virtual"]
@@ -74,35 +71,22 @@ class DensityPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class DensityRun:
-    """One clean worker that let a population grow from size to size.
+class DensityRun(PopulationRun):
+    """One clean worker that let a population grow from size to size; behaviour is that of the first
+    agents.
 
     Attributes:
-        baseline: after warm-up, before the first agent.
         lived: agents that were built and lived the scenario's steps, after the last point too.
         time_up: it ended early because its time was over.
         replaced: agents that left while the others stayed, and as many that came in their place.
-        working_set: what the pass of that name did; None without it.
         left: after the last agent left; None if it did not come to that.
-        file_bytes: what the population took in files on disk at the last point.
-        facts: what a reader must know of the backend.
-        kept_whole: attributes that a pass could not encode exactly.
-        digests: behaviour of the first agents over the scenario's steps.
-        calibration: what the readings are worth.
     """
 
-    baseline: Reading
     points: tuple[DensityPoint, ...]
     lived: int
     time_up: bool
     replaced: int
     left: Reading | None
-    working_set: WorkingSetUse | None
-    file_bytes: int
-    facts: dict[str, str]
-    kept_whole: tuple[str, ...]
-    digests: tuple[str, ...]
-    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,42 +162,28 @@ class Capacity:
     verification: Verification | None
 
 
-@dataclass(frozen=True, slots=True)
-class DensityVariant:
-    """The population without passes, or with them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensityVariant(BaseVariant):
+    """The population as it grew.
 
     Attributes:
         agents_per_gib: by the marginal cost; its lower end where that is below resolution.
         lived: most agents that lived at once.
         ended: why the sweep ended: it `reached` its last size, or its `time` was up, or the
             `memory` that it may have.
-        uss_bytes, pss_bytes, peak_bytes: at the largest size.
         replaced: agents that left while others stayed, and as many that came in their place.
-        baseline_bytes, left_bytes: USS before the first agent, and after the last one left.
-        working_set: what the pass of that name did in the first repeat; None without it.
-        file_bytes: what the largest population took in files on disk; it is in no other figure.
+        left_bytes: USS after the last agent left.
         step_seconds: one agent's step among `stepped` others, at the largest size.
     """
 
-    passes: tuple[str, ...]
-    repeats: Count
-    per_agent: PerAgent
     agents_per_gib: float
     lived: int
     ended: Ended
     detail: str
-    uss_bytes: float | None
-    pss_bytes: float | None
-    peak_bytes: float | None
-    baseline_bytes: float
     replaced: int
     left_bytes: float | None
-    working_set: WorkingSetUse | None
-    file_bytes: float
     step_seconds: float | None
-    build_seconds: float
     optimise_seconds: float | None
-    kept_whole: tuple[str, ...]
     samples: tuple[tuple[DensityPoint, ...], ...]
 
 
@@ -242,18 +212,6 @@ class ThreadsRow:
 
 
 @dataclass(frozen=True, slots=True)
-class DensityVariants:
-    before: DensityVariant
-    after: DensityVariant | None
-
-    def named(self) -> Iterator[tuple[VariantName, DensityVariant]]:
-        """Before, and after where that was measured."""
-        yield "before", self.before
-        if self.after is not None:
-            yield "after", self.after
-
-
-@dataclass(frozen=True, slots=True)
 class Density:
     """What was found at each size, what follows for the capacity, and how threads did; `suite` if
     the sizes are those of the predecessor's benchmarks."""
@@ -264,17 +222,12 @@ class Density:
     suite: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DensityReport:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensityReport(ScenarioReport):
     """Everything `memprof density` found. Its JSON is the contract."""
 
-    scenario: ScenarioFields
-    environment: Environment
-    variants: DensityVariants
+    kind: Literal["density"] = "density"
+    variants: Variants[DensityVariant]
     density: Density
     equivalence: Equivalence
     budget: BudgetCheck | None
-    warnings: tuple[Caution, ...]
-    complete: bool
-    kind: Literal["density"] = "density"
-    schema: str = field(default=SCHEMA)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from memprof.text import format_limit
 from memprof.values.density import DensityVariant, Room
-from memprof.values.measurements import DeviceDetails
-from memprof.values.profile import Interval, PerAgent, Variant
+from memprof.values.instruments import DeviceDetails
+from memprof.values.profile import Variant
+from memprof.values.report import BaseVariant, Interval
 
 Unit = Literal["bytes", "seconds", "count", "rate"]
 _T_contra = TypeVar("_T_contra", contravariant=True)
@@ -35,24 +36,17 @@ class Figure(Generic[_T_contra]):
     if_any: bool = False
 
 
-class Costed(Protocol):
-    """A variant of either kind of report."""
-
-    @property
-    def per_agent(self) -> PerAgent: ...
-
-
 Fitted = tuple[DensityVariant, Room]
 """A variant, and how many of its agents fit."""
 
-MARGINAL: Figure[Costed] = Figure(
+MARGINAL: Figure[BaseVariant] = Figure(
     "marginal per agent",
     "bytes",
     lambda v: v.per_agent.marginal_bytes,
     lambda v: v.per_agent.ci95_bytes,
     name="marginal_bytes",
 )
-FIXED: Figure[Costed] = Figure(
+FIXED: Figure[BaseVariant] = Figure(
     "fixed", "bytes", lambda v: v.per_agent.fixed_bytes, name="fixed_bytes"
 )
 STEP: Figure[Variant] = Figure(

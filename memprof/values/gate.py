@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from memprof.errors import unknown
 from memprof.text import format_size, parse_size, shown
-from memprof.values.profile import SCHEMA, Caution, Interval, Report
+from memprof.values.profile import Report
+from memprof.values.report import BaseReport, Caution, Interval
 
 BASELINE_SCHEMA = "memprof.baseline/1"
 
@@ -134,7 +135,7 @@ class AlarmRate:
 
 
 @dataclass(frozen=True, slots=True)
-class GateReport:
+class GateReport(BaseReport):
     """Everything `memprof gate` or `memprof compare` found. Its JSON is the contract.
 
     Attributes:
@@ -142,7 +143,6 @@ class GateReport:
         updated: what became of the baseline under --update: which scenarios were replaced in it.
         alarms: what a self-check found.
         not_gated: scenarios of the baseline that were not asked for.
-        complete: nothing was cut short.
     """
 
     baseline: str
@@ -150,9 +150,9 @@ class GateReport:
     updated: tuple[str, ...] = ()
     alarms: tuple[AlarmRate, ...] = ()
     not_gated: tuple[str, ...] = ()
-    complete: bool = True
+    _: KW_ONLY
     kind: Literal["gate", "compare", "self_check"] = "gate"
-    schema: str = field(default=SCHEMA)
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Baseline:
     """The file that a gate compares runs with; scenarios by name."""
 
     scenarios: dict[str, BaselineEntry]
-    schema: str = field(default=BASELINE_SCHEMA)
+    schema: str = BASELINE_SCHEMA
 
 
 DEFAULT_BASELINE = "memprof-baseline.json"

@@ -7,13 +7,16 @@ live as many steps more (`steps`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from memprof.values.counts import Count
-from memprof.values.measurements import Calibration
-from memprof.values.profile import SCHEMA, Caution, Environment, Interval, LeakVerdict
-from memprof.values.scenario import ScenarioFields
+from memprof.values.instruments import Count, SourceLine
+from memprof.values.measurements import WorkerRun
+from memprof.values.report import (
+    Interval,
+    LeakVerdict,
+    ScenarioReport,
+)
 
 Mode = Literal["lifecycle", "steps"]
 MODES: tuple[Mode, ...] = ("lifecycle", "steps")
@@ -48,21 +51,17 @@ class CycleReading:
 
 
 @dataclass(frozen=True, slots=True)
-class CycleRun:
+class CycleRun(WorkerRun):
     """One clean worker: a reading before the first cycle, and one after each.
 
     Attributes:
         seconds: what each cycle took, without its reading.
         compilations: programs that JAX compiled in each cycle; empty for other backends.
-        facts: what a reader must know of the backend.
-        calibration: what the readings are worth.
     """
 
     readings: tuple[CycleReading, ...]
     seconds: tuple[float, ...]
     compilations: tuple[int, ...]
-    facts: dict[str, str]
-    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +78,10 @@ class LeakRun:
 
 
 @dataclass(frozen=True, slots=True)
-class SiteLine:
-    """A source line that allocated some of what stays."""
+class SiteLine(SourceLine):
+    """One that allocated some of what stays."""
 
-    path: str
-    line: int
-    text: str
     bytes_per_cycle: float
-
-    @property
-    def place(self) -> str:
-        """`path:line`."""
-        return f"{self.path}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +213,8 @@ class Unchecked:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeakReport:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakReport(ScenarioReport):
     """Everything `memprof leak` found. Its JSON is the contract.
 
     Attributes:
@@ -232,12 +223,7 @@ class LeakReport:
         also: the other mode, where that was checked as well.
     """
 
-    scenario: ScenarioFields
-    environment: Environment
+    kind: Literal["leak"] = "leak"
     leak: Leak
-    warnings: tuple[Caution, ...]
-    complete: bool
     also: tuple[Leak, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
-    kind: Literal["leak"] = "leak"
-    schema: str = field(default=SCHEMA)

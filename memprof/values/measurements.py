@@ -11,54 +11,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from memprof.values.counts import MOST_READINGS, Count, Positive
-from memprof.values.evidence import ContentRow, GainRow, ImportRow
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Memory of the worker process at one moment; None where the platform cannot tell.
-
-    Attributes:
-        uss_bytes: unique set size, pages that only this process has.
-        private_bytes: USS without pages of files on disk: anonymous and shared memory, swapped out
-            or not. Pages of files are libraries for the most part; they leave a process's USS and
-            come back whenever another process maps the same library, or the kernel writes a newly
-            installed one to disk, so growth is measured without them.
-        heap_bytes: live bytes handed out by malloc and by Python's small-object allocator.
-    """
-
-    rss_bytes: int
-    uss_bytes: int | None
-    pss_bytes: int | None
-    private_bytes: int
-    heap_bytes: int | None
-
-
-UNSEEN = {
-    "native": "what malloc hands out",
-    "python": "what Python's allocator hands out",
-    "process": "memory that is mapped directly",
-    "device": "JAX's arrays",
-}
-"""What is not seen without a reading, or the readings that stand in for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What the readings of a worker are worth: each was tried there with memory of known size.
-
-    Attributes:
-        malloc: the allocator in use, as far as can be told.
-        left_out: readings that did not move by what was allocated, and why each is not used.
-        unseen: kinds of memory that no trusted reading tells of to the byte.
-        endless_garbage: each collection of garbage found more, so that some is in the readings.
-    """
-
-    malloc: str = ""
-    left_out: dict[str, str] = field(default_factory=dict)
-    unseen: tuple[str, ...] = ()
-    endless_garbage: bool = False
+from memprof.values.instruments import (
+    MOST_READINGS,
+    Calibration,
+    Count,
+    Positive,
+    PositiveSeconds,
+    Reading,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,206 +166,84 @@ class Mark:
     agents: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One clean worker: memory against N, time per step, trend, ledger, digests of behaviour.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRun:
+    """What every clean worker says of itself.
 
     Attributes:
-        start: after the interpreter and memprof were loaded.
-        imported: after PyMDP was imported.
-        baseline: after warm-up, before the first agent.
-        points: memory against the number of living agents, smallest population first.
-        at_n: the point at which the population has the scenario's number of agents.
-        peak_rss_bytes: highest resident set from the baseline until `at_n` was reached.
-        step_seconds: one agent's step, averaged over a batch, for every batch and step; without
-            those that the backend compiled in.
-        step_cpu_seconds: the same in processor time, taking down behaviour included.
-        batches: so many, one after the other in `step_cpu_seconds`.
-        reference_cpu_seconds: of the reference loop (`memprof.worker.growth`), run between the
-            steps.
-        compile_seconds: the first step of all agents, compilation included; None where the backend
-            does not compile.
-        build_seconds: building one agent, passes included, averaged over a batch.
-        file_bytes: what the population takes in files on disk with `at_n.agents` agents.
-        kept_whole: attributes that a pass could not encode exactly, with their types.
-        working_set: what that pass did until then; None without it.
         facts: what a reader must know of the backend: its device and settings.
-        digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
         calibration: what the readings are worth.
     """
 
-    start: Reading
-    imported: Reading
-    baseline: Reading
-    points: tuple[GrowthPoint, ...]
-    at_n: GrowthPoint
-    peak_rss_bytes: int | None
-    step_seconds: tuple[float, ...]
-    step_cpu_seconds: tuple[float, ...]
-    batches: Count
-    reference_cpu_seconds: tuple[float, ...]
-    compile_seconds: float | None
-    build_seconds: tuple[float, ...]
-    operations: tuple[OperationTime, ...]
-    trend: TrendSeries
-    ledger: Ledger
-    file_bytes: int
-    kept_whole: tuple[str, ...]
-    working_set: WorkingSetUse | None
     facts: dict[str, str]
-    digests: tuple[str, ...]
     calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)
-class OperationMemory:
-    """What one operation keeps and what it needs in passing, traced heap, mean and worst call."""
-
-    operation: str
-    calls: int
-    retained_bytes: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class LineHotspot:
-    """A source line that holds memory: traced bytes and blocks of one further agent."""
-
-    path: str
-    line: int
-    text: str
-    bytes_per_agent: float
-    blocks_per_agent: float
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A line in a function that called the next; `function` is qualified by its classes, `<module>`
-    outside of any, and `[unknown]` where there is no source."""
-
-    path: str
-    line: int
-    function: str
-
-
-@dataclass(frozen=True, slots=True)
-class AllocationStack:
-    """Calls that allocated memory which is held: traced bytes and blocks of one further agent.
+class Sample:
+    """One clean worker's raw figures, which another run can be compared with.
 
     Attributes:
-        operation: of the agent, in which they happened; or what else they have in common.
-        frames: outermost first, below the operation; the last one allocated.
+        start: after the interpreter and memprof were loaded.
+        imported: after PyMDP was imported.
+        points: memory against the number of living agents, smallest population first.
+        at_n: the point at which the population has the scenario's number of agents.
+        peak_rss_bytes: highest resident set from before the first agent until `at_n` was reached.
+        step_cpu_seconds: processor time of one agent's step, averaged over a batch, for every batch
+            and step, taking down behaviour included; without those that the backend compiled in.
+        batches: so many, one after the other in `step_cpu_seconds`.
+        reference_cpu_seconds: of the reference loop (`memprof.worker.growth`), run between the
+            steps.
     """
 
-    operation: str
-    frames: tuple[Frame, ...]
-    bytes_per_agent: float
-    blocks_per_agent: float
+    start: Reading
+    imported: Reading
+    points: Annotated[tuple[GrowthPoint, ...], Meta(min_length=2, max_length=MOST_READINGS)]
+    at_n: GrowthPoint
+    peak_rss_bytes: int | None
+    step_cpu_seconds: tuple[float, ...]
+    batches: Positive
+    reference_cpu_seconds: tuple[PositiveSeconds, ...]
+    trend: TrendSeries
 
 
-@dataclass(frozen=True, slots=True)
-class TypeRow:
-    """Objects of one Python type in the population, flat sizes without what they refer to."""
-
-    type_name: str
-    objects: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
-    """Live device buffers of one component over the whole population, each buffer once."""
-
-    component: str
-    private_bytes: int
-    shared_bytes: int
-    buffers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retrace:
-    """A source line at which JAX traces anew, though the agents have stepped before."""
-
-    path: str
-    line: int
-    text: str
-    traces_per_step: float
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceDetails:
-    """What JAX holds and does for a population of `agents`, beyond the bytes of its live arrays.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopulationRun(WorkerRun):
+    """What every clean worker says that has let agents live side by side.
 
     Attributes:
-        before_bytes: live arrays from before the first agent; they are in none of the rows.
-        caches_bytes: private memory of the process that letting go of compiled programs and caches
-            frees, after the scenario's steps; None where there is no such thing.
-        memory_stats: the device's own account, where it gives one.
-        first_steps: steps of the first call of a newly built population, with nothing compiled yet;
-            `first_traces` and `first_compilations` happen in it.
-        steps: later steps of the whole population that the figures per step are a mean of; 0 where
-            the agents cannot live on past the scenario's steps.
-        retraces: lines that trace in those steps, most frequent first.
+        baseline: after warm-up, before the first agent.
+        file_bytes: what the population takes in files on disk with the agents that were asked for.
+        kept_whole: attributes that a pass could not encode exactly, with their types.
+        working_set: what that pass did until then; None without it.
+        digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
     """
 
-    agents: Positive
-    rows: tuple[DeviceRow, ...]
-    before_bytes: int
-    caches_bytes: int | None
-    memory_stats: dict[str, int]
-    first_steps: int
-    first_traces: int
-    first_compilations: int
-    steps: Count
-    traces_per_step: float | None
-    compilations_per_step: float | None
-    retraces: tuple[Retrace, ...]
+    baseline: Reading
+    file_bytes: int
+    kept_whole: tuple[str, ...]
+    working_set: WorkingSetUse | None
+    digests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
-    """What an instrument can say beyond one figure; empty where it cannot tell.
+class Measurement(PopulationRun):
+    """One clean worker: memory against N, time per step, trend, ledger, digests of behaviour.
 
     Attributes:
-        held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it;
-            the worker keeps it to itself.
-        further_agents: lines and stacks are a mean over so many agents after the first.
-        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
+        step_seconds: as `sample.step_cpu_seconds`, in wall-clock time, without taking down
+            behaviour.
+        compile_seconds: the first step of all agents, compilation included; None where the backend
+            does not compile.
+        build_seconds: building one agent, passes included, averaged over a batch.
     """
 
-    operations: tuple[OperationMemory, ...] = ()
-    lines: tuple[LineHotspot, ...] = ()
-    stacks: tuple[AllocationStack, ...] = ()
-    types: tuple[TypeRow, ...] = ()
-    device: DeviceDetails | None = None
-    contents: tuple[ContentRow, ...] = ()
-    gains: tuple[GainRow, ...] = ()
-    held_bytes: tuple[int, ...] = ()
-    further_agents: int = 1
-    further_bytes: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InstrumentRun:
-    """One intrusive worker: what the instrument read at each population size, and its cost.
-
-    Attributes:
-        readings: (agents, bytes) as this instrument counts them.
-        uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
-            `GrowthPoint`, nominal; empty where they are of one size.
-        mean_bytes: what one of the scenario's agents holds alone, nominal; None where unknown.
-        step_seconds: as in `Measurement`, with the instrument at work.
-        reading_seconds: time of one reading of the largest population.
-        imports: of this worker, before the instrument was at work.
-    """
-
-    readings: tuple[tuple[int, int], ...]
+    sample: Sample
     step_seconds: tuple[float, ...]
-    reading_seconds: float
-    details: Details = field(default_factory=Details)
-    imports: tuple[ImportRow, ...] = ()
-    uneven_bytes: tuple[float, ...] = ()
-    mean_bytes: float | None = None
+    compile_seconds: float | None
+    build_seconds: tuple[float, ...]
+    operations: tuple[OperationTime, ...]
+    ledger: Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,61 +6,38 @@ Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pair
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from msgspec import Meta
-
-from memprof.values.counts import MOST_READINGS, Count, Positive, PositiveSeconds
-from memprof.values.evidence import ContentRow, GainRow, ImportRow
-from memprof.values.measurements import (
+from memprof.values.instruments import (
     AllocationStack,
+    ContentRow,
     DeviceDetails,
-    GrowthPoint,
-    Ledger,
+    GainRow,
+    ImportRow,
     LineHotspot,
-    Mark,
-    Reading,
-    TrendSeries,
     TypeRow,
-    WorkingSetUse,
 )
-from memprof.values.scenario import ScenarioFields
+from memprof.values.measurements import (
+    Ledger,
+    Mark,
+    Sample,
+)
+from memprof.values.report import (
+    BaseVariant,
+    BudgetCheck,
+    Equivalence,
+    Interval,
+    LeakVerdict,
+    ScenarioReport,
+    Variants,
+)
 
-SCHEMA = "memprof.report/2"
-
-Interval = tuple[float, float]
-VariantName = Literal["before", "after"]
-Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
 Claim = Literal["exact", "bounded"]
-LeakVerdict = Literal["leak", "clean", "inconclusive"]
 PassOutcome = Literal[
     "saves", "faster", "no_effect", "costs", "slower",
     "superfluous", "diverged", "failed", "not_checked",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class PerAgent:
-    """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (pages of files held
-    at what they were before the first agent).
-
-    Where agents differ in size, `marginal_bytes` is the mean over the scenario's agents.
-    `resolved` is False when the interval includes zero: the agent is below resolution, and only
-    the interval's upper end says anything.
-    """
-
-    marginal_bytes: float
-    ci95_bytes: Interval
-    fixed_bytes: float
-    at_n_bytes: float
-    resolved: bool
-
-    @property
-    def at_most_bytes(self) -> float:
-        """The marginal cost, or its upper end where it is unresolved."""
-        return self.marginal_bytes if self.resolved else self.ci95_bytes[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,47 +146,19 @@ class Timeline:
     marks: tuple[Mark, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One clean worker's raw figures, which another run can be compared with; see `Measurement`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant(BaseVariant):
+    """The population as a profile has it.
 
-    start: Reading
-    imported: Reading
-    points: Annotated[tuple[GrowthPoint, ...], Meta(min_length=2, max_length=MOST_READINGS)]
-    at_n: GrowthPoint
-    peak_rss_bytes: int | None
-    step_cpu_seconds: tuple[float, ...]
-    batches: Positive
-    reference_cpu_seconds: tuple[PositiveSeconds, ...]
-    trend: TrendSeries
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """The population without passes, or with them.
-
-    `file_bytes` is what the whole population takes in files on disk; it is in none of the other
-    figures. `kept_whole` names attributes that a pass could not encode exactly. `working_set` is
-    what that pass did in the first repeat, until the population had lived the scenario's steps.
     `compile_seconds` is the first step of all agents, where the backend compiles in it. `device` is
     there if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
     `imports` if any was that has a worker of its own.
     """
 
-    passes: tuple[str, ...]
-    repeats: Count
-    per_agent: PerAgent
-    baseline_bytes: float
     imports_bytes: float
-    uss_bytes: float | None
-    pss_bytes: float | None
     rss_bytes: float
-    peak_bytes: float | None
-    file_bytes: float
-    kept_whole: tuple[str, ...]
     step_seconds: StepSeconds
     compile_seconds: float | None
-    build_seconds: float
     ledger: Ledger
     instruments: tuple[InstrumentReading, ...]
     hotspots: Hotspots
@@ -217,28 +166,10 @@ class Variant:
     device: DeviceDetails | None
     timeline: Timeline | None
     samples: tuple[Sample, ...]
-    working_set: WorkingSetUse | None = None
     contents: tuple[ContentRow, ...] = ()
     gains: tuple[GainRow, ...] = ()
     imports: tuple[ImportRow, ...] = ()
     one_agent: tuple[AgentFigure, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Variants:
-    before: Variant
-    after: Variant | None
-
-    def named(self) -> Iterator[tuple[VariantName, Variant]]:
-        """Before, and after where there are passes."""
-        yield "before", self.before
-        if self.after is not None and self.after.passes:
-            yield "after", self.after
-
-    @property
-    def final(self) -> Variant:
-        """The population as the scenario wants it: with its passes if it has any."""
-        return self.after or self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,41 +212,6 @@ class PassResult:
         return self.ci95_bytes[1] if unresolved and self.ci95_bytes else self.marginal_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Equivalence:
-    """Whether the optimised population behaves as the plain one, over the same seeds.
-
-    `max_divergence_nats` is the largest Kullback-Leibler divergence of a posterior from the plain
-    population's; None where it is infinite or nothing can be compared.
-    """
-
-    verdict: Verdict
-    agents: Count
-    steps: Count
-    action_agreement: float | None
-    max_abs_belief_error: float | None
-    max_divergence_nats: float | None
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetCheck:
-    """The marginal cost compared with the budget; its upper end where it is below resolution."""
-
-    limit_bytes: int
-    marginal_bytes: float
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Caution:
-    """Something a reader must know before using a figure."""
-
-    kind: str
-    evidence: str
-    remedy: str
-
-
 AdviceKind = Literal[
     "alike", "zeros", "views", "policies", "growth", "imports", "transient",
     "retracing", "shorter_plan", "slow_pass", "few_agents",
@@ -343,37 +239,13 @@ class Advice:
     saves_bytes: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The machine and the software that the figures belong to; `backend` is what the backend says
-    of its device and settings. Reports of older versions do not tell pages and build."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(ScenarioReport):
+    """Everything `memprof profile` found. Its JSON is the contract."""
 
-    versions: dict[str, str]
-    platform: str
-    cpu_count: int
-    total_memory_bytes: int
-    cgroup_limit_bytes: int | None
-    rlimit_bytes: int | None
-    huge_pages: str
-    allocator: dict[str, str]
-    device: str
-    backend: dict[str, str]
-    page_bytes: int | None = None
-    python_build: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything `memprof profile` found. `to_json` of it is the contract."""
-
-    scenario: ScenarioFields
-    environment: Environment
-    variants: Variants
+    kind: Literal["profile"] = "profile"
+    variants: Variants[Variant]
     passes: tuple[PassResult, ...]
     equivalence: Equivalence
     budget: BudgetCheck | None
-    warnings: tuple[Caution, ...]
-    complete: bool
-    kind: Literal["profile"] = "profile"
-    schema: str = field(default=SCHEMA)
     advice: tuple[Advice, ...] = ()

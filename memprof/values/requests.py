@@ -8,14 +8,9 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import msgspec
 
 from memprof.values.density import DensityRun
+from memprof.values.instruments import InstrumentRun
 from memprof.values.leak import Attribution, LeakRun, Mode
-from memprof.values.measurements import (
-    InstrumentRun,
-    Mark,
-    Measurement,
-    ThreadsRun,
-    TraceComparison,
-)
+from memprof.values.measurements import Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.values.population import PopulationSpec
 
 R = TypeVar("R")

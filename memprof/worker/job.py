@@ -15,7 +15,8 @@ from memprof.populations import Population, population_class
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
 from memprof.text import quoted
-from memprof.values.measurements import Mark, Reading
+from memprof.values.instruments import Reading
+from memprof.values.measurements import Mark
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import Event, Failure, FailureKind, Part, Progress, Result, encode
 from memprof.worker.growth import Growth, Records

@@ -106,7 +106,7 @@ main()
 @pytest.mark.parametrize(
     ("module", "sent"),
     [
-        ("memprof.cli.streams", "SIGINT"),
+        ("memprof.export.sinks", "SIGINT"),
         ("typer", "SIGTERM"),
         ("yaml", "SIGINT"),
         ("memprof.cli.output", "SIGHUP"),

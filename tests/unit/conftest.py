@@ -8,40 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from memprof.values.measurements import (
+from memprof.values.instruments import (
     AllocationStack,
     DeviceDetails,
     DeviceRow,
     Frame,
-    GrowthPoint,
-    Ledger,
-    LedgerRow,
     LineHotspot,
-    Mark,
     Reading,
     Retrace,
-    TrendSeries,
     TypeRow,
 )
+from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Sample, TrendSeries
 from memprof.values.profile import (
-    BudgetCheck,
-    Environment,
-    Equivalence,
     Hotspots,
     InstrumentReading,
     OperationHotspot,
     PassResult,
-    PerAgent,
     Report,
-    Sample,
     StepSeconds,
     Timeline,
     TimelineSample,
     Trend,
     Variant,
+)
+from memprof.values.report import (
+    BudgetCheck,
+    Environment,
+    Equivalence,
+    PerAgent,
+    ScenarioFields,
     Variants,
 )
-from memprof.values.scenario import ScenarioFields
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 

@@ -9,9 +9,10 @@ from memprof.catalogue.passes import passes_for
 from memprof.profile.advice import advise
 from memprof.profile.view import profile_view
 from memprof.render import markdown, terminal
-from memprof.values.evidence import ContentRow, GainRow, ImportRow
+from memprof.values.instruments import ContentRow, GainRow, ImportRow
 from memprof.values.measurements import Ledger, LedgerRow
-from memprof.values.profile import Advice, PassResult, PerAgent, Trend, Variants
+from memprof.values.profile import Advice, PassResult, Trend
+from memprof.values.report import PerAgent, Variants
 
 OFFERED = passes_for("numpy")
 B_BYTES = 800.0

@@ -4,23 +4,23 @@ from dataclasses import replace
 
 import pytest
 
+from memprof.instruments.walker import balance
 from memprof.launch.spawn import Finished
 from memprof.profile import cautions
-from memprof.profile.instruments import side_by_side
-from memprof.profile.judge import balance, trend
+from memprof.profile.judge import side_by_side, trend
 from memprof.profile.passes import Gain, cost_of, gain
 from memprof.stats import equivalence
+from memprof.values.instruments import Calibration, InstrumentRun, Reading
 from memprof.values.measurements import (
-    Calibration,
     GrowthPoint,
-    InstrumentRun,
     Ledger,
     LedgerRow,
     Mark,
     Measurement,
-    Reading,
+    Sample,
     TraceComparison,
     TrendSeries,
+    WorkerRun,
 )
 from memprof.values.profile import PassResult, Trend
 
@@ -126,9 +126,12 @@ def measurement(step=0.01, size=1000):
         for n in (4, 8, 12, 16, 20)
     )
     zero = Reading(9000, 8000, None, 6000, 7000)
+    sample = Sample(
+        zero, zero, points, points[-1], None, (step,) * 20, 1, (0.001,), series([0] * 5)
+    )
     return Measurement(
-        zero, zero, zero, points, points[-1], None, (step,) * 20, (step,) * 20, 1, (0.001,),
-        None, (0.1,), (), series([0] * 5), balance(20, 1, [], []), 0, (), None, {}, ("d",),
+        sample, (step,) * 20, None, (0.1,), (), balance(20, 1, [], []), baseline=zero,
+        working_set=None, file_bytes=0, kept_whole=(), digests=("d",), facts={},
     )  # fmt: skip
 
 
@@ -209,15 +212,19 @@ def test_a_sampler_that_may_not_look_does_not_blame_the_population():
     assert sampled_row([]).failure == "it could not read the memory of another process here"
 
 
+def calibrated(*calibrations):
+    return [WorkerRun(facts={}, calibration=each) for each in calibrations]
+
+
 def test_what_readings_do_not_tell_is_said_once_with_its_reason():
     blind = Calibration(left_out={"native": "mimalloc: no account", "peak": "it moved by 0 B"})
-    found = list(cautions.of_workers(None, {}, [Calibration(), blind, blind]))
+    found = list(cautions.of_workers(None, calibrated(Calibration(), blind, blind)))
     assert [each.kind for each in found] == ["left_out", "left_out"]
     assert "'native' is left out: mimalloc: no account" in found[0].evidence
     assert all(each.remedy for each in found)
-    (endless,) = cautions.of_workers(None, {}, [replace(Calibration(), endless_garbage=True)])
+    (endless,) = cautions.of_workers(None, calibrated(Calibration(endless_garbage=True)))
     assert endless.kind == "endless_garbage"
-    assert list(cautions.of_workers(None, {}, [Calibration()])) == []
+    assert list(cautions.of_workers(None, calibrated(Calibration()))) == []
 
 
 def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_variant, snapshot):
@@ -233,7 +240,7 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
         ],
         RuntimeError("x"),
         max_slowdown=1.1,
-        facts={"device": "cpu", "not replaced by pool": "spm_dot (__main__.mine)"},
+        runs=[WorkerRun(facts={"not replaced by pool": "spm_dot (__main__.mine)"})],
     )
     assert {each.kind for each in found} == {
         "incomplete", "not_replaced", "no_saving", "kept_whole", "below_resolution", "unexplained",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from memprof.density.capacity import lowest, size_rows, sweep_sizes, usage
 from memprof.values.density import Bound, DensityPoint, DensityRun
-from memprof.values.measurements import Reading
+from memprof.values.instruments import Reading
 
 MB = 10**6
 BASE, FILES, THREADS = 70 * MB, 50 * MB, 150 * MB
@@ -37,7 +37,10 @@ def point(
 
 def run(*points: DensityPoint) -> DensityRun:
     baseline = Reading(BASE + FILES, BASE + FILES, BASE, BASE, BASE)
-    return DensityRun(baseline, points, points[-1].agents, False, 0, baseline, None, 0, {}, (), ())
+    return DensityRun(
+        points, points[-1].agents, False, 0, baseline, baseline=baseline, working_set=None,
+        file_bytes=0, kept_whole=(), digests=(), facts={},
+    )  # fmt: skip
 
 
 def sweep(each: float, **options: float) -> DensityRun:

@@ -9,7 +9,10 @@ import pytest
 from memprof.gate.differences import environment_changes, scenario_changes, scenario_hash
 from memprof.launch.machine import describe_environment
 from memprof.posix import PAGE_BYTES
+from memprof.values.instruments import Calibration
+from memprof.values.measurements import WorkerRun
 
+JEMALLOC = WorkerRun(facts={}, calibration=Calibration(malloc="jemalloc"))
 SCENARIO = {"name": "grid", "agents": 20, "repeats": 3, "budget": None, "model": {"size": 5}}
 
 
@@ -89,13 +92,13 @@ def test_what_does_not_decide_is_indifferent(environment):
 
 def test_the_build_of_python_is_what_it_says_of_itself(monkeypatch):
     """Of a free-threaded build, by what it reports."""
-    found = describe_environment("numpy", {}, None, malloc="jemalloc")
+    found = describe_environment("numpy", JEMALLOC, None)
     assert found.allocator["malloc"] == "jemalloc"
     assert found.page_bytes == PAGE_BYTES
     assert found.python_build.split(", ")[0] == platform.python_implementation()
     told = {"Py_GIL_DISABLED": 1, "Py_DEBUG": 1}
     monkeypatch.setattr(sysconfig, "get_config_var", told.get)
-    other = describe_environment("numpy", {}, None, malloc="jemalloc")
+    other = describe_environment("numpy", JEMALLOC, None)
     assert other.python_build.endswith(", free-threaded, debug")
     assert [each.partition(":")[0] for each in environment_changes(found, other)] == [
         "python's build"

@@ -16,14 +16,12 @@ from memprof.values.density import (
     Density,
     DensityReport,
     DensityVariant,
-    DensityVariants,
     Room,
     SizeRow,
     ThreadsRow,
     Verification,
 )
-from memprof.values.profile import Environment, Equivalence, PerAgent
-from memprof.values.scenario import ScenarioFields
+from memprof.values.report import Environment, Equivalence, PerAgent, ScenarioFields, Variants
 
 GIB = 2**30
 BEFORE = DensityVariant(
@@ -91,7 +89,7 @@ def report():
             environment=Environment(
                 {"python": "3.11"}, "Linux", 2, 10**10, None, None, "madvise", {}, "cpu", {}
             ),
-            variants=DensityVariants(BEFORE, AFTER),
+            variants=Variants(BEFORE, AFTER),
             density=replace(Density(points, capacity, (), False), **density),
             equivalence=Equivalence("exact", 100, 5, 1.0, 0.0, 0.0, "all digests are equal"),
             budget=None,
@@ -117,7 +115,7 @@ def test_the_headline_says_how_many_fit_and_how_many_more(report):
 
 def test_below_resolution_nothing_but_the_least_is_claimed(report):
     vague = replace(AFTER, per_agent=PerAgent(100.0, (-50.0, 400.0), 1.0, 1.0, False))
-    found = replace(report(), variants=DensityVariants(BEFORE, vague))
+    found = replace(report(), variants=Variants(BEFORE, vague))
     assert "Per GiB, at least 3,579,139 agents instead of 34, at least" in on_screen(found)
 
 
@@ -205,7 +203,7 @@ def test_it_says_how_the_passes_come_into_a_program(report):
         "history, pool and template make room for them; apply them with these two lines:"
     )
     assert found.code.endswith('optimize(agents, passes=["history", "pool", "template"])')
-    alone = replace(report(), variants=DensityVariants(BEFORE, None))
+    alone = replace(report(), variants=Variants(BEFORE, None))
     assert density_view(alone).next.code == "memprof density SCENARIO --passes auto"
     capacity = [
         replace(each, room=replace(each.room, agents=0)) for each in report().density.capacity

@@ -8,7 +8,7 @@ from memprof.profile.pictures import flame
 from memprof.profile.view import profile_view
 from memprof.render import markdown, terminal
 from memprof.render.page import Node, Tree
-from memprof.values.measurements import AllocationStack, Frame, LineHotspot
+from memprof.values.instruments import AllocationStack, Frame, LineHotspot
 
 
 def stack(size: float, *functions: str, operation: str = "build") -> AllocationStack:

@@ -13,7 +13,7 @@ from memprof.gate.view import gate_view, headline
 from memprof.render import document, markdown, terminal
 from memprof.render.page import Section
 from memprof.values.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
-from memprof.values.profile import Caution
+from memprof.values.report import Caution
 from tests.gate_reports import (
     ALL,
     BETTER,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from memprof.gate import ci
 from memprof.text import for_a_log, harmless
 from memprof.values.gate import GateReport
-from memprof.values.profile import Caution
+from memprof.values.report import Caution
 from tests.gate_reports import BETTER, FAILED, GATE, SELF_CHECK, UNCHANGED, WORSE
 
 # In the order in which the runner undoes them: actions/runner, src/Runner.Common/ActionCommand.cs.

@@ -13,7 +13,7 @@ import pytest
 from memprof.density import worker as density
 from memprof.posix import waited_seconds
 from memprof.profile import worker as profile
-from memprof.values.measurements import Reading
+from memprof.values.instruments import Reading
 from memprof.values.population import EFFORTS, Effort
 from memprof.worker import growth
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from memprof.gate.ci import junit
 from memprof.values.gate import ComponentChange, GateReport
-from memprof.values.profile import Caution
+from memprof.values.report import Caution
 from tests.gate_reports import ALL, COMPARED, GATE, SELF_CHECK, WORSE
 
 SCHEMA = xmlschema.XMLSchema10(str(Path(__file__).parents[1] / "golden" / "junit-10.xsd"))

@@ -15,8 +15,7 @@ from memprof.leak.view import headline, leak_view
 from memprof.render import markdown, terminal
 from memprof.render.page import Next, Section
 from memprof.values.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
-from memprof.values.profile import Caution, Environment
-from memprof.values.scenario import ScenarioFields
+from memprof.values.report import Caution, Environment, ScenarioFields
 
 SCENARIO = ScenarioFields(name="case", backend="numpy", agents=20, steps=5, passes=(), repeats=3)
 

@@ -6,8 +6,8 @@ import pytest
 
 from memprof.leak.verdict import attributed, verdict_on
 from memprof.posix import PAGE_BYTES
+from memprof.values.instruments import UNSEEN, Calibration
 from memprof.values.leak import Attribution, CycleReading, CycleRun, Site
-from memprof.values.measurements import UNSEEN, Calibration
 
 MB = 10**6
 
@@ -24,7 +24,7 @@ def run(cycles=21, native=0, python=0, objects=0, process=0, device=None, compil
         )
         for n in range(cycles + 1)
     )
-    return CycleRun(readings, (0.1,) * cycles, compiled, {})
+    return CycleRun(readings, (0.1,) * cycles, compiled, facts={})
 
 
 def verdict(*runs, cycles=10):

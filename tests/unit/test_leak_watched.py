@@ -12,7 +12,9 @@ from memprof.values.leak import CycleReading, CycleRun
 def leak(every, objects=0):
     """A native leak of 500 B once in so many cycles."""
     readings = [CycleReading(500 * (n // every), 0, objects * n, 0, None) for n in range(31)]
-    return verdict_on([CycleRun(tuple(readings), (0.1,) * 30, (), {})], "lifecycle", 10, 3, 2, ())
+    return verdict_on(
+        [CycleRun(tuple(readings), (0.1,) * 30, (), facts={})], "lifecycle", 10, 3, 2, ()
+    )
 
 
 @pytest.mark.parametrize(("every", "cycles"), [(1, 6), (2, 18), (5, 45)])

@@ -18,16 +18,9 @@ from memprof.stats.lines import (
     per_agent,
     uneven,
 )
-from memprof.values.measurements import (
-    AllocationStack,
-    Details,
-    GrowthPoint,
-    InstrumentRun,
-    Ledger,
-    LedgerRow,
-    Reading,
-)
-from memprof.values.profile import PerAgent
+from memprof.values.instruments import AllocationStack, Details, InstrumentRun, Reading
+from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow
+from memprof.values.report import PerAgent
 from tests.unit.conftest import SAMPLE
 
 AGENTS, LARGE, SMALL = 20, 1_000_000, 50_000

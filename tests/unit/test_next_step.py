@@ -7,7 +7,8 @@ import pytest
 from memprof.profile.next_step import next_step
 from memprof.render import markdown, terminal
 from memprof.render.page import Next, View
-from memprof.values.profile import BudgetCheck, PassResult, Variants
+from memprof.values.profile import PassResult
+from memprof.values.report import BudgetCheck, Variants
 
 AUTO = "memprof profile SCENARIO --passes auto"
 

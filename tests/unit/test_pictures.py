@@ -8,8 +8,9 @@ import pytest
 from memprof.export.json_text import parse
 from memprof.profile import pictures
 from memprof.render.page import Bars, Level, Moment, View, view_of
-from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Reading, TrendSeries
-from memprof.values.profile import PassResult, Sample, Timeline, TimelineSample
+from memprof.values.instruments import Reading
+from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Sample, TrendSeries
+from memprof.values.profile import PassResult, Timeline, TimelineSample
 from tests.conftest import ROOT
 from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 

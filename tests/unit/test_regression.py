@@ -7,8 +7,9 @@ import pytest
 from memprof.gate import differences, judge
 from memprof.gate.judge import alarm_rates, highest_rate
 from memprof.values.gate import DEFAULTS, ComponentChange, MetricChange, PassChange
-from memprof.values.measurements import GrowthPoint, LedgerRow, Reading, TrendSeries
-from memprof.values.profile import BudgetCheck, Sample
+from memprof.values.instruments import Reading
+from memprof.values.measurements import GrowthPoint, LedgerRow, Sample, TrendSeries
+from memprof.values.report import BudgetCheck
 
 MB = 10**6
 

@@ -6,7 +6,8 @@ from memprof.errors import WorkerDied
 from memprof.profile.passes import Cost, Gain, gain, outcome, words
 from memprof.profile.search import Search
 from memprof.stats.lines import Estimate
-from memprof.values.profile import Equivalence, PerAgent, StepSeconds
+from memprof.values.profile import StepSeconds
+from memprof.values.report import Equivalence, PerAgent
 
 PLAIN = ("same",)
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memprof.export import profilers
-from memprof.values.measurements import AllocationStack, Frame
+from memprof.values.instruments import AllocationStack, Frame
 from tests import gate_reports
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "golden" / "speedscope.json").read_text())

@@ -21,7 +21,7 @@ from memprof.instruments.traced import (
     NamedCalls,
 )
 from memprof.instruments.traced import stacks_between as found_between
-from memprof.values.measurements import AllocationStack, Frame
+from memprof.values.instruments import AllocationStack, Frame
 
 SIZE = 100_000
 EMPTY = bytearray().__sizeof__()

@@ -1,0 +1,284 @@
+"""What instruments read, what their readings are worth, and the rows that they bring home.
+
+Frozen dataclasses with plain fields, bytes and seconds only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+MOST_COUNT, MOST_READINGS = 10**12, 1_000  # slopes are those of all pairs of readings
+Count = Annotated[int, Meta(ge=0, le=MOST_COUNT)]
+Positive = Annotated[int, Meta(ge=1, le=MOST_COUNT)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+"""What counts and times in reports may be: nothing is divided by zero, or takes for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Memory of the worker process at one moment; None where the platform cannot tell.
+
+    Attributes:
+        uss_bytes: unique set size, pages that only this process has.
+        private_bytes: USS without pages of files on disk: anonymous and shared memory, swapped out
+            or not. Pages of files are libraries for the most part; they leave a process's USS and
+            come back whenever another process maps the same library, or the kernel writes a newly
+            installed one to disk, so growth is measured without them.
+        heap_bytes: live bytes handed out by malloc and by Python's small-object allocator.
+    """
+
+    rss_bytes: int
+    uss_bytes: int | None
+    pss_bytes: int | None
+    private_bytes: int
+    heap_bytes: int | None
+
+
+UNSEEN = {
+    "native": "what malloc hands out",
+    "python": "what Python's allocator hands out",
+    "process": "memory that is mapped directly",
+    "device": "JAX's arrays",
+}
+"""What is not seen without a reading, or the readings that stand in for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the readings of a worker are worth: each was tried there with memory of known size.
+
+    Attributes:
+        malloc: the allocator in use, as far as can be told.
+        left_out: readings that did not move by what was allocated, and why each is not used.
+        unseen: kinds of memory that no trusted reading tells of to the byte.
+        endless_garbage: each collection of garbage found more, so that some is in the readings.
+    """
+
+    malloc: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
+    endless_garbage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRow:
+    """What one component's arrays hold, agent by agent.
+
+    Attributes:
+        compared: agents whose content was compared, the first one included.
+        alike: how many of them have the first one's content, bit by bit, the first one included.
+        copies: how many of those hold it in memory of their own, the first one not included.
+        agent_bytes: nominal bytes of the first agent's arrays and the containers they are in.
+        number_bytes: nominal bytes of the numbers in them.
+        zeros: share of the numbers of all compared agents that are 0; None where there are none.
+        pinned_bytes: of `agent_bytes`, what no array of the component shows: it has views of parts
+            of larger arrays, which stay whole for them.
+    """
+
+    component: str
+    compared: int
+    alike: int
+    copies: int
+    agent_bytes: int
+    number_bytes: int
+    zeros: float | None
+    pinned_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GainRow:
+    """An attribute of agents that holds more after every step.
+
+    Attributes:
+        attribute: `Agent.prev_actions`; `records` for all of an agent that rests as one.
+        bytes_per_step: nominal bytes that one agent's gains by one step.
+        agents, steps: that this is a mean over.
+    """
+
+    attribute: str
+    bytes_per_step: float
+    agents: Count
+    steps: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRow:
+    """What loading the modules of one top-level package took, without those of other packages that
+    they import.
+
+    Attributes:
+        package: its name; `standard library` for all of Python's own.
+        asked_by: `pymdp`: loaded together with PyMDP; `model`: later, with the scenario's model,
+            the first agent and its first steps.
+        private_bytes: growth of the process's anonymous memory; its RSS where there is no such
+            figure.
+        seconds: time, the reading of files included.
+    """
+
+    package: str
+    asked_by: Literal["pymdp", "model"]
+    private_bytes: int
+    seconds: float
+    modules: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationMemory:
+    """What one operation keeps and what it needs in passing, traced heap, mean and worst call."""
+
+    operation: str
+    calls: int
+    retained_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A line of source, with what it says."""
+
+    path: str
+    line: int
+    text: str
+
+    @property
+    def place(self) -> str:
+        """`path:line`."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class LineHotspot(SourceLine):
+    """One that holds memory: traced bytes and blocks of one further agent."""
+
+    bytes_per_agent: float
+    blocks_per_agent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A line in a function that called the next; `function` is qualified by its classes, `<module>`
+    outside of any, and `[unknown]` where there is no source."""
+
+    path: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStack:
+    """Calls that allocated memory which is held: traced bytes and blocks of one further agent.
+
+    Attributes:
+        operation: of the agent, in which they happened; or what else they have in common.
+        frames: outermost first, below the operation; the last one allocated.
+    """
+
+    operation: str
+    frames: tuple[Frame, ...]
+    bytes_per_agent: float
+    blocks_per_agent: float
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRow:
+    """Objects of one Python type in the population, flat sizes without what they refer to."""
+
+    type_name: str
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """Live device buffers of one component over the whole population, each buffer once."""
+
+    component: str
+    private_bytes: int
+    shared_bytes: int
+    buffers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrace(SourceLine):
+    """One at which JAX traces anew, though the agents have stepped before."""
+
+    traces_per_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDetails:
+    """What JAX holds and does for a population of `agents`, beyond the bytes of its live arrays.
+
+    Attributes:
+        before_bytes: live arrays from before the first agent; they are in none of the rows.
+        caches_bytes: private memory of the process that letting go of compiled programs and caches
+            frees, after the scenario's steps; None where there is no such thing.
+        memory_stats: the device's own account, where it gives one.
+        first_steps: steps of the first call of a newly built population, with nothing compiled yet;
+            `first_traces` and `first_compilations` happen in it.
+        steps: later steps of the whole population that the figures per step are a mean of; 0 where
+            the agents cannot live on past the scenario's steps.
+        retraces: lines that trace in those steps, most frequent first.
+    """
+
+    agents: Positive
+    rows: tuple[DeviceRow, ...]
+    before_bytes: int
+    caches_bytes: int | None
+    memory_stats: dict[str, int]
+    first_steps: int
+    first_traces: int
+    first_compilations: int
+    steps: Count
+    traces_per_step: float | None
+    compilations_per_step: float | None
+    retraces: tuple[Retrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What an instrument can say beyond one figure; empty where it cannot tell.
+
+    Attributes:
+        held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it;
+            the worker keeps it to itself.
+        further_agents: lines and stacks are a mean over so many agents after the first.
+        further_bytes: what one of these holds alone, nominal, by the ledger's walk.
+    """
+
+    operations: tuple[OperationMemory, ...] = ()
+    lines: tuple[LineHotspot, ...] = ()
+    stacks: tuple[AllocationStack, ...] = ()
+    types: tuple[TypeRow, ...] = ()
+    device: DeviceDetails | None = None
+    contents: tuple[ContentRow, ...] = ()
+    gains: tuple[GainRow, ...] = ()
+    held_bytes: tuple[int, ...] = ()
+    further_agents: int = 1
+    further_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRun:
+    """One intrusive worker: what the instrument read at each population size, and its cost.
+
+    Attributes:
+        readings: (agents, bytes) as this instrument counts them.
+        uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
+            `GrowthPoint`, nominal; empty where they are of one size.
+        mean_bytes: what one of the scenario's agents holds alone, nominal; None where unknown.
+        step_seconds: as in `Measurement`, with the instrument at work.
+        reading_seconds: time of one reading of the largest population.
+        imports: of this worker, before the instrument was at work.
+    """
+
+    readings: tuple[tuple[int, int], ...]
+    step_seconds: tuple[float, ...]
+    reading_seconds: float
+    details: Details = field(default_factory=Details)
+    imports: tuple[ImportRow, ...] = ()
+    uneven_bytes: tuple[float, ...] = ()
+    mean_bytes: float | None = None

@@ -1,0 +1,217 @@
+"""What the reports of all commands have in common; their JSON is the contract with scripts and CI.
+
+Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
+95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from memprof.values.instruments import Count, Positive
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import EffortName
+
+SCHEMA = "memprof.report/2"
+
+Interval = tuple[float, float]
+VariantName = Literal["before", "after"]
+Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
+LeakVerdict = Literal["leak", "clean", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioFields:
+    """The fields of a scenario file, with what follows where the file does not have them.
+
+    Attributes:
+        passes: as the file has them: `auto` alone where memprof was to choose.
+        options: what passes are told, by name, and None for what they are not told; in JSON they
+            are fields like the others.
+    """
+
+    name: str
+    description: str = ""
+    backend: str
+    model: dict[str, Any] = field(default_factory=dict)
+    effort: EffortName = "normal"
+    agents: Positive
+    steps: Positive
+    seed: int = 0
+    agent: dict[str, Any] = field(default_factory=dict)
+    learning: tuple[str, ...] = ()
+    passes: tuple[str, ...]
+    max_slowdown: float = 1.1
+    loop: str | None = None
+    instruments: tuple[str, ...] = ()
+    repeats: Positive
+    budget: dict[str, int] | None = None
+    tolerances: dict[str, str | int] = field(default_factory=dict)
+    options: dict[str, int | float | str | tuple[str, ...] | None] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        options = values.pop("options")
+        return {**values, **options}
+
+    @classmethod
+    def nested(cls, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of the fields, of which `flat` made these: what is no field is an option."""
+        names = {each.name for each in fields(cls)} - {"options"}
+        options = {name: value for name, value in flat.items() if name not in names}
+        return {name: flat[name] for name in flat if name in names} | {"options": options}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine and the software that the figures belong to; `backend` is what the backend says
+    of its device and settings. Reports of older versions do not tell pages and build."""
+
+    versions: dict[str, str]
+    platform: str
+    cpu_count: int
+    total_memory_bytes: int
+    cgroup_limit_bytes: int | None
+    rlimit_bytes: int | None
+    huge_pages: str
+    allocator: dict[str, str]
+    device: str
+    backend: dict[str, str]
+    page_bytes: int | None = None
+    python_build: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something a reader must know before using a figure."""
+
+    kind: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class PerAgent:
+    """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (pages of files held
+    at what they were before the first agent).
+
+    Where agents differ in size, `marginal_bytes` is the mean over the scenario's agents.
+    `resolved` is False when the interval includes zero: the agent is below resolution, and only
+    the interval's upper end says anything.
+    """
+
+    marginal_bytes: float
+    ci95_bytes: Interval
+    fixed_bytes: float
+    at_n_bytes: float
+    resolved: bool
+
+    @property
+    def at_most_bytes(self) -> float:
+        """The marginal cost, or its upper end where it is unresolved."""
+        return self.marginal_bytes if self.resolved else self.ci95_bytes[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """Whether the optimised population behaves as the plain one, over the same seeds.
+
+    `max_divergence_nats` is the largest Kullback-Leibler divergence of a posterior from the plain
+    population's; None where it is infinite or nothing can be compared.
+    """
+
+    verdict: Verdict
+    agents: Count
+    steps: Count
+    action_agreement: float | None
+    max_abs_belief_error: float | None
+    max_divergence_nats: float | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetCheck:
+    """The marginal cost compared with the budget; its upper end where it is below resolution."""
+
+    limit_bytes: int
+    marginal_bytes: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseVariant:
+    """The population without passes, or with them.
+
+    Attributes:
+        baseline_bytes: USS before the first agent.
+        uss_bytes, pss_bytes: with the scenario's agents, or at the largest size of a sweep.
+        peak_bytes: highest resident set until then.
+        file_bytes: what the population takes in files on disk; it is in no other figure.
+        kept_whole: attributes that a pass could not encode exactly.
+        working_set: what the pass of that name did in the first repeat; None without it.
+    """
+
+    passes: tuple[str, ...]
+    repeats: Count
+    per_agent: PerAgent
+    baseline_bytes: float
+    uss_bytes: float | None
+    pss_bytes: float | None
+    peak_bytes: float | None
+    file_bytes: float
+    kept_whole: tuple[str, ...]
+    working_set: WorkingSetUse | None = None
+    build_seconds: float
+
+
+V = TypeVar("V", bound=BaseVariant)
+
+
+@dataclass(frozen=True, slots=True)
+class Variants(Generic[V]):
+    """The population without passes, and with them."""
+
+    before: V
+    after: V | None
+
+    def named(self) -> Iterator[tuple[VariantName, V]]:
+        """Before, and after where there are passes."""
+        yield "before", self.before
+        if self.after is not None and self.after.passes:
+            yield "after", self.after
+
+    @property
+    def final(self) -> V:
+        """The population as the scenario wants it: with its passes if it has any."""
+        return self.after or self.before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseReport:
+    """What a command found.
+
+    Attributes:
+        complete: nothing was cut short.
+    """
+
+    schema: str = SCHEMA
+    kind: str
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioReport(BaseReport):
+    """What was found of one scenario.
+
+    Attributes:
+        warnings: what a reader must know before using a figure.
+    """
+
+    scenario: ScenarioFields
+    environment: Environment
+    warnings: tuple[Caution, ...]
