@@ -206,7 +206,8 @@ def _blind(unseen: Sequence[str]) -> str:
 def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:
     """Bytes per cycle: of the heap, or of the process or the device where one of them surely leaks
     more, as with memory that is mapped directly, or on a device of its own. The process is told in
-    pages, the heap to the byte."""
+    pages, the heap to the byte. What grows first fills memory that was free, so that the process
+    gains little and then, cycle by cycle, more than the heap does, but no more in all."""
     heaps = [repeat.heap() for repeat in repeats]
     growths = []
     if all(heap.readings for heap in heaps):
@@ -217,9 +218,23 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
         (signal.per_cycle, signal.ci95)
         for signal in signals
         if signal.name in _NO_HEAP
-        and (not growths or (signal.verdict == "leak" and signal.ci95[0] > growths[0][1][1]))
+        and (
+            not growths
+            or (
+                signal.verdict == "leak"
+                and signal.ci95[0] > growths[0][1][1]
+                and _in_all([r.series[signal.name] for r in repeats], repeats)
+                > _in_all(heaps, repeats)
+            )
+        )
     ]
     return max(growths, key=lambda growth: growth[0], default=(0.0, (0.0, 0.0)))
+
+
+def _in_all(series: Sequence[CycleSeries], repeats: Sequence[_Repeat]) -> float:
+    """What was gained over the counted cycles of all repeats."""
+    pairs = zip(series, repeats, strict=True)
+    return sum(each.readings[-1] - each.readings[repeat.start] for each, repeat in pairs)
 
 
 def _detail(

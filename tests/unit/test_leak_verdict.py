@@ -124,6 +124,26 @@ def test_what_the_heap_tells_to_the_byte_is_not_outbid_by_the_pages_of_the_proce
     assert leak.bytes_per_cycle == 6080
 
 
+def test_a_process_that_fills_free_memory_first_gains_no_more_than_the_heap():
+    """Few pages at first, and then more in a cycle than the heap: readings of a worker."""
+    heap = [5760, 6400, 5760, 7040, *[5760, 5760, 5760, 7040] * 3, 5760, 5760, 5760, 7680]
+    pages = [0, 1, 0, 1, 1, 1, 1, 1, 1, 3, 2, 1, 2, 2, 1, 3, 1, 1, 2, 3]
+    found = run(python=1, objects=80)
+    readings = [
+        replace(
+            each,
+            python_bytes=MB * (n > 0) + sum(heap[: max(0, n - 1)]),
+            process_bytes=100 * MB + MB * (n > 0) + PAGE_BYTES * sum(pages[: max(0, n - 1)]),
+        )
+        for n, each in enumerate(found.readings)
+    ]
+    leak = verdict(replace(found, readings=tuple(readings)))
+    process, python = of(leak, "process"), of(leak, "python")
+    assert process.verdict == "leak"
+    assert process.ci95[0] > python.ci95[1]
+    assert leak.bytes_per_cycle == python.per_cycle == 6080
+
+
 def test_a_page_now_and_then_is_no_mapping_that_leaks_and_nothing_clean_if_malloc_tells_nothing():
     slow = run(process=PAGE_BYTES // 4)
     leak = verdict(slow, slow)
