@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memprof.export.json_text import parse
-from memprof.render import terminal
-from memprof.render.page import view_of
+from memprof.render import terminal, view_of
 from tests.conftest import ROOT, run_command
 
 EXAMPLES = ROOT / "reports" / "examples"

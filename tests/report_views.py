@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 from memprof.export.json_text import parse
-from memprof.render.page import (
+from memprof.render import (
     Band,
     Bars,
     BarSeries,

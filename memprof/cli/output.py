@@ -30,8 +30,7 @@ from memprof.export import sinks
 from memprof.export.json_text import AnyReport
 from memprof.gate import ci
 from memprof.launch.runner import Observer, Outcome
-from memprof.render import terminal
-from memprof.render.page import view_of
+from memprof.render import terminal, view_of
 from memprof.text import for_a_log, one_line
 from memprof.values.gate import GateReport
 from memprof.values.measurements import Mark

@@ -46,8 +46,7 @@ def report_command(
     from memprof.catalogue.formats import FORMATS
     from memprof.cli.output import Output, Question, listed, say
     from memprof.export.sinks import check_writable, write_files
-    from memprof.render import terminal
-    from memprof.render.page import view_of
+    from memprof.render import terminal, view_of
     from memprof.values.report import ScenarioReport
 
     if html == Path("-"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memprof.render.page import Band, Bars, Chart, Series, one_each, positive
+from memprof.render import Band, Bars, Chart, Series, one_each, positive
 from memprof.text import format_limit, format_size
 from memprof.values.density import DensityReport, SizeRow
 from memprof.values.report import PerAgent, VariantName

@@ -15,7 +15,7 @@ from memprof.density.pictures import (
     speed_chart,
 )
 from memprof.profile.next_step import applied
-from memprof.render.page import (
+from memprof.render import (
     Next,
     Section,
     Table,

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from memprof.gate.words import WORDS, amount, clause, difference, first_few, tolerance
-from memprof.render.page import Bars, BarSeries, Next, Section, Table, View, warnings_table
+from memprof.render import Bars, BarSeries, Next, Section, Table, View, warnings_table
 from memprof.text import format_seconds, format_size
 from memprof.values.gate import (
     DEFAULT_BASELINE,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from memprof.errors import BehaviourDiverged, MemprofError
-from memprof.render.page import Table, interval, positive
+from memprof.render import Table, interval, positive
 from memprof.render.terminal import render_table
 from memprof.text import format_size
 from memprof.values.gate import (

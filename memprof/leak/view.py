@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from memprof.render.page import (
+from memprof.render import (
     Band,
     Bars,
     BarSeries,

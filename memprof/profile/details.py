@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.profile.pictures import instrument_bars, passes_waterfall
-from memprof.render.page import Role, Section, Table, figure_rows, source_table, working_set_line
+from memprof.render import Role, Section, Table, figure_rows, source_table, working_set_line
 from memprof.text import format_seconds, format_size
 from memprof.values.figures import DEVICE
 from memprof.values.instruments import DeviceDetails

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, PASSES, passes_with
 from memprof.profile.passes import Prefix, shortest
-from memprof.render.page import Next
+from memprof.render import Next
 from memprof.text import format_size, listed, one_line
 from memprof.values.profile import Report
 from memprof.values.report import ScenarioFields

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePath
 
-from memprof.render.page import (
+from memprof.render import (
     Band,
     Bars,
     BarSeries,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from memprof.profile import pictures
 from memprof.profile.details import device_section, instruments_section, passes_section
 from memprof.profile.next_step import next_step
-from memprof.render.page import (
+from memprof.render import (
     Picture,
     Section,
     Table,

@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from memprof.export.json_text import AnyReport
-from memprof.render.page import Picture, Section, Tree, View, view_of
+from memprof.render import Picture, Section, Tree, View, view_of
 from memprof.text import one_line
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from memprof.export.json_text import AnyReport
-from memprof.render.page import Chart, Next, Table, View, view_of
+from memprof.render import Chart, Next, Table, View, view_of
 from memprof.render.terminal import draw
 from memprof.text import inert, one_line
 

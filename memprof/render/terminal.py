@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from memprof.render.page import Chart, Table, View, shown
+from memprof.render import Chart, Table, View, shown
 from memprof.text import harmless
 
 _LEAST_WIDTH = 16  # of a name or a line of source beside figures

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from memprof.render import View
 from memprof.render.document import render_view
-from memprof.render.page import View
 from tests.report_views import views
 
 PHONE, DESK = (390, 844), (1280, 800)

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from memprof.render.page import shown
+from memprof.render import shown
 
 THEMES = ("light", "dark")
 

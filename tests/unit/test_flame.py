@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from memprof.profile.pictures import flame
 from memprof.profile.view import profile_view
-from memprof.render import markdown, terminal
-from memprof.render.page import Node, Tree
+from memprof.render import Node, Tree, markdown, terminal
 from memprof.values.instruments import AllocationStack, Frame, LineHotspot
 
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.gate.view import gate_view, headline
-from memprof.render import document, markdown, terminal
-from memprof.render.page import Section
+from memprof.render import Section, document, markdown, terminal
 from memprof.values.gate import Comparison, ComponentChange, GateReport, MetricChange, PassChange
 from memprof.values.report import Caution
 from tests.gate_reports import (

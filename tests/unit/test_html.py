@@ -4,8 +4,8 @@ import hashlib
 import re
 from importlib.resources import files
 
+from memprof.render import Section, Table, View
 from memprof.render.document import render_view
-from memprof.render.page import Section, Table, View
 
 ASSETS = files("memprof.render") / "assets"
 

@@ -12,8 +12,7 @@ import pytest
 
 from memprof.export import json_text
 from memprof.leak.view import headline, leak_view
-from memprof.render import markdown, terminal
-from memprof.render.page import Next, Section
+from memprof.render import Next, Section, markdown, terminal
 from memprof.values.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
 from memprof.values.report import Caution, Environment, ScenarioFields
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from memprof.profile.next_step import next_step
-from memprof.render import markdown, terminal
-from memprof.render.page import Next, View
+from memprof.render import Next, View, markdown, terminal
 from memprof.values.profile import PassResult
 from memprof.values.report import BudgetCheck, Variants
 

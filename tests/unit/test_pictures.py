@@ -7,7 +7,7 @@ import pytest
 
 from memprof.export.json_text import parse
 from memprof.profile import pictures
-from memprof.render.page import Bars, Level, Moment, View, view_of
+from memprof.render import Bars, Level, Moment, View, view_of
 from memprof.values.instruments import Reading
 from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Sample, TrendSeries
 from memprof.values.profile import PassResult, Timeline, TimelineSample
