@@ -33,7 +33,7 @@ LEAN, _SUPPORT = (Path(__file__).parent / name for name in ("lean", "support"))
 _LONGEST = {
     *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
     *("test_jax_command", "test_jax_options", "test_leak_command", "test_sites", "test_quirks"),
-    *("test_gate", "test_marker", "test_retention", "test_workers", "test_leak_workers"),
+    *("test_pages", "test_gate", "test_workers", "test_gate_workers", "test_leak_workers"),
 }
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
 
