@@ -12,8 +12,9 @@ from memprof.scenario import load_scenario
 from memprof.values.requests import FindSites
 from tests.conftest import SCENARIOS
 
-AGENTS, STEPS, CYCLES = 20, 3, 3
-# The saturating cache is full by then, and a finalizer's number no longer one that Python caches.
+AGENTS, STEPS, CYCLES = 8, 3, 3
+# The saturating cache is full by then, and a finalizer's number no longer one that Python caches,
+# which takes all of its agents.
 WARM_UP = 10
 # What PyMDP only plots with is most of the object graph, and no part of these agents.
 LEAN = ("lean_imports",)
@@ -27,24 +28,24 @@ def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields
 
 
 @pytest.mark.parametrize(
-    ("name", "owner", "kept_by", "objects", "size", "text"),
+    ("name", "agents", "owner", "kept_by", "objects", "size", "text"),
     [
-        ("finalizer-cycle", "finalize._registry", "class finalize", 7 * AGENTS, AGENTS * 1450,
+        ("finalizer-cycle", 20, "finalize._registry", "class finalize", 7, 1450,
          "self.buffer = bytearray(1000)"),
-        ("lru-cache", "planted.lookup (lru_cache)", "function lookup", 3 * AGENTS, AGENTS * 1020,
+        ("lru-cache", AGENTS, "planted.lookup (lru_cache)", "function lookup", 3, 1020,
          "return np.zeros(100)"),
-        ("pinned-views", "planted.ROWS", "module planted", 2 * AGENTS, AGENTS * 8250,
+        ("pinned-views", AGENTS, "planted.ROWS", "module planted", 2, 8250,
          "table = np.zeros((100, 10))"),
-        ("callback-registry", "planted.SUBSCRIBERS", "module planted", 9 * AGENTS, AGENTS * 1470,
+        ("callback-registry", AGENTS, "planted.SUBSCRIBERS", "module planted", 9, 1470,
          "moves = np.stack("),
     ],
 )  # fmt: skip
-def test_what_keeps_it_is_the_first_site(name, owner, kept_by, objects, size, text):
-    found = attribution(f"leaks/{name}", passes=LEAN)
+def test_what_keeps_it_is_the_first_site(name, agents, owner, kept_by, objects, size, text):
+    found = attribution(f"leaks/{name}", passes=LEAN, agents=agents)
     first = found.sites[0]
     assert (first.owner, first.kept_by[0], first.seen_by) == (owner, kept_by, "object graph")
-    assert first.objects_per_cycle == objects
-    assert first.bytes_per_cycle == pytest.approx(size, rel=0.05)
+    assert first.objects_per_cycle == agents * objects
+    assert first.bytes_per_cycle == pytest.approx(agents * size, rel=0.05)
     assert first.lines[0].text.startswith(text)
     assert first.lines[0].path == "planted.py"
     assert len(found.sites) == 1, found.sites[1:]
@@ -63,7 +64,7 @@ def test_a_cache_that_is_full_is_no_site():
 
 
 def test_pymdps_own_leak_is_named_with_what_keeps_the_agents():
-    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=STEPS)
+    found = attribution("leaks/prev-actions", "steps", warm_up=2, steps=STEPS, agents=AGENTS)
     (first,) = found.sites
     assert first.owner == "Agent.prev_actions"
     assert first.objects_per_cycle == AGENTS * STEPS
@@ -75,13 +76,18 @@ def test_pymdps_own_leak_is_named_with_what_keeps_the_agents():
 
 
 def test_agents_that_come_and_go_leave_no_site():
-    assert attribution("leaks/prev-actions", warm_up=3, steps=2).sites == ()
+    assert attribution("leaks/prev-actions", warm_up=3, steps=2, agents=AGENTS).sites == ()
 
 
 def test_the_pass_history_keeps_no_action_but_the_last():
     """Which is the very object that `Agent.action` is, and stays it."""
     found = attribution(
-        "leaks/prev-actions", "steps", warm_up=2, steps=STEPS, passes=(*LEAN, "history")
+        "leaks/prev-actions",
+        "steps",
+        warm_up=2,
+        steps=STEPS,
+        agents=AGENTS,
+        passes=(*LEAN, "history"),
     )
     kept = [site for site in found.sites if site.owner == "Agent.prev_actions"]
     assert sum(site.objects_per_cycle for site in kept) <= AGENTS < AGENTS * STEPS
