@@ -37,7 +37,7 @@ RUNS = {
     "grid-29": ("--agents", 8, "--steps", 4, "--passes", "template"),
     "grid-5": (),
     "grid-29, again": ("--agents", 8, "--steps", 2, "--passes", "none", "--effort", "quick"),
-    "grid-5, again": ("--passes", "none"),
+    "grid-5, again": ("--passes", "none", "--effort", "quick"),
 }
 
 
