@@ -162,7 +162,7 @@ def test_a_jax_that_cannot_be_imported_is_named_with_its_reason(memprof, scenari
 
 
 def test_an_instrument_that_fails_loses_nothing_that_was_measured(fake, tmp_path):
-    model = {"delay": 0.01}  # the worker is at work for long enough to be killed
+    model = {"delay": 0.03}  # the worker is at work for long enough to be killed
     process = start(fake(model=model, instruments=["tracemalloc", "fake"], steps=20))
     wait_for_worker(tmp_path, 2)
     for worker in workers_of(tmp_path):
