@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.populations import step_seed
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace

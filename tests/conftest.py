@@ -90,7 +90,7 @@ Command = Callable[..., Run]
 
 def digests_of(path: Path, passes: tuple[str, ...], agents: int, steps: int) -> tuple[str, ...]:
     """What the NumPy agents of a scenario believe and do, agent by agent; in this process."""
-    from memprof.instruments.base import Stopwatch
+    from memprof.instruments import Stopwatch
     from memprof.populations.numpy_agents import NumpyPopulation
     from memprof.populations.trace import DigestTrace
     from memprof.scenario import load_scenario

@@ -39,7 +39,7 @@ def live(
     """One population's life in this fresh process: digests, and what differs from `trace`, which
     the plain population writes; `changes` are of its spec."""
     from memprof.catalogue import load_target
-    from memprof.instruments.base import DirectCalls
+    from memprof.instruments import DirectCalls
     from memprof.populations import population_class
     from memprof.populations.trace import DigestTrace, ValueTrace
     from memprof.scenario import load_scenario

@@ -12,8 +12,7 @@ from typing import Self, TypeAlias
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError
-from memprof.instruments import process
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls, process
 from memprof.populations import Population
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace

@@ -8,8 +8,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from memprof.errors import ScenarioError
-from memprof.instruments import heap, process
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch, heap, process
 from memprof.launch.limits import left_bytes, scarce
 from memprof.populations import Behaviour, Population
 from memprof.populations.trace import DigestTrace

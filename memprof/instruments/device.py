@@ -15,8 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.instruments import process
-from memprof.instruments.base import DirectCalls, failure, live
+from memprof.instruments import DirectCalls, failure, live, process
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations import EVERYBODY, Population

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from memprof.instruments.base import SmallObjects, failure
+from memprof.instruments import SmallObjects, failure
 from memprof.posix import malloc_block_bytes, small_block_bytes
 
 _LARGE = 2**20

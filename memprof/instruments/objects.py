@@ -12,7 +12,7 @@ import numpy as np
 from pympler import asizeof, summary
 
 from memprof.errors import ScenarioError
-from memprof.instruments.base import DirectCalls, live
+from memprof.instruments import DirectCalls, live
 from memprof.instruments.graph import attributes, is_device_array, nominal_bytes, reachable
 from memprof.populations import EACH, WORKING_SET, Population
 from memprof.stats.growth import is_steady

@@ -21,8 +21,7 @@ from typing import Any
 import psutil
 
 from memprof.errors import MeasurementError
-from memprof.instruments import heap
-from memprof.instruments.base import MappedPages, failure, failures
+from memprof.instruments import MappedPages, failure, failures, heap
 from memprof.posix import somebody_froze
 from memprof.values.instruments import UNSEEN, Calibration, Reading
 

@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any, Self, TypeVar
 
 from memprof.catalogue.backends import BACKENDS
-from memprof.instruments.base import live
+from memprof.instruments import live
 from memprof.instruments.source_lines import (
     PACKAGE,
     Place,

@@ -9,8 +9,7 @@ from time import perf_counter
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
-from memprof.instruments import heap, process
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls, heap, process
 from memprof.instruments.device import Compilations, device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations import Population, Probe

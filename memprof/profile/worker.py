@@ -12,8 +12,7 @@ from time import perf_counter
 from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
-from memprof.instruments import heap, process, walker
-from memprof.instruments.base import DirectCalls, Instrument, Stopwatch
+from memprof.instruments import DirectCalls, Instrument, Stopwatch, heap, process, walker
 from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
 from memprof.populations import Population

@@ -9,8 +9,7 @@ from typing import Any
 
 from memprof.catalogue import load_target
 from memprof.catalogue.passes import PASSES
-from memprof.instruments import process
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch, process
 from memprof.populations import Population, population_class
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario
 from tests.hostile.trees import damaged

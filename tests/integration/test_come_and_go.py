@@ -15,7 +15,7 @@ from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import AgentActive, UsageError
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
 from memprof.scenario import load_scenario
@@ -37,7 +37,7 @@ CHURN = """
     from dataclasses import replace
     from pathlib import Path
     from memprof.instruments import process
-    from memprof.instruments.base import DirectCalls
+    from memprof.instruments import DirectCalls
     from memprof.populations.numpy_agents import NumpyPopulation
     from memprof.scenario import load_scenario
 

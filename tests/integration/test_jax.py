@@ -13,7 +13,7 @@ import pytest
 
 from memprof.catalogue.passes import REORDERED
 from memprof.errors import ScenarioError, UsageError
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.instruments.device import Compilations
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.populations.trace import DigestTrace, ValueTrace

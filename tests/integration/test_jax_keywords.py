@@ -9,7 +9,7 @@ import pytest
 from pymdp.agent import Agent
 
 from memprof.errors import ScenarioError
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.models import object_array
 from memprof.populations.jax_agents import JaxPopulation
 from memprof.values.population import PopulationSpec

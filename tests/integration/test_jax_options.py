@@ -5,7 +5,7 @@ import io
 import pytest
 
 from memprof.errors import ScenarioError
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.populations import population_class
 from memprof.populations.trace import ValueTrace
 from memprof.values.population import PopulationSpec

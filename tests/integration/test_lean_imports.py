@@ -8,7 +8,7 @@ import pytest
 
 _AGENTS = """
 from memprof.instruments import process
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.populations import population_class
 from memprof.populations.trace import DigestTrace
 from memprof.values.population import PopulationSpec

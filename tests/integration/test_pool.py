@@ -6,7 +6,7 @@ import pytest
 from pymdp.legacy import control, inference, learning, maths
 from pymdp.legacy.algos import fpi, mmp
 
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.instruments.graph import reachable
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation

@@ -10,7 +10,7 @@ from pymdp.legacy import control, learning, maths, utils
 from pymdp.legacy.agent import Agent
 
 import memprof
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.optimise.kernels import _REPLACED, Kernels
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from memprof.errors import ScenarioError
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.instruments.walker import walk
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario

@@ -13,8 +13,7 @@ from dataclasses import replace
 import pytest
 
 from memprof.errors import ScenarioError
-from memprof.instruments import walker
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch, walker
 from memprof.launch.spawn import Limits, run_worker
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario

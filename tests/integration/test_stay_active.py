@@ -17,8 +17,7 @@ from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import AgentActive, StoreError, UsageError
-from memprof.instruments import process, walker
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls, process, walker
 from memprof.launch.spawn import Limits, run_worker
 from memprof.models import model_builder
 from memprof.populations.numpy_agents import NumpyPopulation

@@ -8,7 +8,7 @@ import pytest
 
 from memprof.density.threads import Crew
 from memprof.errors import MemoryLimitReached, ScenarioError
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.launch.spawn import Limits, run_worker
 from memprof.populations import population_class
 from memprof.populations.thread_random import thread_random

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import pytest
 
-from memprof.instruments.base import Stopwatch
+from memprof.instruments import Stopwatch
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario
 from tests.conftest import SCENARIOS

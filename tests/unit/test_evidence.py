@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from memprof_fake.agents import FakePopulation
 
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.instruments.imports import ImportWatch
 from memprof.instruments.objects import contents, gains
 from memprof.populations import EACH, EVERYBODY

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from memprof.errors import MeasurementError
-from memprof.instruments import base, heap, process, walker
+from memprof.instruments import MappedPages, failure, heap, process, walker
 
 # Other tests' threads would allocate while a reading is tried.
 pytestmark = pytest.mark.serial
@@ -86,7 +86,7 @@ class Load:
 )
 def test_a_reading_has_to_move_by_what_comes_and_goes(up, down, said):
     load = Load(up, down)
-    found = base.failure(lambda: load.level, load, 100)
+    found = failure(lambda: load.level, load, 100)
     assert said in found
     assert bool(found) == bool(said)
 
@@ -94,11 +94,11 @@ def test_a_reading_has_to_move_by_what_comes_and_goes(up, down, said):
 def test_what_moves_once_more_is_what_others_did():
     """A thread that allocates in the first attempt; what never moves fails as often."""
     load, noise = Load(), iter((0, 500))
-    assert base.failure(lambda: load.level + next(noise, 0), load, 100) == ""
+    assert failure(lambda: load.level + next(noise, 0), load, 100) == ""
 
 
 def test_a_reading_that_is_not_there_is_left_out():
-    assert base.failure(lambda: None, Load(), 100) == "there is no such account here"
+    assert failure(lambda: None, Load(), 100) == "there is no such account here"
 
 
 def test_on_this_machine_every_reading_moves():
@@ -202,7 +202,7 @@ def test_shared_memory_that_no_file_tells_of_is_named(monkeypatch, tmp_path):
 def test_a_peak_that_is_not_forgotten_is_left_out(monkeypatch, tmp_path):
     """Where /proc/self/clear_refs may be written, and nothing comes of it."""
     monkeypatch.setattr(process, "_CLEAR_REFS", tmp_path / "clear_refs")
-    held = base.MappedPages(64 * 2**20)
+    held = MappedPages(64 * 2**20)
     held.take()
     held.free()
     assert process.peak_rss_bytes() is None

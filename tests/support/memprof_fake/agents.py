@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from memprof.instruments.base import DirectCalls
+from memprof.instruments import DirectCalls
 from memprof.optimise import Pass
 from memprof.optimise.plan import Plan
 from memprof.populations import EVERYBODY, Behaviour, Lived, Population, Probe, step_seed
