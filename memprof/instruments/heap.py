@@ -35,6 +35,8 @@ _SMALLEST, _LARGEST = 16, 512
 """Sizes of Python's small objects."""
 _TRIED_BLOCKS = ((512, 240), (2, 2**20))  # within malloc's heap, and mapped for each block
 _TRIED_OBJECTS = 512
+_ASKED = 64
+"""Small blocks that are taken at once to see how large one is."""
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
 _HOOKS = 3 * ctypes.sizeof(ctypes.c_size_t)  # Objects/obmalloc.c, PYMEM_DEBUG_EXTRA_BYTES
@@ -126,16 +128,18 @@ def object_bytes(size: int) -> int:
 def block_bytes(size: int) -> int:
     """What malloc sets aside for `size` bytes, by its own word; as glibc does where it gives none.
 
-    glibc keeps a header before the block, which is no part of its answer.
+    glibc keeps a header before the block, which is no part of its answer. A block that was free may
+    be larger than was asked for, where the rest is none of its own: the smallest of some counts.
     """
     library = c_library()
     if size > _LARGE:
         return size
     if not hasattr(library, "malloc_usable_size"):
         return malloc_block_bytes(size)
-    block = library.malloc(size)
-    usable = int(library.malloc_usable_size(block))
-    library.free(block)
+    blocks = [library.malloc(size) for _ in range(_ASKED if size <= _LARGEST else 1)]
+    usable = min(int(library.malloc_usable_size(block)) for block in blocks)
+    for block in blocks:
+        library.free(block)
     own = type(next(_mallocs())) is Malloc
     return usable + ctypes.sizeof(ctypes.c_size_t) if own else usable
 
