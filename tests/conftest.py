@@ -34,6 +34,7 @@ _LONGEST = {
     *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
     *("test_jax_command", "test_jax_options", "test_leak_command", "test_sites", "test_quirks"),
     *("test_pages", "test_gate", "test_workers", "test_gate_workers", "test_leak_workers"),
+    "test_retention",  # looks at all objects, of which there are few at first
 }
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
 
