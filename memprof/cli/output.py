@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -234,9 +235,10 @@ def progress(*, quiet: bool) -> Iterator[Observer]:
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
         )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield _Bar(bar, bar.add_task("start", total=None))
+            yield _Bar(bar, bar.add_task("start", total=None, left=""))
     else:
         yield _Lines()
 
@@ -247,12 +249,16 @@ class _Lines(Observer):
     def __init__(self) -> None:
         self._said = 0.0
 
-    def worker(self, title: str, number: int, total: int) -> None:
-        self._say(f"worker {number} of {total}: {title}")
+    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
+        left = _left(left_seconds)
+        self._say(f"worker {number} of {total}: {title}{f'; {left}' if left else ''}")
 
-    def phase(self, mark: Mark) -> None:
+    def phase(self, title: str, mark: Mark) -> None:
         if time.monotonic() > self._said + _LONG_SECONDS:
-            self._say(f"  {_words(mark)}")
+            self._say(f"  {title}: {_words(mark)}")
+
+    def known(self, finding: str) -> None:
+        self._say(f"  {finding}")
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
@@ -260,18 +266,28 @@ class _Lines(Observer):
 
 
 class _Bar(Observer):
+    """A bar, and above it a line per figure."""
+
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
-        self._title = ""
 
-    def worker(self, title: str, number: int, total: int) -> None:
-        self._title = title = one_line(title)
-        self._bar.update(self._task, description=title, completed=number - 1, total=total)
+    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
+        left = _left(left_seconds)
+        self._bar.update(
+            self._task, description=one_line(title), completed=number - 1, total=total, left=left
+        )
 
-    def phase(self, mark: Mark) -> None:
-        description = f"{self._title}: {_words(mark)}"
+    def phase(self, title: str, mark: Mark) -> None:
+        description = f"{one_line(title)}: {_words(mark)}"
         self._bar.update(self._task, description=description, refresh=True)  # however short it is
+
+    def known(self, finding: str) -> None:
+        self._bar.console.print(one_line(finding), markup=False, highlight=False)
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"about {math.ceil(seconds):,} s left"
 
 
 def _words(mark: Mark) -> str:

@@ -152,8 +152,11 @@ class _Named(Observer):
         self._observer = observer
         self._name = name
 
-    def worker(self, title: str, number: int, total: int) -> None:
-        self._observer.worker(f"{self._name}: {title}", number, total)
+    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
+        self._observer.worker(f"{self._name}: {title}", number, total, left_seconds)
 
-    def phase(self, mark: Mark) -> None:
-        self._observer.phase(mark)
+    def phase(self, title: str, mark: Mark) -> None:
+        self._observer.phase(f"{self._name}: {title}", mark)
+
+    def known(self, finding: str) -> None:
+        self._observer.known(f"{self._name}: {finding}")

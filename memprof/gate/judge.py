@@ -159,8 +159,8 @@ def peak(variant: Variant) -> Estimate | None:
 def growth_per_step(variant: Variant) -> Estimate | None:
     """Bytes that an agent gains by living one step longer; None where a worker had no time to
     tell."""
-    series = [sample.trend for sample in variant.samples]
-    if any(len(each.heap_bytes) < _FEWEST_READINGS for each in series):
+    series = [sample.trend for sample in variant.samples if sample.trend.tells]
+    if not series or any(len(each.heap_bytes) < _FEWEST_READINGS for each in series):
         return None
     lines = [robust_fit(list(enumerate(map(float, each.heap_bytes)))) for each in series]
     lives = [each.agents * each.stride for each in series]

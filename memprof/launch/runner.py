@@ -1,15 +1,21 @@
-"""What one command's run has in common: its workers, started one after the other, what is kept of
-them on a failure, and how it ends."""
+"""What one command's run has in common: its workers, one after the other or beside each other, what
+is kept of them on a failure, and how it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import RLock, Thread
 from typing import Generic, TypeVar
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
+from memprof.launch.limits import left_bytes
 from memprof.launch.spawn import Finished, Limits, run_worker
+from memprof.launch.start import Halt
+from memprof.posix import processors
 from memprof.scenario import LoadedScenario
 from memprof.values.measurements import Mark
 from memprof.values.requests import R, Request
@@ -52,24 +58,45 @@ class Measuring:
 
 
 class Observer:
-    """Told what is going on, for progress on the way; this one keeps it to itself."""
+    """Told what is going on, for progress on the way, by one thread at a time; this one keeps it to
+    itself."""
 
-    def worker(self, title: str, number: int, total: int) -> None:
-        """The `number`-th of `total` workers starts."""
+    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
+        """The `number`-th of `total` workers, or fewer, starts. All of them together take about so
+        long yet; None where nothing is known of it."""
 
-    def phase(self, mark: Mark) -> None:
-        """The worker enters a phase."""
+    def phase(self, title: str, mark: Mark) -> None:
+        """The worker of that title enters a phase."""
+
+    def known(self, finding: str) -> None:
+        """A figure is known, in words; it may become more certain."""
+
+
+# More than that wait for memory rather than for a processor.
+_MOST_LANES = 4
+# What an instrument keeps of a population, beside it.
+_ROOM = 1.5
 
 
 @dataclass(slots=True)
 class Crew:
-    """Starts the workers of one scenario, one after the other."""
+    """Starts the workers of one scenario.
+
+    Attributes:
+        total: how many workers there are to be; for those who know, no less than that.
+        beside: how many of those to come need no clock, and so run beside each other.
+    """
 
     loaded: LoadedScenario
     limits: Limits
     observer: Observer
     total: int = 0
-    started: int = 0
+    beside: int = 0
+    started: int = field(default=0, init=False)
+    _ended: int = field(default=0, init=False)
+    _seconds: float = field(default=0.0, init=False)
+    _halt: Halt | None = field(default=None, init=False)
+    _told: RLock = field(default_factory=RLock, init=False)
 
     def run(
         self,
@@ -81,11 +108,24 @@ class Crew:
         limits: Limits | None = None,
     ) -> Finished[R]:
         """Run one job; within other `limits` than those of the crew if they are given."""
-        self.started += 1
-        self.observer.worker(title, self.started, self.total)
-        limits = limits or self.limits
+        with self._told:
+            self.started += 1
+            self.observer.worker(title, self.started, self.total, self._left_seconds())
+        start = time.monotonic()
+
+        def on_progress(mark: Mark) -> None:
+            with self._told:
+                self.observer.phase(title, mark)
+
         try:
-            return run_worker(request, limits, self.observer.phase, sample=sample, on_part=on_part)
+            return run_worker(
+                request,
+                limits or self.limits,
+                on_progress,
+                sample=sample,
+                on_part=on_part,
+                halt=self._halt,
+            )
         except ScenarioError as error:
             raise ScenarioError(
                 error.field,
@@ -93,3 +133,71 @@ class Crew:
                 where=self.loaded.where(error.field),
                 detail=error.detail,
             ) from None
+        finally:
+            with self._told:
+                self._ended += 1
+                self._seconds += time.monotonic() - start
+
+    def say(self, finding: str) -> None:
+        """Tell of a figure that is known now."""
+        with self._told:
+            self.observer.known(finding)
+
+    def all_of(self, tasks: Sequence[Callable[[], None]], room_bytes: int) -> None:
+        """Do all tasks, each by workers that need no clock: several at a time where there are
+        processors for them, and memory for so many of `room_bytes`. What ends one of them, or
+        Ctrl-C, ends all workers at once.
+
+        Raises:
+            whatever a task raises.
+        """
+        lanes = min(len(tasks), _lanes(room_bytes))
+        if lanes <= 1:
+            for task in tasks:
+                task()
+            return
+        left, errors = deque(tasks), list[BaseException]()
+        with Halt() as halt:
+
+            def lane() -> None:
+                try:
+                    while left and not errors:
+                        left.popleft()()
+                except BaseException as error:
+                    errors.append(error)
+                    halt.call()
+
+            self._halt = halt
+            threads = [Thread(target=lane) for _ in range(lanes)]
+            try:
+                for each in threads:
+                    each.start()
+                for each in threads:
+                    each.join()
+            finally:
+                halt.call()
+                for each in threads:
+                    if each.ident is not None:
+                        each.join()
+                self._halt = None
+        if errors:
+            raise errors[0]
+
+    def _left_seconds(self) -> float | None:
+        if not self._ended:
+            return None
+        coming = self.total - self.started + 1
+        beside = min(self.beside, coming)
+        lanes = min(max(1, beside), _most_lanes())
+        return (coming - beside + beside / lanes) * self._seconds / self._ended
+
+
+def _most_lanes() -> int:
+    return min(_MOST_LANES, processors())
+
+
+def _lanes(room_bytes: int) -> int:
+    """As many as have room; one where nothing tells how much there is."""
+    with suppress(MeasurementError):
+        return min(_most_lanes(), int(left_bytes() / (_ROOM * max(1, room_bytes))))
+    return 1

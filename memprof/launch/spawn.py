@@ -24,7 +24,7 @@ from memprof.errors import (
     WorkerTimeout,
 )
 from memprof.launch.machine import worker_environment
-from memprof.launch.start import MemorySampler, Worker, temporary_folder
+from memprof.launch.start import Halt, MemorySampler, Worker, temporary_folder
 from memprof.posix import check_can_measure, rlimit_bytes
 from memprof.text import format_limit, format_size, raised
 from memprof.values.measurements import Mark
@@ -75,12 +75,14 @@ def run_worker(
     *,
     sample: bool = False,
     on_part: Callable[[R], None] | None = None,
+    halt: Halt | None = None,
 ) -> Finished[R]:
     """Run one job in a fresh process; it, what it started and its temporary files are gone when
     this returns or raises. `on_part` is told what is known of the result so far, where a job says
     it.
 
     Raises:
+        KeyboardInterrupt: the user ended it, or `halt` was called.
         ScenarioError: the worker found the scenario wrong.
         MeasurementError: it did not start, died, failed, ran out of time or into the memory limit.
     """
@@ -96,7 +98,7 @@ def run_worker(
 
     with temporary_folder() as folder:
         arguments = ["-P", "-m", "memprof.worker"]
-        with Worker(encode(request), arguments, folder, environment) as worker:
+        with Worker(encode(request), arguments, folder, environment, halt) as worker:
             process = worker.process() if sample else None
             sampler = None if process is None else MemorySampler(process)
             last = _follow(worker, request, limits, ceiling, keep, on_part or (lambda value: None))

@@ -55,12 +55,33 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+class Halt:
+    """A call to all workers of other threads to end now; Ctrl-C reaches the first thread alone. In
+    use in a `with` block."""
+
+    def __enter__(self) -> Halt:
+        self.descriptor, self._caller = os.pipe()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _close([self.descriptor, self._caller])
+
+    def call(self) -> None:
+        """Whoever polls the descriptor finds it readable from now on."""
+        os.write(self._caller, b".")
+
+
 class Worker:
     """A worker, its keeper, what it says and what it prints. In use in a `with` block, after which
     no process of it is left."""
 
     def __init__(
-        self, request: str, arguments: list[str], folder: Path, environment: Mapping[str, str]
+        self,
+        request: str,
+        arguments: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        halt: Halt | None = None,
     ) -> None:
         """Start `python ARGUMENTS DESCRIPTOR`. It finds the request on standard input, and what it
         writes to the descriptor comes out of `read`.
@@ -105,6 +126,9 @@ class Worker:
         self._poll = select.poll()
         for each in own:
             self._poll.register(each, select.POLLIN)
+        self._halt = None if halt is None else halt.descriptor
+        if self._halt is not None:
+            self._poll.register(self._halt, select.POLLIN)
         assert self._keeper.stdout is not None
         self._output = _Output(self._keeper.stdout)
 
@@ -127,9 +151,15 @@ class Worker:
             _close([self._events, self._status])
 
     def read(self, seconds: float | None) -> bytes | None:
-        """What the worker says next: nothing within so many seconds is empty; None is the end."""
+        """What the worker says next: nothing within so many seconds is empty; None is the end.
+
+        Raises:
+            KeyboardInterrupt: all workers are called to end.
+        """
         longest = _LONGEST_WAIT if seconds is None else min(seconds, _LONGEST_WAIT)
         ready = {each for each, _ in self._poll.poll(1000 * longest)}
+        if self._halt in ready:
+            raise KeyboardInterrupt
         if self._events in ready:
             data = os.read(self._events, 1 << 16)
             if not data:  # it closed its end; how it ended follows from its keeper

@@ -55,7 +55,8 @@ def operations(
 def trend(repeats: Sequence[TrendSeries]) -> Trend:
     """Whether the live heap goes on growing, step after step (see `stats.growth`), and by how much
     for each agent. Where a repeat has too few readings to tell, there is no figure; where it has
-    none that could have seen growth, nothing is decided either."""
+    none that could have seen growth, nothing is decided either. Others were not asked."""
+    repeats = [series for series in repeats if series.tells] or repeats
     first = min(series.first_step for series in repeats)
     last = max(s.first_step + (len(s.heap_bytes) - 1) * s.stride for s in repeats)
     if any(series.blind for series in repeats):
@@ -188,7 +189,7 @@ def side_by_side(
         rows.append(_clean_row("heap", heap))
     if sampled is not None:
         rows.append(_sampled_row(sampled, clean))
-    clean_step = statistics.median(s for run in clean for s in run.step_seconds)
+    clean_step = statistics.median(s for run in clean for s in run.sample.step_cpu_seconds)
     rows += [_intrusive_row(name, run, clean_step) for name, run in runs.items()]
     rows += [_row(name, failure=why) for name, why in failures.items()]
     return tuple(rows)
@@ -242,7 +243,7 @@ def _intrusive_row(name: str, run: InstrumentRun, clean_step: float) -> Instrume
         (agents, size - more) for (agents, size), more in zip(run.readings, uneven, strict=True)
     ]
     total = float(run.readings[-1][1] - run.readings[0][1])
-    slowdown = statistics.median(run.step_seconds) / clean_step
+    slowdown = statistics.median(run.step_cpu_seconds) / clean_step
     line = robust_fit(evened)
     return _row(name, line, total, slowdown, run.reading_seconds, types=run.details.types)
 

@@ -45,6 +45,8 @@ class Cost:
         fixed_bytes: the fixed cost without pages of files, which come and go with other processes
             that map the same libraries.
         transient_bytes: what building and stepping needed above the population at rest.
+        step_cpu_seconds: processor time, for workers that run beside others; behaviour was taken
+            down in it.
         digests: behaviour of every agent, one entry per worker.
     """
 
@@ -54,6 +56,7 @@ class Cost:
     fixed_bytes: float
     transient_bytes: float | None
     step_seconds: StepSeconds
+    step_cpu_seconds: StepSeconds
     digests: tuple[Digests, ...]
 
 
@@ -85,7 +88,8 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
             for each in (run.sample for run in clean)
             if each.peak_rss_bytes is not None
         ),
-        step_seconds=_step_seconds(clean),
+        step_seconds=_step_seconds([run.step_seconds for run in clean]),
+        step_cpu_seconds=_step_seconds([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
     )
 
@@ -110,14 +114,14 @@ def gain(before: Cost, after: Cost) -> Gain:
     )
 
 
-def time_ratio(before: Cost, after: Cost) -> float:
+def time_ratio(before: StepSeconds, after: StepSeconds) -> float:
     """Time per step after over that before."""
-    return after.step_seconds.median / before.step_seconds.median
+    return after.median / before.median
 
 
-def least_ratio(before: Cost, after: Cost) -> float:
+def least_ratio(before: StepSeconds, after: StepSeconds) -> float:
     """The same, as near to 1 as the two intervals allow."""
-    (was_low, was_high), (low, high) = before.step_seconds.ci95, after.step_seconds.ci95
+    (was_low, was_high), (low, high) = before.ci95, after.ci95
     return low / was_high if low > was_high else high / was_low if high < was_low else 1.0
 
 
@@ -148,10 +152,9 @@ def words(gain: Gain, ratio: float = 1.0) -> str:
     return ", ".join(found) or "did nothing here: every difference is below resolution"
 
 
-def _step_seconds(clean: Sequence[Measurement]) -> StepSeconds:
-    medians = [statistics.median(run.step_seconds) for run in clean]
-    within = statistics.fmean(median_half_width(run.step_seconds) for run in clean)
-    median, interval = mean_interval(medians, within)
+def _step_seconds(workers: Sequence[Sequence[float]]) -> StepSeconds:
+    within = statistics.fmean(median_half_width(each) for each in workers)
+    median, interval = mean_interval([statistics.median(each) for each in workers], within)
     return StepSeconds(median, interval)
 
 

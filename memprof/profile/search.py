@@ -114,7 +114,8 @@ class Search:
             self._check_behaviour(plan)
             before, after = self._cost(without), self._cost(plan)
             saved = gain(before, after)
-            ratio, least = time_ratio(before, after), least_ratio(before, after)
+            was, now = before.step_seconds, after.step_seconds
+            ratio, least = time_ratio(was, now), least_ratio(was, now)
             if outcome(saved, least) == "faster":  # the only merit: one figure is not enough
                 ratio = least = self._close_ratio(without, plan)
             found = outcome(saved, least)
@@ -153,7 +154,8 @@ class Search:
 
     def _slowdown(self, plan: Plan) -> float:
         """Time per step over the plain population's, measured again where it is a near thing."""
-        ratio = time_ratio(self._costs[()][-1], self._costs[plan][-1])
+        plain, after = (self._costs[each][-1].step_seconds for each in ((), plan))
+        ratio = time_ratio(plain, after)
         low, high = (factor * self.max_slowdown for factor in _NEAR_LIMIT)
         return self._close_ratio((), plan) if low < ratio < high else ratio
 
@@ -268,7 +270,6 @@ def _finding(before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: 
             return Finding("diverged", "beliefs changed by more than its bound")
         if verdict not in ("exact", "bounded"):
             return Finding("not_checked", "its bound was not checked")
-    saved, least = gain(before, after), least_ratio(before, after)
-    return Finding(
-        outcome(saved, least), words(saved, least), after, saved, time_ratio(before, after)
-    )
+    was, now = before.step_cpu_seconds, after.step_cpu_seconds
+    saved, least = gain(before, after), least_ratio(was, now)
+    return Finding(outcome(saved, least), words(saved, least), after, saved, time_ratio(was, now))

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
@@ -82,7 +82,9 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     private = _points(readings)[-1].reading.private_bytes
     walked = walker.walk(population.holdings(), len(population))
     points, held = _evened(_points(readings), spec, walked, rebuilds=population.rebuilds)
-    trend = _live_on(batches, trend_heap, channel, effort)
+    trend = TrendSeries(len(population), spec.steps + 1, 1, ())
+    if request.trend:
+        trend = _live_on(batches, trend_heap, channel, effort)
     rows = (*walked.rows, *_caches(population, private))
     ledger = walker.balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
@@ -172,9 +174,9 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         reading_seconds = 0.0
         for size in batches:
             process.settle()
-            start = perf_counter()
+            start = process_time()
             readings.append((size, instrument.read(population)))
-            reading_seconds = perf_counter() - start
+            reading_seconds = process_time() - start
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
     held = _held(spec, details.held_bytes)
@@ -182,7 +184,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         readings=tuple(sorted(readings)),
         uneven_bytes=uneven(held, agents, sorted(batches.sizes)),
         mean_bytes=statistics.fmean(held[: spec.agents]) if held else None,
-        step_seconds=batches.step_seconds,
+        step_cpu_seconds=batches.step_cpu_seconds,
         reading_seconds=reading_seconds,
         details=replace(details, held_bytes=()),
         imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from memprof.catalogue.instruments import INSTRUMENTS
@@ -13,13 +14,17 @@ from memprof.catalogue.passes import PASSES, bound_of, candidates, only_reorders
 from memprof.errors import MeasurementError
 from memprof.launch.runner import Crew, Measuring
 from memprof.launch.spawn import Finished
+from memprof.profile.judge import trend
 from memprof.profile.passes import Cost, Plan, cost_of
 from memprof.profile.search import Search
 from memprof.stats.equivalence import judge, reproducible, same_digests
+from memprof.text import format_size
 from memprof.values.instruments import InstrumentRun
 from memprof.values.measurements import Measurement, TraceComparison
 from memprof.values.report import Equivalence, VariantName
 from memprof.values.requests import Measure, ReadThrough, Trace
+
+_TRENDS = 2
 
 
 @dataclass(slots=True)
@@ -60,7 +65,7 @@ class Runs(Measuring):
 
     def run_all(self) -> Runs:
         """The search if the scenario asks for it, then clean workers, before and after interleaved
-        over the repeats, then the plans in between, then the instruments.
+        over the repeats; then, beside each other, the plans in between and the instruments.
 
         A failure ends the clean runs, and what they measured so far is kept; an instrument or a
         plan in between that fails is noted and the others go on.
@@ -70,13 +75,16 @@ class Runs(Measuring):
             MeasurementError: nothing at all was measured, or the user ended it before that.
         """
         scenario = self.crew.loaded.scenario
+        names = [name for name in scenario.instruments if INSTRUMENTS[name].target]
         with self._kept():
             self._choose_plan()
-            self.crew.total += self._count()
+            variants = len(list(self._variants()))
+            self.crew.beside = len(self._plans_between()) + variants * len(names)
+            traces = _most_traces(scenario.repeats) if self.after else 0
+            self.crew.total += variants * scenario.repeats + self.crew.beside + traces
             self._measure(scenario.repeats, "memory_profiler" in scenario.instruments)
-            self._waterfall()
-            self._instruments([n for n in scenario.instruments if INSTRUMENTS[n].target])
-            self._compare()
+            self.crew.total -= 0 if self._is_to_compare() else traces
+            self._beside([self._compare, *self._waterfall(), *self._instruments(names)])
         return self
 
     def run_clean(self) -> Runs:
@@ -104,13 +112,16 @@ class Runs(Measuring):
         """The plans in between, which show what each pass does."""
         with self._kept():
             self.crew.total += len(self._plans_between())
-            self._waterfall()
+            self._beside(self._waterfall())
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
         """The same, and variants of which nothing was measured are none."""
         with self.kept(self._measured):
             yield
+        for _, variant in self._variants():  # which come as they finish
+            names, found = self.crew.loaded.scenario.instruments, variant.instruments
+            variant.instruments = {name: found[name] for name in names if name in found}
         if self.search is not None:
             self.plan = self.search.kept
         if self.after is not None and not self.after.clean:
@@ -157,16 +168,10 @@ class Runs(Measuring):
         return self.search.kept
 
     def _trial(self, plan: Plan, title: str) -> Cost:
-        done = self.crew.run(title, Measure(self.crew.loaded.spec(plan), resolve=True))
+        request = Measure(self.crew.loaded.spec(plan), resolve=True, trend=False)
+        done = self.crew.run(title, request)
         self.trials.setdefault(plan, []).append(done.value)
         return cost_of([done.value])
-
-    def _count(self) -> int:
-        """Workers that a plan needs, once it is known."""
-        scenario = self.crew.loaded.scenario
-        intrusive = sum(bool(INSTRUMENTS[name].target) for name in scenario.instruments)
-        variants = len(list(self._variants()))
-        return variants * (scenario.repeats + intrusive) + len(self._plans_between())
 
     def _plans_between(self) -> list[Plan]:
         """The first pass, the first two, ... without the whole plan, and without what is known."""
@@ -184,51 +189,97 @@ class Runs(Measuring):
             order = list(self._variants())
             for name, variant in order if repeat % 2 == 0 else reversed(order):
                 first = not variant.clean
-                done = self.crew.run(
-                    f"{name}, repeat {repeat + 1} of {done_before + repeats}",
-                    Measure(self.crew.loaded.spec(variant.passes), resolve=self.resolve),
-                    sample=sample and first,
+                request = Measure(
+                    self.crew.loaded.spec(variant.passes),
+                    resolve=self.resolve,
+                    trend=self._needs_trend(variant, done_before + repeats - repeat),
                 )
+                title = f"{name}, repeat {repeat + 1} of {done_before + repeats}"
+                done = self.crew.run(title, request, sample=sample and first)
                 variant.clean.append(done.value)
                 if sample and first:
                     variant.sampled = done
+                self.crew.say(f"{name}: {_cost_in_words(variant.clean)}")
 
-    def _waterfall(self) -> None:
+    def _needs_trend(self, variant: VariantRuns, left: int) -> bool:
+        """Whether the next of the repeats that are `left` is to see whether agents grow. Two that
+        agree are a verdict, and one that does not tell is none. They are the last: what an agent
+        costs is known sooner. Repeats that another run is compared with all do the same."""
+        if not self.resolve:
+            return True
+        known = [run.sample.trend for run in variant.clean if run.sample.trend.tells]
+        return left <= _TRENDS and (not known or trend(known).verdict in ("leak", "clean"))
+
+    def _beside(self, tasks: Sequence[Callable[[], None]]) -> None:
+        """Do what needs no clock."""
+        known = [self.before.clean, self.after.clean if self.after else (), *self.trials.values()]
+        self.crew.all_of(tasks, max(_most_bytes(run) for runs in known for run in runs))
+
+    def _waterfall(self) -> list[Callable[[], None]]:
         """One clean worker for each plan between before and after: what each pass adds."""
-        for plan in self._plans_between():
+
+        def measure(plan: Plan) -> None:
             try:
                 self._trial(plan, _words(plan))
             except MeasurementError as error:
                 self.trial_failures[plan] = str(error)
                 self.failure = self.failure or error
 
-    def _instruments(self, names: list[str]) -> None:
-        for instrument in names:
-            for name, variant in self._variants():
-                try:
-                    request = ReadThrough(
-                        self.crew.loaded.spec(variant.passes), instrument=instrument
-                    )
-                    done = self.crew.run(f"{name}, {instrument}", request)
-                    variant.instruments[instrument] = done.value
-                except MeasurementError as error:
-                    variant.failures[instrument] = str(error)
-                    self.failure = self.failure or error
+        return [partial(measure, plan) for plan in self._plans_between()]
+
+    def _instruments(self, instruments: Sequence[str]) -> list[Callable[[], None]]:
+        """A worker for each instrument and variant."""
+
+        def read(instrument: str, name: VariantName, variant: VariantRuns) -> None:
+            try:
+                request = ReadThrough(self.crew.loaded.spec(variant.passes), instrument=instrument)
+                done = self.crew.run(f"{name}, {instrument}", request)
+                variant.instruments[instrument] = done.value
+            except MeasurementError as error:
+                variant.failures[instrument] = str(error)
+                self.failure = self.failure or error
+
+        return [
+            partial(read, instrument, *variant)
+            for instrument in instruments
+            for variant in self._variants()
+        ]
+
+    def _is_to_compare(self) -> bool:
+        """Whether digests differ; but where the plain population differs from itself, no value
+        could put that right."""
+        if self.after is None:
+            return False
+        before, after = ([run.digests for run in v.clean] for v in (self.before, self.after))
+        return reproducible(before) and not same_digests(before, after)
 
     def _compare(self) -> None:
-        """Where digests differ, run both populations once more and compare value by value; but not
-        where the plain one differs from itself, which no value could put right."""
-        if self.after is None:
-            return
-        before, after = ([run.digests for run in v.clean] for v in (self.before, self.after))
-        if same_digests(before, after) or not reproducible(before):
-            return
-        self.comparison = compared_with_plain(self.plan, len(before), self.crew)
-        self.reproducible = self.comparison is not None
+        """Where digests differ, run both populations once more and compare value by value."""
+        if self._is_to_compare():
+            repeats = len(self.before.clean)
+            self.comparison = compared_with_plain(self.plan, repeats, self.crew)
+            self.reproducible = self.comparison is not None
+
+
+def _cost_in_words(clean: Sequence[Measurement]) -> str:
+    cost = cost_of(clean).per_agent
+    low, high = map(format_size, cost.ci95_bytes)
+    if not cost.resolved:
+        return f"an agent costs at most {high}"
+    return f"an agent costs {format_size(cost.marginal_bytes)} ({low} to {high})"
+
+
+def _most_bytes(run: Measurement) -> int:
+    return run.sample.peak_rss_bytes or run.sample.at_n.reading.rss_bytes
 
 
 def _words(plan: Plan) -> str:
     return " + ".join(plan) or "no passes"
+
+
+def _most_traces(repeats: int) -> int:
+    """Workers of `compared_with_plain`."""
+    return 3 if repeats == 1 else 2
 
 
 def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison | None:
@@ -250,7 +301,7 @@ def judged(found: TraceComparison, plan: Plan, backend: str) -> Equivalence:
 
 def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> TraceComparison:
     """Every value of both, by a worker each; the first one's are in `file`, if that exists."""
-    crew.total += 1 if file.exists() else 2
+    crew.total = max(crew.total, crew.started + (1 if file.exists() else 2))
     if not file.exists():
         crew.run("before, trace", Trace(crew.loaded.spec(before), file=str(file)))
     request = Trace(crew.loaded.spec(after), file=str(file), compare=True)

@@ -270,13 +270,13 @@ class InstrumentRun:
         uneven_bytes: at each of them, what the agents hold beyond as many of the mean size, as in
             `GrowthPoint`, nominal; empty where they are of one size.
         mean_bytes: what one of the scenario's agents holds alone, nominal; None where unknown.
-        step_seconds: as in `Measurement`, with the instrument at work.
-        reading_seconds: time of one reading of the largest population.
+        step_cpu_seconds: as in `Sample`, with the instrument at work.
+        reading_seconds: processor time of one reading of the largest population.
         imports: of this worker, before the instrument was at work.
     """
 
     readings: tuple[tuple[int, int], ...]
-    step_seconds: tuple[float, ...]
+    step_cpu_seconds: tuple[float, ...]
     reading_seconds: float
     details: Details = field(default_factory=Details)
     imports: tuple[ImportRow, ...] = ()

@@ -62,6 +62,11 @@ class TrendSeries:
     heap_bytes: Annotated[tuple[int, ...], Meta(max_length=MOST_READINGS)]
     blind: str = ""
 
+    @property
+    def tells(self) -> bool:
+        """Whether there are readings, or a reason why not: else it was not asked for."""
+        return bool(self.heap_bytes or self.blind)
+
 
 @dataclass(frozen=True, slots=True)
 class OperationTime:

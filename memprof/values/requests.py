@@ -39,13 +39,18 @@ class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
 
 
 class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
-    """Measure the population cleanly; as far as its effort goes until it is known what an agent
-    costs, if that is to `resolve`."""
+    """Measure the population cleanly.
+
+    Attributes:
+        resolve: add agents, as far as the effort goes, until it is known what one costs.
+        trend: let them live on, to see whether they grow.
+    """
 
     target = "memprof.profile.worker:measure"
     result = Measurement
 
     resolve: bool = False
+    trend: bool = True
 
 
 class ReadThrough(Request[InstrumentRun], frozen=True, kw_only=True, tag="instrument"):

@@ -18,7 +18,8 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     for part in ("Before and after", "Ledger", "Hotspots", "Instruments", "Trend"):
         assert part in run.out
         assert f"## {part}" in (run.folder / "reports" / "case.md").read_text()
-    assert "worker 1 of 6: before, repeat 1 of 1" in run.err
+    assert "worker 1 of 9: before, repeat 1 of 1" in run.err  # should behaviour differ, 3 compare it
+    assert "worker 6 of 6: " in run.err
     assert "Written: reports/case.{json,md" in run.out
     report = run.report()
     before, after = report["variants"]["before"], report["variants"]["after"]
@@ -172,5 +173,5 @@ def test_on_a_terminal_progress_names_worker_repeat_and_population_size(fake, tm
             seen += data
     os.close(master)
     assert process.wait() == 0, seen.decode()
-    for words in (b"before, repeat 1 of 2: ", b"after, repeat 2 of 2: ", b"step 4 agents", b"1/4"):
+    for words in (b"before, repeat 1 of 2: ", b"after, repeat 2 of 2: ", b"step 4 agents", b"1/6"):
         assert words in seen

@@ -16,7 +16,7 @@ def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, ha
     marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), 0.0, 0.0, True)
     seconds = StepSeconds(step, (step - doubt, step + doubt))
     growth = Estimate((per_agent,), half)
-    return Cost(marginal, growth, 10, fixed, transient, seconds, (digests,))
+    return Cost(marginal, growth, 10, fixed, transient, seconds, seconds, (digests,))
 
 
 class Machine:
