@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import RLock, Thread
+from threading import Event, RLock, Thread
 from typing import Generic, TypeVar
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
@@ -138,6 +138,11 @@ class Crew:
                 self._ended += 1
                 self._seconds += time.monotonic() - start
 
+    @property
+    def is_abreast(self) -> bool:
+        """Whether workers run beside each other now."""
+        return self._halt is not None
+
     def say(self, finding: str) -> None:
         """Tell of a figure that is known now."""
         with self._told:
@@ -157,28 +162,32 @@ class Crew:
                 task()
             return
         left, errors = deque(tasks), list[BaseException]()
+
+        def lane(over: Event) -> None:
+            try:
+                while left and not errors:
+                    left.popleft()()
+            except BaseException as error:
+                errors.append(error)
+                halt.call()
+            finally:
+                over.set()
+
+        # A Thread.join that is interrupted takes the thread for one that has ended.
+        overs = [Event() for _ in range(lanes)]
+        threads = [Thread(target=lane, args=(over,)) for over in overs]
         with Halt() as halt:
-
-            def lane() -> None:
-                try:
-                    while left and not errors:
-                        left.popleft()()
-                except BaseException as error:
-                    errors.append(error)
-                    halt.call()
-
             self._halt = halt
-            threads = [Thread(target=lane) for _ in range(lanes)]
             try:
                 for each in threads:
                     each.start()
-                for each in threads:
-                    each.join()
+                for over in overs:
+                    over.wait()
             finally:
                 halt.call()
-                for each in threads:
+                for each, over in zip(threads, overs, strict=True):
                     if each.ident is not None:
-                        each.join()
+                        over.wait()
                 self._halt = None
         if errors:
             raise errors[0]

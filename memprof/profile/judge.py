@@ -254,8 +254,8 @@ def _sampled_row(sampled: Finished[Measurement], clean: Sequence[Measurement]) -
     others = [run for run in clean if run is not sampled.value]
     slowdown = None
     if others:
-        slowdown = statistics.median(sampled.value.step_seconds) / statistics.median(
-            s for run in others for s in run.step_seconds
+        slowdown = statistics.median(sampled.value.sample.step_cpu_seconds) / statistics.median(
+            s for run in others for s in run.sample.step_cpu_seconds
         )
     if len(points) < _FEWEST_SAMPLES:
         why = "the population grew faster than it takes samples"

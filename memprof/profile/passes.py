@@ -69,8 +69,8 @@ class Gain:
     transient_bytes: float | None
 
 
-def cost_of(clean: Sequence[Measurement]) -> Cost:
-    """The cost of a plan from its clean workers."""
+def cost_of(clean: Sequence[Measurement], timed: Sequence[Measurement] = ()) -> Cost:
+    """The cost of a plan from its clean workers; its time from those that are `timed`, or all."""
     points = [process_points(run) for run in clean]
     fitted = per_agent(
         points,
@@ -88,7 +88,7 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
             for each in (run.sample for run in clean)
             if each.peak_rss_bytes is not None
         ),
-        step_seconds=_step_seconds([run.step_seconds for run in clean]),
+        step_seconds=_step_seconds([run.step_seconds for run in timed or clean]),
         step_cpu_seconds=_step_seconds([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
     )

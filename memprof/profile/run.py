@@ -76,8 +76,9 @@ def _variant(runs: VariantRuns) -> Variant:
     samples = [run.sample for run in clean]
     at_n = [each.at_n.reading for each in samples]
     peaks = [each.peak_rss_bytes for each in samples if each.peak_rss_bytes is not None]
-    compiled = [run.compile_seconds for run in clean if run.compile_seconds is not None]
-    cost = cost_of(clean)
+    timed = runs.timed
+    compiled = [run.compile_seconds for run in timed if run.compile_seconds is not None]
+    cost = cost_of(clean, timed)
     traced = runs.instruments.get("tracemalloc")
     intrusive = runs.instruments.values()
     return Variant(
@@ -97,11 +98,11 @@ def _variant(runs: VariantRuns) -> Variant:
         working_set=clean[0].working_set,
         step_seconds=cost.step_seconds,
         compile_seconds=statistics.median(compiled) if compiled else None,
-        build_seconds=statistics.median([s for run in clean for s in run.build_seconds]),
+        build_seconds=statistics.median([s for run in timed for s in run.build_seconds]),
         ledger=clean[0].ledger,
         instruments=judge.side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
-            judge.operations(clean, traced),
+            judge.operations(timed, traced),
             traced.details.lines if traced else (),
             traced.details.stacks if traced else (),
         ),

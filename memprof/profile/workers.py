@@ -14,7 +14,6 @@ from memprof.catalogue.passes import PASSES, bound_of, candidates, only_reorders
 from memprof.errors import MeasurementError
 from memprof.launch.runner import Crew, Measuring
 from memprof.launch.spawn import Finished
-from memprof.profile.judge import trend
 from memprof.profile.passes import Cost, Plan, cost_of
 from memprof.profile.search import Search
 from memprof.stats.equivalence import judge, reproducible, same_digests
@@ -24,18 +23,30 @@ from memprof.values.measurements import Measurement, TraceComparison
 from memprof.values.report import Equivalence, VariantName
 from memprof.values.requests import Measure, ReadThrough, Trace
 
-_TRENDS = 2
+# Repeats to one that also sees whether agents grow: the last ones, so that a cost is known soon.
+_TREND_EVERY = 3
 
 
 @dataclass(slots=True)
 class VariantRuns:
-    """What the workers of one variant brought home."""
+    """What the workers of one variant brought home.
+
+    Attributes:
+        clean: of all repeats.
+        alone: of those that had the machine to themselves.
+    """
 
     passes: Plan = ()
     clean: list[Measurement] = field(default_factory=list)
+    alone: list[Measurement] = field(default_factory=list)
     sampled: Finished[Measurement] | None = None
     instruments: dict[str, InstrumentRun] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> list[Measurement]:
+        """The workers whose wall-clock times count."""
+        return self.alone or self.clean
 
 
 @dataclass(slots=True)
@@ -64,8 +75,8 @@ class Runs(Measuring):
     resolve: bool = True
 
     def run_all(self) -> Runs:
-        """The search if the scenario asks for it, then clean workers, before and after interleaved
-        over the repeats; then, beside each other, the plans in between and the instruments.
+        """The search if the scenario asks for it, then a clean worker before and one after; then,
+        beside each other, the further repeats, the plans in between and the instruments.
 
         A failure ends the clean runs, and what they measured so far is kept; an instrument or a
         plan in between that fails is noted and the others go on.
@@ -79,12 +90,17 @@ class Runs(Measuring):
         with self._kept():
             self._choose_plan()
             variants = len(list(self._variants()))
-            self.crew.beside = len(self._plans_between()) + variants * len(names)
+            self.crew.beside = variants * (scenario.repeats - 1 + len(names))
+            self.crew.beside += len(self._plans_between())
             traces = _most_traces(scenario.repeats) if self.after else 0
-            self.crew.total += variants * scenario.repeats + self.crew.beside + traces
-            self._measure(scenario.repeats, "memory_profiler" in scenario.instruments)
+            self.crew.total += variants + self.crew.beside + traces
+            first, *further = self._repeats(scenario.repeats)
+            for task in first:
+                task()
             self.crew.total -= 0 if self._is_to_compare() else traces
-            self._beside([self._compare, *self._waterfall(), *self._instruments(names)])
+            tasks = [task for tasks in further for task in tasks]
+            self._beside([*tasks, *self._waterfall(), *self._instruments(names)])
+            self._compare()
         return self
 
     def run_clean(self) -> Runs:
@@ -183,32 +199,36 @@ class Runs(Measuring):
         if self.after is not None:
             yield "after", self.after
 
-    def _measure(self, repeats: int, sample: bool = False) -> None:
-        done_before = len(self.before.clean)
-        for repeat in range(done_before, done_before + repeats):
-            order = list(self._variants())
-            for name, variant in order if repeat % 2 == 0 else reversed(order):
-                first = not variant.clean
-                request = Measure(
-                    self.crew.loaded.spec(variant.passes),
-                    resolve=self.resolve,
-                    trend=self._needs_trend(variant, done_before + repeats - repeat),
-                )
-                title = f"{name}, repeat {repeat + 1} of {done_before + repeats}"
-                done = self.crew.run(title, request, sample=sample and first)
-                variant.clean.append(done.value)
-                if sample and first:
-                    variant.sampled = done
-                self.crew.say(f"{name}: {_cost_in_words(variant.clean)}")
+    def _measure(self, repeats: int) -> None:
+        for tasks in self._repeats(repeats):
+            for task in tasks:
+                task()
 
-    def _needs_trend(self, variant: VariantRuns, left: int) -> bool:
-        """Whether the next of the repeats that are `left` is to see whether agents grow. Two that
-        agree are a verdict, and one that does not tell is none. They are the last: what an agent
-        costs is known sooner. Repeats that another run is compared with all do the same."""
-        if not self.resolve:
-            return True
-        known = [run.sample.trend for run in variant.clean if run.sample.trend.tells]
-        return left <= _TRENDS and (not known or trend(known).verdict in ("leak", "clean"))
+    def _repeats(self, repeats: int) -> Iterator[list[Callable[[], None]]]:
+        """So many further repeats of clean workers, before and after interleaved."""
+        done_before = len(self.before.clean)
+        most = done_before + repeats
+        for repeat in range(done_before, most):
+            order = list(self._variants())
+            # Repeats that another run is compared with all do the same.
+            trend = not self.resolve or repeat >= most - max(1, most // _TREND_EVERY)
+            yield [
+                partial(self._clean, *each, f"repeat {repeat + 1} of {most}", trend=trend)
+                for each in (order if repeat % 2 == 0 else reversed(order))
+            ]
+
+    def _clean(self, name: VariantName, variant: VariantRuns, which: str, *, trend: bool) -> None:
+        instruments = self.crew.loaded.scenario.instruments
+        sample = self.resolve and "memory_profiler" in instruments and not variant.clean
+        spec = self.crew.loaded.spec(variant.passes)
+        request = Measure(spec, resolve=self.resolve, trend=trend)
+        done = self.crew.run(f"{name}, {which}", request, sample=sample)
+        variant.clean.append(done.value)
+        if not self.crew.is_abreast:
+            variant.alone.append(done.value)
+        if sample:
+            variant.sampled = done
+        self.crew.say(f"{name}: {_cost_in_words(variant.clean)}")
 
     def _beside(self, tasks: Sequence[Callable[[], None]]) -> None:
         """Do what needs no clock."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,6 +22,13 @@ def workers_of(folder):
             if process.cwd() == str(folder) and "memprof.worker" in process.cmdline():
                 found.append(process)
     return found
+
+
+def asked_of(worker):
+    """Its request; nothing where it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{worker.pid}/fd/0").read_text()
+    return ""
 
 
 def gone(folder):
@@ -164,9 +172,10 @@ def test_a_jax_that_cannot_be_imported_is_named_with_its_reason(memprof, scenari
 def test_an_instrument_that_fails_loses_nothing_that_was_measured(fake, tmp_path):
     model = {"delay": 0.03}  # the worker is at work for long enough to be killed
     process = start(fake(model=model, instruments=["tracemalloc", "fake"], steps=20))
-    wait_for_worker(tmp_path, 2)
-    for worker in workers_of(tmp_path):
-        worker.kill()
+    wait_for_worker(tmp_path, 2)  # beside which the third may run
+    while not (found := [each for each in workers_of(tmp_path) if "tracemalloc" in asked_of(each)]):
+        time.sleep(0.02)
+    found[0].kill()
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 3
     assert "the worker was killed (SIGKILL)" in errors(tmp_path)
@@ -207,11 +216,14 @@ def wait_for_worker(folder, number):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_the_workers_and_keeps_what_was_measured(fake, tmp_path, sent):
-    process = start(fake(repeats=50))
-    wait_for_worker(tmp_path, 3)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = start(fake(repeats=50), TMPDIR=str(temporary))
+    wait_for_worker(tmp_path, 2 + 4)  # of which four at most run beside each other
     process.send_signal(sent)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 130
+    assert list(temporary.iterdir()) == []
     assert "interrupted" in errors(tmp_path)
     assert "Traceback" not in errors(tmp_path)
     assert "Written: reports/case.{json" in out
