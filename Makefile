@@ -19,7 +19,7 @@ help:
 	@echo "make screenshots  every kind of report in Chromium, for a person to look at (a minute)"
 	@echo "make snapshots  tests/snapshots anew, after a change of what reports say (seconds)"
 	@echo "make times      what is held to a clock: commands, optimising, threads (5 minutes, machine idle)"
-	@echo "make bench      the clean worker against a bare loop, into reports/bench.json"
+	@echo "make bench      the clean worker against a bare loop, and where a profile's time goes (4 minutes)"
 	@echo "make examples   reports/examples anew, and what README and docs show of them (five minutes)"
 	@echo "make scenarios  every shipped scenario in full (an hour)"
 	@echo "make figures      what the passes have to reach, measured (an hour)"

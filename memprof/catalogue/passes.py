@@ -82,7 +82,8 @@ class PassInfo:
 
     An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
     come before it in a plan, `requires_one` some of which one must. `auto` tries the passes that
-    are exact or only reorder, but for those that only make sense `on_request`.
+    are exact or only reorder, but for those that only make sense `on_request`; and, where it keeps
+    one of those that a pass is `done_by` as well, that pass.
     """
 
     name: str
@@ -91,6 +92,7 @@ class PassInfo:
     on_request: bool = False
     requires: tuple[str, ...] = ()
     requires_one: tuple[str, ...] = ()
+    done_by: tuple[str, ...] = ()
 
     def form(self, backend: str) -> PassForm:
         """The pass on `backend`, one of those that have a form of it."""
@@ -104,9 +106,10 @@ def _pass(
     on_request: bool = False,
     requires: tuple[str, ...] = (),
     requires_one: tuple[str, ...] = (),
+    done_by: tuple[str, ...] = (),
     **forms: PassForm,
 ) -> PassInfo:
-    return PassInfo(name, forms, early, on_request, requires, requires_one)
+    return PassInfo(name, forms, early, on_request, requires, requires_one, done_by)
 
 
 # In the order in which a plan applies them.
@@ -149,6 +152,7 @@ PASSES = Catalogue(
         ),
         _pass(
             name="share",
+            done_by=("template",),
             numpy=PassForm(
                 summary="equal arrays of different agents become one read-only array; an agent "
                 "that learns gets its own again (copy on write)",
@@ -166,6 +170,7 @@ PASSES = Catalogue(
         ),
         _pass(
             name="policies",
+            done_by=("template",),
             numpy=PassForm(
                 summary="the arrays of the policy list as rows of one that all agents share",
                 cost="nothing",
@@ -192,6 +197,7 @@ PASSES = Catalogue(
         ),
         _pass(
             name="sparse",
+            done_by=("template",),
             numpy=PassForm(
                 summary="an agent's own matrices rest as their nonzero entries, and are scattered "
                 "into a lent buffer for use",

@@ -251,7 +251,8 @@ class _Lines(Observer):
 
     def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
         left = _left(left_seconds)
-        self._say(f"worker {number} of {total}: {title}{f'; {left}' if left else ''}")
+        of_all = f" of {total}" if total else ""
+        self._say(f"worker {number}{of_all}: {title}{f'; {left}' if left else ''}")
 
     def phase(self, title: str, mark: Mark) -> None:
         if time.monotonic() > self._said + _LONG_SECONDS:
@@ -275,7 +276,11 @@ class _Bar(Observer):
     def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
         left = _left(left_seconds)
         self._bar.update(
-            self._task, description=one_line(title), completed=number - 1, total=total, left=left
+            self._task,
+            description=one_line(title),
+            completed=number - 1,
+            total=total or None,
+            left=left,
         )
 
     def phase(self, title: str, mark: Mark) -> None:

@@ -62,8 +62,8 @@ class Observer:
     itself."""
 
     def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
-        """The `number`-th of `total` workers, or fewer, starts. All of them together take about so
-        long yet; None where nothing is known of it."""
+        """The `number`-th of `total` workers, or fewer, starts; 0 where that is not known. All of
+        them together take about so long yet; None where nothing is known of it."""
 
     def phase(self, title: str, mark: Mark) -> None:
         """The worker of that title enters a phase."""
@@ -83,7 +83,7 @@ class Crew:
     """Starts the workers of one scenario.
 
     Attributes:
-        total: how many workers there are to be; for those who know, no less than that.
+        total: how many workers there are to be, or no more than that; 0 while nobody knows.
         beside: how many of those to come need no clock, and so run beside each other.
     """
 
@@ -193,7 +193,7 @@ class Crew:
             raise errors[0]
 
     def _left_seconds(self) -> float | None:
-        if not self._ended:
+        if not self._ended or not self.total:
             return None
         coming = self.total - self.started + 1
         beside = min(self.beside, coming)

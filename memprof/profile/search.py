@@ -37,14 +37,15 @@ class Broken(Exception):
 
 @dataclass(slots=True)
 class Search:
-    """Forward through the candidates, keeping each that helps; then backward, leaving out each
-    that a later one made superfluous.
+    """Forward through the candidates, keeping each that helps, those last of which another does
+    all the work; then backward, leaving out each that a later one made superfluous.
 
     What is found is there at once, so that an interruption loses nothing.
 
     Attributes:
         candidates: passes that claim to be exact, in the order of application.
         requires: the passes that a pass cannot do without; they come before it in the order.
+        done_by: the passes that do all that a pass does; where one is kept, it is not tried.
         max_slowdown: largest time per step over that of the plain population.
         measure: the cost of a plan, measured anew in every call; may raise a MemprofError.
         compare: the verdict on a plan whose digests are not those of the plain population, value by
@@ -56,6 +57,7 @@ class Search:
     max_slowdown: float
     measure: Callable[[Plan], Cost]
     compare: Callable[[Plan], Equivalence] | None = None
+    done_by: Mapping[str, Plan] = field(default_factory=dict)
     kept: Plan = field(default=(), init=False)
     findings: dict[str, Finding] = field(default_factory=dict, init=False)
     _costs: dict[Plan, list[Cost]] = field(default_factory=dict, init=False)
@@ -68,8 +70,16 @@ class Search:
             MemprofError: the plain population could not be measured.
         """
         self._again(())
+        last = [name for name in self.candidates if set(self._doers(name)) & {*self.candidates}]
         for name in self.candidates:
-            self._forward(name)
+            if name not in last:
+                self._forward(name)
+        for name in last:
+            doer = next((each for each in self._doers(name) if each in self.kept), None)
+            if doer is None:
+                self._forward(name)
+            else:
+                self.findings[name] = Finding("not_checked", f"not tried: {doer} does that too")
         for name in self.kept:
             self._backward(name)
 
@@ -174,6 +184,9 @@ class Search:
         cost = self.measure(plan)
         self._costs.setdefault(plan, []).append(cost)
         return cost
+
+    def _doers(self, name: str) -> Plan:
+        return self.done_by.get(name, ())
 
     def _with_requirements(self, name: str) -> Plan:
         required = self.requires.get(name, ())

@@ -168,7 +168,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
     chosen: Instrument = load_target(INSTRUMENTS[request.instrument].target)()
     with chosen as instrument:
         population = backend_of(spec)(spec, instrument)
-        agents = max(spec.agents, FEWEST_POINTS)  # a line needs that many points
+        agents = max(_agents_to_read(spec, instrument, population), FEWEST_POINTS)
         batches = Batches(Growth(population, spec.steps), agents, channel.progress)
         readings = []
         reading_seconds = 0.0
@@ -189,6 +189,14 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         details=replace(details, held_bytes=()),
         imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),
     )
+
+
+def _agents_to_read(spec: PopulationSpec, instrument: Instrument, population: Population) -> int:
+    """Where one agent is like the other and fares no better for being among few, some of them tell
+    an instrument that watches every operation all there is."""
+    alike = not (spec.differs or population.rebuilds or population.working_set())
+    watches = not isinstance(instrument, DirectCalls)
+    return min(spec.agents, spec.effort.watched_agents) if alike and watches else spec.agents
 
 
 def trace(request: Trace, channel: Channel) -> TraceComparison:

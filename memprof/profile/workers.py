@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from memprof.stats.equivalence import judge, reproducible, same_digests
 from memprof.text import format_size
 from memprof.values.instruments import InstrumentRun
 from memprof.values.measurements import Measurement, TraceComparison
+from memprof.values.population import EFFORTS, EffortName
 from memprof.values.report import Equivalence, VariantName
 from memprof.values.requests import Measure, ReadThrough, Trace
 
@@ -89,17 +90,16 @@ class Runs(Measuring):
         names = [name for name in scenario.instruments if INSTRUMENTS[name].target]
         with self._kept():
             self._choose_plan()
-            variants = len(list(self._variants()))
-            self.crew.beside = variants * (scenario.repeats - 1 + len(names))
-            self.crew.beside += len(self._plans_between())
+            first, *further = self._repeats(0, scenario.repeats)
+            tasks = [task for tasks in further for task in tasks]
+            tasks += [*self._waterfall(), *self._instruments(names)]
             traces = _most_traces(scenario.repeats) if self.after else 0
-            self.crew.total += variants + self.crew.beside + traces
-            first, *further = self._repeats(scenario.repeats)
+            self.crew.beside = len(tasks)
+            self.crew.total = self.crew.started + len(first) + len(tasks) + traces
             for task in first:
                 task()
             self.crew.total -= 0 if self._is_to_compare() else traces
-            tasks = [task for tasks in further for task in tasks]
-            self._beside([*tasks, *self._waterfall(), *self._instruments(names)])
+            self._beside(tasks)
             self._compare()
         return self
 
@@ -113,22 +113,22 @@ class Runs(Measuring):
         self.resolve = False
         with self._kept():
             self._choose_plan()
-            self.crew.total += len(list(self._variants())) * self.crew.loaded.scenario.repeats
-            self._measure(self.crew.loaded.scenario.repeats)
+            self._measure(0, self.crew.loaded.scenario.repeats)
             self._compare()
         return self
 
     def run_again(self) -> None:
         """One more repeat of clean workers."""
         with self._kept():
-            self.crew.total += len(list(self._variants()))
-            self._measure(1)
+            done = len(self.before.clean)
+            self._measure(done, done + 1)
 
     def run_between(self) -> None:
         """The plans in between, which show what each pass does."""
         with self._kept():
-            self.crew.total += len(self._plans_between())
-            self._beside(self._waterfall())
+            tasks = self._waterfall()
+            self.crew.total += len(tasks)
+            self._beside(tasks)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
@@ -162,12 +162,11 @@ class Runs(Measuring):
         def measure(plan: Plan) -> Cost:
             number = len(self.trials.get(plan, [])) + 1
             again = f", worker {number}" if number > 1 else ""
-            self.crew.total = max(self.crew.total, self.crew.started + 1)
-            return self._trial(plan, f"auto: {_words(plan)}{again}")
+            return self._trial(plan, f"auto: {_words(plan)}{again}", "quick")
 
         names = candidates(scenario.backend)
         requires = {name: PASSES[name].requires for name in names}
-        self.crew.total = 1 + len(names)
+        done_by = {name: PASSES[name].done_by for name in names}
         with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
             file = Path(folder) / "trace"
 
@@ -177,15 +176,20 @@ class Runs(Measuring):
 
             reorders = bound_of(names, scenario.backend) is not None
             self.search = Search(
-                names, requires, scenario.max_slowdown, measure, compare if reorders else None
+                names,
+                requires,
+                scenario.max_slowdown,
+                measure,
+                compare if reorders else None,
+                done_by,
             )
             self.search.run()
         self.crew.total = self.crew.started
         return self.search.kept
 
-    def _trial(self, plan: Plan, title: str) -> Cost:
-        request = Measure(self.crew.loaded.spec(plan), resolve=True, trend=False)
-        done = self.crew.run(title, request)
+    def _trial(self, plan: Plan, title: str, effort: EffortName) -> Cost:
+        spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort])
+        done = self.crew.run(title, Measure(spec, resolve=True, trend=False))
         self.trials.setdefault(plan, []).append(done.value)
         return cost_of([done.value])
 
@@ -199,16 +203,15 @@ class Runs(Measuring):
         if self.after is not None:
             yield "after", self.after
 
-    def _measure(self, repeats: int) -> None:
-        for tasks in self._repeats(repeats):
-            for task in tasks:
-                task()
+    def _measure(self, done: int, most: int) -> None:
+        tasks = [task for tasks in self._repeats(done, most) for task in tasks]
+        self.crew.total += len(tasks)
+        for task in tasks:
+            task()
 
-    def _repeats(self, repeats: int) -> Iterator[list[Callable[[], None]]]:
-        """So many further repeats of clean workers, before and after interleaved."""
-        done_before = len(self.before.clean)
-        most = done_before + repeats
-        for repeat in range(done_before, most):
+    def _repeats(self, done: int, most: int) -> Iterator[list[Callable[[], None]]]:
+        """Clean workers of all repeats but those that are done, before and after interleaved."""
+        for repeat in range(done, most):
             order = list(self._variants())
             # Repeats that another run is compared with all do the same.
             trend = not self.resolve or repeat >= most - max(1, most // _TREND_EVERY)
@@ -240,7 +243,7 @@ class Runs(Measuring):
 
         def measure(plan: Plan) -> None:
             try:
-                self._trial(plan, _words(plan))
+                self._trial(plan, _words(plan), self.crew.loaded.scenario.effort)
             except MeasurementError as error:
                 self.trial_failures[plan] = str(error)
                 self.failure = self.failure or error
@@ -321,7 +324,8 @@ def judged(found: TraceComparison, plan: Plan, backend: str) -> Equivalence:
 
 def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> TraceComparison:
     """Every value of both, by a worker each; the first one's are in `file`, if that exists."""
-    crew.total = max(crew.total, crew.started + (1 if file.exists() else 2))
+    if crew.total:
+        crew.total = max(crew.total, crew.started + (1 if file.exists() else 2))
     if not file.exists():
         crew.run("before, trace", Trace(crew.loaded.spec(before), file=str(file)))
     request = Trace(crew.loaded.spec(after), file=str(file), compare=True)

@@ -29,6 +29,8 @@ class Effort:
         verify_seconds: a capacity is verified for so long, where there is no time limit.
         watch_seconds: an instrument watches an agent, or the population's steps, for so long, and
             further agents for three times as long.
+        watched_agents: an instrument that watches every operation sees so many agents, where all of
+            them are alike.
         gain_seconds: a mark is set on growing attributes after so long.
         trace_seconds: where tracing all cycles of a leak check would take longer, the fewest are.
         trial_seconds: a trial of how many threads to run at once.
@@ -47,13 +49,16 @@ class Effort:
     gain_seconds: float = 0.4
     trace_seconds: float = 60.0
     trial_seconds: float = 0.05
+    watched_agents: int = 10
 
 
 EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
     {
         "quick": Effort(1, False, 1.0, 0.0, 0.2, 10.0, 0.2, 0.2),  # what is asked for takes as long
         "normal": Effort(),
-        "thorough": Effort(9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0, 3600.0, 20.0, 1.6, 300.0, 0.2),
+        "thorough": Effort(
+            9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0, 3600.0, 20.0, 1.6, 300.0, 0.2, 50
+        ),
     }
 )
 

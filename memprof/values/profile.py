@@ -59,7 +59,8 @@ class AgentFigure:
 
 @dataclass(frozen=True, slots=True)
 class StepSeconds:
-    """Time of one agent's step: median over batches, steps and repeats."""
+    """Time of one agent's step: median over batches, steps and the workers that had the machine to
+    themselves."""
 
     median: float
     ci95: Interval
@@ -97,8 +98,9 @@ class InstrumentReading:
     Attributes:
         per_agent_bytes: slope of its readings over the population; None if it failed.
         total_bytes: its last reading, above its first.
-        slowdown: time per step with the instrument over the clean one; None if not measured.
-        reading_seconds: time of one reading.
+        slowdown: processor time per step with the instrument over the clean one's; None if not
+            measured.
+        reading_seconds: processor time of one reading.
         failure: why there is no figure; empty when there is one.
     """
 
@@ -180,7 +182,8 @@ class PassResult:
     Attributes:
         saved_bytes_per_agent, saved_fixed_bytes, saved_transient_bytes: against the plan before
             it, in the marginal cost, the fixed cost and the transient peak.
-        step_time_ratio: time per step over that of the plan before it.
+        step_time_ratio: processor time per step over that of the plan before it; where `auto` left
+            the pass out, what the clock said.
         outcome: `saves`, `faster`, `no_effect` (nothing beyond resolution), `costs` (memory) or
             `slower`; `superfluous` (a later pass does the same); `diverged` (it broke its claim),
             `failed` (its worker did), `not_checked`.

@@ -18,9 +18,8 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     for part in ("Before and after", "Ledger", "Hotspots", "Instruments", "Trend"):
         assert part in run.out
         assert f"## {part}" in (run.folder / "reports" / "case.md").read_text()
-    assert (
-        "worker 1 of 9: before, repeat 1 of 1" in run.err
-    )  # should behaviour differ, 3 compare it
+    # Three more would compare what agents do, if it differed.
+    assert "worker 1 of 9: before, repeat 1 of 1" in run.err
     assert "worker 6 of 6: " in run.err
     assert "Written: reports/case.{json,md" in run.out
     report = run.report()

@@ -52,6 +52,25 @@ def test_what_helps_is_kept_in_order_and_what_does_nothing_is_not():
     assert machine.asked == [(), ("a",), ("a", "b"), ("a", "c"), ("c",)]
 
 
+def test_a_pass_whose_work_another_does_is_tried_only_where_that_is_not_kept():
+    def tried(rule):
+        machine = Machine(rule)
+        done_by = {"a": ("c",)}
+        found = Search(("a", "b", "c"), {}, 1.1, machine, None, done_by)
+        found.run()
+        return found, machine.asked
+
+    found, asked = tried(lambda plan, _: cost(1000 - 900 * ("c" in plan) - 800 * ("a" in plan)))
+    assert found.kept == ("c",)
+    assert not any("a" in plan for plan in asked)
+    assert outcomes(found)["a"] == "not_checked"
+    assert found.findings["a"].detail == "not tried: c does that too"
+
+    found, asked = tried(lambda plan, _: cost(1000 - 800 * ("a" in plan)))
+    assert found.kept == ("a",)
+    assert outcomes(found) == {"b": "no_effect", "c": "no_effect", "a": "saves"}
+
+
 def test_nothing_that_helps_is_an_empty_plan():
     found, _ = search(lambda plan, _: cost(1000 + 50 * len(plan)), "ab")
     assert found.kept == ()
