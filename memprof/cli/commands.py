@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memprof.cli import gate, init, lists, report
+from memprof.cli import doctor, gate, init, lists, report
 from memprof.cli.options import (
     FIELDS,
     FIXED_PASSES,
@@ -235,6 +235,7 @@ app.command("gate")(gate.gate_command)
 app.command("compare")(gate.compare_command)
 app.command("report")(report.report_command)
 app.command("init")(init.init_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("models")(lists.models_command)
 app.command("instruments")(lists.instruments_command)
 app.command("passes")(lists.passes_command)

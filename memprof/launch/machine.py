@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import sysconfig
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,7 @@ def describe_environment(
     allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
     if malloc:
         allocator["malloc"] = malloc
-    variables = worker_environment(backend, job)
-    for name, value in sorted(variables.items()):
-        if name.startswith(_ALLOCATOR_VARIABLES):
-            allocator[name] = value
+    allocator |= allocator_variables(worker_environment(backend, job))
     return Environment(
         versions=versions,
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -99,10 +97,24 @@ def _python_build() -> str:
     return ", ".join(kinds)
 
 
+def allocator_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Those that change an allocator, by name."""
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name.startswith(_ALLOCATOR_VARIABLES)
+    }
+
+
 def _huge_pages() -> str:
     """The kernel's mode, and whether NumPy asks for huge pages for its large arrays."""
-    mode = "unknown"
-    with contextlib.suppress(OSError):
-        text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
-        mode = text[text.index("[") + 1 : text.index("]")]
-    return f"{mode}, NUMPY_MADVISE_HUGEPAGE={os.environ.get('NUMPY_MADVISE_HUGEPAGE', 'unset')}"
+    asked = os.environ.get("NUMPY_MADVISE_HUGEPAGE", "unset")
+    return f"{huge_pages_mode()}, NUMPY_MADVISE_HUGEPAGE={asked}"
+
+
+def huge_pages_mode(root: Path = Path("/")) -> str:
+    """The kernel's: always, madvise or never; `root` is where `sys` is looked for."""
+    with contextlib.suppress(OSError, ValueError):
+        text = (root / "sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        return text[text.index("[") + 1 : text.index("]")]
+    return "unknown"

@@ -94,14 +94,19 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
         )
     left_out = {name: why for run in runs for name, why in run.calibration.left_out.items()}
     for name, why in left_out.items():
-        remedy = _OF_READINGS.get(name, "measure on Linux")
-        yield Caution("left_out", f"the reading {name!r} is left out: {why}", remedy)
+        said = f"the reading {name!r} is left out: {why}"
+        yield Caution("left_out", said, remedy_of_reading(name))
     if any(run.calibration.endless_garbage for run in runs):
         yield _caution(
             "endless_garbage",
             "garbage never ends: every collection found more, made by finalizers or callbacks of "
             "the collector; what was left is in the readings",
         )
+
+
+def remedy_of_reading(name: str) -> str:
+    """What to do where a reading cannot be trusted."""
+    return _OF_READINGS.get(name, "measure on Linux")
 
 
 def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import msgspec
 
 from memprof.values.density import DensityRun
-from memprof.values.instruments import InstrumentRun
+from memprof.values.instruments import Calibration, InstrumentRun
 from memprof.values.leak import Attribution, LeakRun, Mode
 from memprof.values.measurements import Mark, Measurement, ThreadsRun, TraceComparison
 from memprof.values.population import PopulationSpec
@@ -126,7 +126,14 @@ class StepInThreads(Request[ThreadsRun], frozen=True, kw_only=True, tag="threads
     threads: int
 
 
-AnyRequest = Measure | ReadThrough | Trace | LiveInCycles | FindSites | Grow | StepInThreads
+class TryReadings(Request[Calibration], frozen=True, kw_only=True, tag="try"):
+    """Try the readings with memory of known size, and the backend with an import."""
+
+    target = "memprof.doctor.worker:try_readings"
+    result = Calibration
+
+
+AnyRequest = Measure | ReadThrough | Trace | LiveInCycles | FindSites | Grow | StepInThreads | TryReadings
 
 
 class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
