@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memprof.cli import doctor, gate, init, lists, report
+from memprof.cli import doctor, gate, help, init, lists, report
 from memprof.cli.options import (
     FIELDS,
     FIXED_PASSES,
@@ -28,7 +28,6 @@ app = typer.Typer(
     name="memprof",
     help="Profile, optimise and benchmark the memory of populations of PyMDP agents.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -236,6 +235,7 @@ app.command("compare")(gate.compare_command)
 app.command("report")(report.report_command)
 app.command("init")(init.init_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("help")(help.help_command)
 app.command("models")(lists.models_command)
 app.command("instruments")(lists.instruments_command)
 app.command("passes")(lists.passes_command)

@@ -133,7 +133,9 @@ class TryReadings(Request[Calibration], frozen=True, kw_only=True, tag="try"):
     result = Calibration
 
 
-AnyRequest = Measure | ReadThrough | Trace | LiveInCycles | FindSites | Grow | StepInThreads | TryReadings
+AnyRequest = (
+    Measure | ReadThrough | Trace | LiveInCycles | FindSites | Grow | StepInThreads | TryReadings
+)
 
 
 class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
