@@ -75,7 +75,7 @@ def component_bars(variants: Sequence[Named]) -> Bars | None:
         + (f", after {format_size(last.get(c, 0.0))}" if len(sizes) > 1 else "")
         for c in names[:4]
     )
-    return Bars("resident bytes per agent, by component", alt, "bytes", tuple(names), series)
+    return Bars.visible("resident bytes per agent, by component", alt, "bytes", names, series)
 
 
 def passes_waterfall(report: Report) -> Waterfall | None:
@@ -88,7 +88,7 @@ def passes_waterfall(report: Report) -> Waterfall | None:
     if len(levels) == 1:
         return None
     alt = ", ".join(f"{each.name} {format_size(each.value)}" for each in levels)
-    return Waterfall("memory per agent, pass by pass", alt, "bytes", tuple(levels))
+    return Waterfall.visible("memory per agent, pass by pass", alt, "bytes", levels)
 
 
 def growth_chart(name: Role, variant: Variant) -> Chart | None:
@@ -228,7 +228,7 @@ def _compared(title: str, found: Mapping[Role, Mapping[str, float | None]]) -> B
     known = [(name, size) for name, size in first.items() if size]
     largest = sorted(known, key=lambda each: -each[1])[:3]
     alt = ", ".join(f"{name} {format_size(size)}" for name, size in largest)
-    return Bars(title, alt, "bytes", names, series)
+    return Bars.visible(title, alt, "bytes", names, series)
 
 
 def _drawable(size: float | None) -> float | None:

@@ -21,6 +21,7 @@ Unit = Literal["bytes", "change", "seconds", "count", "percent"]
 Role = Literal["", "before", "after", "quiet"]
 """What a series stands for: the population without passes, with them, or what does not count."""
 _T = TypeVar("_T")
+_MOST_LINEAR = 100  # between bars on one scale: a hundredth of the width is a few pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,23 @@ class BarSeries:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Values side by side, for each of some names."""
+    """Values side by side, for each of some names; `log` if equal lengths are equal ratios."""
 
     title: str
     alt: str
     unit: Unit
     names: tuple[str, ...]
     series: tuple[BarSeries, ...]
+    log: bool = False
+
+    @classmethod
+    def visible(
+        cls, title: str, alt: str, unit: Unit, names: Sequence[str], series: Sequence[BarSeries]
+    ) -> Bars:
+        """On the scale on which the smallest can be seen beside the largest; none is below 0."""
+        log = _spread(value or 0.0 for each in series for value in each.values)
+        said = f"{title} (logarithmic scale)" if log else title
+        return cls(said, alt, unit, tuple(names), tuple(series), log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,20 @@ class Waterfall:
     alt: str
     unit: Unit
     levels: tuple[Level, ...]
+    log: bool = False
+
+    @classmethod
+    def visible(cls, title: str, alt: str, unit: Unit, levels: Sequence[Level]) -> Waterfall:
+        """As `Bars.visible`."""
+        log = _spread(each.value for each in levels)
+        said = f"{title} (logarithmic scale)" if log else title
+        return cls(said, alt, unit, tuple(levels), log)
+
+
+def _spread(values: Iterable[float]) -> bool:
+    """Whether the smallest that is above 0 would be too short to be seen beside the largest."""
+    above = [value for value in values if value > 0]
+    return bool(above) and max(above) > _MOST_LINEAR * min(above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +183,15 @@ Picture = Chart | Bars | Waterfall | Tree
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`charts` are drawn by every format, `pictures` where there is more than text."""
+    """`charts` are drawn by every format, `pictures` where there is more than text; `reference` is
+    what is looked up, and no part of the answer."""
 
     title: str
     text: tuple[str, ...]
     tables: tuple[Table, ...] = ()
     charts: tuple[Chart, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +292,7 @@ def one_each(
         BarSeries(role, tuple(value if index == row else None for row in range(len(values))), role)
         for index, (role, value) in enumerate(values)
     )
-    return Bars(title, alt, unit, tuple(names), series)
+    return Bars.visible(title, alt, unit, names, series)
 
 
 def budget_line(budget: BudgetCheck) -> str:
@@ -338,7 +365,7 @@ def environment_section(machine: Environment) -> Section:
         ("allocator", _pairs(machine.allocator)),
     ]
     said = tuple(row for row in rows if row[0] != "backend" or machine.backend)
-    return Section("Environment", (), (Table("", ("", ""), said, "prose"),))
+    return Section("Environment", (), (Table("", ("", ""), said, "prose"),), reference=True)
 
 
 def _pairs(values: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from memprof.render import Bars, BarSeries, Section, Table, View
 from tests.browser.conftest import DESK, PHONE, expected_wrong
 from tests.conftest import ROOT
 from tests.report_views import KINDS
@@ -149,3 +150,55 @@ def test_paper_is_light_and_wide_enough(opened, kind):
     assert (found["page"], found["text"]) == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
     assert max(found["widths"]) <= 680
     assert "#000" in page.locator(".picture svg").first.inner_html()
+
+
+def small_beside_large(names=("before", "after")):
+    bars = Bars.visible("cost", "", "bytes", names, [BarSeries("", (31_400_000.0, 790.0))])
+    return View("t", "h", (Section("Environment", ("python 3",), reference=True),), bars)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_the_smallest_bar_can_be_seen_beside_the_largest(opened, size):
+    page = opened(small_beside_large(), size).page
+    widths = page.evaluate(
+        'colors => [...document.querySelectorAll(".picture svg path")]'
+        ".map((each) => each.getBBox()).filter((box) => box.height > 10 && box.height < 23)"
+        ".map((box) => box.width)"
+    )
+    assert len(widths) >= 2
+    assert min(widths) > 8, widths
+    expect(page.locator("figcaption")).to_contain_text("logarithmic")
+
+
+def test_a_long_label_is_whole(opened):
+    long = "Forager." + "likelihood_of_what_is_seen_" * 6
+    page = opened(small_beside_large((long, "after")), PHONE).page
+    words = page.evaluate(
+        '[...document.querySelectorAll(".picture svg text")].map((t) => t.textContent)'
+    )
+    assert long in "".join(words).replace(" ", "")
+    assert_drawn(page)
+
+
+def test_the_environment_is_folded_until_it_is_asked_for(opened):
+    page = opened(small_beside_large()).page
+    text = page.get_by_text("python 3")
+    expect(text).not_to_be_visible()
+    page.locator("nav.sections a").click()
+    expect(text).to_be_visible()
+
+
+def test_the_environment_is_on_paper(opened):
+    page = opened(small_beside_large()).page
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.get_by_text("python 3")).to_be_visible()
+
+
+def test_a_table_that_is_too_wide_says_so(opened):
+    row = ("name", *["31,400,000,000"] * 8)
+    table = Table("", ("", *"abcdefgh"), (row,))
+    page = opened(View("t", "h", (Section("s", (), (table,)),)), PHONE).page
+    hint = 'getComputedStyle(document.querySelector(".scroll"), "::before").content'
+    assert "Scroll" in page.evaluate(hint)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_function(f"{hint} === 'none'")

@@ -18,23 +18,29 @@ function bars(picture, width, colors) {
         splitNumber: width < 500 ? 2 : 5,
         min: Math.min(...known) < -edge ? -edge : undefined,
         max: Math.max(...known) > edge ? edge : undefined,
+        ...(picture.log ? logarithmic(known) : {}),
       }),
       tooltip: {
         ...base(colors).tooltip,
-        formatter: (point) => tip(picture.names[point.dataIndex], alone ? "" : point.seriesName, shown(point.value, picture.unit)),
+        formatter: (point) => tip(picture.names[point.dataIndex], alone ? "" : point.seriesName, shown(point.data.size, picture.unit)),
       },
       series: picture.series.map((each, index) => ({
         name: each.name, type: "bar", barGap: alone ? "-100%" : "5%", barMaxWidth: alone ? 22 : 17,
         itemStyle: { color: colors.of(each.role, index) },
         label: {
           show: true, position: "right", color: colors.text,
-          formatter: (point) => (typeof point.value === "number" ? figure(point.value) : ""),
+          formatter: (point) => (typeof point.data.size === "number" ? figure(point.data.size) : ""),
         },
-        data: each.values.map((value) => (value === null ? "-" : value)),
+        // What is 0 has a figure, and no bar.
+        data: each.values.map((size) => ({ size, value: size === null ? "-" : picture.log ? Math.max(size, lowest(known)) : size })),
       })),
     },
   };
 }
+
+// The least power of ten on a logarithmic axis: below the smallest bar, so that it has a length.
+const lowest = (values) => 10 ** Math.floor(Math.log10(Math.min(...values.filter((value) => value > 0))) - 0.2);
+const logarithmic = (values) => ({ type: "log", min: lowest(values), max: 10 ** Math.ceil(Math.log10(Math.max(...values))) });
 
 // Beside what is allowed, a bar far beyond it would leave nothing to be seen of the others.
 function edgeOf(picture) {
@@ -44,24 +50,27 @@ function edgeOf(picture) {
 
 // The first and the last bar are levels; between them, each goes from one level to the next.
 function waterfall(picture, width, colors) {
+  const values = picture.levels.map((level) => level.value);
+  const ground = picture.log ? lowest(values) : 0;
+  const above = (value) => Math.max(value, ground);
   const steps = picture.levels.map((level, index) => {
     const from = index ? picture.levels[index - 1].value : 0;
     const change = level.value - from;
     return {
-      name: level.name, note: level.note, low: Math.min(from, level.value), size: Math.abs(change),
+      name: level.name, note: level.note, low: above(Math.min(from, level.value)), size: Math.abs(above(from) - above(level.value)),
       color: index === 0 ? colors.of("before") : change > 0 ? colors.worse : colors.of("after"),
       text: index === 0 ? shown(level.value, picture.unit) : shown(change, "change"),
     };
   });
   const last = picture.levels[picture.levels.length - 1];
-  steps.push({ name: "after", note: "", low: 0, size: last.value, color: colors.of("plain"), text: shown(last.value, picture.unit) });
+  steps.push({ name: "after", note: "", low: ground, size: above(last.value) - ground, color: colors.of("plain"), text: shown(last.value, picture.unit) });
   const rows = rowed(steps.map((step) => step.name), steps.map((step) => step.text), 22, 0, width, colors);
   return {
     height: rows.height,
     option: {
       ...base(colors),
       ...rows.axes,
-      xAxis: axis(colors, picture.unit, { splitNumber: width < 500 ? 2 : 5 }),
+      xAxis: axis(colors, picture.unit, { splitNumber: width < 500 ? 2 : 5, ...(picture.log ? logarithmic(values) : {}) }),
       tooltip: {
         ...base(colors).tooltip,
         formatter: (point) => tip(steps[point.dataIndex].name, steps[point.dataIndex].text, steps[point.dataIndex].note),
@@ -85,9 +94,10 @@ function waterfall(picture, width, colors) {
 // `thick` is the height of a row's bars.
 function rowed(names, texts, thick, top, width, colors) {
   const beside = Math.max(...names.map((name) => name.length)) <= Math.max(8, width / 26);
-  const room = Math.floor(width / 7.5);
-  const rowHeight = thick + (beside ? 12 : 24);
-  const first = top + (beside ? 8 : 16);
+  const room = Math.floor((width - 40) / 7.5);
+  const lines = beside ? 1 : Math.max(...names.map((name) => Math.ceil(name.length / room)));
+  const rowHeight = thick + (beside ? 12 : 8 + 16 * lines);
+  const first = top + (beside ? 8 : 8 + 8 * lines);
   return {
     height: first + rowHeight * names.length + 32,
     axes: {
@@ -95,8 +105,8 @@ function rowed(names, texts, thick, top, width, colors) {
       yAxis: {
         type: "category", data: names, inverse: true,
         axisLabel: {
-          color: colors.text, fontFamily: FONT, formatter: (name) => cut(name, room), interval: 0,
-          ...(beside ? {} : { inside: true, margin: 2, verticalAlign: "bottom", padding: [0, 0, thick / 2 + 3, 0] }),
+          color: colors.text, fontFamily: FONT, interval: 0,
+          ...(beside ? {} : { width: width - 40, overflow: "break", lineHeight: 16, inside: true, margin: 2, verticalAlign: "bottom", padding: [0, 0, thick / 2 + 3, 0] }),
         },
         axisLine: { lineStyle: { color: colors.line } }, axisTick: { show: false },
       },

@@ -24,7 +24,11 @@ const views = [...document.querySelectorAll(".picture")].map((box) => {
 function drawAll() {
   views.forEach((draw) => draw());
   // What has to be scrolled can be reached by keyboard; what fits is no stop on the way.
-  for (const box of scrolled) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+  for (const box of scrolled) {
+    const wide = box.scrollWidth > box.clientWidth;
+    box.tabIndex = wide ? 0 : -1;
+    box.classList.toggle("wide", wide);
+  }
 }
 
 let width = document.body.clientWidth;
@@ -46,6 +50,16 @@ button.addEventListener("click", () => {
   repaint();
 });
 dark.addEventListener("change", repaint);
-// Paper is light, and has a width of its own.
+// Paper is light, has a width of its own, and cannot be unfolded.
 matchMedia("print").addEventListener("change", drawAll);
+const folded = [...document.querySelectorAll("details")];
+addEventListener("beforeprint", () => folded.forEach((each) => { each.open = true; }));
+for (const each of folded) each.addEventListener("toggle", drawAll);
+addEventListener("hashchange", unfold);
+function unfold() {
+  const found = location.hash && document.getElementById(location.hash.slice(1));
+  const details = found && found.querySelector(":scope > details");
+  if (details) details.open = true;
+}
+unfold();
 repaint();
