@@ -27,7 +27,7 @@ def test_its_links_lead_somewhere(page):
 
 
 def test_the_readme_leads_to_every_page():
-    index = PAGES[0].read_text().partition("## Further reading")[2]
+    index = PAGES[0].read_text().partition("## Documentation")[2]
     assert [page.name for page in PAGES[1:] if f"](docs/{page.name})" not in index] == []
 
 

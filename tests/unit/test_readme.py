@@ -8,9 +8,17 @@ from memprof.scenario import load_scenario
 from tests.conftest import ROOT, SCENARIOS
 
 README = (ROOT / "README.md").read_text()
+DOCS = {page.stem: page.read_text() for page in (ROOT / "docs").glob("*.md")}
 
 
-@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize(
+    "text",
+    [
+        text
+        for page in (README, DOCS["scenarios"], DOCS["agents"], DOCS["jax"])
+        for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    ],
+)
 def test_its_scenarios_are_valid(tmp_path, text):
     path = tmp_path / "case.yaml"
     path.write_text(text)
@@ -21,25 +29,29 @@ def test_its_scenarios_are_valid(tmp_path, text):
     )
 
 
-def test_it_names_every_shipped_scenario():
-    assert all(f"`{path.stem}`" in README for path in SCENARIOS.glob("*.yaml"))
+def test_it_can_be_read_to_its_end():
+    assert len(README.splitlines()) <= 250
 
 
-def test_its_factory_is_a_sound_model(tmp_path):
+def test_a_page_names_every_shipped_scenario():
+    assert all(f"`{path.stem}`" in DOCS["scenarios"] for path in SCENARIOS.glob("*.yaml"))
+
+
+def test_its_factories_are_sound_models():
     from memprof.models import check_model
 
-    source = re.search(r"```python\n(# my_agents.*?)```", README, re.DOTALL)[1]
-    names = {}
-    exec(source, names)  # our own file
-    check_model(names["make"](size=4, agent=0), "model")
+    for page in (README, DOCS["agents"]):
+        names = {}
+        exec(re.search(r"```python\n(# my_agents.*?)```", page, re.DOTALL)[1], names)  # our own
+        check_model(names["make"](size=4, agent=0), "model")
     source = re.search(
-        r"```python\n(from pymdp.legacy.agent import Agent\n.*?)```", README, re.DOTALL
+        r"```python\n(from pymdp.legacy.agent import Agent\n.*?)```", DOCS["agents"], re.DOTALL
     )
     exec(source[1], names)
     assert names["make_agent"](size=4, agent=0).memory.shape == (4, 4)
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/leaks.md"])
+@pytest.mark.parametrize("file", ["docs/leaks.md"])
 def test_the_leak_that_is_shown_is_that_of_the_committed_example(file):
     text = (ROOT / file).read_text()
     shown = text[text.index("\nprev-actions: ") :]
@@ -61,7 +73,7 @@ def test_its_report_is_that_of_the_committed_example():
 
 
 def test_the_million_that_is_shown_is_that_of_the_committed_example():
-    shown = README[README.index("\ngrid-10: ") :]
+    shown = DOCS["density"][DOCS["density"].index("\ngrid-10: ") :]
     shown = shown[: shown.index("```")]
     example = (ROOT / "reports" / "examples" / "grid-10-density.md").read_text()
     figures = re.findall(r"\d[\d.,]* (?:GB|MB|KB|B|ms|µs)\b|\d+(?:,\d{3})+", shown)
