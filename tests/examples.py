@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memprof.export.json_text import parse
-from memprof.render import terminal, view_of
+from memprof.render import View, terminal, view_of
 from tests.conftest import ROOT, run_command
 
 EXAMPLES = ROOT / "reports" / "examples"
+_LAST_LINES = 3  # which files were written
 REGRESSIONS = ROOT / "tests" / "regressions"
 
 
@@ -64,20 +65,28 @@ def show() -> None:
     """Every format of every example, and what they look like on a terminal in README and docs."""
     for file in reports():
         _run(ROOT, "report", file, "--out", EXAMPLES)
-    whole = _printed("grid-29")
     leaks = _printed("prev-actions-leak-steps").split("\n\nEnvironment\n")[0]
-    for path, blocks in {"README.md": [whole, leaks], "docs/leaks.md": [leaks]}.items():
+    for path, block in {"README.md": _screen("grid-29"), "docs/leaks.md": leaks}.items():
         file = ROOT / path
-        text = file.read_text()
-        for block in blocks:
-            text = _with_block(text, block)
-        file.write_text(text)
+        file.write_text(_with_block(file.read_text(), block))
 
 
 def _printed(name: str) -> str:
-    view = view_of(parse((EXAMPLES / f"{name}.json").read_text()))
-    lines = terminal.render(view, width=80, color=False).strip("\n").split("\n")
-    return "\n".join(line.rstrip() for line in lines)
+    return _stripped(terminal.render(_view(name), width=80, color=False))
+
+
+def _screen(name: str) -> str:
+    """What the command itself prints, but for its last lines."""
+    room = terminal.SCREEN_LINES - _LAST_LINES
+    return _stripped(terminal.render_brief(_view(name), width=80, color=False, room=room))
+
+
+def _view(name: str) -> View:
+    return view_of(parse((EXAMPLES / f"{name}.json").read_text()))
+
+
+def _stripped(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip("\n").split("\n"))
 
 
 def _with_block(text: str, block: str) -> str:
@@ -85,7 +94,9 @@ def _with_block(text: str, block: str) -> str:
     the end of files that were written."""
     title, _, _ = block.partition("\n")
     found = re.search(
-        rf"```\n({re.escape(title)}\n.*?)(\n\nWritten: [^\n]*)?\n```", text, re.DOTALL
+        rf"```\n({re.escape(title)}\n.*?)(\n\nWritten: [^\n]*(?:\nAll of it: [^\n]*)?)?\n```",
+        text,
+        re.DOTALL,
     )
     if found is None:
         raise SystemExit(f"no block begins with {title!r}")

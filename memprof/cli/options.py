@@ -135,6 +135,9 @@ class WorkerLimits:
         return Limits(self.timeout, self.memory_limit)
 
 
+Full = Annotated[bool, Option("--full", help="Print the whole report, not one screen of it.")]
+
+
 @dataclass(frozen=True)
 class Destination:
     """Where a report goes.
@@ -143,6 +146,7 @@ class Destination:
         json: a further file for the JSON; `-` is standard output, without the report for people.
         out: `<name>.json`, `<name>.md` and so on are written there, one for each format.
         quiet: nothing for people on standard output, and no progress.
+        full: all of the report on standard output, not one screen.
     """
 
     json: Annotated[str | None, _file("Write the JSON report here; - for stdout.")] = None
@@ -150,6 +154,7 @@ class Destination:
         Path("reports")
     )
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print no progress and no report.")] = False
+    full: Full = False
 
 
 @dataclass(frozen=True)

@@ -144,9 +144,14 @@ class Output:
                 say(as_json)
             elif not self.to.quiet:
                 failed = {file for each in errors for file in getattr(each, "files", ())}
-                shown = terminal.render_for(sys.stdout, view_of(report))
                 written = listed(file for file in texts if file not in failed)
-                say(for_a_log(f"{shown}\nWritten: {written}\n"))
+                end = f"\nWritten: {written}\n"
+                if not self.to.full:
+                    end += f"All of it: {self.file(FORMATS['html'])}, or --full\n"
+                room = terminal.SCREEN_LINES - end.count("\n")
+                view = view_of(report)
+                shown = terminal.render_for(sys.stdout, view, full=self.to.full, room=room)
+                say(for_a_log(f"{shown}{end}"))
         if errors:
             raise errors[0]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memprof.cli.options import Destination
+from memprof.cli.options import Destination, Full
 from memprof.errors import MemprofError, UsageError
 from memprof.text import cut, for_a_log
 
@@ -35,6 +35,7 @@ def report_command(
             "--format", metavar="NAME", help="Print it in this format: json, markdown, html, ..."
         ),
     ] = None,
+    full: Full = False,
 ) -> None:
     """Show a report again, or write it in other formats; nothing is measured.
 
@@ -78,7 +79,9 @@ def report_command(
     elif known:
         say(for_a_log(f"Written: {listed(known)}\n"))
     else:
-        say(for_a_log(terminal.render_for(sys.stdout, view_of(found))))
+        end = "" if full else "\nAll of it: --full, or --html FILE for the page\n"
+        room = terminal.SCREEN_LINES - end.count("\n")
+        say(for_a_log(terminal.render_for(sys.stdout, view_of(found), full=full, room=room) + end))
     if errors:
         raise errors[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from memprof.catalogue.backends import BACKENDS
@@ -20,6 +21,7 @@ from memprof.render import (
     Section,
     Table,
     View,
+    brief_warnings,
     budget_line,
     environment_section,
     figure_rows,
@@ -44,6 +46,7 @@ Columns = Mapping[str, Callable[[T], str]]
 """The columns of a table, with what each shows of a row."""
 
 _PLAIN_RATIO = 10
+_BRIEF_LINES = 4
 _SOURCE = "FreeAgentics, July 2025"  # the predecessor's own figures
 _NAMES: tuple[VariantName, ...] = ("before", "after")
 _BOUNDS = {
@@ -69,7 +72,10 @@ def density_view(report: DensityReport) -> View:
     largest = max(variant.lived for _, variant in report.variants.named())
     steps = "1 step" if scenario.steps == 1 else f"{scenario.steps} steps"
     title = f"{scenario.name}: up to {count(largest)} agents, {steps} each"
-    return View(title, headline(report), tuple(sections), capacity_bars(report), _next(report))
+    capacity = replace(sections[0], title="", text=sections[0].text[:_BRIEF_LINES])
+    brief = (capacity, *brief_warnings(report.warnings))
+    picture = capacity_bars(report)
+    return View(title, headline(report), tuple(sections), picture, _next(report), brief)
 
 
 def _next(report: DensityReport) -> Next:

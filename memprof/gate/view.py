@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from memprof.gate.words import WORDS, amount, clause, difference, first_few, tolerance
 from memprof.render import Bars, BarSeries, Next, Section, Table, View, warnings_table
@@ -38,7 +38,29 @@ def gate_view(report: GateReport) -> View:
         sections.append(Section("Not gated", (missing,)))
     said = headline(report)
     said = said if report.complete else f"Cut short: {said}"
-    return View(_title(report), said, tuple(sections), _picture(report), _next(report))
+    picture, brief = _picture(report), tuple(_brief(report, sections))
+    return View(_title(report), said, tuple(sections), picture, _next(report), brief)
+
+
+def _brief(report: GateReport, sections: Sequence[Section]) -> Iterator[Section]:
+    """A line for each scenario, and what is not as it was."""
+    rows = [
+        (each.name, WORDS[each.verdict], "; ".join(_changes(each)) or "within its tolerances")
+        for each in report.scenarios
+    ]
+    if rows:
+        yield Section(
+            "", (), (Table("", ("scenario", "verdict", "what changed"), tuple(rows), "prose"),)
+        )
+    yield from sections[len(rows) :]
+
+
+def _changes(found: Comparison) -> Iterator[str]:
+    if found.failure:
+        yield f"could not be measured: {found.failure.removesuffix('.')}"
+    for each in found.metrics:
+        if each.verdict != "same":
+            yield clause(each, found)
 
 
 def headline(report: GateReport) -> str:

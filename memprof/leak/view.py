@@ -4,6 +4,7 @@ what retains it, and what to do about it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from memprof.render import (
     Band,
@@ -15,6 +16,7 @@ from memprof.render import (
     Series,
     Table,
     View,
+    brief_warnings,
     environment_section,
     interval,
     source_table,
@@ -40,11 +42,12 @@ def leak_view(report: LeakReport) -> View:
     """What a person reads of a leak check, in the order in which it matters."""
     leak = report.leak
     trend, todo = _trend(leak, report.also), remedies(leak)
+    sites = [*sites_section(leak, report.environment)]
     sections = [
         trend,
         *warnings_section(report.warnings),
         *(_trend(each, (leak,), explained=False) for each in report.also),
-        *sites_section(leak, report.environment),
+        *sites,
         *([Section("What else to do", todo[1:])] if todo[1:] else []),
         environment_section(report.environment),
     ]
@@ -59,7 +62,12 @@ def leak_view(report: LeakReport) -> View:
     if leak.repeats < repeats:
         said = f"After {leak.repeats} of {repeats} repeats: {said}"
     picture = trend.charts[0] if trend.charts else None
-    return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None)
+    brief = (
+        replace(trend, title="", text=(), charts=trend.charts[:1]),
+        *(replace(each, text=(), charts=(), tables=each.tables[:1]) for each in sites),
+        *brief_warnings(report.warnings),
+    )
+    return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None, brief)
 
 
 _WHILE = {"lifecycle": "as agents come and go", "steps": "as agents live on"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from memprof.catalogue.backends import OF_PROGRAMS
+from memprof.catalogue.passes import PASSES
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.text import format_size
 from memprof.values.instruments import ContentRow
@@ -137,7 +139,10 @@ class Facts:
         row = self.kept(name)
         if row is not None:
             return f"{name} is in the plan, but nothing is claimed for it: {row.detail}."
-        return f"Use {self.option([*self.plan, name])}{options} to {effect}."
+        used = f"{self.option([*self.plan, name])}{options} to {effect}"
+        if PASSES[name].early and self.report.scenario.backend == OF_PROGRAMS:
+            return f"In a scenario, use {used}; it acts before PyMDP is imported."
+        return f"Use {used}."
 
     def option(self, names: Sequence[str]) -> str:
         """The option for a plan of these passes, in the order in which they are applied; of many,

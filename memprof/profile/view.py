@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from memprof.profile import pictures
 from memprof.profile.details import device_section, instruments_section, passes_section
@@ -13,6 +13,8 @@ from memprof.render import (
     Table,
     View,
     advice_section,
+    brief_advice,
+    brief_warnings,
     budget_line,
     environment_section,
     figure_rows,
@@ -20,12 +22,16 @@ from memprof.render import (
     source_table,
     warnings_section,
 )
-from memprof.text import format_seconds, format_share, format_size
-from memprof.values.figures import PROFILE
+from memprof.text import format_seconds, format_share, format_size, listed
+from memprof.upstream.attributes import HISTORIES
+from memprof.values.figures import PROFILE, PROFILE_BRIEF
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.profile import Report, Trend, Variant
 
 _MOST_LINES = 8
+_SAID_ABOVE = ("shorter_plan",)  # what to do next says it
+_GROWS = {"leak": "grows", "clean": "steady"}
+"""What a population that lives on does; whether that is a leak, a leak check says."""
 _ONE_AGENT = {
     "marginal": "marginal cost",
     "held": "holds alone, mean",
@@ -57,7 +63,46 @@ def profile_view(report: Report) -> View:
     scenario = report.scenario
     title = f"{scenario.name}: {scenario.agents} agents, {scenario.steps} steps"
     picture = pictures.cost_bars(list(report.variants.named()))
-    return View(title, headline(report), tuple(sections), picture, next_step(report))
+    brief = (
+        _brief(report),
+        *brief_advice([a for a in report.advice if a.kind not in _SAID_ABOVE]),
+        *brief_warnings(report.warnings),
+    )
+    return View(title, headline(report), tuple(sections), picture, next_step(report), brief)
+
+
+def _brief(report: Report) -> Section:
+    """The figures that most people look for."""
+    variants = [variant for _, variant in report.variants.named()]
+    rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=report.scenario.agents))
+    text = [*_growth(report)]
+    if report.budget is not None and not report.budget.kept:
+        text.append(budget_line(report.budget))
+    return Section("", tuple(text), (Table("", _columns(variants), rows),))
+
+
+def _growth(report: Report) -> Iterator[str]:
+    """What a population that lives on gains, what does so, and what stops it."""
+    before, final = report.variants.before, report.variants.final
+    if before.trend.verdict != "leak":
+        return
+    kept = [row.attribute for row in before.gains if row.attribute.rpartition(".")[2] in HISTORIES]
+    each = format_size(before.trend.bytes_per_step)
+    left = "" if final is before else f" ({format_size(final.trend.bytes_per_step)} with passes)"
+    said = f"Agents that live on grow by {each} per step{left}"
+    if kept and len(kept) == len(before.gains):
+        yield (
+            f"{said}: PyMDP keeps their whole past ({listed(kept)}). The pass history with "
+            "--history-steps caps it."
+        )
+    else:
+        yield f"{said}; memprof leak SCENARIO --mode steps says where."
+
+
+def _columns(variants: Sequence[Variant]) -> tuple[str, ...]:
+    passes = variants[-1].passes
+    after = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
+    return ("", "before", f"after ({after})")[: len(variants) + 1]
 
 
 def headline(report: Report) -> str:
@@ -117,9 +162,6 @@ def _before_and_after(report: Report) -> Section:
     named = list(report.variants.named())
     variants = [variant for _, variant in named]
     rows = tuple(figure_rows(PROFILE, variants, agents=report.scenario.agents))
-    passes = variants[-1].passes
-    after_what = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
-    columns = ("", "before", f"after ({after_what})")[: len(variants) + 1]
     text = []
     after = report.variants.after
     if after is not None and after.passes:
@@ -148,7 +190,7 @@ def _before_and_after(report: Report) -> Section:
         "Before and after",
         tuple(text),
         (
-            Table("", columns, rows),
+            Table("", _columns(variants), rows),
             *(_one_agent(name, variant) for name, variant in named if variant.one_agent),
         ),
         pictures=_present(drawn),
@@ -287,6 +329,7 @@ def _trend(report: Report) -> Section:
     rows = tuple((name, *_trend_row(variant.trend)) for name, variant in report.variants.named())
     columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
     text = (
+        *_growth(report),
         "Bytes that an agent gains per further step: the slope of the live heap (malloc and "
         "Python's small objects) after garbage collection, with the whole population alive. It "
         "is judged as by memprof leak, which runs longer and says where the growth is.",
@@ -302,7 +345,7 @@ def _trend_row(trend: Trend) -> tuple[str, ...]:
     if trend.bytes_per_step is None:
         return "not measured", "-", "-", "-", f"{steps}, too slow"
     return (
-        str(trend.verdict),
+        _GROWS.get(str(trend.verdict), str(trend.verdict)),
         format_size(trend.bytes_per_step, signed=True),
         interval(trend.ci95_bytes, format_size),
         format_size(trend.floor_bytes),

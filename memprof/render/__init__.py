@@ -21,6 +21,7 @@ Unit = Literal["bytes", "change", "seconds", "count", "percent"]
 Role = Literal["", "before", "after", "quiet"]
 """What a series stands for: the population without passes, with them, or what does not count."""
 _T = TypeVar("_T")
+_MOST_BRIEF = 3  # of what is said on a terminal's screen
 _MOST_LINEAR = 100  # between bars on one scale: a hundredth of the width is a few pixels
 
 
@@ -210,6 +211,8 @@ class View:
         headline: what was found, in a sentence.
         picture: the same at a glance.
         next: what to do about it; None where nothing is to be done.
+        brief: what a terminal shows of it on one screen, in sections without a title where that
+            would say nothing; empty where all of it is short.
     """
 
     title: str
@@ -217,6 +220,7 @@ class View:
     sections: tuple[Section, ...]
     picture: Picture | None = None
     next: Next | None = None
+    brief: tuple[Section, ...] = ()
 
 
 def view_of(report: AnyReport) -> View:
@@ -250,10 +254,10 @@ def _number(value: float, digits: int) -> str:
 
 
 def figure_rows(
-    figures: Iterable[Figure[_T]], variants: Sequence[_T], **words: object
+    figures: Iterable[Figure[_T]], variants: Sequence[_T], *, ends: bool = True, **words: object
 ) -> Iterator[tuple[str, ...]]:
-    """The rows of a table: each figure of all variants, and below it the interval if it has one;
-    `words` are what the labels leave open."""
+    """The rows of a table: each figure of all variants, and below it the `ends` of its interval if
+    it has one; `words` are what the labels leave open."""
     for each in figures:
         found = [each.read(variant) for variant in variants]
         if each.if_any and not any(found):
@@ -261,9 +265,9 @@ def figure_rows(
         show = _CELLS[each.unit]
         cells = (cell if isinstance(cell, str) else show(cell) for cell in found)
         yield (each.label.format(**words), *cells)
-        if each.ci95 is not None:
-            ends = (each.ci95(variant) for variant in variants)
-            yield ("  95 % interval", *(interval(positive(each), show) for each in ends))
+        if ends and each.ci95 is not None:
+            bounds = (each.ci95(variant) for variant in variants)
+            yield ("  95 % interval", *(interval(positive(each), show) for each in bounds))
 
 
 _CELLS: Mapping[str, Callable[[float | None], str]] = {
@@ -333,6 +337,30 @@ def warnings_section(warnings: Sequence[Caution]) -> Iterator[Section]:
     """The same as a section; none where there are no warnings."""
     if warnings:
         yield Section("Warnings", (), (warnings_table("", warnings),))
+
+
+def brief_warnings(warnings: Sequence[Caution]) -> Iterator[Section]:
+    """The first of them, a line or two each."""
+    if warnings:
+        yield _brief(
+            "Warnings", [(each.kind, f"{each.evidence}; {each.remedy}") for each in warnings]
+        )
+
+
+def brief_advice(advice: Sequence[Advice]) -> Iterator[Section]:
+    """The most valuable advice, with the bytes that it is about."""
+    if advice:
+        rows = [
+            (format_size(each.stake_bytes or None), f"{each.finding} {each.remedy}")
+            for each in advice
+        ]
+        yield _brief("Advice", rows)
+
+
+def _brief(title: str, rows: Sequence[tuple[str, str]]) -> Section:
+    more = len(rows) - _MOST_BRIEF
+    title += f" (the first {_MOST_BRIEF} of {len(rows)})" if more > 0 else ""
+    return Section(title, (), (Table("", ("", ""), tuple(rows[:_MOST_BRIEF]), "prose"),))
 
 
 def advice_section(advice: Sequence[Advice]) -> Iterator[Section]:

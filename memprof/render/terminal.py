@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TextIO
 
@@ -13,20 +14,40 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from memprof.render import Chart, Table, View, shown
+from memprof.render import Chart, Section, Table, View, shown
 from memprof.text import harmless
 
 _LEAST_WIDTH = 16  # of a name or a line of source beside figures
 
 
-def render_for(stream: TextIO, view: View) -> str:
-    """The report as wide as the terminal; plain where `stream` is none or NO_COLOR is set."""
+SCREEN_LINES = 40
+"""What a command prints at most, unless all of a report is asked for."""
+
+
+def render_for(stream: TextIO, view: View, *, full: bool = True, room: int = SCREEN_LINES) -> str:
+    """The report as wide as the terminal; plain where `stream` is none or NO_COLOR is set. Unless
+    all of it is to be shown, what is brief of it in `room` lines."""
     console = Console(file=stream)
-    return render(view, width=console.width, color=console.is_terminal and not console.no_color)
+    width, color = console.width, console.is_terminal and not console.no_color
+    if full:
+        return render(view, width=width, color=color)
+    return render_brief(view, width=width, color=color, room=room)
 
 
 def render(view: View, *, width: int, color: bool) -> str:
     """The report as text for a terminal `width` columns wide; `color` adds escape sequences."""
+    return _rendered(view, view.sections, width, color)
+
+
+def render_brief(view: View, *, width: int, color: bool, room: int = SCREEN_LINES) -> str:
+    """What matters most of it, in `room` lines; where that is cut short, the last one says so."""
+    lines = _rendered(view, view.brief or view.sections, width, color).rstrip().split("\n")
+    if len(lines) > room:
+        lines[room - 1 :] = [f"… {len(lines) - room + 1} more lines: --full"]
+    return "\n".join(lines) + "\n"
+
+
+def _rendered(view: View, sections: Sequence[Section], width: int, color: bool) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False
     )
@@ -36,8 +57,9 @@ def render(view: View, *, width: int, color: bool) -> str:
         console.print(_text(view.next.text))
         for line in view.next.code.splitlines():
             console.print(_text(f"    {line}"), soft_wrap=True)  # a broken line does not run
-    for section in view.sections:
-        console.print(Text("\n").append_text(_text(section.title, "bold cyan")))
+    for section in sections:
+        if section.title:
+            console.print(Text("\n").append_text(_text(section.title, "bold cyan")))
         for chart in section.charts:
             console.print(_text(chart.title, "italic"))
             console.print(_text("\n".join(draw(chart, width))), no_wrap=True)

@@ -56,17 +56,25 @@ STEP: Figure[Variant] = Figure(
     lambda v: v.step_seconds.ci95,
     name="step_seconds",
 )
+TOTAL: Figure[Variant] = Figure(
+    "total (USS) at {agents} agents", "bytes", lambda v: v.per_agent.at_n_bytes
+)
+PEAK: Figure[Variant] = Figure("peak (RSS)", "bytes", lambda v: v.peak_bytes)
+GROWTH: Figure[Variant] = Figure(
+    "growth per agent and step", "bytes", lambda v: v.trend.bytes_per_step
+)
 PROFILE: tuple[Figure[Variant], ...] = (
     MARGINAL,
     FIXED,
     Figure("  of which imports", "bytes", lambda v: v.imports_bytes),
-    Figure("total (USS) at {agents} agents", "bytes", lambda v: v.per_agent.at_n_bytes),
-    Figure("peak (RSS)", "bytes", lambda v: v.peak_bytes),
+    TOTAL,
+    PEAK,
     Figure("files on disk, beside all this", "bytes", lambda v: v.file_bytes, if_any=True),
     STEP,
     Figure("first step of all, compiled", "seconds", lambda v: v.compile_seconds, if_any=True),
     Figure("time to build an agent", "seconds", lambda v: v.build_seconds),
 )
+PROFILE_BRIEF = (MARGINAL, FIXED, TOTAL, PEAK, STEP, GROWTH)
 DENSITY: tuple[Figure[Fitted], ...] = (
     Figure(
         "marginal per agent",
