@@ -9,6 +9,7 @@ MB = 10^6 bytes, MiB = 2^20, everywhere.
 from __future__ import annotations
 
 import errno
+import importlib
 import math
 import os
 import re
@@ -26,6 +27,7 @@ _UNFIT = re.compile(
     "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _COMMAND = re.compile(r"^\s*::|##\[", re.MULTILINE)  # of GitHub's runner, see `for_a_log`
+_NOT_THE_USERS = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen ")
 _MOST_SHOWN = 60
 _MOST_RAISED, _MOST_QUOTED = 2_000, 1 << 15
 
@@ -81,6 +83,21 @@ def said_by(error: BaseException) -> str:
         return cut(str(error), _MOST_RAISED)
     except Exception as failure:
         return f"(its message fails with {type(failure).__name__})"
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback of what the user's code, or PyMDP's, raised: without the frames of memprof, of
+    the import system and of the calls between them, in the whole chain of causes."""
+    import traceback
+
+    found: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
+    whole = found
+    while found is not None:
+        kept = [frame for frame in found.stack if not frame.filename.startswith(_NOT_THE_USERS)]
+        found.stack = traceback.StackSummary.from_list(kept)
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    assert whole is not None
+    return "".join(whole.format())
 
 
 def quoted(text: str) -> str:

@@ -50,7 +50,7 @@ def doctor_command(
 def _tried() -> Calibration | MemprofError:
     """What a worker found of its readings, or why there is none."""
     from memprof.launch.spawn import Limits, run_worker
-    from memprof.scenario.file import load_default
+    from memprof.scenario import load_default
     from memprof.values.requests import TryReadings
 
     try:

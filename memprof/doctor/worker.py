@@ -5,8 +5,7 @@ from __future__ import annotations
 from memprof.instruments import process
 from memprof.values.instruments import Calibration
 from memprof.values.requests import TryReadings
-from memprof.worker.channel import Channel
-from memprof.worker.growth import backend_of
+from memprof.worker.job import Channel, backend_of
 
 
 def try_readings(request: TryReadings, channel: Channel) -> Calibration:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -20,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from memprof.errors import ScenarioError, nearest
 from memprof.models import GenerativeModel
-from memprof.text import raised
+from memprof.text import own_traceback, raised
 from memprof.upstream import is_agent
 
 # What describes the world of an agent that is ready.
@@ -62,7 +61,7 @@ def builder(
             raise ScenarioError(
                 "model.callable",
                 f"{callable} raised {raised(error)}",
-                detail=_own_traceback(error),
+                detail=own_traceback(error),
             ) from None
         model = _model(returned, callable)
         if model.agent is not None:
@@ -90,8 +89,8 @@ def _import(target: str, file: str, path: Sequence[str]) -> Callable[..., Any]:
     except Exception as error:
         raise ScenarioError(
             "model.callable",
-            f"cannot import {module_name}: {raised(error)}",
-            detail=_own_traceback(error),
+            f"cannot import {module_name}: {raised(error)}{_remedy(error, module_name, path)}",
+            detail=own_traceback(error),
         ) from None
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -156,13 +155,14 @@ def _is_pair(returned: Any) -> bool:
     return isinstance(returned, tuple) and len(returned) == 2
 
 
-def _own_traceback(error: Exception) -> str:
-    """The traceback from the first frame outside memprof and the import system on."""
-    frames = traceback.extract_tb(error.__traceback__)
-    others = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen importlib")
-    own = [frame for frame in frames if not frame.filename.startswith(others)]
-    lines = traceback.format_list(own) + traceback.format_exception_only(error)
-    return "Traceback (most recent call last):\n" + "".join(lines)
+def _remedy(error: Exception, module: str, path: Sequence[str]) -> str:
+    """What to do where a module was not found: the model's own, or one that it imports."""
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    if missing is None:
+        return ""
+    if f"{module}.".startswith(f"{missing}."):
+        return f"; expected it in {', '.join(path)}. Put it there, or name its folder in model.path"
+    return f"; install what {missing} belongs to, or name its folder in model.path"
 
 
 def import_module(name: str, file: str, path: Sequence[str]) -> ModuleType:

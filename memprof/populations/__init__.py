@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from memprof.catalogue import load_target
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import FieldError, ScenarioError
-from memprof.text import raised
+from memprof.text import own_traceback, raised
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
@@ -136,7 +135,7 @@ def refused(spec: PopulationSpec, error: Exception, what: str) -> ScenarioError:
     return ScenarioError(
         "agent" if spec.agent else model_field(spec),
         f"PyMDP's Agent {what}: {raised(error)}; check its keywords and the shapes of its arrays",
-        detail=traceback.format_exc(),
+        detail=own_traceback(error),
     )
 
 

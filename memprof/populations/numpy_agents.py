@@ -5,7 +5,6 @@ Agents that the user's own code builds: what contradicts them, and why they fail
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +28,7 @@ from memprof.populations.roster import Roster
 from memprof.populations.world import Environments
 from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
-from memprof.text import raised
+from memprof.text import own_traceback, raised
 from memprof.upstream.attributes import keywords_of
 from memprof.upstream.keywords import check_numpy_together
 from memprof.upstream.numpy_agent import Agent, utils
@@ -235,4 +234,4 @@ def failed(spec: PopulationSpec, agent: Any, error: Exception, where: str) -> Sc
             "use it while it is. Leave the pass out"
         )
     problem = f"{type(agent).__name__} failed at {where}: {raised(error)}; {remedy}"
-    return ScenarioError(field, problem, detail=traceback.format_exc())
+    return ScenarioError(field, problem, detail=own_traceback(error))

@@ -5,7 +5,6 @@ All chance comes from the global `np.random`, which the population seeds per age
 
 from __future__ import annotations
 
-import traceback
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from memprof.errors import ScenarioError
 from memprof.populations import ENVIRONMENT, EVERYBODY
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
-from memprof.text import raised, shown
+from memprof.text import own_traceback, raised, shown
 
 
 class GenerativeProcess:
@@ -160,7 +159,7 @@ class UserEnvironment:
             raise ScenarioError(
                 "model.callable",
                 f"the environment's {name} raised {raised(error)}",
-                detail=traceback.format_exc(),
+                detail=own_traceback(error),
             ) from None
         if isinstance(observation, int | np.integer):
             observation = (observation,)
