@@ -52,7 +52,7 @@ def leak(run, name="case-leak"):
 
 def test_a_population_that_comes_and_goes_without_a_trace_is_clean(memprof, fake):
     path = fake(model={"growth": 64}, agents=20, steps=2)
-    run = memprof("leak", path, "--mode", "lifecycle")
+    run = memprof("leak", path, "--mode", "lifecycle", "--full")
     assert run.code == 0, run.err
     found = leak(run, "case-leak-lifecycle")
     assert found["verdict"] == "clean"
@@ -85,7 +85,7 @@ def test_what_agents_gain_while_they_live_on_is_found_to_the_byte(memprof, fake)
 
 def test_without_a_mode_agents_that_live_on_are_looked_at_too(memprof, fake):
     path = fake(model={"growth": 64}, agents=20, steps=2, repeats=1)
-    run = memprof("leak", path)
+    run = memprof("leak", path, "--full")
     assert run.code == 1
     report = run.report("case-leak")
     assert (report["leak"]["mode"], report["leak"]["verdict"]) == ("steps", "leak")

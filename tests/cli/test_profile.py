@@ -13,7 +13,7 @@ from tests.conftest import COMMAND
 
 def test_it_prints_and_writes_the_five_parts(memprof, fake):
     path = fake(passes=["fake-share"], instruments=["fake", "tracemalloc", "memory_profiler"])
-    run = memprof("profile", path)
+    run = memprof("profile", path, "--full")
     assert run.code == 0, run.err
     for part in ("Before and after", "Ledger", "Hotspots", "Instruments", "Trend"):
         assert part in run.out

@@ -76,7 +76,8 @@ def found(report, kind, offered=OFFERED):
 def option(advice):
     """What is to be added to the command line."""
     return re.match(
-        r"Use (--passes [\w,]*\w(?: --history-steps \d+)?|passes: \[.*?\])", advice.remedy
+        r"(?:U|In a scenario, u)se (--passes [\w,]*\w(?: --history-steps \d+)?|passes: \[.*?\])",
+        advice.remedy,
     )[1]
 
 
