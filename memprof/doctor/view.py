@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.doctor.checks import Check, State
-from memprof.render.page import Section, Table, View
+from memprof.render import Section, Table, View
 
 _TITLES: dict[State, str] = {
     "broken": "Nothing can be measured until this is mended",
