@@ -145,13 +145,12 @@ class Output:
             elif not self.to.quiet:
                 failed = {file for each in errors for file in getattr(each, "files", ())}
                 written = listed(file for file in texts if file not in failed)
-                end = f"\nWritten: {written}\n"
+                last = f"\nWritten: {written}\n"
                 if not self.to.full:
-                    end += f"All of it: {self.file(FORMATS['html'])}, or --full\n"
-                room = terminal.SCREEN_LINES - end.count("\n")
+                    last += f"All of it: {self.file(FORMATS['html'])}, or --full\n"
                 view = view_of(report)
-                shown = terminal.render_for(sys.stdout, view, full=self.to.full, room=room)
-                say(for_a_log(f"{shown}{end}"))
+                full = self.to.full
+                say(for_a_log(terminal.render_for(sys.stdout, view, full=full, last=last)))
         if errors:
             raise errors[0]
 

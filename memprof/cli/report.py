@@ -79,9 +79,8 @@ def report_command(
     elif known:
         say(for_a_log(f"Written: {listed(known)}\n"))
     else:
-        end = "" if full else "\nAll of it: --full, or --html FILE for the page\n"
-        room = terminal.SCREEN_LINES - end.count("\n")
-        say(for_a_log(terminal.render_for(sys.stdout, view_of(found), full=full, room=room) + end))
+        last = "" if full else "\nAll of it: --full, or --html FILE for the page\n"
+        say(for_a_log(terminal.render_for(sys.stdout, view_of(found), full=full, last=last)))
     if errors:
         raise errors[0]
 

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from itertools import zip_longest
+from textwrap import TextWrapper
 from typing import TextIO
 
 from rich import box
@@ -24,14 +25,17 @@ SCREEN_LINES = 40
 """What a command prints at most, unless all of a report is asked for."""
 
 
-def render_for(stream: TextIO, view: View, *, full: bool = True, room: int = SCREEN_LINES) -> str:
-    """The report as wide as the terminal; plain where `stream` is none or NO_COLOR is set. Unless
-    all of it is to be shown, what is brief of it in `room` lines."""
+def render_for(stream: TextIO, view: View, *, full: bool = True, last: str = "") -> str:
+    """The report as wide as the terminal, and what is to be said `last`; plain where `stream` is
+    none or NO_COLOR is set. Unless all of it is to be shown, it is one screen."""
     console = Console(file=stream)
     width, color = console.width, console.is_terminal and not console.no_color
+    wrapped = TextWrapper(width, break_on_hyphens=False, break_long_words=False)
+    end = "\n".join(wrapped.fill(line) for line in last.split("\n"))
     if full:
-        return render(view, width=width, color=color)
-    return render_brief(view, width=width, color=color, room=room)
+        return f"{render(view, width=width, color=color)}{end}"
+    room = SCREEN_LINES - end.count("\n")
+    return f"{render_brief(view, width=width, color=color, room=room)}{end}"
 
 
 def render(view: View, *, width: int, color: bool) -> str:

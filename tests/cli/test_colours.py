@@ -49,7 +49,7 @@ def _read(terminal: int) -> bytes:
 
 
 def test_a_terminal_has_colours():
-    assert "\x1b[1;36mTrend" in on_a_terminal(80)
+    assert "\x1b[1;36mSites" in on_a_terminal(80)
 
 
 @pytest.mark.parametrize(

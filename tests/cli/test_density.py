@@ -14,7 +14,7 @@ def rows(report, variant="before"):
 
 
 def test_a_sweep_finds_what_an_agent_costs_and_how_many_fit(memprof, fake):
-    run = memprof("density", fake("2 MiB", passes=["fake-share"]), "--max-agents", 40)
+    run = memprof("density", fake("2 MiB", passes=["fake-share"]), "--max-agents", 40, "--full")
     assert run.code == 0, run.err
     report = run.report("case-density")
     assert (report["schema"], report["kind"]) == ("memprof.report/2", "density")
@@ -74,7 +74,13 @@ def test_the_time_limit_ends_the_sweep_with_what_it_has(memprof, fake):
 
 def test_more_agents_live_at_once_with_the_passes(memprof, fake):
     run = memprof(
-        "density", fake("1 MiB", passes=["fake-share"]), "--max-agents", 10, "--agents", 500
+        "density",
+        fake("1 MiB", passes=["fake-share"]),
+        "--max-agents",
+        10,
+        "--agents",
+        500,
+        "--full",
     )
     assert run.code == 0, run.err
     report = run.report("case-density")

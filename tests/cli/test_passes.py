@@ -24,7 +24,9 @@ def by_name(report):
 
 
 def test_several_passes_are_told_apart(memprof, fake):
-    run = memprof("profile", fake(passes=["fake-half", "fake-share", "fake-idle"], model=MODEL))
+    run = memprof(
+        "profile", fake(passes=["fake-half", "fake-share", "fake-idle"], model=MODEL), "--full"
+    )
     assert run.code == 0, run.err
     report = run.report()
     half, share, idle = report["passes"]
@@ -43,7 +45,7 @@ def test_several_passes_are_told_apart(memprof, fake):
 
 
 def test_auto_keeps_the_smallest_plan_and_says_why_not_the_others(memprof, fake):
-    run = memprof("profile", fake(passes="auto", model=MODEL, max_slowdown=2))
+    run = memprof("profile", fake(passes="auto", model=MODEL, max_slowdown=2), "--full")
     assert run.code == 0, run.err
     report = run.report()
     assert report["scenario"]["passes"] == ["auto"]
@@ -88,7 +90,7 @@ def test_where_no_pass_helps_the_plan_is_empty(memprof, fake):
 
 
 def test_a_bounded_pass_is_held_to_its_bound(memprof, fake):
-    run = memprof("profile", fake(passes=["fake-blur"], model=MODEL))
+    run = memprof("profile", fake(passes=["fake-blur"], model=MODEL), "--full")
     assert run.code == 0, run.err
     report = run.report()
     verdict = report["equivalence"]
