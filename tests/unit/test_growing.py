@@ -89,6 +89,11 @@ def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
     assert batches.seconds_per_agent() == EACH_SECONDS
 
 
+def test_a_size_is_the_number_of_agents_that_are_there(crowd):
+    batches = growth.Batches(growth.Growth(crowd, 1), 23, mock.Mock())
+    assert [(size, len(crowd)) for size in batches] == [(n, n) for n in (4, 9, 13, 18, 23)]
+
+
 def test_each_agent_lives_on_from_where_it_ended(crowd):
     life = growth.Growth(crowd, 2)
     life.come(4)
