@@ -10,7 +10,7 @@ from tests.conftest import SCENARIOS
 def test_a_leak_is_shown_and_named_and_the_compiled_loop_holds_still(memprof, tmp_path):
     run = memprof(
         "profile", SCENARIOS / "leak-eager-jax.yaml", "--agents", 2, "--steps", 2,
-        "--effort", "quick", "--instruments", "device", "--out", tmp_path,
+        "--effort", "quick", "--instruments", "device", "--out", tmp_path, "--full",
     )  # fmt: skip
     assert run.code == 0, run.err
     report = json.loads((tmp_path / "leak-eager-jax.json").read_text())
