@@ -51,7 +51,7 @@ def test_the_benchmarks_of_the_predecessor_and_the_working_set(memprof, scenario
     path = scenario(
         model={"kind": "grid_world", "size": 5}, passes=["template", "working_set"], steps=2
     )
-    run = memprof("density", path, "--suite", "--threads", 2, "--working-set", "100 KB")
+    run = memprof("density", path, "--suite", "--threads", 2, "--working-set", "100 KB", "--full")
     assert run.code == 0, run.err
     report = run.report("case-density")
     assert report["equivalence"]["verdict"] == "exact"
