@@ -15,6 +15,7 @@ from memprof.render import View
 from memprof.render.document import render_view
 from tests.report_views import views
 
+_MOST_QUESTIONS, _PAUSE_MS = 1000, 20
 PHONE, DESK = (390, 844), (1280, 800)
 
 
@@ -107,6 +108,16 @@ def opened(tab: Opened, written: Callable[[str | View], Path]) -> Iterator[Open]
     tab.leave()
     wrong, tab.wrong = tab.wrong, []
     assert wrong == []
+
+
+def wait_until(page: Page, true: str) -> None:
+    """Ask the page again and again; Playwright's own way evaluates text, which the page's policy
+    lets nobody do."""
+    for _ in range(_MOST_QUESTIONS):
+        if page.evaluate(true):
+            return
+        page.wait_for_timeout(_PAUSE_MS)
+    raise AssertionError(f"never true: {true}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from memprof.render import Bars, BarSeries, Section, Table, View
-from tests.browser.conftest import DESK, PHONE, expected_wrong
+from tests.browser.conftest import DESK, PHONE, expected_wrong, wait_until
 from tests.conftest import ROOT
 from tests.report_views import KINDS
 
@@ -128,9 +128,12 @@ def test_the_button_changes_the_theme_of_page_and_pictures(opened):
 def test_pictures_are_drawn_anew_for_another_width(opened):
     page = opened("everything", DESK).page
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_function("""[...document.querySelectorAll(".picture")].every((box) => (
+    wait_until(
+        page,
+        """[...document.querySelectorAll(".picture")].every((box) => (
       box.clientWidth < 390 && box.querySelector("svg").clientWidth === box.clientWidth
-    ))""")
+    ))""",
+    )
     assert_drawn(page)
 
 
@@ -141,7 +144,7 @@ def test_paper_is_light_and_wide_enough(opened, kind):
     page.locator("#theme").click()  # dark by choice too
     assert page.pdf().startswith(b"%PDF")
     page.emulate_media(media="print", color_scheme="dark")
-    page.wait_for_function("document.querySelector('.picture').clientWidth <= 680")
+    wait_until(page, "document.querySelector('.picture').clientWidth <= 680")
     found = page.evaluate("""({
       page: getComputedStyle(document.body).backgroundColor,
       text: getComputedStyle(document.querySelector("h1 + *")).color,
@@ -201,4 +204,4 @@ def test_a_table_that_is_too_wide_says_so(opened):
     hint = 'getComputedStyle(document.querySelector(".scroll"), "::before").content'
     assert "Scroll" in page.evaluate(hint)
     page.set_viewport_size({"width": 1280, "height": 800})
-    page.wait_for_function(f"{hint} === 'none'")
+    wait_until(page, f"{hint} === 'none'")
