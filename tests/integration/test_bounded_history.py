@@ -1,6 +1,8 @@
 """Agents whose past is bounded behave as if it were not, and hold still in memory."""
 
+import statistics
 from dataclasses import replace
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -31,7 +33,8 @@ def test_agents_that_keep_a_few_steps_behave_exactly(scenario, agents, steps, tm
 
 
 def growth_bytes(passes, history_steps):
-    """What 10 agents gain in 100 steps each, after 40."""
+    """What 10 agents gain in 100 steps each, after 40: five times the median cycle's, since a table
+    of the interpreter's own, such as that of interned names, may double in any of them."""
     spec = load_scenario(SCENARIOS / "grid-5.yaml").spec(passes)
     spec = replace(spec, agents=10, steps=20, options={"history_steps": history_steps})
     cycles = Cycles(population_class("numpy"), spec, "steps")
@@ -41,7 +44,7 @@ def growth_bytes(passes, history_steps):
         process.settle()
         readings.append(heap.live_bytes())
     cycles.close()
-    return readings[-1] - readings[1]
+    return 5 * statistics.median(after - before for before, after in pairwise(readings[1:]))
 
 
 @pytest.mark.skipif(not hasattr(psutil, "heap_info"), reason="psutil cannot read the heap here")
