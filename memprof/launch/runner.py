@@ -4,7 +4,6 @@ is kept of them on a failure, and how it ends."""
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -72,6 +71,8 @@ class Observer:
         """A figure is known, in words; it may become more certain."""
 
 
+CLOCKLESS = ("extend", "ledger")
+"""Phases that begin when a worker has timed its last step."""
 # More than that wait for memory rather than for a processor.
 _MOST_LANES = 4
 # What an instrument keeps of a population, beside it.
@@ -96,6 +97,7 @@ class Crew:
     _ended: int = field(default=0, init=False)
     _seconds: float = field(default=0.0, init=False)
     _halt: Halt | None = field(default=None, init=False)
+    _free: Event = field(default_factory=Event, init=False)
     _told: RLock = field(default_factory=RLock, init=False)
 
     def run(
@@ -116,6 +118,8 @@ class Crew:
         def on_progress(mark: Mark) -> None:
             with self._told:
                 self.observer.phase(title, mark)
+            if mark.label in CLOCKLESS:
+                self._free.set()
 
         try:
             return run_worker(
@@ -140,18 +144,21 @@ class Crew:
 
     @property
     def is_abreast(self) -> bool:
-        """Whether workers run beside each other now."""
-        return self._halt is not None
+        """Whether a worker that starts now has others beside it."""
+        return self._halt is not None and self._free.is_set()
 
     def say(self, finding: str) -> None:
         """Tell of a figure that is known now."""
         with self._told:
             self.observer.known(finding)
 
-    def all_of(self, tasks: Sequence[Callable[[], None]], room_bytes: int) -> None:
+    def all_of(
+        self, tasks: Sequence[Callable[[], None]], room_bytes: int, *, after_clock: bool = False
+    ) -> None:
         """Do all tasks, each by workers that need no clock: several at a time where there are
         processors for them, and memory for so many of `room_bytes`. What ends one of them, or
-        Ctrl-C, ends all workers at once.
+        Ctrl-C, ends all workers at once. If the first task needs a clock, the others wait until
+        its worker has looked at it for the last time.
 
         Raises:
             whatever a task raises.
@@ -161,23 +168,34 @@ class Crew:
             for task in tasks:
                 task()
             return
-        left, errors = deque(tasks), list[BaseException]()
+        left, errors = iter(tasks), list[BaseException]()
+        self._free.clear()
 
-        def lane(over: Event) -> None:
+        def lane(over: Event, waits: bool) -> None:
             try:
-                while left and not errors:
-                    left.popleft()()
+                if waits:
+                    self._free.wait()
+                for task in left:
+                    task()
+                    self._free.set()
+                    if errors:
+                        break
             except BaseException as error:
                 errors.append(error)
                 halt.call()
             finally:
+                self._free.set()
                 over.set()
 
         # A Thread.join that is interrupted takes the thread for one that has ended.
         overs = [Event() for _ in range(lanes)]
-        threads = [Thread(target=lane, args=(over,)) for over in overs]
+        threads = [
+            Thread(target=lane, args=(over, after_clock and over is not overs[0])) for over in overs
+        ]
         with Halt() as halt:
             self._halt = halt
+            if not after_clock:
+                self._free.set()
             try:
                 for each in threads:
                     each.start()

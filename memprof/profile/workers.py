@@ -96,10 +96,19 @@ class Runs(Measuring):
             traces = _most_traces(scenario.repeats) if self.after else 0
             self.crew.beside = len(tasks)
             self.crew.total = self.crew.started + len(first) + len(tasks) + traces
-            for task in first:
+            *alone, last = first
+            for task in alone:
                 task()
-            self.crew.total -= 0 if self._is_to_compare() else traces
-            self._beside(tasks)
+
+            def last_alone() -> None:
+                last()
+                self.crew.total -= 0 if self._is_to_compare() else traces
+
+            if alone:
+                self._beside([last_alone, *tasks], after_clock=True)
+            else:  # nobody knows how much memory it takes
+                last_alone()
+                self._beside(tasks)
             self._compare()
         return self
 
@@ -225,18 +234,20 @@ class Runs(Measuring):
         sample = self.resolve and "memory_profiler" in instruments and not variant.clean
         spec = self.crew.loaded.spec(variant.passes)
         request = Measure(spec, resolve=self.resolve, trend=trend)
+        is_abreast = self.crew.is_abreast
         done = self.crew.run(f"{name}, {which}", request, sample=sample)
         variant.clean.append(done.value)
-        if not self.crew.is_abreast:
+        if not is_abreast:
             variant.alone.append(done.value)
         if sample:
             variant.sampled = done
         self.crew.say(f"{name}: {_cost_in_words(variant.clean)}")
 
-    def _beside(self, tasks: Sequence[Callable[[], None]]) -> None:
-        """Do what needs no clock."""
+    def _beside(self, tasks: Sequence[Callable[[], None]], *, after_clock: bool = False) -> None:
+        """Do what needs no clock; as `Crew.all_of`."""
         known = [self.before.clean, self.after.clean if self.after else (), *self.trials.values()]
-        self.crew.all_of(tasks, max(_most_bytes(run) for runs in known for run in runs))
+        room = max(_most_bytes(run) for runs in known for run in runs)
+        self.crew.all_of(tasks, room, after_clock=after_clock)
 
     def _waterfall(self) -> list[Callable[[], None]]:
         """One clean worker for each plan between before and after: what each pass adds."""

@@ -49,7 +49,7 @@ class Effort:
     gain_seconds: float = 0.4
     trace_seconds: float = 60.0
     trial_seconds: float = 0.05
-    watched_agents: int = 10
+    watched_agents: int = 5
 
 
 EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
