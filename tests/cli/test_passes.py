@@ -5,6 +5,7 @@ memory per step, so that one agent's cost is soon resolved.
 """
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -39,8 +40,8 @@ def test_several_passes_are_told_apart(memprof, fake):
     assert idle["outcome"] in NOTHING
     assert all(each["kept"] for each in report["passes"])
     assert all(each["ci95_bytes"][0] <= each["marginal_bytes"] for each in report["passes"])
-    assert "worker 3 of 4: fake-half" in run.err
-    assert "worker 4 of 4: fake-half + fake-share" in run.err
+    tried = re.findall(r"worker (\d) of (?:7|4): (fake-half.*);", run.err)
+    assert tried == [("3", "fake-half"), ("4", "fake-half + fake-share")]
     assert run.out.index("\nPasses") < run.out.index("\nWarnings") < run.out.index("\nLedger")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
 
 import pytest
@@ -20,7 +21,11 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
         assert f"## {part}" in (run.folder / "reports" / "case.md").read_text()
     # Three more would compare what agents do, if it differed.
     assert "worker 1 of 9: before, repeat 1 of 1" in run.err
-    assert "worker 6 of 6: " in run.err
+    counts = [tuple(map(int, found)) for found in re.findall(r"worker (\d) of (\d)", run.err)]
+    assert [number for number, _ in counts] == [1, 2, 3, 4, 5, 6]
+    totals = [total for _, total in counts]
+    assert totals == sorted(totals, reverse=True), "no total grows"
+    assert "  before: an agent costs 1.05 MB (" in run.err, "said as soon as it is known"
     assert "Written: reports/case.{json,md" in run.out
     report = run.report()
     before, after = report["variants"]["before"], report["variants"]["after"]
