@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
   equivalence soak fuzz upstream suite times pythons clean
 
 help:
-	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (3 minutes)"
+	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (a minute)"
 	@echo "make test       install what the tests need and run all of them, checks included"
 	@echo "make pythons    all tests under Python 3.12 and 3.13 too, where they are installed (PYTHONS=...)"
 	@echo "make check      ruff, mypy and the import contract"

@@ -90,25 +90,24 @@ class Runs(Measuring):
         names = [name for name in scenario.instruments if INSTRUMENTS[name].target]
         with self._kept():
             self._choose_plan()
+            if self.search is not None and scenario.repeats > 1:  # its plain worker is the first
+                self.before.clean = self.trials[()][:1]
+                self.before.alone = self.trials[()][:1]
             first, *further = self._repeats(0, scenario.repeats)
             tasks = [task for tasks in further for task in tasks]
             tasks += [*self._waterfall(), *self._instruments(names)]
             traces = _most_traces(scenario.repeats) if self.after else 0
             self.crew.beside = len(tasks)
             self.crew.total = self.crew.started + len(first) + len(tasks) + traces
-            *alone, last = first
-            for task in alone:
-                task()
+            if not self.before.clean:  # until then nobody knows how much memory workers take
+                first.pop(0)()
 
-            def last_alone() -> None:
-                last()
+            def after_first(task: Callable[[], None]) -> None:
+                task()
                 self.crew.total -= 0 if self._is_to_compare() else traces
 
-            if alone:
-                self._beside([last_alone, *tasks], after_clock=True)
-            else:  # nobody knows how much memory it takes
-                last_alone()
-                self._beside(tasks)
+            first = [partial(after_first, task) for task in first]
+            self._beside([*first, *tasks], after_clock=bool(first))
             self._compare()
         return self
 
@@ -171,7 +170,13 @@ class Runs(Measuring):
         def measure(plan: Plan) -> Cost:
             number = len(self.trials.get(plan, [])) + 1
             again = f", worker {number}" if number > 1 else ""
-            return self._trial(plan, f"auto: {_words(plan)}{again}", "quick")
+            title = f"auto: {_words(plan)}{again}"
+            if self.trials:
+                return self._trial(plan, title, "quick")
+            sample = self.resolve and "memory_profiler" in scenario.instruments
+            cost = self._trial(plan, title, scenario.effort, sample=sample)
+            self.crew.say(f"before: {_in_words(cost)}")
+            return cost
 
         names = candidates(scenario.backend)
         requires = {name: PASSES[name].requires for name in names}
@@ -196,9 +201,11 @@ class Runs(Measuring):
         self.crew.total = self.crew.started
         return self.search.kept
 
-    def _trial(self, plan: Plan, title: str, effort: EffortName) -> Cost:
+    def _trial(self, plan: Plan, title: str, effort: EffortName, *, sample: bool = False) -> Cost:
         spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort])
-        done = self.crew.run(title, Measure(spec, resolve=True, trend=False))
+        done = self.crew.run(title, Measure(spec, resolve=True, trend=False), sample=sample)
+        if sample:
+            self.before.sampled = done
         self.trials.setdefault(plan, []).append(done.value)
         return cost_of([done.value])
 
@@ -225,8 +232,9 @@ class Runs(Measuring):
             # Repeats that another run is compared with all do the same.
             trend = not self.resolve or repeat >= most - max(1, most // _TREND_EVERY)
             yield [
-                partial(self._clean, *each, f"repeat {repeat + 1} of {most}", trend=trend)
-                for each in (order if repeat % 2 == 0 else reversed(order))
+                partial(self._clean, name, variant, f"repeat {repeat + 1} of {most}", trend=trend)
+                for name, variant in (order if repeat % 2 == 0 else reversed(order))
+                if len(variant.clean) <= repeat
             ]
 
     def _clean(self, name: VariantName, variant: VariantRuns, which: str, *, trend: bool) -> None:
@@ -241,7 +249,7 @@ class Runs(Measuring):
             variant.alone.append(done.value)
         if sample:
             variant.sampled = done
-        self.crew.say(f"{name}: {_cost_in_words(variant.clean)}")
+        self.crew.say(f"{name}: {_in_words(cost_of(variant.clean))}")
 
     def _beside(self, tasks: Sequence[Callable[[], None]], *, after_clock: bool = False) -> None:
         """Do what needs no clock; as `Crew.all_of`."""
@@ -295,8 +303,8 @@ class Runs(Measuring):
             self.reproducible = self.comparison is not None
 
 
-def _cost_in_words(clean: Sequence[Measurement]) -> str:
-    cost = cost_of(clean).per_agent
+def _in_words(found: Cost) -> str:
+    cost = found.per_agent
     low, high = map(format_size, cost.ci95_bytes)
     if not cost.resolved:
         return f"an agent costs at most {high}"
