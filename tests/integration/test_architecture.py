@@ -134,8 +134,8 @@ LISTED = {
     "models": ["bandit\n    A bandit with many arms, one of them best; "],
     "schema": ['"const": "bandit"', '"belief_entries"', '"filter"'],
     "passes": [
-        "recompute\n    numpy: A, B and D of agents that learn are computed anew ",
-        "    belief_entries: entries of a belief that are kept",
+        "recompute\n    numpy: A, B and D of agents that learn are recomputed from ",
+        "    belief_entries: entries to keep of each belief",
     ],
     "instruments": ["mapped_files\n    resident pages of the files that the process "],
     "formats": ["openmetrics\n    NAME.prom: for Prometheus\n"],
