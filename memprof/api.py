@@ -233,8 +233,8 @@ class OptimizedPopulation:
         """
         if self._close.alive and self._roster.active:
             raise UsageError(
-                f"agents {', '.join(map(str, self._roster.active))} are active; leave their `with` "
-                "blocks before the population is closed"
+                f"agents {', '.join(map(str, self._roster.active))} are active; leave their "
+                "`with` blocks before you close the population"
             )
         if self._close.alive and self._plan.storage.lasts:
             self._roster.flush()
@@ -252,8 +252,8 @@ class OptimizedPopulation:
         self._check_open()
         if self._plan.records.readonly:
             raise UsageError(
-                "the population is open with readonly=True; reopen it without, once no other "
-                "process has it open for writing, to change what the store holds"
+                "the population is open with readonly=True; to change the store, reopen it "
+                "without, once no other process has it open for writing"
             )
 
     def __enter__(self) -> Self:
@@ -354,8 +354,8 @@ def reopen(
     given = read_options({"history_steps": history_steps, "working_set": working_set}, names)
     for name in given if readonly else ():
         raise UsageError(
-            f"{name}: takes effect on agents that are stored again, and with readonly=True none "
-            "is; leave one of the two out"
+            f"{name}: takes effect only when agents are stored, and with readonly=True none are; "
+            "remove one of the two"
         )
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
     history, pool = (new_pass(name, OF_PROGRAMS, given) for name in ("history", "pool"))
@@ -366,7 +366,7 @@ def check_agent(agent: Any) -> None:
     """Whether it is an agent of PyMDP's NumPy backend that nobody has stored."""
     if is_stored(agent):
         raise UsageError(
-            "agents: this one was taken over already, by this population or another; is it there "
+            "agents: this agent already belongs to this population or another one; is it listed "
             "twice?"
         )
     if not isinstance(agent, Agent):

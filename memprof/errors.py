@@ -163,7 +163,7 @@ class Interrupted(MeasurementError):
     exit_code = 130
 
     def __init__(
-        self, message: str = "interrupted; the report holds what was measured until then"
+        self, message: str = "interrupted; the report has what was measured so far"
     ) -> None:
         super().__init__(message)
 

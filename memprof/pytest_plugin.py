@@ -108,8 +108,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
         with _noting(item):
             raise UsageError(
-                f"{_MARKER}: nothing was checked: the test took the fixture memprof and never "
-                "called it. Call it, or give the marker a scenario"
+                f"{_MARKER}: nothing was checked: the test requested the fixture memprof but "
+                "never called it. Call it, or give the marker a scenario"
             )
 
 
@@ -206,7 +206,7 @@ def _bytes(size: Any) -> int | None:
     except ValueError as error:
         raise UsageError(f"per_agent: {error}, found {size!r}") from None
     if found == 0:
-        raise UsageError("per_agent: expected more than nothing, found 0 bytes")
+        raise UsageError("per_agent: expected a size above 0, found 0 bytes")
     return found
 
 
@@ -226,7 +226,7 @@ def _loaded(
             f"{config.rootpath}"
         )
     if params:
-        raise UsageError("params: are those of a function; a scenario file has its own")
+        raise UsageError("params: only apply to a function; a scenario file has its own")
     try:
         return load_scenario(Path(os.path.relpath(path)), {"instruments": [], **fields})
     except ScenarioError as error:

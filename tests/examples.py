@@ -94,7 +94,7 @@ def _with_block(text: str, block: str) -> str:
     the end of files that were written."""
     title, _, _ = block.partition("\n")
     found = re.search(
-        rf"```\n({re.escape(title)}\n.*?)(\n\nWritten: [^\n]*(?:\nAll of it: [^\n]*)?)?\n```",
+        rf"```\n({re.escape(title)}\n.*?)(\n\nWritten: [^\n]*(?:\nFull report: [^\n]*)?)?\n```",
         text,
         re.DOTALL,
     )

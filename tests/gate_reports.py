@@ -82,7 +82,7 @@ WORSE = Comparison(
         ComponentChange("histories", 0.0, -4_000.0),
     ),
     passes=(PassChange("template", 31.4e6, None), PassChange("history", None, 170.0)),
-    warnings=(Caution("environment", "numpy was 2.3, is 2.4", "make the baseline anew"),),
+    warnings=(Caution("environment", "numpy was 2.3, is 2.4", "renew the baseline"),),
     seconds=31.5,
 )
 SAME = Comparison("grid-5", "scenarios/grid-5.yaml", (5, 3), (LEVEL, KEPT), seconds=4.0)

@@ -70,13 +70,17 @@ class Catalogue(Mapping[str, T]):
 
     def _entry(self, point: Any, takers: list[str], others: Mapping[str, tuple[T, str]]) -> T:
         if takers:
-            raise _Unusable(f"{' and '.join(takers)} has one of this name; rename or uninstall one")
+            raise _Unusable(
+                f"{' and '.join(takers)} already uses this name; rename or uninstall one"
+            )
         entry: T = point.load()
         kind = entry if isinstance(entry, type) else type(entry)
         if not issubclass(kind, self._base):
             raise _Unusable(f"expected {self._base.__name__}, found {shown(entry)}")
         if self._name_of(entry) != point.name:
-            raise _Unusable(f"it calls itself {shown(self._name_of(entry))}; give both one name")
+            raise _Unusable(
+                f"its own name is {shown(self._name_of(entry))}; use the same name for both"
+            )
         known = [*self.ours.values(), *(each for each, _ in others.values())]
         if any(self._place_of(entry) == self._place_of(each) != "" for each in known):
             raise _Unusable(f"{shown(self._place_of(entry))} is taken; choose another")

@@ -67,7 +67,7 @@ FORMATS = Catalogue(
         ),
         Format("markdown", ".md", "for GitHub and editors", "memprof.render.markdown:render"),
         Format(
-            "html", ".html", "a page with pictures, offline", "memprof.render.document:render"
+            "html", ".html", "a page with charts, offline", "memprof.render.document:render"
         ),
         Format("csv", ".csv", "every series, for spreadsheets", "memprof.export.csv_text:render"),
         Format(

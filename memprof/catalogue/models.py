@@ -53,17 +53,17 @@ def _foreign(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
             if not -_MOST_NUMBER < value < _MOST_NUMBER:  # nor is NaN between the two
                 yield path, f"expected a number below 1e100, found {shown(value)}"
         case _ if not depth:
-            yield path, f"is nested more than {_MOST_DEPTH} deep"
+            yield path, f"is nested more than {_MOST_DEPTH} levels deep"
         case list() | tuple():
             for position, each in enumerate(value):
                 yield from _foreign(each, f"{path}.{position}", depth - 1)
         case dict():
             for name, each in value.items():
                 if not isinstance(name, str):
-                    yield path, f"expected text as the name of a field, found {shown(name)}"
+                    yield path, f"expected field names as text, found {shown(name)}"
                 yield from _foreign(each, f"{path}.{cut(str(name))}", depth - 1)
         case _:
-            yield path, f"expected numbers, text, lists and fields, found {shown(value)}"
+            yield path, f"expected numbers, text, lists and mappings, found {shown(value)}"
 
 
 _MOST_NUMBERS = 10**12
@@ -83,7 +83,7 @@ class Model(Strict):
 
     private: bool = Field(
         default=True,
-        description="every agent builds its own arrays; false hands all agents the same arrays",
+        description="every agent builds its own arrays; false gives all agents the same arrays",
     )
     kind: str
 
@@ -100,7 +100,7 @@ class GridWorld(Model):
     size: int = Field(default=5, ge=2, le=200, description="cells per side")
     inductive: bool = Field(
         default=False,
-        description="the preferred cell is a goal too, PyMDP's H: inductive inference",
+        description="make the preferred cell a goal too (PyMDP's H), for inductive inference",
     )
 
 
@@ -110,7 +110,7 @@ class Maze(Model):
     kind: Literal["maze"]
     size: int = Field(default=5, ge=2, le=200, description="cells per side")
     walls: float = Field(default=0.2, ge=0, le=0.5, description="share of the cells that are walls")
-    seed: Seed = Field(default=0, description="with the agent's index, decides on the walls")
+    seed: Seed = Field(default=0, description="seed of the walls, together with the agent's index")
 
     @property
     def differs(self) -> bool:
@@ -135,10 +135,10 @@ class RandomPomdp(Model):
     concentration: float = Field(
         default=1.0,
         ge=0.05,
-        description="of the Dirichlet distribution that each column is drawn from; less is sharper",
+        description="concentration of the Dirichlet distribution of each column; lower is sharper",
     )
     per_agent: bool = Field(
-        default=False, description="every agent draws a model of its own, of one world"
+        default=False, description="every agent draws its own model of the same world"
     )
 
     @property
@@ -174,12 +174,12 @@ class Factory(Model):
     params: Annotated[dict[str, Any], open_fields("model.params")] = Field(default_factory=dict)
     file: str | None = Field(
         default=None,
-        description="the module's file, where its name does not lead there; relative to the "
-        "scenario file",
+        description="the module's file, if its name does not locate it; relative to the scenario "
+        "file",
     )
     path: list[str] = Field(
         default_factory=list,
-        description="folders to import from, relative to the scenario file; its own if not given",
+        description="folders to import from, relative to the scenario file; its own if omitted",
     )
 
 

@@ -44,8 +44,8 @@ class Option:
 _KEEP = Option(
     "keep",
     "names",
-    "results of inference that a record keeps; all of them if not given. What the next step reads "
-    "is kept in any case",
+    "inference results that a record keeps; all if omitted. What the next step reads is always "
+    "kept",
     choices=("qs", "action", *RESULTS),
 )
 
@@ -121,9 +121,10 @@ PASSES = Catalogue(
         _pass(
             name="lean_imports",
             numpy=PassForm(
-                summary="what PyMDP only plots with (seaborn, pandas, matplotlib, scipy) loads on "
-                "first use: 130 MB less per process, whatever the number of agents",
-                cost="the first plot takes the seconds that the import would have taken",
+                summary="libraries that PyMDP needs only for plotting (seaborn, pandas, "
+                "matplotlib, scipy) load on first use: 130 MB less per process, whatever "
+                "the number of agents",
+                cost="the first plot waits for the imports",
                 target="memprof.optimise.settings:LeanImports",
                 kind="setting",
             ),
@@ -132,8 +133,8 @@ PASSES = Catalogue(
         _pass(
             name="jit",
             jax=PassForm(
-                summary="one compiled step, or rollout, in place of PyMDP's calls one by one, "
-                "which trace anew at every step and are remembered by JAX for ever",
+                summary="one compiled step, or rollout, instead of PyMDP's eager calls, which "
+                "retrace at every step and stay in JAX's cache forever",
                 cost="nothing; steps are much faster after the first",
                 target="memprof.optimise.jax:Jit",
                 bound=REORDERED,
@@ -160,8 +161,8 @@ PASSES = Catalogue(
                 target="memprof.optimise.transforms:Share",
             ),
             jax=PassForm(
-                summary="one template agent for all, mapped over what is each agent's own, in "
-                "place of PyMDP's batch, which holds A and B once per agent",
+                summary="one template agent, mapped over each agent's own data, instead of "
+                "PyMDP's batch, which holds A and B once per agent",
                 cost="nothing; steps are faster",
                 target="memprof.optimise.jax:Share",
                 bound=REORDERED,
@@ -172,7 +173,7 @@ PASSES = Catalogue(
             name="policies",
             done_by=("template",),
             numpy=PassForm(
-                summary="the arrays of the policy list as rows of one that all agents share",
+                summary="the policy list as rows of one array that all agents share",
                 cost="nothing",
                 target="memprof.optimise.transforms:Policies",
             ),
@@ -180,16 +181,16 @@ PASSES = Catalogue(
         _pass(
             name="history",
             numpy=PassForm(
-                summary="actions, observations and beliefs of the past as compressed chunks that "
-                "read back whole; with history_steps, the last of them only",
-                cost="a few microseconds per step, and a chunk compressed every 32",
+                summary="past actions, observations and beliefs in lossless compressed chunks; "
+                "with history_steps, only the last ones",
+                cost="a few microseconds per step, and compression of a chunk every 32 steps",
                 target="memprof.optimise.transforms:Histories",
                 options=(
                     Option(
                         "history_steps",
                         "count",
-                        "steps of the past that agents keep under the pass history, so that a long "
-                        "life takes no more memory than a short one; all of them if not given",
+                        "past steps that agents keep under the pass history, so that long runs "
+                        "take no more memory than short ones; all if omitted",
                         problem="memprof.upstream.keywords:history_problem",
                     ),
                 ),
@@ -199,17 +200,17 @@ PASSES = Catalogue(
             name="sparse",
             done_by=("template",),
             numpy=PassForm(
-                summary="an agent's own matrices rest as their nonzero entries, and are scattered "
-                "into a lent buffer for use",
-                cost="the entries written into the buffer and cleared again, at every use",
+                summary="an agent's own matrices are stored as their nonzero entries, and "
+                "scattered into a lent buffer for use",
+                cost="writing the entries into the buffer and clearing them, at every use",
                 target="memprof.optimise.transforms:Sparse",
             ),
         ),
         _pass(
             name="pool",
             numpy=PassForm(
-                summary="PyMDP computes without its large temporaries, and remembers what it "
-                "computed of arrays that never change (put it after share)",
+                summary="PyMDP computes without its large temporaries, and caches results for "
+                "arrays that never change (put it after share)",
                 cost="one comparison with PyMDP's own result per function and shared array or kind "
                 "of call; most steps are faster",
                 target="memprof.optimise.pool:Pool",
@@ -219,8 +220,8 @@ PASSES = Catalogue(
         _pass(
             name="belief",
             numpy=PassForm(
-                summary="beliefs at rest without their smallest entries, a billionth of "
-                "probability",
+                summary="beliefs at rest without their smallest entries, at most a billionth of "
+                "the probability",
                 cost="sorting the beliefs at every step",
                 target="memprof.optimise.transforms:Belief",
                 bound=1e-6,
@@ -253,8 +254,8 @@ PASSES = Catalogue(
                     Option(
                         "chunk",
                         "count",
-                        "JAX agents that step together under the pass template; if not given, as "
-                        "many as are no burden, up to 1024",
+                        "JAX agents that step together under the pass template; if omitted, as "
+                        "many as take 64 MiB, up to 1024",
                     ),
                 ),
             ),
@@ -263,9 +264,9 @@ PASSES = Catalogue(
             name="mmap",
             numpy=PassForm(
                 summary="the template and the records in memory-mapped files, which survive a "
-                "killed process and which processes share; brings `template` along",
-                cost="a record committed to the store at every use of an agent, some 20 "
-                "microseconds beyond `template`; room on disk",
+                "killed process and which processes share; includes `template`",
+                cost="a record committed to the store at every use of an agent, about 20 "
+                "microseconds more than `template`; disk space",
                 target="memprof.storage.mmap:Mmap",
                 kind="storage",
                 options=(
@@ -278,8 +279,8 @@ PASSES = Catalogue(
         _pass(
             name="working_set",
             numpy=PassForm(
-                summary="agents stay active after use, within a budget of bytes (working_set); the "
-                "least recently used hibernate, and steps are taken by active agents first",
+                summary="agents stay active after use, within a budget of bytes (working_set); "
+                "the least recently used are passivated, and active agents step first",
                 cost="the budget, in memory; a killed process loses what active agents did",
                 target="memprof.storage.working_set:Budget",
                 kind="budget",
@@ -287,8 +288,8 @@ PASSES = Catalogue(
                     Option(
                         "working_set",
                         "size",
-                        "what agents that stay active under the pass working_set may take "
-                        "together; 64 MiB if not given",
+                        "bytes that active agents may take in total under the pass working_set; "
+                        "64 MiB if omitted",
                     ),
                 ),
             ),
@@ -298,8 +299,8 @@ PASSES = Catalogue(
         _pass(
             name="gc",
             numpy=PassForm(
-                summary="built agents are set aside, so that garbage collections do not walk them, "
-                "and collections that take more than 1 % of the time happen less often",
+                summary="built agents are excluded from garbage collection, and collections "
+                "become rarer if they take more than 1 % of the time",
                 cost="one full collection before new agents are first used; half a microsecond per "
                 "step; garbage may wait longer, up to a cap",
                 target="memprof.optimise.settings:GcTuning",

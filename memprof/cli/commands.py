@@ -93,8 +93,8 @@ def leak_command(
     mode: Annotated[
         Literal["lifecycle", "steps"] | None,
         typer.Option(
-            help="What a cycle is: build agents, step them and let them go; or step the same "
-            "agents on.  [default: both, until one leaks]"
+            help="What a cycle does: build, step and release agents; or step the same agents "
+            "further.  [default: both, until one leaks]"
         ),
     ] = None,
     *,
@@ -115,15 +115,15 @@ def leak_command(
 
     if cycles < FEWEST_CYCLES:
         raise UsageError(
-            f"--cycles: expected {FEWEST_CYCLES} or more, found {cycles}; fewer cannot tell a "
-            "leak from chance"
+            f"--cycles: expected {FEWEST_CYCLES} or more, found {cycles}; fewer cannot "
+            "distinguish a leak from chance"
         )
     loaded = _loaded(scenario, "leak", changed)
     if loaded.scenario.auto:
         raise ScenarioError(
             "passes",
-            "auto chooses by measuring; `memprof profile` names the plan that it finds, give it "
-            "with --passes",
+            "memprof leak cannot search for passes; run `memprof profile --passes auto`, and name "
+            "the plan that it finds with --passes",
             where="--passes" if "passes" in changed else loaded.where("passes"),
         )
 
@@ -160,14 +160,20 @@ def density_command(
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Run as many agents as fit under --memory-limit, and more."),
+        typer.Option(
+            "--verify",
+            help=(
+                "Test the capacity: run as many agents as should fit under --memory-limit, and a "
+                "tenth more."
+            ),
+        ),
     ] = False,
     time_limit: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
             callback=seconds,
-            help="End the sweep after this, with what it has.",
+            help="End the sweep after this time, and report what it has.",
         ),
     ] = None,
     threads: Annotated[
@@ -179,7 +185,8 @@ def density_command(
     suite: Annotated[
         bool,
         typer.Option(
-            "--suite", help="Run the predecessor's benchmarks, beside its published figures."
+            "--suite",
+            help="Run the predecessor's benchmarks, and compare with its published figures.",
         ),
     ] = False,
     *,
@@ -199,7 +206,7 @@ def density_command(
     if threads is not None and not 2 <= threads <= THREADED_AGENTS:
         raise UsageError(f"--threads: expected 2 to {THREADED_AGENTS}, found {threads:,}")
     if suite and max_agents is not None:
-        raise UsageError("--max-agents: --suite has sizes of its own; remove one of the two")
+        raise UsageError("--max-agents: --suite has its own sizes; remove one of the two")
     if verify and workers.memory_limit is None:
         raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     loaded = _loaded(scenario, "suite" if suite else "density", changed)

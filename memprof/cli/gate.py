@@ -40,7 +40,7 @@ def gate_command(
         list[Path] | None,
         typer.Argument(
             metavar="[SCENARIO]...",
-            help="Scenario files (YAML); those of the baseline if none is given.",
+            help="Scenario files (YAML); those of the baseline if omitted.",
             show_default=False,
         ),
     ] = None,
@@ -49,11 +49,13 @@ def gate_command(
     ] = Path("memprof-baseline.json"),
     update: Annotated[
         bool,
-        typer.Option("--update", help="Make the baseline, or renew it where nothing is worse."),
+        typer.Option("--update", help="Write the baseline, unless something got worse."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="With --update: renew it anyway.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --update: write it in any case.")
+    ] = False,
     max_repeats: Annotated[
-        int, typer.Option(help="Most repeats, where fewer are too noisy to tell.")
+        int, typer.Option(help="Add up to this many repeats while the result is inconclusive.")
     ] = 9,
     self_check: Annotated[
         int | None,
@@ -154,8 +156,8 @@ def _cases(files: Sequence[Path], changed: Overrides, verdicts: Verdicts) -> lis
 
 @takes()
 def compare_command(
-    was: Annotated[Path, typer.Argument(metavar="WAS.json", help="The report of the run before.")],
-    now: Annotated[Path, typer.Argument(metavar="NOW.json", help="The report of the run now.")],
+    was: Annotated[Path, typer.Argument(metavar="WAS.json", help="The report of the earlier run.")],
+    now: Annotated[Path, typer.Argument(metavar="NOW.json", help="The report of the later run.")],
     *,
     verdicts: Verdicts,
     to: Destination,

@@ -14,7 +14,7 @@ _PAGES = files("memprof") / "docs"
 def help_command(
     context: typer.Context,
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="A page or a command, such as leaks.")
+        str | None, typer.Argument(metavar="TOPIC", help="A docs page or a command, such as leaks.")
     ] = None,
 ) -> None:
     """Show a page of the documentation, or a command's options; without TOPIC, list the pages.
@@ -42,7 +42,7 @@ def help_command(
         for name, text in pages.items():
             title = text.partition("\n")[0].lstrip("# ")
             console.print(f"{name:{width}}  {title}", markup=False, highlight=False)
-        console.print("\nmemprof help TOPIC shows one; memprof COMMAND --help lists options.")
+        console.print("\nmemprof help TOPIC shows a page; memprof COMMAND --help lists options.")
         return
     if topic not in pages:
         raise UsageError(unknown("topic", topic, {*pages, *commands}))

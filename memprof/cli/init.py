@@ -20,7 +20,9 @@ _REQUIREMENTS = Path("scenarios/requirements.txt")
 _WORKFLOW = Path(".github/workflows/memprof.yml")
 
 _Steps = tuple[tuple[str, str], ...]  # a command, and what it is for
-_PROFILE: _Steps = ((f"memprof profile {_STARTER}", "where its memory goes; now edit it"),)
+_PROFILE: _Steps = (
+    (f"memprof profile {_STARTER}", "shows where the memory goes; then edit the file"),
+)
 _LOCAL: _Steps = (
     *_PROFILE,
     ("memprof gate scenarios/*.yaml --update", "make the baseline, memprof-baseline.json"),
@@ -31,9 +33,9 @@ _LOCAL: _Steps = (
 _GITHUB: _Steps = (
     *_PROFILE,
     ("git add scenarios .github", ""),
-    ('git commit -m "Memory gate"', "and bring it to the default branch"),
+    ('git commit -m "Memory gate"', "then merge it into the default branch"),
     ("gh workflow run memprof.yml", "make the baseline there; or Actions > memprof > Run workflow"),
-    ("git pull", "memprof-baseline.json is in it; from now on every change is gated"),
+    ("git pull", "gets memprof-baseline.json; from now on every change is gated"),
 )
 
 
@@ -97,7 +99,7 @@ def _requirements() -> str:
 
     from memprof.gate.differences import DECISIVE
 
-    lines = ["# What the figures depend on: with another release, make the baseline anew."]
+    lines = ["# Figures depend on these releases: renew the baseline when you change one."]
     for package in DECISIVE:
         with contextlib.suppress(metadata.PackageNotFoundError):
             lines.append(f"{package}=={metadata.version(package)}")

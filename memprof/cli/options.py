@@ -135,7 +135,7 @@ class WorkerLimits:
         return Limits(self.timeout, self.memory_limit)
 
 
-Full = Annotated[bool, Option("--full", help="Print the whole report, not one screen of it.")]
+Full = Annotated[bool, Option("--full", help="Print the whole report instead of one screen.")]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Verdicts:
     bencher_json: Annotated[Path | None, _file("Write the figures in Bencher Metric Format.")] = (
         None
     )
-    github: Annotated[bool, Option("--github", help="Print annotations for GitHub, too.")] = False
+    github: Annotated[bool, Option("--github", help="Also print annotations for GitHub.")] = False
 
     def tolerances(self) -> dict[str, Tolerance]:
         """The tolerances, read.

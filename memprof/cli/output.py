@@ -68,7 +68,7 @@ class Question:
         if found != self:
             raise UsageError(
                 f"{file} holds another report ({found}), which this one ({self}) would overwrite; "
-                "choose another --out, or move it"
+                "choose another --out, or move the file"
             )
 
     def __str__(self) -> str:
@@ -147,7 +147,7 @@ class Output:
                 written = listed(file for file in texts if file not in failed)
                 last = f"\nWritten: {written}\n"
                 if not self.to.full:
-                    last += f"All of it: {self.file(FORMATS['html'])}, or --full\n"
+                    last += f"Full report: {self.file(FORMATS['html'])}, or --full\n"
                 view = view_of(report)
                 full = self.to.full
                 say(for_a_log(terminal.render_for(sys.stdout, view, full=full, last=last)))

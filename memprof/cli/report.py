@@ -21,9 +21,7 @@ def report_command(
     ],
     html: Annotated[
         Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write a page with pictures here; - is stdout."
-        ),
+        typer.Option("--html", metavar="FILE", help="Write the HTML page here; - is stdout."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -72,14 +70,14 @@ def report_command(
         text = FORMATS[format_name].render(found)
         if text is None:
             raise UsageError(
-                f"--format {format_name}: a report of kind {found.kind} has nothing to write; "
+                f"--format {format_name}: a report of kind {found.kind} has no data for it; "
                 "choose another format"
             )
         say(text)
     elif known:
         say(for_a_log(f"Written: {listed(known)}\n"))
     else:
-        last = "" if full else "\nAll of it: --full, or --html FILE for the page\n"
+        last = "" if full else "\nFull report: --full, or --html FILE for the page\n"
         say(for_a_log(terminal.render_for(sys.stdout, view_of(found), full=full, last=last)))
     if errors:
         raise errors[0]

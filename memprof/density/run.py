@@ -219,7 +219,7 @@ def _cautions(
     threaded = {each.threads.digests for each in variants if each.threads is not None}
     if len(threaded) > 1 and verdict.verdict == "exact":
         evidence = "agents stepped by several threads behave differently with the passes"
-        yield Caution("threads_diverged", evidence, "report it with this scenario")
+        yield Caution("threads_diverged", evidence, "report this as a bug, with the scenario")
     yield from _unjudged(variants, machine)
     for each in variants:
         for kind, said, remedy in _of_variant(each):
@@ -240,19 +240,19 @@ def _of_variant(variant: VariantSweep) -> Iterator[tuple[str, str, str]]:
         yield "not_measured", said, "raise --time-limit or --memory-limit"
     elif not (cost := capacity.cost(known)).resolved:
         said = f"an agent costs at most {format_size(cost.at_most_bytes)}"
-        remedy = "raise --max-agents or --agents: more agents resolve what one costs"
+        remedy = "raise --max-agents or --agents: more agents resolve the cost of one"
         yield "below_resolution", said, remedy
     use = variant.runs[0].working_set if variant.runs else None
     if use is not None and use.hibernations == 0:
-        said = "all agents stayed active, so each costs what an active one does"
-        remedy = "lower --working-set, or raise --agents until agents hibernate"
+        said = "all agents stayed active, so each costs as much as an active one"
+        remedy = "lower --working-set, or raise --agents until agents are passivated"
         yield "working_set_not_full", said, remedy
     if variant.unlimited:
-        said = f"{lived} fit, too few to fit a line through"
+        said = f"{lived} fit, too few for a line"
         remedy = "figures come from a sweep without the limit; the capacity was derived from them"
         yield "measured_without_limit", said, remedy
     if variant.verification is not None and variant.verification.ended == "time":
-        said = f"{variant.verification.found:,} agents were verified in the time"
+        said = f"{variant.verification.found:,} agents were verified within the time"
         yield "not_verified", said, "raise --time-limit to verify the rest"
 
 
@@ -264,7 +264,8 @@ def _unjudged(variants: list[VariantSweep], machine: tuple[Bound, ...]) -> Itera
                 evidence = f"{each.name}: {bound.name} ({format_size(bound.limit_bytes)}) is not "
                 yield Caution(
                     "bound_not_judged",
-                    f"{evidence}in the capacity: nothing here reports what a process uses of it",
+                    f"{evidence}in the capacity: no reading here reports how much of it a "
+                    "process uses",
                     "measure where /proc/self/status has VmData and VmSize",
                 )
 

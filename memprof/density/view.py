@@ -53,8 +53,8 @@ _BOUNDS = {
     "--memory-limit": "--memory-limit",
     "RLIMIT_DATA": "the shell's limit on data (ulimit -d)",
     "RLIMIT_AS": "the shell's limit on address space (ulimit -v)",
-    "cgroup": "what the control group has left",
-    "machine": "what the machine has free",
+    "cgroup": "what is left in the control group",
+    "machine": "the machine's free memory",
 }
 
 
@@ -84,12 +84,14 @@ def _next(report: DensityReport) -> Next:
     if after is None or not after.passes:
         return Next("See how many more fit with passes:", "memprof density SCENARIO --passes auto")
     if report.equivalence.verdict not in ("exact", "bounded"):
-        return Next("See which pass changes what agents do:", "memprof profile SCENARIO")
+        return Next("See which pass changes behaviour:", "memprof profile SCENARIO")
     names = listed(after.passes)
     room = {each.variant: each.room.agents for each in report.density.capacity}
     if len(room) == 2 and room["after"] <= room["before"]:
-        return Next(f"No more fit with {names}; see what they hold:", "memprof profile SCENARIO")
-    gives = f"{names} {'makes' if len(after.passes) == 1 else 'make'} room for them"
+        return Next(
+            f"No more agents fit with {names}; see what they hold:", "memprof profile SCENARIO"
+        )
+    gives = f"{names} {'makes' if len(after.passes) == 1 else 'make'} this possible"
     return applied(report.scenario, after.passes, gives)
 
 
@@ -140,11 +142,11 @@ def _capacity(report: DensityReport) -> Section:
     text += [working_set_line(v.working_set) for v in variants.values() if v.working_set]
     text.append(
         "Marginal and fixed are the slope and the intercept of USS against the number of agents. "
-        "What fits is the line at the upper end of its interval, with the transient peak of "
-        "building and stepping on top, up to the lowest of all bounds; it is extrapolated from the "
-        "largest population that was measured. Agents per GiB are by the marginal cost alone, and "
-        "files on disk are not counted. --memory-limit is the RLIMIT_DATA of a worker, which also "
-        "counts memory that agents map and never touch."
+        "The capacity extrapolates that line from the largest measured population to the lowest "
+        "bound, at the upper end of its interval, with the transient peak of building and "
+        "stepping on top. Agents per GiB follow from the marginal cost alone; files on disk do "
+        "not count. --memory-limit is the RLIMIT_DATA of a worker, which also counts memory that "
+        "agents map and never touch."
     )
     columns = ("", *names)
     return Section("Capacity", tuple(text), (Table("", columns, rows),))
@@ -160,11 +162,11 @@ def _left(name: VariantName, variant: DensityVariant) -> str:
     empty, left = variant.baseline_bytes, variant.left_bytes or 0.0
     replaced = ""
     if variant.replaced:
-        replaced = f"{count(variant.replaced)} agents left and as many new ones came; "
+        replaced = f"{count(variant.replaced)} agents left and as many new ones came. "
     return (
-        f"Come and go, {name}: {replaced}after the last one left, the process has "
+        f"Turnover, {name}: {replaced}After the last one left, the process holds "
         f"{format_size(left)}, {left / empty - 1:+.1%} against {format_size(empty)} before the "
-        "first came."
+        "first one came."
     )
 
 
@@ -178,13 +180,13 @@ def _verified(capacity: Capacity) -> str:
             off = found.found / room.expected - 1
             held = "as predicted" if found.found >= room.agents else "fewer than predicted"
             return (
-                f"{start}, {held}; the limit was met at {count(found.found)}, {off:+.1%} from the "
-                f"{count(room.expected)} that the line predicts."
+                f"{start}, {held}; the limit was reached at {count(found.found)}, {off:+.1%} from "
+                f"the {count(room.expected)} that the line predicts."
             )
         case "reached":
             return f"{start}; a tenth more, {count(found.asked)}, fit too{_within(room, found)}."
         case _:
-            return f"{start} before the time was up, of {count(room.agents)} predicted."
+            return f"{start} within the time limit, of {count(room.agents)} predicted."
 
 
 def _within(room: Room, found: Verification) -> str:
@@ -212,10 +214,11 @@ def _sweep(report: DensityReport) -> Section:
     backend = BACKENDS.get(report.scenario.backend)  # which may be another memprof's
     together = "as one computation" if backend and backend.together else "in turn, each once"
     text = (
-        "Marginal is the growth since the size above for each new agent, per agent the growth "
-        "since there was no agent for each; readings are at rest, after every agent has lived its "
-        f"steps. Then all agents step {together}; efficiency is their rate against that of the "
-        "smallest population. Build is one agent with all that the passes do to it.",
+        "Marginal is the growth per new agent since the row above, per agent the growth since the "
+        "empty population, divided by all agents. Readings are taken at rest, after every agent "
+        f"has run its steps. Then all agents step {together}; efficiency is their rate relative "
+        "to that of the smallest population. Build is the time to build one agent, including the "
+        "work of the passes.",
     )
     charts = tuple(memory_charts(report))
     return Section("Sweep", text, tuple(tables), charts, tuple(speed_chart(report)))
@@ -247,17 +250,18 @@ def _threads_section(report: DensityReport) -> Section:
     """Throughput of several threads against one."""
     first = report.density.threads[0]
     text = [
-        f"{first.agents} agents x {first.steps} steps, dealt out to {first.threads} threads, "
-        "against one thread, in blocks by turns; a step of one agent is one operation. The ratio "
-        "is the median over neighbouring blocks, with its 95 % interval. Every thread has its own "
-        "generator of random numbers, so agents do what they do in one thread. Growth is of the "
-        "process over all steps, in a worker with one malloc arena (MALLOC_ARENA_MAX=1).",
+        f"{first.agents} agents x {first.steps} steps, divided among {first.threads} threads and "
+        "compared with one thread, in alternating blocks; one operation is one step of one agent. "
+        "The ratio is the median over neighbouring blocks, with its 95 % interval. Every thread "
+        "has its own random number generator, so behaviour is the same as in one thread. Growth "
+        "is that of the process over all steps, in a worker with one malloc arena "
+        "(MALLOC_ARENA_MAX=1).",
     ]
     for each in report.density.threads:
         if each.running < each.threads:
             text.append(
-                f"{each.variant}: {each.running} of the {each.threads} threads ran at one time; "
-                "more, which have to share Python's interpreter, did not pay."
+                f"{each.variant}: {each.running} of the {each.threads} threads ran at the same "
+                "time; more did not pay off, because they share Python's interpreter."
             )
     columns: Columns[ThreadsRow] = {
         "": lambda row: row.variant,
@@ -275,12 +279,12 @@ def _suite_section(report: DensityReport) -> Section:
     columns = ("benchmark", "published", "before", "after")
     rows = tuple(_suite_rows(report))
     text = (
-        f"Published: {_SOURCE}. Its agents were mocks; its bytes were summed up by counters that "
-        "left out the matrices; its throughput was that of the mocks.",
-        "Before and after: PyMDP's own agents in fresh processes. Bytes are what the process grew "
-        "by in USS, with every agent alive, divided by the agents; of one agent alone no pass can "
-        "save anything, since the first agent becomes the template. Operations are whole steps, "
-        "seconds wall-clock.",
+        f"Published: {_SOURCE}. Its agents were mocks, its bytes came from counters that left out "
+        "the matrices, and its throughput was that of the mocks.",
+        "Before and after: PyMDP's own agents in fresh processes. Bytes are the growth of the "
+        "process in USS, with every agent alive, divided by the number of agents. No pass can "
+        "save anything for a single agent, because the first agent becomes the template. "
+        "Operations are whole steps, seconds are wall-clock time.",
     )
     return Section("The predecessor's benchmarks", text, (Table("", columns, rows, "prose"),))
 
@@ -299,7 +303,7 @@ def _suite_rows(report: DensityReport) -> Iterator[tuple[str, ...]]:
         rates = [f"{row.threads_per_second:,.0f}/s" if row else "-" for row in both]
         yield (what, "4,967/s", *rates)
         grown = [format_size(row.growth_bytes, signed=True) if row else "-" for row in both]
-        yield ("memory growth over them", "+0.3 MB", *grown)
+        yield ("memory growth meanwhile", "+0.3 MB", *grown)
     spent = [format_seconds(each.optimise_seconds if each else None) for each in variants]
     yield ("to optimise an agent", "9.2 ms", *spent)
 

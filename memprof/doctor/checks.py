@@ -56,7 +56,9 @@ def check_machine(tried: Calibration | MemprofError, root: Path = Path("/")) -> 
     readings, or why it found nothing; `root` is where `proc` and `sys` are looked for."""
     checks = [*_software()]
     if isinstance(tried, MemprofError):
-        checks.append(Check("worker", "broken", str(tried), "mend this first; nothing is measured"))
+        checks.append(
+            Check("worker", "broken", str(tried), "fix this first; nothing can be measured")
+        )
     else:
         checks += [*_readings(tried), *_allocator(tried, os.environ)]
     checks += [
@@ -72,7 +74,7 @@ def _software() -> Iterator[Check]:
     version = sys.version_info[:2]
     name = f"{platform.python_implementation()} {platform.python_version()}"
     if version < _LEAST_PYTHON or version >= _FIRST_UNTRIED_PYTHON:
-        yield Check("Python", "worse", name, "use 3.11, 3.12 or 3.13, which memprof is tested with")
+        yield Check("Python", "worse", name, "use 3.11, 3.12 or 3.13; memprof is tested with these")
     else:
         yield Check("Python", "fine", name)
     try:
@@ -87,7 +89,7 @@ def _software() -> Iterator[Check]:
             "JAX",
             "worse",
             f"backend jax is missing {', '.join(missing)}",
-            f"pip install {' '.join(missing)}, if your agents are JAX's",
+            f"pip install {' '.join(missing)}, if you use JAX agents",
         )
     elif packages:
         yield Check("JAX", "fine", ", ".join(f"{name} {_version(name)}" for name in packages))
@@ -111,7 +113,7 @@ def _readings(tried: Calibration) -> Iterator[Check]:
         state: State = "broken" if name == "process" else "worse"
         yield Check(f"reading: {name}", state, why, remedy_of_reading(name))
     if not tried.left_out:
-        yield Check("readings", "fine", "each moved by as much as was allocated to try it")
+        yield Check("readings", "fine", "each followed the memory allocated to test it")
 
 
 def _allocator(tried: Calibration, environment: Mapping[str, str]) -> Iterator[Check]:
@@ -122,7 +124,7 @@ def _allocator(tried: Calibration, environment: Mapping[str, str]) -> Iterator[C
             "allocator",
             "worse",
             f"{tried.malloc or 'unknown'}, set by {words}",
-            "compare figures of one setting only; unset the variables for those of a plain process",
+            "compare only figures with the same setting; unset the variables for the defaults",
         )
     else:
         yield Check("allocator", "fine", tried.malloc or "unknown")
@@ -136,8 +138,8 @@ def _huge_pages(mode: str, environment: Mapping[str, str]) -> Check:
             "huge pages",
             "worse",
             f"{found}: large arrays may take memory in steps of 2 MiB, and zeros take it at once",
-            "NUMPY_MADVISE_HUGEPAGE=0 for figures of touched pages only; keep one setting for all "
-            "figures that are compared",
+            "set NUMPY_MADVISE_HUGEPAGE=0 to count only touched pages; keep one setting for all "
+            "figures that you compare",
         )
     return Check("huge pages", "fine", found)
 
@@ -147,7 +149,7 @@ def _limits() -> Iterator[Check]:
     least = min(each.limit_bytes for each in bounds)
     found = ", ".join(f"{each.name} {format_size(each.limit_bytes)}" for each in bounds)
     if least < _AMPLE_BYTES:
-        remedy = "close other programs or raise the limit, where a population does not fit"
+        remedy = "if a population does not fit, close other programs or raise the limit"
         yield Check("memory left", "worse", found, remedy)
     else:
         yield Check("memory left", "fine", found)
@@ -173,22 +175,26 @@ def _load(root: Path) -> Iterator[Check]:
         busy = 0.0
     found = f"{busy:.1f} busy of {count}" + (" processor" if count == 1 else " processors")
     if busy > _BUSY * count:
-        remedy = "wait for other work to end: times per step are unsure, and trends may be too slow"
+        remedy = (
+            "wait for other work to end: times per step are unreliable, and trends may be too slow"
+        )
         yield Check("load", "worse", found, remedy)
     elif count == 1:
-        yield Check("load", "worse", found, "use two or more: memprof and its worker share it")
+        yield Check(
+            "load", "worse", found, "use two or more: memprof and its worker share this one"
+        )
     else:
         yield Check("load", "fine", found)
     used = psutil.swap_memory().used
     if used > _IN_SWAP_BYTES:
-        remedy = "free memory first: what is swapped out comes back while it is measured"
+        remedy = "free memory first: swapped-out pages come back during measurements"
         yield Check("swap", "worse", f"{format_size(used)} in use", remedy)
     else:
         yield Check("swap", "fine", "not in use")
     governor = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor and governor != "performance":
-        remedy = "cpupower frequency-set -g performance, where times per step matter"
-        yield Check("processor speed", "worse", f"governor {governor}: it changes", remedy)
+        remedy = "cpupower frequency-set -g performance, if times per step matter"
+        yield Check("processor speed", "worse", f"governor {governor}: the speed varies", remedy)
 
 
 def _temporary_folder(root: Path) -> Check:
@@ -197,14 +203,14 @@ def _temporary_folder(root: Path) -> Check:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         found = str(error.strerror or error)
-        return Check("temporary folder", "broken", found, "set TMPDIR to a folder for writing")
+        return Check("temporary folder", "broken", found, "set TMPDIR to a writable folder")
     kind = _file_system(folder, root)
     found = f"{folder}, {format_size(free)} free" + (f", {kind}" if kind else "")
     if free < _LEAST_DISK_BYTES:
         remedy = "free some space, or set TMPDIR to a folder that has some"
         return Check("temporary folder", "worse", found, remedy)
     if kind == "tmpfs":
-        remedy = "set TMPDIR to a disk: the files of the pass mmap are memory there"
+        remedy = "set TMPDIR to a disk: on tmpfs the files of the pass mmap take memory"
         return Check("temporary folder", "worse", found, remedy)
     return Check("temporary folder", "fine", found)
 

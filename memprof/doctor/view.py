@@ -8,8 +8,8 @@ from memprof.doctor.checks import Check, State
 from memprof.render import Section, Table, View
 
 _TITLES: dict[State, str] = {
-    "broken": "Nothing can be measured until this is mended",
-    "worse": "This makes figures less sure",
+    "broken": "Fix this first: nothing can be measured",
+    "worse": "This makes figures less reliable",
     "fine": "Fine",
 }
 
@@ -33,6 +33,6 @@ def headline(checks: Sequence[Check]) -> str:
     if broken:
         return "memprof cannot measure here yet."
     if not worse:
-        return "memprof can measure here, and nothing was found that makes its figures less sure."
+        return "memprof can measure here, and found nothing that makes figures less reliable."
     things = "one thing makes" if worse == 1 else f"{worse} things make"
-    return f"memprof can measure here; {things} its figures less sure."
+    return f"memprof can measure here; {things} figures less reliable."

@@ -153,7 +153,7 @@ def finite(text: str) -> int | float:
     and there is no NaN and no infinity, though Python reads them."""
     number = float(text)
     if not -_MOST_NUMBER < number < _MOST_NUMBER:
-        raise ValueError(f"found {cut(text, 20)} for a number")
+        raise ValueError(f"found {cut(text, 20)} as a number")
     return int(text) if text.lstrip("-").isdigit() else number
 
 
@@ -189,7 +189,7 @@ def _problem(said: str, found: Any, form: Any) -> str:
         path.append(missing[1])
     field = _shown(".".join(path))[1:-1]
     if missing:
-        return f"{field}: is missing; if an older memprof wrote the file, measure anew"
+        return f"{field}: is missing; if an older memprof wrote the file, measure again"
     if said.startswith("Invalid enum value"):
         *others, last = (repr(each) for each in getattr(_plain(kind), "values", ("another",)))
         expected = f"{', '.join(others)} or {last}" if others else last

@@ -88,7 +88,7 @@ def speedscope(report: AnyReport) -> str | None:
     title = one_line(report.scenario.name)
     file = {
         "$schema": _SCHEMA,
-        "name": f"{title}: bytes that one further agent holds",
+        "name": f"{title}: bytes that one more agent holds",
         "exporter": "memprof",
         "activeProfileIndex": 0,
         "shared": {"frames": [_frame(each) for each in frames]},

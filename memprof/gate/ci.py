@@ -139,7 +139,7 @@ _LEVELS: dict[Change, Literal["error", "notice"]] = {
 }
 # GitHub refuses a summary of more than 1 MiB for a step; other commands of the step may add to it.
 _MOST_BYTES = 1_000_000
-_CUT = "\n**The summary was cut here: GitHub takes no more than 1 MiB. The JSON has all of it.**\n"
+_CUT = "\n**The summary is truncated: GitHub accepts at most 1 MiB. The JSON has all of it.**\n"
 
 
 def github_annotations(report: GateReport) -> str:

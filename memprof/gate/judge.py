@@ -96,7 +96,7 @@ def _figure(
     verdict = "could_not_measure" if interval is None else verdict_on(interval, allowed)
     detail = ""
     if interval is None:
-        detail = "one worker then and one now do not show how far workers differ"
+        detail = "one worker then and one now do not show how much workers differ"
     elif verdict == "could_not_measure":
         detail = "too noisy; more repeats, then and now, narrow the interval"
     return MetricChange(
@@ -268,7 +268,7 @@ def _budget(was: Report, now: Report) -> MetricChange | None:
         was=before,
         now=after,
         allowed=float(now.budget.limit_bytes),
-        detail="kept" if kept else "broken",
+        detail="met" if kept else "exceeded",
     )
 
 

@@ -117,7 +117,7 @@ def update(
     failure = failure_of(report)
     whole = all(each.report is not None and each.failure is None for each in found)
     if failure is not None and whole and not force:
-        failure = type(failure)(f"{failure}; the baseline stays as it was, --force replaces it")
+        failure = type(failure)(f"{failure}; the baseline is unchanged; --force replaces it")
     if failure is not None and not (force and whole):
         return GateOutcome(report, failure)
     entries = {} if isinstance(baseline, str) else dict(baseline.scenarios)
@@ -214,7 +214,7 @@ def _incomparable(case: Case, entry: BaselineEntry) -> str:
     if entry.scenario_hash != case.hash():
         changed = scenario_changes(entry.report.scenario.flat(), scenario.reported.flat())
         what = "; ".join(changed) or "the content of its model's file"
-        return f"the scenario is not the one of the baseline ({what})"
+        return f"the scenario differs from that of the baseline ({what})"
     if not measured(entry.report):
         return "the baseline has no raw samples of the population with its passes"
     was = entry.report.environment
@@ -324,11 +324,11 @@ def compare_reports(
     others = scenario_changes(was.scenario.flat(), now.scenario.flat())
     warnings = []
     if others:
-        remedy = "read the changes as those of the scenario, not of the code"
+        remedy = "the changes may come from the scenario rather than from the code"
         warnings.append(Caution("other_scenario", "; ".join(others), remedy))
     for file, each in zip(files, (was, now), strict=True):
         if not each.complete:
-            remedy = "measure it again: with fewer workers than asked for, intervals are wider"
+            remedy = "measure it again: with fewer workers, intervals are wider"
             warnings.append(Caution("incomplete", f"{file} was cut short", remedy))
     report = GateReport(files[0], (replace(found, warnings=tuple(warnings)),), kind="compare")
     return GateOutcome(report, failure_of(report))

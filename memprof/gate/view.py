@@ -20,9 +20,9 @@ from memprof.values.gate import (
 
 _MOST_BARS = 24
 _COLUMNS = (
-    "Nothing changed between these runs, so whatever came out worse is a false alarm; with 95 % "
-    "confidence the rate of false alarms is below the one shown. Largest is the largest change "
-    "seen, allowed the smallest tolerance."
+    "Nothing changed between these runs, so every worse result is a false alarm; the rate of "
+    "false alarms is below the one shown, with 95 % confidence. Largest is the largest change, "
+    "allowed the smallest tolerance."
 )
 
 
@@ -81,7 +81,7 @@ def headline(report: GateReport) -> str:
     if better:
         return f"Nothing is worse; {first_few(better)}."
     if report.scenarios:
-        return "Everything is as before, within its tolerance."
+        return "No metric changed by more than its tolerance."
     if report.updated:
         return f"Written to {report.baseline}: {', '.join(report.updated)}."
     return "Nothing was measured."
@@ -104,7 +104,7 @@ def _picture(report: GateReport) -> Bars | None:
         return None
     names, changes, allowed = zip(*rows[:_MOST_BARS], strict=True)
     worst = max(rows, key=lambda row: row[1] / row[2] if row[2] else math.inf)
-    what = "largest change, in percent of what is allowed" if report.alarms else "change in percent"
+    what = "largest change, in percent of the tolerance" if report.alarms else "change in percent"
     return Bars(
         title=what,
         alt=f"nearest to its tolerance is {worst[0]}, {worst[1]:+.1%} of {worst[2]:.1%} allowed",
@@ -127,7 +127,8 @@ def _next(report: GateReport) -> Next | None:
     baseline = "" if usual else f"--baseline {shlex.quote(report.baseline)} "
     if "worse" in verdicts:
         return Next(
-            "Find what grew in the tables below. If it is meant, renew the baseline and commit it:",
+            "Find what grew in the tables below. If the growth is intended, renew the baseline "
+            "and commit it:",
             f"memprof gate {baseline}--update --force",
         )
     if "could_not_measure" in verdicts:
@@ -136,7 +137,7 @@ def _next(report: GateReport) -> Next | None:
         )
     if "better" in verdicts or "new" in verdicts:
         return Next(
-            "Renew the baseline and commit it, so that what was gained is kept:",
+            "Renew the baseline and commit it, so that later runs compare with this one:",
             f"memprof gate {''.join(f'{shlex.quote(each)} ' for each in new)}{baseline}--update",
         )
     return None

@@ -175,12 +175,12 @@ def _failures(
     for name, was in before.items():
         there, gone = during.get(name), after.get(name)
         if was is None or there is None or gone is None:
-            found[name] = "there is no such account here"
+            found[name] = "this process has no such statistics"
             continue
         for moved, what in ((there - was, "allocated"), (there - gone, "freed")):
             if not _LEAST * amount <= moved <= _MOST * amount:
                 known, seen = _shown(amount, unit), _shown(moved, unit)
-                found[name] = f"tried with {known} that were {what}, it moved by {seen}"
+                found[name] = f"when {known} were {what}, it moved by {seen}"
                 break
     return found
 

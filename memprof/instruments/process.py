@@ -114,8 +114,8 @@ def expect_process() -> None:
     why = left_out().get("process")
     if why:
         raise MeasurementError(
-            f"the memory of a process cannot be read here: {why}; expected that smaps_rollup, "
-            "smaps or statm in /proc/self tells; run memprof where it does"
+            f"the memory of a process cannot be read here: {why}; expected smaps_rollup, smaps or "
+            "statm in /proc/self; run memprof where one of them can be read"
         )
 
 

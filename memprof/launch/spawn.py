@@ -132,7 +132,7 @@ def _follow(
             if starved is not None:
                 raise too_low_for_imports(request, starved)
             raise WorkerTimeout(
-                f"the worker ran past the time limit of {limits.timeout_seconds:g} s, while in "
+                f"the worker exceeded the time limit of {limits.timeout_seconds:g} s, while in "
                 f"phase {label!r}; raise --timeout, or lower --agents or --steps"
             )
         data = worker.read(left)
@@ -164,8 +164,8 @@ def _heard(line: bytes, request: Request[R]) -> Event[R]:
         return decode_event(line, request)
     except (ValueError, RecursionError) as error:
         raise WorkerFailed(
-            "what the worker says cannot be read; does the model or its environment write to files "
-            "that it did not open, or replace functions of Python?",
+            "the worker's messages cannot be read; does the model or its environment write to "
+            "files that it did not open, or replace functions of Python?",
             detail=raised(error),
         ) from None
 
@@ -244,21 +244,21 @@ def _death(code: int, phase: str) -> str:
     """What the exit code of a worker without a word tells; minus the signal that ended it."""
     if code >= 0:
         return (
-            f"the worker ended with exit code {code} and no result, while in phase {phase!r}; "
-            "does the model or its environment end the process?"
+            f"the worker ended with exit code {code} and no result, in phase {phase!r}; does the "
+            "model or its environment end the process?"
         )
     name, cause = f"signal {-code}", ""  # signals for programs' own use have no name
     with contextlib.suppress(ValueError):
         name = signal.Signals(-code).name
     seconds = rlimit_bytes("CPU")
     if seconds is not None and code in (-signal.SIGKILL, -signal.SIGXCPU):
-        cause = f"; does it need more than the {seconds} s of processor time of ulimit -t?"
+        cause = f"; does it need more processor time than the {seconds} s of ulimit -t?"
     elif code == -signal.SIGKILL:
         cause = (
             ", most likely by the kernel because the machine ran out of memory; use fewer agents, "
             "or passes that make each of them smaller"
         )
-    return f"the worker was killed ({name}) while in phase {phase!r}{cause}"
+    return f"the worker was killed ({name}) in phase {phase!r}{cause}"
 
 
 def too_low_for_imports(

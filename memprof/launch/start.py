@@ -31,7 +31,7 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the machine has too many files open",
     errno.EAGAIN: "raise the limit of processes (ulimit -u)",
-    errno.ENOMEM: "the machine, or ulimit -v, has too little memory",
+    errno.ENOMEM: "there is too little memory, on the machine or under ulimit -v",
     errno.ENOSPC: "free some space, or set TMPDIR to a folder that has some",
 }
 
@@ -48,8 +48,8 @@ def temporary_folder() -> Iterator[Path]:
         Path(folder.name).chmod(0o700)  # whatever the umask takes away
     except OSError as error:
         raise WorkerFailed(
-            f"cannot make a temporary folder: {error.strerror or error}; set TMPDIR to a folder "
-            "that can be written"
+            f"cannot make a temporary folder: {error.strerror or error}; set TMPDIR to a writable "
+            "folder"
         ) from None
     with folder as name:
         yield Path(name)

@@ -137,7 +137,7 @@ class Owners:
     def _links(self, way: Way) -> Iterator[str]:
         for place, thing in enumerate(way[:_MOST_LINKS]):
             if thing is self._population:
-                yield "the population that lives on"
+                yield "the living population"
             elif not any(thing is namespace(above) for above in way[place + 1 : place + 2]):
                 yield from self._seen(thing)[2]
 

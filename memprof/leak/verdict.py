@@ -199,7 +199,8 @@ def _unseen(runs: Sequence[CycleRun], names: Collection[SignalName]) -> tuple[st
 
 def _blind(unseen: Sequence[str]) -> str:
     return (
-        f"no reading here is exact to the byte for {' or '.join(unseen)}; what can be read is clean"
+        f"no byte-exact reading of {' or '.join(unseen)} is available here; the other readings "
+        "are clean"
     )
 
 
@@ -245,7 +246,7 @@ def _detail(
 ) -> str:
     """Why the verdict is what it is."""
     if verdict == "clean":
-        return "no reading goes on growing" + (", in any repeat" if len(repeats) > 1 else "")
+        return "no reading keeps growing" + (", in any repeat" if len(repeats) > 1 else "")
     names = [signal.name for signal in signals if signal.verdict == verdict]
     if verdict == "leak":
         every = " in every repeat" if len(repeats) > 1 else ""

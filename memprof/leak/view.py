@@ -30,11 +30,11 @@ from memprof.values.report import Environment
 
 _LEAST_SPAN_BYTES = 100.0
 _READINGS = (
-    "Readings after each cycle, with garbage collected: native is what malloc has handed out, "
-    "python what Python's own allocator of small objects has, objects in how many blocks; process "
-    "is its private memory, mapped what it maps of files and shared memory, device JAX's live "
-    "arrays. The floor is the smallest steady gain per cycle that would have been found in every "
-    "repeat."
+    "Readings are taken after each cycle and garbage collection: native is what malloc has "
+    "allocated, python what Python's small-object allocator has allocated, objects the number of "
+    "its blocks; process is the private memory of the process, mapped its mappings of files and "
+    "shared memory, device JAX's live arrays. The floor is the smallest steady gain per cycle "
+    "that every repeat would have found."
 )
 
 
@@ -70,7 +70,7 @@ def leak_view(report: LeakReport) -> View:
     return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None, brief)
 
 
-_WHILE = {"lifecycle": "as agents come and go", "steps": "as agents live on"}
+_WHILE = {"lifecycle": "as agents come and go", "steps": "as agents keep running"}
 
 
 def _life(leak: Leak) -> str:
@@ -92,7 +92,7 @@ def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
                 f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
             )
         case "clean":
-            while_ = f" {_WHILE[leak.mode]} or live on" if also else ""
+            while_ = f" {_WHILE[leak.mode]} or keep running" if also else ""
             return f"Clean: nothing grows{while_}{_would_have_been_found((leak, *also))}."
         case _:
             needed = f"; {leak.cycles_needed} cycles would decide" if leak.cycles_needed else ""
@@ -110,7 +110,8 @@ def _would_have_been_found(clean: Sequence[Leak]) -> str:
     mapped = growth.highest(pages)
     if not pages or (mapped is not None and mapped <= floor):
         return said
-    return f"{said}, of directly mapped memory {'none' if mapped is None else format_size(mapped)}"
+    least = "none" if mapped is None else format_size(mapped)
+    return f"{said} ({least} of directly mapped memory)"
 
 
 def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Section:
@@ -118,9 +119,9 @@ def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Sec
     text = [_counted(leak)]
     if leak.history_steps is not None:
         text.append(
-            "PyMDP appends to an agent's histories in every step and never drops an entry. That is "
-            f"known, so agents kept the last {leak.history_steps} steps of their past here, by the "
-            "pass history; with --mode steps they keep all, and it counts."
+            "PyMDP appends to an agent's histories in every step and never drops an entry. This "
+            "known growth is left out: here the pass history keeps only the last "
+            f"{leak.history_steps} steps. --mode steps counts it."
         )
     if leak.verdict != "inconclusive" and leak.detail:  # else the headline says it
         text.append(f"{leak.detail[0].upper()}{leak.detail[1:]}.")
@@ -130,12 +131,12 @@ def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Sec
         s.name == "process" and s.per_cycle == leak.bytes_per_cycle for s in leak.signals
     ):
         text.append(
-            "The process gains more than its allocators have handed out: memory that is mapped "
-            "directly, as for threads, or what fragments."
+            "The process gains more than its allocators have allocated: directly mapped memory, "
+            "such as for threads, or fragmentation."
         )
     if explained:
         text.append(_READINGS)
-    columns = ("what was read", "verdict", "per cycle", "95 % interval", "floor")
+    columns = ("reading", "verdict", "per cycle", "95 % interval", "floor")
     table = Table("", columns, tuple(map(_signal_row, leak.signals)))
     charts = tuple(_charts(leak))
     title = f"Trend, {_WHILE[leak.mode]}: {leak.verdict}" if others else "Trend"
@@ -146,11 +147,11 @@ def _counted(leak: Leak) -> str:
     """How many cycles count, and how many were left out, in each repeat."""
     lengths = [len(series) - 1 for series in leak.signals[0].series]
     counted = [n - left for n, left in zip(lengths, leak.warm_up_cycles, strict=True)]
-    repeats = "1 repeat" if leak.repeats == 1 else f"{leak.repeats} repeats, a fresh worker each"
+    repeats = "1 repeat" if leak.repeats == 1 else f"{leak.repeats} repeats, each in a fresh worker"
     return (
-        f"Of the cycles, {_listed(counted)} are counted, after {_listed(leak.warm_up_cycles)} that "
-        f"were left out as warm-up, in {repeats}. At least {leak.cycles} were asked for; what "
-        "rises is watched for twice as many."
+        f"Counted cycles: {_listed(counted)}, after a warm-up of {_listed(leak.warm_up_cycles)}, "
+        f"in {repeats}. At least {leak.cycles} were requested; a rising reading is watched for "
+        "twice as many."
     )
 
 
@@ -253,7 +254,7 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
     tables += [_lines(site) for site in shown if site.lines or site.yours]
     chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
     if chains:
-        tables.append(Table("retention paths", ("what stays", "retained by"), chains, "prose"))
+        tables.append(Table("retention paths", ("site", "retained by"), chains, "prose"))
     drawn = (_bars(leak, shown),) if shown else ()
     yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables), pictures=drawn)
 
@@ -273,7 +274,7 @@ def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
     ]
     if leak.unattributed_bytes is not None:
         rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
-    columns = ("what stays", "per cycle", "objects", "type", "seen by")
+    columns = ("site", "per cycle", "objects", "type", "seen by")
     return Table("", columns, tuple(rows), "prose")
 
 
@@ -283,7 +284,7 @@ def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
         sizes["unattributed"] = leak.unattributed_bytes
     alt = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items())
     values = BarSeries("per cycle", tuple(sizes.values()))
-    return Bars("what stays after each cycle", alt, "bytes", tuple(sizes), (values,))
+    return Bars("growth per cycle, by site", alt, "bytes", tuple(sizes), (values,))
 
 
 def _lines(site: Site) -> Table:
@@ -333,13 +334,13 @@ def _known_remedy(site: Site) -> str | None:
     owner, _, attribute = site.owner.rpartition(".")
     if owner == "Agent" and attribute in HISTORIES:
         return (
-            f"PyMDP appends to {site.owner} in every step and never drops an entry. The pass "
-            "history keeps only as many as history_steps says: --passes history --history-steps 32."
+            f"PyMDP appends to {site.owner} in every step and never drops an entry. Use --passes "
+            "history --history-steps 32 to keep only the last 32."
         )
     if site.seen_by == "jax":
         return (
-            f"JAX retraces {site.name} in every cycle and caches every trace. Run one "
-            "compiled step (loop: jit, or the pass jit), or call jax.clear_caches() in between."
+            f"JAX retraces {site.name} in every cycle and caches every trace. Run one compiled "
+            "step (loop: jit, or the pass jit), or call jax.clear_caches() between cycles."
         )
     return None
 
@@ -353,6 +354,6 @@ def _remedy(leak: Leak) -> str:
         )
     site = leak.sites[0]
     if not site.kept_by:
-        return f"Start at {site.where}: what it allocates in a cycle is still there after it."
-    end = "Bound it" if leak.mode == "steps" else "Release it with the agents, or bound it"
+        return f"Start at {site.where}: its allocations outlive the cycle."
+    end = "Bound it" if leak.mode == "steps" else "Release it with the agents, or cap it"
     return f"{site.where} is retained by {site.kept_by[-1]}. {end}."

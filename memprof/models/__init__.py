@@ -107,9 +107,7 @@ def _check_priors(arguments: dict[str, Any], field: str) -> None:
                     f"{name}{index} has shape {array.shape}; {like}{index} has {size} {what}",
                 )
             if np.isnan(array).any() or not np.isfinite(array.max(axis=0)).all():
-                raise ScenarioError(
-                    field, f"{name}{index} holds what is not a number, or is infinite"
-                )
+                raise ScenarioError(field, f"{name}{index} contains NaN or infinite values")
             if name == "D":
                 _check_normalised(f"D{index}", array, field)
 

@@ -75,8 +75,7 @@ def _check_new(ready: Any, index: int, target: str) -> None:
     if ready is _firsts.get(target):
         raise ScenarioError(
             "model.callable",
-            f"{target} returned an agent that it has returned before; expected a new one from "
-            "every call",
+            f"{target} returned the same agent twice; expected a new one from every call",
         )
     if index == 0:
         _firsts[target] = ready
@@ -111,7 +110,7 @@ def _signature(
     except (ValueError, TypeError):  # it is written in C, or says something else of itself
         raise ScenarioError(
             "model.callable",
-            f"which parameters {target} takes cannot be told; expected a function of Python",
+            f"the parameters of {target} cannot be determined; expected a Python function",
         ) from None
     try:
         signature.bind_partial(**params)

@@ -74,8 +74,8 @@ def _check_members(members: list[zipfile.ZipInfo], file: Path, path: str) -> Non
     if size > max(_ALWAYS_BYTES, _MOST_TIMES * file.stat().st_size):
         raise _wrong(
             path,
-            f"its arrays take {format_size(size)}, more than {_MOST_TIMES} times what the file "
-            "does; write them with numpy.savez, which does not pack",
+            f"its arrays take {format_size(size)}, more than {_MOST_TIMES} times the size of the "
+            "file; write them with numpy.savez, which does not compress",
         )
 
 

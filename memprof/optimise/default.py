@@ -85,11 +85,11 @@ class ByAgent(Template):
     def reason(self) -> str:
         """What was chosen for the agents that there are, and why."""
         if not self.staying:
-            return "what the agents learn takes few bytes as a difference from a template"
+            return "what the agents learn takes few bytes as differences from a template"
         most = format_size(max(self.staying.values()))
         return (
-            f"{len(self.staying)} stay active (share), because they learn up to {most} "
-            "in dense matrices, which records would make much slower"
+            f"{len(self.staying)} stay active (share), because they learn up to {most} in dense "
+            "matrices, and records of these would be much slower"
         )
 
 

@@ -250,4 +250,4 @@ def _check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None
     """Whether all names of an option are known."""
     for name in names:
         if name not in known:
-            raise UsageError(f"{field}: {name!r} is none of them; {nearest(name, known)}")
+            raise UsageError(f"{field}: unknown name {name!r}; {nearest(name, known)}")

@@ -85,8 +85,8 @@ class JaxPopulation(Population):
 
     def leave(self, agents: range) -> None:
         raise UsageError(
-            "JAX agents step as one batch of a fixed size: none can leave unless all of them are "
-            "built anew. Close the population and build one of the agents that stay"
+            "JAX agents step as one batch of a fixed size: none can leave. Close the population, "
+            "and build a new one from the agents that stay"
         )
 
     def _build(self, agents: int) -> Models:
@@ -141,8 +141,8 @@ class JaxPopulation(Population):
         if first.environment is not None or differ:
             raise ScenarioError(
                 "loop",
-                "rollout runs in one world that PyMDP samples from the model's A and B; this model "
-                "brings an environment of its own, or one per agent. Use loop: jit",
+                "rollout runs in one world that PyMDP samples from the model's A and B; this "
+                "model has an environment of its own, or one per agent. Use loop: jit",
             )
         model = Models(self._spec, {**first.arguments, **(first.world or {})}).first
         prior = model.get("D") or [np.full(b.shape[0], 1 / b.shape[0]) for b in model["B"]]

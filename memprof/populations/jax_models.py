@@ -204,13 +204,13 @@ class _Arguments:
         if name == "pD" and value is not None:
             raise self._error(
                 name,
-                f"{JAX.title} has none, learning D counts on from D itself; found "
+                f"{JAX.title} has no pD, because learning D continues from D itself; found "
                 f"{shown(value)}. Leave it out, or use backend: numpy",
             )
         if value is None and DEFAULTS.get(name) is None:
             return False
         if name not in DEFAULTS:
-            raise self._error(name, f"is no keyword of {JAX.title}; {nearest(name, DEFAULTS)}")
+            raise self._error(name, f"is not a keyword of {JAX.title}; {nearest(name, DEFAULTS)}")
         if name not in NOT_HANDED_ON:
             return True
         letter = name.removeprefix("learn_")

@@ -186,9 +186,9 @@ class NumpyPopulation(Population):
 
 
 READ_ONLY = (
-    "agents of a population share the arrays of their models, and large ones are lent, so "
-    "nobody may write into one. Give the agent its own first, agent.C[0] = agent.C[0].copy(); or "
-    "agent.C = agent.C.copy(), where agents have the container in common"
+    "agents share the arrays of their models, and large ones are lent, so these arrays are "
+    "read-only. Give the agent its own copy first, agent.C[0] = agent.C[0].copy(); or agent.C = "
+    "agent.C.copy(), if agents share the container"
 )
 """What to do about a write that NumPy has refused."""
 
@@ -203,13 +203,13 @@ def check_ready(spec: PopulationSpec, agent: Any) -> None:
     if spec.agent:
         raise ScenarioError(
             "agent",
-            f"{made}, for which keyword arguments come too late; found {sorted(spec.agent)}. Leave "
-            "agent out, and give them to the agent where it is built",
+            f"{made}, which takes no further keyword arguments; found {sorted(spec.agent)}. "
+            "Remove agent, and pass them where the agent is built",
         )
     if not spec.private:
         raise ScenarioError(
             "model.private",
-            f"false hands all agents the same keyword arguments, and {made}; leave it out",
+            f"false gives all agents the same keyword arguments, but {made}; remove it",
         )
     for letter in spec.learning:
         if getattr(agent, f"p{letter}", None) is None:
@@ -230,8 +230,8 @@ def failed(spec: PopulationSpec, agent: Any, error: Exception, where: str) -> Sc
     elif spec.passes and "is stored in a population" in str(error):
         field = "passes"
         remedy = (
-            f"under {', '.join(spec.passes)} an agent is stored after each use, and others cannot "
-            "use it while it is. Leave the pass out"
+            f"under {', '.join(spec.passes)} an agent is stored after each use, and cannot be "
+            "used by others in the meantime. Leave the pass out"
         )
     problem = f"{type(agent).__name__} failed at {where}: {raised(error)}; {remedy}"
     return ScenarioError(field, problem, detail=own_traceback(error))

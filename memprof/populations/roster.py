@@ -181,19 +181,19 @@ class Roster:
         Raises:
             StoreError: there is no room, or no exact encoding.
         """
-        what = f"agent {index} could not be put to rest"
+        what = f"agent {index} could not be stored"
         try:
             stored = self._plan.passivate(activation.agent, index, activation)
         except MemprofError as error:
             self._plan.drop(activation.agent, index, activation)
-            raise StoreError(f"{what} and is as it was stored last: {error}") from error
+            raise StoreError(f"{what} and keeps its last stored state: {error}") from error
         try:
             with self._saving:
                 self._plan.records[index] = stored
                 self._unsaved.pop(index, None)
         except StoreError as error:
             self._unsaved[index] = stored
-            raise StoreError(f"{what} and waits in memory until flush(): {error}") from error
+            raise StoreError(f"{what} and stays in memory until flush(): {error}") from error
         finally:
             self._plan.release(activation.agent, index, activation)
 

@@ -58,7 +58,8 @@ def _imports(facts: Facts) -> Iterator[Advice]:
             "imports",
             ("lean_imports", True) if saves else facts.choice(("lean_imports",)),
             _bytes(plotting),
-            f"{format_size(_bytes(plotting))} of the fixed cost is what PyMDP imports to plot.",
+            f"{format_size(_bytes(plotting))} of the fixed cost is plotting libraries that PyMDP "
+            "imports.",
             _packages(plotting),
             "load them on first use",
             done=f"Fixed by lean_imports: {format_size(left)} remain{fixed}.",
@@ -69,10 +70,10 @@ def _imports(facts: Facts) -> Iterator[Advice]:
     if heavy and facts.report.scenario.model.get("kind") == "factory":
         yield Advice(
             kind="imports",
-            finding=f"{format_size(_bytes(heavy))} of the fixed cost is what the model's own "
-            f"module imports: {listed([row.package for row in heavy])}.",
+            finding=f"{format_size(_bytes(heavy))} of the fixed cost is imports of the model's "
+            f"own module: {listed([row.package for row in heavy])}.",
             evidence=_packages(heavy),
-            remedy="Import it inside the function that needs it, if agents do without.",
+            remedy="If agents do not need it, import it inside the function that does.",
             stake_bytes=_bytes(heavy),
         )
 
@@ -100,7 +101,7 @@ def _transient(facts: Facts) -> Iterator[Advice]:
     if saved > 0:
         yield Advice(
             kind="transient",
-            finding=f"{needs} {format_size(first)} for a moment.",
+            finding=f"{needs} {format_size(first)} temporarily.",
             evidence=_peak_of(facts.before),
             remedy=f"Fixed by pool: {format_size(saved)} less transient peak.",
             solved_by="pool",
@@ -112,7 +113,7 @@ def _transient(facts: Facts) -> Iterator[Advice]:
             "transient",
             (facts.usable(("pool",)), False),
             second,
-            f"{needs} {format_size(second)} for a moment, more than all agents keep.",
+            f"{needs} {format_size(second)} temporarily, more than all agents retain.",
             _peak_of(facts.final),
             "compute without PyMDP's large temporaries",
         )
@@ -126,10 +127,10 @@ def _peak(variant: Variant) -> float:
 def _peak_of(variant: Variant) -> str:
     known = [each for each in variant.hotspots.operations if each.peak_bytes is not None]
     if not known:
-        return "Peak of the resident set above what it is with all agents at rest."
+        return "Peak of the resident set above its size with all agents at rest."
     most = max(known, key=lambda each: each.peak_bytes or 0)
     return (
-        f"Most in {most.operation}: {format_size(most.peak_bytes)} at its peak, of which it keeps "
+        f"Most in {most.operation}: a peak of {format_size(most.peak_bytes)}, of which it retains "
         f"{format_size(max(0.0, most.retained_bytes_per_call or 0.0))}."
     )
 
@@ -147,7 +148,7 @@ def _retracing(facts: Facts) -> Iterator[Advice]:
         "retracing",
         (solved, True) if solved else ("jit", False),
         gained * facts.steps,
-        "JAX traces every step anew, and remembers it.",
+        "JAX retraces every step, and caches every trace.",
         f"The process gains {format_size(gained)} per step of all agents; a step takes {was} per "
         "agent.",
         "compile the step once, or set loop: jit in the scenario",
@@ -166,7 +167,7 @@ def _shorter_plan(facts: Facts) -> Iterator[Advice]:
         kind="shorter_plan",
         finding=f"{found.gives} of the saving per agent.",
         evidence="; ".join(f"{row.name}: {row.detail}" for row in others) + ".",
-        remedy=f"Use {facts.option(found.passes)}, unless you need what the others do.",
+        remedy=f"Use {facts.option(found.passes)}, unless you need the effects of the others.",
         stake_bytes=saved * facts.agents,
     )
 
@@ -200,7 +201,7 @@ def _few_agents(facts: Facts) -> Iterator[Advice]:
         least = "" if cost.resolved else "at most "
         yield Advice(
             kind="few_agents",
-            finding="The agents take next to nothing of their process.",
+            finding="The agents use almost none of their process's memory.",
             evidence=f"{facts.agents:,} agents take {least}{format_size(max(0.0, most))}, the "
             f"process without them {format_size(cost.fixed_bytes)}.",
             remedy="Run more of them in one process: memprof density SCENARIO says how many fit.",

@@ -27,7 +27,7 @@ _EFFECTS = {
     "share": "keep one read-only copy for all agents",
     "template": _DIFFERENCES,
     "mmap": f"{_DIFFERENCES}, in files",
-    "sparse": "keep only what is not zero while agents rest",
+    "sparse": "store only nonzero entries while agents rest",
 }
 
 
@@ -47,7 +47,7 @@ def alike(facts: Facts) -> Iterator[Advice]:
     for (choice, alike), rows in groups.items():
         compared, named = rows[0].compared, rows[:_MOST_NAMED]
         who = f"all {compared}" if alike == compared else f"{alike} of {compared}"
-        of = f" (of {facts.agents:,}) that were compared" if compared < facts.agents else ""
+        of = f" compared (of {facts.agents:,})" if compared < facts.agents else ""
         names = listed([row.component for row in named])
         yield from facts.advice(
             "alike",
@@ -108,12 +108,13 @@ def views(facts: Facts) -> Iterator[Advice]:
         solved = facts.solver(passes) if facts.is_gone(row.component) else ""
         yield Advice(
             kind="views",
-            finding=f"{row.component} keeps {format_size(each)} that it does not show.",
+            finding=f"{row.component} pins {format_size(each)} that it does not use.",
             evidence=f"{format_size(row.number_bytes)} of numbers are views of larger arrays that "
-            f"stay in memory whole: {format_size(row.agent_bytes)} in the first agent.",
+            f"stay in memory as a whole: {format_size(row.agent_bytes)} in the first "
+            "agent.",
             remedy=facts.done(solved)
             if solved
-            else "Copy the view with .copy() where the agent is built, to let go of the rest.",
+            else "Copy the view with .copy() where the agent is built, to free the rest.",
             solved_by=solved,
             stake_bytes=each * facts.agents,
         )
@@ -134,7 +135,7 @@ def policies(facts: Facts) -> Iterator[Advice]:
                 each * facts.agents,
                 f"{format_share(each / facts.agent_bytes)} of an agent is its list of policies.",
                 f"{format_size(row.agent_bytes)} for {format_size(row.number_bytes)} of numbers, "
-                f"in an array for each policy{same}.",
+                f"with an array for each policy{same}.",
                 "keep it as one compact array for all agents",
                 saves_bytes=facts.saved_bytes("policies") if choice[0] == "policies" else None,
             )
@@ -176,7 +177,7 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
         short = row_of_pass is not None and row_of_pass.outcome == "no_effect"
         remedy = f"Fixed by {solved}"
         remedy += f" ({format_size(now)} per step remain)." if now >= 1 else "."
-        remedy += f" It pays off in lives longer than these {facts.steps} steps." if short else ""
+        remedy += f" It pays off in runs longer than these {facts.steps} steps." if short else ""
         if facts.report.scenario.options.get("history_steps") is None:
             remedy += " Set --history-steps to cap it."
     elif is_history and (name := facts.usable(("history",))):

@@ -13,22 +13,22 @@ from memprof.values.report import Caution, Equivalence
 _EXPLAINED = 0.8
 _NOISY_TIME = 0.1
 _REMEDIES = {
-    "incomplete": "run it again; what was measured until then is here",
-    "not_checked": "seed what is random in the model or its environment from np.random",
-    "not_replaced": "their results, times and temporaries are PyMDP's own; pool knows those of "
-    "PyMDP 1.0.0 to 1.0.4 that nobody has replaced",
-    "endless_garbage": "create no garbage while garbage is collected, or take the readings as they "
-    "are: steady as long as it is always the same amount",
+    "incomplete": "run it again; this report has what was measured so far",
+    "not_checked": "draw all random numbers of the model and its environment from np.random",
+    "not_replaced": "they run unchanged; pool replaces only original functions of PyMDP 1.0.0 to "
+    "1.0.4",
+    "endless_garbage": "create no garbage in finalizers and callbacks, or accept the readings: "
+    "they are steady if the amount is always the same",
     "no_saving": "leave it out of this scenario",
     "slower_than_allowed": "run it again on a quieter machine, or name the passes yourself",
     "below_resolution": "raise --agents or --repeats",
     "no_uss": "measure on Linux",
     "unexplained": "see tracemalloc's lines for the rest; native memory is in no component",
-    "kept_whole": "keep data instead of functions and other objects in the agent, where it matters",
-    "retracing": "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees what is "
-    "remembered",
+    "kept_whole": "if that matters, keep data instead of functions and other objects in the agent",
+    "retracing": "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees the "
+    "cached programs",
     "noisy_time": "raise --repeats, and keep the machine free of other work",
-    "instrument_failed": "its figure is missing; the others stand",
+    "instrument_failed": "its figure is missing; the others are valid",
 }
 _OF_READINGS = {
     "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
@@ -36,11 +36,11 @@ _OF_READINGS = {
     "python": "measure with Python's own allocator: without PYTHONMALLOC, in a build with the GIL",
     "objects": "measure with Python's own allocator: without PYTHONMALLOC",
     "process": "measure where /proc/self/smaps_rollup, smaps or statm reports memory",
-    "peak": "measure where /proc/self/clear_refs can be written for a peak",
+    "peak": "to get a peak, measure where /proc/self/clear_refs is writable",
     "shared memory": "no figure here includes memory that processes share; Linux 5.3 reports it",
     "residency": "the ledger has nominal sizes only; measure where /proc/self/pagemap can be read",
-    "data segment": "nothing here can be compared with RLIMIT_DATA",
-    "address space": "nothing here can be compared with RLIMIT_AS",
+    "data segment": "no reading here can be compared with RLIMIT_DATA",
+    "address space": "no reading here can be compared with RLIMIT_AS",
 }
 
 
@@ -90,7 +90,7 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
     if left := facts.get("not replaced by pool"):
         yield _caution(
             "not_replaced",
-            f"pool leaves functions to PyMDP whose source it does not know: {left}",
+            f"pool did not replace functions whose source it does not know: {left}",
         )
     left_out = {name: why for run in runs for name, why in run.calibration.left_out.items()}
     for name, why in left_out.items():
@@ -99,8 +99,8 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
     if any(run.calibration.endless_garbage for run in runs):
         yield _caution(
             "endless_garbage",
-            "garbage never ends: every collection found more, made by finalizers or callbacks of "
-            "the collector; what was left is in the readings",
+            "every garbage collection found new garbage, made by finalizers or callbacks of the "
+            "collector; the rest is in the readings",
         )
 
 
@@ -115,7 +115,7 @@ def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
     if not cost.resolved:
         yield (
             "below_resolution",
-            "the marginal cost cannot be told from zero; it is at most "
+            "the marginal cost is indistinguishable from zero; it is at most "
             f"{format_size(cost.at_most_bytes)}",
         )
     if variant.uss_bytes is None:
@@ -131,7 +131,7 @@ def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
         yield "retracing", _retracing(variant, variant.device)
     half = (step.ci95[1] - step.ci95[0]) / 2
     if half > _NOISY_TIME * step.median:
-        yield "noisy_time", f"the time per step is known to ± {format_seconds(half)} only"
+        yield "noisy_time", f"the time per step is known only to ± {format_seconds(half)}"
     for reading in variant.instruments:
         if reading.failure:
             yield "instrument_failed", f"{reading.name}: {reading.failure}"

@@ -116,9 +116,8 @@ def _outcome(found: PassResult) -> str:
 _DEVICE_TEXT = (
     "Live JAX arrays, each buffer counted once: private bytes belong to one agent (shown per "
     "agent), shared bytes to several (shown in total). Compiled programs and caches are what "
-    "jax.clear_caches() frees after the scenario's steps. JAX traces and compiles what it has "
-    "not seen before; agents that still cause this in later steps make it remember more with "
-    "every step.",
+    "jax.clear_caches() frees after the scenario's steps. JAX traces and compiles what it has not "
+    "seen before; if agents still cause this in later steps, its caches grow with every step.",
 )
 
 

@@ -88,7 +88,7 @@ _ALIKE = 0.05
 """Figures that are this near to each other say the same."""
 _NOMINAL = 0.15
 """The traced heap knows no allocator's rounding, and a life of two steps no later ones."""
-_MOVED = "moved into memory that had been freed, and more of them would not find any"
+_MOVED = "reused freed memory, which further agents would not find"
 
 
 def one_agent(
@@ -110,8 +110,8 @@ def one_agent(
     )
     if mean is not None and typical is not None and ends is not None:
         several = (
-            f"agents are of several sizes, {format_size(ends[0])} to {format_size(ends[1])}: this "
-            "is the one in the middle, and the marginal cost that of their mean"
+            f"agents have several sizes, {format_size(ends[0])} to {format_size(ends[1])}: this "
+            "is the median agent, and the marginal cost is that of the mean"
         )
         differ = abs(typical - mean) > _ALIKE * mean
         figures.append(AgentFigure("held", mean, _why(cost, mean)))
@@ -136,20 +136,20 @@ def _why(cost: PerAgent, size: float, reason: str = "") -> str:
         return reason
     if size > marginal:
         return f"the process grew by less: agents {_MOVED}"
-    return "the rest is in no object: room that allocators keep, fragments, native memory"
+    return "the rest belongs to no object: free memory of allocators, fragmentation, native memory"
 
 
 def _of_components(size: float, agents: int, ledger: Ledger) -> str:
     mean = ledger.mean_agent_bytes
     if mean is None:
-        return "what arrays and objects ask for, resident or not"
+        return "what arrays and objects request, resident or not"
     if ledger.agents > agents and abs(size - mean) > _ALIKE * mean:
         return (
             f"the ledger has {ledger.agents:,} agents, of which the scenario's {agents:,} are the "
-            "first; the others are of other sizes"
+            "first; the others have other sizes"
         )
     if size < mean * (1 - _ALIKE):
-        return "what the world of all has from an agent is shared here"
+        return "what the common world holds of an agent counts as shared here"
     return ""
 
 
@@ -162,12 +162,12 @@ def _of_calls(size: float, traced: InstrumentRun) -> str:
             else "an agent"
         )
         return (
-            f"of {number} after the first, which the ledger's walk finds to hold "
+            f"of {number} after the first, which hold, by the ledger's walk, "
             f"{format_size(further)}; the mean of all is {format_size(mean)}"
         )
     if further is not None and abs(size - further) <= _NOMINAL * further:
-        return "what was asked for: pages that nothing has touched yet take no memory"
-    return "traced from Python, over two steps at most: without what libraries take by themselves"
+        return "requested bytes: untouched pages take no memory yet"
+    return "traced from Python, over two steps at most, without native allocations of libraries"
 
 
 # ---------------------------------------------------------------- instruments
@@ -258,7 +258,7 @@ def _sampled_row(sampled: Finished[Measurement], clean: Sequence[Measurement]) -
             s for run in others for s in run.sample.step_cpu_seconds
         )
     if len(points) < _FEWEST_SAMPLES:
-        why = "the population grew faster than it takes samples"
+        why = "the population grew faster than the sampling interval"
         if not sampled.samples:
             why = "it could not read the memory of another process here"
         return _row("memory_profiler", slowdown=slowdown, failure=why)

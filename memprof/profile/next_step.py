@@ -21,15 +21,15 @@ def next_step(report: Report) -> Next:
     its claim, or look for some."""
     after, scenario = report.variants.after, report.scenario
     if not report.complete:
-        return Next("Run it again: this one was cut short, and what it measured is below.")
+        return Next("Run it again: this run was cut short, and its results so far are below.")
     if after is None or not scenario.passes:
-        broken = "The budget is broken. " if _breaks_budget(report) else ""
+        broken = "The budget is exceeded. " if _breaks_budget(report) else ""
         return Next(f"{broken}Let memprof find the passes that help this scenario:", _AUTO)
     if report.equivalence.verdict == "diverged":
         return _without_the_broken(report)
     if report.equivalence.verdict == "not_checked":
         return Next(
-            "Make it comparable first: draw all that is random in the model and its environment "
+            "Make runs comparable first: draw all random numbers of the model and its environment "
             "from np.random, and run it again."
         )
     if _breaks_budget(report):
@@ -45,8 +45,8 @@ def _apply(report: Report, found: Prefix) -> Next:
     names, one = listed(found.passes), len(found.passes) == 1
     gives, fewest = f"{found.gives} of this", shortest(report)
     if fewest is not None and len(fewest.passes) < len(found.passes):
-        keeps = "keeps" if one else "keep"
-        gives = f"{fewest.gives} of this, and {names} {keeps} the budget"
+        stays = "stays" if one else "stay"
+        gives = f"{fewest.gives} of this, and {names} {stays} within the budget"
     elif not found.left:
         gives = f"{names} {'gives' if one else 'give'} all of this"
     return applied(report.scenario, found.passes, gives)
@@ -65,7 +65,7 @@ def applied(scenario: ScenarioFields, passes: Sequence[str], gives: str) -> Next
         return Next(f"{gives}; apply {them} with these two lines:", code)
     return Next(
         f"{gives}. In your own program, apply {listed(usable)} with these two lines; "
-        f"{listed(early)} acts before PyMDP is imported, so in a scenario only:",
+        f"{listed(early)} acts before PyMDP is imported, so it works only in a scenario:",
         code,
     )
 
@@ -101,13 +101,13 @@ def _within_budget(report: Report) -> Next:
     assert report.budget is not None
     limit = format_size(report.budget.limit_bytes)
     if report.scenario.passes != ("auto",):
-        return Next(f"The budget of {limit} is broken. See whether other passes keep it:", _AUTO)
+        return Next(f"The budget of {limit} is exceeded. See whether other passes help:", _AUTO)
     ledger = report.variants.final.ledger
     most = max((row.component for row in ledger.rows), key=ledger.private_each, default="")
     size = format_size(ledger.private_each(most))
     return Next(
-        f"The budget of {limit} is broken, and no pass helps further. An agent holds most under "
-        f"{most}, {size}: make that smaller, or raise the budget."
+        f"The budget of {limit} is exceeded, and no pass helps further. The largest part of an "
+        f"agent is {most}, {size}: make it smaller, or raise the budget."
     )
 
 
@@ -124,7 +124,8 @@ def _no_saving_per_agent(report: Report) -> Next:
         return Next("There is nothing to apply: no saving per agent is certain here.")
     found = "; ".join(f"{row.name}: {row.detail}" for row in report.passes if row.name in useful)
     return Next(
-        f"No saving per agent is certain. What helps the process: {found}. In the scenario:",
+        f"No saving per agent is certain. The process itself gets smaller with {found}. In the "
+        "scenario:",
         _passes_line(useful),
     )
 

@@ -167,8 +167,8 @@ def diverged(
     if found.verdict != "diverged":
         return None
     return BehaviourDiverged(
-        f"passes {', '.join(passes)} changed what the agents do ({found.detail}); no {claim} is "
-        "claimed. Leave the pass out, or report it with this scenario"
+        f"passes {', '.join(passes)} changed the agents' behaviour ({found.detail}); no {claim} "
+        "is claimed. Leave the pass out, or report it with this scenario"
     )
 
 
@@ -187,8 +187,8 @@ def over_budget(budget: BudgetCheck | None) -> BudgetExceeded | None:
         return None
     return BudgetExceeded(
         f"budget.per_agent: expected at most {format_size(budget.limit_bytes)}, found "
-        f"{format_size(budget.marginal_bytes)} per agent after the passes; add passes, or "
-        "raise the budget"
+        f"{format_size(budget.marginal_bytes)} per agent with the passes; add passes, or raise "
+        "the budget"
     )
 
 

@@ -89,10 +89,10 @@ def _growth(report: Report) -> Iterator[str]:
     kept = [row.attribute for row in before.gains if row.attribute.rpartition(".")[2] in HISTORIES]
     each = format_size(before.trend.bytes_per_step)
     left = "" if final is before else f" ({format_size(final.trend.bytes_per_step)} with passes)"
-    said = f"Agents that live on grow by {each} per step{left}"
+    said = f"Long-lived agents grow by {each} per step{left}"
     if kept and len(kept) == len(before.gains):
         yield (
-            f"{said}: PyMDP keeps their whole past ({listed(kept)}). The pass history with "
+            f"{said}: PyMDP keeps their history ({listed(kept)}). The pass history with "
             "--history-steps caps it."
         )
     else:
@@ -236,7 +236,7 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
     rows = (
         ("verdict", found.verdict),
         ("compared", f"{found.agents} agents x {found.steps} steps"),
-        ("actions that are equal", "-" if agreement is None else format_share(agreement)),
+        ("equal actions", "-" if agreement is None else format_share(agreement)),
         ("largest change of a belief", "not comparable" if error is None else f"{error:.3g}"),
         ("largest divergence", "not finite" if nats is None else f"{nats:.3g} nats"),
     )
@@ -251,10 +251,10 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
 def _ledger(report: Report) -> Section:
     tables = tuple(_ledger_table(name, variant) for name, variant in report.variants.named())
     text = (
-        "Nominal is what arrays and objects ask for, resident what the kernel has provided. "
+        "Nominal is what arrays and objects request, resident what the kernel has provided. "
         "Private bytes belong to one agent (shown per agent), shared bytes to several (shown in "
-        "total); the first agent's A and B are also its environment's. Share is of the growth "
-        "of the process.",
+        "total); the first agent's A and B are also its environment's. Share is of the growth of "
+        "the process.",
     )
     drawn = [
         pictures.ledger_tree(name, variant.ledger) for name, variant in report.variants.named()
@@ -310,9 +310,9 @@ def _hotspots(report: Report) -> Section:
             held = ((each, format_size(each.bytes_per_agent)) for each in lines)
             tables.append(source_table(f"{name}, by line", "held", held))
     text = (
-        "Time is from the clean workers; retained is the mean that a call keeps, transient peak "
-        "the most that any call needed on top of it (traced heap). Lines show what one more "
-        "agent holds, by the line of the user's code or PyMDP's that allocated it.",
+        "Time is from the clean workers; retained is the mean per call, transient peak the most "
+        "that any call needed on top (traced heap). Lines show what one more agent holds, by the "
+        "line of your code or PyMDP's that allocated it.",
     )
     drawn: tuple[Picture, ...] = (
         *pictures.hotspot_bars(list(report.variants.named())),
@@ -331,8 +331,8 @@ def _trend(report: Report) -> Section:
     text = (
         *_growth(report),
         "Bytes that an agent gains per further step: the slope of the live heap (malloc and "
-        "Python's small objects) after garbage collection, with the whole population alive. It "
-        "is judged as by memprof leak, which runs longer and says where the growth is.",
+        "Python's small objects) after garbage collection, with the whole population alive. It is "
+        "judged as in memprof leak, which runs longer and says where the growth is.",
     )
     drawn = [pictures.trend_chart(name, variant) for name, variant in report.variants.named()]
     return Section("Trend", text, (Table("", columns, rows),), pictures=_present(drawn))
@@ -341,7 +341,7 @@ def _trend(report: Report) -> Section:
 def _trend_row(trend: Trend) -> tuple[str, ...]:
     steps = f"{trend.first_step} to {trend.last_step}"
     if trend.verdict == "inconclusive" and trend.bytes_per_step is None:
-        return "inconclusive", "-", "-", "-", "nothing reads the heap here"
+        return "inconclusive", "-", "-", "-", "the heap cannot be read here"
     if trend.bytes_per_step is None:
         return "not measured", "-", "-", "-", f"{steps}, too slow"
     return (

@@ -300,8 +300,8 @@ def one_each(
 
 
 def budget_line(budget: BudgetCheck) -> str:
-    """What is left of the scenario's budget, or by how much it is broken."""
-    state = "kept" if budget.kept else "BROKEN"
+    """What is left of the scenario's budget, or by how much it is exceeded."""
+    state = "met" if budget.kept else "EXCEEDED"
     return (
         f"Budget: {state}; {format_size(budget.marginal_bytes)} of "
         f"{format_size(budget.limit_bytes)} per agent."
@@ -316,8 +316,8 @@ def working_set_line(use: WorkingSetUse) -> str:
         f"Working set: {use.active_agents:,} agents are active and take "
         f"{format_size(use.active_bytes)} (at most {format_size(use.most_active_bytes)}) of "
         f"{format_size(use.budget_bytes)}; in {use.hits / max(1, uses):.1%} of {uses:,} uses the "
-        f"agent was active already; {use.activations:,} were activated{ahead}, "
-        f"{use.hibernations:,} hibernated."
+        f"agent was already active; {use.activations:,} were activated{ahead}, "
+        f"{use.hibernations:,} passivated."
     )
 
 
@@ -359,7 +359,7 @@ def brief_advice(advice: Sequence[Advice]) -> Iterator[Section]:
 
 def _brief(title: str, rows: Sequence[tuple[str, str]]) -> Section:
     more = len(rows) - _MOST_BRIEF
-    title += f" (the first {_MOST_BRIEF} of {len(rows)})" if more > 0 else ""
+    title += f" ({_MOST_BRIEF} of {len(rows)})" if more > 0 else ""
     return Section(title, (), (Table("", ("", ""), tuple(rows[:_MOST_BRIEF]), "prose"),))
 
 

@@ -198,7 +198,7 @@ def scenario_of_function(
     except (TypeError, ValueError) as error:
         raise ScenarioError(
             "params",
-            f"expected numbers, text, lists and dicts, which workers are sent as JSON; {error}",
+            f"expected numbers, text, lists and dicts, which reach workers as JSON; {error}",
         ) from None
     model = {
         "kind": "factory",
@@ -226,8 +226,8 @@ def _place_of(build: Any) -> tuple[str, str, Path]:
         return name, module, Path(inspect.getsourcefile(known) or str(known.__file__)).resolve()
     raise UsageError(
         "expected a function at the top level of a module, which fresh worker processes can "
-        f"import, found {found}. Write `def build(): ...` outside of any function or class; hand "
-        "over with params={...} what varies"
+        f"import, found {found}. Write `def build(): ...` outside of any function or class; pass "
+        f"whatever varies in params={{...}}"
     )
 
 

@@ -90,7 +90,7 @@ def _own_repeats(fields: dict[str, Any]) -> int:
 
 
 class Budget(Strict):
-    per_agent: Size = Field(description="largest marginal cost of an agent, after the passes")
+    per_agent: Size = Field(description="largest marginal cost of an agent with the passes")
 
 
 class _Scenario(Strict):
@@ -128,8 +128,8 @@ class _Scenario(Strict):
     )
     loop: Loop | None = Field(
         default_factory=_own_loop,
-        description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in its "
-        "README, or PyMDP's rollout; jit if not given",
+        description="how JAX agents are run: one compiled step, PyMDP's calls one by one as in "
+        "its README, or PyMDP's rollout; jit if omitted",
     )
     instruments: Instruments = Field(
         default_factory=_own_instruments,
@@ -139,7 +139,7 @@ class _Scenario(Strict):
         default_factory=_own_repeats,
         ge=1,
         le=1000,
-        description="fresh workers per variant; if not given, 1, 3 or 9 depending on the effort",
+        description="fresh workers per variant; if omitted, 1, 3 or 9, depending on the effort",
     )
     budget: Budget | None = None
     tolerances: dict[str, str | int] = Field(
@@ -305,7 +305,7 @@ def _check_backend(scenario: Scenario, field: str, backends: Sequence[str]) -> N
     if scenario.backend not in backends:
         raise FieldError(
             field,
-            f"only the {' and '.join(backends)} backend knows it; found backend: "
+            f"only the {' and '.join(backends)} backend has it; found backend: "
             f"{scenario.backend}. Leave it out, or set backend: {backends[0]}",
         )
 

@@ -129,11 +129,11 @@ def _check_tag(node: Node) -> None:
         raise _refusal(f"YAML reads {shown(node.value)} as a date; quote it", node)
     if node.tag not in (*_PLAIN, *_KEYS):
         tag = cut(one_line(node.tag.removeprefix(_PREFIX)))
-        raise _refusal(f"expected text, numbers, lists and fields, found {tag!r}", node)
+        raise _refusal(f"expected text, numbers, lists and mappings, found {tag!r}", node)
     for key, _ in node.value if isinstance(node, MappingNode) else ():
         if not isinstance(key, ScalarNode) or key.tag not in _KEYS:
             found = shown(key.value) if isinstance(key, ScalarNode) else "a list or fields"
-            raise _refusal(f"expected text as the name of a field, found {found}; quote it", key)
+            raise _refusal(f"expected a field name as text, found {found}; quote it", key)
         if len(key.value) > _MOST_KEY:
             raise _refusal(f"field name longer than {_MOST_KEY} characters", key)
 

@@ -48,7 +48,7 @@ def judge(
     agreement = comparison.actions_equal / max(1, comparison.actions_compared)
     error = comparison.max_abs_belief_error
     if comparison.first_difference is None:
-        detail = "the digests differ, yet no value does in a second run: not reproducible"
+        detail = "the digests differ, but no value does in a second run: not reproducible"
     else:
         agent, step = comparison.first_difference
         detail = f"first difference: agent {agent}, step {step}"

@@ -125,9 +125,9 @@ def check_references() -> None:
     wrong = [what for what, tells in _TRIALS.items() if not tells()]
     if wrong:
         raise UsageError(
-            f"passes: {platform.python_implementation()} {platform.python_version()} does not tell "
-            f"by counts of references who holds {', '.join(wrong)}, which passes take; "
-            "use CPython 3.11, 3.12 or 3.13, or no passes"
+            f"passes: {platform.python_implementation()} {platform.python_version()}: its "
+            f"reference counts do not show what holds {', '.join(wrong)}, which passes need; use "
+            "CPython 3.11, 3.12 or 3.13, or no passes"
         )
 
 

@@ -130,8 +130,8 @@ def agent_class(kind: type) -> AgentClass:
         return AgentClass(kind)
     except Exception as error:
         raise UsageError(
-            f"{name} has slots and cannot be derived from ({type(error).__name__}: {error}), which "
-            "storing takes; leave the slots out, or template and mmap out of passes"
+            f"{name} has slots and cannot be derived from ({type(error).__name__}: {error}), "
+            "which storing needs; remove the slots, or leave template and mmap out of passes"
         ) from error
 
 
@@ -153,13 +153,13 @@ def _problem(kind: type) -> str | None:
     for base in kind.__mro__[:-1]:
         if not base.__flags__ & _HEAP_TYPE:
             return (
-                f"derives from {base.__qualname__} as well, whose contents are not attributes and "
+                f"also derives from {base.__qualname__}, whose contents are not attributes and "
                 f"would be lost at rest; keep a {base.__qualname__} in an attribute, or leave "
                 "template and mmap out of passes"
             )
     if hasattr(kind, "__del__"):
         return (
-            "has __del__, which would be called, or never be, at other times than without memprof; "
+            "has __del__, which would be called at other times than without memprof, or never; "
             "use a method of another name, or leave template and mmap out of passes"
         )
     if kind.__basicsize__ != _expected_size(kind):

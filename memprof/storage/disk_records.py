@@ -271,7 +271,7 @@ class DiskRecords:
             return 0
         key = cursor.key()
         if len(key) != _KEY_BYTES:
-            raise self._damaged("the last key is none of a record")
+            raise self._damaged("the last key belongs to no record")
         return int.from_bytes(key, "big") + 1
 
     def _check_there(self, index: int, transaction: _Transaction) -> None:

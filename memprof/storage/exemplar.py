@@ -256,9 +256,9 @@ class Exemplar:
             state[name] = DERIVED[name](state)
             if digest and digest != _digest(state[name]):
                 raise StoreError(
-                    f"{name} of an agent, which a store leaves out where it follows from others of "
-                    "its attributes, is not what it was when the agent was stored: PyMDP, NumPy or "
-                    "the processor computes otherwise. Open the store where it was written"
+                    f"{name} of an agent, which the store derives from its other attributes, "
+                    "differs from when the agent was stored: PyMDP, NumPy or the processor "
+                    "computes another result. Open the store where it was written"
                 )
         if order:
             if len(order) != len(state):

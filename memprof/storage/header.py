@@ -82,7 +82,7 @@ class Header:
         data = self._encoded()
         if len(data) > _MOST_BYTES:
             raise StoreError(
-                f"{shown(folder)}: expected at most some 15,000 large arrays in an agent, found "
+                f"{shown(folder)}: expected at most about 15,000 large arrays in an agent, found "
                 f"{len(self.blobs)} blobs: {_NAME} would have no room for them; leave mmap out"
             )
         (folder / _NAME).write_bytes(data)
@@ -164,7 +164,7 @@ def _check_folder(folder: Path) -> None:
             f"{shown(folder)}: cannot be opened ({reason(error)}): give the folder of a store"
         ) from error
     if not is_folder:
-        raise StoreError(f"{shown(folder)}: is no folder: give the folder of a store")
+        raise StoreError(f"{shown(folder)}: is not a folder: give the folder of a store")
 
 
 def _format(whole: Any) -> tuple[str, str]:
@@ -305,8 +305,8 @@ def lock_for_writing(folder: Path) -> IO[bytes]:
     except BlockingIOError:
         with file:
             raise StoreError(
-                f"{shown(folder)}: process {_number(file)} has it open for writing: wait until "
-                "that has ended, or open it with readonly=True"
+                f"{shown(folder)}: process {_number(file)} has it open for writing: wait until it "
+                "ends, or open it with readonly=True"
             ) from None
     file.truncate(0)
     file.write(str(os.getpid()).encode())

@@ -157,7 +157,7 @@ class Mmap(Template):
             others = ", ".join(f"agent {other}" for other in sorted(holders - {index}))
             problem = (
                 f"agent {index} has it in common with {others or 'something outside of it'}, and "
-                "would have its own when the store is opened again"
+                "would have its own copy when the store is opened again"
             )
             remedy = "give it its own (a copy)"
         if names:
@@ -234,8 +234,9 @@ def _check_elements(flattener: Flattener, data: bytes) -> None:
     elements, past = flattener.elements, flattener.past
     if not _allowance(0, len(data)).allows(elements, past):
         raise UsageError(
-            f"agents: expected at most {_FREE_ELEMENTS:,} elements that take hardly any room (None,"
-            f" empty lists) in an agent under mmap, found up to {elements + past:,}; leave mmap out"
+            f"agents: expected at most {_FREE_ELEMENTS:,} elements that take almost no space "
+            f"(None, empty lists) in an agent under mmap, found up to {elements + past:,}; leave "
+            "mmap out"
         )
 
 

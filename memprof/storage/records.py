@@ -143,7 +143,7 @@ _REMOVED: Any = None
 
 def has_left(index: int) -> str:
     """The message for an index that was removed."""
-    return f"agent {index} has left the population; its number is not given again"
+    return f"agent {index} has left the population; its index is not used again"
 
 
 def not_negative(index: int) -> int:

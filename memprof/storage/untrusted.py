@@ -29,7 +29,7 @@ class NoPlainFile(OSError):
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no plain file, before anybody opens it: opening a pipe waits for a writer, and
+    """Refuse what is not a plain file, before anybody opens it: opening a pipe waits for a writer, and
     what is written to a link ends up in a file of somebody else's choice.
 
     Raises:
@@ -37,14 +37,14 @@ def check_regular(path: Path) -> None:
         OSError: there is none.
     """
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise NoPlainFile(f"{path.name} is no plain file")
+        raise NoPlainFile(f"{path.name} is not a plain file")
 
 
 def read_at_most(path: Path, most_bytes: int) -> bytes:
     """The bytes of a plain file.
 
     Raises:
-        OSError: it is no plain file, or cannot be read.
+        OSError: it is not a plain file, or cannot be read.
         ValueError: there are more.
     """
     check_regular(path)
@@ -136,7 +136,7 @@ def failure(what: str, error: OSError | ValueError | lmdb.Error) -> StoreError:
     elif code in _NO_ROOM:
         advice = ": make room on the disk"
     elif code in (errno.EACCES, errno.EPERM):
-        advice = ": it takes the right to write its files, to read too; or work on a copy"
+        advice = ": even reading needs write permission for its files; or work on a copy"
     elif isinstance(error, lmdb.ReadonlyError):
         advice = ": open it again, without readonly=True, to write"
     elif _OPEN_HERE in str(error):
@@ -147,6 +147,6 @@ def failure(what: str, error: OSError | ValueError | lmdb.Error) -> StoreError:
 def cannot_create(folder: Path, error: Exception) -> StoreError:
     """The error for a place in which no store can be created."""
     return StoreError(
-        f"{shown(folder)}: a store cannot be created here ({reason(error)}): it takes a writable "
-        "place on a disk with room, and a folder that is new or empty"
+        f"{shown(folder)}: a store cannot be created here ({reason(error)}): it needs a new or "
+        "empty folder, on a writable disk with free space"
     )

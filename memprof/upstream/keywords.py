@@ -46,7 +46,7 @@ class AgentClass:
 # default is all that a factory may return for them; for learn_A, learn_B and learn_D, what the
 # scenario's `learning` says.
 NOT_HANDED_ON = {
-    "I": "is made of H by PyMDP; return H from a model: {kind: factory} instead",
+    "I": "is computed from H by PyMDP; return H from a model: {kind: factory} instead",
     "num_controls": "is read from B; leave it out",
     "B_action_dependencies": "gives a factor several actions, and worlds here take one per factor; "
     "leave it out",
@@ -174,7 +174,7 @@ def _check_name(agent: AgentClass, name: str, backend: str) -> None:
     known = agent_keywords(agent)
     if not known or name in known:
         return
-    problem = f"is no keyword of {agent.title}; {nearest(name, known)}"
+    problem = f"is not a keyword of {agent.title}; {nearest(name, known)}"
     for other in (NUMPY, JAX):
         if other is not agent and name in agent_keywords(other) | {*other.elsewhere}:
             problem = (
@@ -216,14 +216,14 @@ def _check_windows(algorithm: str, asked: Asked) -> None:
     if needs and loop != "rollout":
         raise FieldError(
             "agent.inference_algo",
-            f"{algorithm} infers over a window of the past, which PyMDP keeps under loop: rollout "
-            f"only; found loop: {loop}. Set loop: rollout, or use fpi, ovf or exact",
+            f"{algorithm} infers over a window of the past, which PyMDP keeps only under loop: "
+            f"rollout; found loop: {loop}. Set loop: rollout, or use fpi, ovf or exact",
         )
     if algorithm in _SMOOTHING and len(learned) == 2 and loop != "rollout":
         raise FieldError(
             "learning",
             f"PyMDP's {algorithm} learns A and B together from a window of the past, which it "
-            f"keeps under loop: rollout only; found loop: {loop}. Set loop: rollout, learn one of "
+            f"keeps only under loop: rollout; found loop: {loop}. Set loop: rollout, learn one of "
             "them, or use inference_algo: fpi",
         )
     if needs or (algorithm in _SMOOTHING and learned and loop == "rollout"):

@@ -69,9 +69,9 @@ PROFILE: tuple[Figure[Variant], ...] = (
     Figure("  of which imports", "bytes", lambda v: v.imports_bytes),
     TOTAL,
     PEAK,
-    Figure("files on disk, beside all this", "bytes", lambda v: v.file_bytes, if_any=True),
+    Figure("files on disk, in addition", "bytes", lambda v: v.file_bytes, if_any=True),
     STEP,
-    Figure("first step of all, compiled", "seconds", lambda v: v.compile_seconds, if_any=True),
+    Figure("first step, with compilation", "seconds", lambda v: v.compile_seconds, if_any=True),
     Figure("time to build an agent", "seconds", lambda v: v.build_seconds),
 )
 PROFILE_BRIEF = (MARGINAL, FIXED, TOTAL, PEAK, STEP, GROWTH)
@@ -86,13 +86,13 @@ DENSITY: tuple[Figure[Fitted], ...] = (
     Figure("transient peak", "bytes", lambda f: f[1].transient_bytes),
     Figure("agents per GiB", "count", lambda f: f[0].agents_per_gib),
     Figure("agents that fit", "count", lambda f: f[1].agents),
-    Figure("  by the line itself", "count", lambda f: f[1].expected),
+    Figure("  by the fitted line", "count", lambda f: f[1].expected),
     Figure("  in", "bytes", lambda f: f"{format_limit(f[1].limit_bytes)} ({f[1].bound})"),
-    Figure("lived at once", "count", lambda f: f[0].lived),
+    Figure("largest population", "count", lambda f: f[0].lived),
     Figure("time per step", "seconds", lambda f: f[0].step_seconds),
     Figure("time to build an agent", "seconds", lambda f: f[0].build_seconds),
     Figure("  of which optimising it", "seconds", lambda f: f[0].optimise_seconds),
-    Figure("in files, the largest", "bytes", lambda f: f[0].file_bytes, if_any=True),
+    Figure("in files, at most", "bytes", lambda f: f[0].file_bytes, if_any=True),
 )
 DEVICE: tuple[Figure[DeviceDetails], ...] = (
     Figure("compiled programs and caches", "bytes", lambda d: d.caches_bytes),

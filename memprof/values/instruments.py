@@ -38,9 +38,9 @@ class Reading:
 
 
 UNSEEN = {
-    "native": "what malloc hands out",
-    "python": "what Python's allocator hands out",
-    "process": "memory that is mapped directly",
+    "native": "malloc",
+    "python": "Python's allocator",
+    "process": "directly mapped memory",
     "device": "JAX's arrays",
 }
 """What is not seen without a reading, or the readings that stand in for it."""

@@ -44,7 +44,7 @@ def test_a_report_is_the_same_as_itself(memprof, folder):
     assert (report["schema"], report["kind"]) == ("memprof.report/2", "compare")
     assert report["baseline"] == found(run)["file"] == str(light)
     assert found(run)["warnings"] == []
-    assert "Everything is as before, within its tolerance." in words(run.out)
+    assert "No metric changed by more than its tolerance." in words(run.out)
 
 
 def test_what_is_worse_is_named_and_another_scenario_is_said(memprof, folder):
@@ -100,7 +100,7 @@ def test_a_report_without_raw_samples_is_said_to_be_old(memprof, folder, changed
     (line,) = run.err.splitlines()
     assert line.endswith(
         "changed.json: variants.before.samples: is missing; if an older memprof wrote the file, "
-        "measure anew"
+        "measure again"
     )
 
 

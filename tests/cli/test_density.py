@@ -94,7 +94,7 @@ def test_more_agents_live_at_once_with_the_passes(memprof, fake):
 def test_a_pass_that_changes_behaviour_claims_no_capacity(memprof, fake):
     run = memprof("density", fake(passes=["fake-break"]), "--max-agents", 4)
     assert run.code == 1
-    assert "changed what the agents do" in run.err
+    assert "changed the agents' behaviour" in run.err
     assert "so no capacity is claimed" in run.out
     assert run.report("case-density")["equivalence"]["verdict"] == "diverged"
 

@@ -148,7 +148,7 @@ def test_what_has_not_changed_is_the_same(memprof, tmp_path, light):
     assert found["now"] == pytest.approx(MIB, rel=0.001)
     assert found["allowed"] == pytest.approx(0.05 * found["was"])
     assert found["change_ci95"][0] <= found["change"] <= found["change_ci95"][1]
-    assert "Everything is as before, within its tolerance." in words(run.out)
+    assert "No metric changed by more than its tolerance." in words(run.out)
     assert scenarios(run)["case"]["repeats"] == [2, 2]
     assert file.read_bytes() == before
 
@@ -484,7 +484,7 @@ def test_another_scenario_is_foreign_and_the_field_is_named(
     keep(tmp_path, case=light)
     run = memprof("gate", path.name, *options)
     assert run.code == 3
-    assert "the scenario is not the one of the baseline (" in run.err
+    assert "the scenario differs from that of the baseline (" in run.err
     assert said in run.err
     assert not measured(run)
 
@@ -555,7 +555,7 @@ def test_update_hides_no_regression_unless_forced(memprof, tmp_path, light):
     run = memprof("gate", path.name, "--update")
     assert run.code == 1
     assert "marginal_bytes worse by +1.05 MB per agent" in run.err
-    assert "the baseline stays as it was, --force replaces it" in run.err
+    assert "the baseline is unchanged; --force replaces it" in run.err
     assert file.read_bytes() == before
     assert run.report("gate")["updated"] == []
     assert "Replaced" not in run.out

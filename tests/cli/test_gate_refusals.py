@@ -26,6 +26,6 @@ def test_a_foreign_baseline_is_replaced_by_what_the_message_says(memprof, fake, 
     assert memprof("gate", path, "-q", "--update").code == 0
     run = memprof("gate", path, "-q", *changed)
     assert run.code == 3
-    assert f"the scenario is not the one of the baseline ({changed[0][2:]}: " in run.err
+    assert f"the scenario differs from that of the baseline ({changed[0][2:]}: " in run.err
     assert memprof("gate", path, "-q", *changed, "--update").code == 3, "unseen"
     assert memprof("gate", path, "-q", *changed, *advice(run)).code == 0

@@ -24,7 +24,7 @@ def test_its_help_tells_the_exit_codes_and_defaults(memprof):
         (["none.yaml"], "no such scenario file: none.yaml"),
         (["case.yaml", "--agents", "0"], "--agents: expected greater than"),
         (["--agents", "0"], "--agents: expected greater than"),
-        (["--loop", "jit"], "--loop: only the jax backend knows it"),
+        (["--loop", "jit"], "--loop: only the jax backend has it"),
         (["--memory-limit", "lots"], "--memory-limit: expected a size"),
         (["--timeout", "0"], "--timeout: expected a number above 0"),
         (["--instruments", "fake"], "--instruments"),
@@ -59,7 +59,7 @@ def test_a_population_that_comes_and_goes_without_a_trace_is_clean(memprof, fake
     assert found["floor_bytes"] <= 64
     assert found["sites"] == []
     assert "Clean: nothing grows" in run.out
-    assert "process is its private memory" in " ".join(run.out.split())
+    assert "process is the private memory of the process" in " ".join(run.out.split())
     assert "Written: reports/case-leak-lifecycle.{json,md" in run.out
 
 
@@ -115,8 +115,8 @@ def test_under_a_malloc_without_an_account_nothing_is_clean(memprof, fake):
         pytest.skip("libmimalloc.so.2 is not installed here")
     run = memprof("leak", fake(repeats=1), LD_PRELOAD=mimalloc)
     assert run.code == 3
-    assert "no reading here is exact to the byte for what malloc hands out" in run.err
-    assert "mimalloc: there is no such account here" in run.err
+    assert "no byte-exact reading of malloc is available here" in run.err
+    assert "mimalloc: this process has no such statistics" in run.err
     report = run.report("case-leak")
     assert (report["leak"]["verdict"], report["leak"]["cycles_needed"]) == ("inconclusive", None)
     assert report["environment"]["allocator"]["malloc"] == "mimalloc"

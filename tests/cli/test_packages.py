@@ -84,11 +84,11 @@ UNUSABLE = {
     "models": [("corridor = others:lines", "expected Model, found <function lines")],
     "passes": [
         ("lost = missing:PASS", "cannot be used: ModuleNotFoundError"),
-        ("share = others:SHARE", "cannot be used: memprof has one of this name"),
-        ("other = others:NOTHING", "it calls itself 'nothing'; give both one name"),
+        ("share = others:SHARE", "cannot be used: memprof already uses this name"),
+        ("other = others:NOTHING", "its own name is 'nothing'; use the same name for both"),
         ("nothing = others:LINES", "expected PassInfo, found Format("),
     ],
-    "instruments": [("twin = others:TWIN", "cannot be used: twins has one of this name")],
+    "instruments": [("twin = others:TWIN", "cannot be used: twins already uses this name")],
     "formats": [("taken = others:TAKEN", "'.json' is taken; choose another")],
 }
 

@@ -105,7 +105,7 @@ def test_a_bounded_pass_is_held_to_its_bound(memprof, fake):
 def test_an_exact_pass_may_not_hide_behind_the_bound_of_another(memprof, fake):
     run = memprof("profile", fake(passes=["fake-blur", "fake-break"], model=MODEL), "-q")
     assert run.code == 1
-    assert "passes fake-break changed what the agents do" in run.err
+    assert "passes fake-break changed the agents' behaviour" in run.err
     report = run.report()
     assert report["equivalence"]["verdict"] == "diverged"
     assert by_name(report)["fake-break"]["outcome"] == "diverged"

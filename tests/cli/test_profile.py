@@ -104,7 +104,7 @@ def test_a_pass_that_changes_behaviour_is_caught_and_saves_nothing(memprof, fake
     run = memprof("profile", path, TMPDIR=str(temporary))
     assert run.code == 1
     assert list(temporary.iterdir()) == [], "nor is what was compared left behind"
-    assert "changed what the agents do (first difference: agent 1, step 0)" in run.err
+    assert "changed the agents' behaviour (first difference: agent 1, step 0)" in run.err
     assert "agents behave differently, so no saving" in " ".join(run.out.split())
     assert "Reduction" not in run.out
     report = run.report()
@@ -137,8 +137,8 @@ def test_one_agent_is_enough_and_keeps_its_budget(memprof, fake):
         (["profile", "case.yaml", "--max-slowdown", "nan"], "--max-slowdown: expected"),
         (["profile", "case.yaml", "--max-slowdown", "fast"], "--max-slowdown"),
         (["profile", "case.yaml", "--loop", "fast"], "--loop: expected 'jit', 'eager' or"),
-        (["profile", "case.yaml", "--loop", "jit"], "--loop: only the jax backend knows it"),
-        (["profile", "case.yaml", "--chunk", "4"], "--chunk: only the jax backend knows it"),
+        (["profile", "case.yaml", "--loop", "jit"], "--loop: only the jax backend has it"),
+        (["profile", "case.yaml", "--chunk", "4"], "--chunk: only the jax backend has it"),
         (["profile", "case.yaml", "--history-steps", "0"], "--history-steps: expected greater"),
         (["profile", "case.yaml", "--memory-limit", "lots"], "--memory-limit: expected a size"),
         (["profile", "case.yaml", "--timeout", "0"], "--timeout: expected a number above 0"),

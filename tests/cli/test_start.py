@@ -177,7 +177,7 @@ def test_no_place_for_temporary_files_is_said(fake, tmp_path):
     )
     assert run.returncode == 3
     assert run.stderr.startswith("memprof: cannot make a temporary folder: No usable temporary")
-    assert run.stderr.endswith("; set TMPDIR to a folder that can be written\n")
+    assert run.stderr.endswith("; set TMPDIR to a writable folder\n")
 
 
 def test_an_inherited_limit_is_the_workers_ceiling_too():

@@ -47,9 +47,9 @@ def report(folder):
 @pytest.mark.parametrize(
     ("fault", "seconds", "said"),
     [
-        ("die", 300, "was killed (SIGKILL) while in phase 'build'"),
+        ("die", 300, "was killed (SIGKILL) in phase 'build'"),
         # Time enough for the scenario that is fine, on a busy machine too.
-        ("hang", 15, "ran past the time limit of 15 s, while in phase 'build'"),
+        ("hang", 15, "exceeded the time limit of 15 s, in phase 'build'"),
         ("raise", 300, "failed: RuntimeError: this fault was asked for"),
     ],
 )
@@ -148,7 +148,7 @@ def test_an_interruption_keeps_what_was_judged_and_leaves_nothing_else(
     process.send_signal(sent)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "memprof: interrupted; the report holds what was measured until then" in errors(tmp_path)
+    assert "memprof: interrupted; the report has what was measured so far" in errors(tmp_path)
     assert "Traceback" not in errors(tmp_path)
     assert "Cut short: " in out
     found = report(tmp_path)

@@ -25,7 +25,7 @@ def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, 
         worker.kill()
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 3
-    assert "the worker was killed (SIGKILL) while in phase" in errors(tmp_path)
+    assert "the worker was killed (SIGKILL) in phase" in errors(tmp_path)
     assert "incomplete" in out
     found = report(tmp_path)
     assert found["complete"] is False

@@ -46,9 +46,9 @@ def gone(folder):
         (
             "die",
             [],
-            "the worker was killed (SIGKILL) while in phase 'build', most likely by the kernel",
+            "the worker was killed (SIGKILL) in phase 'build', most likely by the kernel",
         ),
-        ("hang", ["--timeout", "10"], "ran past the time limit of 10 s, while in phase 'build'"),
+        ("hang", ["--timeout", "10"], "exceeded the time limit of 10 s, in phase 'build'"),
         ("raise", [], "the worker failed: RuntimeError: this fault was asked for"),
         ("exhaust", ["--memory-limit", "500 MB"], "does not fit in the memory limit of 500 MB"),
     ],

@@ -95,7 +95,7 @@ def test_the_workflow_runs_as_it_is_written(tmp_path):
     assert set(same) == {"measure"}, "only a run that makes a baseline may write"
     assert same["measure"].result == "success", same["measure"].output
     assert "::error" not in same["measure"].output
-    assert "Everything is as before" in same["measure"].summary
+    assert "No metric changed" in same["measure"].summary
     kept = ElementTree.parse(runner.artifacts / "memprof/reports/memprof.xml").getroot()
     assert (kept.get("failures"), kept.get("errors")) == ("0", "0")
 

@@ -161,7 +161,7 @@ def test_a_users_agents_come_and_go(passes):
         population.remove(1)
         assert len(population) == 2
         for attempt in (population.activate(1).__enter__, lambda: population.remove(1)):
-            with pytest.raises(IndexError, match="agent 1 has left the population; its number"):
+            with pytest.raises(IndexError, match="agent 1 has left the population; its index"):
                 attempt()
         assert population.add(explorer()) == 3
         with pytest.raises(IndexError, match="there are 4, numbered from 0"):

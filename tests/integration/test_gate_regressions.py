@@ -46,7 +46,7 @@ def test_nothing_has_changed(gate):
     found, each = metrics(run)
     assert {one["verdict"] for one in each.values()} == {"same"}
     assert found["components"] == []
-    assert "Everything is as before" in run.out
+    assert "No metric changed" in run.out
 
 
 def test_an_attribute_that_copies_A(gate):

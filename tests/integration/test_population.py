@@ -264,7 +264,7 @@ def test_bad_arguments_get_one_clear_message(agents, passes, words):
 
 def test_an_agent_that_is_there_twice_is_said_to_be():
     agent = Agent(**model(size=4))
-    with pytest.raises(UsageError, match="taken over already"):
+    with pytest.raises(UsageError, match="already belongs to this population"):
         memprof.optimize([agent, agent])
 
 

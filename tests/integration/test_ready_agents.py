@@ -256,12 +256,17 @@ def test_what_it_has_parameters_for_is_learned(own):
 @pytest.mark.parametrize(
     ("function", "fields", "field", "words"),
     [
-        ("forager", {"agent": {"policy_len": 2}}, "agent", "too late; found ['policy_len']"),
-        ("forager", {"model": {"private": False}}, "model.private", "leave it out"),
+        (
+            "forager",
+            {"agent": {"policy_len": 2}},
+            "agent",
+            "no further keyword arguments; found ['policy_len']",
+        ),
+        ("forager", {"model": {"private": False}}, "model.private", "remove it"),
         ("forager", {"learning": ["B"]}, "learning", "B cannot be learned: own:forager returned a"),
         ("learner", {"learning": ["A", "D"]}, "learning", "without pD"),
         ("half", {}, "model.callable", "A0 is not normalised"),
-        ("the_same", {}, "model.callable", "an agent that it has returned before"),
+        ("the_same", {}, "model.callable", "returned the same agent twice"),
         ("explodes", {}, "model.callable", "Forager failed at step 0 of agent 0: TypeError"),
     ],
 )
@@ -304,7 +309,7 @@ def test_an_agent_of_another_population_is_not_taken_again(own):
     """Workers build a population to warm up, and then the one that they measure."""
     path = own("one_each")
     lived(path).close()
-    with pytest.raises(ScenarioError, match="returned before"):
+    with pytest.raises(ScenarioError, match="returned the same agent twice"):
         lived(path)
 
 
@@ -312,8 +317,12 @@ def test_an_agent_of_another_population_is_not_taken_again(own):
     ("function", "passes", "words"),
     [
         ("fickle", ("share",), "Fickle failed at step 0 of agent 0: ValueError: assignment dest"),
-        ("fickle", ("template",), "its own first, agent.C[0] = agent.C[0].copy();"),
-        ("friend", ("template",), "and others cannot use it while it is. Leave the pass out"),
+        ("fickle", ("template",), "its own copy first, agent.C[0] = agent.C[0].copy();"),
+        (
+            "friend",
+            ("template",),
+            "and cannot be used by others in the meantime. Leave the pass out",
+        ),
     ],
 )
 def test_a_pass_that_the_users_class_cannot_live_with_is_named(own, function, passes, words):

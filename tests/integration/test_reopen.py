@@ -175,12 +175,14 @@ def test_what_would_change_the_store_is_refused_with_the_remedy(store):
             lambda: population.remove(0),
             population.flush,
         ):
-            with pytest.raises(UsageError, match=r"open with readonly=True; reopen it without"):
+            with pytest.raises(
+                UsageError, match=r"open with readonly=True; to change the store, reopen it without"
+            ):
                 attempt()
         assert newcomer.log == [], "it was not taken over"
         assert len(population) == 3
     for option in ({"working_set": "1 MiB"}, {"history_steps": 3}):
-        with pytest.raises(UsageError, match=r"takes effect on agents that are stored again"):
+        with pytest.raises(UsageError, match=r"takes effect only when agents are stored"):
             memprof.reopen(store, Forager, readonly=True, **option)
 
 
@@ -285,7 +287,9 @@ def test_a_place_that_cannot_be_is_refused_before_an_agent_is_built(tmp_path, na
     before = sorted(tmp_path.rglob("*"))
     built = []
     agents = (built.append(number) for number in range(3))
-    with pytest.raises(StoreError, match=r"it takes a writable place .* that is new or empty$"):
+    with pytest.raises(
+        StoreError, match=r"it needs a new or empty folder, on a writable disk with free space$"
+    ):
         memprof.optimize(agents, PASSES, store=str(tmp_path / name))
     assert not built
     assert sorted(tmp_path.rglob("*")) == before

@@ -279,7 +279,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
         with population.activate(1) as agent:
             assert agent.curr_timestep == 2
             step(agent, 7)
-        with pytest.raises(StoreError, match=r"agent 1 could not be put to rest and waits"):
+        with pytest.raises(StoreError, match=r"agent 1 could not be stored and waits"):
             population.flush()
     with population.activate(1) as agent:
         assert agent.curr_timestep == 3
@@ -294,7 +294,7 @@ def test_a_record_that_waited_for_room_is_gone_once_a_newer_one_is_stored(tmp_pa
     """Every agent hibernates after use here."""
     store, passes = tmp_path / "store", ["mmap", "working_set"]
     with memprof.optimize([explorer()], passes, store=store, working_set=1) as population:
-        waits = pytest.raises(StoreError, match=r"agent 0 .* waits in memory")
+        waits = pytest.raises(StoreError, match=r"agent 0 .* stays in memory")
         with full_disk(), waits, population.activate(0) as agent:
             step(agent, 1)
         for steps in (1, 2):

@@ -114,7 +114,7 @@ def test_copies_of_some_agents_are_said_to_be_of_some(case):
     (advice,) = found(case({"contents": rows}), "alike")
     assert "12 of 20 agents" in advice.finding
     (advice,) = found(case({"contents": (content(),)}, agents=1000), "alike")
-    assert "all 20 agents (of 1,000)" in advice.finding
+    assert "all 20 agents compared (of 1,000)" in advice.finding
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_peak_above_what_agents_keep_is_for_pool(case):
     high = {"rss_bytes": 1e8, "peak_bytes": 1.1e8}
     (advice,) = found(case(high), "transient")
     assert option(advice) == "--passes pool"
-    assert "build: 5.00 KB" in advice.evidence
+    assert "build: a peak of 5.00 KB" in advice.evidence
     assert not found(case({**high, "peak_bytes": 1.01e8}), "transient")
     rows = [saving("pool", None, "saves", saved_transient_bytes=9e6)]
     (advice,) = found(case(high, rows, {"per_agent": cost(1000)}), "transient")

@@ -205,7 +205,7 @@ def test_the_samplers_slope_is_taken_where_the_population_was_at_rest():
 def test_a_sampler_that_missed_the_population_says_so():
     row = sampled_row([(104.5, 1.0), (110.5, 2.0)])
     assert row.per_agent_bytes is None
-    assert row.failure == "the population grew faster than it takes samples"
+    assert row.failure == "the population grew faster than the sampling interval"
 
 
 def test_a_sampler_that_may_not_look_does_not_blame_the_population():

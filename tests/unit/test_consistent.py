@@ -50,8 +50,8 @@ PROFILES: list[tuple[Change, str]] = [
     (lambda v: before(v)["timeline"]["samples"].reverse(), "timeline.samples.1.seconds: expected"),
     (lambda v: before(v)["hotspots"]["stacks"][0].update(
         frames=before(v)["hotspots"]["stacks"][0]["frames"][:1] * 501), "frames: expected 0 to"),
-    (lambda v: before(v).update(rss_bytes=1e200), "found 1e+200 for a number"),
-    (lambda v: v["environment"].update(cpu_count=10**400), "for a number"),
+    (lambda v: before(v).update(rss_bytes=1e200), "found 1e+200 as a number"),
+    (lambda v: v["environment"].update(cpu_count=10**400), "as a number"),
     (lambda v: v.update(more=[[]] * 2_000_001), "expected 2,000,000 values at most"),
 ]  # fmt: skip
 LEAKS: list[tuple[Change, str]] = [

@@ -110,7 +110,7 @@ def test_the_headline_says_how_many_fit_and_how_many_more(report):
         "bound); with history, pool, template 6,000,000. Per GiB, 3,579,139 agents instead of 34, "
         "104,653 times as many."
     )
-    assert "Other bounds, before: 700 in 2 GiB, what the machine has free." in on_screen(report())
+    assert "Other bounds, before: 700 in 2 GiB, the machine's free memory." in on_screen(report())
 
 
 def test_below_resolution_nothing_but_the_least_is_claimed(report):
@@ -138,11 +138,11 @@ def test_without_proof_there_is_no_capacity_after(report, verdict, said):
     [
         (
             Verification(60, 55, "memory"),
-            "54 agents lived in 2 GiB, as predicted; the limit was met at 55, +1.9% from the 54",
+            "54 agents lived in 2 GiB, as predicted; the limit was reached at 55, +1.9% from the 54",
         ),
         (
             Verification(60, 50, "memory"),
-            "50 agents lived in 2 GiB, fewer than predicted; the limit was met at 50, -7.4%",
+            "50 agents lived in 2 GiB, fewer than predicted; the limit was reached at 50, -7.4%",
         ),
         (
             Verification(60, 60, "reached"),
@@ -152,7 +152,7 @@ def test_without_proof_there_is_no_capacity_after(report, verdict, said):
             Verification(70, 70, "reached"),
             "a tenth more, 70, fit too, beyond the interval (up to 65)",
         ),
-        (Verification(60, 20, "time"), "20 agents lived in 2 GiB before the time was up, of 54"),
+        (Verification(60, 20, "time"), "20 agents lived in 2 GiB within the time limit, of 54"),
     ],
 )
 def test_a_verification_says_how_it_ended(report, verification, said):
@@ -178,7 +178,7 @@ def test_threads_and_the_predecessor_stand_side_by_side(report):
         "to optimise an agent 9.2 ms - 1.50 ms",
         "4,967/s 80/s 1,650/s",
         "after 1,500/s 1,650/s 1.10 x 1.05 .. 1.15 -4.00 KB",
-        "before: 1 of the 4 threads ran at one time",
+        "before: 1 of the 4 threads ran at the same time",
         "Its agents were mocks",
     ):
         assert said in text
@@ -200,7 +200,7 @@ def test_the_json_reads_back_whole(report):
 def test_it_says_how_the_passes_come_into_a_program(report):
     found = density_view(report()).next
     assert found.text == (
-        "history, pool and template make room for them; apply them with these two lines:"
+        "history, pool and template make this possible; apply them with these two lines:"
     )
     assert found.code.endswith('optimize(agents, passes=["history", "pool", "template"])')
     alone = replace(report(), variants=Variants(BEFORE, None))
@@ -209,6 +209,8 @@ def test_it_says_how_the_passes_come_into_a_program(report):
         replace(each, room=replace(each.room, agents=0)) for each in report().density.capacity
     ]
     full = replace(report(), density=replace(report().density, capacity=tuple(capacity)))
-    assert density_view(full).next.text.startswith("No more fit with history, pool and template")
+    assert density_view(full).next.text.startswith(
+        "No more agents fit with history, pool and template"
+    )
     diverged = replace(report(), equivalence=Equivalence("diverged", 1, 1, 0.5, 0.1, None, "x"))
     assert "optimize" not in density_view(diverged).next.code

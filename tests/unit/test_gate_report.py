@@ -85,11 +85,11 @@ def test_if_nothing_is_worse_it_says_what_is_better_or_that_all_is_as_before():
     assert headline(gate(SAME, BETTER)) == (
         "Nothing is worse; grid-10: fixed_bytes better by -55.0 MB."
     )
-    assert headline(gate(SAME)) == "Everything is as before, within its tolerance."
+    assert headline(gate(SAME)) == "No metric changed by more than its tolerance."
     assert headline(gate()) == "Nothing was measured."
     assert headline(replace(gate(), updated=("a", "b"))) == "Written to baseline.json: a, b."
     cut = gate_view(replace(gate(SAME), complete=False))
-    assert cut.headline == "Cut short: Everything is as before, within its tolerance."
+    assert cut.headline == "Cut short: No metric changed by more than its tolerance."
 
 
 def test_many_scenarios_do_not_burst_the_sentence():
@@ -113,7 +113,7 @@ def test_a_metric_stands_with_its_intervals_its_tolerance_and_its_verdict():
     assert rows["equivalence"] == ("-", "-", "-", "-", "worse")
     assert components.rows == (("B", "+28.3 MB", "-28.3 MB"), ("histories", "", "-4.00 KB"))
     assert passes.rows == (("template", "31.4 MB", "-"), ("history", "-", "170 B"))
-    assert warnings.rows == (("environment", "numpy was 2.3, is 2.4", "make the baseline anew"),)
+    assert warnings.rows == (("environment", "numpy was 2.3, is 2.4", "renew the baseline"),)
     assert "equivalence: was exact, now diverged" in section(GATE, "grid-29: worse").text
 
 

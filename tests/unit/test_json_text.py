@@ -16,7 +16,7 @@ from memprof.export.json_text import parse, parse_baseline, render, render_basel
 from memprof.values.gate import Baseline, BaselineEntry, GateReport
 from tests import gate_reports
 
-MISSING = "is missing; if an older memprof wrote the file, measure anew"
+MISSING = "is missing; if an older memprof wrote the file, measure again"
 EXAMPLES = Path(__file__).parents[2] / "reports" / "examples"
 OLDER = sorted((Path(__file__).parents[1] / "older_reports").glob("*.json"))
 REPORTS = sorted(
@@ -127,7 +127,7 @@ def before(values: dict[str, Any]) -> dict[str, Any]:
          "equivalence.verdict: expected 'bounded', 'diverged', 'exact' or 'not_checked', "
          'found "yes"'),
         (lambda v: v.update(variants=5), "variants: expected fields, found 5"),
-        (lambda v: before(v).update(uss_bytes=float("nan")), "found NaN for a number"),
+        (lambda v: before(v).update(uss_bytes=float("nan")), "found NaN as a number"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_by_field(change, said):

@@ -87,7 +87,7 @@ def test_a_suite_says_what_it_was_measured_with_and_how_long_it_took():
     }
     assert (suite.time, suite._elem.get("file")) == (31.5, "scenarios/grid-29.yaml")
     said = suite._elem.findtext("system-out")
-    assert said == "environment: numpy was 2.3, is 2.4; make the baseline anew"
+    assert said == "environment: numpy was 2.3, is 2.4; renew the baseline"
     assert checked(GATE).time == 44.5
 
 

@@ -147,7 +147,7 @@ def test_its_sites_say_where_it_was_made_and_what_keeps_it(report):
     assert chains.rows == (
         ("Agent.prev_actions", "Agent.prev_actions <- list of 20 Agent <- forager.AGENTS"),
     )
-    assert "history_steps" in leak_view(found).next.text
+    assert "--history-steps" in leak_view(found).next.text
     assert "memray" not in on_screen(found)
 
 
@@ -162,7 +162,7 @@ def test_the_remedy_is_that_of_the_first_site(report):
     assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
     assert "jax.clear_caches()" in remedy(RETRACE)
     both = report(sites=(HISTORY, RETRACE))
-    assert "history_steps" in leak_view(both).next.text
+    assert "--history-steps" in leak_view(both).next.text
     assert "jax.clear_caches()" in section(both, "What else to do").text[0]
 
 
@@ -186,10 +186,12 @@ def test_clean_does_not_promise_of_mapped_memory_what_holds_of_the_heap(clean):
     pages = replace(clean.leak.signals[0], name="process", floor=4096.0)
     heap = clean.leak.signals
     assert headline(replace(clean.leak, signals=(*heap, pages))).endswith(
-        "48 B per cycle would have been found, of directly mapped memory 4.10 KB."
+        "48 B per cycle would have been found (4.10 KB of directly mapped memory)."
     )
     blind = replace(pages, floor=None)
-    assert headline(replace(clean.leak, signals=(*heap, blind))).endswith("mapped memory none.")
+    assert headline(replace(clean.leak, signals=(*heap, blind))).endswith(
+        "(none of directly mapped memory)."
+    )
     fine = replace(pages, floor=16.0)
     assert headline(replace(clean.leak, signals=(*heap, fine))).endswith("would have been found.")
 
@@ -198,23 +200,23 @@ def test_two_modes_have_a_verdict_each_and_the_first_line_says_both(report, clea
     lived = replace(clean.leak, mode="steps", floor_bytes=64.0, history_steps=16)
     both = replace(clean, also=(lived,))
     assert leak_view(both).headline == (
-        "Clean: nothing grows as agents come and go or live on; a leak of 64 B per cycle would "
+        "Clean: nothing grows as agents come and go or keep running; a leak of 64 B per cycle would "
         "have been found."
     )
     assert leak_view(both).title.endswith(
         "cycles of build, 5 steps and release, and of 5 more steps"
     )
     assert titles(both)[:2] == [
-        "Trend, as agents come and go: clean", "Trend, as agents live on: clean",
+        "Trend, as agents come and go: clean", "Trend, as agents keep running: clean",
     ]  # fmt: skip
-    assert "kept the last 16 steps of their past" in words(on_screen(both))
-    assert words(on_screen(both)).count("Readings after each cycle") == 1
+    assert "keeps only the last 16 steps" in words(on_screen(both))
+    assert words(on_screen(both)).count("Readings are taken after each cycle") == 1
     leaking = replace(report(mode="steps"), also=(clean.leak,))
     assert leak_view(leaking).headline.startswith("LEAK: 3.80 KB per cycle")
-    assert titles(leaking)[0] == "Trend, as agents live on: leak"
+    assert titles(leaking)[0] == "Trend, as agents keep running: leak"
     unsaid = replace(clean, unchecked=(Unchecked("steps", "IndexError: the data ends"),))
     assert leak_view(unsaid).headline.endswith(
-        "Not checked: what grows as agents live on (IndexError: the data ends)."
+        "Not checked: what grows as agents keep running (IndexError: the data ends)."
     )
 
 
@@ -264,9 +266,9 @@ def test_growth_that_nothing_accounts_for_is_said_and_where_to_look(report):
 @pytest.mark.parametrize(
     ("warm_up", "sentence"),
     [
-        ((0, 0), "Of the cycles, 10 are counted, after 0 that were left out as warm-up, in 2"),
-        ((1,), "9 are counted, after 1 that were left out as warm-up, in 1 repeat."),
-        ((2, 3), "8 and 7 are counted, after 2 and 3 that were left out as warm-up"),
+        ((0, 0), "Counted cycles: 10, after a warm-up of 0, in 2"),
+        ((1,), "Counted cycles: 9, after a warm-up of 1, in 1 repeat."),
+        ((2, 3), "Counted cycles: 8 and 7, after a warm-up of 2 and 3"),
     ],
 )
 def test_it_says_which_cycles_count(report, warm_up, sentence):

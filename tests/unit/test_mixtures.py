@@ -175,8 +175,8 @@ def test_a_typical_agent_of_a_mixture_is_a_second_figure_with_its_reason():
     found = figures(MEAN, ledger(525_000, typical=float(LARGE)))
     assert found["marginal"] == replace(found["marginal"], bytes=530_000.0, why="")
     assert found["typical"].bytes == LARGE
-    assert found["typical"].why.startswith("agents are of several sizes, 50.0 KB to 1.00 MB")
-    assert "the marginal cost that of their mean" in found["typical"].why
+    assert found["typical"].why.startswith("agents have several sizes, 50.0 KB to 1.00 MB")
+    assert "the marginal cost is that of the mean" in found["typical"].why
 
 
 def test_agents_beyond_the_scenarios_that_are_of_other_sizes_are_named():
@@ -191,7 +191,7 @@ def test_traced_agents_of_another_mixture_are_named():
     traced = InstrumentRun((), (), 0.0, Details(stacks=stacks, further_bytes=1e6), mean_bytes=525e3)
     found = figures(MEAN, ledger(525_000), traced)
     assert found["calls"].why == (
-        "of an agent after the first, which the ledger's walk finds to hold 1.00 MB; the mean of "
+        "of an agent after the first, which hold, by the ledger's walk, 1.00 MB; the mean of "
         "all is 525 KB"
     )
 
@@ -201,7 +201,7 @@ def test_pages_that_nothing_has_touched_are_named():
     traced = InstrumentRun(
         (), (), 0.0, Details(stacks=stacks, further_bytes=690e3), mean_bytes=690e3
     )
-    assert "nothing has touched" in figures(MEAN, ledger(525_000), traced)["calls"].why
+    assert "untouched pages" in figures(MEAN, ledger(525_000), traced)["calls"].why
 
 
 def test_a_line_that_fits_well_stands_beside_what_agents_hold():

@@ -305,5 +305,5 @@ def test_equal_worlds_are_told_from_different_ones(tmp_path):
 
 @pytest.mark.parametrize("target", ["builtins:type", "builtins:dict"])
 def test_a_factory_whose_parameters_nobody_can_tell_is_refused(target, tmp_path):
-    with pytest.raises(ScenarioError, match=r"parameters builtins:.* takes cannot be told"):
+    with pytest.raises(ScenarioError, match=r"parameters of builtins:.* cannot be determined"):
         builder(target, {}, str(tmp_path))

@@ -56,7 +56,7 @@ def test_the_budget_decides_how_much_of_the_plan_is_needed(case):
     assert next_step(case(*rows, limit=16)).text.startswith("share alone gives")
     found = next_step(case(*rows, limit=12))
     assert found.text.startswith(
-        "share alone gives 99.4% of this, and share and template keep the budget; apply them"
+        "share alone gives 99.4% of this, and share and template stay within the budget; apply"
     )
     assert '["share", "template"]' in found.code
 
@@ -83,7 +83,9 @@ def test_options_of_the_scenario_come_along_and_long_lines_are_broken(case):
 def test_what_acts_before_pymdp_is_imported_is_for_the_scenario(case):
     found = next_step(case(row("lean_imports", 1000.0), row("share", 10.0)))
     assert "lean_imports and share give all of this." in found.text
-    assert "lean_imports acts before PyMDP is imported, so in a scenario only" in found.text
+    assert (
+        "lean_imports acts before PyMDP is imported, so it works only in a scenario" in found.text
+    )
     assert found.code.endswith('passes=["share"])')
 
 
@@ -101,7 +103,7 @@ def test_without_passes_auto_is_to_find_some(report):
     )  # fmt: skip
     assert next_step(made) == Next("Let memprof find the passes that help this scenario:", AUTO)
     broken = replace(made, budget=BudgetCheck(500, 1000.0, False))
-    assert next_step(broken).text.startswith("The budget is broken. Let memprof find")
+    assert next_step(broken).text.startswith("The budget is exceeded. Let memprof find")
 
 
 def test_a_pass_that_breaks_its_claim_is_to_be_left_out(case):
@@ -119,9 +121,9 @@ def test_what_cannot_be_compared_is_to_be_made_comparable(case):
 
 def test_a_broken_budget_is_for_auto_and_after_that_for_the_model(case):
     found = next_step(case(row("share", 100.0), limit=50))
-    assert (found.text[:29], found.code) == ("The budget of 50 B is broken.", AUTO)
+    assert (found.text[:31], found.code) == ("The budget of 50 B is exceeded.", AUTO)
     found = next_step(case(row("share", 100.0), limit=50, passes=("auto",)))
-    assert "An agent holds most under A, 900 B" in found.text
+    assert "The largest part of an agent is A, 900 B" in found.text
     assert not found.code
 
 
@@ -132,7 +134,7 @@ def test_what_an_agent_holds_most_of_is_read_after_the_passes(case):
     rows = tuple(replace(each, component="what is left") for each in after.ledger.rows)
     after = replace(after, ledger=replace(after.ledger, rows=rows))
     found = next_step(replace(made, variants=Variants(before, after)))
-    assert "An agent holds most under what is left, 900 B" in found.text
+    assert "The largest part of an agent is what is left, 900 B" in found.text
 
 
 def test_where_nothing_helps_there_is_nothing_to_apply(case):

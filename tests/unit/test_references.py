@@ -28,6 +28,6 @@ def test_nothing_rests_on_counts_that_are_others(monkeypatch, passes, error):
     """As if references that a call holds were not counted, or one more were."""
     counted = sys.getrefcount
     monkeypatch.setattr(sys, "getrefcount", lambda thing: counted(thing) - 1 + error)
-    with pytest.raises(UsageError, match="does not tell by counts of references who holds"):
+    with pytest.raises(UsageError, match="its reference counts do not show what holds"):
         Plan.of(passes)
     Plan.of([])

@@ -78,10 +78,10 @@ class Load:
     [
         (100, 100, ""),
         (128, 130, ""),
-        (0, 0, "tried with 100 B that were allocated, it moved by 0 B"),
+        (0, 0, "when 100 B were allocated, it moved by 0 B"),
         (-100, -100, "moved by -100 B"),
         (200, 200, "moved by 200 B"),
-        (100, 0, "tried with 100 B that were freed, it moved by 0 B"),
+        (100, 0, "when 100 B were freed, it moved by 0 B"),
     ],
 )
 def test_a_reading_has_to_move_by_what_comes_and_goes(up, down, said):
@@ -98,7 +98,7 @@ def test_what_moves_once_more_is_what_others_did():
 
 
 def test_a_reading_that_is_not_there_is_left_out():
-    assert failure(lambda: None, Load(), 100) == "there is no such account here"
+    assert failure(lambda: None, Load(), 100) == "this process has no such statistics"
 
 
 def test_on_this_machine_every_reading_moves():
@@ -117,7 +117,7 @@ def test_a_flat_account_of_malloc_is_left_out_and_the_heap_with_it(monkeypatch):
     assert process.read().heap_bytes is None
     found = process.calibration()
     assert "moved by 0 B" in found.left_out["native"]
-    assert found.unseen == ("what malloc hands out",)
+    assert found.unseen == ("malloc",)
     private = process.read().private_bytes
     assert process.held_bytes() == pytest.approx(private, rel=0.05), "it stands in"
 
@@ -137,8 +137,8 @@ def test_the_process_alone_cannot_be_read(monkeypatch, tmp_path):
     (tmp_path / "smaps_rollup").write_text(ROLLUP_4_18)
     monkeypatch.setattr(process, "_ROLLUP", tmp_path / "smaps_rollup")
     assert process.private_bytes() is None
-    assert "memory that is mapped directly" in process.calibration().unseen
-    with pytest.raises(MeasurementError, match="cannot be read here: tried with"):
+    assert "directly mapped memory" in process.calibration().unseen
+    with pytest.raises(MeasurementError, match="cannot be read here: when"):
         process.expect_process()
 
 
@@ -346,7 +346,7 @@ def test_a_block_takes_what_the_account_moves_by(name):
 
 def test_a_malloc_without_an_account_is_named():
     found = tell(LD_PRELOAD=library("libmimalloc.so.2"))
-    assert found == ["mimalloc", ["native"], ["what malloc hands out"], None, None]
+    assert found == ["mimalloc", ["native"], ["malloc"], None, None]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_objects_without_bytes_tell_of_no_list_that_grows(monkeypatch):
     monkeypatch.setattr(heap, "_python_bytes", lambda: None)
     found = process.calibration()
     assert found.left_out.keys() == {"python"}
-    assert found.unseen == ("what Python's allocator hands out",)
+    assert found.unseen == ("Python's allocator",)
     assert heap.live_bytes() is None
 
 

@@ -165,7 +165,7 @@ def test_names_stand_for_plain_files_only(stored, name, kind):
     kind(stored / name)
     victim = stored.parent / "precious"
     before = victim.read_bytes() if victim.exists() else None
-    with pytest.raises(StoreError, match=f"{name} is no plain file.*(create it again|another)"):
+    with pytest.raises(StoreError, match=f"{name} is not a plain file.*(create it again|another)"):
         DiskRecords.open(stored, None)
     assert not (stored.parent / "nowhere").exists()
     assert (victim.read_bytes() if victim.exists() else None) == before
@@ -326,7 +326,7 @@ def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
         lambda: DiskRecords.open(folder, None),
         lambda: DiskRecords.open(folder, None, readonly=True),
     ):
-        with pytest.raises(StoreError, match=r"it takes a|give the folder|create the") as caught:
+        with pytest.raises(StoreError, match=r"it needs a|give the folder|create the") as caught:
             attempt()
         assert len(str(caught.value)) < 500
         assert str(caught.value).isprintable()
@@ -349,7 +349,9 @@ def test_a_folder_without_rights_is_refused_with_the_remedy():
         Path(scratch).chmod(0o755)
         os.seteuid(65534)
         try:
-            with pytest.raises(StoreError, match=r"Permission denied.*it takes a writable place"):
+            with pytest.raises(
+                StoreError, match=r"Permission denied.*it needs a new or empty folder"
+            ):
                 DiskRecords.create(Path(scratch, "new"), IDENTITY, {})
             for readonly in (False, True):
                 with pytest.raises(StoreError, match=r"Permission denied.*or work on a copy"):

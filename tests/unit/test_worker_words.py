@@ -37,7 +37,7 @@ REQUEST = Measure(load_scenario(SCENARIOS / "grid-5.yaml").spec(()))
     ],
 )
 def test_what_is_none_of_the_workers_words_is_an_error_of_its_code(line):
-    with pytest.raises(WorkerFailed, match="what the worker says cannot be read"):
+    with pytest.raises(WorkerFailed, match="the worker's messages cannot be read"):
         spawn._heard(line, REQUEST)
 
 
