@@ -29,7 +29,7 @@ class NoPlainFile(OSError):
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is not a plain file, before anybody opens it: opening a pipe waits for a writer, and
+    """Refuse what is not a plain file before it is opened: opening a pipe waits for a writer, and
     what is written to a link ends up in a file of somebody else's choice.
 
     Raises:

@@ -138,7 +138,7 @@ def test_without_proof_there_is_no_capacity_after(report, verdict, said):
     [
         (
             Verification(60, 55, "memory"),
-            "54 agents lived in 2 GiB, as predicted; the limit was reached at 55, +1.9% from the 54",
+            "54 agents lived in 2 GiB, as predicted; the limit was reached at 55, +1.9% from the",
         ),
         (
             Verification(60, 50, "memory"),

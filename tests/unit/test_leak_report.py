@@ -200,8 +200,8 @@ def test_two_modes_have_a_verdict_each_and_the_first_line_says_both(report, clea
     lived = replace(clean.leak, mode="steps", floor_bytes=64.0, history_steps=16)
     both = replace(clean, also=(lived,))
     assert leak_view(both).headline == (
-        "Clean: nothing grows as agents come and go or keep running; a leak of 64 B per cycle would "
-        "have been found."
+        "Clean: nothing grows as agents come and go or keep running; a leak of 64 B per cycle "
+        "would have been found."
     )
     assert leak_view(both).title.endswith(
         "cycles of build, 5 steps and release, and of 5 more steps"
