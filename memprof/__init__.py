@@ -1,6 +1,6 @@
 """Profile, optimise and benchmark the memory of populations of PyMDP (active inference) agents.
 
-`optimize` stores your own agents small; everything else is the command `memprof`.
+`optimize` keeps your own agents small; everything else is in the command `memprof`.
 """
 
 from __future__ import annotations

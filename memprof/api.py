@@ -1,4 +1,4 @@
-"""The public API: a population of the user's own agents, stored small and activated for use."""
+"""The public API: a population of the user's own agents, stored compactly and activated for use."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class PopulationMemory:
         rows: bytes per component, as in a report's ledger.
         typical_agent_bytes: median of the resident bytes that one agent holds alone; None where
             the platform cannot tell.
-        kept_whole: attributes that stay the objects that they are, with their types: no exact
-            encoding exists, or something outside of the agent holds them too.
+        kept_whole: attributes that remain the same objects at rest, with their types: they have no
+            exact encoding, or something outside the agent holds them too.
         not_replaced: functions of PyMDP that `pool` does not replace, with the first thing in them
-            whose source it does not know: another release's, or a user's. They run as they are.
+            whose source it does not know (from another release, or a user's). They run unchanged.
         passes: the names of the passes.
-        because: why these, where `optimize` chose them; else empty.
+        because: why `optimize` chose them; empty if the caller named them.
     """
 
     agents: int
@@ -57,7 +57,7 @@ class PopulationMemory:
 
     @property
     def resident_bytes(self) -> int | None:
-        """Bytes that the kernel has given for all of it; None where the platform cannot tell."""
+        """Bytes that the kernel has provided for all of it; None where the platform cannot tell."""
         sizes = [row.resident_bytes for row in self.rows]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -82,28 +82,28 @@ class PopulationMemory:
 
 
 class OptimizedPopulation:
-    """Agents at rest. `activate` makes one of them a real PyMDP agent for as long as it is used.
+    """Agents at rest. `activate` turns one of them into a real PyMDP agent while it is used.
 
-    Agents keep everything they are: beliefs, what they learned, their past, attributes that a
-    subclass added, and which of them are one object. What something outside of an agent holds too
-    stays the object that it is. Arrays of models, and large ones, of an active agent are read-only,
-    because agents share them; PyMDP itself replaces arrays and never writes into one.
+    Agents keep their full state: beliefs, learned parameters, history, attributes of a subclass,
+    and which of these are one object. An object that something outside the agent holds too remains
+    the same object. In an active agent the arrays of its model, and large arrays, are read-only,
+    because agents share them; PyMDP itself replaces arrays and never writes into them.
 
-    Safe for threads that use different agents: each agent is stored and comes back exactly. What
-    agents draw is another matter: PyMDP samples, and breaks ties, with the one generator behind
-    `np.random`, so threads draw from it in an order that chance decides, and seeding it in one
-    seeds it for all. Inside `with memprof.thread_random():` every thread has a generator of its
-    own, and what an agent does depends only on what its thread seeded, and when.
+    Safe for threads that use different agents: each agent is stored and restored exactly. Random
+    numbers are another matter: PyMDP samples, and breaks ties, with the single generator behind
+    `np.random`, so threads draw from it in an undefined order, and seeding it in one thread seeds
+    it for all. Inside `with memprof.thread_random():` every thread has its own generator, and an
+    agent's behaviour depends only on what its thread seeded, and when.
 
-    Agents come (`add`) and go (`remove`); an index is never given again. Under the pass
+    `add` and `remove` let agents come and go; an index is never reused. Under the pass
     `working_set` agents stay active after use, within a budget, and `in_turn` gives the order in
     which that helps most.
 
-    A population that was opened with `reopen(..., readonly=True)` gives agents as they are stored,
-    at every use; what is done to them is not kept.
+    A population opened with `reopen(..., readonly=True)` gives agents as they were last stored, at
+    every use; changes to them are discarded.
 
-    Close it, or use it in a `with` statement, to leave PyMDP as it was (`pool` speeds up some of
-    its functions while the population is in use, where they are those that it knows).
+    Close it, or use it in a `with` statement, to restore PyMDP's own functions (while the
+    population is open, `pool` replaces some of those that it knows with faster ones).
 
     Attributes:
         passes: the names of its passes, in order.
@@ -129,17 +129,16 @@ class OptimizedPopulation:
 
     @property
     def because(self) -> str:
-        """How `optimize` keeps the agents that there are, and why; empty where its caller named the
-        passes."""
+        """How `optimize` keeps the agents, and why; empty if its caller named the passes."""
         storage = self._plan.storage
         return storage.reason() if isinstance(storage, ByAgent) else ""
 
     def add(self, agent: Any) -> int:
-        """Take over one more agent, which is empty afterwards. Its index.
+        """Take over one more agent, which is empty afterwards. Returns its index.
 
         Raises:
-            UsageError: it is no PyMDP agent, or has what cannot be kept (it is as it was then); the
-                population is closed, or open to read only.
+            UsageError: it is not a PyMDP agent, or has state that cannot be kept (it is unchanged
+                then); the population is closed or read-only.
             StoreError: the store has no room for it.
         """
         self._check_writable()
@@ -152,30 +151,30 @@ class OptimizedPopulation:
         return self._roster.add(agent)
 
     def remove(self, index: int) -> None:
-        """Let an agent go for good, with all that was kept of it. Its index stays its own.
+        """Remove an agent for good, with everything that was kept of it. Its index is not reused.
 
         Raises:
             IndexError: there is no such agent, or no longer.
             AgentActive: it is in use.
-            UsageError: the population is closed, or open to read only.
+            UsageError: the population is closed or read-only.
         """
         self._check_writable()
         self._check_index(index)
         self._roster.leave(index)
 
     def in_turn(self, indices: Iterable[int] | None = None) -> Iterator[int]:
-        """Each of `indices`, or of all agents that there are, once: under the pass `working_set`
-        those that are active first, and the next one is activated ahead where that saves time."""
+        """Each of `indices`, or of all agents, once: under the pass `working_set` the active ones
+        first, and the next one is prefetched where that saves time."""
         self._check_open()
         return iter(self._roster.in_turn(self._roster.indices() if indices is None else indices))
 
     @contextmanager
     def activate(self, index: int) -> Iterator[Any]:
-        """The agent number `index`; stored again when the block ends, even by an exception. In a
-        population that is open to read only it is not: what the block does to it is gone.
+        """The agent with this index; it is stored again when the block ends, even by an exception.
+        In a read-only population it is not: changes that the block makes are discarded.
 
         Under the pass `working_set` it stays active instead, and is stored when others need its
-        place; should that fail, the block that made it necessary raises the StoreError.
+        place; if that fails, the block that needed the place raises the StoreError.
 
         Raises:
             IndexError: there is no such agent, or no longer.
@@ -197,9 +196,9 @@ class OptimizedPopulation:
             self._roster.rest(index)
 
     def memory(self) -> PopulationMemory:
-        """Where the memory of agents at rest is now, and of what the passes hold for them all.
+        """The memory of agents at rest, and of what the passes hold for all of them.
 
-        The process holds more: PyMDP, what allocators keep for reuse, agents in use.
+        The process holds more: PyMDP, free memory of its allocators, agents in use.
         """
         self._check_open()
         rows, held, _ = walker.walk(self._roster.holdings(), len(self._roster))
@@ -208,24 +207,24 @@ class OptimizedPopulation:
         return PopulationMemory(len(self), rows, middle, whole, left, self.passes, self.because)
 
     def working_set(self) -> WorkingSetUse | None:
-        """What the pass `working_set` did until now; None without it."""
+        """What the pass `working_set` has done so far; None without it."""
         self._check_open()
         return self._roster.working_set()
 
     def flush(self) -> None:
-        """Put all agents to rest that nobody uses, so that a store holds them as they are.
+        """Passivate all agents that are not in use, so that a store holds their current state.
 
         Raises:
-            StoreError: some could not be stored. What there was no room for stays in memory, to be
-                tried again.
-            UsageError: the population is closed, or open to read only.
+            StoreError: some could not be stored. Those without room stay in memory, and the next
+                flush tries again.
+            UsageError: the population is closed or read-only.
         """
         self._check_writable()
         self._roster.flush()
 
     def close(self) -> None:
-        """Let go of all agents, and leave PyMDP as it was; a `store` stays on disk, and holds them
-        as they are.
+        """Release all agents, and restore PyMDP's own functions; a `store` stays on disk, with the
+        current state of all agents.
 
         Raises:
             UsageError: an agent is active.
@@ -271,29 +270,27 @@ class OptimizedPopulation:
 def optimize(
     agents: Iterable[Any], passes: str | Sequence[str] = "auto", **options: Any
 ) -> OptimizedPopulation:
-    """A population of PyMDP agents that the caller built, stored as the passes say.
+    """A population of the caller's own PyMDP agents, stored under the given passes.
 
-    The iterable is consumed agent by agent, so a generator builds a population that would never fit
-    at once: the peak is the template, one agent and the records. An agent that has been taken over
-    is empty afterwards; arrays that the caller still holds are not changed.
+    The iterable is consumed agent by agent, so a generator can build a population that would never
+    fit in memory at once: the peak is the template, one agent and the records. An agent is empty
+    after it has been taken over; arrays that the caller still holds do not change.
 
     Args:
         agents: PyMDP agents (`pymdp.legacy.agent.Agent` or a subclass).
         passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
             "template", under which agents that learn large dense matrices stay active, because
             records would make them much slower (`OptimizedPopulation.because`).
-        options: what the passes are told, as `memprof passes` lists it. Of memprof's own passes:
-            `keep`, results of inference that agents keep at rest (`qs`, `action`, `q_pi`, `G`, `F`,
-            `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`), all of them if not given; `store`,
-            a new or empty folder for the pass `mmap`, which outlives the program (see `reopen`), as
-            it was before if this fails, a temporary one if not given; `history_steps`, steps of
-            their past that agents keep under the pass `history`, all if not given; `working_set`,
-            what agents that stay active under the pass of that name may take together, in bytes or
-            as "64 MiB", which it is if not given.
+        options: options of the passes, as `memprof passes` lists them. Those of memprof's own
+            passes: `keep`, inference results that agents keep at rest (`qs`, `action`, `q_pi`, `G`,
+            `F`, `prev_actions`, `prev_obs`, `qs_hist`, `q_pi_hist`), all if omitted; `store`, a new
+            or empty folder for the pass `mmap`, which outlives the program (see `reopen`) and is
+            left unchanged on failure, a temporary one if omitted; `history_steps`, past steps that
+            agents keep under the pass `history`, all if omitted; `working_set`, memory that active
+            agents may take in total under that pass, in bytes or as text, "64 MiB" if omitted.
 
     Raises:
-        UsageError: an unknown pass, an option that does not fit, or something that is no such
-            agent.
+        UsageError: an unknown pass, an invalid option, or something that is not such an agent.
         StoreError: the folder cannot be used.
     """
     names = (passes,) if isinstance(passes, str) else tuple(passes)
@@ -326,28 +323,27 @@ def reopen(
     working_set: int | str | None = None,
     readonly: bool = False,
 ) -> OptimizedPopulation:
-    """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, by
-    this program or by another that was killed: every agent as it was when it last came to rest,
-    under its index. Agents that were removed are not there.
+    """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, in
+    this program or in one that was killed: every agent in its last stored state, under its index.
+    Removed agents are not in it.
 
-    One process at a time has a store open for writing; any number may read it meanwhile, with
-    `readonly=True`. They find each agent as it was stored last when they activate it, can do with
-    it what they like inside the block, and nothing of that is kept.
+    Only one process at a time can open a store for writing; any number may read it meanwhile, with
+    `readonly=True`. They get each agent in its last stored state when they activate it, and their
+    changes to it are discarded.
 
     Args:
         store: the folder.
-        agent_class: the class that the agents were of, under its old name and with all slots,
-            methods and other attributes that it had then; in which module it is does not matter,
-            and it may have got more.
-        history_steps: as for `optimize`; None leaves histories as long as they were allowed to be.
+        agent_class: the class of the agents, with the same name and all slots, methods and other
+            attributes that it had then; it may be in another module, and have more attributes.
+        history_steps: as for `optimize`; None keeps the limit that the store has.
         working_set: as for `optimize`, with the pass of that name; None is without it.
-        readonly: change nothing, and allow others to; without the two options above, which have
-            no effect on agents that are not stored again.
+        readonly: change nothing, and let other processes write. Excludes the two options above,
+            which only matter when agents are stored.
 
     Raises:
-        StoreError: the folder is damaged, is no such store, is in use by another process, or holds
-            agents of another class.
-        UsageError: an option that does not fit, or no class of PyMDP agents.
+        StoreError: the folder is damaged, is not such a store, is in use by another process, or
+            holds agents of another class.
+        UsageError: an invalid option, or not a class of PyMDP agents.
     """
     check_agent_class(agent_class)
     names = ("history", "pool", "mmap", *(() if working_set is None else ("working_set",)))
@@ -363,7 +359,7 @@ def reopen(
 
 
 def check_agent(agent: Any) -> None:
-    """Whether it is an agent of PyMDP's NumPy backend that nobody has stored."""
+    """Check that it is an agent of PyMDP's NumPy backend that is not stored anywhere."""
     if is_stored(agent):
         raise UsageError(
             "agents: this agent already belongs to this population or another one; is it listed "
@@ -377,7 +373,7 @@ def check_agent(agent: Any) -> None:
 
 
 def check_agent_class(kind: Any) -> None:
-    """Whether it is a class of such agents."""
+    """Check that it is a class of such agents."""
     if not isinstance(kind, type) or not issubclass(kind, Agent):
         raise UsageError(
             "agent_class: expected the class of the agents (pymdp.legacy.agent.Agent or a "

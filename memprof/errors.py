@@ -1,21 +1,21 @@
 """Every error that memprof reports, with the exit code that the command ends with.
 
     MemprofError
-    ├── CheckFailed            1   the measurement is fine, its result is not
+    ├── CheckFailed            1   the measurement succeeded, but its result fails a check
     │   ├── BudgetExceeded         an agent costs more than the scenario allows
-    │   ├── BehaviourDiverged      a pass changed what the agents do
+    │   ├── BehaviourDiverged      a pass changed the agents' behaviour
     │   ├── LeakFound              memory grows from cycle to cycle
     │   └── RegressionFound        a scenario got worse than its baseline
     ├── UsageError             2   the command line or the scenario is wrong
     │   ├── ScenarioError          with the field, and the line of the scenario file
-    │   └── AgentActive            an agent of a population is asked for while it is in use
-    └── MeasurementError       3   it could not be measured
+    │   └── AgentActive            an agent is requested while it is in use
+    └── MeasurementError       3   the measurement failed
         ├── WorkerDied             a signal or an exit without a result
         ├── WorkerFailed           an exception inside the worker, or it cannot be started
-        ├── WorkerTimeout          the worker ran past --timeout
-        ├── MemoryLimitReached     the worker ran into --memory-limit
+        ├── WorkerTimeout          the worker exceeded --timeout
+        ├── MemoryLimitReached     the worker reached --memory-limit
         ├── BackendFailed          the backend is missing or does not start
-        ├── Undecided              too few readings, or too noisy ones, to tell
+        ├── Undecided              too few or too noisy readings to decide
         ├── NotComparable          no baseline, or one of another scenario or environment
         ├── StoreError             a store on disk is foreign, damaged or in use
         ├── OutputError            a report could not be written
@@ -36,7 +36,7 @@ from memprof.text import harmless, quoted, shown
 class MemprofError(Exception):
     """Base of all reported errors; `detail` is shown below the message (a worker's traceback).
 
-    Both may quote what others wrote, and are text to whatever shows them.
+    Both may quote untrusted text; whatever shows them must escape it.
     """
 
     exit_code = 3
@@ -47,7 +47,7 @@ class MemprofError(Exception):
 
 
 class CheckFailed(MemprofError):
-    """The measurement is fine; its result breaks a rule that the user set."""
+    """The measurement succeeded, but its result breaks a rule that the user set."""
 
     exit_code = 1
 
@@ -75,7 +75,7 @@ class UsageError(MemprofError):
 
 
 class AgentActive(UsageError):
-    """An agent is asked for while it is in use."""
+    """An agent is requested while it is in use."""
 
     def __init__(self, index: int) -> None:
         super().__init__(
@@ -111,7 +111,7 @@ class FieldError(ValueError):
 
 
 class MeasurementError(MemprofError):
-    """It could not be measured."""
+    """The measurement failed."""
 
     exit_code = 3
 
@@ -121,15 +121,15 @@ class WorkerDied(MeasurementError):
 
 
 class WorkerFailed(MeasurementError):
-    """An exception inside the worker, in `detail` with its traceback; or there cannot be one."""
+    """An exception inside the worker, with its traceback in `detail`; or it cannot be started."""
 
 
 class WorkerTimeout(MeasurementError):
-    """The worker ran past the time limit and was ended."""
+    """The worker exceeded the time limit and was ended."""
 
 
 class MemoryLimitReached(MeasurementError):
-    """The worker ran into the memory limit that the user set."""
+    """The worker reached the memory limit that the user set."""
 
 
 class BackendFailed(MeasurementError):
@@ -137,12 +137,13 @@ class BackendFailed(MeasurementError):
 
 
 class Undecided(MeasurementError):
-    """Leak or chance, worse or the same: the readings cannot tell; the message says what would."""
+    """The readings do not decide, between leak and chance or worse and same; the message says
+    what would."""
 
 
 class NotComparable(MeasurementError):
-    """There is nothing to hold a run against: the baseline is missing, damaged, or of another
-    scenario or environment; or a run did not end."""
+    """There is nothing to compare a run with: the baseline is missing, damaged, or of another
+    scenario or environment; or a run is incomplete."""
 
 
 class StoreError(MeasurementError):
@@ -182,5 +183,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """What to say of a name that nothing has; `what` it should have been one of."""
+    """The message for an unknown name of kind `what`."""
     return f"unknown {what} {shown(name)}; {nearest(name, known)}"

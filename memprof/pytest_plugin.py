@@ -1,7 +1,7 @@
 """The pytest plugin: the marker `agent_memory` and the fixture `memprof`.
 
 Both measure agents in fresh worker processes, as `memprof profile` does, and fail a test whose
-agents cost too much. A test run that uses neither pays for the import of this file only.
+agents cost too much. A test run that uses neither pays only for importing this file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _session: pytest.StashKey[dict[tuple[Path, int | None], Outcome[Report]]] = pyte
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, also to `--strict-markers`."""
+    """Register the marker, for `--strict-markers` too."""
     config.addinivalue_line(
         "markers",
         f"{_MARKER}(*, per_agent=None, scenario=None): fail the test if an agent of the scenario, "
@@ -47,7 +47,7 @@ def memprof(request: pytest.FixtureRequest) -> Profiler:
 
 
 class Profiler:
-    """The fixture's value, one for each test."""
+    """The value of the fixture, one per test."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
@@ -90,7 +90,7 @@ class Profiler:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    """After the fixtures: measure the marker's scenario, so that what goes wrong is an error."""
+    """After the fixtures: measure the marker's scenario, so that a failure to do so is an error."""
     yield
     if item.get_closest_marker(_MARKER) is not None:
         with _noting(item):
@@ -99,7 +99,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """After the test's body: what is wrong with the marker's scenario fails the test."""
+    """After the test's body: a scenario over its limit fails the test."""
     yield
     if _checked in item.stash:
         _fail(item.stash[_checked])
@@ -117,7 +117,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Our errors say all in one message; a traceback through memprof would add nothing."""
+    """memprof's errors say everything in one message; a traceback would add nothing."""
     report = yield
     error = item.stash.get(_error, None)
     if error is not None and call.excinfo is not None and call.excinfo.value is error:
@@ -130,7 +130,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """What could not be measured is an error, also where the test's body asked for it."""
+    """A failed measurement is an error, even if the test's body requested it."""
     if report.failed and report.when == "call" and getattr(report, "not_measured", False):
         return "error", "E", "ERROR"
     return None

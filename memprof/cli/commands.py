@@ -1,4 +1,4 @@
-"""The command's root, the commands that measure one scenario, and those of the other files."""
+"""The root command, the commands that measure one scenario, and the registration of the others."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def profile_command(
 ) -> None:
     """Measure a population before and after its passes.
 
-    Exit codes: 0 fine; 1 the budget is broken or behaviour diverged; 2 the command line or the
-    scenario is wrong; 3 it could not be measured; 130 interrupted.
+    Exit codes: 0 success; 1 the budget is exceeded or behaviour diverged; 2 the command line or the
+    scenario is wrong; 3 the measurement failed; 130 interrupted.
     """
     from memprof.scenario import load_scenario
 
@@ -102,14 +102,14 @@ def leak_command(
     workers: WorkerLimits,
     to: Destination,
 ) -> None:
-    """Check whether a population leaks: as its agents come and go, and as they live on. Without
-    SCENARIO, small agents on a grid are checked.
+    """Check whether a population leaks as agents come and go, and as they keep running. Without
+    SCENARIO, check small agents on a grid.
 
-    PyMDP's own histories grow as agents live on, which is known: without --mode they are capped,
-    so that anything else shows; with --mode steps they count.
+    PyMDP's own histories are known to grow. Without --mode they are capped, so that any other
+    growth shows; with --mode steps they count.
 
     Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
-    or it could not be measured; 130 interrupted.
+    or the measurement failed; 130 interrupted.
     """
     from memprof.stats.growth import FEWEST_CYCLES
 
@@ -194,10 +194,10 @@ def density_command(
     workers: WorkerLimits = _A_DAY,
     to: Destination,
 ) -> None:
-    """Grow a population, and report how many agents fit. Without SCENARIO, agents on a grid.
+    """Grow a population, and report how many agents fit. Without SCENARIO, use agents on a grid.
 
-    Exit codes: 0 fine, memory or time limits that were met included; 1 behaviour diverged; 2 the
-    command line or the scenario is wrong; 3 it could not be measured; 130 interrupted.
+    Exit codes: 0 success, even if a memory or time limit was reached; 1 behaviour diverged; 2 the
+    command line or the scenario is wrong; 3 the measurement failed; 130 interrupted.
     """
     from memprof.catalogue.backends import BACKENDS
     from memprof.density.capacity import sweep_sizes

@@ -1,4 +1,4 @@
-"""`memprof doctor`: whether this machine can measure, and what would make its figures better."""
+"""`memprof doctor`: whether this machine can measure, and what would improve its figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def doctor_command(
         typer.Option("--json", metavar="FILE", help="Write the checks here; - is stdout."),
     ] = None,
 ) -> None:
-    """Check this machine: what makes figures better or worse here, and what to do about it.
+    """Check what makes figures on this machine less reliable, and what to do about it.
 
     Exit codes: 0 memprof can measure here; 2 the command line is wrong; 3 it cannot.
     """

@@ -1,5 +1,5 @@
-"""`memprof gate`, what a team runs on every change, and `memprof compare`, the same of two reports
-that are there."""
+"""`memprof gate`, which a team runs on every change, and `memprof compare`, the same for two saved
+reports."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def gate_command(
     workers: WorkerLimits,
     to: Destination,
 ) -> None:
-    """Compare scenarios with what they cost when the baseline was made.
+    """Compare the costs of scenarios with the baseline.
 
-    Exit codes: 0 nothing is worse; 1 something is; 2 the command line or a scenario is wrong; 3 it
-    could not be measured, or there is no baseline to compare with; 130 interrupted.
+    Exit codes: 0 nothing is worse; 1 something is; 2 the command line or a scenario is wrong; 3
+    inconclusive, or there is no baseline to compare with; 130 interrupted.
     """
     if force and not update:
         raise UsageError("--force: only works with --update; add it")
@@ -164,8 +164,8 @@ def compare_command(
 ) -> None:
     """Compare two reports of memprof profile.
 
-    Exit codes: 0 nothing is worse; 1 something is; 2 a file is no such report; 3 the figures are
-    too noisy to tell, or from environments that cannot be compared.
+    Exit codes: 0 nothing is worse; 1 something is; 2 a file is not such a report; 3 inconclusive:
+    the figures are too noisy, or from environments that cannot be compared.
     """
     given = verdicts.tolerances()
     before, after = _measured(was), _measured(now)
