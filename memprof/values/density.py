@@ -1,4 +1,4 @@
-"""What density workers measure, and what a density report says.
+"""What density workers measure, and the density report.
 
 Frozen dataclasses with plain fields, bytes and seconds only.
 """
@@ -43,14 +43,14 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class DensityPoint:
-    """A population of `agents` living agents that have all lived the scenario's steps.
+    """A population of `agents` living agents that have all run the scenario's steps.
 
     Attributes:
-        reading: at rest, garbage collected and given back.
+        reading: at rest, with garbage collected and freed.
         data_bytes, virtual_bytes: private writable mappings and all mappings, at rest.
-        peak_virtual_bytes: the most that all mappings took until now.
+        peak_virtual_bytes: the most that all mappings have taken so far.
         peak_rss_bytes: highest resident set since the point before. All four None off Linux.
-        build_seconds: building one of the agents that are new since the point before, with what
+        build_seconds: building one of the agents that are new since the previous point, with what
             the passes do to it.
         optimise_seconds: what the passes do to it alone; None where it is not timed alone.
         step_seconds: one step of one agent, all of them being stepped in turn; None at sizes that
@@ -72,12 +72,12 @@ class DensityPoint:
 
 @dataclass(frozen=True, slots=True)
 class DensityRun(PopulationRun):
-    """One clean worker that let a population grow from size to size; behaviour is that of the first
+    """One clean worker that grew a population from size to size; behaviour is that of the first
     agents.
 
     Attributes:
         lived: agents that were built and lived the scenario's steps, after the last point too.
-        time_up: it ended early because its time was over.
+        time_up: it ended early because its time was up.
         replaced: agents that left while the others stayed, and as many that came in their place.
         left: after the last agent left; None if it did not come to that.
     """
@@ -95,11 +95,11 @@ class SizeRow:
 
     Attributes:
         total_bytes: USS of the process (RSS off Linux).
-        marginal_bytes: growth since the size before, for each new agent; None for the first.
-        per_agent_bytes: growth since there was no agent, for each.
+        marginal_bytes: growth per new agent since the previous size; None for the first.
+        per_agent_bytes: growth since the empty population, per agent.
         peak_bytes: highest resident set while the population grew to this size.
         steps_per_second: steps of agents, all of them together.
-        efficiency: that against the steps per second of the smallest population.
+        efficiency: that rate relative to the smallest population's.
         stepped: the agents that this was measured with.
     """
 
@@ -139,11 +139,11 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The capacity put to the test: a worker under the limit that was asked for a tenth more.
+    """A test of the capacity: a worker under the limit that was to build a tenth more.
 
     Attributes:
         asked: agents that it was to build.
-        found: agents that lived at once.
+        found: agents that lived at the same time.
         ended: `memory` when it hit the limit, `reached` when all that were asked for fit.
     """
 
@@ -167,7 +167,7 @@ class DensityVariant(BaseVariant):
     """The population as it grew.
 
     Attributes:
-        agents_per_gib: by the marginal cost; its lower end where that is below resolution.
+        agents_per_gib: by the marginal cost; a lower bound if that is below resolution.
         lived: most agents that lived at once.
         ended: why the sweep ended: it `reached` its last size, or its `time` was up, or the
             `memory` that it may have.
@@ -189,11 +189,11 @@ class DensityVariant(BaseVariant):
 
 @dataclass(frozen=True, slots=True)
 class ThreadsRow:
-    """The agents of a population stepped by several threads, against one thread.
+    """The agents of a population stepped by several threads, compared with one thread.
 
     Attributes:
         steps: of each agent; a step is one operation.
-        running: threads that ran at one time; the others waited, since more did not pay.
+        running: threads that ran at the same time; the others waited, because more did not pay off.
         one_thread_per_second, threads_per_second: operations.
         ratio, ratio_ci95: the second over the first, of neighbouring blocks.
         growth_bytes: private memory of the process gained over all operations.

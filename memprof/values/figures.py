@@ -1,4 +1,4 @@
-"""Figures of a population, declared once: tables and files read them out of a report by this."""
+"""Figures of a population, declared once: tables and files read them from a report this way."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Figure(Generic[_T_contra]):
     """A figure of a population.
 
     Attributes:
-        label: what people call it; indented where it is part of the one above.
-        read: the figure; None where there is none, or words that stand for it.
+        label: its name in tables; indented if it is part of the figure above.
+        read: the figure; None if there is none, or text in its place.
         ci95: its 95 % interval.
-        name: what files for programs call it; empty where only people read it.
-        if_any: it has no row where no variant has any.
+        name: its name in files for programs; empty if it is only in tables.
+        if_any: it has no row if no variant has it.
     """
 
     label: str

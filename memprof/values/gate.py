@@ -35,7 +35,7 @@ class MetricChange:
         was, now: None where it is not a figure, or was not measured.
         change: `now` less `was`, with its interval.
         allowed: how much of a change the tolerance allows, in the same unit.
-        detail: what a reader has to know: why it is inconclusive, or verdicts in words.
+        detail: why it is inconclusive, or verdicts in words.
     """
 
     metric: MetricName
@@ -83,7 +83,7 @@ class Comparison:
         name: the scenario's.
         file: its file, as the user named it; of a comparison, the report of the run now.
         repeats: fresh workers then and now.
-        metrics: none where `failure` says why nothing could be compared.
+        metrics: empty if `failure` says why nothing could be compared.
         components, passes: what grew or shrank, largest first.
         failure: why nothing could be compared; empty if it was.
         warnings: what a reader must know before using a figure.
@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Change:
-        """The worst of its metrics'."""
+        """The worst verdict of its metrics."""
         found = {each.verdict for each in self.metrics}
         if self.failure and "worse" not in found:
             return "could_not_measure"
@@ -112,7 +112,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRate:
-    """How often a gate would have called a metric worse though nothing had changed.
+    """How often a gate would have called a metric worse although nothing changed.
 
     Attributes:
         comparisons: of one run with the next.
@@ -140,9 +140,9 @@ class GateReport(BaseReport):
 
     Attributes:
         baseline: the file that the runs are compared with.
-        updated: what became of the baseline under --update: which scenarios were replaced in it.
+        updated: the scenarios that --update replaced in the baseline.
         alarms: what a self-check found.
-        not_gated: scenarios of the baseline that were not asked for.
+        not_gated: scenarios of the baseline that were not requested.
     """
 
     baseline: str
@@ -161,7 +161,7 @@ class BaselineEntry:
 
     Attributes:
         file: the scenario file, relative to the baseline's folder.
-        scenario_hash: of all fields that decide on the figures.
+        scenario_hash: of all fields that determine the figures.
         report: the run itself, with its raw samples and its environment.
     """
 
@@ -196,7 +196,7 @@ class Tolerance:
     """The larger of the two counts.
 
     Attributes:
-        relative: a share of what the baseline has.
+        relative: a share of the baseline's figure.
         absolute: in the metric's own unit.
     """
 
@@ -204,7 +204,7 @@ class Tolerance:
     absolute: float = 0.0
 
     def allowed(self, was: float) -> float:
-        """By how much the metric may exceed what it was."""
+        """How much the metric may exceed its old value."""
         return max(self.relative * abs(was), self.absolute)
 
     def __str__(self) -> str:

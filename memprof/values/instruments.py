@@ -1,4 +1,4 @@
-"""What instruments read, what their readings are worth, and the rows that they bring home.
+"""What instruments read, how far their readings can be trusted, and the rows that they return.
 
 Frozen dataclasses with plain fields, bytes and seconds only.
 """
@@ -48,13 +48,13 @@ UNSEEN = {
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What the readings of a worker are worth: each was tried there with memory of known size.
+    """Which readings of a worker can be trusted: each was tested there with memory of known size.
 
     Attributes:
-        malloc: the allocator in use, as far as can be told.
-        left_out: readings that did not move by what was allocated, and why each is not used.
-        unseen: kinds of memory that no trusted reading tells of to the byte.
-        endless_garbage: each collection of garbage found more, so that some is in the readings.
+        malloc: the allocator in use, as far as known.
+        left_out: readings that did not follow the allocations, and why each is not used.
+        unseen: kinds of memory without a trusted byte-exact reading.
+        endless_garbage: each garbage collection found more, so some is in the readings.
     """
 
     malloc: str = ""
@@ -90,11 +90,11 @@ class ContentRow:
 
 @dataclass(frozen=True, slots=True)
 class GainRow:
-    """An attribute of agents that holds more after every step.
+    """An attribute of agents that grows with every step.
 
     Attributes:
         attribute: `Agent.prev_actions`; `records` for all of an agent that rests as one.
-        bytes_per_step: nominal bytes that one agent's gains by one step.
+        bytes_per_step: nominal bytes that it gains in one agent per step.
         agents, steps: that this is a mean over.
     """
 
@@ -127,7 +127,7 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class OperationMemory:
-    """What one operation keeps and what it needs in passing, traced heap, mean and worst call."""
+    """What one operation retains, and its transient peak (traced heap, mean and worst call)."""
 
     operation: str
     calls: int
@@ -203,7 +203,7 @@ class DeviceRow:
 
 @dataclass(frozen=True, slots=True)
 class Retrace(SourceLine):
-    """One at which JAX traces anew, though the agents have stepped before."""
+    """A line at which JAX retraces, although the agents have stepped before."""
 
     traces_per_step: float
 

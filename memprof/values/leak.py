@@ -1,8 +1,8 @@
 """What leak workers measure, and what a leak report says.
 
-Frozen dataclasses with plain fields, bytes and seconds only. A *cycle* is one turn of the agents'
-life: N agents are built, live their steps and are let go of (`lifecycle`), or N agents that stay
-live as many steps more (`steps`).
+Frozen dataclasses with plain fields, bytes and seconds only. A *cycle* is one iteration of the
+check: N agents are built, run their steps and are released (`lifecycle`), or the same N agents run
+as many more steps (`steps`).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
 
 @dataclass(frozen=True, slots=True)
 class CycleReading:
-    """Memory of a clean worker after one cycle, with garbage collected and given back; None where
+    """Memory of a clean worker after one cycle, with garbage collected and freed; None where
     no reading of the platform or the backend can be trusted.
 
     Attributes:
-        native_bytes: what malloc has handed out.
-        python_bytes: what Python's small-object allocator has handed out.
-        python_blocks: in how many blocks.
+        native_bytes: what malloc has allocated.
+        python_bytes: what Python's small-object allocator has allocated.
+        python_blocks: the number of its blocks.
         process_bytes: private memory of the process, see `Reading.private_bytes`.
         device_bytes: live arrays of JAX, each buffer once.
-        mapped_bytes: address space that is no private writable memory: files and shared memory.
+        mapped_bytes: address space except private writable memory: files and shared memory.
         data_bytes: the private writable address space, touched or not.
     """
 
@@ -69,7 +69,7 @@ class LeakRun:
     """One clean worker, which let the population live in one mode after the other.
 
     Attributes:
-        runs: by mode, in the order in which they were looked at. What one mode leaks ends the run.
+        runs: by mode, in the order in which they were checked. A leak in one mode ends the run.
         refused: why agents that were to live in the next mode could not; empty if they could.
     """
 
@@ -79,24 +79,24 @@ class LeakRun:
 
 @dataclass(frozen=True, slots=True)
 class SiteLine(SourceLine):
-    """One that allocated some of what stays."""
+    """A line that allocated some of the retained memory."""
 
     bytes_per_cycle: float
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One place at which memory stays from cycle to cycle.
+    """One place that retains more memory in every cycle.
 
     Attributes:
-        owner: the attribute or variable that holds what stays, such as `Agent.prev_actions` or
+        owner: the attribute or variable that retains it, such as `Agent.prev_actions` or
             `service.SUBSCRIBERS`; empty where only lines are known.
         lines: where it was allocated, most bytes first; empty where nothing saw the allocation.
-        type_name: the commonest type among what stays; empty where it is no Python object.
+        type_name: the most common type of the retained objects; empty if they are not Python's.
         objects_per_cycle: Python objects, or allocations where they are no objects.
         kept_by: what keeps the objects alive, from the owner up to a module or a frame.
-        seen_by: which instrument found it.
-        traces_per_cycle: how often JAX traces anew at the line, for sites of that kind.
+        seen_by: the instrument that found it.
+        traces_per_cycle: how often JAX retraces at the line, for sites of that kind.
         yours: the user's own lines that made it, or that called what did, most bytes first; empty
             where none is known.
     """
@@ -113,7 +113,7 @@ class Site:
 
     @property
     def name(self) -> str:
-        """What it is called: its owner, or its first line where nothing owns it."""
+        """Its owner, or its first line if nothing owns it."""
         lines = self.yours or self.lines
         if self.owner or not lines:
             return self.owner or self.type_name
@@ -143,7 +143,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One reading over the cycles, judged. Bytes, but for `objects`, which are counted.
+    """One reading over the cycles, with its verdict; in bytes, except for `objects`.
 
     Attributes:
         per_cycle: what it gains per cycle, over all repeats.
@@ -207,7 +207,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """A mode that was asked for and not looked at, and why."""
+    """A mode that was requested but not checked, and why."""
 
     mode: Mode
     reason: str

@@ -1,5 +1,5 @@
-"""What a worker has to know to build a population, in plain values that cross processes, and how
-much time it may spend on measuring it.
+"""What a worker needs to build a population, in plain values that cross processes, and how much
+time it may spend on measuring it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ EffortName = Literal["quick", "normal", "thorough"]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What a measurement may spend; the seconds are those of one worker.
+    """What a measurement may spend; the seconds are limits for one worker.
 
     Attributes:
-        repeats: of a scenario that does not say how many.
-        instruments: a scenario that does not name any gets its backend's own.
-        fit_seconds: agents are added for so long, until a line through their sizes fits.
-        resolve_seconds: and for so long in all, until their cost is known to a hundredth.
-        trend_seconds: the population lives on for about so long, to see whether it grows.
-        longest_trend_seconds: and for up to so long where fewer readings could not be judged.
-        replace_seconds: agents of a full population go, and others come, for so long.
+        repeats: for a scenario that does not set them.
+        instruments: whether a scenario that names none gets those of its backend.
+        fit_seconds: time for adding agents until a line through the sizes fits.
+        resolve_seconds: total time for adding agents until their cost is known to 1 %.
+        trend_seconds: about how long the population runs on, to see whether it grows.
+        longest_trend_seconds: the same if fewer readings could not be judged.
+        replace_seconds: time for replacing agents of a full population by new ones.
         round_seconds: a round that would take longer covers the first agents only; shorter ones
             are repeated for a tenth of it.
-        verify_seconds: a capacity is verified for so long, where there is no time limit.
+        verify_seconds: time for verifying a capacity, if there is no time limit.
         watch_seconds: an instrument watches an agent, or the population's steps, for so long, and
             further agents for three times as long.
         watched_agents: an instrument that watches every operation sees so many agents, where all of
             them are alike.
-        gain_seconds: a mark is set on growing attributes after so long.
+        gain_seconds: time between two marks on growing attributes.
         trace_seconds: where tracing all cycles of a leak check would take longer, the fewest are.
-        trial_seconds: a trial of how many threads to run at once.
+        trial_seconds: time for each trial of how many threads to run at once.
     """
 
     repeats: int = 3
@@ -69,15 +69,15 @@ class PopulationSpec:
 
     Attributes:
         model: `kind` and the parameters of the generative model.
-        private: every agent builds its own arrays; otherwise all get the first agent's.
-        differs: every agent has a model of its own.
+        private: every agent builds its own arrays; otherwise all get those of the first agent.
+        differs: every agent has its own model.
         agent: keyword arguments of the PyMDP agent.
         learning: any of A, B, D.
         passes: names, in the order in which they are applied.
         loop: how JAX agents are run: `jit`, `eager` or `rollout`; empty for other backends.
-        options: what passes are told, by the names of `memprof.catalogue.passes.OPTIONS`.
+        options: options of passes, by the names in `memprof.catalogue.passes.OPTIONS`.
         folder: absolute path against which files and factories are looked up.
-        effort: what measuring it may spend.
+        effort: how much time measuring may take.
         builder: `module:function` that makes the models; empty for `memprof.models.built_in`.
     """
 

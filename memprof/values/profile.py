@@ -1,4 +1,4 @@
-"""What a report says; its JSON form is the contract with scripts and CI.
+"""The report of a profile; its JSON is the contract with scripts and CI.
 
 Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
 95 %.
@@ -42,7 +42,7 @@ PassOutcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class AgentFigure:
-    """What one agent is in one part of the report, and why that is not the marginal cost; empty
+    """What one agent costs in one part of the report, and why that is not the marginal cost; empty
     where the two agree.
 
     Attributes:
@@ -79,7 +79,7 @@ class OperationHotspot:
 
 @dataclass(frozen=True, slots=True)
 class Hotspots:
-    """Where time and memory go; stacks together hold what one further agent does."""
+    """Where time and memory go; the stacks together hold what one more agent holds."""
 
     operations: tuple[OperationHotspot, ...]
     lines: tuple[LineHotspot, ...]
@@ -93,7 +93,7 @@ class Hotspots:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentReading:
-    """One instrument's answer to: what does an agent cost? With its cost and its blind spots.
+    """One instrument's figure for the cost of an agent, with its overhead and blind spots.
 
     Attributes:
         per_agent_bytes: slope of its readings over the population; None if it failed.
@@ -101,7 +101,7 @@ class InstrumentReading:
         slowdown: processor time per step with the instrument over the clean one's; None if not
             measured.
         reading_seconds: processor time of one reading.
-        failure: why there is no figure; empty when there is one.
+        failure: why there is no figure; empty if there is one.
     """
 
     name: str
@@ -118,7 +118,7 @@ class InstrumentReading:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Bytes that an agent gains by living one step longer; None where the run is too short.
+    """Bytes that an agent gains per further step; None if the run is too short.
 
     `verdict` and `floor_bytes`, the smallest gain that would have been found, are as in a leak
     check of the steps that were read.
@@ -142,7 +142,7 @@ class TimelineSample:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What memory_profiler saw of one clean worker from outside, with that worker's phases."""
+    """The resident set of one clean worker, as sampled by memory_profiler, with its phases."""
 
     samples: tuple[TimelineSample, ...]
     marks: tuple[Mark, ...]
@@ -180,7 +180,7 @@ class PassResult:
     below resolution, or may not be claimed because behaviour is not what the pass claims.
 
     Attributes:
-        saved_bytes_per_agent, saved_fixed_bytes, saved_transient_bytes: against the plan before
+        saved_bytes_per_agent, saved_fixed_bytes, saved_transient_bytes: relative to the plan before
             it, in the marginal cost, the fixed cost and the transient peak.
         step_time_ratio: processor time per step over that of the plan before it; where `auto` left
             the pass out, what the clock said.
@@ -188,7 +188,7 @@ class PassResult:
             `slower`; `superfluous` (a later pass does the same); `diverged` (it broke its claim),
             `failed` (its worker did), `not_checked`.
         detail: the outcome in words, with figures.
-        kept: it is part of the plan; False for what `auto` left out.
+        kept: it is part of the plan; False if `auto` left it out.
         marginal_bytes, ci95_bytes, fixed_bytes: cost of the population after it; the fixed cost
             here is without pages of files, which other processes change.
         transient_bytes: what building and stepping needs above the population at rest, after it.
@@ -223,12 +223,12 @@ AdviceKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Where memory goes that need not, or would not be missed, and what to do about it.
+    """Memory that is used without need, and what to do about it.
 
     Attributes:
         finding, evidence, remedy: in a sentence or two each; the evidence has the figures.
-        solved_by: the pass of the plan that has taken care of it; empty while it is open.
-        stake_bytes: what it is about, for all of the scenario's agents and steps: the rank.
+        solved_by: the pass of the plan that fixed it; empty while it is open.
+        stake_bytes: bytes at stake for all of the scenario's agents and steps; ranks the advice.
         saves_bytes: what that pass was measured to save for all of the scenario's agents; None
             where it was not measured, or the pass does more than this.
     """

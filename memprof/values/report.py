@@ -1,4 +1,4 @@
-"""What the reports of all commands have in common; their JSON is the contract with scripts and CI.
+"""What all commands' reports have in common; their JSON is the contract with scripts and CI.
 
 Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
 95 %.
@@ -26,11 +26,11 @@ LeakVerdict = Literal["leak", "clean", "inconclusive"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioFields:
-    """The fields of a scenario file, with what follows where the file does not have them.
+    """The fields of a scenario file, with the defaults of those that the file omits.
 
     Attributes:
-        passes: as the file has them: `auto` alone where memprof was to choose.
-        options: what passes are told, by name, and None for what they are not told; in JSON they
+        passes: as in the file: only `auto` if memprof was to choose.
+        options: the options of passes, by name; None for those that are not set. In JSON they
             are fields like the others.
     """
 
@@ -54,14 +54,14 @@ class ScenarioFields:
     options: dict[str, int | float | str | tuple[str, ...] | None] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
+        """The fields as in the JSON."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         options = values.pop("options")
         return {**values, **options}
 
     @classmethod
     def nested(cls, flat: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of the fields, of which `flat` made these: what is no field is an option."""
+        """The fields from which `flat` made these values: whatever is not a field is an option."""
         names = {each.name for each in fields(cls)} - {"options"}
         options = {name: value for name, value in flat.items() if name not in names}
         return {name: flat[name] for name in flat if name in names} | {"options": options}
@@ -69,8 +69,8 @@ class ScenarioFields:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The machine and the software that the figures belong to; `backend` is what the backend says
-    of its device and settings. Reports of older versions do not tell pages and build."""
+    """The machine and software of the measurement; `backend` is what the backend says
+    of its device and settings. Reports of older versions lack pages and build."""
 
     versions: dict[str, str]
     platform: str
@@ -119,7 +119,7 @@ class PerAgent:
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """Whether the optimised population behaves as the plain one, over the same seeds.
+    """Whether the optimised population behaves like the plain one, on the same seeds.
 
     `max_divergence_nats` is the largest Kullback-Leibler divergence of a posterior from the plain
     population's; None where it is infinite or nothing can be compared.
@@ -151,7 +151,7 @@ class BaseVariant:
         baseline_bytes: USS before the first agent.
         uss_bytes, pss_bytes: with the scenario's agents, or at the largest size of a sweep.
         peak_bytes: highest resident set until then.
-        file_bytes: what the population takes in files on disk; it is in no other figure.
+        file_bytes: what the population takes in files on disk, which no other figure includes.
         kept_whole: attributes that a pass could not encode exactly.
         working_set: what the pass of that name did in the first repeat; None without it.
     """
@@ -180,14 +180,14 @@ class Variants(Generic[V]):
     after: V | None
 
     def named(self) -> Iterator[tuple[VariantName, V]]:
-        """Before, and after where there are passes."""
+        """Before, and, with passes, after."""
         yield "before", self.before
         if self.after is not None and self.after.passes:
             yield "after", self.after
 
     @property
     def final(self) -> V:
-        """The population as the scenario wants it: with its passes if it has any."""
+        """The population as the scenario describes it: with its passes, if it has any."""
         return self.after or self.before
 
 
@@ -196,7 +196,7 @@ class BaseReport:
     """What a command found.
 
     Attributes:
-        complete: nothing was cut short.
+        complete: the run was not cut short.
     """
 
     schema: str = SCHEMA

@@ -1,4 +1,4 @@
-"""What parent and worker say to each other: one request in, events out, each a line of JSON."""
+"""The messages between parent and worker: one request in, events out, each a line of JSON."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Trace(Request[TraceComparison], frozen=True, kw_only=True, tag="trace"):
 
 
 class LiveInCycles(Request[LeakRun], frozen=True, kw_only=True, tag="leak"):
-    """Let the population live in cycles, in one mode after the other.
+    """Run the population in cycles, in one mode after the other.
 
     Attributes:
         history_steps: of their past that agents which live on keep; None for what the spec says.
-        seconds: for how long it may go on; None for as long as it takes.
+        seconds: how long it may take; None for no limit.
     """
 
     target = "memprof.leak.worker:live_in_cycles"
@@ -117,7 +117,7 @@ class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
 
 
 class StepInThreads(Request[ThreadsRun], frozen=True, kw_only=True, tag="threads"):
-    """Step the agents from one thread and from several, by turns."""
+    """Step the agents from one thread and from several, in alternation."""
 
     target = "memprof.density.threads:step_in_threads"
     result = ThreadsRun
@@ -145,7 +145,7 @@ class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
 
 
 class Part(msgspec.Struct, Generic[R], frozen=True, tag_field="event", tag="part"):
-    """What is known of the result so far."""
+    """The part of the result that is known so far."""
 
     value: R
 
@@ -177,7 +177,7 @@ def encode(said: Request[Any] | Event[Any]) -> str:
 
 
 def decode_request(text: str) -> AnyRequest:
-    """What the parent asks for."""
+    """The parent's request."""
     request: AnyRequest = msgspec.convert(json.loads(text), AnyRequest)
     return request
 

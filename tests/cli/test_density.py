@@ -127,7 +127,7 @@ def test_a_budget_is_judged_here_too(memprof, fake):
     run = memprof("density", fake("1 MiB", budget={"per_agent": "1 KB"}), "--max-agents", 8)
     assert run.code == 1
     assert "budget.per_agent: expected at most 1.00 KB, found 1.05 MB" in run.err
-    assert "Budget: BROKEN" in run.out
+    assert "Budget: EXCEEDED" in run.out
     assert run.report("case-density")["budget"]["kept"] is False
 
 

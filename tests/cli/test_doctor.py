@@ -33,7 +33,7 @@ def test_a_reading_that_cannot_be_trusted_is_named(memprof):
     checks = {each["name"]: each for each in json.loads((run.folder / "found.json").read_text())}
     assert checks["reading: objects"]["state"] == "worse"
     assert checks["allocator"]["found"].endswith("set by PYTHONMALLOC=malloc")
-    assert "make its figures less sure" in run.out
+    assert "make figures less reliable" in run.out
 
 
 def test_what_stands_in_the_way_ends_with_3(memprof, tmp_path):

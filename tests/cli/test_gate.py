@@ -184,7 +184,7 @@ def test_a_broken_budget_is_worse_whatever_the_baseline_says(memprof, tmp_path, 
     assert verdicts(run)["budget"] == "worse"
     assert verdicts(run)["marginal_bytes"] == "same"
     assert metrics(run)["budget"]["allowed"] == 1_000_000
-    assert "case: budget worse (broken)" in run.err
+    assert "case: budget worse (exceeded)" in run.err
 
 
 def test_behaviour_that_diverges_makes_no_baseline(memprof, tmp_path):
@@ -497,7 +497,7 @@ def test_another_content_of_the_models_file_is_foreign(memprof, scenario, light,
     np.savez(tmp_path / "model.npz", **{**arrays, "D0": np.array([0.9, 0.1])})
     run = memprof("gate", path)
     assert run.code == 3
-    assert "not the one of the baseline (the content of its model's file)" in run.err
+    assert "differs from that of the baseline (the content of its model's file)" in run.err
     assert not measured(run)
 
 

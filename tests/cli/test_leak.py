@@ -20,7 +20,7 @@ def test_its_help_tells_the_exit_codes_and_defaults(memprof):
         (["case.yaml", "--cycles", "6"], "--cycles: expected 7 or more, found 6; fewer cannot"),
         (["--cycles", "3"], "--cycles: expected 7 or more, found 3"),
         (["case.yaml", "--mode", "foo"], "'foo' is not one of 'lifecycle', 'steps'"),
-        (["case.yaml", "--passes", "auto"], "--passes: auto chooses by measuring; `memprof prof"),
+        (["case.yaml", "--passes", "auto"], "--passes: memprof leak cannot search for passes"),
         (["none.yaml"], "no such scenario file: none.yaml"),
         (["case.yaml", "--agents", "0"], "--agents: expected greater than"),
         (["--agents", "0"], "--agents: expected greater than"),
@@ -43,7 +43,7 @@ def test_auto_in_the_scenario_is_refused_at_its_line(memprof, fake):
     run = memprof("leak", fake(passes="auto"))
     assert run.code == 2
     line = (run.folder / "case.yaml").read_text().splitlines().index("passes: auto") + 1
-    assert f"case.yaml:{line}: passes: auto chooses by measuring" in run.err
+    assert f"case.yaml:{line}: passes: memprof leak cannot search for passes" in run.err
 
 
 def leak(run, name="case-leak"):

@@ -87,7 +87,7 @@ def test_a_broken_budget_exits_with_1(memprof, fake):
     run = memprof("profile", fake(budget={"per_agent": "1 MB"}))
     assert run.code == 1
     assert "budget.per_agent: expected at most 1.00 MB, found 1.05 MB" in run.err
-    assert "Budget: BROKEN" in run.out
+    assert "Budget: EXCEEDED" in run.out
     assert run.report()["budget"]["kept"] is False
 
 
