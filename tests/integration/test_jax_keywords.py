@@ -238,7 +238,7 @@ def test_none_is_no_value_or_refused(name):
         ({"alpha": np.nan}, "alpha of agent 0: expected a number above 0, found nan"),
         ({"gama": 1.0}, "not a keyword of PyMDP's JAX agent; did you mean 'gamma'?"),
         ({"use_BMA": True}, "use_BMA of agent 0: is not a keyword of PyMDP's JAX agent"),
-        ({"pD": [np.ones(3)] * 2}, "pD of agent 0: PyMDP's JAX agent has none"),
+        ({"pD": [np.ones(3)] * 2}, "pD of agent 0: PyMDP's JAX agent has no pD"),
         ({"A_factor_list": [[0]]}, "A_factor_list of agent 0: is A_dependencies by its NumPy name"),
         ({"B_dependencies": [[0]]}, "B_factor_list"),
         ({"A_dependencies": [[2]]}, "A_factor_list"),

@@ -252,7 +252,7 @@ def test_an_exception_in_the_block_stores_the_agent_as_it_is_then():
             "expected PyMDP agents (pymdp.legacy.agent.Agent), found builtins.obj",
         ),
         ([], ["shard"], "did you mean 'share'?"),
-        ([], ["auto", "share"], "passes: 'auto' is none of them"),
+        ([], ["auto", "share"], "passes: unknown name 'auto'"),
         ([], "tempate", "did you mean 'template'?"),
     ],
 )

@@ -279,7 +279,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
         with population.activate(1) as agent:
             assert agent.curr_timestep == 2
             step(agent, 7)
-        with pytest.raises(StoreError, match=r"agent 1 could not be stored and waits"):
+        with pytest.raises(StoreError, match=r"agent 1 could not be stored and stays"):
             population.flush()
     with population.activate(1) as agent:
         assert agent.curr_timestep == 3
@@ -339,7 +339,7 @@ def test_an_agent_that_has_no_exact_encoding_is_as_it_was_stored_last(tmp_path):
     with memprof.optimize([explorer()], passes, store=tmp_path / "store") as population:
         with population.activate(0) as agent:
             agent.hook = lambda: None
-        with pytest.raises(StoreError, match=r"agent 0 .* as it was stored last: .*hook"):
+        with pytest.raises(StoreError, match=r"agent 0 .* keeps its last stored state: .*hook"):
             population.flush()
         with population.activate(0) as agent:
             assert not hasattr(agent, "hook")
