@@ -1,4 +1,4 @@
-"""What `memprof doctor` shows: first what stands in the way, then what makes figures worse."""
+"""What `memprof doctor` shows: first what prevents measuring, then what weakens figures."""
 
 from __future__ import annotations
 

@@ -62,9 +62,9 @@ class _Idle:
 
 class WorkingSet:
     """Agents that stay active after use, until they take more than `budget_bytes`; then the least
-    recently used hibernate. Safe for several threads that use different agents.
+    recently used are passivated. Safe for several threads that use different agents.
 
-    An agent is at rest, idle (active, and may hibernate), in use, or moving: a thread is activating
+    An agent is at rest, idle (active, but not used), in use, or moving: a thread is activating
     it ahead or storing it, and whoever wants it waits for that thread. Records are read and written
     outside of the lock.
 
@@ -138,7 +138,7 @@ class WorkingSet:
             return idle
 
     def rest(self, index: int) -> None:
-        """Let an agent be idle that was used; others may have to hibernate for it.
+        """End the use of an agent, which becomes idle; others may be passivated to make room.
 
         Raises:
             StoreError: one of them could not be stored; this one is idle all the same.
@@ -220,7 +220,7 @@ class WorkingSet:
         """Each of `agents` once, in the order that finds most of them active: those that are, the
         last one used first; then the others as they come, each activated ahead.
 
-        In the order of their numbers every agent would hibernate just before its turn.
+        In order of their indices every agent would be passivated just before its turn.
         """
         turns = self._active_first(agents if isinstance(agents, range) else dict.fromkeys(agents))
         index = next(turns, None)
@@ -236,7 +236,7 @@ class WorkingSet:
             active = [index for index in reversed(self._idle) if index in agents]
         done = set()
         for index in active:
-            if index in self._idle:  # others may have grown since, and this one had to hibernate
+            if index in self._idle:  # others may have grown since, and this one was passivated
                 done.add(index)
                 yield index
         yield from (index for index in agents if index not in done)
@@ -267,7 +267,7 @@ class WorkingSet:
                 self._changed.notify_all()
 
     def flush(self) -> None:
-        """Let all idle agents hibernate.
+        """Passivate all idle agents.
 
         Raises:
             StoreError: some could not be stored; the message is of the first, the others are.
