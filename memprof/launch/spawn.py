@@ -132,7 +132,7 @@ def _follow(
             if starved is not None:
                 raise too_low_for_imports(request, starved)
             raise WorkerTimeout(
-                f"the worker exceeded the time limit of {limits.timeout_seconds:g} s, while in "
+                f"the worker exceeded the time limit of {limits.timeout_seconds:g} s, in "
                 f"phase {label!r}; raise --timeout, or lower --agents or --steps"
             )
         data = worker.read(left)
