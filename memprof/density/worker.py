@@ -154,12 +154,13 @@ class Sweep:
 
     def resolve(self) -> None:
         """Grow on until the cost of an agent is known well, within limits."""
+        end = perf_counter() + self._effort.resolve_seconds
         sizes = further_sizes(
             self._sizes,
             _line,
             resolution=_RESOLUTION,
             share=_RESOLVE_FACTOR,
-            end=perf_counter() + self._effort.resolve_seconds,
+            seconds_left=lambda: end - perf_counter(),
             agent_seconds=lambda: self.agent_seconds,
             room_bytes=lambda: _RESOLVE_SHARE * left_bytes(),
             first=(0, self._baseline.private_bytes),

@@ -236,7 +236,7 @@ def _extend(
     def sizes() -> Points:
         return [(each.agents, each.reading.private_bytes) for each in _points(readings)]
 
-    start = perf_counter()
+    start = _own_seconds()
     while len(readings) < FEWEST_POINTS:
         agents = sizes()[-1][0] + 1
         batches.extend_to(agents)
@@ -253,7 +253,7 @@ def _extend(
             lines.memory_line,
             resolution=resolution,
             share=_EXTENSION_SHARE,
-            end=start + seconds,
+            seconds_left=lambda end=start + seconds: end - _own_seconds(),  # type: ignore[misc]
             agent_seconds=lambda: rate,
             room_bytes=lambda: min(_EXTENSION_BYTES, left_bytes() // 2),
             first=sizes()[0],

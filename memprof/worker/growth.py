@@ -217,14 +217,14 @@ def further_sizes(
     *,
     resolution: float,
     share: float,
-    end: float,
+    seconds_left: Callable[[], float],
     agent_seconds: Callable[[], float],
     room_bytes: Callable[[], float],
     first: tuple[int, int],
 ) -> Iterator[int]:
     """Sizes to grow to until the cost of an agent, the slope of the `line` through the `points`, is
     known to the `resolution`. Each size becomes a point. It is larger by a `share` at most, and as
-    far as the time, up to `end`, and the room in memory go; how many agents fit into that is
+    far as the time and the room in memory go; how many agents fit into that is
     reckoned from the point `first`.
     """
     while True:
@@ -234,7 +234,7 @@ def further_sizes(
             return
         agents, size = known[-1]
         each = max(1.0, (size - first[1]) / (agents - first[0]))
-        in_time = int((end - perf_counter()) / agent_seconds())
+        in_time = int(seconds_left() / agent_seconds())
         more = min(int(share * agents) + 1, in_time, int(room_bytes() / each))
         if more < max(1, agents // 8):
             if len(known) >= FEWEST_POINTS:
