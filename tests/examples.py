@@ -66,7 +66,7 @@ def show() -> None:
     for file in reports():
         _run(ROOT, "report", file, "--out", EXAMPLES)
     leaks = _printed("prev-actions-leak-steps").split("\n\nEnvironment\n")[0]
-    for path, block in {"README.md": _screen("grid-29"), "docs/leaks.md": leaks}.items():
+    for path, block in {"README.md": screen("grid-29"), "docs/leaks.md": leaks}.items():
         file = ROOT / path
         file.write_text(_with_block(file.read_text(), block))
 
@@ -75,7 +75,7 @@ def _printed(name: str) -> str:
     return _stripped(terminal.render(_view(name), width=80, color=False))
 
 
-def _screen(name: str) -> str:
+def screen(name: str) -> str:
     """What the command itself prints, but for its last lines."""
     room = terminal.SCREEN_LINES - _LAST_LINES
     return _stripped(terminal.render_brief(_view(name), width=80, color=False, room=room))

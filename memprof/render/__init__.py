@@ -352,7 +352,7 @@ def brief_advice(advice: Sequence[Advice]) -> Iterator[Section]:
     if advice:
         rows = [
             (format_size(each.stake_bytes or None), f"{each.finding} {each.remedy}")
-            for each in advice
+            for each in sorted(advice, key=lambda each: not each.stake_bytes)
         ]
         yield _brief("Advice", rows)
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from memprof.scenario import load_scenario
+from tests import examples
 from tests.conftest import ROOT, SCENARIOS
 
 README = (ROOT / "README.md").read_text()
@@ -65,11 +66,7 @@ def test_the_leak_that_is_shown_is_that_of_the_committed_example(file):
 
 
 def test_its_report_is_that_of_the_committed_example():
-    shown = README[README.index("\ngrid-29: ") : README.index("Written: reports/grid-29.")]
-    example = (ROOT / "reports" / "examples" / "grid-29.md").read_text()
-    figures = re.findall(r"\d[\d.]* (?:MB|KB|ms)\b", shown)
-    assert len(figures) > 15
-    assert set(figures) <= set(re.findall(r"\d[\d.]* (?:MB|KB|ms)\b", example))
+    assert f"```\n{examples.screen('grid-29')}\n\nWritten: reports/grid-29." in README
 
 
 def test_the_million_that_is_shown_is_that_of_the_committed_example():
