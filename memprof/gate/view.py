@@ -127,10 +127,11 @@ def _next(report: GateReport) -> Next | None:
     baseline = "" if usual else f"--baseline {shlex.quote(report.baseline)} "
     if "worse" in verdicts:
         return Next(
-            "Find what grew in the tables below. If the growth is intended, renew the baseline "
-            "and commit it:",
+            "See below what grew. If the growth is intended, renew the baseline and commit it:",
             f"memprof gate {baseline}--update --force",
         )
+    if any(each.failure for each in report.scenarios):
+        return Next("See below what stood in the way, mend that, and run the gate again.")
     if "could_not_measure" in verdicts:
         return Next(
             "See why below, then run the gate again; a higher --max-repeats narrows the intervals."

@@ -171,6 +171,8 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
     instruments = facts.after.instruments if facts.after is not None else ()
     was_read = any(each.name == "pympler" and not each.failure for each in instruments)
     ended_by = [each for each in ("history", "template", "mmap") if each in facts.plan]
+    horizon = facts.report.scenario.agent.get("inference_horizon")
+    steps = max(_HISTORY_STEPS, int(horizon or 1) + 1)  # more than PyMDP's MMP reads back
     solved = ended_by[0] if is_history and ended_by and was_read and now <= 0.1 * was else ""
     if solved:
         row_of_pass = facts.kept(solved)
@@ -179,10 +181,11 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
         remedy += f" ({format_size(now)} per step remain)." if now >= 1 else "."
         remedy += f" It pays off in runs longer than these {facts.steps} steps." if short else ""
         if facts.report.scenario.options.get("history_steps") is None:
-            remedy += " Set --history-steps to cap it."
+            if "history" in facts.plan:
+                remedy += " Set --history-steps to cap it."
+            elif name := facts.usable(("history",)):
+                remedy += f" {facts.use(name, 'cap the rest', f' --history-steps {steps}')}"
     elif is_history and (name := facts.usable(("history",))):
-        horizon = facts.report.scenario.agent.get("inference_horizon")
-        steps = max(_HISTORY_STEPS, int(horizon or 1) + 1)  # more than PyMDP's MMP reads back
         remedy = facts.use(name, "cap it", f" --history-steps {steps}")
     else:
         remedy = (

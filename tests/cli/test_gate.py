@@ -710,7 +710,7 @@ def test_its_help_tells_the_exit_codes(memprof):
     run = memprof("gate", "--help")
     assert run.code == 0
     assert (
-        "0 nothing is worse; 1 something is; 2 the command line or a scenario is wrong; 3 it"
+        "0 nothing is worse; 1 something is; 2 the command line or a scenario is wrong; 3 inconclusive"
         in (words(run.out))
     )
 
