@@ -74,7 +74,7 @@ def gate_command(
     """Compare the costs of scenarios with the baseline.
 
     Exit codes: 0 nothing is worse; 1 something is; 2 the command line or a scenario is wrong; 3
-    inconclusive, or there is no baseline to compare with; 130 interrupted.
+    inconclusive, not measured, or there is no baseline to compare with; 130 interrupted.
     """
     if force and not update:
         raise UsageError("--force: only works with --update; add it")
