@@ -353,6 +353,16 @@ def order_problem(names: Sequence[str]) -> str | None:
     return None
 
 
+def without_stores(names: Sequence[str], backend: str) -> tuple[str, ...]:
+    """Those of the passes under which agents stay active: none that stores agents, or that needs
+    one which does."""
+    kept: tuple[str, ...] = ()
+    for name in names:
+        if PASSES[name].form(backend).kind != "storage" and order_problem((*kept, name)) is None:
+            kept += (name,)
+    return kept
+
+
 def candidates(backend: str) -> tuple[str, ...]:
     """The passes among which `auto` chooses, in order."""
     return tuple(

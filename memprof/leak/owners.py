@@ -17,6 +17,7 @@ from memprof.instruments.graph import (
     referents_of,
 )
 from memprof.leak.retained import Key
+from memprof.values.leak import is_memprofs_own
 
 _MOST_LINKS = 8
 _MOST_REFERRERS = 6
@@ -30,7 +31,8 @@ class Owner:
     """Who holds a thing.
 
     Attributes:
-        name: `Agent.prev_actions`, `service.SUBSCRIBERS`, `service.lookup (lru_cache)`.
+        name: `Agent.prev_actions`, `service.SUBSCRIBERS`, `service.lookup (lru_cache)`; with its
+            module, `memprof.storage.records.MemoryRecords._values`, where only memprof has one.
         kept_by: what keeps the owner alive, from whatever has the attribute upwards.
     """
 
@@ -116,12 +118,19 @@ class Owners:
         )
 
     def _owner(self, way: Way, slot: str | None) -> Owner:
-        """The first thing on the way that has a name for what is below it."""
+        """The first thing on the way that has a name for what is below it; one of memprof's own
+        only where nobody else's has."""
+        memprofs: Owner | None = None
         for place, thing in enumerate(way):
             name = self._name(thing, way[place - 1 :: -1] if place else [], slot)
             if name is not None:
-                return Owner(name, tuple(self._links(way[place:])))
-        return Owner(next(iter(self._seen(way[0])[2]), "cell"), tuple(self._links(way[1:])))
+                owner = Owner(name, tuple(self._links(way[place:])))
+                if not is_memprofs_own(name):
+                    return owner
+                memprofs = memprofs or owner
+        return memprofs or Owner(
+            next(iter(self._seen(way[0])[2]), "cell"), tuple(self._links(way[1:]))
+        )
 
     def _name(self, thing: Any, below: Way, slot: str | None) -> str | None:
         """What is directly below as `thing` calls it; None if that has no name there."""
@@ -153,7 +162,7 @@ class Owners:
         if key in self._classes or issubclass(kind, type):
             owner, names = self._classes.get(key, thing), thing if key in self._classes else {}
             links = f"class {owner.__qualname__}", f"module {owner.__module__}"
-            return f"{owner.__qualname__}.", names, links
+            return f"{_title(owner)}.", names, links
         if issubclass(kind, FunctionType | LruCache):
             title, link = (
                 f"{thing.__module__}.{thing.__qualname__}",
@@ -169,7 +178,13 @@ class Owners:
         method = issubclass(kind, MethodType)
         link = f"method {thing.__qualname__}" if method else kind.__qualname__
         shown = () if issubclass(kind, CellType) else (link,)
-        return f"{kind.__qualname__}.", attributes(thing), shown
+        return f"{_title(kind)}.", attributes(thing), shown
+
+
+def _title(kind: type) -> str:
+    """A class by its name; memprof's own with its module, to be known as such."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return name if is_memprofs_own(name) else kind.__qualname__
 
 
 def _find(names: Mapping[str, Any], below: Way, slot: str | None) -> str | None:

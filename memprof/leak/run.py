@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from memprof.catalogue.passes import OPTIONS, passes_with
+from memprof.catalogue.passes import OPTIONS, passes_with, without_stores
 from memprof.errors import LeakFound, MeasurementError, MemprofError, Undecided
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
-from memprof.leak.verdict import attributed, verdict_on
+from memprof.leak.verdict import attributed, seldom, verdict_on
 from memprof.profile.cautions import of_workers
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario
-from memprof.stats import growth
 from memprof.text import format_size
-from memprof.values.leak import HEAP, Leak, LeakReport, LeakRun, Mode, Unchecked
+from memprof.values.leak import Leak, LeakReport, LeakRun, Mode, Unchecked
 from memprof.values.report import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
 _WATCHED_CYCLES, _MOST_WATCHED = 6, 45
 _WATCHED_OBJECTS = 9
 """What leaks once in some cycles is watched for as long as it takes to leak so often."""
-_SELDOM = 0.5
-"""Noise alone makes some cycles of a steady leak gain more than others."""
 _USED_TIME = 0.9
 """Share of a worker's time limit after which it ends its cycles and says what it has."""
 _HISTORY_STEPS = 16
@@ -146,11 +143,16 @@ class _Check(Measuring):
                 return
 
     def attributed(self, found: Leak) -> Leak:
-        """The leak with its sites. It stays a leak if they cannot be found."""
+        """The leak with its sites. It stays a leak if they cannot be found.
+
+        They are looked for in agents that stay active: in a record, an agent has no attributes
+        that could be named.
+        """
         self.crew.total += 1
+        active = without_stores(found.passes, self.crew.loaded.scenario.backend)
         try:
             request = FindSites(
-                self.crew.loaded.spec(found.passes),
+                self.crew.loaded.spec(active),
                 mode=found.mode,
                 count=_watched(found),
                 warm_up=max(found.warm_up_cycles),
@@ -163,7 +165,8 @@ class _Check(Measuring):
             )
             self.cautions.append(Caution("no_sites", str(error), remedy))
             return found
-        return attributed(found, done.value)
+        left_out = tuple(name for name in found.passes if name not in active)
+        return attributed(found, done.value, left_out)
 
     def unchecked(self, found: Sequence[Leak]) -> Iterator[Unchecked]:
         """The modes that were asked for and have no verdict."""
@@ -178,14 +181,12 @@ class _Check(Measuring):
 
 def _watched(found: Leak) -> int:
     """Cycles in which a leak shows its sites."""
-    leaking = [signal for signal in found.signals if signal.verdict == "leak"]
-    rates = [each.per_cycle for each in leaking if each.name == "objects"]
-    for signal in leaking:
-        if signal.name in HEAP:
-            cuts = zip(signal.series, found.warm_up_cycles, strict=True)
-            often = (growth.gains_per_cycle(series[cut:]) for series, cut in cuts)
-            rates += [rate for rate in often if rate <= _SELDOM]
-    needed = [round(_WATCHED_OBJECTS / rate) for rate in rates]
+    objects = [
+        signal.per_cycle
+        for signal in found.signals
+        if signal.verdict == "leak" and signal.name == "objects"
+    ]
+    needed = [round(_WATCHED_OBJECTS / rate) for rate in (*objects, *seldom(found))]
     return min(_MOST_WATCHED, max(_WATCHED_CYCLES, *needed, 0))
 
 

@@ -33,7 +33,7 @@ from memprof.leak.retained import Held, Key, RetainedObjects, gain, total
 from memprof.leak.worker import Cycles, life_of
 from memprof.stats.growth import is_steady
 from memprof.upstream.attributes import HISTORIES
-from memprof.values.leak import Attribution, Evidence, Site, SiteLine
+from memprof.values.leak import Attribution, Evidence, Site, SiteLine, is_memprofs_own
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import FindSites
 from memprof.worker.job import Channel
@@ -113,7 +113,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     if looked and source_lines.memray_is_installed():
         channel.progress("native", spec.agents)
         found += _native_growth(life, cycles, lines)
-    found.sort(key=lambda growth: (_is_pymdps_own(growth), -growth.gain.size_bytes))
+    found.sort(key=_rank)
     return Attribution(
         sites=tuple(
             _site(growth, spec.folder, yours.of(growth.owner.name, growth.gain.lines))
@@ -156,9 +156,12 @@ def _is_jaxs_own(growth: _Growth) -> bool:
     )
 
 
-def _is_pymdps_own(growth: _Growth) -> bool:
-    """Whether it is a history of an agent, which PyMDP is known for: the user's own come first."""
-    return growth.owner.name.rpartition(".")[2] in HISTORIES
+def _rank(growth: _Growth) -> tuple[bool, bool, float]:
+    """The user's own come first, then agents' histories, which PyMDP is known for, and last what is
+    memprof's own; of each kind the largest."""
+    name = growth.owner.name
+    of_pymdp = name.rpartition(".")[2] in HISTORIES
+    return is_memprofs_own(name), of_pymdp, -growth.gain.size_bytes
 
 
 def _watch(

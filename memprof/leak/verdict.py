@@ -27,6 +27,8 @@ from memprof.values.report import Interval, LeakVerdict
 _LEAST_MAPPED_BYTES = PAGE_BYTES / 2
 _NO_HEAP = ("process", "mapped", "device")
 _MAPPED_ANEW = (0.8, 1.25)
+_SELDOM = 0.5
+"""Noise alone makes some cycles of a steady leak gain more than others."""
 
 
 def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
@@ -120,16 +122,30 @@ def verdict_on(
     )
 
 
-def attributed(leak: Leak, found: Attribution) -> Leak:
-    """The leak with its sites, and what they do not account for."""
+def attributed(leak: Leak, found: Attribution, sites_without: tuple[str, ...] = ()) -> Leak:
+    """The leak with its sites, and what they do not account for. Sites of a population
+    `sites_without` some passes have other sizes than the leak."""
     known = sum(site.bytes_per_cycle for site in found.sites)
     rest = max(0.0, leak.bytes_per_cycle - known)
     return replace(
         leak,
         sites=found.sites,
-        unattributed_bytes=rest,
+        unattributed_bytes=None if sites_without else rest,
         native_bytes=found.native_bytes_per_cycle,
+        sites_without=sites_without,
     )
+
+
+def seldom(leak: Leak) -> list[float]:
+    """In what share of the cycles a reading of the heap gains, where that is in some of them only;
+    one for each such series."""
+    shares = [
+        growth.gains_per_cycle(series[cut:])
+        for signal in leak.signals
+        if signal.verdict == "leak" and signal.name in HEAP
+        for series, cut in zip(signal.series, leak.warm_up_cycles, strict=True)
+    ]
+    return [share for share in shares if share <= _SELDOM]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from memprof.leak.verdict import seldom
 from memprof.render import (
     Band,
     Bars,
@@ -25,7 +26,15 @@ from memprof.render import (
 from memprof.stats import growth
 from memprof.text import format_size, listed
 from memprof.upstream.attributes import HISTORIES
-from memprof.values.leak import HEAP, MODES, Leak, LeakReport, Signal, Site
+from memprof.values.leak import (
+    HEAP,
+    MODES,
+    Leak,
+    LeakReport,
+    Signal,
+    Site,
+    is_memprofs_own,
+)
 from memprof.values.report import Environment
 
 _LEAST_SPAN_BYTES = 100.0
@@ -298,6 +307,11 @@ def _lines(site: Site) -> Table:
 
 
 def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
+    if leak.sites_without:
+        yield (
+            f"Sites are from agents that stay active (without {listed([*leak.sites_without])}), "
+            "and so are their sizes: in a record, an agent has no attributes to name."
+        )
     if len(leak.sites) > _MOST_SITES:
         yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
     if leak.unattributed_bytes and leak.sites:
@@ -330,7 +344,7 @@ def remedies(leak: Leak) -> tuple[str, ...]:
 
 
 def _known_remedy(site: Site) -> str | None:
-    """What helps against PyMDP's own leaks."""
+    """What helps against leaks that are not the user's own."""
     owner, _, attribute = site.owner.rpartition(".")
     if owner == "Agent" and attribute in HISTORIES:
         return (
@@ -342,15 +356,18 @@ def _known_remedy(site: Site) -> str | None:
             f"JAX retraces {site.name} in every cycle and caches every trace. Run one compiled "
             "step (loop: jit, or the pass jit), or call jax.clear_caches() between cycles."
         )
+    if is_memprofs_own(site.owner):
+        return f"{site.owner} is memprof's own. Report it with this scenario."
     return None
 
 
 def _remedy(leak: Leak) -> str:
     """Where to begin with any other leak."""
     if not leak.sites:
+        when = "Look for what happens only in some cycles" if seldom(leak) else "Narrow it down"
         return (
-            "Look for what happens only in some cycles: use fewer agents, or leave out parts of "
-            "the model and the environment, until the check is clean."
+            f"{when}: use fewer agents, or leave out parts of the model, the environment and the "
+            "plan, until the check is clean."
         )
     site = leak.sites[0]
     if not site.kept_by:

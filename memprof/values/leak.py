@@ -84,13 +84,19 @@ class SiteLine(SourceLine):
     bytes_per_cycle: float
 
 
+def is_memprofs_own(owner: str) -> bool:
+    """Whether an owner, by its name, is memprof's own, which no user can bound. The models that
+    come with memprof count as the user's."""
+    return owner.startswith("memprof.") and not owner.startswith("memprof.models.")
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One place that retains more memory in every cycle.
 
     Attributes:
         owner: the attribute or variable that retains it, such as `Agent.prev_actions` or
-            `service.SUBSCRIBERS`; empty where only lines are known.
+            `service.SUBSCRIBERS`, memprof's own with its module; empty where only lines are known.
         lines: where it was allocated, most bytes first; empty where nothing saw the allocation.
         type_name: the most common type of the retained objects; empty if they are not Python's.
         objects_per_cycle: Python objects, or allocations where they are no objects.
@@ -180,6 +186,8 @@ class Leak:
             likewise.
         history_steps: how many steps of their past agents kept, where the scenario does not say so;
             None where they kept what the scenario says.
+        sites_without: passes that the search for sites left out, so that agents stayed active;
+            sizes of sites are then those of active agents, and nothing is `unattributed_bytes`.
     """
 
     verdict: LeakVerdict
@@ -203,6 +211,7 @@ class Leak:
     native_bytes: float | None
     cycle_seconds: float
     history_steps: int | None = None
+    sites_without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

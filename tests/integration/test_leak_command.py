@@ -51,6 +51,46 @@ def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signa
     assert f"first at {site}" in " ".join(run.out.split())
 
 
+LEAKY = """
+import numpy as np
+from pymdp.legacy.agent import Agent
+
+class Leaky(Agent):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.seen = []
+
+    def infer_states(self, *arguments, **keywords):
+        self.seen.append(np.random.rand(8))
+        return super().infer_states(*arguments, **keywords)
+
+def make(agent):
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0] = np.eye(4)
+    B[0] = np.stack([np.eye(4), np.roll(np.eye(4), 1, axis=0)], axis=2)
+    return Leaky(A=A, B=B)
+"""
+
+
+def test_an_agents_own_attribute_is_named_though_agents_rest_as_records(memprof, tmp_path):
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    (tmp_path / "leaky.yaml").write_text(
+        "name: leaky\nmodel: {kind: factory, callable: 'leaky:make'}\n"
+        "passes: [share, pool, template]\nagents: 5\nsteps: 2\n"
+    )
+    run = memprof("leak", "leaky.yaml", "--effort", "quick", "--repeats", 1, "--full")
+    assert run.code == 1, run.out + run.err
+    leak = run.report("leaky-leak")["leak"]
+    assert leak["passes"] == ["share", "pool", "template"]
+    assert leak["sites_without"] == ["template"]
+    site = leak["sites"][0]
+    line = LEAKY.splitlines().index("        self.seen.append(np.random.rand(8))") + 1
+    assert (site["owner"], site["objects_per_cycle"]) == ("Leaky.seen", 5 * 2)
+    assert f"first at Leaky.seen (leaky.py:{line})" in run.err
+    assert not [each for each in leak["sites"] if each["owner"].startswith("memprof")]
+    assert "from agents that stay active (without template)" in " ".join(run.out.split())
+
+
 def test_the_default_scenario_has_a_verdict(memprof):
     run = memprof("leak", "--mode", "lifecycle")
     assert run.code == 0, run.out + run.err

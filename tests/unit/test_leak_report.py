@@ -158,6 +158,8 @@ def test_the_remedy_is_that_of_the_first_site(report):
     own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=("service.SUBSCRIBERS", "service"))
     assert "service.SUBSCRIBERS is retained by service." in remedy(own)
     assert "history_steps" not in remedy(own)
+    memprofs = replace(own, owner="memprof.storage.records.MemoryRecords._values")
+    assert remedy(memprofs).endswith("is memprof's own. Report it with this scenario.")
     line_only = replace(HISTORY, owner="", kept_by=())
     assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
     assert "jax.clear_caches()" in remedy(RETRACE)
@@ -261,6 +263,21 @@ def test_growth_that_nothing_accounts_for_is_said_and_where_to_look(report):
     assert "memprof-pymdp[native]" in text
     with_memray = replace(found, environment=replace(found.environment, versions={"memray": "1"}))
     assert "memprof-pymdp[native]" not in on_screen(with_memray)
+
+
+def test_only_what_leaks_in_some_cycles_is_looked_for_in_those(report):
+    steady = report(sites=())
+    assert "some cycles" not in leak_view(steady).next.text
+    jumps = [0, 900_000, *(900_000 + 12_000 * (each // 3) for each in range(18))]
+    seldom = report(sites=(), signals=(native(readings=jumps),))
+    assert "only in some cycles" in leak_view(seldom).next.text
+
+
+def test_sites_from_active_agents_are_said_to_be(report):
+    said = words(on_screen(report(sites_without=("template",), unattributed_bytes=None)))
+    assert "Sites are from agents that stay active (without template)" in said
+    assert "unattributed" not in said
+    assert "stay active" not in on_screen(report())
 
 
 @pytest.mark.parametrize(

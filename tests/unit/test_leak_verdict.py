@@ -262,3 +262,6 @@ def test_what_the_sites_do_not_account_for_is_unattributed():
     found = attributed(leak, Attribution((site,), 0.0))
     assert found.unattributed_bytes == pytest.approx(56)
     assert found.sites == (site,)
+    elsewhere = attributed(leak, Attribution((site,), 0.0), ("template",))
+    assert elsewhere.bytes_per_cycle == leak.bytes_per_cycle
+    assert elsewhere.unattributed_bytes is None, "these sites have sizes of other agents"

@@ -1,9 +1,10 @@
-"""How long a leak's sites are looked for."""
+"""How long a leak's sites are looked for, and in which agents."""
 
 from dataclasses import replace
 
 import pytest
 
+from memprof.catalogue.passes import without_stores
 from memprof.leak.run import _watched
 from memprof.leak.verdict import verdict_on
 from memprof.values.leak import CycleReading, CycleRun
@@ -27,3 +28,16 @@ def test_what_leaks_once_in_some_cycles_is_watched_for_as_many_more(every, cycle
 
 def test_many_objects_in_every_cycle_are_found_at_once():
     assert _watched(leak(1, objects=5)) == 6
+
+
+@pytest.mark.parametrize(
+    ("passes", "backend", "active"),
+    [
+        (("share", "pool", "template"), "numpy", ("share", "pool")),
+        (("mmap", "working_set", "gc"), "numpy", ("gc",)),
+        (("history", "pool"), "numpy", ("history", "pool")),
+        (("share", "template"), "jax", ("share", "template")),
+    ],
+)
+def test_sites_are_looked_for_in_agents_that_stay_active(passes, backend, active):
+    assert without_stores(passes, backend) == active

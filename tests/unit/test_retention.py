@@ -14,6 +14,7 @@ from memprof.instruments.source_lines import PACKAGE
 from memprof.leak.owners import Owners
 from memprof.leak.retained import Held, RetainedObjects, gain, total
 from memprof.stats.growth import is_steady
+from memprof.storage.records import MemoryRecords
 
 LINE, OTHER = ("a.py", 1), ("b.py", 2)
 
@@ -139,6 +140,8 @@ def module():
             BUFFER=bytearray(),
             THING=Thing(),
             SLOTTED=Slotted(),
+            RECORDS=[MemoryRecords()],
+            HOLDER=types.SimpleNamespace(records=MemoryRecords()),
             note=closure(),
             ARRAY=np.array([[], None], object),
         )
@@ -160,6 +163,8 @@ LEAKS = (
     (lambda m: m.KEPT.append(object()), "planted_module.KEPT", "module planted_module", 1),
     (lambda m: extend_history(m.THING), "Thing.history", "Thing", 1),
     (lambda m: m.THING.events.append([]), "Thing.events", "Thing", 1),
+    (lambda m: m.HOLDER.records.append([]), "SimpleNamespace.records", "SimpleNamespace", 1),
+    (lambda m: m.RECORDS[0].append([]), "planted_module.RECORDS", "module planted_module", 1),
     (lambda m: m.SLOTTED.kept.add(object()), "Slotted.kept", "Slotted", 1),
     (lambda m: m.note([]), f"{__name__}.closure.<locals>.note: seen", "function", 1),
     (lambda m: m.running.send(1), "generator: collected", "generator generator", 1),
