@@ -142,6 +142,7 @@ def comparison(
         metrics=tuple(metrics),
         components=differences.components(was, now) if changed else (),
         passes=differences.passes(was, now) if changed else (),
+        before_passes=differences.before_passes(was, now) if changed else (),
     )
 
 

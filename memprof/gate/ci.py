@@ -23,7 +23,16 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 from xml.etree import ElementTree
 
-from memprof.gate.words import WORDS, amount, causes, clause, component, figures, optimisation
+from memprof.gate.words import (
+    WORDS,
+    amount,
+    causes,
+    clause,
+    component,
+    figures,
+    merged,
+    optimisation,
+)
 from memprof.render import markdown
 from memprof.text import harmless
 from memprof.values.gate import METRICS, AlarmRate, Change, Comparison, GateReport, MetricChange
@@ -68,7 +77,11 @@ def _metric(metric: MetricChange, found: Comparison) -> _Element:
     said = f"{found.name}: {clause(metric, found)}"
     if metric.verdict == "worse":
         passes = found.passes if metric.metric == "marginal_bytes" else ()
-        behind = (*map(component, causes(metric, found)), *map(optimisation, passes))
+        behind = (
+            *map(component, causes(metric, found)),
+            *(f"before passes {component(each)}" for each in merged(metric, found)),
+            *map(optimisation, passes),
+        )
         lines = (*figures(metric), *behind)
         case.append(_problem("failure", metric.verdict, said, lines))
     elif metric.verdict == "could_not_measure":

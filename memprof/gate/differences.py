@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from memprof.catalogue.backends import BACKENDS
@@ -15,7 +16,7 @@ from memprof.text import cut
 from memprof.values.gate import ComponentChange, PassChange
 from memprof.values.measurements import Ledger
 from memprof.values.profile import Report, Variant
-from memprof.values.report import Environment
+from memprof.values.report import Environment, Interval
 
 # Releases of these decide on what an agent takes, or on how it is measured; of Python itself, the
 # minor version does.
@@ -111,18 +112,44 @@ def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
     """Components whose resident bytes changed, the largest change first; what is less than a
     twentieth of the largest is left out."""
     before, after = was.variants.final, now.variants.final
-    then, current, agents = _resident(before), _resident(after), after.ledger.agents
-    found: list[ComponentChange] = []
-    for name in dict.fromkeys((*current, *then)):
-        private, shared = current.get(name, (0.0, 0.0))
-        private_then, shared_then = then.get(name, (0.0, 0.0))
-        found.append(ComponentChange(name, private - private_then, shared - shared_then))
+    found, agents = _changes(before, after), after.ledger.agents
     imports = _imported(after) - _imported(before)
     if abs(imports) >= PROCESS_GRAIN_BYTES:
         found.append(ComponentChange("imports", 0.0, imports))
     unexplained = _unexplained(after.ledger) - _unexplained(before.ledger)
     if abs(unexplained) * agents >= PROCESS_GRAIN_BYTES:
         found.append(ComponentChange("unexplained", unexplained, 0.0))
+    return _told(found, agents)
+
+
+def before_passes(was: Report, now: Report) -> tuple[ComponentChange, ...]:
+    """The same of agents without passes, for private components that no longer have a name of their
+    own after the passes, but are part of an agent's record."""
+    if was.variants.after is None or now.variants.after is None:
+        return ()
+    before, after = was.variants.before, now.variants.before
+    named = {row.component for row in now.variants.after.ledger.rows}
+    merged = [
+        replace(each, shared_bytes=0.0)
+        for each in _changes(before, after)
+        if each.component not in named
+    ]
+    return _told(merged, after.ledger.agents)
+
+
+def _changes(before: Variant, after: Variant) -> list[ComponentChange]:
+    """By how much each component changed."""
+    then, current = _resident(before), _resident(after)
+    found: list[ComponentChange] = []
+    for name in dict.fromkeys((*current, *then)):
+        private, shared = current.get(name, (0.0, 0.0))
+        private_then, shared_then = then.get(name, (0.0, 0.0))
+        found.append(ComponentChange(name, private - private_then, shared - shared_then))
+    return found
+
+
+def _told(found: Sequence[ComponentChange], agents: int) -> tuple[ComponentChange, ...]:
+    """The changes that are worth telling, the largest first."""
     most_private = max((abs(each.private_bytes) for each in found), default=0.0)
     most_shared = max((abs(each.shared_bytes) for each in found), default=0.0)
     told = [
@@ -135,13 +162,35 @@ def components(was: Report, now: Report) -> tuple[ComponentChange, ...]:
 
 
 def passes(was: Report, now: Report) -> tuple[PassChange, ...]:
-    """Passes that save less, or more, of an agent than they did, by a twentieth of it or more."""
+    """Passes that save less, or more, of an agent than they did: by a twentieth of it or more, and
+    by more than what they saved, then and now, is uncertain by."""
     before = {each.name: each.saved_bytes_per_agent for each in was.passes if each.kept}
+    then, current = _savings(was), _savings(now)
     return tuple(
         PassChange(each.name, before[each.name], each.saved_bytes_per_agent)
         for each in now.passes
-        if each.name in before and _differ(before[each.name], each.saved_bytes_per_agent)
+        if each.name in then
+        and each.name in current
+        and _apart(then[each.name], current[each.name])
+        and _differ(before[each.name], each.saved_bytes_per_agent)
     )
+
+
+def _savings(report: Report) -> dict[str, Interval]:
+    """What passes save of an agent at least and at most, where that is known."""
+    found = {}
+    before: Interval | None = report.variants.before.per_agent.ci95_bytes
+    for each in report.passes:
+        if each.kept:
+            after = each.ci95_bytes
+            if before is not None and after is not None:
+                found[each.name] = before[0] - after[1], before[1] - after[0]
+            before = after
+    return found
+
+
+def _apart(one: Interval, other: Interval) -> bool:
+    return one[1] < other[0] or other[1] < one[0]
 
 
 def _differ(was: float | None, now: float | None) -> bool:

@@ -202,16 +202,20 @@ def _tables(found: Comparison) -> Iterator[Table]:
         rows = tuple(row for each in found.metrics for row in _metric_rows(each))
         columns = ("metric", "then", "now", "change", "allowed", "verdict")
         yield Table("", columns, rows)
-    if found.components and (_has(found, "worse") or _has(found, "better")):
-        rows = tuple(
-            (
-                each.component,
-                format_size(each.private_bytes, signed=True) if each.private_bytes else "",
-                format_size(each.shared_bytes, signed=True) if each.shared_bytes else "",
+    for title, changes in (
+        ("what changed", found.components),
+        ("what changed before passes", found.before_passes),
+    ):
+        if changes and (_has(found, "worse") or _has(found, "better")):
+            rows = tuple(
+                (
+                    each.component,
+                    format_size(each.private_bytes, signed=True) if each.private_bytes else "",
+                    format_size(each.shared_bytes, signed=True) if each.shared_bytes else "",
+                )
+                for each in changes
             )
-            for each in found.components
-        )
-        yield Table("what changed", ("component", "private per agent", "shared"), rows)
+            yield Table(title, ("component", "private per agent", "shared"), rows)
     if found.passes and (_has(found, "worse") or _has(found, "better")):
         rows = tuple(
             (each.name, format_size(each.was_bytes), format_size(each.now_bytes))

@@ -63,7 +63,9 @@ def clause(metric: MetricChange, found: Comparison) -> str:
         return f"{metric.metric} same"
     by = difference(metric, metric.change)
     by += METRICS[metric.metric].counts.removeprefix("bytes") if metric.unit == "bytes" else ""
-    behind = first_few([component(each) for each in causes(metric, found)])
+    behind = first_few(map(component, causes(metric, found)))
+    unpassed = first_few(map(component, merged(metric, found)))
+    behind += f"; before passes {unpassed}" if unpassed else ""
     if metric.metric == "marginal_bytes" and metric.verdict == "worse":
         less = [optimisation(p) for p in found.passes if (p.now_bytes or 0) < (p.was_bytes or 0)]
         behind = "; ".join(filter(None, (behind, first_few(less))))
@@ -100,6 +102,14 @@ def causes(metric: MetricChange, found: Comparison) -> list[ComponentChange]:
         for each in found.components
         if (each.private_bytes if private else each.shared_bytes) * metric.change > 0
     ]
+
+
+def merged(metric: MetricChange, found: Comparison) -> list[ComponentChange]:
+    """What went the same way in agents without passes, where the causes name only their records."""
+    private = metric.metric in ("marginal_bytes", "growth_bytes_per_step")
+    if metric.change is None or not private or not causes(metric, found):
+        return []
+    return [each for each in found.before_passes if each.private_bytes * metric.change > 0]
 
 
 def component(found: ComponentChange) -> str:

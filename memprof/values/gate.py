@@ -85,6 +85,7 @@ class Comparison:
         repeats: fresh workers then and now.
         metrics: empty if `failure` says why nothing could be compared.
         components, passes: what grew or shrank, largest first.
+        before_passes: likewise, of agents without passes, what is part of their records with them.
         failure: why nothing could be compared; empty if it was.
         warnings: what a reader must know before using a figure.
         seconds: how long it took to measure.
@@ -99,6 +100,7 @@ class Comparison:
     failure: str = ""
     warnings: tuple[Caution, ...] = ()
     seconds: float = 0.0
+    before_passes: tuple[ComponentChange, ...] = ()
 
     @property
     def verdict(self) -> Change:

@@ -46,4 +46,8 @@ def test_every_block_does_what_the_page_says(tmp_path):
     assert "It behaves the same, bit for bit." in " ".join(profile.split())
     for word, text in (("fit", density), ("Clean", leak), ("records", simulate)):
         assert word in text
-    assert re.search(r"marginal_bytes worse by .*records: \+1\.\d+ KB private", gate)
+    assert re.search(
+        r"marginal_bytes worse by .*records: \+1\.\d+ KB private per agent; "
+        r"before passes Forager\.map: \+1\.\d+ KB private per agent",
+        gate,
+    )

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from memprof.gate import differences, judge
+from memprof.gate.case import comparison
 from memprof.gate.judge import alarm_rates, highest_rate
+from memprof.gate.words import clause
 from memprof.values.gate import DEFAULTS, ComponentChange, MetricChange, PassChange
 from memprof.values.instruments import Reading
 from memprof.values.measurements import GrowthPoint, LedgerRow, Sample, TrendSeries
@@ -235,15 +237,44 @@ def test_components_are_told_with_what_grew(run):
     assert differences.components(was, now) == (ComponentChange("B", float(MB), 300_000.0),)
 
 
+def with_share(found, saved, ci95):
+    """With what an agent costs under the pass `share`, of 900 to 1,100 bytes without it."""
+    share = replace(found.passes[0], saved_bytes_per_agent=saved, ci95_bytes=ci95)
+    return replace(found, passes=(share,))
+
+
 def test_a_pass_that_saves_less_is_named(run):
-    was, now = run(sample()), run(sample())
-    share = was.passes[0]
-    now = replace(now, passes=(replace(share, saved_bytes_per_agent=None),))
-    found = differences.passes(
-        replace(was, passes=(replace(share, saved_bytes_per_agent=9.0),)), now
-    )
-    assert found == (PassChange(share.name, 9.0, None),)
+    was, now = with_share(run(sample()), 990.0, (5, 15)), run(sample())
+    stopped = with_share(now, None, (900, 1_100))
+    assert differences.passes(was, stopped) == (PassChange("share", 990.0, None),)
     assert differences.passes(was, was) == ()
+
+
+@pytest.mark.parametrize("ci95", [(-2_000, 2_000), None])
+def test_a_pass_that_may_save_as_much_is_not_named(run, ci95):
+    """Below resolution is not nothing, and not known is not nothing either."""
+    was, now = with_share(run(sample()), 990.0, (5, 15)), with_share(run(sample()), None, ci95)
+    assert differences.passes(was, now) == ()
+
+
+def test_what_records_hide_is_told_of_the_agents_before_the_passes(run):
+    was = run(*[sample()] * 2)
+    now = run(*[sample(per_agent=60_000)] * 2)
+    before = now.variants.before
+    rows = (*before.ledger.rows, LedgerRow("Rat.map", 20 * 1_600, 0, 20 * 1_600, 0, 20))
+    before = replace(before, ledger=replace(before.ledger, rows=rows))
+    record = LedgerRow("records", 20 * 1_500, 0, 20 * 1_500, 0, 20)
+    after = now.variants.after
+    after = replace(after, ledger=replace(after.ledger, rows=(record,)))
+    hidden = replace(now, variants=replace(now.variants, before=before, after=after))
+    assert differences.before_passes(was, hidden) == (ComponentChange("Rat.map", 1_600.0, 0.0),)
+    shown = replace(hidden, variants=replace(hidden.variants, after=before))
+    assert differences.before_passes(was, shown) == (), "the components after the passes say it"
+    metrics = judge.judge(was, hidden, DEFAULTS)
+    found = comparison("rats", "rats.yaml", was, hidden, metrics)
+    said = clause(next(each for each in metrics if each.metric == "marginal_bytes"), found)
+    assert "records: +1.50 KB private per agent" in said
+    assert "; before passes Rat.map: +1.60 KB private per agent" in said
 
 
 def test_the_rate_of_false_alarms_has_a_limit():
