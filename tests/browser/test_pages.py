@@ -144,7 +144,8 @@ def test_paper_is_light_and_wide_enough(opened, kind):
     page.locator("#theme").click()  # dark by choice too
     assert page.pdf().startswith(b"%PDF")
     page.emulate_media(media="print", color_scheme="dark")
-    wait_until(page, "document.querySelector('.picture').clientWidth <= 680")
+    drawn = "[...document.querySelectorAll('.picture svg')]"
+    wait_until(page, f"{drawn}.every((each) => each.clientWidth <= 680)")
     found = page.evaluate("""({
       page: getComputedStyle(document.body).backgroundColor,
       text: getComputedStyle(document.querySelector("h1 + *")).color,

@@ -63,7 +63,7 @@ def temporary(tmp_path, monkeypatch):
 def test_a_sweep_that_is_cut_off_keeps_the_sizes_it_had(
     fake, tmp_path, temporary, end, code, words
 ):
-    path = fake("512 KiB", model={"delay": 0.005}, steps=1)
+    path = fake("512 KiB", model={"delay": 0.02}, steps=1)
     process = start(path, "--max-agents", 1000)
     wait_until_it_holds(tmp_path, 220 * MIB)
     end(process, workers_of(tmp_path)[0])
