@@ -23,8 +23,8 @@ _REMEDIES = {
     "slower_than_allowed": "run it again on a quieter machine, or name the passes yourself",
     "below_resolution": "raise --agents or --repeats",
     "no_uss": "measure on Linux",
-    "unexplained": "see the lines of --instruments tracemalloc for the rest; native memory is in no "
-    "component",
+    "unexplained": "see the lines of --instruments tracemalloc for the rest; native memory is in "
+    "no component",
     "kept_whole": "if that matters, keep data instead of functions and other objects in the agent",
     "retracing": "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees the "
     "cached programs",
