@@ -73,7 +73,10 @@ def leak_view(report: LeakReport) -> View:
     picture = trend.charts[0] if trend.charts else None
     brief = (
         replace(trend, title="", text=(), charts=trend.charts[:1]),
-        *(replace(each, text=(), charts=(), tables=each.tables[:1]) for each in sites),
+        *(
+            replace(each, text=_of_active_agents(leak), charts=(), tables=each.tables[:1])
+            for each in sites
+        ),
         *brief_warnings(report.warnings),
     )
     return View(title, said, tuple(sections), picture, Next(todo[0]) if todo else None, brief)
@@ -306,12 +309,18 @@ def _lines(site: Site) -> Table:
     return source_table(f"{site.name}, {made} at", "per cycle", shown)
 
 
+def _of_active_agents(leak: Leak) -> tuple[str, ...]:
+    """Whose sites and sizes these are, where not of the population that leaks."""
+    if not leak.sites_without:
+        return ()
+    return (
+        f"Sites are from agents that stay active (without {listed([*leak.sites_without])}), and so "
+        "are their sizes: in a record, an agent has no attributes to name.",
+    )
+
+
 def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
-    if leak.sites_without:
-        yield (
-            f"Sites are from agents that stay active (without {listed([*leak.sites_without])}), "
-            "and so are their sizes: in a record, an agent has no attributes to name."
-        )
+    yield from _of_active_agents(leak)
     if len(leak.sites) > _MOST_SITES:
         yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
     if leak.unattributed_bytes and leak.sites:

@@ -274,7 +274,10 @@ def test_only_what_leaks_in_some_cycles_is_looked_for_in_those(report):
 
 
 def test_sites_from_active_agents_are_said_to_be(report):
-    said = words(on_screen(report(sites_without=("template",), unattributed_bytes=None)))
+    found = report(sites_without=("template",), unattributed_bytes=None)
+    brief = "".join(text for each in leak_view(found).brief for text in each.text)
+    assert "stay active" in brief, "the sizes would not go with the leak's"
+    said = words(on_screen(found))
     assert "Sites are from agents that stay active (without template)" in said
     assert "unattributed" not in said
     assert "stay active" not in on_screen(report())
