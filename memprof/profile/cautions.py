@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from memprof.profile.passes import FASTER
 from memprof.text import format_seconds, format_size
 from memprof.values.instruments import DeviceDetails
 from memprof.values.measurements import WorkerRun
@@ -31,6 +32,7 @@ _REMEDIES = {
     "noisy_time": "raise --repeats, and keep the machine free of other work",
     "instrument_failed": "its figure is missing; the others are valid",
 }
+_FOR_SPEED = "leave it out of this scenario, unless speed matters more than memory"
 _OF_READINGS = {
     "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
     "one of these",
@@ -60,7 +62,9 @@ def find(
     if after is not None and verdict.verdict == "not_checked":
         found.append(_caution("not_checked", f"behaviour was not compared: {verdict.detail}"))
     found += [
-        _caution("no_saving", f"{each.name}: {each.detail}")
+        Caution("no_saving", f"{each.name}: {each.detail}", _FOR_SPEED)
+        if each.outcome == "costs" and (each.step_time_ratio or 1.0) < FASTER
+        else _caution("no_saving", f"{each.name}: {each.detail}")
         for each in passes
         if each.outcome in ("no_effect", "costs", "slower")
     ]

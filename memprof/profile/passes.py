@@ -33,7 +33,7 @@ NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
 """Outcomes of a pass whose behaviour is not proved."""
 _LEAST_PER_AGENT = 0.01
 _LEAST_FIXED = _LEAST_TRANSIENT = 0.05
-_FASTER, _SLOWER = 0.95, 1.1
+FASTER, _SLOWER = 0.95, 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def outcome(gain: Gain, ratio: float) -> PassOutcome:
         return "saves" if gain.per_agent_bytes > 0 else "costs"
     if (gain.fixed_bytes or 0) > 0 or (gain.transient_bytes or 0) > 0:
         return "saves"
-    return "faster" if ratio < _FASTER else "slower" if ratio > _SLOWER else "no_effect"
+    return "faster" if ratio < FASTER else "slower" if ratio > _SLOWER else "no_effect"
 
 
 def words(gain: Gain, ratio: float = 1.0) -> str:
@@ -146,7 +146,7 @@ def words(gain: Gain, ratio: float = 1.0) -> str:
         for size, what in figures
         if size is not None
     ]
-    if not _FASTER <= ratio <= _SLOWER:
+    if not FASTER <= ratio <= _SLOWER:
         bound = "at most" if ratio < 1 else "at least"
         found.append(f"{bound} {ratio:.2f} times the time per step")
     return ", ".join(found) or "did nothing here: every difference is below resolution"

@@ -250,6 +250,17 @@ def test_cautions_are_silent_about_a_good_report_and_loud_about_a_bad_one(good_v
     snapshot("cautions", "\n".join(said))
 
 
+def test_a_pass_that_costs_memory_and_saves_time_is_left_to_its_user(good_variant):
+    rows = [
+        PassResult("pool", "exact", -9.0, 0.05, "costs", "9 B more per agent"),
+        PassResult("idle", "exact", -9.0, 1.0, "costs", "9 B more per agent"),
+    ]
+    exact = equivalence.exact(2, 2)
+    fast, idle = cautions.find(good_variant(), good_variant(marginal=10.0), exact, rows, None)
+    assert "unless speed matters more" in fast.remedy
+    assert idle.remedy == "leave it out of this scenario"
+
+
 def test_within_the_limit_of_auto_nothing_is_said(good_variant):
     exact = equivalence.exact(2, 2)
     slower = good_variant(step_seconds=0.0109)
