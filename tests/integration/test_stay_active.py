@@ -170,7 +170,9 @@ def test_threads_with_agents_of_their_own_share_a_working_set(passes):
             thread.join()
         assert not failures
         use = population.working_set()
-        assert use.hibernations > 8, "there was no room for all"
+        # There was no room for all; how often it was short follows from the order of threads.
+        assert use.active_agents < len(plain)
+        assert use.hibernations >= len(plain) - use.active_agents
         assert 0 < use.active_bytes <= 400_000
         for index, agent in enumerate(plain):
             with population.activate(index) as other:
