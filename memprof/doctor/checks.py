@@ -191,7 +191,7 @@ def _load(root: Path) -> Iterator[Check]:
         yield Check("swap", "worse", f"{format_size(used)} in use", remedy)
     else:
         yield Check("swap", "fine", "not in use")
-    governor = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    governor = limits.text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor and governor != "performance":
         remedy = "cpupower frequency-set -g performance, if times per step matter"
         yield Check("processor speed", "worse", f"governor {governor}: the speed varies", remedy)
@@ -217,17 +217,10 @@ def _temporary_folder(root: Path) -> Check:
 
 def _file_system(folder: Path, root: Path) -> str:
     """Of the longest mount point above the folder; empty where nothing tells."""
-    mounts = [line.split() for line in _text(root / "proc/self/mounts").splitlines()]
+    mounts = [line.split() for line in limits.text_of(root / "proc/self/mounts").splitlines()]
     above = [
         (len(each[1]), each[2])
         for each in mounts
         if len(each) > 2 and folder.resolve().is_relative_to(each[1])
     ]
     return max(above, default=(0, ""))[1]
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except (OSError, ValueError):
-        return ""

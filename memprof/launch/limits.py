@@ -125,7 +125,7 @@ def control_groups(root: Path = Path("/")) -> list[Group]:
     found = []
     for version, folders, hidden in _hierarchies(root):
         for number, folder in enumerate(folders):
-            if number and version is _V1 and _text(folder / "memory.use_hierarchy") == "0":
+            if number and version is _V1 and text_of(folder / "memory.use_hierarchy") == "0":
                 continue  # this parent counts its own processes alone
             group = _group(folder, version, hidden=hidden and number == 0)
             if group is not None:
@@ -136,18 +136,18 @@ def control_groups(root: Path = Path("/")) -> list[Group]:
 def _group(folder: Path, version: _Version, *, hidden: bool) -> Group | None:
     """The group of a folder, if it has a limit; `hidden` if there are parents that are not seen,
     whose limits version 1 puts into the statistics of the group."""
-    limits = [_bytes(_text(folder / name)) for name in version.limits]
+    limits = [_bytes(text_of(folder / name)) for name in version.limits]
     if hidden and version is _V1:
         limits.append(_statistics(folder).get("hierarchical_memory_limit"))
     known = [limit for limit in limits if limit is not None and limit < _UNLIMITED]
-    usage = _bytes(_text(folder / version.usage)) if known else None
+    usage = _bytes(text_of(folder / version.usage)) if known else None
     if usage is None:
         return None
     return Group(min(known), max(0, usage - _statistics(folder).get(version.droppable, 0)))
 
 
 def _statistics(folder: Path) -> dict[str, int]:
-    words = [line.split() for line in _text(folder / "memory.stat").splitlines()]
+    words = [line.split() for line in text_of(folder / "memory.stat").splitlines()]
     pairs = [(each[0], _bytes(each[1])) for each in words if len(each) == 2]
     return {name: number for name, number in pairs if number is not None}
 
@@ -156,14 +156,14 @@ def _hierarchies(root: Path) -> Iterator[tuple[_Version, list[Path], bool]]:
     """For each hierarchy that may bound memory, the folders of this process's group and of its
     parents, as far as they are mounted, and whether there are more."""
     places = {}
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if "memory" in controllers.split(","):
             places[_V1] = path
         elif number == "0" and not controllers:
             places[_V2] = path
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3:
@@ -190,7 +190,7 @@ def _folders(top: Path, mounted: str, path: str) -> list[Path]:
     return [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
     """What a file says; nothing where it is not there or may not be read."""
     with contextlib.suppress(OSError, ValueError):
         return file.read_text().strip()

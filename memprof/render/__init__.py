@@ -120,9 +120,8 @@ class Bars:
         cls, title: str, alt: str, unit: Unit, names: Sequence[str], series: Sequence[BarSeries]
     ) -> Bars:
         """On the scale on which the smallest can be seen beside the largest; none is below 0."""
-        log = _spread(value or 0.0 for each in series for value in each.values)
-        said = f"{title} (logarithmic scale)" if log else title
-        return cls(said, alt, unit, tuple(names), tuple(series), log)
+        title, log = _scaled(title, (value or 0.0 for each in series for value in each.values))
+        return cls(title, alt, unit, tuple(names), tuple(series), log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +146,17 @@ class Waterfall:
     @classmethod
     def visible(cls, title: str, alt: str, unit: Unit, levels: Sequence[Level]) -> Waterfall:
         """As `Bars.visible`."""
-        log = _spread(each.value for each in levels)
-        said = f"{title} (logarithmic scale)" if log else title
-        return cls(said, alt, unit, tuple(levels), log)
+        title, log = _scaled(title, (each.value for each in levels))
+        return cls(title, alt, unit, tuple(levels), log)
 
 
-def _spread(values: Iterable[float]) -> bool:
-    """Whether the smallest that is above 0 would be too short to be seen beside the largest."""
+def _scaled(title: str, values: Iterable[float]) -> tuple[str, bool]:
+    """Whether a picture's scale is logarithmic, with a title that says so: where the smallest value
+    above 0 would be too short to be seen beside the largest."""
     above = [value for value in values if value > 0]
-    return bool(above) and max(above) > _MOST_LINEAR * min(above)
+    if not above or max(above) <= _MOST_LINEAR * min(above):
+        return title, False
+    return f"{title} (logarithmic scale)", True
 
 
 @dataclass(frozen=True, slots=True)
