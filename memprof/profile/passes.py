@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from memprof.stats.equivalence import Digests
 from memprof.stats.lines import (
     PROCESS_GRAIN_BYTES,
     Estimate,
+    estimate,
+    half_width_by_workers,
     half_width_of_change,
     mean_interval,
     mean_of_known,
@@ -34,6 +37,7 @@ NOTHING_CLAIMED = ("diverged", "failed", "not_checked")
 _LEAST_PER_AGENT = 0.01
 _LEAST_FIXED = _LEAST_TRANSIENT = 0.05
 FASTER, _SLOWER = 0.95, 1.1
+_TICK_SECONDS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class Cost:
         fixed_bytes: the fixed cost without pages of files, which come and go with other processes
             that map the same libraries.
         transient_bytes: what building and stepping needed above the population at rest.
-        step_cpu_seconds: processor time, for workers that run beside others; behaviour was taken
-            down in it.
+        step_cpu: the logarithm of processor time per step, worker by worker; some of them run
+            beside others, and behaviour was taken down in it.
         digests: behaviour of every agent, one entry per worker.
     """
 
@@ -56,7 +60,7 @@ class Cost:
     fixed_bytes: float
     transient_bytes: float | None
     step_seconds: StepSeconds
-    step_cpu_seconds: StepSeconds
+    step_cpu: Estimate
     digests: tuple[Digests, ...]
 
 
@@ -89,7 +93,7 @@ def cost_of(clean: Sequence[Measurement], timed: Sequence[Measurement] = ()) -> 
             if each.peak_rss_bytes is not None
         ),
         step_seconds=_step_seconds([run.step_seconds for run in timed or clean]),
-        step_cpu_seconds=_step_seconds([run.sample.step_cpu_seconds for run in clean]),
+        step_cpu=_step_cpu([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
     )
 
@@ -125,6 +129,26 @@ def least_ratio(before: StepSeconds, after: StepSeconds) -> float:
     return low / was_high if low > was_high else high / was_low if high < was_low else 1.0
 
 
+def cpu_ratio(before: Cost, after: Cost) -> float:
+    """Processor time per step after over that before."""
+    return math.exp(after.step_cpu.value - before.step_cpu.value)
+
+
+def least_cpu_ratio(before: Cost, after: Cost, measured: Iterable[Cost]) -> float:
+    """The same, as near to 1 as all that was `measured` allows.
+
+    Two processes run one program at different speeds, which the steps of neither tell: where no
+    plan has a second worker, that is not known, and the ratio is 1.
+    """
+    was, now = before.step_cpu, after.step_cpu
+    spread = half_width_by_workers(was, now, [each.step_cpu for each in measured])
+    if spread is None:
+        return 1.0
+    doubt = max(spread, scatter_of_change(was, now) or 0.0)
+    change = now.value - was.value
+    return math.exp(math.copysign(max(0.0, abs(change) - doubt), change))
+
+
 def outcome(gain: Gain, ratio: float) -> PassOutcome:
     """In one word, for a pass whose claim holds; `ratio` is the least change of its time."""
     if gain.per_agent_bytes is not None:
@@ -156,6 +180,12 @@ def _step_seconds(workers: Sequence[Sequence[float]]) -> StepSeconds:
     within = statistics.fmean(median_half_width(each) for each in workers)
     median, interval = mean_interval([statistics.median(each) for each in workers], within)
     return StepSeconds(median, interval)
+
+
+def _step_cpu(workers: Sequence[Sequence[float]]) -> Estimate:
+    medians = [max(_TICK_SECONDS, statistics.median(each)) for each in workers]
+    within = [median_half_width(each) / m for each, m in zip(workers, medians, strict=True)]
+    return estimate([math.log(each) for each in medians], within)
 
 
 def _doubt(was: Estimate, now: Estimate) -> float:

@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from memprof.errors import MemprofError
-from memprof.profile.passes import Cost, Gain, Plan, gain, least_ratio, outcome, time_ratio, words
+from memprof.profile.passes import (
+    Cost,
+    Gain,
+    Plan,
+    cpu_ratio,
+    gain,
+    least_cpu_ratio,
+    least_ratio,
+    outcome,
+    time_ratio,
+    words,
+)
 from memprof.stats import equivalence
 from memprof.values.profile import Claim, PassOutcome, PassResult
 from memprof.values.report import Equivalence, Verdict
@@ -225,7 +236,8 @@ def waterfall(
             finding = Finding("failed" if why else "not_checked", why or "it was not measured")
         else:
             blamed = any(row.outcome == "diverged" for row in rows)
-            finding = _finding(before, after, claims[name], verdict, blamed)
+            least = least_cpu_ratio(before, after, costs.values())
+            finding = _finding(before, after, claims[name], verdict, blamed, least)
         rows.append(pass_result(name, claims[name], finding))
     return tuple(rows)
 
@@ -272,8 +284,11 @@ def pass_result(name: str, claim: Claim, found: Finding) -> PassResult:
     )
 
 
-def _finding(before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: bool) -> Finding:
-    """`blamed`: an earlier pass has already broken its claim."""
+def _finding(
+    before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: bool, least: float
+) -> Finding:
+    """`blamed`: an earlier pass has already broken its claim; `least`: what is sure of the change
+    of processor time."""
     if not equivalence.reproducible(before.digests):
         return Finding("not_checked", "without it, agents behave differently in every run")
     if not equivalence.same_digests(before.digests, after.digests):
@@ -283,6 +298,5 @@ def _finding(before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: 
             return Finding("diverged", "beliefs changed by more than its bound")
         if verdict not in ("exact", "bounded"):
             return Finding("not_checked", "its bound was not checked")
-    was, now = before.step_cpu_seconds, after.step_cpu_seconds
-    saved, least = gain(before, after), least_ratio(was, now)
-    return Finding(outcome(saved, least), words(saved, least), after, saved, time_ratio(was, now))
+    saved, ratio = gain(before, after), cpu_ratio(before, after)
+    return Finding(outcome(saved, least), words(saved, least), after, saved, ratio)

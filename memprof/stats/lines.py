@@ -216,17 +216,21 @@ def estimate(values: Sequence[float], within: Sequence[float]) -> Estimate:
 def half_width_of_change(was: Estimate, now: Estimate) -> float | None:
     """Half the 95 % interval of the difference of two means; None where nothing is known of it.
 
-    Student's for two samples of a spread that both share: they are measured in one way. How a
-    worker's own readings scatter counts only where there is a single worker on either side.
+    How a worker's own readings scatter counts only where there is a single worker on either side.
     """
-    before, after = was.values, now.values
-    freedom = len(before) + len(after) - 2
+    spread = half_width_by_workers(was, now, (was, now))
+    return scatter_of_change(was, now) if spread is None else spread
+
+
+def half_width_by_workers(was: Estimate, now: Estimate, alike: Iterable[Estimate]) -> float | None:
+    """The same by how workers differ: Student's for samples of a spread that all of `alike` share,
+    which are measured in one way. None where each of them has a single worker."""
+    samples = [each.values for each in alike]
+    freedom = sum(len(values) - 1 for values in samples)
     if freedom == 0:
-        return scatter_of_change(was, now)
-    squares = sum(
-        (each - statistics.fmean(values)) ** 2 for values in (before, after) for each in values
-    )
-    scale = 1 / len(before) + 1 / len(after)
+        return None
+    squares = sum((each - statistics.fmean(values)) ** 2 for values in samples for each in values)
+    scale = 1 / len(was.values) + 1 / len(now.values)
     return student_t(freedom) * math.sqrt(squares / freedom * scale)
 
 

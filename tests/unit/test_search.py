@@ -1,5 +1,7 @@
 """The search of `auto` on scripted costs: which passes it keeps, and what it says of the others."""
 
+import math
+
 import pytest
 
 from memprof.errors import WorkerDied
@@ -12,11 +14,22 @@ from memprof.values.report import Equivalence, PerAgent
 PLAIN = ("same",)
 
 
-def cost(per_agent=1000.0, fixed=1e8, transient=2e7, step=1.0, digests=PLAIN, half=5.0, doubt=0.0):
+def cost(
+    per_agent=1000.0,
+    fixed=1e8,
+    transient=2e7,
+    step=1.0,
+    digests=PLAIN,
+    half=5.0,
+    doubt=0.0,
+    paces=(1.0,),
+):
+    """`paces`: of its workers, as factors of the time per step; `doubt`: within each of them."""
     marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), 0.0, 0.0, True)
     seconds = StepSeconds(step, (step - doubt, step + doubt))
     growth = Estimate((per_agent,), half)
-    return Cost(marginal, growth, 10, fixed, transient, seconds, seconds, (digests,))
+    cpu = Estimate(tuple(math.log(step * each) for each in paces), doubt)
+    return Cost(marginal, growth, 10, fixed, transient, seconds, cpu, (digests,))
 
 
 class Machine:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from memprof.profile.passes import gain
 from memprof.profile.search import Finding, Search, chosen, waterfall
 from tests.unit.test_search import cost
@@ -18,7 +20,7 @@ def test_each_pass_is_given_what_it_adds():
     first, second = rows(costs)
     assert (first.saved_bytes_per_agent, second.saved_bytes_per_agent) == (400, 500)
     assert (first.marginal_bytes, second.marginal_bytes) == (600, 100)
-    assert (first.step_time_ratio, second.step_time_ratio) == (1.0, 0.5)
+    assert (first.step_time_ratio, second.step_time_ratio) == pytest.approx((1.0, 0.5))
     assert (first.outcome, second.outcome) == ("saves", "saves")
     assert second.ci95_bytes == (95, 105)
     assert second.transient_bytes == 2e7
@@ -33,12 +35,39 @@ def test_a_saving_smaller_than_the_intervals_is_no_figure():
     assert "below resolution" in second.detail
 
 
+THREE = (0.98, 1.0, 1.02)
+
+
 def test_a_time_within_the_intervals_is_no_slowdown():
-    costs = {(): cost(doubt=0.2), ("a",): cost(step=1.3, doubt=0.2), ("a", "b"): cost(step=1.8)}
+    costs = {
+        (): cost(paces=THREE, doubt=0.2),
+        ("a",): cost(step=1.3, doubt=0.35),
+        ("a", "b"): cost(step=2.2, paces=THREE),
+    }
     first, second = rows(costs)
-    assert (first.outcome, first.step_time_ratio) == ("no_effect", 1.3)
+    assert (first.outcome, first.step_time_ratio) == ("no_effect", pytest.approx(1.3, rel=1e-3))
     assert second.outcome == "slower"
-    assert second.detail == "at least 1.20 times the time per step"
+    assert second.detail == "at least 1.19 times the time per step"
+
+
+def test_a_time_that_workers_of_one_plan_differ_by_is_no_effect():
+    """One program runs at another speed in another process, however alike the steps of each."""
+    costs = {
+        (): cost(paces=(0.8, 1.0, 1.2)),
+        ("a",): cost(step=0.7),
+        ("a", "b"): cost(step=0.3, paces=(0.8, 1.0, 1.2)),
+    }
+    first, second = rows(costs)
+    assert (first.outcome, first.step_time_ratio) == ("no_effect", pytest.approx(0.71, abs=0.01))
+    assert second.outcome == "faster"
+    assert second.detail == "at most 0.81 times the time per step"
+
+
+def test_single_workers_tell_nothing_of_time():
+    costs = {(): cost(), ("a",): cost(step=0.5), ("a", "b"): cost(step=5)}
+    found = rows(costs)
+    assert [each.outcome for each in found] == ["no_effect", "no_effect"]
+    assert [each.step_time_ratio for each in found] == pytest.approx([0.5, 10])
 
 
 def test_the_pass_that_diverges_is_the_one_that_is_blamed():
