@@ -100,7 +100,7 @@ def zeros(facts: Facts) -> Iterator[Advice]:
 def views(facts: Facts) -> Iterator[Advice]:
     """Views of parts of larger arrays, which stay whole for them."""
     for row in facts.before.contents:
-        held = facts.before.ledger.private_each(row.component)
+        held = facts.before.ledger.held_each(row.component)
         each = held * row.pinned_bytes / max(1, row.agent_bytes)
         if each * facts.agents < facts.worth_bytes:
             continue

@@ -137,6 +137,16 @@ class Ledger:
         rows = (row for row in self.rows if component in (None, row.component))
         return sum(row.private_bytes for row in rows) / self.agents
 
+    def held_each(self, component: str) -> float:
+        """The same where the common world may hold what the first agent holds: then the others are
+        the mean."""
+        others = max(1, self.agents - 1)
+        return sum(
+            min(row.private_bytes / others, (row.private_bytes + row.shared_bytes) / self.agents)
+            for row in self.rows
+            if row.component == component
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class WorkingSetUse:

@@ -60,7 +60,7 @@ def test_planted_faults_are_found_by_a_real_worker(memprof, scenario):
     assert "B is the same for 3 of 4 agents." in advice
     assert "D and A are the same for all 4 agents." in advice
     (views,) = (each for each in report["advice"] if each["kind"] == "views")
-    assert views["stake_bytes"] == pytest.approx(4 * (90 * 90 - 40) * 8, rel=0.05)
+    assert views["stake_bytes"] == pytest.approx(4 * (90 * 90 - 40) * 8, rel=0.01)
     assert all(each["solved_by"] == "" for each in report["advice"])
     assert all(each["saves_bytes"] is None for each in report["advice"])
     assert "memprof profile SCENARIO --passes auto" in run.out
