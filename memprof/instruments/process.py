@@ -66,15 +66,20 @@ _garbage = _Garbage()
 
 
 def settle() -> None:
-    """Free what is garbage and give it back: collect until nothing is freed, then trim the heap.
+    """Free what is garbage, then trim the heap, so that the system has back what is free."""
+    collect()
+    heap.tried().malloc.give_back()
 
-    CPython's cache of type attributes goes too. It has 4,096 places, by the address of an
-    attribute's name, and NumPy looks attributes up by names that it has just made: hundreds of
-    kilobytes of dead strings gather there, over thousands of steps.
+
+def collect() -> None:
+    """Collect garbage until nothing more is freed, and empty CPython's cache of type attributes.
+
+    That cache has 4,096 places, by the address of an attribute's name, and NumPy looks attributes
+    up by names that it has just made: hundreds of kilobytes of dead strings gather there, over
+    thousands of steps.
     """
     _garbage.collect()
     _clear_type_cache()
-    heap.tried().malloc.give_back()
 
 
 @cache

@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any, Self, TypeVar
 
 from memprof.catalogue.backends import BACKENDS
-from memprof.instruments import live
+from memprof.instruments import live, process
 from memprof.instruments.source_lines import (
     PACKAGE,
     Place,
@@ -78,14 +78,14 @@ class TracedHeap:
 
     def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
         if self._collecting:
-            gc.collect()
+            process.collect()
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         result = function(*arguments)
         peak = tracemalloc.get_traced_memory()[1] - before
         self._peaks[operation] = max(peak, self._peaks.get(operation, 0))
         if self._collecting:
-            gc.collect()
+            process.collect()
             retained = tracemalloc.get_traced_memory()[0] - before
             self._retained.setdefault(operation, []).append(retained)
         return result
@@ -95,14 +95,15 @@ class TracedHeap:
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
         held = walk(population.holdings(), len(population)).nominal
-        further = fewest_like_all(held[: max(2, spec.agents)])
+        first = _first_agents(spec)
+        further = fewest_like_all(held[: max(1 + first, spec.agents)], first)
         population.close()
-        # The first also pays for what all share.
-        steps = _live_briefly(population, spec.steps, spec.effort.watch_seconds)
-        gc.collect()
+        seconds = spec.effort.watch_seconds
+        steps = _first_ones(population, first, spec.steps, seconds)
+        process.collect()
         gc.freeze()  # what is there already need not be looked at again and again
         self._collecting = True
-        _some_more(population, steps, further, spec.effort.watch_seconds)
+        _some_more(population, steps, further, seconds)
         self._collecting = False
         gc.unfreeze()
         population.close()
@@ -110,35 +111,42 @@ class TracedHeap:
             OperationMemory(operation, len(kept), sum(kept), self._peaks[operation])
             for operation, kept in self._retained.items()
         )
-        traced = _one_more(spec, further)
+        traced = _one_more(spec, first, further)
         return replace(traced, operations=operations, held_bytes=held)
 
 
-def _one_more(spec: PopulationSpec, further: int) -> Details:
-    """Lines and stacks that hold the memory of one further agent, the mean of so many as there is
-    time for, in a second, smaller traced population.
+def _first_agents(spec: PopulationSpec) -> int:
+    """So many agents pay for what all share: the first for the model and, with passes, the second
+    for what comparing it with the first leaves behind in caches."""
+    return 2 if spec.passes else 1
+
+
+def _one_more(spec: PopulationSpec, first: int, further: int) -> Details:
+    """Lines and stacks that hold the memory of one agent after the `first`, the mean of `further`
+    or of as many as there is time for, in a second, smaller traced population.
 
     There are no stacks of JAX's agents: they are so deep that all their frames make the first steps
     take three times as long, and what Python holds for such an agent are JAX's caches.
     """
     stacked = not BACKENDS[spec.backend].compiles
     tracemalloc.stop()
-    gc.collect()
+    process.collect()
     tracemalloc.start(_STACK_FRAMES if stacked else _LINE_FRAMES)
     population = population_class(spec.backend)(spec, NamedCalls())
-    steps = _live_briefly(population, min(spec.steps, _TRACED_STEPS), spec.effort.watch_seconds)
-    gc.collect()
-    first = tracemalloc.take_snapshot()
-    agents = _some_more(population, steps, further, spec.effort.watch_seconds)
-    gc.collect()
-    second = tracemalloc.take_snapshot()
+    seconds = spec.effort.watch_seconds
+    steps = _first_ones(population, first, min(spec.steps, _TRACED_STEPS), seconds)
+    process.collect()
+    before = tracemalloc.take_snapshot()
+    agents = _some_more(population, steps, further, seconds)
+    process.collect()
+    after = tracemalloc.take_snapshot()
     tracemalloc.stop()
-    held = walk(population.holdings(), 1 + agents).nominal[1:]
+    held = walk(population.holdings(), first + agents).nominal[first:]
     population.close()
-    first, second = without_own(first), without_own(second)
+    before, after = without_own(before), without_own(after)
     return Details(
-        lines=_lines(first, second, agents, spec.folder),
-        stacks=stacks_between(first, second, agents, spec.folder) if stacked else (),
+        lines=_lines(before, after, agents, spec.folder),
+        stacks=stacks_between(before, after, agents, spec.folder) if stacked else (),
         further_agents=agents,
         further_bytes=statistics.fmean(held),
     )
@@ -166,9 +174,17 @@ def _lines(
     return tuple(rows[:_MOST_LINES])
 
 
+def _first_ones(population: Population, first: int, steps: int, seconds: float) -> int:
+    """Build the first agents one after the other, as further ones are, and let them live; how many
+    steps there was time for."""
+    for _ in range(first):
+        steps = _live_briefly(population, steps, seconds)
+    return steps
+
+
 def _live_briefly(population: Population, steps: int, seconds: float) -> int:
-    """Build one more agent and let it live; fewer steps when they would
-    take longer than so many seconds. Returns how many."""
+    """Build one more agent and let it live; fewer steps when they would take longer than so many
+    seconds. Returns how many."""
     agents = population.grow(len(population) + 1)
     start = perf_counter()
     for step in range(steps):

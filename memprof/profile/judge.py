@@ -122,7 +122,8 @@ def one_agent(
     figures.append(AgentFigure("components", each, why))
     if traced is not None and traced.details.stacks:
         size = sum(each.bytes_per_agent for each in traced.details.stacks)
-        figures.append(AgentFigure("calls", size, _why(cost, size, _of_calls(size, traced))))
+        of_calls = _of_calls(size, cost.marginal_bytes, traced)
+        figures.append(AgentFigure("calls", size, _why(cost, size, of_calls)))
     return tuple(figures)
 
 
@@ -153,21 +154,29 @@ def _of_components(size: float, agents: int, ledger: Ledger) -> str:
     return ""
 
 
-def _of_calls(size: float, traced: InstrumentRun) -> str:
+def _of_calls(size: float, marginal: float, traced: InstrumentRun) -> str:
     further, mean = traced.details.further_bytes, traced.mean_bytes
     if further is not None and mean is not None and abs(further - mean) > _ALIKE * mean:
-        number = (
-            f"{traced.details.further_agents:,} agents"
-            if traced.details.further_agents > 1
-            else "an agent"
+        count = traced.details.further_agents
+        which = (
+            f"{count:,} further agents, which hold"
+            if count > 1
+            else "one further agent, which holds"
         )
         return (
-            f"of {number} after the first, which hold, by the ledger's walk, "
-            f"{format_size(further)}; the mean of all is {format_size(mean)}"
+            f"of {which}, by the ledger's walk, {format_size(further)}; the mean of all is "
+            f"{format_size(mean)}"
         )
-    if further is not None and abs(size - further) <= _NOMINAL * further:
+    if size < marginal:
+        return "traced from Python, over two steps at most, without native allocations of libraries"
+    if further is None:
+        return ""
+    if size <= (1 + _NOMINAL) * further:
         return "requested bytes: untouched pages take no memory yet"
-    return "traced from Python, over two steps at most, without native allocations of libraries"
+    return (
+        f"the agent itself holds {format_size(further)}, by the ledger's walk; the rest is in "
+        "caches and registries that its calls filled"
+    )
 
 
 # ---------------------------------------------------------------- instruments

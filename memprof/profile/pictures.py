@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePath
 
+from memprof.profile.held import held_lines
 from memprof.render import (
     Band,
     Bars,
@@ -48,15 +49,29 @@ def _called(name: Role, variant: Variant) -> str:
     return variant.passes[0] if len(variant.passes) == 1 else f"with {len(variant.passes)} passes"
 
 
-def component_bars(variants: Sequence[Named]) -> Bars | None:
-    """Resident bytes of each component per agent, before and after."""
-    sizes = {
+def component_bars(variants: Sequence[Named]) -> Iterator[Bars]:
+    """Resident bytes of each component, before and after: what each agent holds alone, and what
+    agents share, which is there once for all of them."""
+    alone = {
         name: {
-            row.component: (row.private_bytes + row.shared_bytes) / variant.ledger.agents
-            for row in variant.ledger.rows
+            row.component: variant.ledger.private_each(row.component) for row in variant.ledger.rows
         }
         for name, variant in variants
     }
+    shared = {
+        name: {row.component: float(row.shared_bytes) for row in variant.ledger.rows}
+        for name, variant in variants
+    }
+    for title, sizes in (
+        ("resident bytes that an agent holds alone, by component", alone),
+        ("resident bytes that agents share, in total, by component", shared),
+    ):
+        drawn = _largest_first(title, sizes)
+        if drawn is not None:
+            yield drawn
+
+
+def _largest_first(title: str, sizes: Mapping[Role, Mapping[str, float]]) -> Bars | None:
     largest: dict[str, float] = {}
     for found in sizes.values():
         for component, size in found.items():
@@ -69,13 +84,13 @@ def component_bars(variants: Sequence[Named]) -> Bars | None:
         BarSeries(name, tuple(found.get(component, 0.0) for component in names), name)
         for name, found in sizes.items()
     )
-    first, last = next(iter(sizes.values())), next(reversed(sizes.values()))
+    first, *_, last = (*sizes.values(), *sizes.values())
     alt = "; ".join(
         f"{c} {format_size(first.get(c, 0.0))}"
         + (f", after {format_size(last.get(c, 0.0))}" if len(sizes) > 1 else "")
         for c in names[:4]
     )
-    return Bars.visible("resident bytes per agent, by component", alt, "bytes", names, series)
+    return Bars.visible(title, alt, "bytes", names, series)
 
 
 def passes_waterfall(report: Report) -> Waterfall | None:
@@ -196,8 +211,8 @@ def hotspot_bars(variants: Sequence[Named]) -> Iterator[Bars]:
         yield _compared("transient peak of a call, by operation", peaks)
     held = {
         name: {
-            f"{PurePath(each.path).name}:{each.line}": each.bytes_per_agent
-            for each in variant.hotspots.lines[: _MOST_BARS // 2]
+            PurePath(each.place).name: each.bytes
+            for each in held_lines(variant.hotspots.lines)[: _MOST_BARS // 2]
         }
         for name, variant in variants
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from memprof.profile import pictures
 from memprof.profile.details import device_section, instruments_section, passes_section
+from memprof.profile.held import held_lines, largest_components
 from memprof.profile.next_step import next_step
 from memprof.render import (
     Picture,
@@ -19,7 +20,6 @@ from memprof.render import (
     environment_section,
     figure_rows,
     interval,
-    source_table,
     warnings_section,
 )
 from memprof.text import format_seconds, format_share, format_size, listed
@@ -75,7 +75,7 @@ def _brief(report: Report) -> Section:
     """The figures that most people look for."""
     variants = [variant for _, variant in report.variants.named()]
     rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=report.scenario.agents))
-    text = [*_growth(report)]
+    text = [*largest_components(report.variants.before.ledger), *_growth(report)]
     if report.budget is not None and not report.budget.kept:
         text.append(budget_line(report.budget))
     return Section("", tuple(text), (Table("", _columns(variants), rows),))
@@ -182,7 +182,7 @@ def _before_and_after(report: Report) -> Section:
         )
     timelines = ((name, variant.timeline) for name, variant in named if variant.timeline)
     drawn = [
-        pictures.component_bars(named),
+        *pictures.component_bars(named),
         *(pictures.growth_chart(*each) for each in named),
         *(pictures.timeline_chart(*each) for each in timelines),
     ]
@@ -305,14 +305,14 @@ def _hotspots(report: Report) -> Section:
         columns = ("operation", "time", "retained", "transient peak")
         tables.append(Table(f"{name}, per call", columns, rows))
     for name, variant in report.variants.named():
-        if variant.hotspots.lines:
-            lines = variant.hotspots.lines[:_MOST_LINES]
-            held = ((each, format_size(each.bytes_per_agent)) for each in lines)
-            tables.append(source_table(f"{name}, by line", "held", held))
+        lines = held_lines(variant.hotspots.lines)[:_MOST_LINES]
+        if lines:
+            held = tuple((each.place, format_size(each.bytes), each.text) for each in lines)
+            tables.append(Table(f"{name}, by line", ("line", "held", "source"), held, "source"))
     text = (
         "Time is from the clean workers; retained is the mean per call, transient peak the most "
         "that any call needed on top (traced heap). Lines show what one more agent holds, by the "
-        "line of your code or PyMDP's that allocated it.",
+        "line that allocated it: yours, the model's or PyMDP's; memprof's own are one row.",
     )
     drawn: tuple[Picture, ...] = (
         *pictures.hotspot_bars(list(report.variants.named())),

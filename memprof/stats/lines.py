@@ -282,13 +282,13 @@ def is_gained_alike(points: Sequence[tuple[int, float]], agents: int, size: int)
     return abs(beyond - for_those) <= max(PROCESS_GRAIN_BYTES, _LIKE * for_those)
 
 
-def fewest_like_all(held_bytes: Sequence[float]) -> int:
-    """How many agents after the first hold in the mean what all do: the fewest that come within a
+def fewest_like_all(held_bytes: Sequence[float], first: int = 1) -> int:
+    """How many agents after the `first` hold in the mean what all do: the fewest that come within a
     hundredth, or those that come nearest. One where agents are alike, or nothing is known."""
     if not held_bytes:
         return 1
     mean = statistics.fmean(held_bytes)
-    sums = accumulate(held_bytes[1:])
+    sums = accumulate(held_bytes[first:])
     apart = [abs(total / count - mean) for count, total in enumerate(sums, 1)]
     near = (count for count, each in enumerate(apart, 1) if each <= _NEAR * mean)
     return next(near, 1 + apart.index(min(apart)) if apart else 1)

@@ -245,7 +245,8 @@ class Details:
     Attributes:
         held_bytes: what each agent holds alone, nominal, from an instrument that counts all of it;
             the worker keeps it to itself.
-        further_agents: lines and stacks are a mean over so many agents after the first.
+        further_agents: lines and stacks are a mean over so many agents, after those that also pay
+            for what all share.
         further_bytes: what one of these holds alone, nominal, by the ledger's walk.
     """
 

@@ -36,3 +36,13 @@ def test_an_agents_arrays_stand_below_the_functions_that_allocate_them(scenario)
         if any(frame.path.startswith("memprof/populations/") for frame in stack.frames)
     ]
     assert all(len(frames) == 1 for frames in own), "only where memprof itself allocated"
+
+
+def test_what_all_agents_share_after_passes_is_no_part_of_a_further_one(scenario):
+    """Passes compare the second agent with the first, and keep what they find about the model."""
+    path = scenario(model={"kind": "grid_world", "size": 10}, steps=3)
+    spec = load_scenario(path).spec(("share", "pool", "template"))
+    with TracedHeap() as heap:
+        found = heap.details(NumpyPopulation(spec, heap), spec)
+    assert sum(line.bytes_per_agent for line in found.lines) < 3 * found.further_bytes
+    assert found.further_bytes < 200

@@ -191,9 +191,22 @@ def test_traced_agents_of_another_mixture_are_named():
     traced = InstrumentRun((), (), 0.0, Details(stacks=stacks, further_bytes=1e6), mean_bytes=525e3)
     found = figures(MEAN, ledger(525_000), traced)
     assert found["calls"].why == (
-        "of an agent after the first, which hold, by the ledger's walk, 1.00 MB; the mean of "
-        "all is 525 KB"
+        "of one further agent, which holds, by the ledger's walk, 1.00 MB; the mean of all is "
+        "525 KB"
     )
+
+
+def test_what_calls_allocated_beyond_the_agent_is_no_page_that_nothing_has_touched():
+    stacks = (AllocationStack("build", (), 900_000.0, 3.0),)
+    traced = InstrumentRun(
+        (), (), 0.0, Details(stacks=stacks, further_bytes=525e3), mean_bytes=525e3
+    )
+    why = figures(MEAN, ledger(525_000), traced)["calls"].why
+    assert why.startswith("the agent itself holds 525 KB, by the ledger's walk")
+    less = replace(
+        traced, details=replace(traced.details, stacks=(replace(stacks[0], bytes_per_agent=400e3),))
+    )
+    assert figures(MEAN, ledger(525_000), less)["calls"].why.startswith("traced from Python")
 
 
 def test_pages_that_nothing_has_touched_are_named():

@@ -7,8 +7,9 @@ import pytest
 
 from memprof.export.json_text import parse
 from memprof.profile import pictures
+from memprof.profile.held import held_lines, largest_components
 from memprof.render import Bars, Level, Moment, View, view_of
-from memprof.values.instruments import Reading
+from memprof.values.instruments import LineHotspot, Reading
 from memprof.values.measurements import GrowthPoint, Ledger, LedgerRow, Mark, Sample, TrendSeries
 from memprof.values.profile import PassResult, Timeline, TimelineSample
 from tests.conftest import ROOT
@@ -56,18 +57,62 @@ def test_the_first_picture_is_what_an_agent_costs_before_and_after(report, good_
     assert picture.series[1].values == (None, pytest.approx(11.0)), "no less than its upper end"
 
 
-def test_components_are_shown_per_agent_largest_first(good_variant):
+def test_components_are_shown_per_agent_largest_first_and_what_is_shared_once(good_variant):
     before, after = good_variant(), good_variant(passes=("share",))
     rows = (
         LedgerRow("D", 100, 0, 100, 0, 1),
-        LedgerRow("A", 18_000, 1_000, 18_000, 1_000, 20),
+        LedgerRow("A", 18_000, 0, 18_000, 0, 20),
         LedgerRow("B", 50_000, 0, None, None, 20),
     )
+    stored = (
+        LedgerRow("records", 2_000, 0, 2_000, 0, 20),
+        LedgerRow("template", 0, 3_400, 0, 3_400, 1),
+    )
     before = replace(before, ledger=Ledger(20, 20_000, 20_000, 0, 900.0, rows))
-    picture = pictures.component_bars([("before", before), ("after", after)])
-    assert picture.names == ("B", "A", "D")
-    assert picture.series[0].values == (2_500.0, 950.0, 5.0)
-    assert picture.series[1].values == (0.0, 950.0, 0.0)
+    after = replace(after, ledger=Ledger(20, 5_400, 5_400, 0, 100.0, stored))
+    alone, shared = pictures.component_bars([("before", before), ("after", after)])
+    assert "an agent holds alone" in alone.title
+    assert alone.names == ("B", "A", "records", "D")
+    assert alone.series[0].values == (2_500.0, 900.0, 0.0, 5.0)
+    assert alone.series[1].values == (0.0, 0.0, 100.0, 0.0), "no part of the template"
+    assert "agents share, in total" in shared.title
+    assert shared.names == ("template",)
+    assert [each.values for each in shared.series] == [(0.0,), (3_400.0,)]
+
+
+def test_lines_of_memprof_are_one_row_that_says_so():
+    def line(path, number, size):
+        return LineHotspot(path, number, f"text {number}", size, 1.0)
+
+    lines = (
+        line("my_agents.py", 3, 50.0),
+        line("memprof/storage/segments.py", 96, 40.0),
+        line("memprof/populations/world.py", 92, 30.0),
+        line("memprof/models/built_in.py", 61, 20.0),
+    )
+    found = [(each.place, each.bytes) for each in held_lines(lines)]
+    assert found == [
+        ("memprof", 70.0),
+        ("my_agents.py:3", 50.0),
+        ("memprof/models/built_in.py:61", 20.0),
+    ]
+    assert held_lines(lines)[0].text.startswith("memprof's own:")
+    assert held_lines(()) == ()
+
+
+def test_the_screen_names_the_largest_components():
+    rows = (
+        LedgerRow("C", 100, 0, 100, 0, 4),
+        LedgerRow("A", 9_000, 3_000, 9_000, 3_000, 4),
+        LedgerRow("B", 28_000, 0, 28_000, 0, 4),
+        LedgerRow("D", 8_000, 0, 8_000, 0, 4),
+    )
+    (said,) = largest_components(Ledger(4, 50_000, 48_100, 0, None, rows))
+    assert said == "Largest of what agents hold: B 58% (7.00 KB each), A 25% (3.00 KB each)."
+    shared = (LedgerRow("A", 0, 5_000, 0, 5_000, 1),)
+    (said,) = largest_components(Ledger(4, 5_000, 5_000, 0, None, shared))
+    assert said == "Largest of what agents hold: A 100% (5.00 KB, shared)."
+    assert not list(largest_components(Ledger(4, 0, 0, 0, None, ())))
 
 
 def test_the_waterfall_goes_from_plan_to_plan_of_the_kept_passes(report):
