@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Profile, optimise and benchmark the memory of populations of PyMDP agents.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
     pretty_exceptions_enable=False,
 )
 _OptionalScenario = Annotated[
@@ -70,7 +71,7 @@ def profile_command(
     """Measure a population before and after its passes.
 
     Exit codes: 0 success; 1 the budget is exceeded or behaviour diverged; 2 the command line or the
-    scenario is wrong; 3 the measurement failed; 130 interrupted.
+    scenario is wrong; 3 the measurement failed; 130 interrupted. More: memprof help reports.
     """
     from memprof.scenario import load_scenario
 
@@ -109,7 +110,7 @@ def leak_command(
     growth shows; with --mode steps they count.
 
     Exit codes: 0 clean; 1 it leaks; 2 the command line or the scenario is wrong; 3 inconclusive,
-    or the measurement failed; 130 interrupted.
+    or the measurement failed; 130 interrupted. More: memprof help leaks.
     """
     from memprof.stats.growth import FEWEST_CYCLES
 
@@ -148,24 +149,21 @@ def density_command(
         int | None,
         typer.Option(
             callback=within(2, _MOST_AGENTS),
-            help="Largest population of the sweep: 1, a tenth, ... all of it.  [default: 100]",
+            help="Largest population of the sweep.  [default: 100]",
         ),
     ] = None,
     agents: Annotated[
         int | None,
         typer.Option(
             callback=within(1, _MOST_AGENTS),
-            help="After the sweep, also grow to this many agents with the passes applied.",
+            help="After the sweep, also grow to this many.",
         ),
     ] = None,
     verify: Annotated[
         bool,
         typer.Option(
             "--verify",
-            help=(
-                "Test the capacity: run as many agents as should fit under --memory-limit, and a "
-                "tenth more."
-            ),
+            help="Test whether as many fit under --memory-limit.",
         ),
     ] = False,
     time_limit: Annotated[
@@ -173,20 +171,18 @@ def density_command(
         typer.Option(
             metavar="SECONDS",
             callback=seconds,
-            help="End the sweep after this time, and report what it has.",
+            help="End the sweep after this time.",
         ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(
-            help="Also run 30 agents for 50 steps on this many threads, against one thread."
-        ),
+        typer.Option(help="Also run 30 agents on so many threads."),
     ] = None,
     suite: Annotated[
         bool,
         typer.Option(
             "--suite",
-            help="Run the predecessor's benchmarks, and compare with its published figures.",
+            help="Run the predecessor's benchmarks.",
         ),
     ] = False,
     *,
@@ -197,7 +193,8 @@ def density_command(
     """Grow a population, and report how many agents fit. Without SCENARIO, use agents on a grid.
 
     Exit codes: 0 success, even if a memory or time limit was reached; 1 behaviour diverged; 2 the
-    command line or the scenario is wrong; 3 the measurement failed; 130 interrupted.
+    command line or the scenario is wrong; 3 the measurement failed; 130 interrupted. More:
+    memprof help density.
     """
     from memprof.catalogue.backends import BACKENDS
     from memprof.density.capacity import sweep_sizes

@@ -39,30 +39,28 @@ def gate_command(
     scenarios: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[SCENARIO]...",
-            help="Scenario files (YAML); those of the baseline if omitted.",
+            metavar="SCENARIO",
+            help="Scenario files (YAML); else the baseline's.",
             show_default=False,
         ),
     ] = None,
-    baseline: Annotated[
-        Path, typer.Option(metavar="FILE", help="The baseline to compare with.")
-    ] = Path("memprof-baseline.json"),
+    baseline: Annotated[Path, typer.Option(metavar="FILE", help="Baseline.")] = Path(
+        "memprof-baseline.json"
+    ),
     update: Annotated[
         bool,
-        typer.Option("--update", help="Write the baseline, unless something got worse."),
+        typer.Option("--update", help="Write the baseline, unless it got worse."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="With --update: write it in any case.")
     ] = False,
-    max_repeats: Annotated[
-        int, typer.Option(help="Add up to this many repeats while the result is inconclusive.")
-    ] = 9,
+    max_repeats: Annotated[int, typer.Option(help="Most repeats if inconclusive.")] = 9,
     self_check: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             callback=within(1, 1000),
-            help="Compare unchanged scenarios with themselves N times, and count false alarms.",
+            help="Count false alarms in N unchanged runs.",
         ),
     ] = None,
     *,
@@ -74,7 +72,8 @@ def gate_command(
     """Compare the costs of scenarios with the baseline.
 
     Exit codes: 0 nothing is worse; 1 something is; 2 the command line or a scenario is wrong; 3
-    inconclusive, not measured, or there is no baseline to compare with; 130 interrupted.
+    inconclusive, not measured, or there is no baseline to compare with; 130 interrupted. More:
+    memprof help ci.
     """
     if force and not update:
         raise UsageError("--force: only works with --update; add it")
@@ -165,7 +164,7 @@ def compare_command(
     """Compare two reports of memprof profile.
 
     Exit codes: 0 nothing is worse; 1 something is; 2 a file is not such a report; 3 inconclusive:
-    the figures are too noisy, or from environments that cannot be compared.
+    the figures are too noisy, or from environments that cannot be compared. More: memprof help ci.
     """
     given = verdicts.tolerances()
     before, after = _measured(was), _measured(now)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,8 +77,13 @@ def passes_command(json: Json = None) -> None:
         json,
         described,
         _pass_lines,
-        f"{AUTO}\n    measures the exact passes on the scenario and keeps the smallest plan whose "
-        "time per step stays within max_slowdown; used alone",
+        (
+            AUTO,
+            [
+                "measures the exact passes on the scenario and keeps the smallest plan whose time "
+                "per step stays within max_slowdown; used alone"
+            ],
+        ),
     )
 
 
@@ -124,7 +131,7 @@ def _list(
     file: str | None,
     described: Callable[[Any], dict[str, Any]],
     lines: Callable[[Any], Iterable[str]],
-    last: str = "",
+    last: tuple[str, list[str]] | None = None,
 ) -> None:
     """Print the entries, and write them as JSON to `file`, `-` being standard output alone; those
     of packages say which.
@@ -149,8 +156,21 @@ def _list(
         for name, info in catalogue.items():
             package = catalogue.origin(name)
             added = [f"from: {package}"] if package else []
-            print("\n    ".join([name, *lines(info), *added]))
+            _print(name, [*lines(info), *added])
         if last:
-            print(last)
+            _print(*last)
     if catalogue.problems:
         raise UsageError("; ".join(catalogue.problems))
+
+
+def _print(name: str, lines: Iterable[str]) -> None:
+    """An entry, wrapped to the terminal; what a line continues on is indented further."""
+    print(name)
+    width = shutil.get_terminal_size().columns
+    for line in lines:
+        indent = " " * (4 + len(line) - len(line.lstrip()))
+        wrapped = TextWrapper(
+            width, initial_indent=indent, subsequent_indent=f"{indent}  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        print(wrapped.fill(line.lstrip()))

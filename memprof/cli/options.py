@@ -81,8 +81,8 @@ def _of_passes(option: PassOption) -> Any:
     """The option for one that passes have."""
     those = [*passes_with(option)]
     note = "" if OF_PROGRAMS in those else f" (backend {' and '.join(those)})"
-    size = {"note": ", e.g. 64MiB", "metavar": "SIZE"} if option.kind == "size" else {"note": note}
-    return _override(option.name, _TYPES[option.kind], **size)
+    metavar = {"metavar": "SIZE"} if option.kind == "size" else {}
+    return _override(option.name, _TYPES[option.kind], note, **metavar)
 
 
 Overrides = dict[str, Any]
@@ -92,12 +92,15 @@ FIELDS = {
     "steps": _override("steps", int),
     "seed": _override("seed", int),
     "passes": _override("passes", str, metavar="A,B|none|auto", parser=_names),
-    "max_slowdown": _override("max_slowdown", float, " (passes: auto)", metavar="RATIO"),
+    "max_slowdown": _override("max_slowdown", float, " (auto)", metavar="RATIO"),
     "loop": _override("loop", str, " (JAX agents)", metavar="jit|eager|rollout"),
     **{each.name: _of_passes(each) for each in OPTIONS.values() if each.kind in _TYPES},
     "instruments": _override("instruments", str, metavar="A,B|none", parser=_names),
     "repeats": _override("repeats", int),
-    "effort": _override("effort", EffortName, ": how long to measure for tighter intervals"),
+    "effort": Annotated[
+        EffortName | None,
+        Option("--effort", metavar="LEVEL", help="Time to spend: quick, normal or thorough."),
+    ],
 }
 """The options that replace fields of the scenario."""
 FIXED_PASSES = _override("passes", str, metavar="A,B|none", parser=_names)
@@ -113,14 +116,14 @@ class WorkerLimits:
     """What each worker may use."""
 
     timeout: Annotated[
-        float, Option(metavar="SECONDS", callback=seconds, help="End a worker after this long.")
+        float, Option(metavar="SECONDS", callback=seconds, help="Time limit of a worker.")
     ] = 900.0
     memory_limit: Annotated[
         int | None,
         Option(
             metavar="SIZE",
             parser=_memory_limit,
-            help="Limit a worker's data segment (RLIMIT_DATA), e.g. 2GiB.",
+            help="Limit each worker's data segment, e.g. 2GiB.",
         ),
     ] = None
 
@@ -135,7 +138,7 @@ class WorkerLimits:
         return Limits(self.timeout, self.memory_limit)
 
 
-Full = Annotated[bool, Option("--full", help="Print the whole report instead of one screen.")]
+Full = Annotated[bool, Option("--full", help="Print the whole report, not one screen.")]
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,7 @@ class Destination:
     """
 
     json: Annotated[str | None, _file("Write the JSON report here; - for stdout.")] = None
-    out: Annotated[Path, Option(metavar="DIR", help="Folder for the report in all formats.")] = (
-        Path("reports")
-    )
+    out: Annotated[Path, Option(metavar="DIR", help="Folder for the report.")] = Path("reports")
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print no progress and no report.")] = False
     full: Full = False
 
@@ -165,14 +166,13 @@ class Verdicts:
         str | None,
         Option(
             metavar="METRIC=SIZE,...",
-            help="Allowed change per metric, e.g. marginal_bytes=5%,peak_bytes=2MB; replaces the "
-            "scenario's.",
+            help="Allowed change, e.g. marginal_bytes=5%.",
         ),
     ] = None
     junit: Annotated[Path | None, _file("Write the verdicts as JUnit XML.")] = None
-    benchmark_json: Annotated[
-        Path | None, _file("Write the figures for github-action-benchmark (customSmallerIsBetter).")
-    ] = None
+    benchmark_json: Annotated[Path | None, _file("Write figures for github-action-benchmark.")] = (
+        None
+    )
     bencher_json: Annotated[Path | None, _file("Write the figures in Bencher Metric Format.")] = (
         None
     )

@@ -55,7 +55,7 @@ def test_what_a_package_adds_is_listed_with_where_it_is_from(memprof, command):
 
 
 def test_auto_is_the_last_of_the_passes(memprof):
-    assert memprof("passes").out.splitlines()[-2:] == [
+    assert memprof("passes", COLUMNS="200").out.splitlines()[-2:] == [
         "auto",
         "    measures the exact passes on the scenario and keeps the smallest plan whose time per "
         "step stays within max_slowdown; used alone",

@@ -5,7 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from memprof.cli.commands import app
+from memprof.render.terminal import SCREEN_LINES
 from tests.conftest import ROOT
+
+COMMANDS = get_command(app).commands
 
 
 def test_every_page_of_the_documentation_is_a_topic(memprof):
@@ -40,3 +48,20 @@ def test_shells_complete_commands():
         [script], env=os.environ | words, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["profile"], done.stderr
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_takes_fits_a_screen(name, width):
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": str(width)})
+    assert shown.exit_code == 0
+    lines = shown.output.splitlines()
+    assert len(lines) <= SCREEN_LINES
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("name", ["passes", "models", "instruments", "formats"])
+def test_lists_are_as_wide_as_the_terminal(memprof, name):
+    lines = memprof(name, COLUMNS="60").out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(memprof(name).out.split()) == " ".join(" ".join(lines).split())
