@@ -23,6 +23,7 @@ from memprof.storage.agent_class import is_stored
 from memprof.storage.header import Place
 from memprof.storage.mmap import Mmap
 from memprof.text import format_size
+from memprof.upstream.installed import agent_of
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import LedgerRow, WorkingSetUse
 
@@ -277,7 +278,8 @@ def optimize(
     after it has been taken over; arrays that the caller still holds do not change.
 
     Args:
-        agents: PyMDP agents (`pymdp.legacy.agent.Agent` or a subclass).
+        agents: agents of PyMDP's NumPy backend (`pymdp.legacy.agent.Agent`, until 0.0.7.1
+            `pymdp.agent.Agent`, or a subclass).
         passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
             "template", under which agents that learn large dense matrices stay active, because
             records would make them much slower (`OptimizedPopulation.because`).
@@ -367,7 +369,7 @@ def check_agent(agent: Any) -> None:
         )
     if not isinstance(agent, Agent):
         raise UsageError(
-            f"agents: expected PyMDP agents (pymdp.legacy.agent.Agent), found "
+            f"agents: expected PyMDP agents ({agent_of('numpy')}), found "
             f"{type(agent).__module__}.{type(agent).__qualname__}"
         )
 
@@ -376,6 +378,6 @@ def check_agent_class(kind: Any) -> None:
     """Check that it is a class of such agents."""
     if not isinstance(kind, type) or not issubclass(kind, Agent):
         raise UsageError(
-            "agent_class: expected the class of the agents (pymdp.legacy.agent.Agent or a "
-            f"subclass), found {kind!r}"
+            f"agent_class: expected the class of the agents ({agent_of('numpy')} or a subclass), "
+            f"found {kind!r}"
         )

@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
-from pymdp.legacy.agent import Agent
+
+from memprof.upstream.numpy_agent import Agent
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, range, type(...))
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")

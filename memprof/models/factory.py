@@ -21,6 +21,7 @@ from memprof.errors import ScenarioError, nearest
 from memprof.models import GenerativeModel
 from memprof.text import own_traceback, raised
 from memprof.upstream import is_agent
+from memprof.upstream.installed import agent_of
 
 # What describes the world of an agent that is ready.
 _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
@@ -128,8 +129,7 @@ def _model(returned: Any, target: str) -> GenerativeModel:
         raise ScenarioError(
             "model.callable",
             f"{target} returned {_class_of(made)}; expected a dict of the PyMDP agent's keyword "
-            "arguments, a new pymdp.legacy.agent.Agent, or a pair of one of these and an "
-            "environment",
+            f"arguments, a new {agent_of('numpy')}, or a pair of one of these and an environment",
         )
     if environment is not None:
         for method in ("reset", "step"):

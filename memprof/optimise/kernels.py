@@ -30,10 +30,10 @@ from memprof.optimise.pool import (
     settle,
 )
 from memprof.storage.constants import is_constant
-from memprof.upstream.functions import REPLACED, Basis, name_of
+from memprof.upstream.functions import Basis, name_of, replaced
 from memprof.upstream.numpy_agent import maths, utils
 
-_REPLACED = [(upstream.load(module), name) for module, name in REPLACED]
+_REPLACED = [(upstream.load(module), name) for module, name in replaced()]
 _NOTHING: Case[Any] = Case(None)
 _BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
 
@@ -171,19 +171,50 @@ class Kernels:
     ) -> Any:
         """PyMDP's elementwise update, some rows at a time."""
         own = (pA, A, obs, qs, A_factor_list, lr, modalities)
-        if not self._stands.update_obs_likelihood_dirichlet_factorized():
-            return self._own.update_obs_likelihood_dirichlet_factorized(*own)
+        return self._learned_A(
+            "update_obs_likelihood_dirichlet_factorized",
+            own,
+            (pA, A, obs, lr, modalities),
+            lambda modality: qs[A_factor_list[modality]],
+        )
+
+    def update_obs_likelihood_dirichlet(
+        self,
+        pA: np.ndarray,
+        A: np.ndarray,
+        obs: Any,
+        qs: np.ndarray,
+        lr: float = 1.0,
+        modalities: Any = "all",
+    ) -> Any:
+        """The same, where every modality depends on all factors."""
+        own = (pA, A, obs, qs, lr, modalities)
+        return self._learned_A(
+            "update_obs_likelihood_dirichlet", own, (pA, A, obs, lr, modalities), lambda _: qs
+        )
+
+    def _learned_A(
+        self,
+        name: str,
+        own: tuple[Any, ...],
+        learned: tuple[Any, ...],
+        beliefs_of: Callable[[int], Any],
+    ) -> Any:
+        """`own` are PyMDP's arguments, `learned` those of them that its versions agree in."""
+        if not getattr(self._stands, name)():
+            return getattr(self._own, name)(*own)
+        pA, A, obs, lr, modalities = learned
         sizes = [prior.shape[0] for prior in pA]
         observed = utils.to_obj_array(utils.process_observation(obs, len(pA), sizes))
         qA, changes = copy.deepcopy(pA), []
         for modality in range(len(pA)) if modalities == "all" else modalities:
             if sum(each is qA[modality] for each in qA) > 1:
                 qA[modality] = qA[modality].copy()  # PyMDP makes a new array of each
-            states = maths.spm_cross(qs[A_factor_list[modality]])
+            states = maths.spm_cross(beliefs_of(modality))
             changes.append((qA[modality], A[modality], observed[modality], states, lr))
         if not all(target.flags.c_contiguous for target, *_ in changes):
-            return self._own.update_obs_likelihood_dirichlet_factorized(*own)
-        return self._learned("update_obs_likelihood_dirichlet_factorized", own, qA, changes)
+            return getattr(self._own, name)(*own)
+        return self._learned(name, own, qA, changes)
 
     def update_state_likelihood_dirichlet_interactions(
         self,
@@ -206,6 +237,26 @@ class Kernels:
             before = maths.spm_cross(qs_prev[B_factor_list[factor]])
             changes.append((target, support, qs[factor], before, lr))
         return self._learned("update_state_likelihood_dirichlet_interactions", own, qB, changes)
+
+    def update_state_likelihood_dirichlet(
+        self,
+        pB: np.ndarray,
+        B: np.ndarray,
+        actions: np.ndarray,
+        qs: np.ndarray,
+        qs_prev: np.ndarray,
+        lr: float = 1.0,
+        factors: Any = "all",
+    ) -> Any:
+        """The same, where every factor depends on itself alone."""
+        own = (pB, B, actions, qs, qs_prev, lr, factors)
+        if not self._stands.update_state_likelihood_dirichlet():
+            return self._own.update_state_likelihood_dirichlet(*own)
+        qB, changes = copy.deepcopy(pB), []
+        for factor in range(len(pB)) if factors == "all" else factors:
+            target, support = (each[factor][:, :, int(actions[factor])] for each in (qB, B))
+            changes.append((target, support, qs[factor], qs_prev[factor], lr))
+        return self._learned("update_state_likelihood_dirichlet", own, qB, changes)
 
     def _learned(self, name: str, own: tuple[Any, ...], posterior: Any, changes: list[Any]) -> Any:
         """The posterior with its changes, which are elementwise: layouts decide how it is added."""

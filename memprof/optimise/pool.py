@@ -235,6 +235,8 @@ class Surprise:
         """Of a likelihood whose entries are worth remembering: few, or few for its size."""
         if likelihood.ndim < 2 or not likelihood.flags.c_contiguous or not in_range(likelihood):
             return None
+        if 1 in likelihood.shape[1:]:  # until 0.0.7.1 PyMDP's index has none for such a factor
+            return None
         if not 0 < np.count_nonzero(likelihood) <= max(_FEW_ENTRIES, likelihood.size // 8):
             return None
         matrix = likelihood.reshape(len(likelihood), -1)

@@ -1,4 +1,4 @@
-"""Populations of PyMDP's NumPy agent, `pymdp.legacy.agent.Agent`.
+"""Populations of PyMDP's NumPy agent.
 
 Agents that the user's own code builds: what contradicts them, and why they fail.
 """

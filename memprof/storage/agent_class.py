@@ -15,8 +15,8 @@ from typing import Any, Self
 
 from memprof.errors import StoreError, UsageError
 from memprof.storage.untrusted import CREATE_AGAIN, parsed, shown
-from memprof.upstream import PACKAGE
 from memprof.upstream.attributes import set_by_pymdp
+from memprof.upstream.installed import PACKAGE
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension module
 

@@ -10,32 +10,34 @@ import sys
 from types import ModuleType
 from typing import Any
 
-PACKAGE = "pymdp"
-LEGACY = f"{PACKAGE}.legacy"
+from memprof.upstream.installed import PACKAGE, package_of
 
-DEFERRED = ("matplotlib", "matplotlib.pyplot", "scipy.special", "seaborn")
-"""What importing them loads and agents do not use: seaborn brings pandas and scipy.stats; only the
-log-evidence of Dirichlet priors takes a function from scipy.special."""
+DEFERRED = ("matplotlib", "matplotlib.pyplot", "pandas", "scipy.special", "seaborn")
+"""What importing them loads and agents do not use: pandas, which reads tables in 0.0.7.1; seaborn,
+which brings pandas and scipy.stats; only the log-evidence of Dirichlet priors takes a function from
+scipy.special."""
 
 
 def is_loaded() -> bool:
     """Whether the modules of the NumPy agent are imported already."""
-    return LEGACY in sys.modules
+    return package_of("numpy") in sys.modules
 
 
 def load(name: str = "") -> ModuleType:
     """Import them all; the one of this name, such as `maths`."""
-    return importlib.import_module(f"{LEGACY}.{name}" if name else LEGACY)
+    package = package_of("numpy")
+    return importlib.import_module(f"{package}.{name}" if name else package)
 
 
 def loaded() -> list[ModuleType]:
     """Those that are imported."""
-    return [module for name, module in sys.modules.items() if name.startswith(LEGACY)]
+    package = package_of("numpy")
+    return [module for name, module in sys.modules.items() if f"{name}.".startswith(f"{package}.")]
 
 
 def is_agent(made: Any) -> bool:
     """Whether it is an agent of PyMDP's NumPy backend, which whoever made one has imported."""
-    module = sys.modules.get(f"{LEGACY}.agent")
+    module = sys.modules.get(f"{package_of('numpy')}.agent")
     return module is not None and isinstance(made, module.Agent)
 
 

@@ -1,4 +1,4 @@
-"""The attributes of PyMDP's NumPy agent, `pymdp.legacy.agent.Agent`."""
+"""The attributes of PyMDP's NumPy agent."""
 
 from __future__ import annotations
 

@@ -18,43 +18,75 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memprof.upstream import LEGACY, is_pymdps
+from memprof.upstream import is_pymdps
 from memprof.upstream.attributes import PRIORS
+from memprof.upstream.installed import PACKAGE, package_of
 
-REPLACED = (
+# Digests as `read` makes them: of PyMDP 1.0.0 to 1.0.4, which agree in all of these, and of
+# 0.0.7.1, whose outer products have no dimensions of size 1. A function of another release comes in
+# when the kernels that rest on it have been read again, and tested.
+KNOWN: Mapping[str, frozenset[str]] = {
+    f"{package}.{name}": frozenset(digests)
+    for package, functions in {
+        f"{PACKAGE}.legacy": {
+            "maths.dot_likelihood": ["f3548fa593f182c4e25cce38b6083919"],
+            "maths.softmax": ["e181b60094281cfa729bfc4076611371"],
+            "maths.softmax_obj_arr": ["a1728e8e6e8ff43a1cd7913bb0197cdf"],
+            "maths.spm_MDP_G": ["ecece088878341ecd7b0749d7b84e00f"],
+            "maths.spm_cross": ["7eac089daaee32eeb85c45778d01a415"],
+            "maths.spm_dot": ["8c3eb4bc13c3e4aff01e77a60851f998"],
+            "maths.spm_log_single": ["018b08b12f88df2b9a38dcf6d2e4e0c8"],
+            "control.calc_expected_utility": ["cc1275050c44aed72ab7677c25792b77"],
+            "learning.update_obs_likelihood_dirichlet_factorized": [
+                "1accacb2cba2faef45a9cef161a19c57"
+            ],
+            "learning.update_state_likelihood_dirichlet_interactions": [
+                "e4847cd69b06257dcdd6343ab1af5292"
+            ],
+            "utils.is_obj_array": ["276f68066879ec24fbc706b8a95ec559"],
+            "utils.obj_array": ["9c54534eca8a6a7c29c61283d6d578ae"],
+            "utils.onehot": ["5524db91a475df33ed5935060af26100"],
+            "utils.process_observation": ["c485e1a3f8c2824331ab8b8c97a7f916"],
+            "utils.to_obj_array": ["a2a0cc396874256dab5e0e30d2269ab6"],
+        },
+        PACKAGE: {
+            "maths.dot_likelihood": ["73d929bed92ba1b9e2c7406142334e42"],
+            "maths.softmax": ["a3dcf03926df4d3798e5162719c65dc3"],
+            "maths.softmax_obj_arr": ["16e9391ed9b13eb1ece6bd4847a39cf3"],
+            "maths.spm_MDP_G": ["f34ab231ec4003e98de83895745d1672"],
+            "maths.spm_cross": ["78c3c40d92ea0c27663893f2fbb045a8"],
+            "maths.spm_dot": ["b460b1ea471b779a54f6f405fb3dfceb"],
+            "maths.spm_log_single": ["ca0f104fa584ae50d6b6c797c6663830"],
+            "control.calc_expected_utility": ["ecb94571c9583bc61d111f4565a391b9"],
+            "learning.update_obs_likelihood_dirichlet": ["437ee53d614311e3adb2d02881722c4c"],
+            "learning.update_state_likelihood_dirichlet": ["28658468f749cd9b4be1b2681e611654"],
+            "utils.is_obj_array": ["276f68066879ec24fbc706b8a95ec559"],
+            "utils.obj_array": ["c990f4581062c22bf8d73bd5cc2461d5"],
+            "utils.onehot": ["1a28c4d7ee8e39fb138a26ae5737bf19"],
+            "utils.process_observation": ["95c7eade76488547bfd18506bbbb656d"],
+            "utils.to_obj_array": ["02d483e1a55cbf08bf3f523a10d25da1"],
+        },
+    }.items()
+    for name, digests in functions.items()
+}
+
+_WITH_KERNELS = (
     ("maths", "dot_likelihood"),
     ("maths", "spm_dot"),
     ("maths", "spm_MDP_G"),
     ("control", "calc_expected_utility"),
+    ("learning", "update_obs_likelihood_dirichlet"),
     ("learning", "update_obs_likelihood_dirichlet_factorized"),
+    ("learning", "update_state_likelihood_dirichlet"),
     ("learning", "update_state_likelihood_dirichlet_interactions"),
 )
-"""Modules of `pymdp.legacy` and functions in them that have a kernel."""
 
-# Digests as `read` makes them, of PyMDP 1.0.0 to 1.0.4, which agree in all of these. A function of
-# another release comes in when the kernels that rest on it have been read again, and tested.
-KNOWN: Mapping[str, frozenset[str]] = {
-    f"{LEGACY}.{name}": frozenset(digests)
-    for name, digests in {
-        "maths.dot_likelihood": ["f3548fa593f182c4e25cce38b6083919"],
-        "maths.softmax": ["e181b60094281cfa729bfc4076611371"],
-        "maths.softmax_obj_arr": ["a1728e8e6e8ff43a1cd7913bb0197cdf"],
-        "maths.spm_MDP_G": ["ecece088878341ecd7b0749d7b84e00f"],
-        "maths.spm_cross": ["7eac089daaee32eeb85c45778d01a415"],
-        "maths.spm_dot": ["8c3eb4bc13c3e4aff01e77a60851f998"],
-        "maths.spm_log_single": ["018b08b12f88df2b9a38dcf6d2e4e0c8"],
-        "control.calc_expected_utility": ["cc1275050c44aed72ab7677c25792b77"],
-        "learning.update_obs_likelihood_dirichlet_factorized": ["1accacb2cba2faef45a9cef161a19c57"],
-        "learning.update_state_likelihood_dirichlet_interactions": [
-            "e4847cd69b06257dcdd6343ab1af5292"
-        ],
-        "utils.is_obj_array": ["276f68066879ec24fbc706b8a95ec559"],
-        "utils.obj_array": ["9c54534eca8a6a7c29c61283d6d578ae"],
-        "utils.onehot": ["5524db91a475df33ed5935060af26100"],
-        "utils.process_observation": ["c485e1a3f8c2824331ab8b8c97a7f916"],
-        "utils.to_obj_array": ["a2a0cc396874256dab5e0e30d2269ab6"],
-    }.items()
-}
+
+def replaced() -> list[tuple[str, str]]:
+    """Modules of the NumPy agent's package and functions in them that have a kernel: those that its
+    agents call."""
+    package = package_of("numpy")
+    return [each for each in _WITH_KERNELS if ".".join((package, *each)) in KNOWN]
 
 
 class Place(NamedTuple):

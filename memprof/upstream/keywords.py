@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
-from memprof.errors import FieldError, UsageError, nearest
+from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
-from memprof.upstream import PACKAGE
+from memprof.upstream.installed import missing, package_of, require, source_of, version
 
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"
@@ -30,14 +28,14 @@ class AgentClass:
 
     Attributes:
         title: its name in messages.
-        source: the file of its class `Agent` in PyMDP's package.
+        backend: the backend that runs it.
         elsewhere: keywords that a scenario sets in another way, each with which.
         values: what PyMDP takes for a keyword: a tuple of choices, or a kind of value in words.
             PyMDP accepts others without a word, or fails with them somewhere else.
     """
 
     title: str
-    source: str
+    backend: str
     elsewhere: Mapping[str, str]
     values: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
 
@@ -62,7 +60,7 @@ NOT_HANDED_ON = {
 
 NUMPY = AgentClass(
     title="PyMDP's NumPy agent",
-    source="legacy/agent.py",
+    backend="numpy",
     elsewhere=_belong_to_model(*"ABCDEH", "pA", "pB", "pD", "policies"),
     values={
         "action_selection": ("deterministic", "stochastic"),
@@ -74,7 +72,7 @@ NUMPY = AgentClass(
 )
 JAX = AgentClass(
     title="PyMDP's JAX agent",
-    source="agent.py",
+    backend="jax",
     elsewhere={
         **_belong_to_model(*"ABCDEH", "pA", "pB", "policies"),
         **_belong_to_model("A_dependencies", "B_dependencies"),
@@ -100,6 +98,11 @@ JAX = AgentClass(
     },
 )
 
+# What the NumPy agent takes since 1.0.0.
+_SINCE_1 = (
+    *("H", "A_factor_list", "B_factor_list", "ii_depth", "ii_threshold", "sophisticated"),
+    *("si_horizon", "si_policy_prune_threshold", "si_state_prune_threshold", "si_prune_penalty"),
+)
 # Inference over a window of past observations, which PyMDP keeps in its rollout alone.
 _OVER_WINDOWS = ("mmp", "vmp")
 # Learning that looks back over such a window.
@@ -125,11 +128,14 @@ class Asked(Protocol):
 
 
 def check_numpy_together(keywords: Mapping[str, Any], asked: Asked) -> None:
-    """Check what keywords have to do with each other and with other fields.
+    """Check what keywords have to do with each other and with other fields, and that this PyMDP has
+    them.
 
     Raises:
         FieldError: the first mistake.
     """
+    if unknown := sorted({*keywords} - _parameters("numpy")):
+        raise FieldError(f"agent.{cut(unknown[0])}", _not_a_keyword(NUMPY, unknown[0]))
     if keywords.get("inference_algo") == "MMP":
         _check_mmp(keywords, asked.learning)
 
@@ -158,6 +164,7 @@ def _check(
     Raises:
         FieldError: the first mistake.
     """
+    _check_there(agent.backend)
     for name, value in scenario.agent.items():
         _check_name(agent, name, scenario.backend)
         check_value(agent, name, value)
@@ -168,13 +175,20 @@ check_numpy = partial(_check, NUMPY, check_numpy_together)
 check_jax = partial(_check, JAX, check_jax_together)
 
 
+def _check_there(backend: str) -> None:
+    """Whether there are such agents; it is the scenario's mistake where PyMDP has others."""
+    if package_of("jax" if backend == "numpy" else "numpy") and not package_of(backend):
+        raise FieldError("backend", missing(backend))
+    require(backend)
+
+
 def _check_name(agent: AgentClass, name: str, backend: str) -> None:
     if name in agent.elsewhere:
         raise FieldError(f"agent.{cut(name)}", agent.elsewhere[name])
     known = agent_keywords(agent)
     if not known or name in known:
         return
-    problem = f"is not a keyword of {agent.title}; {nearest(name, known)}"
+    problem = _not_a_keyword(agent, name)
     for other in (NUMPY, JAX):
         if other is not agent and name in agent_keywords(other) | {*other.elsewhere}:
             problem = (
@@ -182,6 +196,12 @@ def _check_name(agent: AgentClass, name: str, backend: str) -> None:
                 f"{nearest(name, known)}"
             )
     raise FieldError(f"agent.{cut(name)}", problem)
+
+
+def _not_a_keyword(agent: AgentClass, name: str) -> str:
+    if agent is NUMPY and name in _SINCE_1:
+        return f"came with PyMDP 1.0.0, and this is {version()}; leave it out"
+    return f"is not a keyword of {agent.title}; {nearest(name, agent_keywords(agent))}"
 
 
 def check_value(agent: AgentClass, name: str, value: Any) -> None:
@@ -290,19 +310,18 @@ def history_problem(steps: int, keywords: Mapping[str, Any], complete: bool = Tr
 
 
 def agent_keywords(agent: AgentClass) -> frozenset[str]:
-    """Keywords that a scenario may give to an agent, read from the source of its class without
-    importing PyMDP."""
-    package = importlib.util.find_spec(PACKAGE)
-    source = Path(package.origin or "").parent / agent.source if package else None
-    if source is None or not source.is_file():
-        raise UsageError(
-            f"{agent.title} is not installed: pip install 'inferactively-pymdp>=1.0.4' "
-            "(the package called pymdp is something else)"
-        )
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+    """Keywords that a scenario may give to an agent; none where there is no such agent."""
+    return _parameters(agent.backend) - {*agent.elsewhere}
+
+
+@lru_cache
+def _parameters(backend: str) -> frozenset[str]:
+    """What the class of the backend's agent takes, read from its source without importing PyMDP."""
+    if not package_of(backend):
+        return frozenset()
+    for node in ast.parse(source_of(backend).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == "Agent":
             for method in node.body:
                 if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                    names = {argument.arg for argument in method.args.args}
-                    return frozenset(names - {"self", *agent.elsewhere})
+                    return frozenset(argument.arg for argument in method.args.args) - {"self"}
     return frozenset()

@@ -6,8 +6,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from pymdp.legacy import control, learning, maths, utils
-from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.instruments import Stopwatch
@@ -15,10 +13,15 @@ from memprof.optimise.kernels import _REPLACED, Kernels
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario
+from memprof.upstream import load
 from memprof.upstream.functions import KNOWN, name_of, read, rests_on
+from memprof.upstream.installed import package_of
+from memprof.upstream.numpy_agent import Agent, maths, utils
 from tests.conftest import SCENARIOS
 
-LEARN_B = "update_state_likelihood_dirichlet_interactions"
+control, learning = load("control"), load("learning")
+PYMDP = package_of("numpy")
+LEARN_B = next(name for _, name in _REPLACED if name.startswith("update_state"))
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +32,10 @@ def pymdp_stays_as_it_was():
     assert before == after
 
 
-def forgetting(pB, *arguments, own=learning.update_state_likelihood_dirichlet_interactions, **more):
+LEARNED_B = getattr(learning, LEARN_B)
+
+
+def forgetting(pB, *arguments, own=LEARNED_B, **more):
     """The rule of another release."""
     posterior = own(pB, *arguments, **more)
     for factor in range(len(posterior)):
@@ -78,9 +84,10 @@ def test_all_that_the_kernels_rest_on_is_known_and_the_table_has_nothing_else():
     assert [basis.unknown for basis in kernels._rests_on.values()] == [None] * len(_REPLACED)
     places = [place for own in vars(kernels._own).values() for place in rests_on(own)[1]]
     called = {name_of(place.value) for place in places if name_of(place.value) in KNOWN}
-    assert called | {name_of(own) for own in vars(kernels._own).values()} == {*KNOWN}
+    here = {name for name in KNOWN if name.rpartition(".")[0].rpartition(".")[0] == PYMDP}
+    assert called | {name_of(own) for own in vars(kernels._own).values()} == here
     assert {"maths.softmax", "maths.EPS_VAL", "utils.obj_array", "control.softmax_obj_arr"} <= {
-        str(place).removeprefix("pymdp.legacy.") for place in places
+        str(place).removeprefix(f"{PYMDP}.") for place in places
     }
 
 
@@ -116,7 +123,6 @@ def test_what_is_changed_during_use_counts_from_then_on_and_until_it_is_put_back
 
 
 def test_what_a_user_puts_in_place_during_use_stays_after_it():
-    own = learning.update_state_likelihood_dirichlet_interactions
     first = memprof.optimize([learner()])
     setattr(learning, LEARN_B, forgetting)
     try:
@@ -125,7 +131,7 @@ def test_what_a_user_puts_in_place_during_use_stays_after_it():
             first.close()
         assert getattr(learning, LEARN_B) is forgetting
     finally:
-        setattr(learning, LEARN_B, own)
+        setattr(learning, LEARN_B, LEARNED_B)
 
 
 def test_a_kernel_that_somebody_puts_back_later_is_seen_through():
@@ -181,7 +187,7 @@ def defined(text, path):
 
 
 def known(function):
-    return read(function)[0] in KNOWN["pymdp.legacy.maths.softmax"]
+    return read(function)[0] in KNOWN[f"{PYMDP}.maths.softmax"]
 
 
 def test_neither_layout_nor_comments_nor_the_docstring_matter(tmp_path):
@@ -213,7 +219,7 @@ def test_other_defaults_are_another_function():
     own = maths.spm_dot.__defaults__
     maths.spm_dot.__defaults__ = ([0],)
     try:
-        assert rests_on(maths.spm_dot)[0] == "pymdp.legacy.maths.spm_dot"
+        assert rests_on(maths.spm_dot)[0] == f"{PYMDP}.maths.spm_dot"
     finally:
         maths.spm_dot.__defaults__ = own
     assert rests_on(maths.spm_dot)[0] is None

@@ -61,10 +61,13 @@ class _OnDemand(_Finder):
 
 def install():
     """Import PyMDP without what it plots with, from now on."""
-    plots = ("matplotlib", "matplotlib.pyplot")
-    sys.meta_path.insert(0, _Lean("pymdp.legacy", (*plots, "scipy.special", "seaborn")))
-    sys.meta_path.insert(0, _Lean("pymdp.agent", plots))
-    sys.meta_path.insert(0, _OnDemand("pymdp.envs"))
+    from memprof.upstream import DEFERRED
+    from memprof.upstream.installed import package_of
+
+    sys.meta_path.insert(0, _Lean(package_of("numpy"), DEFERRED))
+    if package_of("jax"):
+        sys.meta_path.insert(0, _Lean("pymdp.agent", DEFERRED[:2]))
+        sys.meta_path.insert(0, _OnDemand("pymdp.envs"))
 
 
 if "memprof.worker" in sys.orig_argv:
