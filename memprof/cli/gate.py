@@ -95,6 +95,8 @@ def gate_command(
         if update:
             outcome = run.update(cases, known, baseline, rules, observer, force=force)
             return _with_baseline_written(outcome, baseline)
+        if isinstance(known, str):
+            raise NotComparable(_remedy(known, baseline))
         return run.gate(cases, known, baseline, rules, observer)
 
     kind = "self_check" if self_check else "gate"
@@ -113,6 +115,18 @@ def _read(path: Path) -> Baseline | str:
         return f"there is no baseline {cut(str(path), 200)}"
     except (OSError, ValueError) as error:
         return f"{cut(str(path), 200)}: {getattr(error, 'strerror', None) or error}"
+
+
+def _remedy(problem: str, path: Path) -> str:
+    if path.exists():
+        return (
+            f"{problem}; restore the file, or replace it: run this command again with --update "
+            "--force"
+        )
+    return (
+        f"{problem} to compare with; make one: run this command again with --update, and commit "
+        "the file"
+    )
 
 
 def _with_baseline_written(outcome: GateOutcome, path: Path) -> GateOutcome:

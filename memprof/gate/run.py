@@ -62,9 +62,9 @@ class _Judged:
 
 
 def gate(
-    cases: Sequence[Case], baseline: Baseline | str, file: Path, rules: Rules, observer: Observer
+    cases: Sequence[Case], baseline: Baseline, file: Path, rules: Rules, observer: Observer
 ) -> GateOutcome:
-    """Measure every scenario and judge it by the baseline; a text says why there is none.
+    """Measure every scenario and judge it by the baseline.
 
     Raises:
         ScenarioError: a worker found a scenario wrong.
@@ -73,15 +73,15 @@ def gate(
     def judged(case: Case) -> _Judged:
         entry = _entry(case, baseline)
         if isinstance(entry, str):
-            return _refused(case, f"{entry}; --update makes one")
+            return _refused(case, f"{entry}; --update adds it")
         if problem := _incomparable(case, entry):
             return _refused(case, f"{problem}; {_RENEW}")
         return _measured_and_judged(_as_chosen(case, entry), entry, rules, observer)
 
     report = _report(_in_turn(cases, judged), file)
     names = {each.name for each in cases}
-    known = () if isinstance(baseline, str) else tuple(baseline.scenarios)
-    report = replace(report, not_gated=tuple(each for each in known if each not in names))
+    others = tuple(each for each in baseline.scenarios if each not in names)
+    report = replace(report, not_gated=others)
     return GateOutcome(report, failure_of(report))
 
 

@@ -90,30 +90,45 @@ def headline(report: GateReport) -> str:
 def _picture(report: GateReport) -> Bars | None:
     """By how many percent each metric changed, beside what its tolerance allows."""
     rows = [
-        (f"{each.name}: {metric.metric}", metric.change / metric.was, metric.allowed / metric.was)
+        (
+            f"{each.name}: {metric.metric}",
+            metric.verdict == "worse",
+            metric.change / metric.was,
+            metric.allowed / metric.was,
+        )
         for each in report.scenarios
         for metric in each.metrics
         if metric.was and metric.change is not None and metric.allowed is not None
     ] or [
-        (f"{each.scenario}: {each.metric}", each.largest_change / each.allowed, 1.0)
+        (
+            f"{each.scenario}: {each.metric}",
+            bool(each.false_alarms),
+            each.largest_change / each.allowed,
+            1.0,
+        )
         for each in report.alarms
         if each.allowed and each.largest_change is not None
     ]
-    rows = [row for row in rows if all(math.isfinite(100 * each) for each in row[1:])]
+    rows = [row for row in rows if all(math.isfinite(100 * each) for each in row[2:])]
     if not rows:  # or all of them against next to nothing, of which there is no percentage
         return None
-    names, changes, allowed = zip(*rows[:_MOST_BARS], strict=True)
-    worst = max(rows, key=lambda row: row[1] / row[2] if row[2] else math.inf)
-    what = "largest change, in percent of the tolerance" if report.alarms else "change in percent"
+    nearest = max(rows, key=lambda row: row[2] / row[3] if row[3] else math.inf)
+    alt = f"nearest to its tolerance is {nearest[0]}, {nearest[2]:+.1%} of {nearest[3]:.1%} allowed"
+    names, worse, changes, allowed = zip(*rows[:_MOST_BARS], strict=True)
+    bars = list(zip(worse, (100 * each for each in changes), strict=True))
+    series = [
+        BarSeries("change", tuple(None if worse else size for worse, size in bars), "after"),
+        BarSeries("worse", tuple(size if worse else None for worse, size in bars), "worse"),
+        BarSeries("allowed", tuple(100 * each for each in allowed), "quiet"),
+    ]
     return Bars(
-        title=what,
-        alt=f"nearest to its tolerance is {worst[0]}, {worst[1]:+.1%} of {worst[2]:.1%} allowed",
+        title="largest change, in percent of the tolerance"
+        if report.alarms
+        else "change in percent",
+        alt=alt,
         unit="percent",
         names=names,
-        series=(
-            BarSeries("change", tuple(100 * each for each in changes), "after"),
-            BarSeries("allowed", tuple(100 * each for each in allowed), "quiet"),
-        ),
+        series=tuple(each for each in series if any(size is not None for size in each.values)),
     )
 
 

@@ -18,8 +18,9 @@ from memprof.values.report import BudgetCheck, Caution, Environment, Interval
 
 Unit = Literal["bytes", "change", "seconds", "count", "percent"]
 """What a figure in a picture is; a change is in bytes, with its sign."""
-Role = Literal["", "before", "after", "quiet"]
-"""What a series stands for: the population without passes, with them, or what does not count."""
+Role = Literal["", "before", "after", "worse", "quiet"]
+"""What a series stands for: the population without passes, with them, what got worse, or what does
+not count."""
 _T = TypeVar("_T")
 _MOST_BRIEF = 3  # of what is said on a terminal's screen
 _MOST_LINEAR = 100  # between bars on one scale: a hundredth of the width is a few pixels

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from itertools import product
 
 import pytest
 
 from memprof.render import shown
+from tests.gate_reports import GATE
 
 THEMES = ("light", "dark")
 
@@ -66,6 +68,22 @@ def test_texts_and_graphics_stand_out_from_what_they_are_on(opened, scheme, medi
     low |= {f"white on {each}": r for each in parts if (r := contrast("#fff", each)) < 4.5}
     assert low == {}
     assert len(parts) == 8
+
+
+@pytest.mark.parametrize("scheme", THEMES)
+def test_what_is_worse_has_the_colour_of_what_is_worse(opened, scheme):
+    page = opened("gate", scheme=scheme).page
+    metrics = [metric for scenario in GATE.scenarios for metric in scenario.metrics]
+    drawn = [each for each in metrics if each.was and each.change is not None and each.allowed]
+    colors, fills = page.evaluate("""[
+      Object.fromEntries(["worse", "after", "quiet"].map((role) => [theme().of(role), role])),
+      [...document.querySelector(".picture svg").querySelectorAll("path[fill]")].map((path) => path.getAttribute("fill")),
+    ]""")  # noqa: E501
+    found = Counter(colors[fill] for fill in fills if fill in colors)
+    marks = 1  # of the legend
+    assert found["worse"] == sum(each.verdict == "worse" for each in drawn) + marks
+    assert found["after"] == sum(each.verdict != "worse" for each in drawn) + marks
+    assert found["quiet"] == len(drawn) + marks
 
 
 def figures() -> list[tuple[float, str]]:

@@ -8,7 +8,7 @@ import pytest
 
 def advice(run):
     """The option that the message names, as arguments."""
-    return shlex.split(re.search(r"; ((--\w+ )+)(makes|renews)", run.err)[1])
+    return shlex.split(re.search(r"((--\w+ ?)+)(, and commit| renews|\n)", run.err)[1])
 
 
 def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, fake):

@@ -221,9 +221,21 @@ def test_a_gate_shows_changes_beside_what_is_allowed():
         for metric in scenario.metrics
         if metric.was and metric.change is not None and metric.allowed is not None
     }
-    change, allowed = picture.series
-    shown = zip(picture.names, zip(change.values, allowed.values, strict=True), strict=True)
+    change, worse, allowed = picture.series
+    assert [each.role for each in picture.series] == ["after", "worse", "quiet"]
+    sizes = [
+        one if other is None else other
+        for one, other in zip(change.values, worse.values, strict=True)
+    ]
+    shown = zip(picture.names, zip(sizes, allowed.values, strict=True), strict=True)
     assert dict(shown) == changes
+    verdicts = {
+        f"{scenario.name}: {metric.metric}": metric.verdict
+        for scenario in GATE.scenarios
+        for metric in scenario.metrics
+    }
+    for name, one, other in zip(picture.names, change.values, worse.values, strict=True):
+        assert (one is None) == (other is not None) == (verdicts[name] == "worse")
     assert view_of(SELF_CHECK).picture.title.startswith("largest change")
     assert view_of(replace(GATE, scenarios=())).picture is None
 

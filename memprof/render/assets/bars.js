@@ -2,12 +2,14 @@
 // Pictures with a row for each name: bars and waterfalls.
 
 function bars(picture, width, colors) {
-  const alone = picture.names.every((_, row) => picture.series.filter((each) => each.values[row] !== null).length <= 1);
+  const places = placesOf(picture.series);
+  const abreast = Math.max(...places) + 1;
+  const alone = abreast === 1;
   const above = legend(alone ? [] : picture.series.map((each) => each.name), width, colors);
   const edge = edgeOf(picture);
   const figure = (value) => shown(value, picture.unit) + (Math.abs(value) > edge ? ", cut off" : "");
   const known = picture.series.flatMap((each) => each.values).filter((value) => value !== null);
-  const rows = rowed(picture.names, known.map(figure), alone ? 22 : 19 * picture.series.length, above.height, width, colors);
+  const rows = rowed(picture.names, known.map(figure), alone ? 22 : 19 * abreast, above.height, width, colors);
   return {
     height: rows.height,
     option: {
@@ -25,7 +27,7 @@ function bars(picture, width, colors) {
         formatter: (point) => tip(picture.names[point.dataIndex], alone ? "" : point.seriesName, shown(point.data.size, picture.unit)),
       },
       series: picture.series.map((each, index) => ({
-        name: each.name, type: "bar", barGap: alone ? "-100%" : "5%", barMaxWidth: alone ? 22 : 17,
+        name: each.name, type: "bar", stack: `place ${places[index]}`, barGap: "5%", barMaxWidth: alone ? 22 : 17,
         itemStyle: { color: colors.of(each.role, index) },
         label: {
           show: true, position: "right", color: colors.text,
@@ -36,6 +38,18 @@ function bars(picture, width, colors) {
       })),
     },
   };
+}
+
+// Where a series' bars are in each row: series of which no row has two share a place.
+function placesOf(series) {
+  const taken = [];
+  return series.map(({ values }) => {
+    const rows = values.flatMap((value, row) => (value === null ? [] : [row]));
+    const free = taken.findIndex((used) => rows.every((row) => !used.has(row)));
+    const place = free < 0 ? taken.push(new Set()) - 1 : free;
+    rows.forEach((row) => taken[place].add(row));
+    return place;
+  });
 }
 
 // The least power of ten on a logarithmic axis: below the smallest bar, so that it has a length.

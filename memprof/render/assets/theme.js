@@ -13,7 +13,7 @@ function theme() {
   return {
     worse: color("worse"), page: color("page"), text: color("text"), quiet: color("quiet"), line: color("line"), panel: color("panel"),
     of: (role, position) => (
-      role === "before" || role === "after" || role === "quiet" ? color(role)
+      ["before", "after", "worse", "quiet"].includes(role) ? color(role)
         : position ? [color("after"), color("before"), color("quiet")][(position - 1) % 3] : color("plain")
     ),
   };
