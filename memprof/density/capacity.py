@@ -68,6 +68,7 @@ class Usage:
             expected=self._fit(free, self.marginal, self.marginal) or 0,
             most=most,
             transient_bytes=self.transient_bytes,
+            empty_bytes=max(0.0, self.anchor_bytes - self.marginal * self.anchor),
         )
 
     def _fit(self, free: float, below: float, beyond: float) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memprof.render import Band, Bars, Chart, Series, one_each, positive
+from memprof.render import Band, Bars, BarSeries, Chart, Series, one_each, positive
 from memprof.text import format_limit, format_size
 from memprof.values.density import DensityReport, SizeRow
 from memprof.values.report import PerAgent, VariantName
@@ -70,6 +70,34 @@ def capacity_bars(report: DensityReport) -> Bars:
     alt = ", ".join(f"{n} {count(r.agents)}" for n, r in zip(names, rooms, strict=True))
     values = [(name, float(room.agents)) for name, room in zip(names, rooms, strict=True)]
     return one_each(f"agents that fit in {limit}", alt, "count", names, values)
+
+
+def limit_bars(report: DensityReport) -> Iterator[Bars]:
+    """What fills the lowest bound: the process without agents, the transient peak, and what is left
+    for agents."""
+    rooms = {
+        each.variant: each.room
+        for each in report.density.capacity
+        if each.room.empty_bytes is not None
+    }
+    if not rooms:
+        return
+    taken = {
+        name: (
+            (empty := min(room.empty_bytes or 0.0, room.limit_bytes)),
+            room.transient_bytes,
+            max(0.0, room.limit_bytes - empty - room.transient_bytes),
+        )
+        for name, room in rooms.items()
+    }
+    limit = format_limit(next(iter(rooms.values())).limit_bytes)
+    alt = "; ".join(
+        f"{name}: {format_size(empty)} without agents, {format_size(left)} left for them"
+        for name, (empty, _, left) in taken.items()
+    )
+    names = ("process without agents", "transient peak", "agents")
+    series = [BarSeries(name, sizes, name) for name, sizes in taken.items()]
+    yield Bars.visible(f"what fills {limit}", alt, "bytes", names, series)
 
 
 def speed_chart(report: DensityReport) -> Iterator[Chart]:

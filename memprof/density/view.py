@@ -10,6 +10,7 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.density.pictures import (
     capacity_bars,
     count,
+    limit_bars,
     memory_charts,
     rate,
     shown_sizes,
@@ -146,10 +147,12 @@ def _capacity(report: DensityReport) -> Section:
         "bound, at the upper end of its interval, with the transient peak of building and "
         "stepping on top. Agents per GiB follow from the marginal cost alone; files on disk do "
         "not count. --memory-limit is the RLIMIT_DATA of a worker, which also counts memory that "
-        "agents map and never touch."
+        "is mapped and never touched: by agents, and by the process without them, which so takes "
+        "more of the limit than its fixed cost."
     )
     columns = ("", *names)
-    return Section("Capacity", tuple(text), (Table("", columns, rows),))
+    drawn = tuple(limit_bars(report))
+    return Section("Capacity", tuple(text), (Table("", columns, rows),), pictures=drawn)
 
 
 def _passes(variant: DensityVariant) -> str:

@@ -126,6 +126,8 @@ class Room:
         expected: by the fitted line itself.
         most: the upper end; None if the line may be level.
         transient_bytes: what building and stepping needs above the population at rest.
+        empty_bytes: what the process takes of the limit without agents, by the fitted line; None in
+            older reports.
     """
 
     bound: BoundName
@@ -135,6 +137,7 @@ class Room:
     expected: int
     most: int | None
     transient_bytes: float
+    empty_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ DENSITY: tuple[Figure[Fitted], ...] = (
     Figure("agents that fit", "count", lambda f: f[1].agents),
     Figure("  by the fitted line", "count", lambda f: f[1].expected),
     Figure("  in", "bytes", lambda f: f"{format_limit(f[1].limit_bytes)} ({f[1].bound})"),
+    Figure("  taken without agents", "bytes", lambda f: f[1].empty_bytes, if_any=True),
     Figure("largest population", "count", lambda f: f[0].lived),
     Figure("time per step", "seconds", lambda f: f[0].step_seconds),
     Figure("time to build an agent", "seconds", lambda f: f[0].build_seconds),

@@ -83,6 +83,7 @@ def test_the_data_segment_counts_what_nobody_touches():
     room = zeros.room(Bound("--memory-limit", 2000 * MB, "data"))
     assert plain.expected == pytest.approx(2000 - 220, abs=1)
     assert room.expected == pytest.approx((2000 - 220) / 2, abs=1)
+    assert room.empty_bytes == plain.empty_bytes == pytest.approx(BASE + THREADS)
 
 
 def test_a_grain_of_mapped_memory_is_no_slope():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import msgspec
@@ -164,6 +165,23 @@ def test_the_chart_has_both_variants(report):
     text = markdown.render_view(density_view(report()))
     assert "● before, ○ after" in text
     assert "| 75 | 2.47 GB |" in text
+
+
+def test_what_fills_the_limit_has_the_process_without_agents_too(report):
+    capacity = (
+        Capacity("before", replace(room(100), empty_bytes=220e6), (), None),
+        Capacity("after", replace(room(1_000), empty_bytes=230e6), (), None),
+    )
+    view = density_view(report(capacity=capacity))
+    (drawn,) = view.sections[0].pictures
+    assert drawn.names == ("process without agents", "transient peak", "agents")
+    for bars, empty in zip(drawn.series, (220e6, 230e6), strict=True):
+        assert bars.values[:2] == (empty, 5.8e6)
+        assert sum(bars.values) == 2 * GIB
+    assert re.search(r"taken without agents +220 MB +230 MB", on_screen(report(capacity=capacity)))
+    older = density_view(report())
+    assert not older.sections[0].pictures
+    assert "taken without agents" not in on_screen(report())
 
 
 def test_threads_and_the_predecessor_stand_side_by_side(report):
