@@ -116,6 +116,9 @@ def _variant(runs: VariantRuns) -> Variant:
         one_agent=judge.one_agent(
             cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
         ),
+        file_pages_bytes=statistics.fmean(
+            process_bytes(run.baseline) - run.baseline.private_bytes for run in clean
+        ),
     )
 
 

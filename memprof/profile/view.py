@@ -173,7 +173,9 @@ def _before_and_after(report: Report) -> Section:
     repeats = report.variants.before.repeats
     text.append(
         f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
-        "and fixed are the slope and the intercept of USS against the number of agents."
+        "and fixed are the slope and the intercept of USS against the number of agents. Pages of "
+        "files, mostly libraries, count only while no other process maps the same files: so fixed "
+        "and total differ from run to run by up to their size."
     )
     if report.scenario.effort == "quick":
         text.append(

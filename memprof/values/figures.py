@@ -67,6 +67,7 @@ PROFILE: tuple[Figure[Variant], ...] = (
     MARGINAL,
     FIXED,
     Figure("  of which imports", "bytes", lambda v: v.imports_bytes),
+    Figure("  of which pages of files", "bytes", lambda v: v.file_pages_bytes, if_any=True),
     TOTAL,
     PEAK,
     Figure("files on disk, in addition", "bytes", lambda v: v.file_bytes, if_any=True),

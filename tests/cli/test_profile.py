@@ -51,6 +51,10 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     build = next(o for o in before["hotspots"]["operations"] if o["operation"] == "build")
     assert build["retained_bytes_per_call"] == pytest.approx(2**20, rel=0.01)
     assert before["timeline"]["samples"]
+    imported = before["samples"][0]["imported"]
+    of_files = imported["uss_bytes"] - imported["private_bytes"]
+    assert before["file_pages_bytes"] == pytest.approx(of_files, abs=2 * 2**20)
+    assert "of which pages of files" in run.out
 
 
 def test_growth_per_step_is_measured(memprof, fake):
