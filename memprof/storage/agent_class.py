@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from memprof.errors import StoreError, UsageError
 from memprof.storage.untrusted import CREATE_AGAIN, parsed, shown
+from memprof.upstream import installed
 from memprof.upstream.attributes import set_by_pymdp
 from memprof.upstream.installed import PACKAGE
 
@@ -217,19 +218,23 @@ _LIBRARIES = frozenset((*sys.stdlib_module_names, PACKAGE))
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A class of agents: its name, and what its author gave it.
+    """A class of agents: its name, what its author gave it, and the PyMDP beneath it.
 
     Attributes:
         place: module and qualified name, for people only: a script's class is in `__main__`, and
             in the script's module for those who import it.
         slots: as they are called inside, private ones with their class's name.
         attributes: names of methods, properties and other attributes of the class.
+        pymdp: the version.
+        digest: of its source, which decides: 1.0.0 to 1.0.4 have the same NumPy agent.
     """
 
     place: str
     name: str
     slots: tuple[str, ...]
     attributes: tuple[str, ...]
+    pymdp: str
+    digest: str
 
     @classmethod
     def of(cls, kind: type) -> Self:
@@ -243,7 +248,8 @@ class Kind:
                 elif _is_authors(name, value):
                     attributes.add(name)
         place = f"{kind.__module__}:{kind.__qualname__}"
-        return cls(place, kind.__name__, tuple(sorted(slots)), tuple(sorted(attributes)))
+        names = tuple(sorted(slots)), tuple(sorted(attributes))
+        return cls(place, kind.__name__, *names, installed.version(), installed.digest())
 
     def encoded(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -255,24 +261,30 @@ class Kind:
             if len(data) > _MOST_BYTES:
                 raise ValueError(f"more than {_MOST_BYTES} bytes")
             value = parsed(bytes(data))
-            if type(value) is not dict or [*value] != ["place", "name", "slots", "attributes"]:
-                raise ValueError("expected place, name, slots and attributes")
-            place, name, *lists = value.values()
-            if any(type(each) is not list for each in lists):
+            if type(value) is not dict or (*value,) != cls.__slots__:
+                raise ValueError(f"expected {', '.join(cls.__slots__)}")
+            place, name, slots, attributes, *pymdp = value.values()
+            if type(slots) is not list or type(attributes) is not list:
                 raise ValueError("expected lists of slots and attributes")
-            if any(type(each) is not str for each in (place, name, *lists[0], *lists[1])):
+            if any(type(each) is not str for each in (place, name, *slots, *attributes, *pymdp)):
                 raise ValueError("expected names")
         except ValueError as error:
             raise StoreError(
                 f"{shown(folder)}: the description of the agents' class is damaged ({error}): "
                 f"{CREATE_AGAIN}"
             ) from error
-        return cls(place, name, *map(tuple, lists))
+        return cls(place, name, tuple(slots), tuple(attributes), *pymdp)
 
     def check(self, kind: type, folder: Path) -> None:
         """Whether `kind` is this class, or has become of it: it has the name, and all that was
-        there; more is fine."""
+        there; more is fine. And whether PyMDP's own part of it is the same."""
         found = type(self).of(kind)
+        if found.digest != self.digest:
+            version = shown(self.pymdp)
+            raise StoreError(
+                f"{shown(folder)}: holds agents of PyMDP {version}, found {found.pymdp}, whose "
+                f"NumPy agent is another one; open it with PyMDP {version}, or {CREATE_AGAIN}"
+            )
         lacks = "" if found.name == self.name else f"the name {self.name}, "
         for what, mine, others in (
             ("slots", self.slots, found.slots),

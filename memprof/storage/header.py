@@ -38,7 +38,7 @@ from memprof.storage.untrusted import (
 IDENTITY_BYTES = 16
 
 _NAME = "store.json"
-_FAMILY, _VERSION = "memprof.store", "2"
+_FAMILY, _VERSION = "memprof.store", "3"
 _MOST_BYTES = 1 << 20  # some 15,000 blobs; reading as much takes a few megabytes and milliseconds
 _EXTENT_BYTES = 25  # of an object or list on average: extents have 33 and more
 

@@ -186,7 +186,7 @@ def _header(change: Callable[[Any], Any], **fields: Any) -> Callable[[str], byte
         content = json.loads(text)["content"]
         change(content)
         packed_ = json.dumps(content, separators=(",", ":"))
-        whole = {"format": "memprof.store/2", "checksum": zlib.crc32(packed_.encode())}
+        whole = {"format": "memprof.store/3", "checksum": zlib.crc32(packed_.encode())}
         return dumps({**whole, "content": content, **fields})
 
     return write

@@ -103,7 +103,7 @@ def random_headers(plain: Crafted, random: Random) -> Found:
         def write(text: str, seed: int = seed) -> bytes:
             content = mutated(json.loads(text)["content"], Random(seed))
             packed_ = dumps(content)
-            whole = {"format": "memprof.store/2", "checksum": zlib.crc32(packed_)}
+            whole = {"format": "memprof.store/3", "checksum": zlib.crc32(packed_)}
             return dumps({**whole, "content": content})
 
         yield "mutated header", replace(plain, header=write)

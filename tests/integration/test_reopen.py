@@ -6,11 +6,12 @@ import sys
 import textwrap
 
 import pytest
-from pymdp.legacy.agent import Agent
 
 import memprof
 from memprof.errors import StoreError, UsageError
 from memprof.models import model_builder
+from memprof.upstream import installed
+from memprof.upstream.numpy_agent import Agent
 from tests.conftest import ROOT
 
 ARGUMENTS = model_builder({"kind": "grid_world", "size": 4}, str(ROOT))(0).arguments
@@ -60,7 +61,7 @@ def run(code, *arguments, **options):
 
 SCRIPT = """
 import memprof
-from pymdp.legacy.agent import Agent
+from memprof.upstream.numpy_agent import Agent
 from tests.integration.test_reopen import ARGUMENTS, PASSES
 
 class Forager(Agent):
@@ -139,6 +140,19 @@ def test_what_a_class_lacks_is_named(store, kind, lacks):
 def test_the_class_is_one_of_agents(store, kind):
     with pytest.raises(UsageError, match="agent_class: expected the class of the agents"):
         memprof.reopen(store, kind)
+
+
+def test_a_store_is_of_the_pymdp_that_wrote_it(store, monkeypatch):
+    """Its source decides: releases with the same one open each other's."""
+    monkeypatch.setattr(installed, "version", lambda: "9.9.9")
+    with memprof.reopen(store, Forager, readonly=True) as population:
+        assert len(population) == 3
+    here = installed.digest()
+    monkeypatch.setattr(installed, "digest", lambda: "0" * len(here))
+    refusal = r"holds agents of PyMDP [\d.]+, found 9\.9\.9, whose .* open it with PyMDP [\d.]+, or"
+    for readonly in (False, True):
+        with pytest.raises(StoreError, match=refusal):
+            memprof.reopen(store, Forager, readonly=readonly)
 
 
 # --- reading only
