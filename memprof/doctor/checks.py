@@ -20,8 +20,16 @@ from memprof.errors import MemprofError
 from memprof.launch import limits
 from memprof.launch.machine import allocator_variables, huge_pages_mode
 from memprof.posix import processors, rlimit_bytes
-from memprof.profile.cautions import remedy_of_reading
+from memprof.profile.cautions import REMEDY_OF_UNTRIED, remedy_of_reading
 from memprof.text import format_size
+from memprof.upstream.installed import (
+    DISTRIBUTION,
+    TRIED,
+    missing,
+    package_of,
+    untried,
+    version,
+)
 from memprof.values.instruments import Calibration
 
 State = Literal["fine", "worse", "broken"]
@@ -77,19 +85,35 @@ def _software() -> Iterator[Check]:
         yield Check("Python", "worse", name, "use 3.11, 3.12 or 3.13; memprof is tested with these")
     else:
         yield Check("Python", "fine", name)
-    try:
-        yield Check("PyMDP", "fine", f"inferactively-pymdp {_version('inferactively-pymdp')}")
-    except metadata.PackageNotFoundError:
-        remedy = "pip install inferactively-pymdp"
-        yield Check("PyMDP", "broken", "inferactively-pymdp is not installed", remedy)
+    yield _pymdp()
+    yield from _jax()
+
+
+def _pymdp() -> Check:
+    found = f"{DISTRIBUTION} {version()}"
+    if not package_of("numpy"):
+        state: State = "worse" if package_of("jax") else "broken"
+        return Check("PyMDP", state, missing("numpy"), f"pip install {DISTRIBUTION}=={TRIED[-1]}")
+    if problem := missing("numpy"):
+        return Check("PyMDP", "broken", problem, f"pip install '{DISTRIBUTION}>={TRIED[0]}'")
+    if said := untried():
+        return Check("PyMDP", "worse", said, REMEDY_OF_UNTRIED)
+    return Check("PyMDP", "fine", found)
+
+
+def _jax() -> Iterator[Check]:
+    """What agents of the backend need; where PyMDP has none, nothing is missing."""
     packages = [name for backend in BACKENDS.values() for name in backend.packages]
-    missing = [name for name in packages if not _installed(name)]
-    if missing:
+    absent = [name for name in packages if not _installed(name)]
+    if not package_of("jax"):
+        if package_of("numpy"):
+            yield Check("JAX", "fine", f"PyMDP {version()} has no JAX agents")
+    elif absent:
         yield Check(
             "JAX",
             "worse",
-            f"backend jax is missing {', '.join(missing)}",
-            f"pip install {' '.join(missing)}, if you use JAX agents",
+            f"backend jax is missing {', '.join(absent)}",
+            f"pip install {' '.join(absent)}, if you use JAX agents",
         )
     elif packages:
         yield Check("JAX", "fine", ", ".join(f"{name} {_version(name)}" for name in packages))

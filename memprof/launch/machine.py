@@ -14,13 +14,13 @@ from typing import Any
 from memprof.catalogue.backends import BACKENDS, ONE_ARENA
 from memprof.launch import limits
 from memprof.posix import PAGE_BYTES, processors, rlimit_bytes
+from memprof.upstream.installed import DISTRIBUTION, version
 from memprof.values.measurements import WorkerRun
 from memprof.values.report import Environment
 from memprof.values.requests import Measure, Request
 
 _PACKAGES = (
     "memprof-pymdp",
-    "inferactively-pymdp",
     "numpy",
     "scipy",
     "psutil",
@@ -62,7 +62,7 @@ def describe_environment(
     """Versions, allocator settings, huge pages, limits and processors, as workers of a job find
     them; what one found out about its backend and allocator is known from its `run`."""
     facts, malloc = (run.facts, run.calibration.malloc) if run else ({}, "")
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), DISTRIBUTION: version()}
     for package in (*_PACKAGES, *BACKENDS[backend].packages):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)

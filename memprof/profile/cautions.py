@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import FASTER
 from memprof.text import format_seconds, format_size
+from memprof.upstream.installed import DISTRIBUTION, SPAN, TRIED, untried
 from memprof.values.instruments import DeviceDetails
 from memprof.values.measurements import WorkerRun
 from memprof.values.profile import PassResult, Variant
@@ -16,8 +17,7 @@ _NOISY_TIME = 0.1
 _REMEDIES = {
     "incomplete": "run it again; this report has what was measured so far",
     "not_checked": "draw all random numbers of the model and its environment from np.random",
-    "not_replaced": "they run unchanged; pool replaces only original functions of PyMDP 1.0.0 to "
-    "1.0.4",
+    "not_replaced": f"they run unchanged; pool replaces only original functions of PyMDP {SPAN}",
     "endless_garbage": "create no garbage in finalizers and callbacks, or accept the readings: "
     "they are steady if the amount is always the same",
     "no_saving": "leave it out of this scenario",
@@ -32,6 +32,10 @@ _REMEDIES = {
     "noisy_time": "raise --repeats, and keep the machine free of other work",
     "instrument_failed": "its figure is missing; the others are valid",
 }
+REMEDY_OF_UNTRIED = (
+    f"read figures as those of this version; a pass counts only where it is proved. Or install "
+    f"{DISTRIBUTION}=={TRIED[-1]}"
+)
 _FOR_SPEED = "leave it out of this scenario, unless speed matters more than memory"
 _OF_READINGS = {
     "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
@@ -87,10 +91,12 @@ def _caution(kind: str, evidence: str) -> Caution:
 
 
 def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iterator[Caution]:
-    """What any command's workers say: the failure that ended them early, what the last one found
-    out about its backend, and what their readings miss."""
+    """What any command's workers say: the failure that ended them early, a PyMDP that is new to us,
+    what the last one found out about its backend, and what their readings miss."""
     if failure is not None:
         yield _caution("incomplete", str(failure))
+    if said := untried():
+        yield Caution("untried", said, REMEDY_OF_UNTRIED)
     facts = runs[-1].facts if runs else {}
     if left := facts.get("not replaced by pool"):
         yield _caution(

@@ -118,7 +118,7 @@ def missing(backend: str) -> str:
             f"PyMDP {version()} has no NumPy agents. In an environment of its own: pip install "
             f"{DISTRIBUTION}=={TRIED[-1]}; or use backend: jax"
         )
-    if package_of(backend) == PACKAGE and _release(version()) < _release(TRIED[0]):
+    if package_of(backend) == PACKAGE and release(version()) < release(TRIED[0]):
         return (
             f"PyMDP {version()} is older than {TRIED[0]}, the oldest that memprof works with: "
             f"pip install '{DISTRIBUTION}>={TRIED[0]}'"
@@ -136,7 +136,7 @@ def require(backend: str) -> None:
         raise UsageError(problem)
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release(version: str) -> tuple[int, ...]:
     """Its numbers; those of an unknown version are above all."""
     numbers = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, numbers[0].split("."))) if numbers else (10**6,)

@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 from memprof.errors import FieldError, nearest
 from memprof.text import cut, shown
-from memprof.upstream.installed import missing, package_of, require, source_of, version
+from memprof.upstream.installed import (
+    PACKAGE,
+    missing,
+    package_of,
+    release,
+    require,
+    source_of,
+    version,
+)
 
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"
@@ -136,6 +144,8 @@ def check_numpy_together(keywords: Mapping[str, Any], asked: Asked) -> None:
     """
     if unknown := sorted({*keywords} - _parameters("numpy")):
         raise FieldError(f"agent.{cut(unknown[0])}", _not_a_keyword(NUMPY, unknown[0]))
+    if keywords.get("use_param_info_gain") and ("A" in asked.learning or "pA" in keywords):
+        _check_gain()
     if keywords.get("inference_algo") == "MMP":
         _check_mmp(keywords, asked.learning)
 
@@ -266,6 +276,19 @@ def _check_length(algorithm: str, horizon: int | None, steps: int) -> None:
                 name,
                 f"PyMDP's {algorithm} needs a window of two steps or more, found 1; set it to 2",
             )
+
+
+def _check_gain() -> None:
+    """The first agents add what learning A would teach them as an array of one number."""
+    from importlib import metadata  # takes half as long as `memprof --help`
+
+    numpy = metadata.version("numpy")
+    if package_of("numpy") == PACKAGE and release(numpy) >= (2, 4):
+        raise FieldError(
+            "agent.use_param_info_gain",
+            f"fails in PyMDP {version()} under NumPy 2.4 and later, with which it takes an array "
+            f"for a number; found {numpy}. Set it to false, or install numpy<2.4",
+        )
 
 
 def _check_mmp(keywords: Mapping[str, Any], learning: Sequence[str]) -> None:

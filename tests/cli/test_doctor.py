@@ -36,6 +36,17 @@ def test_a_reading_that_cannot_be_trusted_is_named(memprof):
     assert "make figures less reliable" in run.out
 
 
+def test_a_pymdp_that_memprof_was_not_tried_with_is_named(memprof, tmp_path):
+    about = tmp_path / "inferactively_pymdp-9.0.dist-info"
+    about.mkdir()
+    about.joinpath("METADATA").write_text("Name: inferactively-pymdp\nVersion: 9.0\n")
+    run = memprof("doctor", "--json", "-", PYTHONPATH=f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    assert run.code == 0, run.err
+    found = next(each for each in json.loads(run.out) if each["name"] == "PyMDP")
+    assert found["state"] == "worse"
+    assert found["found"] == "PyMDP 9.0; memprof was tried with 0.0.7.1 to 1.0.4"
+
+
 def test_what_stands_in_the_way_ends_with_3(memprof, tmp_path):
     (tmp_path / "pymdp").mkdir()
     (tmp_path / "pymdp" / "__init__.py").write_text("raise ImportError('broken')")

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from memprof.errors import FieldError, UsageError
+from memprof.profile.cautions import of_workers
 from memprof.upstream import installed
 from memprof.upstream.installed import agent_of, missing, require, untried, version
 from memprof.upstream.keywords import check_jax, check_numpy
@@ -75,6 +76,13 @@ def test_a_later_one_without_numpy_agents_is_refused_for_them_alone(pymdp):
         check_numpy(Asked())
     assert missing("jax") == ""
     assert untried() == "PyMDP 9.0; memprof was tried with 0.0.7.1 to 1.0.4"
+
+
+def test_a_report_says_that_a_version_was_not_tried(pymdp):
+    assert [*of_workers(None, ())] == []
+    pymdp("1.0.5", LAYOUTS["1.0.0"])
+    (caution,) = of_workers(None, ())
+    assert (caution.kind, caution.evidence) == ("untried", untried())
 
 
 def test_none_at_all_and_one_that_is_too_old_are_not_the_scenarios_mistake(pymdp):
