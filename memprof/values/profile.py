@@ -152,9 +152,9 @@ class Timeline:
 class Variant(BaseVariant):
     """The population as a profile has it.
 
-    `file_pages_bytes` are the pages of files in the fixed cost, which no other process maps; None in
-    older reports. `compile_seconds` is the first step of all agents, where the backend compiles in
-    it. `device` is
+    `file_pages_bytes` are those pages of files in the fixed cost that no other process maps; None
+    in older reports. `compile_seconds` is the first step of all agents, where the backend compiles
+    in it. `device` is
     there if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
     `imports` if any was that has a worker of its own.
     """
