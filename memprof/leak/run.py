@@ -148,7 +148,7 @@ class _Check(Measuring):
         They are looked for in agents that stay active: in a record, an agent has no attributes
         that could be named.
         """
-        self.crew.total += 1
+        self.crew.total = 0  # a search takes as long as it takes, whatever the repeats took
         active = without_stores(found.passes, self.crew.loaded.scenario.backend)
         try:
             request = FindSites(

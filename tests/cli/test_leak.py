@@ -91,6 +91,7 @@ def test_without_a_mode_agents_that_live_on_are_looked_at_too(memprof, fake):
     assert (report["leak"]["mode"], report["leak"]["verdict"]) == ("steps", "leak")
     assert [(each["mode"], each["verdict"]) for each in report["also"]] == [("lifecycle", "clean")]
     assert report["leak"]["sites"][0]["owner"] == "FakeAgent.gained"
+    assert "\nworker 2: sites of the leak\n" in run.err, "how long a search takes is not known"
     assert "Trend, as agents come and go: clean" in run.out
     other = memprof("leak", path, "--mode", "lifecycle", "-q")
     assert other.code == 0
