@@ -175,11 +175,11 @@ def option_of(field: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'? ` for the nearest known name, and the list of all of them."""
+    """`did you mean 'x'? Known: x, y` for the nearest known name, or `known: x, y`."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Known: {', '.join(names)}"
+    hint = f"did you mean {close[0]!r}? Known" if close else "known"
+    return f"{hint}: {', '.join(names)}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -15,15 +15,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from memprof.catalogue.backends import BACKENDS
-from memprof.catalogue.models import MODELS, Npz
-from memprof.errors import FieldError, ScenarioError, UsageError, nearest, option_of
-from memprof.scenario.schema import Budget, Scenario
+from memprof.catalogue.models import Npz
+from memprof.errors import ScenarioError, UsageError, option_of
+from memprof.scenario.problems import problem_of
+from memprof.scenario.schema import Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
-from memprof.text import cut, read_text, shown
+from memprof.text import cut, read_text
 from memprof.values.population import EFFORTS, PopulationSpec
 
 
@@ -126,41 +125,8 @@ def _checked(fields: dict[str, Any], where: Callable[[str], str]) -> Scenario:
     try:
         return Scenario.model_validate(fields)
     except ValidationError as error:
-        field, problem = _problem(error.errors()[0])
+        field, problem = problem_of(error.errors())
         raise ScenarioError(field, problem, where=where(field)) from None
-
-
-def _problem(found: ErrorDetails) -> tuple[str, str]:
-    """What pydantic found, as the field, and what was expected, found and can be done."""
-    location = [str(part) for part in found["loc"]]
-    siblings: type[BaseModel] = Scenario
-    if location[:1] == ["model"] and len(location) > 1 and location[1] in MODELS:
-        siblings = MODELS[location.pop(1)]  # the union's tag is no field of the file
-    elif location[:1] == ["budget"]:
-        siblings = Budget
-    context = found.get("ctx", {})
-    field = ".".join(cut(part) for part in location if part.isidentifier() or part.isdigit())
-    expected = found["msg"].removeprefix("Input should be ")
-    match found["type"]:
-        case "value_error" if isinstance(context["error"], FieldError):
-            return context["error"].field, str(context["error"])
-        case "value_error":
-            return field, f"{context['error']}, found {shown(found['input'])}"
-        case "missing":
-            return field, "is missing; add it"
-        case "union_tag_not_found":
-            return "model.kind", f"is missing; {nearest('', MODELS)}"
-        case "union_tag_invalid":
-            return "model.kind", MODELS.unknown(str(context["tag"]))
-        case "literal_error" if field == "backend":
-            return field, BACKENDS.unknown(str(found["input"]))
-        case "extra_forbidden":
-            return field, f"unknown field; {nearest(location[-1], siblings.model_fields)}"
-        case "string_pattern_mismatch":
-            expected = siblings.model_fields[location[-1]].description or expected
-        case "model_attributes_type" | "model_type":
-            expected = "fields such as `name: value`"
-    return field, f"expected {expected}, found {shown(found['input'])}"
 
 
 def _check_files(loaded: LoadedScenario) -> None:

@@ -261,7 +261,7 @@ def _check_names(
             raise FieldError(
                 catalogue.kinds,
                 f"{name!r} is for backend {' and '.join(backends[name])}; this scenario's is "
-                f"{backend}. {nearest('', known)}",
+                f"{backend}; {nearest('', known)}",
             )
     _once(names, catalogue.kinds, catalogue.what)
 

@@ -61,7 +61,8 @@ def read_yaml(text: str) -> tuple[Any, dict[str, int]]:
         mark = error.problem_mark or error.context_mark
         problem = cut(one_line(error.problem or error.context or "damaged"), _MOST_SAID)
         line = mark.line + 1 if mark else 0
-        raise YamlProblem(f"not valid YAML: {problem}", line) from None
+        where = "check indentation (spaces, no tabs), colons, quotes and brackets there"
+        raise YamlProblem(f"not valid YAML: {problem}; {where}", line) from None
 
 
 class _Loader(yaml.SafeLoader):

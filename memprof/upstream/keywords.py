@@ -202,7 +202,7 @@ def _check_name(agent: AgentClass, name: str, backend: str) -> None:
     for other in (NUMPY, JAX):
         if other is not agent and name in agent_keywords(other) | {*other.elsewhere}:
             problem = (
-                f"is a keyword of {other.title}; this scenario's backend is {backend}. "
+                f"is a keyword of {other.title}; this scenario's backend is {backend}; "
                 f"{nearest(name, known)}"
             )
     raise FieldError(f"agent.{cut(name)}", problem)

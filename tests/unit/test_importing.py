@@ -135,7 +135,7 @@ def test_what_workers_cannot_import_is_named(function, words):
         ({"size": object()}, {}, "params: expected numbers, text"),
         ({}, {"model": {}}, "model: is the function build"),
         ({}, {"agnets": 3}, "agnets: unknown field; did you mean 'agents'?"),
-        ({}, {"agents": "many"}, "agents: expected a valid integer"),
+        ({}, {"agents": "many"}, "agents: expected a whole number"),
     ],
 )
 def test_a_field_that_is_wrong_is_named(params, fields, words):
