@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures alarms million \
-  equivalence soak fuzz upstream suite times pythons clean
+  equivalence soak fuzz upstream versions suite times pythons clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (a minute)"
@@ -26,6 +26,7 @@ help:
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 	@echo "make million          a million agents alive at once, each stepped (half an hour)"
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
+	@echo "make versions     memprof beside every PyMDP that it works with (half an hour), VERSIONS=..."
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
 	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
@@ -136,8 +137,12 @@ fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.property_agents --count 1000
 	$(BIN)/pytest --hypothesis-profile long $$(grep -rl 'import.* given' tests/unit --include='test_*.py')
 
+# Each in an environment of its own, which is kept.
+versions: $(VENV)/.tested
+	$(BIN)/python -m tests.versions $(VERSIONS)
+
 upstream: $(VENV)/.tested
 	$(BIN)/python -m tests.upstream $(PYMDP)
 
 clean:
-	rm -rf $(VENV) .venv-3.* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .versions build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

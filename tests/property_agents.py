@@ -416,7 +416,7 @@ def main() -> int:
             print(f"{found}\n  {plan}\n  {life}\n", file=sys.stderr, flush=True)
 
     look()
-    print(f"{differ} of {lived_through} random agents differ, {refused} were refused")
+    print(f"{differ} of {lived_through} random agents differ, {refused} refused")
     return 1 if differ else 0
 
 
