@@ -13,18 +13,20 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
 from memprof.errors import ScenarioError, nearest
-from memprof.models import GenerativeModel
+from memprof.models import GenerativeModel, check_model
 from memprof.text import own_traceback, raised
 from memprof.upstream import is_agent
 from memprof.upstream.installed import agent_of
 
 # What describes the world of an agent that is ready.
 _MODEL = ("A", "B", "D", "A_factor_list", "B_factor_list")
+_SHAPES = ("A", "B", "A_factor_list", "B_factor_list")
 # The first ready agent of each factory: one that comes again would live twice in one population.
 _firsts: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
@@ -59,9 +61,10 @@ def builder(
         except MemoryError:
             raise
         except Exception as error:
+            problem = _wrong_model(error) or raised(error)
             raise ScenarioError(
                 "model.callable",
-                f"{callable} raised {raised(error)}",
+                f"{callable} failed for agent {agent}: {problem}",
                 detail=own_traceback(error),
             ) from None
         model = _model(returned, callable)
@@ -70,6 +73,23 @@ def builder(
         return model
 
     return build
+
+
+def _wrong_model(error: Exception) -> str:
+    """What is wrong with the A and B of an agent whose constructor raised the error; empty where it
+    did not, or they are as they should be."""
+    for frame, _ in walk_tb(error.__traceback__):
+        made = frame.f_locals.get("self")
+        if frame.f_code.co_name != "__init__" or not is_agent(made):
+            continue
+        given = {**frame.f_locals, **vars(made)}
+        known = {name: given[name] for name in _SHAPES if given.get(name) is not None}
+        if {"A", "B"} <= {*vars(made)}:
+            try:
+                check_model(known, "model.callable")
+            except ScenarioError as found:
+                return f"{found.problem} ({type(error).__name__})"
+    return ""
 
 
 def _check_new(ready: Any, index: int, target: str) -> None:
@@ -113,8 +133,9 @@ def _signature(
             "model.callable",
             f"the parameters of {target} cannot be determined; expected a Python function",
         ) from None
+    index = {"agent": 0} if "agent" in signature.parameters else {}
     try:
-        signature.bind_partial(**params)
+        signature.bind(**{**params, **index})
     except TypeError as error:
         raise ScenarioError(
             "model.params", f"{error}; {target}{signature}, found {sorted(params)}"

@@ -43,18 +43,20 @@ class ByAgent(Template):
 
     Attributes:
         staying: how many bytes of dense matrices each of those learns, by index.
+        learn: whether any agent learns.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.staying: dict[int, int] = {}
+        self.learn = False
         self._share = Share()
 
     def build(self, agent: Any, index: int) -> None:
         self.staying.pop(index, None)
-        dense = sum(
-            prior.nbytes for prior, mean, learns in _replaced(agent) if learns and _is_dense(mean)
-        )
+        learned = [(prior, mean) for prior, mean, learns in _replaced(agent) if learns]
+        self.learn = self.learn or bool(learned)
+        dense = sum(prior.nbytes for prior, mean in learned if _is_dense(mean))
         if dense > MOST_DENSE_BYTES:
             self.staying[index] = dense
             self._share.build(agent, index)
@@ -85,6 +87,8 @@ class ByAgent(Template):
     def reason(self) -> str:
         """What was chosen for the agents that there are, and why."""
         if not self.staying:
+            if not self.learn:
+                return "the agents learn nothing, and differ from a template in few bytes"
             return "what the agents learn takes few bytes as differences from a template"
         most = format_size(max(self.staying.values()))
         return (

@@ -124,7 +124,7 @@ def test_what_cannot_be_measured_is_an_error_in_one_message(session):
     assert session.outcomes["test_broken"] == "ERROR"
     text = session.texts["test_broken"]
     assert "tests/test_own.py: model.callable: " in text
-    assert "broken raised RuntimeError: in the user's own code" in text
+    assert "broken failed for agent 0: RuntimeError: in the user's own code" in text
     assert session.outcomes["test_expected"] == "PASSED", "it is an exception like any other"
     assert session.outcomes["test_lambda"] == "ERROR"
     assert "Write `def build(): ...` outside of any function" in session.texts["test_lambda"]
@@ -145,5 +145,10 @@ def test_workers_find_test_modules_that_no_path_leads_to(tmp_path):
     importlib = ("--import-mode=importlib", "-o", "python_files=test*.py")
     session = run_pytest(tmp_path, *importlib)
     assert session.outcomes == {"test_mode": "ERROR", "test_alone": "ERROR"}, session.out
-    assert "raised RuntimeError: found tests.test_package" in session.texts["test_mode"]
-    assert "raised RuntimeError: alone _3d_tests.test_alone" in session.texts["test_alone"]
+    assert (
+        "failed for agent 0: RuntimeError: found tests.test_package" in session.texts["test_mode"]
+    )
+    assert (
+        "failed for agent 0: RuntimeError: alone _3d_tests.test_alone"
+        in session.texts["test_alone"]
+    )

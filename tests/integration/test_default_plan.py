@@ -62,6 +62,9 @@ def test_only_who_learns_large_dense_matrices_stays_active(arguments, stays):
     with optimize([agent(**arguments)]) as population:
         assert staying(population) == ([0] if stays else [])
         assert ("1 stay active" in population.because) == stays
+        assert ("learn nothing" in population.because) == (
+            "learns" not in arguments or "modalities_to_learn" in arguments
+        )
         assert f"passes: history, pool, template, because {population.because}" in str(
             population.memory()
         )

@@ -289,7 +289,9 @@ def test_a_factory_runs(memprof, own):
 def test_an_error_in_the_users_own_code_is_shown_with_its_line(memprof, own):
     run = memprof("profile", own("explodes"), "-q", "--passes", "none")
     assert run.code == 2
-    assert "case.yaml:4: model.callable: own:explodes raised ZeroDivisionError" in run.err
+    assert (
+        "case.yaml:4: model.callable: own:explodes failed for agent 0: ZeroDivisionError" in run.err
+    )
     assert "ZeroDivisionError: in the user's own code" in run.err
     assert 'own.py", line' in run.err
     assert "memprof/models" not in run.err

@@ -224,6 +224,12 @@ def agent_nowhere():
     from pymdp.legacy.agent import Agent
     return object.__new__(Agent), "no environment"
 def raises(): raise RuntimeError("from inside")
+def sized(size): return {}
+def flat():
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0] = B[0] = np.eye(3)
+    from pymdp.legacy.agent import Agent
+    return Agent(A=A, B=B)
 """
 
 
@@ -256,7 +262,27 @@ def test_a_factory_gets_its_params_and_the_agents_index(tmp_path):
         ("good", "broken", {}, "cannot import broken", "import does_not_exist"),
         ("goood", "made", {}, "did you mean 'good'?", ""),
         ("good", "made", {"sice": 1}, "unexpected keyword argument 'sice'", ""),
-        ("raises", "made", {}, "raised RuntimeError: from inside", 'raise RuntimeError("from'),
+        (
+            "raises",
+            "made",
+            {},
+            "failed for agent 0: RuntimeError: from inside",
+            'raise RuntimeError("from',
+        ),
+        (
+            "sized",
+            "made",
+            {},
+            "missing a required argument: 'size'; made:sized(size), found []",
+            "",
+        ),
+        (
+            "flat",
+            "made",
+            {},
+            "failed for agent 0: B0 has shape (3, 3); expected (3, 3) and then",
+            "B_f",
+        ),
         ("nothing", "made", {}, "returned NoneType; expected a dict", ""),
         ("odd", "made", {}, "returned made.Odd; expected a dict", ""),
         ("agent_nowhere", "made", {}, "the environment that made:agent_nowhere returned, str", ""),
