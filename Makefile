@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures alarms million \
-  equivalence soak fuzz upstream versions suite times pythons clean
+  equivalence soak fuzz worlds upstream versions suite times pythons clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (a minute)"
@@ -28,6 +28,7 @@ help:
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
 	@echo "make versions     memprof beside every PyMDP that it works with (half an hour), VERSIONS=..."
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
+	@echo "make worlds       JAX agents in every kind of PyMDP's worlds against PyMDP's rollout (5 minutes)"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
 	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
 
@@ -140,6 +141,10 @@ fuzz: $(VENV)/.tested
 # Each in an environment of its own, which is kept.
 versions: $(VENV)/.tested
 	$(BIN)/python -m tests.versions $(VERSIONS)
+
+# Every kind of world of JAX agents against PyMDP's own rollout; most of it is compiling.
+worlds: $(VENV)/.tested
+	$(BIN)/pytest tests/worlds/rollouts.py
 
 upstream: $(VENV)/.tested
 	$(BIN)/python -m tests.upstream $(PYMDP)

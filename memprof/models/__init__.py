@@ -13,6 +13,16 @@ from memprof.errors import ScenarioError
 
 
 @dataclass(frozen=True, slots=True)
+class OwnWorld:
+    """A world as PyMDP's `rollout` takes it: one agent's, by its keywords."""
+
+    env: Any
+    env_params: Any = None
+    initial_carry: dict[str, Any] | None = None
+    policy_search: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GenerativeModel:
     """One agent's model.
 
@@ -20,8 +30,8 @@ class GenerativeModel:
         arguments: keyword arguments of the PyMDP agent: object arrays `A` (per modality, shape
             observations x states ...) and `B` (per factor, shape next x states ... x actions), and
             any of C, D, E, pA, pB, pD and PyMDP's options.
-        environment: an object with `reset()` and `step(action)`, both returning the observation;
-            None for one that samples from `world`.
+        environment: an object with `reset()` and `step(action)`, both returning the observation,
+            or an `OwnWorld`; None for one that samples from `world`.
         world: A, B and D of the world to sample from; None for the agent's own.
         agent: the agent where the user's own code builds it; `arguments` are then what it has of A,
             B, D and the lists of factors. None for one to be built of `arguments`.

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
@@ -19,9 +20,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from memprof.errors import ScenarioError, nearest
-from memprof.models import GenerativeModel, check_model
+from memprof.models import GenerativeModel, OwnWorld, check_model
 from memprof.text import own_traceback, raised
-from memprof.upstream import is_agent
+from memprof.upstream import is_agent, is_env
 from memprof.upstream.installed import agent_of
 
 # What describes the world of an agent that is ready.
@@ -44,7 +45,8 @@ def builder(
     where it is, if its name does not say so. Both are relative to `folder`.
 
     It returns the PyMDP agent's keyword arguments or a new agent of PyMDP's NumPy backend, or a
-    pair of one of those and an environment.
+    pair of one of those and an environment: the user's own, or an `Env` of PyMDP, which may come as
+    what `pymdp.envs.env.make` returns or in a dict of keywords of PyMDP's `rollout`.
 
     Raises:
         ScenarioError: it cannot be imported, does not take the parameters, raises, or returns
@@ -145,6 +147,7 @@ def _signature(
 
 def _model(returned: Any, target: str) -> GenerativeModel:
     made, environment = returned if _is_pair(returned) else (returned, None)
+    environment = _own_world(environment, target)
     ready = is_agent(made)
     if not ready and not isinstance(made, dict):
         raise ScenarioError(
@@ -152,18 +155,44 @@ def _model(returned: Any, target: str) -> GenerativeModel:
             f"{target} returned {_class_of(made)}; expected a dict of the PyMDP agent's keyword "
             f"arguments, a new {agent_of('numpy')}, or a pair of one of these and an environment",
         )
-    if environment is not None:
+    if environment is not None and not isinstance(environment, OwnWorld):
         for method in ("reset", "step"):
             if not hasattr(environment, method):
                 raise ScenarioError(
                     "model.callable",
                     f"the environment that {target} returned, {type(environment).__name__}, has no "
-                    f"{method}(); expected reset() and step(action), both returning an observation",
+                    f"{method}(); expected reset() and step(action), both returning an "
+                    "observation, or an Env of PyMDP",
                 )
     if ready:
         own = {name: getattr(made, name) for name in _MODEL if hasattr(made, name)}
         return GenerativeModel(own, environment, agent=made)
     return GenerativeModel(dict(made), environment)
+
+
+def _own_world(made: Any, target: str) -> Any:
+    """PyMDP's own kind of world, alone, with its parameters as `pymdp.envs.env.make` gives them, or
+    in the keywords of its rollout; anything else as it is."""
+    if is_env(made):
+        return OwnWorld(made)
+    if _is_pair(made) and is_env(made[0]):
+        return OwnWorld(*made)
+    if not isinstance(made, dict) or "env" not in made:
+        return made
+    known = [field.name for field in fields(OwnWorld)]
+    for name in made:
+        if name not in known:
+            raise ScenarioError(
+                "model.callable",
+                f"{target} returned {name!r} beside env; {nearest(name, known)}",
+            )
+    if not is_env(made["env"]):
+        raise ScenarioError(
+            "model.callable",
+            f"{target} returned an env of type {_class_of(made['env'])}; expected "
+            "pymdp.envs.env.Env, or a class that derives from it",
+        )
+    return OwnWorld(**made)
 
 
 def _class_of(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import BackendFailed, ScenarioError, UsageError
-from memprof.models import GenerativeModel, model_builder
+from memprof.models import GenerativeModel, OwnWorld, model_builder
 from memprof.populations import (
     Behaviour,
     Lived,
@@ -40,14 +40,17 @@ from jax import random as jr
 from memprof.optimise.jax import JaxPlan
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
 from memprof.populations.jax_models import Models, memory_error, with_factor_lists
-from memprof.upstream.jax_agent import Acted, World
+from memprof.populations.jax_worlds import Worlds
+from memprof.upstream.jax_agent import Acted
+from memprof.upstream.jax_world import World
+from memprof.upstream.jax_world import acted as rolled
 
 
 class JaxPopulation(Population):
     """Agents that perceive, learn, plan and act as PyMDP's `infer_and_plan` has it.
 
     Under the loops `jit` and `eager` the environment is the same as that of NumPy agents; under
-    `rollout` it is PyMDP's own. The population is built anew whenever it grows, since the size of
+    `rollout` it is PyMDP's. The population is built anew whenever it grows, since the size of
     PyMDP's batch is fixed.
     """
 
@@ -100,9 +103,9 @@ class JaxPopulation(Population):
             others = [first] * agents
         self._outcomes = [a.shape[0] for a in models.first["A"]]
         self._categorical = bool(models.first.get("categorical_obs"))
-        world = World([], [], [])
+        worlds = Worlds(World())
         if self._rolls:
-            world = self._world(models, first)
+            worlds = self._worlds(models, others)
         else:
             for model in others:
                 world_model = model.world or with_factor_lists(model.arguments)
@@ -110,10 +113,10 @@ class JaxPopulation(Population):
         plan = JaxPlan.of(self._spec.passes, self._spec.backend, self._spec.options)
         root = jr.PRNGKey(self._spec.seed)
         if plan.shares:
-            self._crowd = Shared(models, agents, plan, self._probe, root, world)
+            self._crowd = Shared(models, agents, plan, self._probe, root, worlds)
         else:
             compiled = plan.compiles or self._spec.loop == "jit"
-            self._crowd = Batch(models, agents, plan, self._probe, root, compiled, world)
+            self._crowd = Batch(models, agents, plan, self._probe, root, compiled, worlds)
         return models
 
     def _model_of(self, agent: int) -> GenerativeModel:
@@ -131,23 +134,25 @@ class JaxPopulation(Population):
         """Whether every agent's model has to be built to know it."""
         return self._spec.differs or self._spec.model["kind"] == "factory"  # which may do anything
 
-    def _world(self, models: Models, first: GenerativeModel) -> World:
-        """PyMDP's own world of the model.
+    def _worlds(self, models: Models, each: Sequence[GenerativeModel]) -> Worlds:
+        """What agents live in under PyMDP's rollout.
 
         Raises:
             ScenarioError: there is none, or not one for all agents.
         """
+        own = [model.environment for model in each if isinstance(model.environment, OwnWorld)]
+        if len(own) == len(each):
+            return Worlds.of_agents(own)
+        first = each[0]
         differ = models.differing & {"A", "B", "D"} and first.world is None
-        if first.environment is not None or differ:
+        if any(model.environment is not None for model in each) or differ:
             raise ScenarioError(
                 "loop",
-                "rollout runs in one world that PyMDP samples from the model's A and B; this "
-                "model has an environment of its own, or one per agent. Use loop: jit",
+                "rollout runs in one world: an Env of PyMDP that the factory returns, or one that "
+                "PyMDP samples from the model's A and B. This model has an environment of another "
+                "kind, or a model for each agent. Return an Env, or use loop: jit",
             )
-        model = Models(self._spec, {**first.arguments, **(first.world or {})}).first
-        prior = model.get("D") or [np.full(b.shape[0], 1 / b.shape[0]) for b in model["B"]]
-        A, B, D = (list(map(jnp.asarray, arrays)) for arrays in (model["A"], model["B"], prior))
-        return World(A, B, D)
+        return Worlds.of_model(self._spec, models, first)
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         try:
@@ -171,7 +176,7 @@ class JaxPopulation(Population):
     def _roll(self, steps: range) -> Iterator[Lived]:
         assert self._crowd is not None
         for number, chunk in enumerate(self._crowd.chunks):
-            acted = _on_host(self._crowd.roll(number, len(steps)))
+            acted = _on_host(rolled(self._crowd.roll(number, len(steps))))
             for row, agent in enumerate(chunk):
                 for column, step in enumerate(steps):
                     yield Lived(agent, step, _behaviour(acted, (row, column)))

@@ -5,36 +5,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax import random as jr
 from jax.tree_util import tree_leaves, tree_map
 
 from memprof.optimise.jax import JaxPlan, State
 from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_models import Models
-from memprof.upstream.jax_agent import (
-    COMPONENTS,
-    Acted,
-    Agent,
-    Mind,
-    World,
-    act,
-    rollout,
-    rollout_keys,
-)
+from memprof.populations.jax_template import Template, act_alone, in_groups, leaves_of, roll_alone
+from memprof.populations.jax_worlds import Worlds
+from memprof.upstream.jax_agent import COMPONENTS, Acted, Agent, Mind, act
+from memprof.upstream.jax_world import World, rollout, rollout_keys
 
 MOST_PER_CHUNK = 1024
 # What agents of one chunk may weigh while they are awake, and their temporary arrays of one group.
 _AWAKE_BYTES = 64 * 2**20
 _TEMPORARY_BYTES = 128 * 2**20
 
+REPORTED = "returned by rollout"
+
 Holding = tuple[int, str, Any]
+T = TypeVar("T")
 _rollout_keys = jax.jit(rollout_keys, static_argnums=(1, 2))
 
 
@@ -45,9 +40,13 @@ def _keys(root: Any, step: Any, agents: Any) -> Any:
 
 
 @jax.jit
-def _start(world: World, agent: Agent, keys: Any) -> Any:
-    """The first observations and states of the worlds of agents, a key each."""
-    return jax.vmap(world.env(agent).reset)(keys)
+def _start(world: World, agent: Agent, keys: Any, params: Any) -> Any:
+    """The first observations and states of the worlds of agents, a key and `env_params` each."""
+    return jax.vmap(partial(_reset, world.env(agent)))(keys, params)
+
+
+def _reset(env: Any, key: Any, params: Any) -> Any:
+    return env.reset(key, env_params=params)
 
 
 class _Calls:
@@ -86,16 +85,18 @@ class Batch:
         probe: Probe,
         root: Any,
         compiled: bool,
-        world: World,
+        worlds: Worlds,
     ) -> None:
         self.chunks = [range(agents)]
         self._agent = models.agent(range(agents))
-        self._plan, self._world, self._root = plan, world, root
+        self._plan, self._root = plan, root
+        self._world, self._params = worlds.world, worlds.params(range(agents))
         self._call = _Calls(probe, plan)
         self._stored: Any = None
-        self._carry: dict[str, Any] | None = None
+        self._carry: dict[str, Any] | None = worlds.carry(range(agents)) or None
+        self._reported: dict[str, Any] | None = None
         self._act = jax.jit(act) if compiled else None
-        self._rollout = jax.jit(rollout, static_argnums=2) if compiled else rollout
+        self._rollout = jax.jit(rollout, static_argnums=3) if compiled else rollout
 
     def fill(self, models: Models) -> None:
         """Build and store the agents; once, before the first step."""
@@ -115,26 +116,27 @@ class Batch:
         self._stored = self._plan.rest(State(mind, {}))
         return acted
 
-    def roll(self, chunk: int, steps: int) -> Acted:
-        """Several steps of a chunk's agents in PyMDP's world; arrays (agents, steps, ...)."""
-        acted: Acted
+    def roll(self, chunk: int, steps: int) -> dict[str, Any]:
+        """What PyMDP's rollout reports of several steps of a chunk's agents; arrays (agents, steps,
+        ...)."""
         carry = self._carry
-        if carry is not None:
+        if self._reported is not None:  # not the first time
             mind = self._plan.wake(self._stored).mind
-            carry = {**carry, "qs": mind.qs, "action": mind.action}
-        arguments = (self._agent, self._world, steps, self._root, carry)
-        last, acted = self._call.program(self._rollout, *arguments)
+            carry = {**(carry or {}), "qs": mind.qs, "action": mind.action}
+        arguments = (self._agent, self._world, self._params, steps, self._root, carry)
+        last, self._reported = self._call.program(self._rollout, *arguments)
         self._agent = last.pop("agent")
         self._stored = self._plan.rest(State(Mind(last.pop("qs"), last.pop("action")), {}))
         self._carry = {**last, "agent": self._agent}
-        return acted
+        return self._reported
 
     def holdings(self) -> list[Holding]:
         return [
             *_of_agent(self._agent, EACH),
             (EACH, "beliefs (qs)", self._stored),
-            (EACH, ENVIRONMENT, [self._carry]),
-            (EVERYBODY, ENVIRONMENT, list(self._world)),
+            (EACH, ENVIRONMENT, [self._carry, self._params]),
+            (EVERYBODY, ENVIRONMENT, self._world.holdings()),
+            (EACH, REPORTED, self._reported),
             (EACH, "other agent objects", self._agent),
         ]
 
@@ -153,24 +155,26 @@ class Shared:
         plan: JaxPlan,
         probe: Probe,
         root: Any,
-        world: World,
+        worlds: Worlds,
     ) -> None:
-        self._own, self._plan, self._root, self._world = models.own, plan, root, world
+        self._own, self._plan, self._root, self._worlds = models.own, plan, root, worlds
         self._agents = agents
         self._call = _Calls(probe, plan)
         agent = models.agent(range(1))
-        state = State(Mind.first(agent), _leaves_of(agent, self._own))
+        state = State(Mind.first(agent), leaves_of(agent, self._own))
         plan.open(state)
         size = _chunk_size(agents, state, plan)
         groups = -(-size // max(1, min(size, _TEMPORARY_BYTES // _temporary_bytes(agent, state))))
         self._width = -(-size // groups)
         self._size = self._width * groups
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
-        self._template = _Template.of(agent, self._own)
+        self._template = Template.of(agent, self._own)
         self._first: State | None = state
         self._stored: list[Any] = []
         self._carried: list[Any] = []
         self._step_keys: list[np.ndarray] = []
+        self._search_keys: Any = None
+        self._reported: list[dict[str, Any]] = []
 
     def fill(self, models: Models) -> None:
         """Build and store the agents; once, before the first step."""
@@ -185,11 +189,14 @@ class Shared:
 
     def _first_state(self, models: Models, state: State, chunk: range) -> State:
         rows = [*chunk, *[chunk[-1]] * (self._size - len(chunk))]
+        given = self._worlds.carry(rows)
         if models.differing:
             agent = models.agent(rows)
-            return State(Mind.first(agent), _leaves_of(agent, self._own))
-        copies: State = tree_map(lambda x: jnp.broadcast_to(x, (len(rows), *x.shape[1:])), state)
-        return copies
+            found = State(Mind.first(agent), leaves_of(agent, self._own))
+        else:
+            found = tree_map(lambda x: jnp.broadcast_to(x, (len(rows), *x.shape[1:])), state)
+        mind = found.mind._replace(**{n: given[n] for n in Mind._fields if n in given})
+        return State(mind, found.leaves)
 
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         """One step of a chunk's agents, who perceive `observation`."""
@@ -199,26 +206,30 @@ class Shared:
             [self._padded(each) for each in observation],
             _keys(self._root, step, agents),
         )
-        state, acted = self._program(_act_alone, (self._template,), rows)
+        acted: Acted
+        state, acted = self._program(act_alone, (self._template,), rows)
         self._rest(chunk, state)
         return self._real(chunk, acted)
 
-    def roll(self, chunk: int, steps: int) -> Acted:
-        """Several steps of a chunk's agents in PyMDP's world; arrays (agents, steps, ...)."""
+    def roll(self, chunk: int, steps: int) -> dict[str, Any]:
+        """What PyMDP's rollout reports of several steps of a chunk's agents; arrays (agents, steps,
+        ...)."""
         if chunk == 0:
             self._next_keys(steps)
         agents = self._padded(np.asarray(self.chunks[chunk]))
         for_action, for_world = (keys[agents] for keys in self._step_keys)
-        rows = (self._wake(chunk), self._carried[chunk], (for_action, for_world))
-        fixed = (self._template, self._world)
-        state, self._carried[chunk], acted = self._program(_roll_alone, fixed, rows)
+        params = self._worlds.own_params(agents.tolist())
+        rows = (self._wake(chunk), self._carried[chunk], params, (for_action, for_world))
+        fixed = (self._template, self._worlds.world, self._search_keys)
+        state, self._carried[chunk], report = self._program(roll_alone, fixed, rows)
         if chunk == len(self.chunks) - 1:
             self._step_keys = []  # they have served everybody
         self._rest(chunk, state)
-        return self._real(chunk, acted)
+        self._reported[chunk : chunk + 1] = [self._real(chunk, report)]
+        return self._reported[chunk]
 
     def _program(self, function: Callable[..., Any], fixed: tuple[Any, ...], rows: Any) -> Any:
-        return self._call.program(_in_groups, function, self._width, fixed, rows)
+        return self._call.program(in_groups, function, self._width, fixed, rows)
 
     def _next_keys(self, steps: int) -> None:
         """The keys of the next `steps` of all agents; the first time, their worlds too."""
@@ -226,9 +237,14 @@ class Shared:
             keys = jr.split(self._root, self._agents + 1)
             self._root = keys[0]
             for chunk in self.chunks:
-                mine = keys[1:][self._padded(np.asarray(chunk))]
-                self._carried.append(_start(self._world, self._template.agent, mine))
-        self._root, keys = _rollout_keys(self._root, self._agents, steps)
+                agents = self._padded(np.asarray(chunk))
+                mine, params = keys[1:][agents], self._worlds.params(agents.tolist())
+                start = _start(self._worlds.world, self._template.agent, mine, params)
+                given = self._worlds.carry(agents.tolist())
+                self._carried.append(
+                    (given.get("observation", start[0]), given.get("env_state", start[1]))
+                )
+        self._root, keys, self._search_keys = _rollout_keys(self._root, self._agents, steps)
         self._step_keys = [np.asarray(each).swapaxes(0, 1) for each in keys]
 
     def _wake(self, chunk: int) -> State:
@@ -241,8 +257,8 @@ class Shared:
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         return np.pad(rows, [(0, self._size - len(rows))] + [(0, 0)] * (rows.ndim - 1), "edge")
 
-    def _real(self, chunk: int, acted: Acted) -> Acted:
-        real: Acted = tree_map(lambda x: x[: len(self.chunks[chunk])], acted)
+    def _real(self, chunk: int, padded: T) -> T:
+        real: T = tree_map(lambda x: x[: len(self.chunks[chunk])], padded)
         return real
 
     def holdings(self) -> list[Holding]:
@@ -255,7 +271,9 @@ class Shared:
             else:
                 found.append((EACH, "records", stored))
         found += [(EACH, ENVIRONMENT, carried) for carried in self._carried]
-        found.append((EVERYBODY, ENVIRONMENT, list(self._world)))
+        found += [(EACH, REPORTED, reported) for reported in self._reported]
+        found.append((EVERYBODY, ENVIRONMENT, self._worlds.world.holdings()))
+        found.append((EACH, ENVIRONMENT, self._worlds.holdings()))
         template = self._template
         return [
             *found,
@@ -291,107 +309,3 @@ def _temporary_bytes(agent: Agent, state: State) -> int:
     arrays += [b.nbytes // b.shape[-1] for b in agent.B]
     learned: int = sum(array.nbytes for array in tree_leaves(state.leaves))
     return 2 * max(arrays) + 2 * learned
-
-
-# From this size on, a gather of one action's matrix out of B is slow for want of cache.
-_LARGE_BYTES = 2**20
-
-
-class _Template(NamedTuple):
-    """One agent of `batch_size=1`.
-
-    Large transitions are in an order of their own: the actions come first, so that the matrix of
-    one action is one piece of memory. None where they stay in the agent.
-    """
-
-    agent: Agent
-    transitions: list[Any] | None
-
-    @classmethod
-    def of(cls, agent: Agent, own: tuple[str, ...]) -> _Template:
-        """The template form of `agent`; attributes in `own` come from each agent's leaves."""
-        if "B" in own or max(b.nbytes for b in agent.B) < _LARGE_BYTES:
-            return cls(agent, None)
-        transitions = [jnp.asarray(jnp.moveaxis(b, -1, 1)) for b in agent.B]
-        return cls(eqx.tree_at(lambda a: a.B, agent, None), transitions)
-
-    def whole(self) -> Agent:
-        """The agent as PyMDP has it."""
-        if self.transitions is None:
-            return self.agent
-        transitions = [jnp.moveaxis(b, 1, -1) for b in self.transitions]
-        return eqx.tree_at(lambda a: a.B, self.agent, transitions, is_leaf=lambda x: x is None)
-
-
-def _leaves_of(agent: Agent, own: tuple[str, ...]) -> dict[str, list[Any]]:
-    """The arrays of the attributes `own`, by attribute."""
-    return {name: getattr(agent, name) for name in own}
-
-
-def _act_alone(
-    template: _Template, state: State, observation: list[Any], key: Any
-) -> tuple[State, Acted]:
-    """`act` for one agent, without batch axes: the template agent with this agent's leaves."""
-    agent = _with_leaves(template.whole(), _batched(state.leaves))
-    agent, mind, acted = act(agent, *_batched((state.mind, observation, key)))
-    return State(_single(mind), _single(_leaves_of(agent, tuple(state.leaves)))), _single(acted)
-
-
-def _roll_alone(
-    template: _Template, world: World, state: State, carried: Any, keys: Any
-) -> tuple[State, Any, Acted]:
-    """PyMDP's `rollout` for one agent: `carried` is its observation and the state of its world,
-    `keys` the pairs of keys for action and world, a row per step."""
-    agent, mind = _with_leaves(template.whole(), _batched(state.leaves)), _batched(state.mind)
-    env = world.env(agent)
-
-    def step(carry: Any, keys: Any) -> tuple[Any, Acted]:
-        agent, mind, (observation, place) = carry
-        for_action, for_world = keys
-        agent, mind, acted = act(agent, mind, _batched(observation), for_action[None])
-        return (agent, mind, env.step(for_world, place, acted.action[0])), acted
-
-    (agent, mind, carried), acted = lax.scan(step, (agent, mind, carried), keys)
-    state = State(_single(mind), _single(_leaves_of(agent, tuple(state.leaves))))
-    return state, carried, tree_map(lambda x: x[:, 0], acted)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _in_groups(function: Callable[..., Any], width: int, fixed: tuple[Any, ...], rows: Any) -> Any:
-    """`function` of one agent, with the arguments `fixed`, mapped over the leading axis of `rows`,
-    its last arguments: `width` agents at a time, so that the temporary arrays of no more agents
-    exist at once.
-
-    Compiled once for all populations that are alike. A function compiled for each would stay with
-    JAX in part (15 KB), and make a leak of populations that come and go.
-    """
-
-    def one(row: Any) -> Any:
-        return function(*fixed, *row)
-
-    each = jax.vmap(one)
-    count = tree_leaves(rows)[0].shape[0]
-    if count <= width:
-        return each(rows)
-    split = partial(tree_map, lambda x: x.reshape(-1, width, *x.shape[1:]))
-    joined = partial(tree_map, lambda x: x.reshape(-1, *x.shape[2:]))
-    return joined(lax.map(each, split(rows)))
-
-
-def _batched(tree: Any) -> Any:
-    return tree_map(lambda x: x[None], tree)
-
-
-def _single(tree: Any) -> Any:
-    return tree_map(lambda x: x[0], tree)
-
-
-def _with_leaves(agent: Agent, leaves: dict[str, list[Any]]) -> Agent:
-    if not leaves:
-        return agent
-    return eqx.tree_at(
-        lambda a: [getattr(a, name) for name in leaves],
-        agent,
-        list(leaves.values()),
-        is_leaf=lambda x: x is None,
-    )

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
+from memprof.models import OwnWorld
 from memprof.populations import ENVIRONMENT, EVERYBODY
+from memprof.populations.alike import alike
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.text import own_traceback, raised, shown
@@ -84,12 +86,15 @@ class Environments:
     def __init__(self, kept_as: Callable[[Any, Any], Any]) -> None:
         self._kept_as = kept_as
         self._first: GenerativeProcess | None = None
+        self._env: Any = None
         self._worlds = Numbered()
         self._states = array("q")  # from the first world that is not forgotten
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
         """One more agent's environment, `own` or sampled from the model in `arguments`."""
         self._states.append(0)
+        if isinstance(own, OwnWorld):
+            own = self._stepped(own)
         if own is not None:
             self._worlds.append(UserEnvironment(own, [a.shape[0] for a in arguments["A"]]))
             return
@@ -103,6 +108,22 @@ class Environments:
             self._first = process
         self._worlds.append(self._first if self._first == process else process)
 
+    def _stepped(self, own: OwnWorld) -> Any:
+        """A world of PyMDP's kind, that agents step in: those that are equal are held once, as in
+        PyMDP's rollout, and compiled once."""
+        from memprof.upstream.jax_world import Stepped
+
+        for name in ("initial_carry", "policy_search"):
+            if getattr(own, name) is not None:
+                raise ScenarioError(
+                    "model.callable",
+                    f"{name} is for PyMDP's rollout alone. Set backend: jax and loop: rollout, or "
+                    "leave it out",
+                )
+        if not alike(own.env, self._env):
+            self._env = own.env
+        return Stepped(self._env, own.env_params)
+
     def leave(self, agent: int) -> None:
         """Let go of an agent's environment. The first process stays for as long as there is any
         agent: others may share it, or keep arrays as differences from its."""
@@ -110,7 +131,7 @@ class Environments:
         del self._worlds[agent]
         del self._states[: self._worlds.start - start]
         if self._worlds.removed == len(self._worlds):
-            self._first = None
+            self._first = self._env = None
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives after `action`; the first time, without one."""
@@ -134,7 +155,7 @@ class UserEnvironment:
     """A factory's own environment; what it raises or returns is checked and named.
 
     One index per modality is an observation; a plain index stands for one modality, and an array
-    per modality for a distribution over its outcomes.
+    per modality for a distribution over its outcomes. Both may be JAX's arrays.
     """
 
     __slots__ = ("_environment", "_outcomes")
@@ -161,26 +182,37 @@ class UserEnvironment:
                 f"the environment's {name} raised {raised(error)}",
                 detail=own_traceback(error),
             ) from None
-        if isinstance(observation, int | np.integer):
-            observation = (observation,)
-        if not self._fits(observation):
+        seen = self._seen(observation)
+        if seen is None:
             raise ScenarioError(
                 "model.callable",
                 f"the environment's {name} returned {shown(observation)}; expected one index per "
                 f"modality of A, below {', '.join(map(str, self._outcomes))}",
             )
-        found: Sequence[Any] = observation
-        return found
+        return seen
 
-    def _fits(self, observation: Any) -> bool:
-        if not isinstance(observation, list | tuple | np.ndarray):
-            return False
-        return len(observation) == len(self._outcomes) and all(
-            0 <= seen < outcomes
-            if isinstance(seen, int | np.integer)
-            else isinstance(seen, np.ndarray) and seen.shape == (outcomes,)
-            for seen, outcomes in zip(observation, self._outcomes, strict=True)
-        )
+    def _seen(self, observation: Any) -> list[Any] | None:
+        """An index or a distribution for each modality; None where it is something else."""
+        if isinstance(observation, int | float) or getattr(observation, "ndim", None) == 0:
+            observation = (observation,)
+        if not hasattr(observation, "__len__") or len(observation) != len(self._outcomes):
+            return None
+        seen = [_modality(*each) for each in zip(observation, self._outcomes, strict=True)]
+        return None if any(each is None for each in seen) else seen
+
+
+def _modality(seen: Any, outcomes: int) -> int | np.ndarray | None:
+    """What was seen of one modality, as PyMDP and its users write it: an index, also as an array of
+    one number, or an array of a number for each outcome, with or without an axis for the time."""
+    try:
+        array = np.asarray(seen)
+    except (TypeError, ValueError):
+        return None
+    if array.dtype.kind not in "iufb":
+        return None
+    if array.size == 1 and 0 <= array.item() < outcomes and array.item() == int(array.item()):
+        return int(array.item())
+    return array.reshape(outcomes) if array.shape in ((outcomes,), (1, outcomes)) else None
 
 
 def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:

@@ -41,6 +41,12 @@ def is_agent(made: Any) -> bool:
     return module is not None and isinstance(made, module.Agent)
 
 
+def is_env(made: Any) -> bool:
+    """Whether it is a `pymdp.envs.env.Env`, the world of JAX agents, or a user's of this kind."""
+    module = sys.modules.get(f"{PACKAGE}.envs.env")
+    return module is not None and isinstance(made, module.Env)
+
+
 def is_pymdps(name: str) -> bool:
     """Whether a module of this name is PyMDP's, of either backend."""
     return name.partition(".")[0] == PACKAGE

@@ -1,5 +1,5 @@
-"""PyMDP's JAX agent: its keywords, one step of a batch by PyMDP's own calls, and its rollout;
-importing this imports JAX and PyMDP."""
+"""PyMDP's JAX agent: its keywords, and one step of a batch by PyMDP's own calls; importing this
+imports JAX and PyMDP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax import random as jr
 from pymdp.agent import Agent
 
 __all__ = ["Agent"]
@@ -83,15 +82,34 @@ def act(
         keys: a random key per agent, shape (agents, 2), for the choice of the action.
         call: called with the name of each operation, its function and arguments.
     """
+    agent, mind, acted, _ = plan_and_act(agent, mind, observation, keys, _policies, call)
+    return agent, mind, acted
+
+
+def plan_and_act(
+    agent: Agent,
+    mind: Mind,
+    observation: list[Any],
+    keys: Any,
+    search: Call,
+    call: Call = _directly,
+) -> tuple[Agent, Mind, Acted, dict[str, Any]]:
+    """`act`, with `search(agent, qs)` for the posterior over policies; and what PyMDP's rollout
+    reports beside of a step."""
     prior = call("update_empirical_prior", _prior, agent, mind)
     qs = call("infer_states", agent.infer_states, observation, prior)
-    q_pi, _ = call("infer_policies", agent.infer_policies, qs)
+    q_pi, found = call("infer_policies", search, agent, qs)
     if agent.learn_A or agent.learn_B:
         agent = call("infer_parameters", _learn, agent, mind, qs, observation)
     if agent.learn_D:
         agent = call("learn_D", _learn_D, agent, mind, qs)
     action = call("sample_action", agent.sample_action, q_pi, keys)
-    return agent, Mind([q[:, -1:] for q in qs], action), Acted(qs, q_pi, action)
+    more = {"empirical_prior": prior, **found}
+    return agent, Mind([q[:, -1:] for q in qs], action), Acted(qs, q_pi, action), more
+
+
+def _policies(agent: Agent, qs: list[Any]) -> tuple[Any, dict[str, Any]]:
+    return agent.infer_policies(qs)[0], {}
 
 
 def _prior(agent: Agent, mind: Mind) -> list[Any]:
@@ -123,43 +141,3 @@ def _learn_D(agent: Agent, mind: Mind, qs: list[Any]) -> Agent:
         return jnp.where(first, counts / counts.sum(-1, keepdims=True), d)
 
     return eqx.tree_at(lambda a: a.D, agent, list(map(learned, agent.D, qs)))
-
-
-class World(NamedTuple):
-    """The generative process of PyMDP's `rollout`: A, B and D of one world, no batch axis."""
-
-    A: list[Any]
-    B: list[Any]
-    D: list[Any]
-
-    def env(self, agent: Agent) -> Any:
-        """PyMDP's environment of this world, for agents with these dependencies."""
-        from pymdp.envs.env import PymdpEnv  # takes 400 MB, most of it pictures of a mouse
-
-        return PymdpEnv(
-            *self,
-            A_dependencies=agent.A_dependencies,
-            B_dependencies=agent.B_dependencies,
-            categorical_obs=agent.categorical_obs,
-        )
-
-
-def rollout(agent: Agent, world: World, steps: int, rng: Any, carry: Any) -> Any:
-    """PyMDP's `rollout` of a batch: the carry after it, and what it reports at each step, without
-    what it learned."""
-    from pymdp.envs.rollout import rollout
-
-    last, info = rollout(agent, world.env(agent), steps - 1, rng, initial_carry=carry)
-    return last, Acted([q[:, :, None] for q in info["qs"]], info["qpi"], info["action"])
-
-
-def rollout_keys(rng: Any, agents: int, steps: int) -> tuple[Any, tuple[Any, Any]]:
-    """The keys that PyMDP's `rollout` gives a batch of `agents`: the next root, and those for
-    actions and for worlds, each of shape (steps, agents, 2)."""
-
-    def step(rng: Any, _: None) -> tuple[Any, tuple[Any, Any]]:
-        keys = jr.split(rng, agents + 2)
-        for_actions = jr.split(jr.split(keys[1])[0], agents + 1)[1:]
-        return keys[0], (for_actions, keys[2:])
-
-    return lax.scan(step, rng, None, length=steps)
