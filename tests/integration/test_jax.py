@@ -188,7 +188,7 @@ def test_half_precision_changes_beliefs_within_its_bound():
 
 
 def test_a_rollout_needs_a_world_that_pymdp_can_sample_from():
-    with pytest.raises(ScenarioError, match="Use loop: jit"):
+    with pytest.raises(ScenarioError, match="or use loop: jit"):
         population("own mazes", loop="rollout").grow(2)
 
 

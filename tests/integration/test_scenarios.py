@@ -315,7 +315,7 @@ def test_a_factory_that_is_wrong_is_said_to_be(own, function, words):
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("range", "returned (200,); expected one index per modality of A, below 200"),
+        ("range", "returned 200; expected one index per modality of A, below 200"),
         ("length", "returned (0, 0)"),
         ("text", "returned 'x'"),
         ("raises", "raised ZeroDivisionError"),
