@@ -86,7 +86,7 @@ def profile_command(
     )
 
 
-@app.command("leak")
+@app.command("leak", short_help="Check whether a population leaks, and where.")
 @takes(**fields_without("max_slowdown", "instruments") | {"passes": FIXED_PASSES})
 def leak_command(
     scenario: _OptionalScenario = None,
@@ -236,10 +236,14 @@ def _loaded(path: Path | None, default: str, changed: Overrides) -> LoadedScenar
 
 app.command("gate")(gate.gate_command)
 app.command("compare")(gate.compare_command)
-app.command("report")(report.report_command)
+app.command("report", short_help="Show a saved report, or write it in other formats.")(
+    report.report_command
+)
 app.command("init")(init.init_command)
-app.command("doctor")(doctor.doctor_command)
-app.command("help")(help.help_command)
+app.command("doctor", short_help="Check what makes figures here less reliable.")(
+    doctor.doctor_command
+)
+app.command("help", short_help="Show a page of the documentation.")(help.help_command)
 app.command("models")(lists.models_command)
 app.command("instruments")(lists.instruments_command)
 app.command("passes")(lists.passes_command)

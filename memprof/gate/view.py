@@ -31,7 +31,8 @@ def gate_view(report: GateReport) -> View:
     sections = [_scenario(each) for each in report.scenarios]
     sections += _alarms(report.alarms)
     if report.updated:
-        replaced = f"Written to {report.baseline}: {', '.join(report.updated)}."
+        names = ", ".join(report.updated)
+        replaced = f"Written to {report.baseline}: {names}. Commit the file."
         sections.append(Section("Baseline", (replaced,)))
     if report.not_gated:
         missing = f"In {report.baseline}, but not gated: {', '.join(report.not_gated)}."
@@ -58,8 +59,10 @@ def _brief(report: GateReport, sections: Sequence[Section]) -> Iterator[Section]
 def _changes(found: Comparison) -> Iterator[str]:
     if found.failure:
         yield f"could not be measured: {found.failure.removesuffix('.')}"
+    if _has(found, "new"):
+        yield "measured for the first time"
     for each in found.metrics:
-        if each.verdict != "same":
+        if each.verdict not in ("same", "new"):
             yield clause(each, found)
 
 

@@ -60,6 +60,12 @@ def test_what_a_command_takes_fits_a_screen(name, width):
     assert max(map(len, lines)) <= width
 
 
+def test_the_list_of_commands_says_what_each_is_for():
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert "..." not in shown.partition("Commands:")[2], "cut off in the middle"
+
+
 @pytest.mark.parametrize("name", ["passes", "models", "instruments", "formats"])
 def test_lists_are_as_wide_as_the_terminal(memprof, name):
     lines = memprof(name, COLUMNS="60").out.splitlines()

@@ -136,7 +136,9 @@ def test_a_ratio_that_was_nothing_is_not_divided_by():
 def test_each_kind_has_its_title_and_says_what_was_replaced():
     assert gate_view(GATE).title == "gate: 4 scenarios against baseline.json"
     assert gate_view(COMPARED).title == "compare: scenarios/grid-29.yaml against a.json"
-    assert section(UNCHANGED, "Baseline").text == ("Written to baseline.json: grid-5.",)
+    assert section(UNCHANGED, "Baseline").text == (
+        "Written to baseline.json: grid-5. Commit the file.",
+    )
 
 
 def test_a_self_check_says_how_often_it_would_have_cried_wolf():
