@@ -44,10 +44,10 @@ class _Row:
 
     Attributes:
         variant: `before` or `after`; of a gate `then`, `now`, `change` or `allowed`.
-        repeat: the first is 1; None for what is of all of them.
-        series: what it is, by the name that the JSON has for it.
-        note: what kind of a point it is; a gate's verdict.
-        x: None for a figure that is of no series.
+        repeat: counted from 1; None for a figure of all repeats.
+        series: the figure's name in the JSON.
+        note: the kind of point, or a gate's verdict.
+        x: None for a figure that belongs to no series.
     """
 
     kind: str = ""

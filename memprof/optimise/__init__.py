@@ -22,13 +22,13 @@ class Setting:
         """Prepare the process."""
 
     def built(self) -> None:
-        """Told that an agent is new."""
+        """An agent is new."""
 
     def resume(self) -> None:
-        """Told that an agent is about to be used."""
+        """An agent is about to be used."""
 
     def pause(self) -> None:
-        """Told that it is used no longer."""
+        """An agent is no longer used."""
 
     def not_replaced(self) -> dict[str, str]:
         """PyMDP's functions that were left as they are, or that a user replaced meanwhile, with

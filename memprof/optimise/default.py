@@ -33,7 +33,7 @@ _FREED_PER_REPLACED = 4  # what a step takes and frees at once: priors, means an
 
 
 def default_plan(history_steps: int | None = None, keep: tuple[str, ...] | None = None) -> Plan:
-    """The plan that `optimize` takes by itself. Who names results to `keep` wants records."""
+    """The plan that `optimize` chooses by itself; naming results to `keep` asks for records."""
     storage = ByAgent() if keep is None else Template(keep)
     return Plan([Pool()], [Histories(history_steps)], storage)
 
@@ -85,7 +85,7 @@ class ByAgent(Template):
         self.staying.pop(index, None)
 
     def reason(self) -> str:
-        """What was chosen for the agents that there are, and why."""
+        """What was chosen for the present agents, and why, as a clause."""
         if not self.staying:
             if not self.learn:
                 return "the agents learn nothing, and differ from a template in few bytes"

@@ -185,5 +185,5 @@ class Block:
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    """The array's own memory as unsigned integers; of a copy where it is not contiguous."""
+    """The array's memory as unsigned integers; a copy's if the array is not contiguous."""
     return np.ascontiguousarray(array).view(np.dtype(f"u{array.dtype.itemsize}"))

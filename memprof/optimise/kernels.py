@@ -200,7 +200,7 @@ class Kernels:
         learned: tuple[Any, ...],
         beliefs_of: Callable[[int], Any],
     ) -> Any:
-        """`own` are PyMDP's arguments, `learned` those of them that its versions agree in."""
+        """`own` are PyMDP's arguments, `learned` those on which its versions agree."""
         if not getattr(self._stands, name)():
             return getattr(self._own, name)(*own)
         pA, A, obs, lr, modalities = learned

@@ -24,7 +24,7 @@ from memprof.storage.unflatten import Borrower
 
 @dataclass(frozen=True, slots=True)
 class _Loan:
-    """A buffer in use, which equals the reference again when its patch is undone."""
+    """A buffer in use; undoing its patch makes it equal to the reference again."""
 
     buffer: np.ndarray
     reference: np.ndarray
@@ -61,7 +61,7 @@ class Scratch:
             free.append(buffer)
 
     def clear(self) -> None:
-        """Let go of all buffers that are not lent."""
+        """Release all buffers that are not lent."""
         self._free.clear()
         self._references.clear()
 
@@ -109,7 +109,7 @@ class Loans(Borrower):
         self._loans = used
 
     def held(self) -> Iterator[Any]:
-        """What is lent, for the ledger: buffers, and what they are changed by."""
+        """What is lent, for the ledger: buffers and their patches."""
         for loan in self._loans:
             yield from (loan.buffer, loan.changed.positions, loan.changed.values)
 
@@ -201,7 +201,7 @@ class Activation:
     handed: Handed
 
     def spare(self) -> None:
-        """Give back what the agent has no more use for, though it stays active."""
+        """Give back what the agent no longer uses, though it stays active."""
         self.handed.forget_unused()
         self.loans.end_unused()
 

@@ -49,7 +49,7 @@ def _stored(name: str) -> str:
 
 
 def is_stored(agent: Any) -> bool:
-    """Whether an agent's state is in a population, and not in the object."""
+    """Whether a population, rather than the object itself, holds the agent's state."""
     return bool(getattr(type(agent), "_memprof_stored", False)) or type(agent) is StoredAgent
 
 
@@ -73,7 +73,7 @@ class AgentClass:
         return bool(self._slots)
 
     def state(self, agent: Any) -> dict[str, Any]:
-        """All attributes of an agent, those in slots too."""
+        """All attributes of an agent, including those in slots."""
         own: dict[str, Any] = object.__getattribute__(agent, "__dict__")
         if not self._slots:
             return own
@@ -118,7 +118,7 @@ class AgentClass:
 
 @lru_cache
 def agent_class(kind: type) -> AgentClass:
-    """What there is to know of a class.
+    """The description of a class.
 
     Raises:
         UsageError: its agents hold more than their attributes, which would be lost at rest.
@@ -137,7 +137,7 @@ def agent_class(kind: type) -> AgentClass:
 
 
 def _references() -> int:
-    """References to the dict of an agent that nobody else holds."""
+    """The reference count of an agent's dict that nobody else holds."""
 
     class Probe:
         pass

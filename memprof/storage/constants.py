@@ -112,7 +112,7 @@ def segments_of(array: np.ndarray) -> Segments | None:
 
 
 def all_segments() -> list[Segments]:
-    """What is kept about the constants of this process, for the ledger."""
+    """All segments kept for the constants of this process, for the ledger."""
     return [found for _, found in list(_segments.values()) if found is not None]
 
 
@@ -137,13 +137,13 @@ def note_equal(array: np.ndarray, other: np.ndarray) -> None:
 
 
 def noted_equal(array: np.ndarray) -> np.ndarray:
-    """The constant that `note_equal` was told of; the array itself if there is none."""
+    """The constant that `note_equal` recorded for the array; else the array itself."""
     known = _equals.get()
     return known.get(id(array), (array, array))[1] if known else array
 
 
 def surely_equal(array: np.ndarray, other: np.ndarray) -> bool:
-    """Whether it takes no look at them to say that both have the same bits and layout: they share
+    """Whether both are known, without reading them, to have the same bits and layout: they share
     their memory, or it was noted."""
     array, other = _whole(array), _whole(other)
     return array is other or noted_equal(array) is other
@@ -175,7 +175,7 @@ def _whole(array: np.ndarray) -> np.ndarray:
 
 
 def forgetting(array: np.ndarray, known: dict[int, Any]) -> weakref.ref[np.ndarray]:
-    """A weak reference that drops the array's entry before its id can be used again."""
+    """A weak reference that drops the array's entry in `known` before its id can be reused."""
     number = id(array)
     return weakref.ref(array, lambda _: known.pop(number, None))
 
@@ -209,7 +209,7 @@ def _found(array: np.ndarray) -> tuple[np.ndarray | None, int | bytes]:
 
 
 def _is_content(candidate: np.ndarray, array: np.ndarray, content: bytes | Words) -> bool:
-    """Whether two compact arrays agree in everything; `content` is the second one's."""
+    """Whether two compact arrays are the same to the bit; `content` is the second one's."""
     if described(candidate.dtype) != described(array.dtype) or candidate.shape != array.shape:
         return False
     if candidate.strides != array.strides and array.size:

@@ -130,7 +130,7 @@ class DiskRecords:
             raise
 
     def append(self, record: bytes) -> int:
-        """Add a record; its index."""
+        """Add a record and return its index."""
 
         def add(transaction: _Transaction) -> int:
             index = self._count(transaction)
@@ -144,7 +144,7 @@ class DiskRecords:
 
     @property
     def removed(self) -> int:
-        """How many were removed."""
+        """The number of removed records."""
         return self._transact(self._removed)
 
     def __contains__(self, index: int) -> bool:
@@ -228,7 +228,7 @@ class DiskRecords:
             raise failure(f"{shown(self._folder)}: records cannot be {verb}", error) from error
 
     def _fitting_map(self, task: Callable[[_Transaction], _T], write: bool) -> _T:
-        """Run a task in a transaction, again when the map had to follow the data's growth."""
+        """Run a task in a transaction; run it again if the map had to grow with the data."""
         while True:
             try:
                 with self._env.begin(write=write, buffers=True) as transaction:
@@ -292,11 +292,11 @@ class DiskRecords:
         return int.from_bytes(count, "big")
 
     def _tombstone(self, index: int) -> bytes:
-        """What is in the place of a removed record: a checksum that no record has alone."""
+        """The mark in place of a removed record: a checksum alone, which no record is."""
         return self._checksum(index, b"removed")
 
     def _checksum(self, index: int, record: Buffer) -> bytes:
-        """Of the record in its place: it fails for one of another index or another template."""
+        """The checksum of a record in its place; it fails for another index or another template."""
         place = zlib.crc32(_key(index), self._salt)
         return zlib.crc32(record, place).to_bytes(_CHECKSUM_BYTES, "big")
 

@@ -101,7 +101,7 @@ class Exemplar:
         return sum(leaf.nbytes for leaf in arrays_in([*self.state.values()]))
 
     def flatten(self, agent: Any, keep: tuple[str, ...] | None, flattener: Flattener) -> Changes:
-        """What an agent differs in from the template; its data goes to the flattener."""
+        """How an agent differs from the template; the data goes to the flattener."""
         own = self._class.state(agent)
         steady = self._steady_in(own)
         shape = self._shape(steady, own)
@@ -178,7 +178,7 @@ class Exemplar:
         return Changes((shape.missing, order, *entries), whole, reasons, found.held)
 
     def _shape(self, steady: _Steady, state: dict[str, Any]) -> _Shape:
-        """What the names of an agent's attributes say; they are looked at once."""
+        """The names of an agent's attributes, classified once and then remembered."""
         key = tuple(state)
         found = steady.shapes.get(key)
         if found is None:
@@ -207,7 +207,7 @@ class Exemplar:
         return size >= _DERIVED_BYTES and derives(name, state)
 
     def _steady_in(self, state: dict[str, Any]) -> _Steady:
-        """Plain attributes that are as the template's; others are no longer compared so."""
+        """Plain attributes equal to the template's; others are no longer compared this way."""
         steady = self._steady
         try:
             if plain_content([state[name] for name in steady.compared]) == steady.content:
@@ -301,7 +301,7 @@ class _Shape:
 
 
 class _NotLinked(Exception):
-    """A linked attribute has no encoding after all: a cycle through a tuple, say."""
+    """A linked attribute has no encoding after all, for example a cycle through a tuple."""
 
     def __init__(self, names: dict[str, str]) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ class Handed(dict[int, Encoding]):
         return found if found.reference is None or found.reference is reference else None
 
     def forget_unused(self) -> None:
-        """Let go of the arrays that the agent has let go of."""
+        """Forget the arrays that the agent no longer holds."""
         for key in list(self):
             # The encoding's reference, and getrefcount's own argument.
             if sys.getrefcount(self[key].array) == 2:
@@ -130,7 +130,7 @@ class Flattener:
         return b"".join(self.parts)
 
     def spend(self, size: int) -> bool:
-        """Whether `size` bytes may be made of fewer; they are then spent."""
+        """Whether the allowance covers decompressing to `size` bytes; if so, it is spent."""
         if size > self.free:
             return False
         self.free -= size
@@ -156,7 +156,7 @@ class Flattener:
         return parts, outside, seen, self.elements, self.past, self.free
 
     def size_since(self, mark: Mark) -> int:
-        """Bytes that were added since `mark`, data and arrays outside of it."""
+        """Bytes added since `mark`, including arrays kept outside the data."""
         parts, outside, *_ = mark
         return sum(map(len, self.parts[parts:])) + sum(a.nbytes for a in self.outside[outside:])
 
@@ -190,7 +190,7 @@ class Flattener:
 
 
 def _as(kind: str, encoded: Callable[[Any], bytes]) -> Callable[[Flattener, Any, Any], Layout]:
-    """What writes the values of a type: their kind says how to read the bytes."""
+    """The function that writes values of a type; their kind says how to read the bytes."""
     layout = (kind,)
 
     def write(self: Flattener, value: Any, reference: Any) -> Layout:
@@ -311,7 +311,7 @@ def _write_numbers(self: Flattener, value: np.ndarray, reference: Any) -> Layout
 
 
 def _write_large(self: Flattener, value: np.ndarray) -> Layout:
-    """Compressed, where a sample of it becomes half as large; else as it is."""
+    """The data, compressed if a sample of it shrinks to half its size."""
     form = (described(value.dtype), value.shape, order_of(value))
     sample = value.reshape(-1)[:: max(1, value.nbytes // LARGE_BYTES)]
     if len(compressed(sample.tobytes())) * 2 < sample.nbytes and self.spend(value.nbytes):
@@ -330,7 +330,7 @@ def _bytes(array: np.ndarray) -> bytes:
 
 
 def _against(self: Flattener, value: np.ndarray, reference: Any) -> Layout | None:
-    """The array as its reference, or as zeros, but for a few entries; None if it has too many."""
+    """The array as differences from the reference, or from zeros; None if they are too many."""
     if not (value.flags.c_contiguous or value.flags.f_contiguous):
         return None
     if (

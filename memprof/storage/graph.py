@@ -83,7 +83,7 @@ class Graph:
         )
 
     def _meet(self, attribute: str, value: Any, references: int = 1) -> bool:
-        """Count references; whether they are the first."""
+        """Count references to an object; return whether they are the first."""
         node = self.nodes.get(id(value))
         if node is None:
             self.nodes[id(value)] = Node(value, references, attribute)
@@ -145,7 +145,7 @@ class Graph:
         return attribute
 
     def attributes(self) -> Iterable[str]:
-        """Those that were visited."""
+        """The attributes that were visited."""
         return self._groups
 
     def held_elsewhere(self) -> list[Node]:
@@ -160,7 +160,7 @@ class Graph:
         ]
 
     def is_ours(self, value: Any) -> bool:
-        """Whether it is an array that memprof holds as well."""
+        """Whether the object is an array that memprof holds too."""
         return type(value) is np.ndarray and (id(value) in self._handed or is_constant(value))
 
 

@@ -189,7 +189,7 @@ _DEEPEST = 32
 
 
 def check_meta(path: Path) -> None:
-    """Refuse a file whose first two pages no writer of ours has written.
+    """Refuse a file whose first two pages memprof did not write.
 
     Raises:
         lmdb.InvalidError: as it says.

@@ -37,10 +37,10 @@ class Links(NamedTuple):
     Attributes:
         linked: attributes to be encoded in full, with marks.
         whole: attributes that stay as they are, each with its type and the reason.
-        opaque: those of them that have no exact encoding.
+        opaque: attributes in `whole` that have no exact encoding.
         users: the user's attributes that are no values, and those that have an object in common
             with one.
-        held: objects in them that somebody else holds too.
+        held: objects in the attributes that somebody else holds too.
         bases: arrays, by identity, that several views in linked attributes look at.
     """
 

@@ -222,7 +222,7 @@ def _name(kind: type) -> str:
 
 
 def _allowance(blobs: int, data: int) -> Allowance:
-    """What may be made of so many bytes of a template's, and of other data."""
+    """The allowance for decoding so many bytes of a template and of other data."""
     return Allowance(
         _FREE_BYTES + _TIMES * blobs,
         _FREE_ELEMENTS + _ELEMENTS_PER_BYTE * data,
@@ -241,7 +241,7 @@ def _check_elements(flattener: Flattener, data: bytes) -> None:
 
 
 def _described(exemplar: Exemplar) -> dict[str, Any]:
-    """The blobs that hold a template, and say what it looks like."""
+    """The blobs that hold a template and its layout."""
     flattener = Flattener(maps=True, free=_FREE_BYTES)
     try:
         layout = flattener.flatten(exemplar.state)

@@ -39,13 +39,13 @@ class Records(Protocol):
 
     @property
     def removed(self) -> int:
-        """How many were removed."""
+        """The number of removed records."""
 
     def append(self, record: bytes) -> int:
-        """Add a record; its index."""
+        """Add a record and return its index."""
 
     def __len__(self) -> int:
-        """How many were appended: the next index."""
+        """The number of records ever appended, which is the next index."""
 
     def __contains__(self, index: int) -> bool: ...
 
@@ -56,7 +56,7 @@ class Records(Protocol):
     def __delitem__(self, index: int) -> None: ...
 
     def close(self) -> None:
-        """Let go of the records; on disk, they stay there."""
+        """Release the records; those on disk stay there."""
 
 
 class Numbered:
@@ -78,12 +78,12 @@ class Numbered:
         self.start = self.removed = self._gone_since = 0
 
     def append(self, value: Any) -> int:
-        """Add a value; its number."""
+        """Add a value and return its number."""
         self._values.append(value)
         return len(self) - 1
 
     def __len__(self) -> int:
-        """How many were added: the next number."""
+        """The number of values ever added, which is the next number."""
         return self.start + len(self._values)
 
     def __contains__(self, index: int) -> bool:
@@ -105,7 +105,7 @@ class Numbered:
             self._forget()
 
     def items(self) -> Iterator[tuple[int, Any]]:
-        """Numbers and values of those that are there."""
+        """Numbers and values of the entries that were not removed."""
         for place, value in enumerate(self._values):
             if value is not _REMOVED:
                 yield self.start + place, value
@@ -122,7 +122,7 @@ class Numbered:
         return place
 
     def _forget(self) -> None:
-        """Drop the places of the removed ones at the start."""
+        """Drop the places of removed values at the start."""
         here = (place for place, value in enumerate(self._values) if value is not _REMOVED)
         first = next(here, len(self._values))
         del self._values[:first]
@@ -235,7 +235,7 @@ def compressed(data: bytes, level: int = _LEVEL) -> bytes:
 
 
 def content_size(frame: bytes) -> int:
-    """Bytes that decompressing a frame makes.
+    """The size of a frame's content in bytes.
 
     Raises:
         zstandard.ZstdError, ValueError: it does not say.
@@ -247,7 +247,7 @@ def content_size(frame: bytes) -> int:
 
 
 def decompressed(frame: bytes) -> bytes:
-    """What was compressed.
+    """The content of a frame.
 
     Raises:
         zstandard.ZstdError: the frame is damaged.

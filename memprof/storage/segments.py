@@ -43,7 +43,7 @@ def words_of(array: np.ndarray) -> Words | None:
 
 
 def equal(left: Words, right: Words) -> bool:
-    """Whether words, as many here as there, are the same; stops soon after one that is not."""
+    """Whether two arrays of words, equally long, are the same; stops soon after a difference."""
     return all(
         bool((left[start : start + _PIECE] == right[start : start + _PIECE]).all())
         for start in range(0, len(left), _PIECE)
@@ -86,7 +86,7 @@ class Segments:
 
     @classmethod
     def of(cls, words: Words) -> Segments | None:
-        """None for words of which too many are not zero."""
+        """The segments of some words; None if too many words are nonzero."""
         nonzero = changes(words, None, len(words) / _WORDS_PER_SEGMENT / 2 - 1)
         if nonzero is None:
             return None
@@ -96,7 +96,7 @@ class Segments:
         return cls(kept, words[starts], len(words))
 
     def equal(self, words: Words) -> bool:
-        """Whether these words, as many, are those of the array."""
+        """Whether these words, equally many, are the array's."""
         if self._sampled_changes(words):
             return False
         return bool((np.maximum.reduceat(words, self.starts) == self.values).all())

@@ -111,7 +111,7 @@ class Template(InPlace):
         return Activation(agent, loans, reader.handed)
 
     def allowance(self, record: bytes) -> Allowance:
-        """What may be made of a record."""
+        """The allowance for decoding a record."""
         return UNLIMITED
 
     def held_by_others(self) -> list[int]:

@@ -19,12 +19,12 @@ _PLAIN = (type(None), bool, int, float, complex, str)
 
 
 def plain_content(values: list[Any]) -> bytes:
-    """Equal for equal nested atoms of equal types only (version 2 has no marks for sharing)."""
+    """Bytes that are equal only for equal nested atoms of equal types."""
     return marshal.dumps(values, 2)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether marshal says all that there is to say."""
+    """Whether marshal's bytes identify the value completely."""
     if type(value) in (list, tuple):
         return all(type(each) in _PLAIN or is_plain(each) for each in value)
     if type(value) is dict:
@@ -33,7 +33,7 @@ def is_plain(value: Any) -> bool:
 
 
 def same(value: Any, known: Any) -> bool:
-    """Whether a value surely is what the template holds; large arrays by identity only."""
+    """Whether a value certainly equals the template's; large arrays count by identity only."""
     if value is known:
         return True
     kind = type(value)
@@ -85,7 +85,7 @@ def all_same(layout: Layout, value: Any, known: Any) -> bool:
 
 
 def copier(value: Any, shares: bool) -> Callable[[Any], Any]:
-    """What copies a value of the template, as `_copied` does: at once, where all that is in a
+    """A function that copies a value of the template as `_copied` does: at once, if everything in a
     container is shared."""
     if shares and type(value) is np.ndarray and value.dtype != object:
         return _itself

@@ -63,7 +63,7 @@ class Allowance:
     past: float = float("inf")
 
     def spend(self, size: int) -> int:
-        """Take `size` bytes of the allowance; the size.
+        """Take `size` bytes of the allowance and return the size.
 
         Raises:
             ValueError: so many are not left.
@@ -85,11 +85,11 @@ class Allowance:
         self.past = max(0, self.past - past)
 
     def allows(self, elements: int, past: int) -> bool:
-        """Whether there may be so many elements, and so many of histories."""
+        """Whether the allowance covers so many elements, and so many entries of histories."""
         return elements + max(0, past - self.past) <= self.elements
 
     def frame(self, frame: bytes) -> bytes:
-        """A frame whose content is allowed, now or later."""
+        """A frame whose content fits the allowance."""
         if self.size != float("inf"):
             self.spend(content_size(frame))
         return frame
@@ -153,7 +153,7 @@ class Reader:
 
 
 def _as(packed: struct.Struct, value: Callable[..., Any] | None = None) -> Any:
-    """What reads the values of a kind that are numbers of a fixed size."""
+    """The function that reads values of a kind, which are numbers of a fixed size."""
 
     def read(self: Reader, layout: Layout, reference: Any) -> Any:
         numbers = packed.unpack_from(self.data, self.place)

@@ -25,7 +25,7 @@ _FEW = 1000  # objects and lists that take no memory worth speaking of
 
 
 class NoPlainFile(OSError):
-    """A name in a store stands for something else than a file of its own."""
+    """A name in a store is not a plain file of the store's own."""
 
 
 def check_regular(path: Path) -> None:

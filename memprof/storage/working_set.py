@@ -48,7 +48,7 @@ class Store(Protocol):
         ...
 
     def held_bytes(self, activation: Activation) -> int:
-        """What the active agent takes, beyond what it has in common with others."""
+        """Bytes of the active agent, without what it shares with others."""
         ...
 
 
@@ -123,7 +123,7 @@ class WorkingSet:
         return activation.agent
 
     def _taken(self, index: int) -> _Idle | None:
-        """Mark an agent as used; itself, if it is active."""
+        """Mark an agent as used, and return it if it is active."""
         with self._changed:
             while index in self._moving:
                 self._changed.wait()
@@ -319,7 +319,7 @@ class WorkingSet:
             yield index, [each, *each.activation.held()]
 
     def _typical_bytes(self) -> int:
-        """Mean of the active agents; the last one measured, if none is active."""
+        """Mean bytes of the active agents; of the last one measured if none is active."""
         with self._changed:
             active = len(self._idle) + len(self._used)
             return self._bytes // active if active else self._last_bytes

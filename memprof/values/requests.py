@@ -23,9 +23,9 @@ class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
         target: what runs it in the worker, as `module:function`: it gets the request and the
             worker's end of the pipe.
         result: the type R.
-        cycles: what it reads is compared from cycle to cycle, so that the allocator's thread caches
-            would be in the way.
-        one_arena: its threads allocate, all of them from one arena.
+        cycles: its readings are compared from cycle to cycle, which the allocator's thread caches
+            would disturb.
+        one_arena: all its threads allocate from one arena.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -42,7 +42,7 @@ class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     """Measure the population cleanly.
 
     Attributes:
-        resolve: add agents, as far as the effort goes, until it is known what one costs.
+        resolve: add agents, within the limits of the effort, until the cost of one is known.
         trend: let them live on, to see whether they grow.
     """
 
