@@ -100,8 +100,8 @@ def _command(
     for name in [each for each in sys.modules if each.partition(".")[0] == "tests"]:
         del sys.modules[name]  # another program may have a package of this name
     sys.argv = [module, *arguments]
-    forked_workers.use(partial(_starts_as, environment))
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    with forked_workers.used(partial(_starts_as, environment)):
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 _WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -28,6 +28,8 @@ class Backend:
         compiles: it traces and compiles programs, and keeps arrays on a device.
         together: all agents step as one computation.
         environment: variables for its workers' allocator.
+        imports: modules of its population, or all of that, which start no thread that a fork lacks:
+            what the process imports that workers are forked from.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Backend:
     compiles: bool = False
     together: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 BACKENDS = Catalogue(
@@ -50,6 +53,7 @@ BACKENDS = Catalogue(
             name="numpy",
             population="memprof.populations.numpy_agents:NumpyPopulation",
             check="memprof.upstream.keywords:check_numpy",
+            imports=("memprof.populations.numpy_agents",),
         ),
         Backend(
             name="jax",
@@ -60,6 +64,7 @@ BACKENDS = Catalogue(
             compiles=True,
             together=True,
             environment=ONE_ARENA,
+            imports=("memprof.upstream.jax_agent",),  # without a device
         ),
     ),
     attrgetter("name"),

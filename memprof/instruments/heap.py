@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -40,8 +40,6 @@ _ASKED = 64
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
 _HOOKS = 3 * ctypes.sizeof(ctypes.c_size_t)  # Objects/obmalloc.c, PYMEM_DEBUG_EXTRA_BYTES
-
-_stats_file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # unnamed, ends with the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,12 @@ def _malloc_in_use() -> tuple[Malloc, str]:
             return malloc, ""
         failures.append((malloc, f"{malloc.name}: {why}"))
     return failures[0]
+
+
+def forget() -> None:
+    """Let this process, a fork, try its accounts by itself."""
+    tried.cache_clear()
+    _stats_file.cache_clear()
 
 
 def live_bytes() -> int | None:
@@ -196,17 +200,23 @@ def _table() -> bytes:
         return b""
     if sys.stderr is not None:
         sys.stderr.flush()
-    saved = os.dup(2)
-    _stats_file.seek(0)
-    _stats_file.truncate()
+    saved, file = os.dup(2), _stats_file()
+    file.seek(0)
+    file.truncate()
     try:
-        os.dup2(_stats_file.fileno(), 2)
+        os.dup2(file.fileno(), 2)
         sys._debugmallocstats()
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-    _stats_file.seek(0)
-    return _stats_file.read()
+    file.seek(0)
+    return file.read()
+
+
+@cache
+def _stats_file() -> IO[bytes]:
+    """Unnamed, so that it ends with the process."""
+    return tempfile.TemporaryFile(buffering=0)
 
 
 def _mallocs() -> Iterator[Malloc]:

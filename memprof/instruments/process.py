@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import re
 import sys
 from collections import Counter
@@ -35,9 +36,24 @@ _SIZES = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 _clear_type_cache: Callable[[], None] = getattr(
     sys, "_clear_internal_caches", getattr(sys, "_clear_type_cache", lambda: None)
 )
-_process = psutil.Process()
 
 _TRIED_MAPPING = 4 * 2**20
+
+
+@cache
+def _process() -> psutil.Process:
+    return psutil.Process()
+
+
+def _forget() -> None:
+    """A fork is a process of its own, and tries its readings by itself."""
+    _process.cache_clear()
+    left_out.cache_clear()
+    heap.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class _Garbage:
@@ -175,6 +191,12 @@ def read() -> Reading:
     return replace(reading, uss_bytes=uss, heap_bytes=heap.live_bytes())
 
 
+@cache
+def at_start() -> Reading:
+    """The first reading: before the backend's import, in the process that did that."""
+    return read()
+
+
 def _of_system() -> Reading:
     """What the system tells, which is more or less: kernels before 5.3 have no `Pss_Shmem`, those
     before 4.14 and gVisor no rollup, and some containers no page of it."""
@@ -187,9 +209,9 @@ def _of_system() -> Reading:
             shared = found.get("Pss_Shmem", _status().get("RssShmem", 0))
             private = found["Anonymous"] + shared + found.get("Swap", 0)
         return Reading(found["Rss"], uss, found.get("Pss"), private, None)
-    memory: Any = _process.memory_info()
+    memory: Any = _process().memory_info()
     with contextlib.suppress(psutil.Error, OSError):
-        memory = _process.memory_full_info()
+        memory = _process().memory_full_info()
     uss = getattr(memory, "uss", None) or None
     return Reading(memory.rss, uss, getattr(memory, "pss", None) or None, uss or memory.rss, None)
 
@@ -224,7 +246,7 @@ def held_bytes() -> int:
 
 def anonymous_bytes() -> int:
     """About the private memory, in microseconds."""
-    memory: Any = _process.memory_info()
+    memory: Any = _process().memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))
 
 

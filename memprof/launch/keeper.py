@@ -25,14 +25,26 @@ def main() -> None:
     """Start the command, and leave nothing of it."""
     parent, status, events = (int(each) for each in sys.argv[1:4])
     folder, *command = sys.argv[4:]
-    os.set_inheritable(status, False)
+    if keep(parent, status, events, folder):
+        execute([*command, str(events)])
+
+
+def keep(parent: int, status: int, events: int, folder: str) -> bool:
+    """Fork a worker, and leave nothing of it. True in the worker, at once, which is in a session of
+    its own and goes if its keeper does; False in the keeper, when all is over."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # children of a process that ignores it vanish
     signal.pthread_sigmask(signal.SIG_SETMASK, _AWAITED)
-    worker = os.fork()
+    keeper, worker = os.getpid(), os.fork()
     if worker == 0:
-        _become([*command, str(events)])
+        os.close(status)
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os._exit(127)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return True
     _let_go(events)
     _say(status, f"worker {worker}")
     ended: dict[int, int] = {}
@@ -47,6 +59,7 @@ def main() -> None:
         import shutil
 
         shutil.rmtree(folder, ignore_errors=True)
+    return False
 
 
 def _is_gone(parent: int) -> bool:
@@ -59,17 +72,12 @@ def _is_gone(parent: int) -> bool:
     return False
 
 
-def _become(command: list[str]) -> None:
-    """The worker, in a session of its own; it goes if its keeper does."""
+def execute(command: list[str]) -> None:
+    """Be the program of the command, for good."""
     try:
-        keeper = os.getppid()
-        os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == keeper:
-            for each in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(each, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            os.execv(command[0], command)
+        for each in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+            signal.signal(each, signal.SIG_DFL)
+        os.execv(command[0], command)
     except OSError as error:
         os.write(2, f"cannot run {command[0]}: {error.strerror}\n".encode())
     finally:

@@ -11,6 +11,7 @@ from threading import Event, RLock, Thread
 from typing import Generic, TypeVar
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
+from memprof.launch.forks import Forks
 from memprof.launch.limits import left_bytes
 from memprof.launch.spawn import Finished, Limits, run_worker
 from memprof.launch.start import Halt
@@ -97,6 +98,7 @@ class Crew:
     _ended: int = field(default=0, init=False)
     _seconds: float = field(default=0.0, init=False)
     _halt: Halt | None = field(default=None, init=False)
+    _forks: Forks | None = field(default=None, init=False)
     _free: Event = field(default_factory=Event, init=False)
     _told: RLock = field(default_factory=RLock, init=False)
 
@@ -129,6 +131,7 @@ class Crew:
                 sample=sample,
                 on_part=on_part,
                 halt=self._halt,
+                forks=self._forks,
             )
         except ScenarioError as error:
             raise ScenarioError(
@@ -141,6 +144,20 @@ class Crew:
             with self._told:
                 self._ended += 1
                 self._seconds += time.monotonic() - start
+
+    @contextmanager
+    def forking(self, workers: int) -> Iterator[None]:
+        """Fork what can be forked from one process that has imported the backend, if that is true
+        of more than one of the coming `workers`."""
+        if workers < 2:
+            yield
+            return
+        with Forks() as forks:
+            self._forks = forks
+            try:
+                yield
+            finally:
+                self._forks = None
 
     @property
     def is_abreast(self) -> bool:

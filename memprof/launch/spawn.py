@@ -16,6 +16,7 @@ import msgspec
 
 from memprof.errors import (
     BackendFailed,
+    MeasurementError,
     MemoryLimitReached,
     MemprofError,
     ScenarioError,
@@ -23,6 +24,7 @@ from memprof.errors import (
     WorkerFailed,
     WorkerTimeout,
 )
+from memprof.launch.forks import Forks
 from memprof.launch.machine import worker_environment
 from memprof.launch.start import Halt, MemorySampler, Worker, temporary_folder
 from memprof.posix import check_can_measure, rlimit_bytes
@@ -40,6 +42,7 @@ from memprof.values.requests import (
     encode,
 )
 
+_ARGUMENTS = ["-P", "-m", "memprof.worker"]
 _IMPORT_SECONDS = 45.0  # under a memory limit: with too little, BLAS tries for ever
 
 
@@ -76,10 +79,11 @@ def run_worker(
     sample: bool = False,
     on_part: Callable[[R], None] | None = None,
     halt: Halt | None = None,
+    forks: Forks | None = None,
 ) -> Finished[R]:
-    """Run one job in a fresh process; it, what it started and its temporary files are gone when
-    this returns or raises. `on_part` is told what is known of the result so far, where a job says
-    it.
+    """Run one job in a fresh process, one of the `forks` where those are of use; it, what it
+    started and its temporary files are gone when this returns or raises. `on_part` is told what is
+    known of the result so far, where a job says it.
 
     Raises:
         KeyboardInterrupt: the user ended it, or `halt` was called.
@@ -90,6 +94,9 @@ def run_worker(
     ceiling = Ceiling.of(limits.memory_bytes)
     environment = worker_environment(request.spec.backend, type(request))
     environment["PYTHONHASHSEED"] = "0"
+    server = None
+    if forks is not None and ceiling is None:
+        server = forks.server_for(request, environment, limits.timeout_seconds, halt)
     marks: list[Mark] = []
 
     def keep(mark: Mark) -> None:
@@ -97,15 +104,23 @@ def run_worker(
         on_progress(mark)
 
     with temporary_folder() as folder:
-        arguments = ["-P", "-m", "memprof.worker"]
-        with Worker(encode(request), arguments, folder, environment, halt) as worker:
-            process = worker.process() if sample else None
-            sampler = None if process is None else MemorySampler(process)
-            last = _follow(worker, request, limits, ceiling, keep, on_part or (lambda value: None))
-            worker.let_go()
-        if isinstance(last, Result):
-            return Finished(last.value, tuple(marks), sampler.samples() if sampler else ())
-        raise failure(last, worker.code(), request, ceiling, marks, worker.printed())
+        fork = None if server is None else server.fork
+        try:
+            with Worker(encode(request), _ARGUMENTS, folder, environment, halt, fork) as worker:
+                process = worker.process() if sample else None
+                sampler = None if process is None else MemorySampler(process)
+                last = _follow(
+                    worker, request, limits, ceiling, keep, on_part or (lambda value: None)
+                )
+                worker.let_go()
+            if isinstance(last, Result):
+                return Finished(last.value, tuple(marks), sampler.samples() if sampler else ())
+            raise failure(last, worker.code(), request, ceiling, marks, worker.printed())
+        except MeasurementError:
+            if server is None or server.is_alive():
+                raise
+    # A fork ends with its server, which says nothing of what it was to do.
+    return run_worker(request, limits, on_progress, sample=sample, on_part=on_part, halt=halt)
 
 
 def _follow(

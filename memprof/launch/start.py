@@ -12,9 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 import psutil
 
@@ -71,6 +71,21 @@ class Halt:
         os.write(self._caller, b".")
 
 
+class Process(Protocol):
+    """A keeper's process: what `subprocess.Popen` has."""
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Fork = Callable[[Path, Sequence[int]], Process]
+"""Forks a keeper and its worker, from the folder and the descriptors of standard input, output,
+events and status; an OSError where it cannot."""
+
+
 class Worker:
     """A worker, its keeper, what it says and what it prints. In use in a `with` block, after which
     no process of it is left."""
@@ -82,12 +97,13 @@ class Worker:
         folder: Path,
         environment: Mapping[str, str],
         halt: Halt | None = None,
+        fork: Fork | None = None,
     ) -> None:
-        """Start `python ARGUMENTS DESCRIPTOR`. It finds the request on standard input, and what it
-        writes to the descriptor comes out of `read`.
+        """Start `python ARGUMENTS DESCRIPTOR`, or `fork` a process that goes on as that. It finds
+        the request on standard input, and what it writes to the descriptor comes out of `read`.
 
         Raises:
-            WorkerFailed: the system lets no further process start.
+            WorkerFailed: the system lets no further process start, or there is none to fork.
         """
         self._pid: int | None = None
         self._code: int | None = None
@@ -95,26 +111,19 @@ class Worker:
         own: list[int] = []  # descriptors
         theirs: list[int] = []
         try:
-            for _ in ("events", "status"):
+            for _ in ("events", "status", "output"):
                 reader, writer = os.pipe()
                 own.append(reader)
                 theirs.append(writer)
+            events, status, output = theirs
             with tempfile.TemporaryFile(dir=folder) as stdin:
                 stdin.write(request.encode())
                 stdin.seek(0)
-                self._keeper = subprocess.Popen(
-                    [
-                        *(sys.executable, "-I", "-S", keeper.__file__),
-                        *(str(os.getpid()), str(theirs[1]), str(theirs[0]), str(folder)),
-                        *(sys.executable, *arguments),
-                    ],
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,  # PyMDP prints there; shown if the worker fails
-                    stderr=subprocess.STDOUT,
-                    pass_fds=theirs,
-                    env={**environment, "TMPDIR": str(folder)},
-                    start_new_session=True,  # Ctrl-C reaches memprof alone, which then ends it
-                )
+                streams = stdin.fileno(), output, events, status
+                if fork is not None:
+                    self._keeper: Process = fork(folder, streams)
+                else:
+                    self._keeper = _started(arguments, folder, environment, *streams)
         except BaseException as error:
             _close(own)
             if isinstance(error, OSError):
@@ -122,15 +131,14 @@ class Worker:
             raise
         finally:
             _close(theirs)
-        self._events, self._status = own
+        self._events, self._status, printed = own
         self._poll = select.poll()
-        for each in own:
+        for each in (self._events, self._status):
             self._poll.register(each, select.POLLIN)
         self._halt = None if halt is None else halt.descriptor
         if self._halt is not None:
             self._poll.register(self._halt, select.POLLIN)
-        assert self._keeper.stdout is not None
-        self._output = _Output(self._keeper.stdout)
+        self._output = _Output(printed)
 
     def __enter__(self) -> Worker:
         return self
@@ -202,18 +210,42 @@ class Worker:
         return bool(data)
 
 
+def _started(
+    arguments: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stdin: int,
+    output: int,
+    events: int,
+    status: int,
+) -> Process:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-I", "-S", keeper.__file__),
+            *(str(os.getpid()), str(status), str(events), str(folder)),
+            *(sys.executable, *arguments),
+        ],
+        stdin=stdin,
+        stdout=output,  # PyMDP prints there; shown if the worker fails
+        stderr=subprocess.STDOUT,
+        pass_fds=[events, status],
+        env={**environment, "TMPDIR": str(folder)},
+        start_new_session=True,  # Ctrl-C reaches memprof alone, which then ends it
+    )
+
+
 class _Output:
     """The end of what a worker printed, read as it comes so that the worker never blocks."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._latest = b""
-        self._thread = threading.Thread(target=self._drain, args=(stream,), daemon=True)
+        self._thread = threading.Thread(target=self._drain, args=(descriptor,), daemon=True)
         self._thread.start()
 
-    def _drain(self, stream: IO[bytes]) -> None:
-        with stream:
-            while data := os.read(stream.fileno(), _KEPT_OUTPUT_BYTES):
-                self._latest = (self._latest + data)[-_KEPT_OUTPUT_BYTES:]
+    def _drain(self, descriptor: int) -> None:
+        while data := os.read(descriptor, _KEPT_OUTPUT_BYTES):
+            self._latest = (self._latest + data)[-_KEPT_OUTPUT_BYTES:]
+        os.close(descriptor)
 
     def tail(self) -> str:
         self._thread.join(timeout=1.0)
@@ -262,6 +294,6 @@ def _why(error: OSError) -> str:
     return f"{error.strerror or error}{f'; {remedy}' if remedy else ''}"
 
 
-def _close(descriptors: list[int]) -> None:
+def _close(descriptors: Sequence[int]) -> None:
     for each in descriptors:
         os.close(each)

@@ -112,7 +112,7 @@ def _variant(runs: VariantRuns) -> Variant:
         samples=tuple(samples),
         contents=next((run.details.contents for run in intrusive if run.details.contents), ()),
         gains=next((run.details.gains for run in intrusive if run.details.gains), ()),
-        imports=next((run.imports for run in intrusive), ()),
+        imports=next((run.imports for run in intrusive if run.imports), ()),
         one_agent=judge.one_agent(
             cost.per_agent, cost.growth.value, cost.agents, clean[0].ledger, traced
         ),

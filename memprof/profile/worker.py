@@ -53,7 +53,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
     spec, effort = request.spec, request.spec.effort
     process.expect_process()
-    start = process.read()
+    start = process.at_start()
     channel.progress("import")
     population_type = backend_of(spec)
     imported = process.read()
@@ -180,6 +180,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
     held = _held(spec, details.held_bytes)
+    imports = *with_pymdp.rows("pymdp"), *with_model.rows("model")
     return InstrumentRun(
         readings=tuple(sorted(readings)),
         uneven_bytes=uneven(held, agents, sorted(batches.sizes)),
@@ -187,7 +188,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         step_cpu_seconds=batches.step_cpu_seconds,
         reading_seconds=reading_seconds,
         details=replace(details, held_bytes=()),
-        imports=(*with_pymdp.rows("pymdp"), *with_model.rows("model")),
+        imports=imports if request.imports else (),
     )
 
 

@@ -88,7 +88,7 @@ class Runs(Measuring):
         """
         scenario = self.crew.loaded.scenario
         names = [name for name in scenario.instruments if INSTRUMENTS[name].target]
-        with self._kept():
+        with self._kept(), self.crew.forking(self._most_forks(names)):
             self._choose_plan()
             if self.search is not None and scenario.repeats > 1:  # its plain worker is the first
                 self.before.clean = self.trials[()][:1]
@@ -270,11 +270,14 @@ class Runs(Measuring):
         return [partial(measure, plan) for plan in self._plans_between()]
 
     def _instruments(self, instruments: Sequence[str]) -> list[Callable[[], None]]:
-        """A worker for each instrument and variant."""
+        """A worker for each variant and instrument: those after the passes, which take less time,
+        last, so that no lane waits for another in the end."""
 
         def read(instrument: str, name: VariantName, variant: VariantRuns) -> None:
             try:
-                request = ReadThrough(self.crew.loaded.spec(variant.passes), instrument=instrument)
+                spec = self.crew.loaded.spec(variant.passes)
+                first = instrument == instruments[0]
+                request = ReadThrough(spec, instrument=instrument, imports=first)
                 done = self.crew.run(f"{name}, {instrument}", request)
                 variant.instruments[instrument] = done.value
             except MeasurementError as error:
@@ -283,9 +286,16 @@ class Runs(Measuring):
 
         return [
             partial(read, instrument, *variant)
-            for instrument in instruments
             for variant in self._variants()
+            for instrument in instruments
         ]
+
+    def _most_forks(self, instruments: Sequence[str]) -> int:
+        """How many workers there are that can be forked: of those that do the same one, and no
+        instrument that tells what imports take."""
+        scenario = self.crew.loaded.scenario
+        passes = max(len(scenario.passes), 1 if scenario.auto else 0)
+        return 1 + passes + (1 + min(1, passes)) * max(0, len(instruments) - 1)
 
     def _is_to_compare(self) -> bool:
         """Whether digests differ; but where the plain population differs from itself, no value

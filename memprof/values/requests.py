@@ -37,6 +37,12 @@ class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
     spec: PopulationSpec
     memory_limit_bytes: int | None = None
 
+    @property
+    def is_of_start(self) -> bool:
+        """Its result tells how a process starts, what it imports or how far it can grow: not to be
+        had from the fork of another."""
+        return True
+
 
 class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     """Measure the population cleanly.
@@ -52,14 +58,23 @@ class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     resolve: bool = False
     trend: bool = True
 
+    @property
+    def is_of_start(self) -> bool:
+        return False
+
 
 class ReadThrough(Request[InstrumentRun], frozen=True, kw_only=True, tag="instrument"):
-    """Read the population through an instrument."""
+    """Read the population through an instrument, and say what `imports` take if asked to."""
 
     target = "memprof.profile.worker:read_through"
     result = InstrumentRun
 
     instrument: str
+    imports: bool = False
+
+    @property
+    def is_of_start(self) -> bool:
+        return self.imports
 
 
 class Trace(Request[TraceComparison], frozen=True, kw_only=True, tag="trace"):
@@ -70,6 +85,10 @@ class Trace(Request[TraceComparison], frozen=True, kw_only=True, tag="trace"):
 
     file: str
     compare: bool = False
+
+    @property
+    def is_of_start(self) -> bool:
+        return False
 
 
 class LiveInCycles(Request[LeakRun], frozen=True, kw_only=True, tag="leak"):

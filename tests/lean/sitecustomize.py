@@ -70,5 +70,5 @@ def install():
         sys.meta_path.insert(0, _OnDemand("pymdp.envs"))
 
 
-if "memprof.worker" in sys.orig_argv:
+if {"memprof.worker", "memprof.launch.server"} & set(sys.orig_argv):
     install()

@@ -7,7 +7,12 @@ from memprof.catalogue.backends import Backend
 from memprof.catalogue.instruments import InstrumentInfo
 from memprof.catalogue.passes import PassForm, PassInfo
 
-BACKEND = Backend(name="fake", population="memprof_fake.agents:FakePopulation", generative=False)
+BACKEND = Backend(
+    name="fake",
+    population="memprof_fake.agents:FakePopulation",
+    generative=False,
+    imports=("memprof_fake.agents",),
+)
 INSTRUMENT = InstrumentInfo(
     name="fake",
     summary="reads a thousand bytes per agent, whatever is there (for tests)",
