@@ -64,9 +64,9 @@ class Origin:
             _start_threads()
         if _threads() != self._threads:
             raise Unfit(f"{_threads()} threads instead of {self._threads}")
-        numpy: Any = sys.modules.get("numpy")
-        if numpy is not None:
-            numpy.random.set_bit_generator(numpy.random.MT19937())
+        numpy_random: Any = sys.modules.get("numpy.random")
+        if numpy_random is not None:
+            numpy_random.set_bit_generator(numpy_random.MT19937())
         importlib.invalidate_caches()
         tempfile.tempdir = None
         # CPython keeps the number of the thread that forked.

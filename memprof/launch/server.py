@@ -13,8 +13,10 @@ import importlib
 import os
 import select
 import shutil
+import signal
 import socket
 import sys
+from collections.abc import Collection
 
 from memprof.catalogue import load_target
 from memprof.launch import anew, keeper
@@ -53,32 +55,42 @@ def main() -> None:
 
 def _serve(listens: socket.socket) -> int | None:
     """Fork for as long as somebody asks for it. In a worker, the descriptor of its events; None in
-    the end."""
-    keepers: dict[int, int] = {}  # their processes' descriptors and numbers
+    the end, when nothing is left of any."""
+    keepers: dict[int, tuple[int, str]] = {}  # by descriptor, their processes and folders
     poll = select.poll()
     poll.register(listens, select.POLLIN)
     while True:
         for ready, _ in poll.poll():
             if ready in keepers:
-                os.waitpid(keepers.pop(ready), 0)
+                os.waitpid(keepers.pop(ready)[0], 0)
                 poll.unregister(ready)
                 os.close(ready)
                 continue
-            folder, given, *_ = socket.recv_fds(listens, _LONGEST_REQUEST, 4)
-            if not folder:
+            asked, given, *_ = socket.recv_fds(listens, _LONGEST_REQUEST, 4)
+            if not asked:
+                _end(keepers.values())
                 return None
-            server, process = os.getpid(), anew.forked()
+            server, process, folder = os.getpid(), anew.forked(), os.fsdecode(asked)
             if process == 0:
                 for each in keepers:
                     os.close(each)
                 listens.close()
-                return _kept(server, os.fsdecode(folder), *given)
+                return _kept(server, folder, *given)
             descriptor = os.pidfd_open(process)
-            keepers[descriptor] = process
+            keepers[descriptor] = process, folder
             poll.register(descriptor, select.POLLIN)
             for each in given:
                 os.close(each)
             socket.send_fds(listens, [FORKED], [descriptor])
+
+
+def _end(keepers: Collection[tuple[int, str]]) -> None:
+    """Let keepers end their workers. Nobody else removes their folders when memprof is gone."""
+    for process, _ in keepers:
+        os.kill(process, signal.SIGTERM)
+    for process, folder in keepers:
+        os.waitpid(process, 0)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kept(server: int, folder: str, stdin: int, output: int, events: int, status: int) -> int:

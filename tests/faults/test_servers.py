@@ -19,6 +19,8 @@ from memprof.scenario import load_scenario
 from memprof.values.requests import Measure, ReadThrough, TryReadings
 from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
+_FILE_BYTES = 16 * 2**20
+
 
 def measure(path, forks, on_progress=lambda mark: None, **limits):
     request = Measure(load_scenario(path).spec(()), resolve=False, trend=False)
@@ -122,6 +124,32 @@ def test_a_server_that_does_not_answer_is_done_without(fake, forks, monkeypatch,
     monkeypatch.setattr(parents.Server, "__init__", stopped)
     assert measure(path, forks, timeout_seconds=10).digests
     assert not forks._forked
+
+
+MAPPED = """
+import mmap
+FILE = open({file!r}, "rb")
+PAGES = mmap.mmap(FILE.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+assert sum(PAGES[::4096]) == 0
+"""
+
+
+def test_pages_of_files_are_the_forks_alone(fake, forks, tmp_path, monkeypatch):
+    """As those of a worker that is started are; its server lets go of them."""
+    (tmp_path / "file").write_bytes(bytes(_FILE_BYTES))
+    (tmp_path / "mapped.py").write_text(MAPPED.format(file=str(tmp_path / "file")))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    backend = parents.BACKENDS["fake"]
+    without = measure(fake(), forks).baseline
+    monkeypatch.setattr(
+        parents, "BACKENDS", {"fake": replace(backend, imports=("mapped", *backend.imports))}
+    )
+    with Forks() as mapping:
+        found = measure(fake(), mapping).baseline
+        assert mapping._forked
+    for more in (found.uss_bytes - without.uss_bytes, found.rss_bytes - without.rss_bytes):
+        assert more == pytest.approx(_FILE_BYTES, rel=0.1)
+    assert found.private_bytes == pytest.approx(without.private_bytes, abs=0.1 * _FILE_BYTES)
 
 
 UNFIT = {

@@ -2,9 +2,11 @@
 to the user's code, and in every figure."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.launch.forks import Forks
 from memprof.launch.spawn import Limits, run_worker
 from memprof.scenario import load_scenario
@@ -109,8 +111,11 @@ def measured(path, forks=None, **fields):
 
 
 @pytest.fixture
-def forks():
+def forks(monkeypatch):
     """Whose next worker is forked, whatever was forked before."""
+    numpy = BACKENDS["numpy"]
+    drawn = replace(numpy, imports=(*numpy.imports, "numpy.random"))  # as all of PyMDP imports it
+    monkeypatch.setattr("memprof.launch.forks.BACKENDS", {"numpy": drawn})
     with Forks() as found:
         yield found
 
@@ -166,5 +171,6 @@ def test_every_figure_is_that_of_a_worker_that_was_started(scenario, forks):
             assert after.private_bytes == pytest.approx(before.private_bytes, abs=_NOISE)
             assert after.rss_bytes == pytest.approx(before.rss_bytes, abs=2 * _NOISE)
             assert after.heap_bytes == pytest.approx(before.heap_bytes, abs=_NOISE)
+        assert each.baseline.uss_bytes > 0.97 * each.baseline.private_bytes
         assert now.peak_rss_bytes == pytest.approx(was.peak_rss_bytes, abs=2 * _NOISE)
         assert slope(each) == pytest.approx(slope(started), rel=0.05)
