@@ -20,7 +20,7 @@ _PLAIN = (type(None), bool, int, float, complex, str)
 
 def plain_content(values: list[Any]) -> bytes:
     """Bytes that are equal only for equal nested atoms of equal types."""
-    return marshal.dumps(values, 2)
+    return marshal.dumps(values, 2)  # version 2 has no marks for sharing
 
 
 def is_plain(value: Any) -> bool:
