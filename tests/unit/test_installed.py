@@ -1,37 +1,40 @@
 """Which PyMDP is here is found by its modules, on made-up layouts of releases."""
 
+import contextlib
 import sys
 
 import pytest
 
 from memprof.errors import FieldError, UsageError
 from memprof.profile.cautions import of_workers
-from memprof.upstream import installed
+from memprof.upstream import installed, keywords
 from memprof.upstream.installed import agent_of, missing, require, untried, version
 from memprof.upstream.keywords import check_jax, check_numpy
 
-NUMPY, JAX = "import numpy as np\n", "from jax import vmap\nimport equinox\n"
+AGENT = "class Agent:\n    def __init__(self, A, B, pA=None, use_param_info_gain=False): pass\n"
+NUMPY, JAX = f"import numpy as np\n{AGENT}", f"from jax import vmap\nimport equinox\n{AGENT}"
 LAYOUTS = {
     "0.0.7.1": {"agent.py": NUMPY},
     "1.0.0": {"agent.py": JAX, "legacy/__init__.py": "", "legacy/agent.py": NUMPY},
     "9.0": {"agent.py": JAX},
 }
-FOUND = (installed.folder, installed.package_of, version)
+FOUND = (installed.folder, installed.package_of, version, keywords._parameters)
 
 
 @pytest.fixture
 def pymdp(tmp_path, monkeypatch):
     """Have a release of these files, of this version, instead of the one that is here."""
 
-    def lay(release, files, origin="{}"):
+    def lay(release, files, origin="{}", numpy="2.3.5"):
         for name, text in {"__init__.py": "raise SystemExit", **files}.items():
             path = tmp_path / "pymdp" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        about = tmp_path / "inferactively_pymdp-0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Name: inferactively-pymdp\nVersion: {release}\n")
-        (about / "direct_url.json").write_text(origin)
+        for name, its in (("inferactively-pymdp", release), ("numpy", numpy)):
+            about = tmp_path / f"{name.replace('-', '_')}-0.dist-info"
+            about.mkdir()
+            (about / "METADATA").write_text(f"Name: {name}\nVersion: {its}\n")
+            (about / "direct_url.json").write_text(origin)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "pymdp", raising=False)
         for function in FOUND:
@@ -44,7 +47,12 @@ def pymdp(tmp_path, monkeypatch):
 
 
 class Asked:
-    backend, agent, learning, passes, loop, steps = "numpy", {}, (), (), None, 5
+    """A scenario of such agents."""
+
+    backend, passes, loop, steps = "numpy", (), None, 5
+
+    def __init__(self, learning=(), **agent):
+        self.agent, self.learning = agent, learning
 
 
 @pytest.mark.parametrize(
@@ -68,6 +76,36 @@ def test_what_a_release_lacks_is_the_scenarios_mistake_and_says_what_to_install(
     with check as found:
         check_jax(Asked())
     assert found.value.field == "backend"
+
+
+def test_keywords_that_came_later_are_told_from_typing_errors(pymdp):
+    pymdp("0.0.7.1", LAYOUTS["0.0.7.1"])
+    with pytest.raises(FieldError, match=r"came with PyMDP 1\.0\.0, and this is 0\.0\.7\.1; leave"):
+        check_numpy(Asked(sophisticated=True))
+    with pytest.raises(FieldError, match=r"came with PyMDP 1\.0\.0, and this is"):
+        keywords.check_numpy_together({"H": None}, Asked())
+    with pytest.raises(FieldError, match="not a keyword of PyMDP's NumPy agent; did you mean"):
+        check_numpy(Asked(use_param_info_gian=True))
+
+
+@pytest.mark.parametrize(
+    ("release", "numpy", "learning", "fails"),
+    [
+        ("0.0.7.1", "2.4.0", ("A",), True),
+        ("0.0.7.1", "2.3.5", ("A",), False),
+        ("0.0.7.1", "2.4.0", ("B",), False),
+        ("1.0.0", "2.4.0", ("A",), False),
+    ],
+)
+def test_what_fails_with_a_later_numpy_is_refused_with_it(pymdp, release, numpy, learning, fails):
+    pymdp(release, LAYOUTS[release], numpy=numpy)
+    asked = Asked(learning, use_param_info_gain=True)
+    with (
+        pytest.raises(FieldError, match=r"found 2\.4\.0.*install numpy<2\.4")
+        if fails
+        else contextlib.nullcontext()
+    ):
+        check_numpy(asked)
 
 
 def test_a_later_one_without_numpy_agents_is_refused_for_them_alone(pymdp):
