@@ -80,7 +80,8 @@ class PassForm:
 class PassInfo:
     """One pass, in its form for each backend that it is for.
 
-    An `early` pass is installed before PyMDP is imported. `requires` names the passes that must
+    An `early` pass is installed before PyMDP is imported: a process that tries plan after plan
+    cannot tell what it does. `requires` names the passes that must
     come before it in a plan, `requires_one` some of which one must. `auto` tries the passes that
     are exact or only reorder, but for those that only make sense `on_request`; and, where it keeps
     one of those that a pass is `done_by` as well, that pass.

@@ -19,9 +19,10 @@ from memprof.launch.limits import bounds
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.launch.spawn import Limits
+from memprof.profile.auto import judged
 from memprof.profile.cautions import of_workers
 from memprof.profile.run import budget_check, diverged, over_budget
-from memprof.profile.workers import Runs, compared_with_plain, judged
+from memprof.profile.workers import Runs, compared_with_plain
 from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import mean_of_known, process_bytes, since_baseline

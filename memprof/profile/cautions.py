@@ -76,8 +76,8 @@ def find(
         ratio = after.step_seconds.median / before.step_seconds.median
         if ratio > max_slowdown:
             evidence = (
-                f"over all repeats a step takes {ratio:.2f} times as long as before; auto's single "
-                f"workers were within the limit of {max_slowdown:g}"
+                f"over all repeats a step takes {ratio:.2f} times as long as before; auto's trials "
+                f"were within the limit of {max_slowdown:g}"
             )
             found.append(_caution("slower_than_allowed", evidence))
     for name, variant in (("before", before), ("after", after)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from memprof.catalogue.passes import AUTO
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.profile.pictures import instrument_bars, passes_waterfall
 from memprof.render import Role, Section, Table, figure_rows, source_table, working_set_line
@@ -70,6 +71,11 @@ def passes_section(report: Report) -> Iterator[Section]:
             "Each row is the plan up to this pass: what an agent costs, and what the pass adds "
             "to the plan before it (bytes saved, time per step as a factor)."
         )
+        if report.scenario.passes == (AUTO,):
+            text.append(
+                "auto tried these plans in one worker, one after the other: what an agent costs is "
+                "what it holds there by the ledger. Before and after are measured by the process."
+            )
     text += [f"{each.name}: {each.detail}." for each in kept]
     after = report.variants.after
     if after is not None and after.working_set is not None:

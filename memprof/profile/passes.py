@@ -7,14 +7,16 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from memprof.posix import PAGE_BYTES
 from memprof.stats.equivalence import Digests
 from memprof.stats.lines import (
+    NORMAL,
     PROCESS_GRAIN_BYTES,
+    SUREST,
     Estimate,
     estimate,
     half_width_by_workers,
     half_width_of_change,
-    mean_interval,
     mean_of_known,
     median_half_width,
     memory_line,
@@ -26,8 +28,8 @@ from memprof.stats.lines import (
     slope,
 )
 from memprof.text import format_share, format_size, listed
-from memprof.values.measurements import Measurement
-from memprof.values.profile import PassOutcome, Report, StepSeconds
+from memprof.values.measurements import Measurement, PlanTrial
+from memprof.values.profile import PassOutcome, Report
 from memprof.values.report import PerAgent
 
 Plan = tuple[str, ...]
@@ -46,12 +48,15 @@ class Cost:
 
     Attributes:
         growth: of the process for each agent, worker by worker.
+        asked_bytes: what an agent asks for alone, by the ledger of a trial; None for clean workers,
+            of which growth has to be enough.
         fixed_bytes: the fixed cost without pages of files, which come and go with other processes
             that map the same libraries.
         transient_bytes: what building and stepping needed above the population at rest.
-        step_cpu: the logarithm of processor time per step, worker by worker; some of them run
-            beside others, and behaviour was taken down in it.
-        digests: behaviour of every agent, one entry per worker.
+        step_time: the logarithm of the time per step that is the agents' own. Worker by worker, it
+            is processor time: some of them run beside others; behaviour was taken down in it. Trial
+            by trial in one worker, it is relative to the plain population's (`PlanTrial.paces`).
+        digests: behaviour of every agent, one entry per worker or trial.
     """
 
     per_agent: PerAgent
@@ -59,9 +64,9 @@ class Cost:
     agents: int
     fixed_bytes: float
     transient_bytes: float | None
-    step_seconds: StepSeconds
-    step_cpu: Estimate
+    step_time: Estimate
     digests: tuple[Digests, ...]
+    asked_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,8 @@ class Gain:
     transient_bytes: float | None
 
 
-def cost_of(clean: Sequence[Measurement], timed: Sequence[Measurement] = ()) -> Cost:
-    """The cost of a plan from its clean workers; its time from those that are `timed`, or all."""
+def cost_of(clean: Sequence[Measurement]) -> Cost:
+    """The cost of a plan from its clean workers."""
     points = [process_points(run) for run in clean]
     fitted = per_agent(
         points,
@@ -92,9 +97,35 @@ def cost_of(clean: Sequence[Measurement], timed: Sequence[Measurement] = ()) -> 
             for each in (run.sample for run in clean)
             if each.peak_rss_bytes is not None
         ),
-        step_seconds=_step_seconds([run.step_seconds for run in timed or clean]),
-        step_cpu=_step_cpu([run.sample.step_cpu_seconds for run in clean]),
+        step_time=_step_time([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
+    )
+
+
+def cost_of_trials(trials: Sequence[PlanTrial], paces: Sequence[float], agents: int) -> Cost:
+    """The cost of a plan from all trials of it, and all its paces in them; for a population of so
+    many `agents`. The memory is that of the first, since the ledger always sees the same.
+
+    The ledger is exact, but no more is sure of it than would show in the process with all agents: a
+    page at either end of the line, as in `memory_line`."""
+    first = trials[0]
+    held, page = first.held_bytes, 2 * PAGE_BYTES / agents
+    half = max(page, SUREST * held) + NORMAL * first.held_error_bytes
+    return Cost(
+        per_agent=PerAgent(
+            marginal_bytes=held,
+            ci95_bytes=(held - half, max(held + half, first.asked_bytes)),
+            fixed_bytes=first.fixed_bytes,
+            at_n_bytes=first.fixed_bytes + agents * held,
+            resolved=held > half,
+        ),
+        growth=Estimate((held,), page),  # of the same agents under every plan
+        agents=agents,
+        fixed_bytes=first.fixed_bytes,
+        transient_bytes=first.transient_bytes,
+        step_time=Estimate(tuple(map(math.log, paces)), None),
+        digests=tuple((each.digest,) for each in trials),
+        asked_bytes=first.asked_bytes,
     )
 
 
@@ -102,12 +133,15 @@ def gain(before: Cost, after: Cost) -> Gain:
     """What `after` saves. Below resolution is: less per agent than 1 % or the interval of the
     difference, less than 5 % or 2 MiB of the fixed cost or of the transient peak."""
     was, now = before.per_agent, after.per_agent
-    saved = was.marginal_bytes - now.marginal_bytes
-    apart = abs(saved) > _doubt(before.growth, after.growth)
+    least = _doubt(before.growth, after.growth)
+    saved = _beyond(was.marginal_bytes, now.marginal_bytes, _LEAST_PER_AGENT, least)
+    if before.asked_bytes is not None:
+        asked = _beyond(before.asked_bytes, after.asked_bytes, _LEAST_PER_AGENT, least)
+        saved = saved if saved and asked and saved * asked > 0 else None
     # The intercept of a line is as uncertain as its slope times the population.
     doubt = max(PROCESS_GRAIN_BYTES, before.agents * (_half(was) + _half(now)))
     return Gain(
-        saved if apart and abs(saved) > _LEAST_PER_AGENT * was.marginal_bytes else None,
+        saved,
         _beyond(before.fixed_bytes, after.fixed_bytes, _LEAST_FIXED, doubt),
         _beyond(
             before.transient_bytes,
@@ -118,34 +152,28 @@ def gain(before: Cost, after: Cost) -> Gain:
     )
 
 
-def time_ratio(before: StepSeconds, after: StepSeconds) -> float:
+def time_ratio(before: Cost, after: Cost) -> float:
     """Time per step after over that before."""
-    return after.median / before.median
+    return math.exp(after.step_time.value - before.step_time.value)
 
 
-def least_ratio(before: StepSeconds, after: StepSeconds) -> float:
-    """The same, as near to 1 as the two intervals allow."""
-    (was_low, was_high), (low, high) = before.ci95, after.ci95
-    return low / was_high if low > was_high else high / was_low if high < was_low else 1.0
+def time_doubt(before: Cost, after: Cost, measured: Iterable[Cost]) -> float | None:
+    """Half the 95 % interval of the logarithm of that ratio, by all that was `measured`.
 
-
-def cpu_ratio(before: Cost, after: Cost) -> float:
-    """Processor time per step after over that before."""
-    return math.exp(after.step_cpu.value - before.step_cpu.value)
-
-
-def least_cpu_ratio(before: Cost, after: Cost, measured: Iterable[Cost]) -> float:
-    """The same, as near to 1 as all that was `measured` allows.
-
-    Two processes run one program at different speeds, which the steps of neither tell: where no
-    plan has a second worker, that is not known, and the ratio is 1.
+    Two runs of one program have different speeds, which the steps of neither tell: where no plan
+    has a second one, that is not known.
     """
-    was, now = before.step_cpu, after.step_cpu
-    spread = half_width_by_workers(was, now, [each.step_cpu for each in measured])
-    if spread is None:
+    was, now = before.step_time, after.step_time
+    spread = half_width_by_workers(was, now, [each.step_time for each in measured])
+    return None if spread is None else max(spread, scatter_of_change(was, now) or 0.0)
+
+
+def least_time_ratio(before: Cost, after: Cost, measured: Iterable[Cost]) -> float:
+    """The ratio as near to 1 as its interval allows; 1 where that is not known."""
+    doubt = time_doubt(before, after, measured)
+    if doubt is None:
         return 1.0
-    doubt = max(spread, scatter_of_change(was, now) or 0.0)
-    change = now.value - was.value
+    change = after.step_time.value - before.step_time.value
     return math.exp(math.copysign(max(0.0, abs(change) - doubt), change))
 
 
@@ -176,13 +204,7 @@ def words(gain: Gain, ratio: float = 1.0) -> str:
     return ", ".join(found) or "did nothing here: every difference is below resolution"
 
 
-def _step_seconds(workers: Sequence[Sequence[float]]) -> StepSeconds:
-    within = statistics.fmean(median_half_width(each) for each in workers)
-    median, interval = mean_interval([statistics.median(each) for each in workers], within)
-    return StepSeconds(median, interval)
-
-
-def _step_cpu(workers: Sequence[Sequence[float]]) -> Estimate:
+def _step_time(workers: Sequence[Sequence[float]]) -> Estimate:
     medians = [max(_TICK_SECONDS, statistics.median(each)) for each in workers]
     within = [median_half_width(each) / m for each, m in zip(workers, medians, strict=True)]
     return estimate([math.log(each) for each in medians], within)

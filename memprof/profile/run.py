@@ -14,15 +14,16 @@ from memprof.launch.runner import Crew, Observer, Outcome
 from memprof.launch.spawn import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
+from memprof.profile.auto import judged
 from memprof.profile.passes import cost_of
-from memprof.profile.search import chosen, waterfall
-from memprof.profile.workers import Runs, VariantRuns, judged
+from memprof.profile.search import waterfall
+from memprof.profile.workers import Runs, VariantRuns
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
-from memprof.stats.lines import mean_of_known, process_bytes
+from memprof.stats.lines import mean_interval, mean_of_known, median_half_width, process_bytes
 from memprof.text import format_size
-from memprof.values.profile import Hotspots, PassResult, Report, Variant
+from memprof.values.profile import Hotspots, PassResult, Report, StepSeconds, Variant
 from memprof.values.report import BudgetCheck, Equivalence, PerAgent, Variants
 
 
@@ -78,7 +79,7 @@ def _variant(runs: VariantRuns) -> Variant:
     peaks = [each.peak_rss_bytes for each in samples if each.peak_rss_bytes is not None]
     timed = runs.timed
     compiled = [run.compile_seconds for run in timed if run.compile_seconds is not None]
-    cost = cost_of(clean, timed)
+    cost = cost_of(clean)
     traced = runs.instruments.get("tracemalloc")
     intrusive = runs.instruments.values()
     return Variant(
@@ -96,7 +97,7 @@ def _variant(runs: VariantRuns) -> Variant:
         file_bytes=statistics.fmean([run.file_bytes for run in clean]),
         kept_whole=tuple(sorted({each for run in clean for each in run.kept_whole})),
         working_set=clean[0].working_set,
-        step_seconds=cost.step_seconds,
+        step_seconds=_step_seconds([run.step_seconds for run in timed]),
         compile_seconds=statistics.median(compiled) if compiled else None,
         build_seconds=statistics.median([s for run in timed for s in run.build_seconds]),
         ledger=clean[0].ledger,
@@ -120,6 +121,12 @@ def _variant(runs: VariantRuns) -> Variant:
             process_bytes(run.baseline) - run.baseline.private_bytes for run in clean
         ),
     )
+
+
+def _step_seconds(workers: Sequence[Sequence[float]]) -> StepSeconds:
+    within = statistics.fmean(median_half_width(each) for each in workers)
+    median, interval = mean_interval([statistics.median(each) for each in workers], within)
+    return StepSeconds(median, interval)
 
 
 def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
@@ -148,12 +155,15 @@ def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassR
     if runs.after is not None:
         costs[runs.plan] = cost_of(runs.after.clean)
     claims = {name: PASSES[name].form(scenario.backend).claim for name in runs.plan}
-    rows = waterfall(runs.plan, claims, costs, runs.trial_failures, verdict.verdict)
-    broken = [row.name for row in rows if row.outcome == "diverged"]
+    if runs.choice is not None:
+        rows = runs.choice.rows(costs, claims, verdict.verdict)
+    else:
+        rows = waterfall(runs.plan, claims, costs, runs.trial_failures, verdict.verdict)
+    broken = [row.name for row in rows if row.kept and row.outcome == "diverged"]
     if verdict.verdict == "bounded" and broken:  # within the bound of another pass
         detail = f"{', '.join(broken)} broke its claim; {verdict.detail}"
         verdict = replace(verdict, verdict="diverged", detail=detail)
-    return verdict, rows if runs.search is None else chosen(rows, runs.search)
+    return verdict, rows
 
 
 def _broken_check(report: Report) -> MemprofError | None:

@@ -3,29 +3,31 @@ plan did, on top of the passes before it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from memprof.errors import MemprofError
 from memprof.profile.passes import (
+    FASTER,
     Cost,
     Gain,
     Plan,
-    cpu_ratio,
     gain,
-    least_cpu_ratio,
-    least_ratio,
+    least_time_ratio,
     outcome,
+    time_doubt,
     time_ratio,
     words,
 )
-from memprof.stats import equivalence
+from memprof.stats.equivalence import reproducible, same_digests
 from memprof.values.profile import Claim, PassOutcome, PassResult
 from memprof.values.report import Equivalence, Verdict
 
 HELPS = ("saves", "faster")
-# A ratio of two single workers this near to the limit (as a factor) is measured again.
-_NEAR_LIMIT = (1 / 1.05, 1.5)
+# How often plans are measured again where their time is a near thing.
+_MOST_AGAIN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Search:
         requires: the passes that a pass cannot do without; they come before it in the order.
         done_by: the passes that do all that a pass does; where one is kept, it is not tried.
         max_slowdown: largest time per step over that of the plain population.
-        measure: the cost of a plan, measured anew in every call; may raise a MemprofError.
+        measure: measures a plan, anew in every call: its cost, and those of others that are surer
+            by it. May raise a MemprofError.
         compare: the verdict on a plan whose digests are not those of the plain population, value by
             value; None where only equal digests will do.
     """
@@ -66,12 +69,12 @@ class Search:
     candidates: Plan
     requires: Mapping[str, Plan]
     max_slowdown: float
-    measure: Callable[[Plan], Cost]
+    measure: Callable[[Plan], Mapping[Plan, Cost]]
     compare: Callable[[Plan], Equivalence] | None = None
     done_by: Mapping[str, Plan] = field(default_factory=dict)
     kept: Plan = field(default=(), init=False)
     findings: dict[str, Finding] = field(default_factory=dict, init=False)
-    _costs: dict[Plan, list[Cost]] = field(default_factory=dict, init=False)
+    costs: dict[Plan, Cost] = field(default_factory=dict, init=False)
     _verdicts: dict[Plan, Equivalence] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
@@ -80,7 +83,7 @@ class Search:
         Raises:
             MemprofError: the plain population could not be measured.
         """
-        self._again(())
+        self._cost(())
         last = [name for name in self.candidates if set(self._doers(name)) & {*self.candidates}]
         for name in self.candidates:
             if name not in last:
@@ -93,6 +96,8 @@ class Search:
                 self.findings[name] = Finding("not_checked", f"not tried: {doer} does that too")
         for name in self.kept:
             self._backward(name)
+        for count in range(1, len(self.kept)):
+            self._between(self.kept[:count])
 
     def _forward(self, name: str) -> None:
         missing = self._unusable_requirement(name)
@@ -101,12 +106,28 @@ class Search:
             self.findings[name] = Finding(why, f"needs {missing}, which is left out ({why})")
             return
         wanted = {*self.kept, *self._with_requirements(name)}
-        plan = tuple(each for each in self.candidates if each in wanted)
-        self.findings[name] = self._judge(self.kept, plan)
-        if self.findings[name].outcome in HELPS:
+        found = self._judge(self.kept, self._ordered(wanted))
+        if found.outcome == "slower" and found.gain and outcome(found.gain, 1.0) in HELPS:
+            company = wanted | self._quicker()
+            together = self._judge(self.kept, self._ordered(company))
+            if together.outcome in HELPS:
+                wanted, found = company, together
+        self.findings[name] = found
+        if found.outcome in HELPS:
             for other in wanted - {*self.kept, name}:
                 self.findings[other] = Finding("no_effect", f"{name} needs it")
-            self.kept = plan
+            self.kept = self._ordered(wanted)
+
+    def _quicker(self) -> set[str]:
+        """Passes that took time off a step, but too little to be kept for that."""
+        return {
+            name
+            for name, each in self.findings.items()
+            if each.outcome == "no_effect" and each.ratio is not None and each.ratio < 1
+        }
+
+    def _ordered(self, names: set[str]) -> Plan:
+        return tuple(each for each in self.candidates if each in names)
 
     def _backward(self, name: str) -> None:
         """Leave `name` out if putting it back would not help."""
@@ -129,36 +150,42 @@ class Search:
             if needed in self.kept:
                 self._backward(needed)
 
+    def _between(self, plan: Plan) -> None:
+        """Measure the first passes of what is kept, to tell what the next one adds."""
+        with suppress(MemprofError):
+            self._cost(plan)
+
     def _judge(self, without: Plan, plan: Plan) -> Finding:
         """Whether `plan` is better than `without`, and within the limits."""
         try:
             self._check_behaviour(plan)
-            before, after = self._cost(without), self._cost(plan)
-            saved = gain(before, after)
-            was, now = before.step_seconds, after.step_seconds
-            ratio, least = time_ratio(was, now), least_ratio(was, now)
-            if outcome(saved, least) == "faster":  # the only merit: one figure is not enough
-                ratio = least = self._close_ratio(without, plan)
+            saved = gain(self._cost(without), self._cost(plan))
+            ratio, least = self._ratios(without, plan)
+            if outcome(saved, 1.0) == "no_effect" and ratio < FASTER:  # its only merit
+                self._again(plan)
+                ratio, least = self._decided(without, plan, FASTER)
             found = outcome(saved, least)
-            if found in HELPS and (slowdown := self._slowdown(plan)) > self.max_slowdown:
-                detail = (
-                    f"{words(saved)}, but a step takes {slowdown:.2f} times as long as "
-                    f"before (max_slowdown {self.max_slowdown:g})"
-                )
-                return Finding("slower", detail, after, saved, ratio)
+            if found in HELPS:
+                slowdown = self._slowdown(plan)
+                if slowdown > self.max_slowdown:
+                    detail = (
+                        f"{words(saved)}, but a step takes {slowdown:.2f} times as long as "
+                        f"before (max_slowdown {self.max_slowdown:g})"
+                    )
+                    return Finding("slower", detail, self.costs[plan], saved, ratio)
         except Broken as broken:
             return broken.finding
         except MemprofError as error:
             return Finding("failed", str(error))
-        return Finding(found, words(saved, least), after, saved, ratio)
+        return Finding(found, words(saved, least), self.costs[plan], saved, ratio)
 
     def _check_behaviour(self, plan: Plan) -> None:
-        plain = self._costs[()]
-        if self._reproducible() and self._cost(plan).digests == plain[0].digests:
+        plain = self.costs[()].digests
+        if reproducible(plain) and same_digests(plain, self._cost(plan).digests):
             return
         if len(plain) == 1:  # is it the passes, or chance that no seed controls?
-            self._again(())
-        if not self._reproducible():
+            plain = self._again(()).digests
+        if not reproducible(plain):
             why = "the plain population itself behaves differently in two runs with the same seed"
             raise Broken(Finding("not_checked", why))
         why = "agents believe or do something else with it"
@@ -170,31 +197,39 @@ class Search:
             why = self._verdicts[plan].detail
         raise Broken(Finding("diverged", why))
 
-    def _reproducible(self) -> bool:
-        return equivalence.reproducible([d for cost in self._costs[()] for d in cost.digests])
-
     def _slowdown(self, plan: Plan) -> float:
-        """Time per step over the plain population's, measured again where it is a near thing."""
-        plain, after = (self._costs[each][-1].step_seconds for each in ((), plan))
-        ratio = time_ratio(plain, after)
-        low, high = (factor * self.max_slowdown for factor in _NEAR_LIMIT)
-        return self._close_ratio((), plan) if low < ratio < high else ratio
+        """Time per step over that of the plain population; no single trial is enough to leave a
+        plan out for it."""
+        slowdown, _ = self._decided((), plan, self.max_slowdown)
+        if slowdown > self.max_slowdown:
+            self._again(plan)
+            slowdown, _ = self._decided((), plan, self.max_slowdown)
+        return slowdown
 
-    def _close_ratio(self, without: Plan, plan: Plan) -> float:
-        """The ratio of times from workers that run next to each other: the machine's own pace
-        changes over minutes. The one in the middle sees the mean of what its neighbours see."""
-        first, middle, last = (
-            self._again(each).step_seconds.median for each in (plan, without, plan)
-        )
-        return (first + last) / 2 / middle
+    def _decided(self, without: Plan, plan: Plan, limit: float) -> tuple[float, float]:
+        """The ratios, with both plans measured again while the truth may lie on either side of the
+        limit."""
+        for _ in range(_MOST_AGAIN):
+            both = self._cost(without), self._cost(plan)
+            doubt = time_doubt(*both, self.costs.values())
+            if doubt is not None and abs(math.log(time_ratio(*both) / limit)) > doubt:
+                break
+            self._again(plan)
+            if without:  # the plain population is part of every trial
+                self._again(without)
+        return self._ratios(without, plan)
+
+    def _ratios(self, without: Plan, plan: Plan) -> tuple[float, float]:
+        """Time per step of a plan over that of the other, and how much of it is sure."""
+        both = self._cost(without), self._cost(plan)
+        return time_ratio(*both), least_time_ratio(*both, self.costs.values())
 
     def _cost(self, plan: Plan) -> Cost:
-        return self._costs[plan][0] if plan in self._costs else self._again(plan)
+        return self.costs[plan] if plan in self.costs else self._again(plan)
 
     def _again(self, plan: Plan) -> Cost:
-        cost = self.measure(plan)
-        self._costs.setdefault(plan, []).append(cost)
-        return cost
+        self.costs.update(self.measure(plan))
+        return self.costs[plan]
 
     def _doers(self, name: str) -> Plan:
         return self.done_by.get(name, ())
@@ -233,28 +268,29 @@ def waterfall(
         before, after = costs.get(plan[:count]), costs.get(plan[: count + 1])
         why = failures.get(plan[: count + 1]) or failures.get(plan[:count])
         if before is None or after is None:
-            finding = Finding("failed" if why else "not_checked", why or "it was not measured")
+            found = Finding("failed" if why else "not_checked", why or "it was not measured")
         else:
             blamed = any(row.outcome == "diverged" for row in rows)
-            least = least_cpu_ratio(before, after, costs.values())
-            finding = _finding(before, after, claims[name], verdict, blamed, least)
-        rows.append(pass_result(name, claims[name], finding))
+            least = least_time_ratio(before, after, costs.values())
+            found = unproved(before, after, claims[name], verdict, blamed=blamed) or found_out(
+                before, after, gain(before, after), least
+            )
+        rows.append(pass_result(name, claims[name], found))
     return tuple(rows)
 
 
-def chosen(rows: Sequence[PassResult], search: Search) -> tuple[PassResult, ...]:
+def chosen(rows: Sequence[PassResult], findings: Mapping[str, Finding]) -> tuple[PassResult, ...]:
     """The rows of what `auto` kept, then those of what it left out, with the reasons.
 
-    A pass may have had a merit in the search that the waterfall, with its other workers, does not
-    resolve; both are said.
+    A pass may have had a merit in the search that the waterfall does not resolve; both are said.
     """
-    kept = [_with_reason(row, search.findings[row.name]) for row in rows]
+    kept = {row.name for row in rows}
     left = [
         replace(pass_result(name, "exact", found), kept=False)
-        for name, found in search.findings.items()
-        if name not in search.kept
+        for name, found in findings.items()
+        if name not in kept
     ]
-    return (*kept, *left)
+    return (*(_with_reason(row, findings[row.name]) for row in rows), *left)
 
 
 def _with_reason(row: PassResult, found: Finding) -> PassResult:
@@ -284,19 +320,24 @@ def pass_result(name: str, claim: Claim, found: Finding) -> PassResult:
     )
 
 
-def _finding(
-    before: Cost, after: Cost, claim: Claim, verdict: Verdict, blamed: bool, least: float
-) -> Finding:
-    """`blamed`: an earlier pass has already broken its claim; `least`: what is sure of the change
-    of processor time."""
-    if not equivalence.reproducible(before.digests):
+def unproved(
+    before: Cost, after: Cost, claim: Claim, verdict: Verdict, *, blamed: bool = False
+) -> Finding | None:
+    """Why nothing may be claimed for a pass; None where it behaves as it claims. `blamed`: an
+    earlier pass has already broken its claim."""
+    if not reproducible(before.digests):
         return Finding("not_checked", "without it, agents behave differently in every run")
-    if not equivalence.same_digests(before.digests, after.digests):
+    if not same_digests(before.digests, after.digests):
         if claim == "exact":
             return Finding("diverged", "agents believe or do something else with it")
         if verdict == "diverged" and not blamed:
             return Finding("diverged", "beliefs changed by more than its bound")
         if verdict not in ("exact", "bounded"):
             return Finding("not_checked", "its bound was not checked")
-    saved, ratio = gain(before, after), cpu_ratio(before, after)
+    return None
+
+
+def found_out(before: Cost, after: Cost, saved: Gain, least: float) -> Finding:
+    """What a pass that behaves as it claims does; `least`: what is sure of the change of time."""
+    ratio = time_ratio(before, after)
     return Finding(outcome(saved, least), words(saved, least), after, saved, ratio)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 
 from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
@@ -17,7 +17,7 @@ from memprof.instruments.imports import ImportWatch
 from memprof.launch.limits import left_bytes
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
-from memprof.posix import waited_seconds
+from memprof.posix import own_seconds
 from memprof.stats import lines
 from memprof.stats.growth import FEWEST_CYCLES
 from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
@@ -85,7 +85,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     trend = TrendSeries(len(population), spec.steps + 1, 1, ())
     if request.trend:
         trend = _live_on(batches, trend_heap, channel, effort)
-    rows = (*walked.rows, *_caches(population, private))
+    rows = (*walked.rows, *caches(population, private))
     ledger = walker.balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
     del filled
@@ -122,8 +122,8 @@ def _evened(
     """The points as far as the mixture goes, with what their agents hold beyond the mean; and what
     each of the scenario's agents holds alone, empty where that is not known. What `rebuilds` for
     every size compiles anew, too, which is no agent's."""
-    held = _held(spec, walked.resident)
-    nominal = _held(spec, walked.nominal)
+    held = held_alone(spec.passes, walked.resident)
+    nominal = held_alone(spec.passes, walked.nominal)
     sizes = [point.agents for point in points]
     resident = uneven(held or nominal, spec.agents, sizes)
     asked_for = uneven(nominal, spec.agents, sizes)
@@ -141,11 +141,13 @@ def _evened(
     return like if len(like) >= FEWEST_POINTS else evened, held[: spec.agents]
 
 
-def _held(spec: PopulationSpec, held: Sequence[int]) -> Sequence[float]:
-    return as_others(held) if held and spec.passes else held
+def held_alone(passes: Sequence[str], by_agent: Sequence[int]) -> Sequence[float]:
+    """What each agent holds alone by the ledger, where one more like the first would not be the
+    template that this is."""
+    return as_others(by_agent) if by_agent and passes else by_agent
 
 
-def _caches(population: Population, private_bytes: int) -> list[LedgerRow]:
+def caches(population: Population, private_bytes: int) -> list[LedgerRow]:
     """What the backend itself remembers, by letting go of it; without what it has come to remember
     since the process had `private_bytes`."""
     process.settle()
@@ -179,7 +181,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
             reading_seconds = process_time() - start
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
-    held = _held(spec, details.held_bytes)
+    held = held_alone(spec.passes, details.held_bytes)
     imports = *with_pymdp.rows("pymdp"), *with_model.rows("model")
     return InstrumentRun(
         readings=tuple(sorted(readings)),
@@ -237,7 +239,7 @@ def _extend(
     def sizes() -> Points:
         return [(each.agents, each.reading.private_bytes) for each in _points(readings)]
 
-    start = _own_seconds()
+    start = own_seconds()
     while len(readings) < FEWEST_POINTS:
         agents = sizes()[-1][0] + 1
         batches.extend_to(agents)
@@ -254,7 +256,7 @@ def _extend(
             lines.memory_line,
             resolution=resolution,
             share=_EXTENSION_SHARE,
-            seconds_left=lambda end=start + seconds: end - _own_seconds(),  # type: ignore[misc]
+            seconds_left=lambda end=start + seconds: end - own_seconds(),  # type: ignore[misc]
             agent_seconds=lambda: rate,
             room_bytes=lambda: min(_EXTENSION_BYTES, left_bytes() // 2),
             first=sizes()[0],
@@ -280,7 +282,7 @@ def _live_on(
     stride = max(growth.population.stride, growth.steps // len(sizes))
     agents = batches.agents_within(effort.trend_seconds, len(sizes) * stride)
     channel.progress("trend", agents)
-    count, start = 0, _own_seconds()
+    count, start = 0, own_seconds()
     while count < len(sizes):
         try:
             growth.live_on(agents, stride)
@@ -293,9 +295,9 @@ def _live_on(
         sizes[count] = size
         count += 1
         if count == 1:
-            start = _own_seconds()  # the first may have to fill caches again
+            start = own_seconds()  # the first may have to fill caches again
             continue
-        each = (_own_seconds() - start) / (count - 1)
+        each = (own_seconds() - start) / (count - 1)
         if count <= FEWEST_CYCLES:
             slow = each * FEWEST_CYCLES > effort.longest_trend_seconds
         else:
@@ -304,8 +306,3 @@ def _live_on(
             break
     blind = "; ".join(f"{name}: {why}" for name, why in heap.left_out().items())
     return TrendSeries(agents, growth.steps + stride, stride, tuple(sizes[:count]), blind)
-
-
-def _own_seconds() -> float:
-    """A clock that stands while others have the processor: a step is no slower for them."""
-    return perf_counter() - waited_seconds()

@@ -10,18 +10,17 @@ from functools import partial
 from pathlib import Path
 
 from memprof.catalogue.instruments import INSTRUMENTS
-from memprof.catalogue.passes import PASSES, bound_of, candidates, only_reorders
 from memprof.errors import MeasurementError
 from memprof.launch.runner import Crew, Measuring
 from memprof.launch.spawn import Finished
+from memprof.profile.choice import Choice
 from memprof.profile.passes import Cost, Plan, cost_of
-from memprof.profile.search import Search
-from memprof.stats.equivalence import judge, reproducible, same_digests
+from memprof.stats.equivalence import reproducible, same_digests
 from memprof.text import format_size
 from memprof.values.instruments import InstrumentRun
 from memprof.values.measurements import Measurement, TraceComparison
 from memprof.values.population import EFFORTS, EffortName
-from memprof.values.report import Equivalence, VariantName
+from memprof.values.report import VariantName
 from memprof.values.requests import Measure, ReadThrough, Trace
 
 # Repeats to one that also sees whether agents grow: the last ones, so that a cost is known soon.
@@ -56,9 +55,10 @@ class Runs(Measuring):
 
     Attributes:
         plan: the passes of the population after; for `auto`, what was chosen until now.
-        trials: single clean workers, by their plan: those of the search and the waterfall.
+        trials: clean workers of single plans: those that `auto` tries in this way, and those of the
+            waterfall.
         trial_failures: why a plan of the waterfall has none.
-        search: how `auto` came to its plan.
+        choice: how `auto` came to its plan.
         comparison: value by value, where digests differ.
         reproducible: False where the plain population differs from itself, value by value.
         resolve: clean workers go on until they know well what an agent costs.
@@ -70,7 +70,7 @@ class Runs(Measuring):
     plan: Plan = ()
     trials: dict[Plan, list[Measurement]] = field(default_factory=dict)
     trial_failures: dict[Plan, str] = field(default_factory=dict)
-    search: Search | None = None
+    choice: Choice | None = None
     comparison: TraceComparison | None = None
     reproducible: bool = True
     resolve: bool = True
@@ -89,10 +89,9 @@ class Runs(Measuring):
         scenario = self.crew.loaded.scenario
         names = [name for name in scenario.instruments if INSTRUMENTS[name].target]
         with self._kept(), self.crew.forking(self._most_forks(names)):
+            if scenario.auto:  # what it chooses from has to be better than that
+                self._clean("before", self.before, 0, scenario.repeats)
             self._choose_plan()
-            if self.search is not None and scenario.repeats > 1:  # its plain worker is the first
-                self.before.clean = self.trials[()][:1]
-                self.before.alone = self.trials[()][:1]
             first, *further = self._repeats(0, scenario.repeats)
             tasks = [task for tasks in further for task in tasks]
             tasks += [*self._waterfall(), *self._instruments(names)]
@@ -146,13 +145,13 @@ class Runs(Measuring):
         for _, variant in self._variants():  # which come as they finish
             names, found = self.crew.loaded.scenario.instruments, variant.instruments
             variant.instruments = {name: found[name] for name in names if name in found}
-        if self.search is not None:
-            self.plan = self.search.kept
+        if self.choice is not None:
+            self.plan = self.choice.plan
         if self.after is not None and not self.after.clean:
             self.after = None
 
     def _measured(self) -> bool:
-        """Whether there is anything to report: if need be, the search's own plain workers."""
+        """Whether there is anything to report: if need be, plain workers of `auto`."""
         self.before.clean = self.before.clean or self.trials.get((), [])
         return bool(self.before.clean)
 
@@ -161,56 +160,33 @@ class Runs(Measuring):
         self.after = VariantRuns(self.plan) if self.plan else None
 
     def choose(self) -> Plan:
-        """The scenario's passes, or those that `auto` finds, with a fresh worker for each plan that
-        it tries."""
+        """The scenario's passes, or those that `auto` chooses."""
         scenario = self.crew.loaded.scenario
         if not scenario.auto:
             return tuple(scenario.passes)
 
-        def measure(plan: Plan) -> Cost:
-            number = len(self.trials.get(plan, [])) + 1
-            again = f", worker {number}" if number > 1 else ""
-            title = f"auto: {_words(plan)}{again}"
-            if self.trials:
-                return self._trial(plan, title, "quick")
-            sample = self.resolve and "memory_profiler" in scenario.instruments
-            cost = self._trial(plan, title, scenario.effort, sample=sample)
-            self.crew.say(f"before: {_in_words(cost)}")
-            return cost
-
-        names = candidates(scenario.backend)
-        requires = {name: PASSES[name].requires for name in names}
-        done_by = {name: PASSES[name].done_by for name in names}
-        with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
-            file = Path(folder) / "trace"
-
-            def compare(plan: Plan) -> Equivalence:
-                found = compared((), plan, _words(plan), file, self.crew)
-                return judged(found, plan, scenario.backend)
-
-            reorders = bound_of(names, scenario.backend) is not None
-            self.search = Search(
-                names,
-                requires,
-                scenario.max_slowdown,
-                measure,
-                compare if reorders else None,
-                done_by,
-            )
-            self.search.run()
+        if self.before.clean:
+            self.trials[()] = self.before.clean[:1]
+        self.choice = Choice(self.crew, self._clean_cost)
+        self.choice.make()
         self.crew.total = self.crew.started
-        return self.search.kept
+        return self.choice.plan
 
-    def _trial(self, plan: Plan, title: str, effort: EffortName, *, sample: bool = False) -> Cost:
+    def _clean_cost(self, plan: Plan, least: int) -> Cost:
+        while len(self.trials.get(plan, ())) < least:
+            self._trial(plan, f"auto: {_words(plan)}", "quick")
+        return cost_of(self.trials[plan])
+
+    def _trial(self, plan: Plan, title: str, effort: EffortName) -> None:
         spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort])
-        done = self.crew.run(title, Measure(spec, resolve=True, trend=False), sample=sample)
-        if sample:
-            self.before.sampled = done
+        done = self.crew.run(title, Measure(spec, resolve=True, trend=False))
         self.trials.setdefault(plan, []).append(done.value)
-        return cost_of([done.value])
 
     def _plans_between(self) -> list[Plan]:
-        """The first pass, the first two, ... without the whole plan, and without what is known."""
+        """The first pass, the first two, ... without the whole plan, and without what is known; the
+        search of `auto` has seen what its passes add."""
+        if self.choice is not None:
+            return []
         plans = [self.plan[:count] for count in range(1, len(self.plan))]
         return [plan for plan in plans if plan not in self.trials]
 
@@ -229,21 +205,21 @@ class Runs(Measuring):
         """Clean workers of all repeats but those that are done, before and after interleaved."""
         for repeat in range(done, most):
             order = list(self._variants())
-            # Repeats that another run is compared with all do the same.
-            trend = not self.resolve or repeat >= most - max(1, most // _TREND_EVERY)
             yield [
-                partial(self._clean, name, variant, f"repeat {repeat + 1} of {most}", trend=trend)
+                partial(self._clean, name, variant, repeat, most)
                 for name, variant in (order if repeat % 2 == 0 else reversed(order))
                 if len(variant.clean) <= repeat
             ]
 
-    def _clean(self, name: VariantName, variant: VariantRuns, which: str, *, trend: bool) -> None:
+    def _clean(self, name: VariantName, variant: VariantRuns, repeat: int, most: int) -> None:
+        # Repeats that another run is compared with all do the same.
+        trend = not self.resolve or repeat >= most - max(1, most // _TREND_EVERY)
         instruments = self.crew.loaded.scenario.instruments
         sample = self.resolve and "memory_profiler" in instruments and not variant.clean
         spec = self.crew.loaded.spec(variant.passes)
         request = Measure(spec, resolve=self.resolve, trend=trend)
         is_abreast = self.crew.is_abreast
-        done = self.crew.run(f"{name}, {which}", request, sample=sample)
+        done = self.crew.run(f"{name}, repeat {repeat + 1} of {most}", request, sample=sample)
         variant.clean.append(done.value)
         if not is_abreast:
             variant.alone.append(done.value)
@@ -344,11 +320,6 @@ def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison
             if itself.first_difference is not None:
                 return None
         return compared((), plan, "after", file, crew)
-
-
-def judged(found: TraceComparison, plan: Plan, backend: str) -> Equivalence:
-    """Whether a plan keeps to what its passes claim of behaviour, value by value."""
-    return judge(found, bound_of(plan, backend), only_reorders(plan, backend))
 
 
 def compared(before: Plan, after: Plan, name: str, file: Path, crew: Crew) -> TraceComparison:

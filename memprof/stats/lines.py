@@ -27,9 +27,11 @@ from memprof.values.report import Interval, PerAgent
 # the agents do: two workers of one plan may differ by that.
 PROCESS_GRAIN_BYTES = 2 * 2**20
 _LARGE, _FEWEST_LARGE = 0.1, 4
-_SUREST = 0.004
+SUREST = 0.004
 """Nobody knows an agent better than this: the same array of a megabyte takes a page more or less,
 as it lies in the heap or in a mapping of its own, and that changes with what was freed before."""
+NORMAL = 1.96
+"""97.5 % quantile of the normal distribution."""
 FITS = 0.05
 """A line fits well whose slope is known this well: half its interval, relative to it."""
 # A template's own record is smaller than those of all others, which are differences from it.
@@ -94,7 +96,7 @@ def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
     n = len(points)
     if n < 3:
         return Line(slope, intercept, math.inf)
-    reach = 1.96 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    reach = NORMAL * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     outside = max(0, math.floor((len(slopes) - reach) / 2))
     low, high = slopes[outside], slopes[-1 - outside]
     return Line(slope, intercept, max(high - slope, slope - low))
@@ -159,9 +161,9 @@ def per_agent(
     lines = [memory_line(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
     slope, (low, high) = mean_interval([line.slope for line in lines], within)
-    low, high = min(low, slope * (1 - _SUREST)), max(high, slope * (1 + _SUREST))
+    low, high = min(low, slope * (1 - SUREST)), max(high, slope * (1 + SUREST))
     least = slope if held_bytes is None else held_bytes
-    interval = (low, high if least <= slope else max(high, least * (1 + _SUREST)))
+    interval = (low, high if least <= slope else max(high, least * (1 + SUREST)))
     fits = (high - low) / 2 <= FITS * slope
     return PerAgent(
         marginal_bytes=slope if fits else max(slope, least),

@@ -279,6 +279,56 @@ class TraceComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanTrial:
+    """A plan of passes as a worker saw it that tries one after the other, on the same agents.
+
+    Attributes:
+        failure: why nothing else is known of it; empty where all is.
+        agents: so many of the scenario's, the first ones.
+        held_bytes: what an agent holds alone, the mean over them: resident by the ledger, nominal
+            where that is not known.
+        asked_bytes: the same nominally: how much of an array of zeros is resident depends on which
+            memory the allocator had at hand, but not how much was asked for.
+        held_error_bytes: the standard error of that mean, where there were not all agents.
+        fixed_bytes: private memory of the process without them, with what they share.
+        transient_bytes: highest resident set while they were built and stepped, above the
+            population at rest; None where the platform cannot tell.
+        paces: time per step over that of the plain population, which lived the same steps right
+            before or after: by the clock, without the time for which others had the processor.
+        plain_pace: the same of that population itself, after over before.
+        digest: of the behaviour of all these agents.
+    """
+
+    plan: tuple[str, ...]
+    failure: str = ""
+    agents: Count = 0
+    held_bytes: float = 0.0
+    asked_bytes: float = 0.0
+    held_error_bytes: float = 0.0
+    fixed_bytes: float = 0.0
+    transient_bytes: float | None = None
+    paces: tuple[PositiveSeconds, ...] = ()
+    plain_pace: PositiveSeconds = 1.0
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanComparison:
+    """The agents of a trial against those of the plain population, value by value."""
+
+    plan: tuple[str, ...]
+    found: TraceComparison
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTrials:
+    """All that was tried of plans, in the order in which it was."""
+
+    trials: tuple[PlanTrial, ...] = ()
+    comparisons: tuple[PlanComparison, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadsRun:
     """One worker in which one thread and several let the same agents live, by turns.
 

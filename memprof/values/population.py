@@ -34,6 +34,8 @@ class Effort:
         gain_seconds: time between two marks on growing attributes.
         trace_seconds: where tracing all cycles of a leak check would take longer, the fewest are.
         trial_seconds: time for each trial of how many threads to run at once.
+        plan_seconds: under each plan that `auto` tries, agents live about so long at a time: more
+            of them, for more steps, where steps are fast, and a few at least.
     """
 
     repeats: int = 3
@@ -50,6 +52,7 @@ class Effort:
     trace_seconds: float = 60.0
     trial_seconds: float = 0.05
     watched_agents: int = 5
+    plan_seconds: float = 0.25
 
 
 EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
@@ -57,7 +60,7 @@ EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
         "quick": Effort(1, False, 1.0, 0.0, 0.2, 10.0, 0.2, 0.2),  # what is asked for takes as long
         "normal": Effort(),
         "thorough": Effort(
-            9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0, 3600.0, 20.0, 1.6, 300.0, 0.2, 50
+            9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0, 3600.0, 20.0, 1.6, 300.0, 0.2, 50, 1.0
         ),
     }
 )

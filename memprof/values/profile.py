@@ -182,11 +182,15 @@ class PassResult:
     """What one pass did, on top of the passes before it in the plan; None where it is not known,
     below resolution, or may not be claimed because behaviour is not what the pass claims.
 
+    Where `auto` chose, the figures are those of the one worker in which it tried plans: what agents
+    hold alone by the ledger, and what else the process has with them. But passes that act before
+    PyMDP is imported have theirs from clean workers, as all passes have that the scenario names.
+
     Attributes:
         saved_bytes_per_agent, saved_fixed_bytes, saved_transient_bytes: relative to the plan before
             it, in the marginal cost, the fixed cost and the transient peak.
-        step_time_ratio: processor time per step over that of the plan before it; where `auto` left
-            the pass out, what the clock said.
+        step_time_ratio: processor time per step over that of the plan before it; where `auto`
+            chose, by the clock, without the time for which other processes had the processor.
         outcome: `saves`, `faster`, `no_effect` (nothing beyond resolution), `costs` (memory) or
             `slower`; `superfluous` (a later pass does the same); `diverged` (it broke its claim),
             `failed` (its worker did), `not_checked`.

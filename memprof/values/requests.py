@@ -10,7 +10,7 @@ import msgspec
 from memprof.values.density import DensityRun
 from memprof.values.instruments import Calibration, InstrumentRun
 from memprof.values.leak import Attribution, LeakRun, Mode
-from memprof.values.measurements import Mark, Measurement, ThreadsRun, TraceComparison
+from memprof.values.measurements import Mark, Measurement, PlanTrials, ThreadsRun, TraceComparison
 from memprof.values.population import PopulationSpec
 
 R = TypeVar("R")
@@ -91,6 +91,22 @@ class Trace(Request[TraceComparison], frozen=True, kw_only=True, tag="trace"):
         return False
 
 
+class TryPlans(Request[PlanTrials], frozen=True, kw_only=True, tag="plans"):
+    """Search the passes that help, with every plan on the way tried in this one worker.
+
+    Attributes:
+        spec: with the passes that every plan begins with.
+        max_slowdown: largest time per step over that of the plain population.
+        known: what an earlier worker tried of the same search.
+    """
+
+    target = "memprof.profile.trials:try_plans"
+    result = PlanTrials
+
+    max_slowdown: float
+    known: PlanTrials = PlanTrials()
+
+
 class LiveInCycles(Request[LeakRun], frozen=True, kw_only=True, tag="leak"):
     """Run the population in cycles, in one mode after the other.
 
@@ -153,7 +169,15 @@ class TryReadings(Request[Calibration], frozen=True, kw_only=True, tag="try"):
 
 
 AnyRequest = (
-    Measure | ReadThrough | Trace | LiveInCycles | FindSites | Grow | StepInThreads | TryReadings
+    Measure
+    | ReadThrough
+    | Trace
+    | TryPlans
+    | LiveInCycles
+    | FindSites
+    | Grow
+    | StepInThreads
+    | TryReadings
 )
 
 

@@ -67,10 +67,30 @@ def test_auto_keeps_the_smallest_plan_and_says_why_not_the_others(memprof, fake)
     assert found["fake-break"]["saved_bytes_per_agent"] is None
     assert found["fake-half"]["detail"] == "superfluous after fake-share"
     assert "RuntimeError: this pass always fails" in found["fake-crash"]["detail"]
-    assert "worker 1: auto: no passes" in run.err
-    assert "auto: fake-half + fake-slow" in run.err
+    workers = re.findall(r"^worker (\d)( of 6)?: (.*?)(?:;|$)", run.err, re.MULTILINE)
+    assert workers == [
+        ("1", "", "before, repeat 1 of 1"),
+        ("2", "", "auto: plan after plan"),
+        ("3", " of 6", "after, repeat 1 of 1"),  # three more would compare what agents do
+    ], "however many plans are tried"
+    assert "fake-half: 524 KB less per agent\n" in run.err, "said as soon as it is known"
     assert "left out by auto" in run.out
     assert "with fake-share" in run.out
+
+
+def test_a_pass_that_ends_the_process_is_left_out_and_the_search_goes_on(memprof, fake):
+    run = memprof("profile", fake(passes="auto", model={**MODEL, "fault": "fatal"}, max_slowdown=2))
+    assert run.code == 0, run.err
+    report = run.report()
+    assert report["variants"]["after"]["passes"] == ["fake-share"]
+    found = by_name(report)
+    assert (found["fake-crash"]["outcome"], found["fake-half"]["outcome"]) == (
+        "failed",
+        "superfluous",
+    )
+    assert "the worker was killed (SIGKILL)" in found["fake-crash"]["detail"]
+    assert run.err.count("auto: plan after plan") == 2
+    assert run.err.count("fake-half: 524 KB less") == 1, "what is known is not tried again"
 
 
 def test_where_no_pass_helps_the_plan_is_empty(memprof, fake):
@@ -116,7 +136,7 @@ def test_auto_that_is_interrupted_keeps_what_it_found(fake, tmp_path):
     with (tmp_path / "stderr").open("w") as stream:
         process = subprocess.Popen([*COMMAND, "profile", path.name], cwd=tmp_path, stderr=stream)
     deadline = time.monotonic() + 300
-    while "worker 3:" not in (tmp_path / "stderr").read_text():
+    while "fake-half:" not in (tmp_path / "stderr").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from memprof.profile.passes import gain
-from memprof.profile.search import Finding, Search, chosen, waterfall
+from memprof.profile.search import Finding, chosen, waterfall
 from tests.unit.test_search import cost
 
 EXACT = {"a": "exact", "b": "exact", "c": "exact"}
@@ -129,15 +129,13 @@ def test_a_population_that_is_not_reproducible_proves_nothing():
 
 
 def test_auto_shows_what_it_kept_in_order_and_then_what_it_left_out():
-    search = Search(("a", "b", "c"), {}, 1.1, lambda plan: cost())
-    search.kept = ("a", "c")
-    search.findings.update(
-        a=Finding("saves", "400 B less per agent"),
-        b=Finding("diverged", "agents do something else"),
-        c=Finding("faster", "0.80 times the time per step"),
-    )
+    findings = {
+        "a": Finding("saves", "400 B less per agent"),
+        "b": Finding("diverged", "agents do something else"),
+        "c": Finding("faster", "0.80 times the time per step"),
+    }
     costs = {(): cost(1000), ("a",): cost(600), ("a", "c"): cost(600)}
-    found = chosen(rows(costs, ("a", "c")), search)
+    found = chosen(rows(costs, ("a", "c")), findings)
     assert [(each.name, each.kept, each.outcome) for each in found] == [
         ("a", True, "saves"),
         ("c", True, "no_effect"),
@@ -147,9 +145,7 @@ def test_auto_shows_what_it_kept_in_order_and_then_what_it_left_out():
 
 
 def test_what_the_waterfall_could_not_measure_is_told_by_the_search():
-    search = Search(("a",), {}, 1.1, lambda plan: cost())
-    search.kept = ("a",)
     saved = gain(cost(1000), cost(600))
-    search.findings["a"] = Finding("saves", "400 B less per agent", cost(600), saved, 1.0)
-    (row,) = chosen(rows({(): cost(1000)}, ("a",)), search)
+    found = {"a": Finding("saves", "400 B less per agent", cost(600), saved, 1.0)}
+    (row,) = chosen(rows({(): cost(1000)}, ("a",)), found)
     assert (row.outcome, row.saved_bytes_per_agent) == ("saves", 400)

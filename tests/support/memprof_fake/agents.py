@@ -23,12 +23,12 @@ from memprof.values.population import PopulationSpec
 class FakeAgent:
     """Holds one touched buffer; gains `growth` bytes per step in one more."""
 
-    __slots__ = ("blur", "broken", "buffer", "gained")
+    __slots__ = ("blur", "broken", "buffer", "fatal", "gained")
 
     def __init__(self, buffer: bytearray) -> None:
         self.buffer = buffer
         self.gained: list[bytearray] | None = None
-        self.broken = False
+        self.broken = self.fatal = False
         self.blur = 0.0
 
 
@@ -64,7 +64,9 @@ class FakePopulation(Population):
         index = len(self._agents)
         if index == 1:
             _fail(self._spec.model["fault"])
-        self._agents.append(FakeAgent(self._buffer()))
+        agent = FakeAgent(self._buffer())
+        agent.fatal = self._spec.model["fault"] == "fatal"
+        self._agents.append(agent)
 
     def _buffer(self) -> bytearray:
         buffer = self._handed or bytearray(b"\x01") * int(self._spec.model["size"])
@@ -162,10 +164,11 @@ class FakeBreak(Pass):
 
 
 class FakeCrash(Pass):
-    """The worker fails as soon as there are two agents."""
+    """The worker fails as soon as there are two agents; it dies if they are fatal."""
 
     def build(self, agent: Any, index: int) -> None:
         if index == 1:
+            _fail("die" if agent.fatal else "none")
             raise RuntimeError("this pass always fails")
 
 

@@ -21,6 +21,7 @@ class Buffer(Model):
         default=0, ge=0, le=MOST_BYTES, description="bytes that each agent gains per step"
     )
     delay: float = Field(default=0.0, ge=0, le=60, description="seconds that each step takes")
-    fault: Literal["none", "die", "hang", "raise", "exhaust", "print"] = Field(
-        default="none", description="what goes wrong while the population is built"
+    fault: Literal["none", "die", "hang", "raise", "exhaust", "print", "fatal"] = Field(
+        default="none",
+        description="what goes wrong while the population is built; fatal: fake-crash kills",
     )
