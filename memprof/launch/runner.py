@@ -3,6 +3,7 @@ is kept of them on a failure, and how it ends."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -95,8 +96,7 @@ class Crew:
     total: int = 0
     beside: int = 0
     started: int = field(default=0, init=False)
-    _ended: int = field(default=0, init=False)
-    _seconds: float = field(default=0.0, init=False)
+    _took: list[float] = field(default_factory=list, init=False)
     _halt: Halt | None = field(default=None, init=False)
     _forks: Forks | None = field(default=None, init=False)
     _free: Event = field(default_factory=Event, init=False)
@@ -142,8 +142,7 @@ class Crew:
             ) from None
         finally:
             with self._told:
-                self._ended += 1
-                self._seconds += time.monotonic() - start
+                self._took.append(time.monotonic() - start)
 
     @contextmanager
     def forking(self, workers: int) -> Iterator[None]:
@@ -228,12 +227,13 @@ class Crew:
             raise errors[0]
 
     def _left_seconds(self) -> float | None:
-        if not self._ended or not self.total:
+        if not self._took or not self.total:
             return None
         coming = self.total - self.started + 1
         beside = min(self.beside, coming)
         lanes = min(max(1, beside), _most_lanes())
-        return (coming - beside + beside / lanes) * self._seconds / self._ended
+        each = statistics.median(self._took)  # one that searches takes much longer than any other
+        return (coming - beside + beside / lanes) * each
 
 
 def _most_lanes() -> int:
