@@ -11,7 +11,8 @@ from memprof.errors import MeasurementError, WorkerTimeout
 from memprof.launch.runner import Crew
 from memprof.profile.auto import Tried, Untried
 from memprof.profile.passes import Cost, Plan, gain
-from memprof.profile.search import HELPS, Finding, Search, chosen, found_out, unproved, waterfall
+from memprof.profile.rows import chosen, found_out, unproved, waterfall
+from memprof.profile.search import HELPS, Finding, Search
 from memprof.stats.equivalence import same_digests
 from memprof.values.measurements import PlanTrial, PlanTrials
 from memprof.values.profile import Claim, PassResult

@@ -16,7 +16,7 @@ from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
 from memprof.profile.auto import judged
 from memprof.profile.passes import cost_of
-from memprof.profile.search import waterfall
+from memprof.profile.rows import waterfall
 from memprof.profile.workers import Runs, VariantRuns
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Budget, Scenario

@@ -57,11 +57,13 @@ class _Lived:
     """How a population lived.
 
     Attributes:
+        peak_known: what it took at most can be told.
         life: seconds of building it, and of all its steps.
         seconds: of each stretch of its steps, once it had compiled.
     """
 
     population: Population
+    peak_known: bool
     life: float
     seconds: Sequence[float]
 
@@ -99,8 +101,10 @@ class _Bench:
             if not plan:
                 raise  # without the plain population there is nothing to choose
             traceback.clear_frames(error.__traceback__)
-            what = str(error) if isinstance(error, MemprofError) else raised(error)
-            found = PlanTrial(plan, f"the worker failed: {what}")
+            is_ours = isinstance(error, MemprofError)
+            found = PlanTrial(
+                plan, str(error) if is_ours else f"the worker failed: {raised(error)}"
+            )
         self._keep(replace(self.tried.known, trials=(*self.tried.known.trials, found)))
         return found
 
@@ -115,7 +119,7 @@ class _Bench:
         first = self._seconds(())
         digests = DigestTrace(self._agents, self._spec.steps)
         with self._lived(plan, self._agents, self._spec.steps, digests, fresh=True) as lived:
-            found = self._figures(plan, lived.population, digests)
+            found = self._figures(plan, lived, digests)
         again, last = self._seconds(plan), self._seconds(())
         one = lived.seconds[: len(first)]
         return replace(
@@ -147,8 +151,7 @@ class _Bench:
             if fresh:
                 population.drop_caches()
             process.settle()
-            if fresh:
-                process.reset_peak()
+            peak_known = fresh and process.reset_peak()
             growth = Growth(population, spec.steps, recorder)
             start = own_seconds()
             new, _ = growth.build(agents)
@@ -158,15 +161,18 @@ class _Bench:
                 was, waited = waited, waited_seconds()
                 seconds.append(max(_TICK_SECONDS, elapsed - (waited - was)))
             compiled = population.rebuilds and len(seconds) > 1
-            yield _Lived(population, own_seconds() - start, seconds[1:] if compiled else seconds)
+            life = own_seconds() - start
+            yield _Lived(population, peak_known, life, seconds[1:] if compiled else seconds)
         finally:
             population.close()
 
-    def _figures(self, plan: Plan, population: Population, digests: DigestTrace) -> PlanTrial:
+    def _figures(self, plan: Plan, lived: _Lived, digests: DigestTrace) -> PlanTrial:
         """All that the first life tells but its time."""
+        population = lived.population
         agents, everybody = self._agents, self._spec.agents
         process.settle()
-        rest, peak = process.read(), process.peak_rss_bytes()
+        rest = process.read()
+        peak = process.peak_rss_bytes() if lived.peak_known else None
         walked = walker.walk(population.holdings(), agents)
         rows = (*walked.rows, *caches(population, rest.private_bytes))
         each = held_alone(plan, walked.resident or walked.nominal)

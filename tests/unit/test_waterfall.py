@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from memprof.profile.passes import gain
-from memprof.profile.search import Finding, chosen, waterfall
+from memprof.profile.rows import chosen, waterfall
+from memprof.profile.search import Finding
 from tests.unit.test_search import cost
 
 EXACT = {"a": "exact", "b": "exact", "c": "exact"}
