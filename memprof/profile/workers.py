@@ -76,7 +76,7 @@ class Runs(Measuring):
     resolve: bool = True
 
     def run_all(self) -> Runs:
-        """The search if the scenario asks for it, then a clean worker before and one after; then,
+        """A clean worker before, the search if the scenario asks for it, and one after; then,
         beside each other, the further repeats, the plans in between and the instruments.
 
         A failure ends the clean runs, and what they measured so far is kept; an instrument or a

@@ -106,6 +106,10 @@ class TryPlans(Request[PlanTrials], frozen=True, kw_only=True, tag="plans"):
     max_slowdown: float
     known: PlanTrials = PlanTrials()
 
+    @property
+    def is_of_start(self) -> bool:
+        return False
+
 
 class LiveInCycles(Request[LeakRun], frozen=True, kw_only=True, tag="leak"):
     """Run the population in cycles, in one mode after the other.
