@@ -114,7 +114,7 @@ class _Pages:
             protection = sum(_PROTECTIONS.get(each, 0) for each in rights)
             place = first
             for kind, group in itertools.groupby(entries, _kind):
-                size = mmap.PAGESIZE * len(list(group))
+                size = mmap.PAGESIZE * sum(1 for _ in group)  # a list would stay in the heap
                 if kind == "own" and rights[3] == "p":
                     self.copied.append((place, size, None if rights[1] == "w" else protection))
                 elif kind == "file":
