@@ -58,8 +58,7 @@ def _imports(facts: Facts) -> Iterator[Advice]:
             "imports",
             ("lean_imports", True) if saves else facts.choice(("lean_imports",)),
             _bytes(plotting),
-            f"{format_size(_bytes(plotting))} of the fixed cost is plotting libraries that PyMDP "
-            "imports.",
+            "PyMDP imports plotting libraries, which are part of the fixed cost.",
             _packages(plotting),
             "load them on first use",
             done=f"Fixed by lean_imports: {format_size(left)} remain{fixed}.",
@@ -70,8 +69,8 @@ def _imports(facts: Facts) -> Iterator[Advice]:
     if heavy and facts.report.scenario.model.get("kind") == "factory":
         yield Advice(
             kind="imports",
-            finding=f"{format_size(_bytes(heavy))} of the fixed cost is imports of the model's "
-            f"own module: {listed([row.package for row in heavy])}.",
+            finding=f"The model's own module imports {listed([row.package for row in heavy])}, "
+            "part of the fixed cost.",
             evidence=_packages(heavy),
             remedy="If agents do not need it, import it inside the function that does.",
             stake_bytes=_bytes(heavy),

@@ -15,7 +15,7 @@ from memprof.values.report import Caution, Equivalence
 _EXPLAINED = 0.8
 _NOISY_TIME = 0.1
 _REMEDIES = {
-    "incomplete": "run it again; this report has what was measured so far",
+    "incomplete": "run it again",
     "not_checked": "draw all random numbers of the model and its environment from np.random",
     "not_replaced": f"they run unchanged; pool replaces only original functions of PyMDP {SPAN}",
     "endless_garbage": "create no garbage in finalizers and callbacks, or accept the readings: "

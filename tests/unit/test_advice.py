@@ -262,7 +262,7 @@ PLOTTING = (
 
 def test_libraries_for_plots_are_to_load_on_first_use(case):
     (advice,) = found(case({"imports": PLOTTING}), "imports")
-    assert "25.0 KB" in advice.finding
+    assert (advice.stake_bytes, "plotting libraries" in advice.finding) == (25_000, True)
     assert "pandas 23.0 KB and seaborn 2.00 KB" in advice.evidence
     assert option(advice) == "--passes lean_imports"
     rows = [saving("lean_imports", None, saved_fixed_bytes=24_000.0)]
