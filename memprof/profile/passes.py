@@ -104,11 +104,13 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
 
 def cost_of_trials(trials: Sequence[PlanTrial], paces: Sequence[float], agents: int) -> Cost:
     """The cost of a plan from all trials of it, and all its paces in them; for a population of so
-    many `agents`. The memory is that of the first, since the ledger always sees the same.
+    many `agents`. The memory is that of the first, since the ledger always sees the same; the peak
+    is the lowest, since memory that the allocator could not use again only adds to it.
 
     The ledger is exact, but no more is sure of it than would show in the process with all agents: a
     page at either end of the line, as in `memory_line`."""
     first = trials[0]
+    peaks = [each.transient_bytes for each in trials if each.transient_bytes is not None]
     held, page = first.held_bytes, 2 * PAGE_BYTES / agents
     half = max(page, SUREST * held) + NORMAL * first.held_error_bytes
     return Cost(
@@ -122,7 +124,7 @@ def cost_of_trials(trials: Sequence[PlanTrial], paces: Sequence[float], agents: 
         growth=Estimate((held,), page),  # of the same agents under every plan
         agents=agents,
         fixed_bytes=first.fixed_bytes,
-        transient_bytes=first.transient_bytes,
+        transient_bytes=min(peaks, default=None),
         step_time=Estimate(tuple(map(math.log, paces)), None),
         digests=tuple((each.digest,) for each in trials),
         asked_bytes=first.asked_bytes,

@@ -159,6 +159,8 @@ class Search:
         try:
             self._check_behaviour(plan)
             saved = gain(self._cost(without), self._cost(plan))
+            if saved.per_agent_bytes is None and (saved.transient_bytes or 0) > 0:
+                saved = gain(self._again(without), self._again(plan))  # a peak may be chance
             ratio, least = self._ratios(without, plan)
             if outcome(saved, 1.0) == "no_effect" and ratio < FASTER:  # its only merit
                 self._again(plan)

@@ -55,7 +55,9 @@ class Machine:
         found.append(self.rule(set(plan), len(self.asked)))
         times = tuple(value for each in found for value in each.step_time.values)
         digests = tuple(each.digests[0] for each in found)
-        return {plan: replace(found[0], step_time=Estimate(times, None), digests=digests)}
+        peak = min(each.transient_bytes for each in found)
+        seen = {"step_time": Estimate(times, None), "digests": digests, "transient_bytes": peak}
+        return {plan: replace(found[0], **seen)}
 
 
 def search(rule, candidates, requires=None, max_slowdown=1.1):
@@ -240,6 +242,11 @@ def test_what_an_agent_asks_for_has_to_differ_too():
             700 if plan else 990, asked=asked if plan else 1000.0
         )
         assert search(rule, "a")[0].kept == kept
+
+
+def test_one_peak_that_was_chance_gives_no_pass_a_merit():
+    rule = lambda plan, n: tried(transient=6e7 if n == 1 else 3e7)  # noqa: E731
+    assert outcomes(search(rule, "a")[0]) == {"a": "no_effect"}
 
 
 def test_one_lucky_trial_makes_no_pass_faster():
