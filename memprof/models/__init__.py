@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,31 @@ class GenerativeModel:
     """One agent's model.
 
     Attributes:
-        arguments: keyword arguments of the PyMDP agent: object arrays `A` (per modality, shape
-            observations x states ...) and `B` (per factor, shape next x states ... x actions), and
-            any of C, D, E, pA, pB, pD and PyMDP's options.
+        arguments: keyword arguments of the PyMDP agent: `A` (per modality, shape observations x
+            states ...) and `B` (per factor, shape next x states ... x actions), and any of C, D, E,
+            pA, pB, pD and PyMDP's options.
         environment: an object with `reset()` and `step(action)`, both returning the observation,
             or an `OwnWorld`; None for one that samples from `world`.
         world: A, B and D of the world to sample from; None for the agent's own.
-        agent: the agent where the user's own code builds it; `arguments` are then what it has of A,
-            B, D and the lists of factors. None for one to be built of `arguments`.
+        agent: the agent where the user's own code builds it; of a NumPy agent, `arguments` are then
+            what it has of A, B, D and the lists of factors. None for one to be built of
+            `arguments`.
+        added: what an object of the user's own that holds the agent has beside it, by the names of
+            the ledger.
+        of_one: the factory was told which agent it is that it makes.
     """
 
     arguments: dict[str, Any]
     environment: Any = None
     world: dict[str, Any] | None = None
     agent: Any = None
+    added: dict[str, Any] = field(default_factory=dict)
+    of_one: bool = False
+
+    @property
+    def made(self) -> Any:
+        """What the factory made: the agent, or its arguments."""
+        return self.arguments if self.agent is None else self.agent
 
 
 def model_builder(
@@ -63,6 +74,12 @@ def object_array(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return container
 
 
+def per_factor(array: Any) -> Any:
+    """The arrays of each factor, or modality; PyMDP takes a plain array for that of one."""
+    plain = isinstance(array, np.ndarray) and array.dtype != object
+    return object_array([array.squeeze()]) if plain else array
+
+
 def check_model(arguments: dict[str, Any], field: str) -> None:
     """Check that A and B exist, are probabilities, and fit each other.
 
@@ -73,7 +90,7 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
         if name not in arguments:
             raise ScenarioError(field, f"the model has no {name}; found {sorted(arguments)}")
         _check_container(name, arguments[name], field)
-    A, B = arguments["A"], arguments["B"]
+    A, B = per_factor(arguments["A"]), per_factor(arguments["B"])
     states = [b.shape[0] if b.ndim else 0 for b in B]
     transitions = _factors(arguments, "B_factor_list", [[f] for f in range(len(B))], len(B), field)
     for index, (b, factors) in enumerate(zip(B, transitions, strict=True)):
@@ -101,11 +118,11 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
 def _check_priors(arguments: dict[str, Any], field: str) -> None:
     """C is of the observations that A has, and D of the states that B has."""
     for name, like, what in (("C", "A", "observations"), ("D", "B", "states")):
-        given = arguments.get(name)
-        if not isinstance(given, np.ndarray) or given.dtype != object:
+        given = per_factor(arguments.get(name))
+        if not isinstance(given, np.ndarray):
             continue  # as PyMDP takes it otherwise, it may say what it misses
         _check_container(name, given, field)
-        sizes = [each.shape[0] for each in arguments[like]]
+        sizes = [each.shape[0] for each in per_factor(arguments[like])]
         if len(given) != len(sizes):
             raise ScenarioError(
                 field, f"{name} has {len(given)} arrays; expected {len(sizes)}, as {like} has"
@@ -144,12 +161,13 @@ def _factors(
 
 
 def _check_container(name: str, value: Any, field: str) -> None:
-    arrays = list(value) if isinstance(value, np.ndarray) and value.dtype == object else None
+    arrays = list(per_factor(value)) if isinstance(value, np.ndarray) else None
     if not arrays or not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiub" for a in arrays):
         found = f"{type(value).__name__} of {getattr(value, 'dtype', 'unknown type')}"
         raise ScenarioError(
             field,
-            f"{name} must be an object array of numeric arrays, as PyMDP takes it; found {found}",
+            f"{name} must be an object array of numeric arrays, or a numeric array, as PyMDP takes "
+            f"it; found {found}",
         )
 
 

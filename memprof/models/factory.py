@@ -9,7 +9,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from memprof.errors import ScenarioError, nearest
 from memprof.models import GenerativeModel, OwnWorld, check_model
 from memprof.text import own_traceback, raised
-from memprof.upstream import is_agent, is_env
+from memprof.upstream import is_agent, is_env, is_jax_agent
 from memprof.upstream.installed import agent_of
 
 # What describes the world of an agent that is ready.
@@ -44,9 +44,10 @@ def builder(
     Its module is looked up in `folder`, or in the folders of `path` if there are any; `file` is
     where it is, if its name does not say so. Both are relative to `folder`.
 
-    It returns the PyMDP agent's keyword arguments or a new agent of PyMDP's NumPy backend, or a
-    pair of one of those and an environment: the user's own, or an `Env` of PyMDP, which may come as
-    what `pymdp.envs.env.make` returns or in a dict of keywords of PyMDP's `rollout`.
+    It returns the PyMDP agent's keyword arguments, a new agent, or for the JAX backend an object
+    whose attribute `agent` is one; or a pair of one of those and an environment: the user's own, or
+    an `Env` of PyMDP, which may come as what `pymdp.envs.env.make` returns or in a dict of keywords
+    of PyMDP's `rollout`.
 
     Raises:
         ScenarioError: it cannot be imported, does not take the parameters, raises, or returns
@@ -69,8 +70,8 @@ def builder(
                 f"{callable} failed for agent {agent}: {problem}",
                 detail=own_traceback(error),
             ) from None
-        model = _model(returned, callable)
-        if model.agent is not None:
+        model = replace(_model(returned, callable), of_one=takes_agent)
+        if is_agent(model.agent):
             _check_new(model.agent, agent, callable)
         return model
 
@@ -148,12 +149,21 @@ def _signature(
 def _model(returned: Any, target: str) -> GenerativeModel:
     made, environment = returned if _is_pair(returned) else (returned, None)
     environment = _own_world(environment, target)
-    ready = is_agent(made)
-    if not ready and not isinstance(made, dict):
+    ready = is_agent(made) or is_jax_agent(made)
+    within = getattr(made, "agent", None)
+    if is_agent(within):
+        raise ScenarioError(
+            "model.callable",
+            f"{target} returned {_class_of(made)}, whose own methods memprof does not call; return "
+            "its agent, or make the class a subclass of PyMDP's Agent",
+        )
+    wraps = is_jax_agent(within) and not ready
+    if not (ready or wraps or isinstance(made, dict)):
         raise ScenarioError(
             "model.callable",
             f"{target} returned {_class_of(made)}; expected a dict of the PyMDP agent's keyword "
-            f"arguments, a new {agent_of('numpy')}, or a pair of one of these and an environment",
+            f"arguments, a new {agent_of('numpy')}, one of PyMDP's JAX agents, an object whose "
+            "attribute agent is one, or a pair of one of these and an environment",
         )
     if environment is not None and not isinstance(environment, OwnWorld):
         for method in ("reset", "step"):
@@ -164,9 +174,13 @@ def _model(returned: Any, target: str) -> GenerativeModel:
                     f"{method}(); expected reset() and step(action), both returning an "
                     "observation, or an Env of PyMDP",
                 )
-    if ready:
+    if is_agent(made):
         own = {name: getattr(made, name) for name in _MODEL if hasattr(made, name)}
         return GenerativeModel(own, environment, agent=made)
+    if wraps:
+        return GenerativeModel({}, environment, agent=within, added=_beside(made, within))
+    if ready:
+        return GenerativeModel({}, environment, agent=made)
     return GenerativeModel(dict(made), environment)
 
 
@@ -193,6 +207,13 @@ def _own_world(made: Any, target: str) -> Any:
             "pymdp.envs.env.Env, or a class that derives from it",
         )
     return OwnWorld(**made)
+
+
+def _beside(wrapper: Any, agent: Any) -> dict[str, Any]:
+    """What an object holds beside its agent, under the names of the ledger."""
+    kind = type(wrapper).__name__
+    held = {name: value for name, value in vars(wrapper).items() if value is not agent}
+    return {f"{kind}.{name}": value for name, value in held.items()}
 
 
 def _class_of(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from memprof.errors import BackendFailed, ScenarioError, UsageError
 from memprof.models import GenerativeModel, OwnWorld, model_builder
 from memprof.populations import (
+    EVERYBODY,
     Behaviour,
     Lived,
     Population,
@@ -38,10 +40,13 @@ import jax.numpy as jnp
 from jax import random as jr
 
 from memprof.optimise.jax import JaxPlan
+from memprof.populations.jax_arguments import memory_error
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
-from memprof.populations.jax_models import Models, memory_error, with_factor_lists
+from memprof.populations.jax_models import Models
 from memprof.populations.jax_worlds import Worlds
+from memprof.upstream import is_agent
 from memprof.upstream.jax_agent import Acted
+from memprof.upstream.jax_forms import held_by
 from memprof.upstream.jax_world import World
 from memprof.upstream.jax_world import acted as rolled
 
@@ -68,6 +73,8 @@ class JaxPopulation(Population):
         self._crowd: Crowd | None = None
         self._environments = Environments(lambda array, first: array)
         self._actions: np.ndarray | None = None
+        self._added: list[dict[str, Any]] = []
+        self._preprocesses: list[Any] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -95,21 +102,18 @@ class JaxPopulation(Population):
     def _build(self, agents: int) -> Models:
         """The crowd, still empty, and what its agents are made of."""
         first = self._model_of(0)
-        models = Models(self._spec, first.arguments)
-        if self._models_differ():
-            others = [first, *map(self._model_of, range(1, agents))]
-            models.take([each.arguments for each in others])
-        else:
-            others = [first] * agents
-        self._outcomes = [a.shape[0] for a in models.first["A"]]
-        self._categorical = bool(models.first.get("categorical_obs"))
-        worlds = Worlds(World())
-        if self._rolls:
-            worlds = self._worlds(models, others)
-        else:
-            for model in others:
-                world_model = model.world or with_factor_lists(model.arguments)
-                self._environments.add(model.environment, world_model)
+        models = Models(self._spec, first.made)
+        self._outcomes = [a.shape[0] for a in models.world["A"]]
+        self._categorical = bool(models.template.categorical_obs)
+        self._preprocesses = held_by(models.template.preprocess_fn)
+        each = []
+        for model, described in self._peopled(models, first, agents):
+            self._added.append(model.added)
+            if self._rolls:
+                each.append(replace(model, arguments={}, agent=None))
+            else:
+                self._environments.add(model.environment, model.world or described)
+        worlds = self._worlds(models, each) if self._rolls else Worlds(World())
         plan = JaxPlan.of(self._spec.passes, self._spec.backend, self._spec.options)
         root = jr.PRNGKey(self._spec.seed)
         if plan.shares:
@@ -119,10 +123,49 @@ class JaxPopulation(Population):
             self._crowd = Batch(models, agents, plan, self._probe, root, compiled, worlds)
         return models
 
+    def _peopled(
+        self, models: Models, first: GenerativeModel, agents: int
+    ) -> Iterator[tuple[GenerativeModel, dict[str, Any]]]:
+        """The model of each agent, with the world that it describes; `models` has them then."""
+        if models.size > 1:
+            self._check_batch(models.size, first)
+            yield from ((first, world) for world in models.repeat(agents))
+            return
+        for agent in range(agents):
+            if agent and not self._models_differ():
+                yield first, models.world
+                continue
+            model = self._model_of(agent) if agent else first
+            (world,) = models.take([model.made])
+            yield model, world
+
+    def _check_batch(self, size: int, first: GenerativeModel) -> None:
+        """A batch of the factory's own is the whole population. Where memprof measures with other
+        numbers of agents than the scenario's, they are as many of its rows, in turn."""
+        made = f"{self._spec.model.get('callable')} returned a batch of {size} agents (batch_size)"
+        if size != self._spec.agents:
+            raise ScenarioError(
+                "agents",
+                f"{made}, and the scenario says {self._spec.agents}. Set agents: {size}, or return "
+                "one agent per call",
+            )
+        if first.of_one:
+            raise ScenarioError(
+                "model.callable",
+                f"{made} for agent 0 alone. Return one agent per call, or leave out the parameter "
+                "agent",
+            )
+        if not isinstance(first.environment, OwnWorld | None):
+            raise ScenarioError(
+                "model.callable",
+                f"{made} and one environment for all of them. Return one agent and its environment "
+                "per call",
+            )
+
     def _model_of(self, agent: int) -> GenerativeModel:
         np.random.seed(step_seed(self._spec.seed, agent, -1))
         model = self._model(agent)
-        if model.agent is not None:
+        if is_agent(model.agent):
             raise ScenarioError(
                 "backend",
                 f"{self._spec.model['callable']} returned a ready NumPy agent, which backend jax "
@@ -152,7 +195,7 @@ class JaxPopulation(Population):
                 "PyMDP samples from the model's A and B. This model has an environment of another "
                 "kind, or a model for each agent. Return an Env, or use loop: jit",
             )
-        return Worlds.of_model(self._spec, models, first)
+        return Worlds.of_model(models, first)
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         try:
@@ -212,6 +255,11 @@ class JaxPopulation(Population):
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         if self._crowd is not None:
             yield from self._crowd.holdings()
+        for agent, added in enumerate(self._added):
+            for name, value in added.items():
+                yield agent, name, value
+        if self._preprocesses:
+            yield EVERYBODY, "preprocess_fn", self._preprocesses
         yield from self._environments.holdings()
 
     def facts(self) -> dict[str, str]:

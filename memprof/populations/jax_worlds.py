@@ -14,7 +14,6 @@ from memprof.models import GenerativeModel, OwnWorld
 from memprof.populations.alike import alike
 from memprof.populations.jax_models import Models
 from memprof.upstream.jax_world import World, one_agents
-from memprof.values.population import PopulationSpec
 
 _CARRIED = ("qs", "action", "observation", "env_state")
 
@@ -51,9 +50,9 @@ class Worlds:
         return [self._params, self._carries]
 
     @classmethod
-    def of_model(cls, spec: PopulationSpec, models: Models, first: GenerativeModel) -> Worlds:
+    def of_model(cls, models: Models, first: GenerativeModel) -> Worlds:
         """The world that PyMDP samples from the model's A, B and D."""
-        model = Models(spec, {**first.arguments, **(first.world or {})}).first
+        model = {**models.world, **(first.world or {})}
         prior = model.get("D") or [np.full(b.shape[0], 1 / b.shape[0]) for b in model["B"]]
         A, B, D = (list(map(jnp.asarray, arrays)) for arrays in (model["A"], model["B"], prior))
         return cls(World((A, B, D)))

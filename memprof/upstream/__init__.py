@@ -47,6 +47,12 @@ def is_env(made: Any) -> bool:
     return module is not None and isinstance(made, module.Env)
 
 
+def is_jax_agent(made: Any) -> bool:
+    """Whether it is one of its JAX backend."""
+    module = sys.modules.get(f"{PACKAGE}.agent")
+    return module is not None and isinstance(made, module.Agent) and not is_agent(made)
+
+
 def is_pymdps(name: str) -> bool:
     """Whether a module of this name is PyMDP's, of either backend."""
     return name.partition(".")[0] == PACKAGE

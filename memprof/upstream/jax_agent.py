@@ -4,7 +4,8 @@ imports JAX and PyMDP."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.tree_util import tree_map
+from pymdp import control
 from pymdp.agent import Agent
 
 __all__ = ["Agent"]
@@ -25,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     for name, parameter in inspect.signature(Agent.__init__).parameters.items()
     if name != "self"
 }
-LISTS = ("A", "B", "C", "D", "H", "pA", "pB")
+LISTS = ("A", "B", "C", "D", "H", "I", "pA", "pB")
 NUMBERS = ("gamma", "alpha", "inductive_threshold", "inductive_epsilon")
 # What may differ from agent to agent; all else is a setting of the program that serves them all.
 LEAVES = (*LISTS, "E", *NUMBERS)
@@ -34,6 +37,35 @@ COMPONENTS = {
     **{name: name for name in "ABCDE"},
     **dict.fromkeys(("pA", "pB"), "learning (pA, pB)"),
 }
+
+
+def leaves_of(agent: Agent) -> tuple[str, ...]:
+    """The attributes of an agent with a row per agent of its batch; all others are settings."""
+    static = {each.name for each in fields(agent) if each.metadata.get("static")}
+    return tuple(name for name in vars(agent) if name not in static)
+
+
+def with_rows(agent: Agent, rows: Mapping[str, Any], size: int) -> Agent:
+    """The agent of one row as a batch of `size`: `rows` are those of its attributes that have a row
+    per agent, all others are repeated. PyMDP makes I of three of them."""
+    made = object.__new__(type(agent))
+    leaves = leaves_of(agent)
+    for name, value in vars(agent).items():
+        found = rows.get(name, value)
+        if name in leaves and name not in rows:
+            found = tree_map(lambda x: jnp.broadcast_to(x, (size, *x.shape[1:])), value)
+        object.__setattr__(made, name, found)
+    object.__setattr__(made, "batch_size", size)
+    if "I" not in rows and {"B", "H", "inductive_threshold"} & rows.keys() and plans_back(made):
+        reachable = partial(control.generate_I_matrix, depth=made.inductive_depth)
+        goals = jax.vmap(reachable)(made.H, made.B, made.inductive_threshold)
+        object.__setattr__(made, "I", goals)
+    return made
+
+
+def plans_back(agent: Agent) -> bool:
+    """Whether PyMDP makes I of the goals in H."""
+    return bool(agent.use_inductive) and agent.H is not None
 
 
 class Mind(NamedTuple):
@@ -99,7 +131,7 @@ def plan_and_act(
     prior = call("update_empirical_prior", _prior, agent, mind)
     qs = call("infer_states", agent.infer_states, observation, prior)
     q_pi, found = call("infer_policies", search, agent, qs)
-    if agent.learn_A or agent.learn_B:
+    if agent.learning_mode == "online" and (agent.learn_A or agent.learn_B):
         agent = call("infer_parameters", _learn, agent, mind, qs, observation)
     if agent.learn_D:
         agent = call("learn_D", _learn_D, agent, mind, qs)

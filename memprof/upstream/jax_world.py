@@ -158,7 +158,21 @@ def roll_alone(
         return (agent, mind, after), report
 
     (agent, mind, carried), report = lax.scan(step, (agent, mind, carried), keys)
-    return agent, mind, carried, report
+    return _learn_offline(agent, report), mind, carried, report
+
+
+def _learn_offline(agent: Agent, report: dict[str, Any]) -> Agent:
+    """A and B, from all steps of one agent's rollout at its end, as PyMDP's rollout does."""
+    if agent.learning_mode != "offline":
+        return agent
+
+    def of_batch(seen: Any) -> Any:
+        if agent.categorical_obs:
+            return seen[None, :, 0] if seen.ndim >= 3 and seen.shape[1] == 1 else seen[None]
+        return seen[None, ..., 0] if seen.ndim >= 2 and seen.shape[-1] == 1 else seen[None]
+
+    seen, qs, actions = tree_map(of_batch, report["observation"]), report["qs"], report["action"]
+    return agent.infer_parameters(tree_map(_batched, qs), seen, _batched(actions))
 
 
 def _batched(array: Any) -> Any:

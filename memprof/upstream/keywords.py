@@ -22,6 +22,7 @@ from memprof.upstream.installed import (
 
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"
+_NUMBER = "a number, 0 or more"
 _POSITIVE = "a number above 0"
 
 
@@ -48,22 +49,18 @@ class AgentClass:
     values: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
 
 
-# Keywords of the JAX agent that memprof does not hand on, each with what to do instead. PyMDP's own
-# default is all that a factory may return for them; for learn_A, learn_B and learn_D, what the
-# scenario's `learning` says.
-NOT_HANDED_ON = {
-    "I": "is computed from H by PyMDP; return H from a model: {kind: factory} instead",
-    "num_controls": "is read from B; leave it out",
-    "B_action_dependencies": "gives a factor several actions, and worlds here take one per factor; "
-    "leave it out",
+# Keywords of the JAX agent that a scenario says in another way, or only its model can.
+_SAID_ELSEWHERE = {
     "batch_size": "is the scenario's field agents; set agents instead",
+    "preprocess_fn": "is a Python function; return it from a model: {kind: factory}",
     **{
         f"learn_{letter}": f"is set by the scenario's field learning; use learning: [{letter}]"
         for letter in "ABD"
     },
-    "learn_C": "has no effect: PyMDP has no update of C; leave it out",
-    "learn_E": "has no effect: PyMDP has no update of E; leave it out",
-    "learning_mode": "is online here: agents learn at every step; leave it out",
+    **{
+        f"learn_{letter}": f"has no effect: PyMDP has no update of {letter}; leave it out"
+        for letter in "CE"
+    },
 }
 
 NUMPY = AgentClass(
@@ -82,19 +79,22 @@ JAX = AgentClass(
     title="PyMDP's JAX agent",
     backend="jax",
     elsewhere={
-        **_belong_to_model(*"ABCDEH", "pA", "pB", "policies"),
-        **_belong_to_model("A_dependencies", "B_dependencies"),
-        "preprocess_fn": "is a Python function; return it from a model: {kind: factory}",
-        **NOT_HANDED_ON,
+        **_belong_to_model(*"ABCDEHI", "pA", "pB", "policies", "num_controls"),
+        **_belong_to_model("A_dependencies", "B_dependencies", "B_action_dependencies"),
+        **_SAID_ELSEWHERE,
     },
     values={
         "action_selection": ("deterministic", "stochastic"),
         "sampling_mode": ("marginal", "full"),
         "inference_algo": ("fpi", "vmp", "mmp", "ovf", "exact"),
+        "learning_mode": ("online", "offline"),
         **dict.fromkeys(("policy_len", "num_iter", "inference_horizon", "inductive_depth"), _COUNT),
-        **dict.fromkeys(("gamma", "alpha", "inductive_threshold", "inductive_epsilon"), _POSITIVE),
+        "batch_size": _COUNT,
+        **dict.fromkeys(("gamma", "alpha", "inductive_threshold"), _NUMBER),
+        "inductive_epsilon": _POSITIVE,
         **dict.fromkeys(
             (
+                *(f"learn_{letter}" for letter in "ABCDE"),
                 "use_utility",
                 "use_states_info_gain",
                 "use_param_info_gain",
@@ -157,7 +157,14 @@ def check_jax_together(keywords: Mapping[str, Any], asked: Asked) -> None:
         FieldError: the first mistake.
     """
     algorithm = keywords.get("inference_algo", "fpi")
-    _check_windows(algorithm, asked)
+    online = keywords.get("learning_mode", "online") == "online"
+    _check_windows(algorithm, asked, online)
+    if not online and {"A", "B"} & {*asked.learning} and asked.loop != "rollout":
+        raise FieldError(
+            "agent.learning_mode",
+            "offline agents learn from all steps of PyMDP's rollout at its end; found loop: "
+            f"{asked.loop}. Set loop: rollout, or learning_mode: online",
+        )
     if algorithm in _OVER_WINDOWS:
         _check_length(algorithm, keywords.get("inference_horizon"), asked.steps)
     if "D" in asked.learning and asked.loop == "rollout":
@@ -232,13 +239,15 @@ def check_value(agent: AgentClass, name: str, value: Any) -> None:
             fits = isinstance(value, bool)
         case str() if expected == _COUNT:
             fits = number and isinstance(value, int) and value >= 1
+        case str() if expected == _NUMBER:
+            fits = number and 0 <= value < float("inf")
         case _:
             fits = number and 0 < value < float("inf")
     if not fits:
         raise FieldError(f"agent.{cut(name)}", f"expected {expected}, found {shown(value)}")
 
 
-def _check_windows(algorithm: str, asked: Asked) -> None:
+def _check_windows(algorithm: str, asked: Asked, online: bool) -> None:
     """What needs PyMDP's window of the past, and where there is none."""
     learned = [letter for letter in ("A", "B") if letter in asked.learning]
     loop = asked.loop
@@ -256,7 +265,7 @@ def _check_windows(algorithm: str, asked: Asked) -> None:
             f"keeps only under loop: rollout; found loop: {loop}. Set loop: rollout, learn one of "
             "them, or use inference_algo: fpi",
         )
-    if needs or (algorithm in _SMOOTHING and learned and loop == "rollout"):
+    if needs or (algorithm in _SMOOTHING and learned and online and loop == "rollout"):
         reason = algorithm if needs else f"{algorithm} with learning"
         for name in asked.passes:
             if name in _WITHOUT_WINDOWS:

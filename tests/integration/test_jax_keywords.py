@@ -17,7 +17,7 @@ from memprof.values.population import PopulationSpec
 DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(Agent.__init__).parameters.items()
-    if name != "self"
+    if name not in ("self", "batch_size")
 }
 GIVEN = []  # what the factory returns besides the model, per agent
 NUMBERS = {
@@ -73,14 +73,13 @@ SETTINGS = {
     "inference_algo": ("fpi", "ovf"),
     "inference_horizon": (2, 3),
     "num_iter": (16, 8),
+    "learning_mode": ("online", "offline"),
+    **{f"learn_{letter}": (False, True) for letter in "ABCDE"},
 }
 REFUSED = {
     "I": ([np.zeros((1, 3))] * 2, [np.ones((1, 3))] * 2),
     "num_controls": ([2, 2], [4, 4]),
     "B_action_dependencies": ([[0], [1]], [[0, 1], [1]]),
-    "batch_size": (2, 3),
-    "learning_mode": ("offline", "offline"),
-    **{f"learn_{letter}": (True, True) for letter in "ABCDE"},
 }
 OWN = {**ARRAYS, **NUMBERS}
 PLANTED = {**OWN, **SETTINGS, **REFUSED}
@@ -135,6 +134,9 @@ def population(*given, passes=(), loop="jit", learning=(), agent=None, agents=2)
 
 def switches(name):
     """The keywords without which PyMDP has no use for this one."""
+    needs = {"learn_A": "pA", "use_param_info_gain": "pA", "learn_B": "pB"}
+    if name in needs:
+        return {needs[name]: ARRAYS[needs[name]][0]}
     return PLANS_BACKWARDS if name == "H" else {}
 
 
@@ -179,7 +181,7 @@ def assert_refused(name, *given, also=(), **options):
 
 
 def test_every_keyword_has_its_values_here():
-    assert PLANTED.keys() == DEFAULTS.keys()
+    assert PLANTED.keys() == DEFAULTS.keys()  # but for the number of agents itself
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -187,8 +189,7 @@ def test_what_differs_is_each_agents_own_or_refused(name):
     values = PLANTED[name]
     given = [{name: value, **switches(name)} for value in values]
     if name not in OWN:
-        agents = ("agent 0", "agent 1") if name in SETTINGS else ("agent 0",)
-        assert_refused(name, *given, also=agents)
+        assert_refused(name, *given, also=("agent 0", "agent 1") if name in SETTINGS else ())
         return
     for passes in ((), ("share",)):
         if (name, passes) != ("H", ("share",)):  # read where B is learned, see below
@@ -210,7 +211,8 @@ def test_what_some_agents_are_not_given_is_the_default_or_refused(name):
     without, given = switches(name), {**switches(name), name: value}
     for order in (1, -1):
         agents, values = (without, given)[::order], (default, value)[::order]
-        if name in NUMBERS:
+        if name in NUMBERS or name == "E":
+            values = [np.full(4, 0.25) if each is None else each for each in values]
             assert_held(population(*agents), name, values)
         else:
             assert_refused(name, *agents, also=("agent 0", "agent 1"))
@@ -233,21 +235,24 @@ def test_none_is_no_value_or_refused(name):
     ("given", "words"),
     [
         ({"gamma": np.array([1.0, 8.0])}, "gamma of agent 0: expected a number, found an array of"),
-        ({"gamma": -1.0}, "gamma of agent 0: expected a number above 0, found -1.0"),
+        ({"gamma": -1.0}, "gamma of agent 0: expected a number, 0 or more, found -1.0"),
         ({"alpha": "high"}, "alpha of agent 0: expected numbers, found 'high'"),
-        ({"alpha": np.nan}, "alpha of agent 0: expected a number above 0, found nan"),
+        ({"alpha": np.nan}, "alpha of agent 0: expected a number, 0 or more, found nan"),
         ({"gama": 1.0}, "not a keyword of PyMDP's JAX agent; did you mean 'gamma'?"),
         ({"use_BMA": True}, "use_BMA of agent 0: is not a keyword of PyMDP's JAX agent"),
         ({"pD": [np.ones(3)] * 2}, "pD of agent 0: PyMDP's JAX agent has no pD"),
         ({"A_factor_list": [[0]]}, "A_factor_list of agent 0: is A_dependencies by its NumPy name"),
-        ({"B_dependencies": [[0]]}, "B_factor_list"),
-        ({"A_dependencies": [[2]]}, "A_factor_list"),
-        ({"H": [np.ones(3)] * 2}, "H of agent 0: PyMDP's JAX agent ignores it unless use_ind"),
-        ({"C": [np.ones((2, 3))]}, "C0 has shape (2, 3); expected (1, 3)"),
-        ({"C": np.ones(3)}, "C of agent 0: expected shapes [(3,)], as A and B have them"),
-        ({"D": [np.ones((1, 3))] * 2}, "D of agent 0: expected shapes"),
+        ({"B_dependencies": [[0]]}, "B_dependencies of agent 0: expected 2 lists"),
+        ({"B_dependencies": [[0], [0]]}, "expected factor 1 among those that B1 depends on"),
+        (
+            {"A_dependencies": [[2]]},
+            "A_dependencies of agent 0: expected 1 lists, one per array of A",
+        ),
+        ({"C": [np.ones((2, 3))], "policy_len": 3}, "C0 of agent 0: expected shape (3, 3), for 64"),
+        ({"C": np.ones(2)}, "C of agent 0: expected shapes [(3,)], as A and B have them"),
+        ({"D": [np.ones((2, 3))] * 2}, "D0 of agent 0: expected 1 axis, or a first one more for a"),
         ({"pA": [None]}, "pA0 of agent 0: expected numbers, found None"),
-        ({"E": np.ones(1)}, "E has shape (1,); expected (4,), for 4 policies of 1 steps"),
+        ({"E": np.ones(1)}, "E of agent 0: expected shape (4,), for 4 policies of 1 steps"),
         ({"policies": [[0, 1]]}, "policies of agent 0: expected one of shape (policies, steps,"),
         ({"inference_algo": "mmp"}, "inference_algo of agent 0: mmp infers over a window of the"),
         ({"inference_algo": "VANILLA"}, "expected 'fpi' or 'vmp' or 'mmp' or 'ovf' or 'exact'"),
@@ -263,13 +268,30 @@ def test_sizes_that_differ_are_refused_with_the_backend_that_takes_them():
     assert_refused("A has shape", {}, larger, also=words)
 
 
-def test_learning_is_what_the_scenario_says():
-    words = ("expected False, found True", "the scenario's field learning; use learning: [A]")
-    assert_refused("learn_A of agent 1", {}, {"learn_A": True}, also=words)
-    words = ("expected True, found False", "or leave A out of it")
+def test_learning_is_what_the_agents_or_the_scenario_say():
+    told = {"learn_A": np.True_, "learn_B": False, "pA": ARRAYS["pA"][0], "batch_size": 1}
+    for learning in ((), ("A",)):
+        agent = population(told, learning=learning)._crowd._agent
+        assert (agent.learn_A, agent.learn_B) == (True, False)
+    words = (
+        "expected True, as the scenario's learning: [A] says, found False",
+        "leave A out of it",
+    )
     assert_refused("learn_A of agent 0", {"learn_A": False}, learning=("A",), also=words)
-    found = population({"learn_A": np.True_, "learn_B": False, "batch_size": 1}, learning=("A",))
-    assert (found._crowd._agent.learn_A, found._crowd._agent.learn_B) == (True, False)
+    words = ("expected False, as the scenario's learning: [B] says, found True", "add A to it")
+    assert_refused("learn_A of agent 0", told | {"learn_B": True}, learning=("B",), also=words)
+    words = ("learn_A needs it; return it, or use the scenario's learning: [A]",)
+    assert_refused("pA of agent 0", {"learn_A": True}, also=words)
+    assert_refused("learn_A is False for agent 0 and True for agent 1", {"pA": told["pA"]}, told)
+
+
+@pytest.mark.parametrize("passes", [(), ("share",), ("template",)])
+def test_agents_that_ask_for_learning_themselves_learn_as_those_of_the_scenario(passes):
+    prior = {"pA": model()["A"]}
+    asked = population({**prior, "learn_A": True}, passes=passes)
+    told = lived(population(prior, learning=("A",)))
+    np.testing.assert_allclose(lived(asked), told, atol=1e-5)
+    assert not np.allclose(told, lived(population(prior)), atol=1e-3)
 
 
 def test_the_scenario_has_the_last_word():

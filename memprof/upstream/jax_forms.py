@@ -1,0 +1,96 @@
+"""The forms in which PyMDP's JAX agent takes its arguments, read as its constructor reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+from types import FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+from pymdp.distribution import Distribution, get_dependencies
+
+# Axes of the arrays of one modality, or factor, that depends on a single factor.
+_PLAIN_AXES = {"A": 2, "B": 3, "C": 1, "D": 1, "H": 1, "pA": 2, "pB": 3}
+
+Lists = list[list[int]]
+
+
+def listed(name: str, value: Any) -> list[Any]:
+    """The arrays, or distributions, of each modality or factor; a plain array is that of one.
+
+    Raises:
+        TypeError: it holds no arrays.
+    """
+    if isinstance(value, Distribution):
+        return [value]
+    if hasattr(value, "distributions"):  # of a compiled model
+        return list(value.distributions)
+    if hasattr(value, "ndim") and value.dtype != object:
+        return [value] if value.ndim <= _PLAIN_AXES.get(name, 0) else list(value)
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise TypeError(f"no list of arrays: {type(value).__name__}")
+    return list(value)
+
+
+def data_of(each: Any) -> Any:
+    """The array of a distribution, or what was given as one."""
+    return each.data if isinstance(each, Distribution) else each
+
+
+def factors_of(A: Sequence[Any], B: Sequence[Any]) -> tuple[Lists, Lists]:
+    """Factors that each A and each B depends on, where nothing is said of it."""
+    if isinstance(A[0], Distribution) and isinstance(B[0], Distribution):
+        found: tuple[Lists, Lists] = get_dependencies(A, B)
+        return found
+    return [list(range(len(B))) for _ in A], [[factor] for factor in range(len(B))]
+
+
+def flattened(array: np.ndarray, controls: int) -> np.ndarray:
+    """An array of transitions that has an axis for each of so many controls, with one for all of
+    their combinations."""
+    kept = array.shape[: array.ndim - controls]
+    return array.reshape(*kept, prod(array.shape[array.ndim - controls :]))
+
+
+def code_of(function: Any) -> Any:
+    """What a callable runs: equal for two of which only what they have captured can differ."""
+    if isinstance(function, MethodType):
+        return code_of(function.__func__)
+    if isinstance(function, FunctionType):
+        return function.__code__, id(function.__globals__)
+    return code_of(function.func) if isinstance(function, partial) else type(function)
+
+
+def captured(function: Any) -> list[Any]:
+    """What a callable holds beside its code: what it reads of where it was made, what is bound to
+    it, or its attributes."""
+    if isinstance(function, MethodType):
+        return [function.__self__, captured(function.__func__)]
+    if isinstance(function, FunctionType):
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        return [cells, function.__defaults__, function.__kwdefaults__]
+    if isinstance(function, partial):
+        return [captured(function.func), function.args, function.keywords]
+    return [getattr(function, "__dict__", {})]
+
+
+def held_by(function: Any) -> list[Any]:
+    """Everything that a function holds beside its code, in the functions that it calls too."""
+    found: list[Any] = []
+    waiting, seen = [function], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or each is None or isinstance(each, type):
+            continue
+        seen.add(id(each))
+        if isinstance(each, FunctionType | MethodType | partial):
+            waiting += captured(each)
+        elif isinstance(each, list | tuple):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += each.values()
+        else:
+            found.append(each)
+    return found
