@@ -186,7 +186,7 @@ class Holder:
         self.diary = np.arange(1000.0)
 
 
-def arguments(crowd: Crowd, agent: int) -> dict[str, Any]:
+def arguments(crowd: Crowd, agent: int) -> dict[str, Any]:  # noqa: PLR0912 - one for each
     """What PyMDP's agent of this number is built of."""
     everything = tuple(range(len(crowd.states)))
     seen_by = crowd.seen_by or (everything,) * len(crowd.observations)
@@ -251,7 +251,7 @@ def arguments(crowd: Crowd, agent: int) -> dict[str, Any]:
 
 
 def _option(crowd: Crowd, name: str, value: Any, random: dict[str, Any]) -> Any:
-    if isinstance(value, str) and value in ("array", "jax"):
+    if name != "policies" and isinstance(value, str) and value in ("array", "jax"):
         return np.array([0.7]) if value == "array" else jnp.asarray(1.5)
     if name == "preprocess_fn":
         return preprocess(value)
@@ -460,7 +460,7 @@ def _unlike(
             held = getattr(whole, name)
             if name in leaves_of(agent):
                 held = jax.tree_util.tree_map(lambda x: x[row : row + 1], held)  # noqa: B023
-                if not eqx.tree_equal(held, value):
+                if not eqx.tree_equal(*jax.tree_util.tree_map(jnp.float32, (held, value))):
                     return f"agent {row} has another {name}: {held}, and PyMDP's {value}"
             elif name not in ("batch_size", "preprocess_fn", "policies") and held != value:
                 return f"agent {row} has another {name}: {held}, and PyMDP's {value}"

@@ -76,7 +76,7 @@ def object_array(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def per_factor(array: Any) -> Any:
     """The arrays of each factor, or modality; PyMDP takes a plain array for that of one."""
-    plain = isinstance(array, np.ndarray) and array.dtype != object
+    plain = isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
     return object_array([array.squeeze()]) if plain else array
 
 

@@ -5,14 +5,15 @@ Agents that the user's own code builds: what contradicts them, and why they fail
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
 
 from memprof.errors import MemprofError, ScenarioError
-from memprof.models import check_model, model_builder
+from memprof.models import check_model, model_builder, object_array, per_factor
 from memprof.optimise.plan import Plan
 from memprof.populations import (
     Behaviour,
@@ -29,6 +30,7 @@ from memprof.populations.world import Environments
 from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
 from memprof.text import own_traceback, raised
+from memprof.upstream import is_jax_agent
 from memprof.upstream.attributes import keywords_of
 from memprof.upstream.keywords import check_numpy_together
 from memprof.upstream.numpy_agent import Agent, utils
@@ -88,6 +90,7 @@ class NumpyPopulation(Population):
             self._handed = arguments = self._handed or arguments
         agent = self._construct(arguments) if model.agent is None else model.agent
         world = model.world or arguments
+        world = {**world, **{name: per_factor(world[name]) for name in "ABD" if name in world}}
         # Lists of the same arrays: the agent's containers are its own.
         lists = {name: [*value] for name, value in world.items() if is_objects(value)}
         self._new = agent, model.environment, {**world, **lists}
@@ -133,10 +136,14 @@ class NumpyPopulation(Population):
         call = self._probe.call
         np.random.seed(step_seed(self._spec.seed, agent, step))
         last = body.action if step else None  # a ready agent may have acted elsewhere before
-        observation = call("environment", self._environments.observe, agent, last)
+        observation: Any = call("environment", self._environments.observe, agent, last)
         learning = self._spec.learning
         previous = body.qs if "B" in learning else None
-        beliefs = call("infer_states", body.infer_states, observation)
+        infer_states = body.infer_states
+        if any(isinstance(each, np.ndarray) and each.ndim for each in observation):
+            observation = _distributions(observation, body.num_obs)
+            infer_states = partial(infer_states, distr_obs=True)
+        beliefs = call("infer_states", infer_states, observation)
         if "A" in learning:
             call("update_A", body.update_A, observation)
         if "B" in learning and step > 0:
@@ -185,6 +192,16 @@ class NumpyPopulation(Population):
             raise refused(self._spec, error, "refused its arguments") from None
 
 
+def _distributions(observation: Sequence[Any], outcomes: Sequence[int]) -> np.ndarray:
+    """An observation of which PyMDP takes no index any more, but a distribution per modality."""
+    return object_array(
+        [
+            np.asarray(seen, float) if np.ndim(seen) else np.eye(size)[int(seen)]
+            for seen, size in zip(observation, outcomes, strict=True)
+        ]
+    )
+
+
 READ_ONLY = (
     "agents share the arrays of their models, and large ones are lent, so these arrays are "
     "read-only. Give the agent its own copy first, agent.C[0] = agent.C[0].copy(); or agent.C = "
@@ -200,6 +217,10 @@ def check_ready(spec: PopulationSpec, agent: Any) -> None:
         ScenarioError: at the field that contradicts a ready agent.
     """
     made = f"{spec.model['callable']} returned a ready agent"
+    if is_jax_agent(agent):
+        raise ScenarioError(
+            "backend", f"{made} of PyMDP's JAX backend, which NumPy cannot run; set backend: jax"
+        )
     if spec.agent:
         raise ScenarioError(
             "agent",
