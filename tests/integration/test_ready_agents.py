@@ -343,3 +343,66 @@ def test_jax_agents_are_not_built_of_a_ready_numpy_agent(memprof, own):
     run = memprof("profile", own("plain", backend="jax", passes=[]), "-q")
     assert run.code == 2
     assert "backend: own:plain returned a ready NumPy agent" in run.err
+
+
+PLAIN = """
+import numpy as np
+
+class Blurred:
+    def reset(self):
+        return [np.array([0.5, 0.3, 0.2])]
+
+    def step(self, action):
+        return [np.array([0.1, 0.1, 0.8])]
+
+def make():
+    moves = np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=0)], axis=2)
+    return {"A": np.eye(3) * 0.7 + 0.1, "B": moves, "C": np.arange(3.0), "D": np.full(3, 1 / 3)}
+
+def blurred():
+    return make(), Blurred()
+
+def wrapped():
+    from pymdp.legacy.agent import Agent
+    class Runner:
+        agent = Agent(**make())
+    return Runner()
+"""
+
+
+@pytest.fixture
+def plain(scenario, tmp_path, monkeypatch):
+    """A scenario of agents from a function in `PLAIN`."""
+    import sys
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "plain.py").write_text(PLAIN)
+    yield lambda function, **fields: scenario(
+        model={"kind": "factory", "callable": f"plain:{function}"}, **fields
+    )
+    sys.modules.pop("plain", None)
+
+
+@pytest.mark.parametrize("passes", [("share",), ("share", "template")])
+@pytest.mark.parametrize("function", ["make", "blurred"])
+def test_plain_arrays_and_distributions_over_outcomes_are_as_pymdp_takes_them(
+    plain, function, passes
+):
+    path = plain(function, learning=["A"])
+    assert digests_of(path, passes, 3, 4) == digests_of(path, (), 3, 4)
+
+
+def test_what_is_perceived_as_a_distribution_is_believed_as_one(plain):
+    beliefs = {}
+    for function in ("make", "blurred"):
+        population = NumpyPopulation(load_scenario(plain(function)).spec(()), Stopwatch())
+        found = next(iter(population.live(population.grow(1), range(1)))).behaviour
+        beliefs[function] = np.asarray(found.beliefs[0])
+        population.close()
+    seen = np.array([0.5, 0.3, 0.2]) @ np.log(np.eye(3) * 0.7 + 0.1)
+    assert beliefs["blurred"] == pytest.approx(np.exp(seen) / np.exp(seen).sum(), abs=0.05)
+
+
+def test_a_class_that_holds_a_numpy_agent_is_told_what_to_return(plain):
+    with pytest.raises(ScenarioError, match="whose own methods memprof does not call; return its"):
+        NumpyPopulation(load_scenario(plain("wrapped")).spec(()), Stopwatch()).grow(1)

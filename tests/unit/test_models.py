@@ -159,11 +159,16 @@ def wrong(**changes):
     return {**arguments, **changes}
 
 
+def test_a_plain_array_is_the_model_of_one_modality_and_one_factor():
+    check_model(wrong(A=np.eye(3), B=np.stack([np.eye(3)] * 2, 2), D=np.full(3, 1 / 3)), "model")
+    with pytest.raises(ScenarioError, match="A0 is not normalised"):
+        check_model(wrong(A=np.eye(3) * 0.5), "model")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"A": object_array([np.eye(3)])}, "the model has no B; found ['A']"),
-        (wrong(A=np.eye(3)), "A must be an object array"),
         (wrong(A=[np.eye(3)]), "A must be an object array"),
         (wrong(A=object_array(["x"])), "A must be an object array"),
         (wrong(A=object_array([np.eye(3) * 0.5])), "A0 is not normalised"),
