@@ -15,6 +15,7 @@ import numpy as np
 from memprof.errors import FieldError, ScenarioError, nearest
 from memprof.models import check_model, object_array
 from memprof.populations import check_together, model_field, refused
+from memprof.populations.alike import alike
 from memprof.text import shown
 from memprof.upstream.jax_agent import (
     DEFAULTS,
@@ -23,10 +24,9 @@ from memprof.upstream.jax_agent import (
     NUMBERS,
     Agent,
     leaves_of,
-    plans_back,
     with_rows,
 )
-from memprof.upstream.jax_forms import captured, code_of, data_of, factors_of, flattened, listed
+from memprof.upstream.jax_forms import data_of, factors_of, flattened, listed
 from memprof.upstream.keywords import JAX, check_jax_together, check_value
 from memprof.values.population import PopulationSpec
 
@@ -425,7 +425,7 @@ class Arguments:
         self._check_policies(agent)
         for name, leaf in self.row(0).leaves.items():
             held = jax.tree_util.tree_map(lambda x: np.asarray(x[0]), getattr(agent, name))
-            if not same(held, leaf):
+            if not alike(held, leaf):
                 raise self._error(name, f"PyMDP's agent makes {shown(held)} of {shown(leaf)}")
         return agent
 
@@ -550,43 +550,6 @@ def memory_error(error: Exception) -> MemoryError | None:
     if "RESOURCE_EXHAUSTED" in str(error):
         return MemoryError(str(error)).with_traceback(error.__traceback__)
     return None
-
-
-def reaches_back(agent: Agent, own: set[str]) -> bool:
-    """Whether PyMDP makes an agent's I of what is in `own`."""
-    return plans_back(agent) and bool(own & {"B", "H", "inductive_threshold"})
-
-
-def same(left: Any, right: Any) -> bool:
-    """Whether two values are of one type and shape, and equal bit by bit; functions and objects,
-    where they run one code, and hold the same."""
-    try:
-        return _same(left, right)
-    except Exception:  # of code that compares itself, or is in itself
-        return False
-
-
-def _same(left: Any, right: Any) -> bool:
-    if left is right:
-        return True
-    if isinstance(left, jax.Array) and isinstance(right, jax.Array):
-        left, right = np.asarray(left), np.asarray(right)
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, np.ndarray):
-        if (left.dtype, left.shape) != (right.dtype, right.shape) or left.dtype.hasobject:
-            return False
-        return bool(left.tobytes() == right.tobytes())
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
-    if isinstance(left, type):
-        return False
-    compares_itself = type(left).__eq__ is not object.__eq__  # type: ignore[comparison-overlap]
-    if callable(left) or not compares_itself:
-        return bool(code_of(left) == code_of(right)) and _same(captured(left), captured(right))
-    return bool(left == right)
 
 
 def plain(value: Any) -> Any:

@@ -12,7 +12,8 @@ from jax.tree_util import tree_map
 from memprof.errors import ScenarioError
 from memprof.models import check_model, object_array
 from memprof.populations import model_field
-from memprof.populations.jax_arguments import Given, Row, given, same
+from memprof.populations.alike import alike
+from memprof.populations.jax_arguments import Given, Row, given
 from memprof.text import shown
 from memprof.upstream.jax_agent import DEFAULTS, Agent, plans_back, with_rows
 from memprof.values.population import PopulationSpec
@@ -70,7 +71,7 @@ class Models:
         mine, others = self._given.settings, found.settings
         for name in (*mine, *(others.keys() - mine.keys())):
             default = DEFAULTS.get(name)
-            if not same(mine.get(name, default), others.get(name, default)):
+            if not alike(mine.get(name, default), others.get(name, default)):
                 raise self._differs(name, mine.get(name, default), others.get(name, default), agent)
 
     def _add(self, agent: int, found: Given, row: Row) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Models:
             first[name] = _held(self.template, name)
         left_out = first.keys() - row.leaves.keys()
         for name, value in {**row.leaves, **_default(left_out, found)}.items():
-            if not same(first[name], value):
+            if not alike(first[name], value):
                 self._check_shapes(name, first[name], value, agent)
                 own[name] = value
         self._own.append(own)

@@ -54,28 +54,6 @@ def flattened(array: np.ndarray, controls: int) -> np.ndarray:
     return array.reshape(*kept, prod(array.shape[array.ndim - controls :]))
 
 
-def code_of(function: Any) -> Any:
-    """What a callable runs: equal for two of which only what they have captured can differ."""
-    if isinstance(function, MethodType):
-        return code_of(function.__func__)
-    if isinstance(function, FunctionType):
-        return function.__code__, id(function.__globals__)
-    return code_of(function.func) if isinstance(function, partial) else type(function)
-
-
-def captured(function: Any) -> list[Any]:
-    """What a callable holds beside its code: what it reads of where it was made, what is bound to
-    it, or its attributes."""
-    if isinstance(function, MethodType):
-        return [function.__self__, captured(function.__func__)]
-    if isinstance(function, FunctionType):
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        return [cells, function.__defaults__, function.__kwdefaults__]
-    if isinstance(function, partial):
-        return [captured(function.func), function.args, function.keywords]
-    return [getattr(function, "__dict__", {})]
-
-
 def held_by(function: Any) -> list[Any]:
     """Everything that a function holds beside its code, in the functions that it calls too."""
     found: list[Any] = []
@@ -85,8 +63,15 @@ def held_by(function: Any) -> list[Any]:
         if id(each) in seen or each is None or isinstance(each, type):
             continue
         seen.add(id(each))
-        if isinstance(each, FunctionType | MethodType | partial):
-            waiting += captured(each)
+        if isinstance(each, FunctionType):
+            waiting += [cell.cell_contents for cell in each.__closure__ or ()]
+            waiting += [each.__defaults__, each.__kwdefaults__]
+        elif isinstance(each, MethodType):
+            waiting += [each.__self__, each.__func__]
+        elif isinstance(each, partial):
+            waiting += [each.func, each.args, each.keywords]
+        elif hasattr(each, "__wrapped__"):
+            waiting.append(each.__wrapped__)
         elif isinstance(each, list | tuple):
             waiting += each
         elif isinstance(each, dict):
