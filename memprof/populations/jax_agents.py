@@ -40,8 +40,8 @@ import jax.numpy as jnp
 from jax import random as jr
 
 from memprof.optimise.jax import JaxPlan
-from memprof.populations.jax_arguments import memory_error
 from memprof.populations.jax_crowds import Batch, Crowd, Shared
+from memprof.populations.jax_given import memory_error
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_worlds import Worlds
 from memprof.upstream import is_agent

@@ -1,12 +1,11 @@
-"""What a factory gives for a JAX agent, keyword arguments or the agent itself, in one form: the
-leaves that are each agent's own, and the settings of the program that serves them all. What PyMDP
-would ignore or misread is refused by name."""
+"""Keyword arguments of JAX agents, in all the forms in which PyMDP takes them. What it would ignore
+or misread is refused by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from memprof.errors import FieldError, ScenarioError, nearest
 from memprof.models import check_model, object_array
 from memprof.populations import check_together, model_field, refused
 from memprof.populations.alike import alike
+from memprof.populations.jax_given import Row, learned, memory_error, plain, wrong
 from memprof.text import shown
 from memprof.upstream.jax_agent import (
     DEFAULTS,
@@ -23,8 +23,6 @@ from memprof.upstream.jax_agent import (
     LISTS,
     NUMBERS,
     Agent,
-    leaves_of,
-    with_rows,
 )
 from memprof.upstream.jax_forms import data_of, factors_of, flattened, listed
 from memprof.upstream.keywords import JAX, check_jax_together, check_value
@@ -32,55 +30,6 @@ from memprof.values.population import PopulationSpec
 
 # What NumPy agents call by other names.
 _JAX_NAMES = {"A_factor_list": "A_dependencies", "B_factor_list": "B_dependencies"}
-_LEARNED = "ABD"  # by PyMDP or, D, by memprof
-
-
-class Row(NamedTuple):
-    """One agent.
-
-    Attributes:
-        leaves: attributes of PyMDP's agent in which it may differ from others, without an axis for
-            a batch.
-        world: A, B, D and the factors of A and B, as worlds and checks know them.
-    """
-
-    leaves: dict[str, Any]
-    world: dict[str, Any]
-
-
-class Given(Protocol):
-    """What one call of a factory gave: an agent, or a batch.
-
-    Attributes:
-        form: what it is, in words.
-        size: how many agents.
-        settings: what all agents of a batch have in common, so that it can be compared.
-        learning: what they learn.
-    """
-
-    form: str
-    size: int
-    settings: dict[str, Any]
-    learning: tuple[str, ...]
-
-    def row(self, index: int) -> Row:
-        """One agent of the batch."""
-        ...
-
-    def agent(self) -> Agent:
-        """PyMDP's agent of the first row alone."""
-        ...
-
-
-def given(spec: PopulationSpec, agent: int, made: Any) -> Given:
-    """What a factory returned for this agent, keyword arguments or PyMDP's agent.
-
-    Raises:
-        ScenarioError: PyMDP would ignore or misread something, or cannot take it.
-    """
-    if isinstance(made, dict):
-        return Arguments(spec, agent, {**made, **spec.agent})
-    return Ready(spec, agent, made)
 
 
 class Arguments:
@@ -105,7 +54,7 @@ class Arguments:
         self._check()
 
     def _error(self, name: str, problem: str) -> ScenarioError:
-        return ScenarioError(model_field(self._spec), f"{name} of agent {self._index}: {problem}")
+        return wrong(self._spec, self._index, name, problem)
 
     def _take(self, name: str, value: Any) -> None:
         keyword = _JAX_NAMES.get(name, name)
@@ -448,114 +397,3 @@ class Arguments:
                         f"expected shape {expected}, for {policies} policies of {steps} steps, "
                         f"found {array.shape}",
                     )
-
-
-class Ready:
-    """An agent that the user's own code built: all that its fields hold, row by row."""
-
-    form = "a ready agent"
-
-    def __init__(self, spec: PopulationSpec, index: int, agent: Agent) -> None:
-        self._spec, self._index, self._agent = spec, index, agent
-        self.size: int = agent.batch_size
-        self._names = leaves_of(agent)
-        self.settings = {
-            name: agent.policies.policy_arr if name == "policies" else value
-            for name, value in vars(agent).items()
-            if name not in (*self._names, "batch_size")
-        }
-        self.settings = {"class": type(agent)} | {n: plain(v) for n, v in self.settings.items()}
-        self._check_asked()
-        self._check_rows()
-        self.learning = learned(spec, self.settings, self._error)
-        asked = replace(spec, learning=self.learning)
-        check_together(check_jax_together, self.settings, asked, index)
-
-    def _error(self, name: str, problem: str) -> ScenarioError:
-        return ScenarioError(model_field(self._spec), f"{name} of agent {self._index}: {problem}")
-
-    def _check_asked(self) -> None:
-        """Nothing that would have to be known before the agent was built."""
-        made = f"{self._spec.model.get('callable')} returned a ready agent"
-        if self._spec.agent:
-            raise ScenarioError(
-                "agent",
-                f"{made}, which takes no further keyword arguments; found "
-                f"{sorted(self._spec.agent)}. Remove agent, and pass them where the agent is built",
-            )
-        for letter in self._spec.learning:
-            if not self.settings[f"learn_{letter}"]:
-                raise ScenarioError(
-                    "learning",
-                    f"{letter} cannot be learned: {made} without learn_{letter}. Pass it where the "
-                    f"agent is built, or leave {letter} out of learning",
-                )
-
-    def _check_rows(self) -> None:
-        for name in self._names:
-            for each in jax.tree_util.tree_leaves(getattr(self._agent, name)):
-                if np.ndim(each) == 0 or len(each) != self.size:
-                    raise self._error(
-                        name,
-                        f"expected a row for each agent of its batch of {self.size}, found "
-                        f"{shown(each)}",
-                    )
-
-    def row(self, index: int) -> Row:
-        """One agent of the batch."""
-        leaves = {
-            name: jax.tree_util.tree_map(lambda x: np.asarray(x[index]), value)
-            for name in self._names
-            if (value := getattr(self._agent, name)) is not None
-        }
-        factors = {
-            "A_factor_list": self.settings["A_dependencies"],
-            "B_factor_list": self.settings["B_dependencies"],
-        }
-        return Row(leaves, {**{name: leaves[name] for name in "ABD"}, **factors})
-
-    def agent(self) -> Agent:
-        """PyMDP's agent of the first row alone."""
-        rows = {
-            name: jax.tree_util.tree_map(lambda x: x[:1], getattr(self._agent, name))
-            for name in self._names
-        }
-        return with_rows(self._agent, rows, 1)
-
-
-def learned(
-    spec: PopulationSpec,
-    settings: Mapping[str, Any],
-    error: Callable[[str, str], ScenarioError],
-) -> tuple[str, ...]:
-    """What agents learn: what the scenario says, what they were told themselves, or both alike."""
-    asked = [letter for letter in _LEARNED if settings.get(f"learn_{letter}")]
-    for letter in _LEARNED if spec.learning else ():
-        expected, found = letter in spec.learning, settings.get(f"learn_{letter}")
-        if found is not None and bool(found) != expected:
-            remedy = f"leave {letter} out of it" if expected else f"add {letter} to it"
-            raise error(
-                f"learn_{letter}",
-                f"expected {expected}, as the scenario's learning: [{', '.join(spec.learning)}] "
-                f"says, found {found}; leave the keyword out, or {remedy}",
-            )
-    return spec.learning or tuple(asked)
-
-
-def memory_error(error: Exception) -> MemoryError | None:
-    """What ran out of memory as Python says it, which JAX says in an error of its own; None for
-    anything else."""
-    if isinstance(error, MemoryError):
-        return error
-    if "RESOURCE_EXHAUSTED" in str(error):
-        return MemoryError(str(error)).with_traceback(error.__traceback__)
-    return None
-
-
-def plain(value: Any) -> Any:
-    """NumPy's and JAX's numbers and arrays as Python's, in lists too."""
-    if isinstance(value, np.generic | np.ndarray | jax.Array):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return value

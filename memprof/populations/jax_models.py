@@ -13,7 +13,9 @@ from memprof.errors import ScenarioError
 from memprof.models import check_model, object_array
 from memprof.populations import model_field
 from memprof.populations.alike import alike
-from memprof.populations.jax_arguments import Given, Row, given
+from memprof.populations.jax_arguments import Arguments
+from memprof.populations.jax_given import Given, Row
+from memprof.populations.jax_ready import Ready
 from memprof.text import shown
 from memprof.upstream.jax_agent import DEFAULTS, Agent, plans_back, with_rows
 from memprof.values.population import PopulationSpec
@@ -36,7 +38,7 @@ class Models:
             ScenarioError: PyMDP would ignore or misread something, or cannot take it.
         """
         self._spec = spec
-        self._given = given(spec, 0, first)
+        self._given = _given(spec, 0, first)
         self._first = self._given.row(0)
         self.size, self.learning = self._given.size, self._given.learning
         self.template: Agent = self._given.agent()
@@ -53,7 +55,7 @@ class Models:
         worlds = []
         for each in made:
             agent = len(self._own)
-            found = given(self._spec, agent, each)
+            found = _given(self._spec, agent, each)
             if found.size != self.size:
                 raise self._differs("batch_size", self.size, found.size, agent)
             self._compare_settings(agent, found)
@@ -144,6 +146,17 @@ class Models:
             values = [self._own[agent].get(name, self._first.leaves[name]) for agent in agents]
             rows[name] = tree_map(lambda *each: jnp.asarray(np.stack(each)), *values)
         return with_rows(self.template, rows, len(agents))
+
+
+def _given(spec: PopulationSpec, agent: int, made: Any) -> Given:
+    """What a factory returned for this agent, keyword arguments or PyMDP's agent.
+
+    Raises:
+        ScenarioError: PyMDP would ignore or misread something, or cannot take it.
+    """
+    if isinstance(made, dict):
+        return Arguments(spec, agent, {**made, **spec.agent})
+    return Ready(spec, agent, made)
 
 
 def _default(names: set[str], found: Given) -> dict[str, Any]:
