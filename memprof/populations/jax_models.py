@@ -10,7 +10,6 @@ import numpy as np
 from jax.tree_util import tree_map
 
 from memprof.errors import ScenarioError
-from memprof.models import check_model, object_array
 from memprof.populations import model_field
 from memprof.populations.alike import alike
 from memprof.populations.jax_arguments import Arguments
@@ -87,9 +86,6 @@ class Models:
                 own[name] = value
         self._own.append(own)
         self._differing |= own.keys()
-        if own.keys() & {"A", "B", "D"}:
-            arrays = {name: object_array(row.world[name]) for name in "ABD" if name in row.world}
-            check_model({**row.world, **arrays}, model_field(self._spec))
         return row.world
 
     def _check_shapes(self, name: str, mine: Any, others: Any, agent: int) -> None:

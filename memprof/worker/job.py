@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 from memprof.catalogue import load_target
@@ -66,7 +65,7 @@ def warm_up(spec: PopulationSpec, channel: Channel) -> None:
     """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
     or as many as the population lives at once."""
     channel.progress("warm up")
-    population = backend_of(spec)(replace(spec, agents=1), Stopwatch())
+    population = backend_of(spec)(spec, Stopwatch())
     growth = Growth(population, spec.steps, DigestTrace(1, spec.steps))
     new, _ = growth.build(1)
     growth.live(new, range(max(population.stride, min(2, spec.steps))))
