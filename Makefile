@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures alarms million \
-  equivalence soak fuzz worlds upstream versions suite times pythons clean
+  equivalence soak fuzz worlds upstream notebooks random-jax versions suite times pythons clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (a minute)"
@@ -29,6 +29,8 @@ help:
 	@echo "make versions     memprof beside every PyMDP that it works with (half an hour), VERSIONS=..."
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make worlds       JAX agents in every kind of PyMDP's worlds against PyMDP's rollout (5 minutes)"
+	@echo "make notebooks PYMDP=PATH  agents of PyMDP's own notebooks, plain and under share and template (an hour)"
+	@echo "make random-jax   300 random JAX agents against PyMDP's own, in all forms of its arguments (an hour)"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
 	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
 
@@ -148,6 +150,12 @@ worlds: $(VENV)/.tested
 
 upstream: $(VENV)/.tested
 	$(BIN)/python -m tests.upstream $(PYMDP)
+
+notebooks: $(VENV)/.tested
+	$(BIN)/python -m tests.notebooks $(PYMDP)
+
+random-jax: $(VENV)/.tested
+	$(BIN)/python -m tests.property_jax --count 300
 
 clean:
 	rm -rf $(VENV) .venv-3.* .versions build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

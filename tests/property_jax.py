@@ -405,7 +405,7 @@ def difference(crowd: Crowd, said: Counter[str] | None = None) -> str | None:
             plain = lived
             found = _unlike(crowd, population, lived)
         elif plain is not None:
-            found = _apart(plain[1], lived[1])
+            found = apart(plain[1], lived[1])
         if found is not None:
             return f"{passes or 'plain'}: {found}"
     if crowd.spoiled is not None and "lived" in outcomes and _spoils(crowd):
@@ -468,7 +468,7 @@ def _unlike(
                 return f"agent {row} has other policies"
     if crowd.loop == "rollout":
         return None
-    return _apart(list(_stepped(crowd, agents, lived[0])), lived[1])
+    return apart(list(_stepped(crowd, agents, lived[0])), lived[1])
 
 
 def _stepped(crowd: Crowd, agents: list[Agent], seen: list[Any]) -> Iterator[list[Any]]:
@@ -509,7 +509,8 @@ def _stepped(crowd: Crowd, agents: list[Agent], seen: list[Any]) -> Iterator[lis
         yield behaviours
 
 
-def _apart(expected: list[list[Any]], found: list[list[Any]]) -> str | None:
+def apart(expected: list[list[Any]], found: list[list[Any]]) -> str | None:
+    """The first difference between what agents believed and did; None if there is none."""
     for agent, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         for step, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
             gap = max(
