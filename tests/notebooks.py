@@ -213,7 +213,8 @@ def _in_a_process(notebook: Path) -> list[tuple[str, str]]:
             return [("-", f"out of reach: not done in {SECONDS} s")]
         file.seek(0)
         if done.returncode:
-            return [("-", f"out of reach: {done.stderr.strip().splitlines()[-1]}")]
+            said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+            return [("-", f"out of reach: {said[-1]}")]
         found: list[tuple[str, str]] = pickle.load(file)
         return found
 

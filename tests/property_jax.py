@@ -154,6 +154,8 @@ def crowds(draw: Callable[[Any], Any]) -> Crowd:
     single = count == len(observations) == 1
     forms = ["list", "tuple", "object", "jax", "distribution", "jax", *(["plain"] * 3 * single)]
     apart = draw(st.frozensets(pick(OWN)))
+    given_as = draw(pick(("keywords", "keywords", "ready", "wrapper", "batch", "ready batch")))
+    spoiled = draw(pick((None,) * 9 + ("policy_len", "shape", "use_utility")))
     return Crowd(
         seed=draw(st.integers(0, 2**16)),
         agents=draw(st.integers(2, 3)),
@@ -168,10 +170,10 @@ def crowds(draw: Callable[[Any], Any]) -> Crowd:
         apart=apart & (extras | {"A", "B", "gamma", "alpha"}),
         form=draw(pick(forms)),
         batched=draw(flag),
-        given_as=draw(pick(("keywords", "keywords", "ready", "wrapper", "batch", "ready batch"))),
+        given_as=given_as,
         learning=learning,
         loop=loop,
-        spoiled=draw(pick((None,) * 9 + ("policy_len", "shape", "use_utility"))),
+        spoiled=spoiled if "batch" not in given_as else None,
     )
 
 
@@ -415,8 +417,6 @@ def difference(crowd: Crowd, said: Counter[str] | None = None) -> str | None:
 
 def _spoils(crowd: Crowd) -> bool:
     """Whether what is spoiled in agent 1 is another than in agent 0."""
-    if crowd.given_as in ("batch", "ready batch"):
-        return False
     return crowd.spoiled != "use_utility" or crowd.options.get("use_utility") is False
 
 

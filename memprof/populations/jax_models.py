@@ -57,8 +57,11 @@ class Models:
             found = _given(self._spec, agent, each)
             if found.size != self.size:
                 raise self._differs("batch_size", self.size, found.size, agent)
+            row = found.row(0)
+            for name in sorted(row.leaves.keys() & self._first.leaves.keys()):
+                self._check_shapes(name, self._first.leaves[name], row.leaves[name], agent)
             self._compare_settings(agent, found)
-            worlds.append(self._add(agent, found, found.row(0)))
+            worlds.append(self._add(agent, found, row))
         return worlds
 
     def repeat(self, agents: int) -> list[dict[str, Any]]:
