@@ -14,6 +14,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -69,12 +70,12 @@ def agents_of(notebook: Path) -> tuple[list[dict[str, Any]], list[str]]:
     for number, cell in enumerate(json.loads(notebook.read_text())["cells"]):
         if cell["cell_type"] != "code":
             continue
-        lines = [
-            x for x in "".join(cell["source"]).splitlines() if x.lstrip()[:1] not in ("%", "!")
-        ]
+        # What is for the notebook's shell stands for nothing.
+        shell = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+        source = shell.sub(r"\1pass", "".join(cell["source"]))
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile("\n".join(lines), f"cell {number}", "exec"), namespace)
+                exec(compile(source, f"cell {number}", "exec"), namespace)
         except _Enough:
             pass
         except Exception as error:
