@@ -24,7 +24,6 @@ from memprof.profile.cautions import REMEDY_OF_UNTRIED, remedy_of_reading
 from memprof.text import format_size
 from memprof.upstream.installed import (
     DISTRIBUTION,
-    TRIED,
     missing,
     package_of,
     untried,
@@ -90,15 +89,13 @@ def _software() -> Iterator[Check]:
 
 
 def _pymdp() -> Check:
-    found = f"{DISTRIBUTION} {version()}"
-    if not package_of("numpy"):
-        state: State = "worse" if package_of("jax") else "broken"
-        return Check("PyMDP", state, missing("numpy"), f"pip install {DISTRIBUTION}=={TRIED[-1]}")
-    if problem := missing("numpy"):
-        return Check("PyMDP", "broken", problem, f"pip install '{DISTRIBUTION}>={TRIED[0]}'")
+    problem, remedy = missing("numpy")
+    if problem:
+        others = package_of("jax") and not package_of("numpy")
+        return Check("PyMDP", "worse" if others else "broken", problem, remedy)
     if said := untried():
         return Check("PyMDP", "worse", said, REMEDY_OF_UNTRIED)
-    return Check("PyMDP", "fine", found)
+    return Check("PyMDP", "fine", f"{DISTRIBUTION} {version()}")
 
 
 def _jax() -> Iterator[Check]:

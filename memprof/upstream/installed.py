@@ -101,29 +101,24 @@ def untried() -> str:
     return "" if version() in TRIED else f"PyMDP {version()}; memprof was tried with {SPAN}"
 
 
-def missing(backend: str) -> str:
-    """Why there are no agents of a backend, and what to do; empty if there are."""
+def missing(backend: str) -> tuple[str, str]:
+    """Why there are no agents of a backend that memprof works with, and what to do; two empty texts
+    if there are."""
+    if not package_of("numpy") and not package_of("jax"):
+        remedy = f"pip install {DISTRIBUTION} (the package called pymdp is something else)"
+        return "PyMDP is not installed", remedy
     if not package_of(backend):
-        if not package_of("jax") and not package_of("numpy"):
-            return (
-                f"PyMDP is not installed: pip install {DISTRIBUTION} (the package called pymdp is "
-                "something else)"
-            )
-        if backend == "jax":
-            return (
-                f"PyMDP {version()} has no JAX agents, which came with 1.0.0. In an environment "
-                f"of its own: pip install '{DISTRIBUTION}>=1.0.0'; or use backend: numpy"
-            )
-        return (
-            f"PyMDP {version()} has no NumPy agents. In an environment of its own: pip install "
-            f"{DISTRIBUTION}=={TRIED[-1]}; or use backend: jax"
+        title, last, other = (
+            ("JAX agents, which came with 1.0.0", ">=1.0.0", "numpy")
+            if backend == "jax"
+            else ("NumPy agents", f"=={TRIED[-1]}", "jax")
         )
+        remedy = f"pip install '{DISTRIBUTION}{last}' in an environment of its own"
+        return f"PyMDP {version()} has no {title}", f"{remedy}, or use backend: {other}"
     if package_of(backend) == PACKAGE and release(version()) < release(TRIED[0]):
-        return (
-            f"PyMDP {version()} is older than {TRIED[0]}, the oldest that memprof works with: "
-            f"pip install '{DISTRIBUTION}>={TRIED[0]}'"
-        )
-    return ""
+        problem = f"PyMDP {version()} is older than {TRIED[0]}, the oldest that memprof works with"
+        return problem, f"pip install '{DISTRIBUTION}>={TRIED[0]}'"
+    return "", ""
 
 
 def require(backend: str) -> None:
@@ -132,8 +127,9 @@ def require(backend: str) -> None:
     Raises:
         UsageError: there are none that memprof works with.
     """
-    if problem := missing(backend):
-        raise UsageError(problem)
+    problem, remedy = missing(backend)
+    if problem:
+        raise UsageError(f"{problem}: {remedy}")
 
 
 def release(version: str) -> tuple[int, ...]:

@@ -195,7 +195,7 @@ check_jax = partial(_check, JAX, check_jax_together)
 def _check_there(backend: str) -> None:
     """Whether there are such agents; it is the scenario's mistake where PyMDP has others."""
     if package_of("jax" if backend == "numpy" else "numpy") and not package_of(backend):
-        raise FieldError("backend", missing(backend))
+        raise FieldError("backend", ": ".join(missing(backend)))
     require(backend)
 
 
