@@ -27,10 +27,10 @@ from unittest.mock import MagicMock
 AGENTS, STEPS, SECONDS = 4, 4, 900
 MOST_AGENTS, MOST_MISSING = 8, 20
 LEGACY = "legacy"
-MADE: list[dict[str, Any]] = []
+MADE: list[Any] = []
 
 
-def make() -> dict[str, Any]:
+def make() -> Any:
     """The factory."""
     return MADE[0]
 
@@ -39,8 +39,9 @@ class _Enough(Exception):
     """Raised in place of a rollout."""
 
 
-def agents_of(notebook: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The arguments of each agent that a notebook builds, and why cells of it failed."""
+def agents_of(notebook: Path) -> tuple[list[Any], list[str]]:
+    """The arguments of each agent that a notebook builds, with its world if it has one; and why
+    cells of it failed."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -48,14 +49,16 @@ def agents_of(notebook: Path) -> tuple[list[dict[str, Any]], list[str]]:
     import pymdp.envs
     import pymdp.envs.rollout
 
-    found: list[dict[str, Any]] = []
+    found: list[Any] = []
+    namespace: dict[str, Any] = {"__name__": "notebook"}
     build = pymdp.agent.Agent.__init__
     signature = inspect.signature(build)
 
     def noted(self: Any, *values: Any, **keywords: Any) -> None:
         given = dict(signature.bind(self, *values, **keywords).arguments)
         del given["self"]
-        found.append({n: list(v) if isinstance(v, list) else v for n, v in given.items()})
+        given = {n: list(v) if isinstance(v, list) else v for n, v in given.items()}
+        found.append((given, namespace.get("env")))
         build(self, *values, **keywords)
 
     def enough(*_: Any, **__: Any) -> Any:
@@ -66,7 +69,6 @@ def agents_of(notebook: Path) -> tuple[list[dict[str, Any]], list[str]]:
     rollouts = module.rollout, pymdp.envs.rollout
     module.rollout = pymdp.envs.rollout = enough
     failures: list[str] = []
-    namespace: dict[str, Any] = {"__name__": "notebook"}
     sys.path.insert(0, str(notebook.parent))
     os.chdir(notebook.parent)
     for number, cell in enumerate(json.loads(notebook.read_text())["cells"]):
@@ -93,13 +95,14 @@ def agents_of(notebook: Path) -> tuple[list[dict[str, Any]], list[str]]:
     return found, failures
 
 
-def lived(arguments: dict[str, Any], passes: tuple[str, ...]) -> Any:
-    """What agents of these arguments believe and do."""
+def lived(arguments: dict[str, Any], env: Any, passes: tuple[str, ...]) -> Any:
+    """What agents of these arguments believe and do in a world of PyMDP's, or in that of their own
+    model."""
     from memprof.instruments import DirectCalls
     from memprof.populations.jax_agents import JaxPopulation
     from memprof.values.population import PopulationSpec
 
-    MADE[:] = [arguments]
+    MADE[:] = [arguments if env is None else (arguments, env)]
     size = int(arguments.get("batch_size", 1))
     windows = arguments.get("inference_algo") in ("mmp", "vmp")
     offline = arguments.get("learning_mode") == "offline"
@@ -146,6 +149,7 @@ def look(notebook: Path) -> list[tuple[str, str]]:
     """Each agent of a notebook, and how it went."""
     from memprof.catalogue.passes import REORDERED
     from memprof.errors import ScenarioError
+    from memprof.upstream import is_env
     from tests.property_jax import apart
 
     warnings.simplefilter("ignore")
@@ -153,26 +157,27 @@ def look(notebook: Path) -> list[tuple[str, str]]:
     if not made:
         return [("-", f"out of reach: {failures[0] if failures else 'it builds no JAX agent'}")]
     rows = []
-    kinds: dict[str, dict[str, Any]] = {}
-    for arguments in made:
+    kinds: dict[str, Any] = {}
+    for arguments, env in made:
         form = {
             name: [getattr(each, "shape", None) for each in value]
             if isinstance(value, list)
             else repr(value)[:80]
             for name, value in arguments.items()
         }
-        kinds.setdefault(repr(form), fewer(arguments))
-    for number, arguments in enumerate(kinds.values()):
+        world = env if is_env(env) and set(vars(env)) >= {"A", "B", "D"} else None
+        kinds.setdefault(repr(form), (fewer(arguments), world))
+    for number, (arguments, env) in enumerate(kinds.values()):
         name = f"agent {number + 1} of {len(kinds)}"
         try:
-            plain = lived(dict(arguments), ())
+            plain = lived(dict(arguments), env, ())
         except ScenarioError as error:
             rows.append((name, f"refused: {error}"))
             continue
         said = []
         for passes in (("share",), ("template",)):
             try:
-                difference = apart(plain, lived(dict(arguments), passes))
+                difference = apart(plain, lived(dict(arguments), env, passes))
                 said.append(f"{passes[0]} {difference or f'alike within {REORDERED:g}'}")
             except ScenarioError as error:
                 said.append(f"{passes[0]} refused: {error.field}")

@@ -112,10 +112,10 @@ def check_model(arguments: dict[str, Any], field: str) -> None:
                 "observations, one axis per factor of B, as long as B has states",
             )
         _check_normalised(f"A{index}", a, field)
-    _check_priors(arguments, field)
+    check_priors(arguments, field)
 
 
-def _check_priors(arguments: dict[str, Any], field: str) -> None:
+def check_priors(arguments: dict[str, Any], field: str) -> None:
     """C is of the observations that A has, and D of the states that B has."""
     for name, like, what in (("C", "A", "observations"), ("D", "B", "states")):
         given = per_factor(arguments.get(name))

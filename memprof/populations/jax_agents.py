@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import BackendFailed, ScenarioError, UsageError
-from memprof.models import GenerativeModel, OwnWorld, model_builder
+from memprof.models import GenerativeModel, OwnWorld, check_priors, model_builder, object_array
 from memprof.populations import (
     EVERYBODY,
     Behaviour,
     Lived,
     Population,
     Probe,
+    model_field,
     refused,
     step_seed,
 )
@@ -75,6 +76,7 @@ class JaxPopulation(Population):
         self._actions: np.ndarray | None = None
         self._added: list[dict[str, Any]] = []
         self._preprocesses: list[Any] = []
+        self._checked: dict[str, Any] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -109,6 +111,8 @@ class JaxPopulation(Population):
         each = []
         for model, described in self._peopled(models, first, agents):
             self._added.append(model.added)
+            if model.environment is None and model.world is None:
+                self._check_start(described)
             if self._rolls:
                 each.append(replace(model, arguments={}, agent=None))
             else:
@@ -138,6 +142,21 @@ class JaxPopulation(Population):
             model = self._model_of(agent) if agent else first
             (world,) = models.take([model.made])
             yield model, world
+
+    def _check_start(self, described: dict[str, Any]) -> None:
+        """The world draws its first states from D, of which PyMDP's agent takes anything."""
+        if described is self._checked:
+            return
+        self._checked = described
+        try:
+            model = {name: object_array(described[name]) for name in "ABD" if name in described}
+            check_priors(model, model_field(self._spec))
+        except ScenarioError as error:
+            raise ScenarioError(
+                error.field,
+                f"{error.problem}; the world draws its first states from D. Return an environment "
+                "beside the agent, or mend D",
+            ) from None
 
     def _check_batch(self, size: int, first: GenerativeModel) -> None:
         """A batch of the factory's own is the whole population. Where memprof measures with other

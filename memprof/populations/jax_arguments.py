@@ -252,8 +252,8 @@ class Arguments:
         check_together(check_jax_together, self.settings, asked, self._index)
         for index in range(self.size):
             world = self._world(index)
-            model = {**world, **{n: object_array(world[n]) for n in "ABD" if n in world}}
-            check_model(model, model_field(self._spec))
+            model = {name: object_array(world[name]) for name in "AB"}
+            check_model({**world, **model, "D": None}, model_field(self._spec))
             self._check_shapes(index, world)
             if not self._is_batched():
                 break

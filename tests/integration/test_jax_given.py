@@ -337,3 +337,21 @@ def test_the_weights_of_a_preprocessing_function_have_a_row_of_their_own():
     assert not np.allclose(told, lived(population(lambda: readme(categorical_obs=True))), atol=1e-2)
     with pytest.raises(ScenarioError, match=r"preprocess_fn is .* for agent 0 and"):
         population(lambda: encoding(0.3), lambda: encoding(0.4)).grow(2)
+
+
+class Still:
+    """A world in which nothing happens."""
+
+    def reset(self):
+        return [0, 0]
+
+    def step(self, action):
+        return [0, 0]
+
+
+def test_a_world_is_not_drawn_from_what_is_no_distribution():
+    """PyMDP's agents take any D, and one of its notebooks has one that is zero."""
+    nowhere = {"D": [jnp.zeros(3), jnp.ones(2) / 2]}
+    with pytest.raises(ScenarioError, match=r"D0 is not normalised.* Return an environment beside"):
+        population(lambda: readme(**nowhere)).grow(1)
+    population(lambda: (readme(**nowhere), Still())).grow(1)
