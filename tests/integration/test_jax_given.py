@@ -167,10 +167,9 @@ def test_a_ready_agent_does_as_one_of_the_same_arguments(loop, passes):
 
 def test_ready_agents_stay_different():
     made = [functools.partial(ready, gamma=gamma) for gamma in (1.0, 8.0)]
+    alone = lived(population(made[1]))
     for passes in PASSES:
-        found = population(*made, passes=passes)
-        crowd = lived(found)
-        alone = lived(population(made[1], passes=passes))
+        crowd = lived(population(*made, passes=passes))
         np.testing.assert_allclose(crowd[3:], alone[3:], atol=1e-5)
         assert not np.allclose(crowd[:3], alone[:3], atol=1e-2)
 
@@ -184,11 +183,11 @@ class Bold(Agent):
 
 
 def test_a_subclass_stays_one():
-    expected = lived(population(ready))
-    for passes in PASSES:
+    plain = lived(population(lambda: Bold(**readme())))
+    assert not np.allclose(plain, lived(population(ready)), atol=1e-3)
+    for passes in PASSES[1:]:
         found = lived(population(lambda: Bold(**readme()), passes=passes))
-        assert not np.allclose(found, expected, atol=1e-3)
-        np.testing.assert_allclose(found, lived(population(lambda: Bold(**readme()))), atol=1e-5)
+        np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
 def test_learning_that_a_ready_agent_does_is_done_before_and_after():
@@ -234,10 +233,9 @@ def batched_of(size):
 
 @pytest.mark.parametrize("made", [four, lambda: readme(**batched_of(4)), lambda: Runner(four())])
 def test_a_batch_is_the_whole_population(made):
-    for passes in PASSES:
-        found = population(made, passes=passes, agents=4, function=make_all)
-        crowd = lived(found, 4)
-        alone = lived(population(lambda: readme(gamma=4.0)), 4)
+    alone = lived(population(lambda: readme(gamma=4.0)), 4)
+    for passes in PASSES[:2]:
+        crowd = lived(population(made, passes=passes, agents=4, function=make_all), 4)
         np.testing.assert_allclose(crowd[9:], alone[9:], atol=1e-5)
         assert not np.allclose(crowd[:3], alone[:3], atol=1e-2)
     found = population(made, agents=4, function=make_all)
@@ -329,11 +327,12 @@ def encoding(weight):
 
 
 def test_the_weights_of_a_preprocessing_function_have_a_row_of_their_own():
+    plain = lived(population(lambda: encoding(0.3)))
     for passes in PASSES:
         found = population(lambda: encoding(0.3), passes=passes)
         told = lived(found)
         assert rows(found, 2)["preprocess_fn"].shared_nominal_bytes >= 20_000
-        np.testing.assert_allclose(told, lived(population(lambda: encoding(0.3))), atol=1e-5)
+        np.testing.assert_allclose(told, plain, atol=1e-5)
     assert not np.allclose(told, lived(population(lambda: readme(categorical_obs=True))), atol=1e-2)
     with pytest.raises(ScenarioError, match=r"preprocess_fn is .* for agent 0 and"):
         population(lambda: encoding(0.3), lambda: encoding(0.4)).grow(2)
