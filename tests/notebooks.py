@@ -145,6 +145,13 @@ def fewer(arguments: dict[str, Any]) -> dict[str, Any]:
     return {**{name: cut(value) for name, value in arguments.items()}, "batch_size": AGENTS}
 
 
+def _form(value: Any) -> Any:
+    """What agents of one kind have in common."""
+    if isinstance(value, list):
+        return list(map(_form, value))
+    return getattr(value, "shape", None) or repr(value)[:80]
+
+
 def look(notebook: Path) -> list[tuple[str, str]]:
     """Each agent of a notebook, and how it went."""
     from memprof.catalogue.passes import REORDERED
@@ -159,12 +166,7 @@ def look(notebook: Path) -> list[tuple[str, str]]:
     rows = []
     kinds: dict[str, Any] = {}
     for arguments, env in made:
-        form = {
-            name: [getattr(each, "shape", None) for each in value]
-            if isinstance(value, list)
-            else repr(value)[:80]
-            for name, value in arguments.items()
-        }
+        form = {name: _form(value) for name, value in arguments.items()}
         world = env if is_env(env) and set(vars(env)) >= {"A", "B", "D"} else None
         kinds.setdefault(repr(form), (fewer(arguments), world))
     for number, (arguments, env) in enumerate(kinds.values()):
