@@ -3,6 +3,7 @@ reports."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -114,11 +115,14 @@ def _read(path: Path) -> Baseline | str:
     except FileNotFoundError:
         return f"there is no baseline {cut(str(path), 200)}"
     except (OSError, ValueError) as error:
-        return f"{cut(str(path), 200)}: {getattr(error, 'strerror', None) or error}"
+        problem = getattr(error, "strerror", None) or str(error)
+        if not os.path.exists(path):  # Path.exists raises where a name is too long
+            return f"there is no baseline {cut(str(path), 200)} ({problem})"
+        return f"{cut(str(path), 200)}: {problem}"
 
 
 def _remedy(problem: str, path: Path) -> str:
-    if path.exists():
+    if os.path.exists(path):
         return (
             f"{problem}; restore the file, or replace it: run this command again with --update "
             "--force"

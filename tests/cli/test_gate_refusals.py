@@ -20,6 +20,13 @@ def test_a_missing_baseline_is_made_by_what_the_message_says(memprof, fake):
     assert (run.folder / "memprof-baseline.json").is_file()
 
 
+def test_a_name_that_no_file_can_have_is_no_baseline(memprof, fake):
+    run = memprof("gate", fake(), "-q", "--baseline", 300 * "x")
+    assert run.code == 3
+    assert run.err.startswith("memprof: there is no baseline xxx")
+    assert "(File name too long)" in run.err
+
+
 @pytest.mark.parametrize("changed", [("--agents", 5), ("--seed", 3)])
 def test_a_foreign_baseline_is_replaced_by_what_the_message_says(memprof, fake, changed):
     path = fake()

@@ -148,8 +148,7 @@ def test_a_busy_machine_leaves_no_fewer_readings_of_a_trend(monkeypatch, others,
     crowd = Slow()
     batches = growth.Batches(growth.Growth(crowd, 1), 1, mock.Mock())
     assert list(batches) == [1]
-    monkeypatch.setattr(profile, "perf_counter", lambda: now)
-    monkeypatch.setattr(profile, "waited_seconds", lambda: others * now)
+    monkeypatch.setattr(profile, "own_seconds", lambda: now - others * now)
     trend = profile._live_on(batches, array("q", [0]) * 12, mock.Mock(), EFFORTS["quick"])
     assert len(trend.heap_bytes) == readings
 
