@@ -169,8 +169,12 @@ def test_every_figure_is_that_of_a_worker_that_was_started(scenario, forks):
             (was.at_n.reading, now.at_n.reading),
         ):
             assert after.private_bytes == pytest.approx(before.private_bytes, abs=_NOISE)
-            assert after.rss_bytes == pytest.approx(before.rss_bytes, abs=2 * _NOISE)
             assert after.heap_bytes == pytest.approx(before.heap_bytes, abs=_NOISE)
+        # Before that, how many pages of files are resident is chance: the kernel maps those around
+        # one that is read, if they are cached.
+        assert now.at_n.reading.rss_bytes == pytest.approx(
+            was.at_n.reading.rss_bytes, abs=2 * _NOISE
+        )
         assert each.baseline.uss_bytes > 0.97 * each.baseline.private_bytes
         assert now.peak_rss_bytes == pytest.approx(was.peak_rss_bytes, abs=2 * _NOISE)
         assert slope(each) == pytest.approx(slope(started), rel=0.05)

@@ -169,7 +169,7 @@ def test_without_a_rollup_the_mappings_are_summed(monkeypatch, tmp_path, rollup)
 def test_without_any_page_of_proc_the_resident_set_stands_in(monkeypatch, tmp_path):
     for name in ("_ROLLUP", "_SMAPS", "_STATUS", "_CLEAR_REFS"):
         monkeypatch.setattr(process, name, tmp_path / "none")
-    monkeypatch.setattr(type(process._process), "memory_full_info", _denied)
+    monkeypatch.setattr(type(process._process()), "memory_full_info", _denied)
     process.expect_process()
     found = process.read()
     assert (found.uss_bytes, found.private_bytes) == (None, found.rss_bytes)
