@@ -110,15 +110,16 @@ def _read(path: Path) -> Baseline | str:
     from memprof.export.json_text import MOST_BYTES, parse_baseline
     from memprof.text import read_text
 
+    named = cut(str(path), 200)
     try:
         return parse_baseline(read_text(path, MOST_BYTES))
     except FileNotFoundError:
-        return f"there is no baseline {cut(str(path), 200)}"
+        return f"there is no baseline {named}"
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error)
         if not os.path.exists(path):  # Path.exists raises where a name is too long
-            return f"there is no baseline {cut(str(path), 200)} ({problem})"
-        return f"{cut(str(path), 200)}: {problem}"
+            return f"there is no baseline {named} ({problem})"
+        return f"{named}: {problem}"
 
 
 def _remedy(problem: str, path: Path) -> str:
