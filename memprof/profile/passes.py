@@ -26,6 +26,7 @@ from memprof.stats.lines import (
     process_points,
     scatter_of_change,
     slope,
+    span,
 )
 from memprof.text import format_share, format_size, listed
 from memprof.values.measurements import Measurement, PlanTrial
@@ -48,8 +49,10 @@ class Cost:
 
     Attributes:
         growth: of the process for each agent, worker by worker.
-        asked_bytes: what an agent asks for alone, by the ledger of a trial; None for clean workers,
-            of which growth has to be enough.
+        known_bytes: what an agent has alone, by the ledger: of clean workers what is resident, of
+            a trial what it asks for. None where the platform cannot tell.
+        once_bytes: what a process may take once, for each agent of the line: it may stand in the
+            growth, and all workers of a plan may take it alike.
         fixed_bytes: the fixed cost without pages of files, which come and go with other processes
             that map the same libraries.
         transient_bytes: what building and stepping needed above the population at rest.
@@ -66,7 +69,8 @@ class Cost:
     transient_bytes: float | None
     step_time: Estimate
     digests: tuple[Digests, ...]
-    asked_bytes: float | None = None
+    known_bytes: float | None
+    once_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,11 @@ class Gain:
 def cost_of(clean: Sequence[Measurement]) -> Cost:
     """The cost of a plan from its clean workers."""
     points = [process_points(run) for run in clean]
+    known = clean[0].ledger.mean_agent_bytes
     fitted = per_agent(
         points,
         statistics.fmean(process_at(run, run.sample.at_n) for run in clean),
-        clean[0].ledger.mean_agent_bytes,
+        known,
     )
     of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(
@@ -99,6 +104,8 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
         ),
         step_time=_step_time([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
+        known_bytes=known,
+        once_bytes=statistics.fmean(PROCESS_GRAIN_BYTES / span(each) for each in points),
     )
 
 
@@ -127,19 +134,21 @@ def cost_of_trials(trials: Sequence[PlanTrial], paces: Sequence[float], agents: 
         transient_bytes=min(peaks, default=None),
         step_time=Estimate(tuple(map(math.log, paces)), None),
         digests=tuple((each.digest,) for each in trials),
-        asked_bytes=first.asked_bytes,
+        known_bytes=first.asked_bytes,
+        once_bytes=math.inf,  # the growth is the ledger's own
     )
 
 
 def gain(before: Cost, after: Cost) -> Gain:
     """What `after` saves. Below resolution is: less per agent than 1 % or the interval of the
-    difference, less than 5 % or 2 MiB of the fixed cost or of the transient peak."""
+    difference, less than 5 % or 2 MiB of the fixed cost or of the transient peak. Of what the
+    ledger does not know as well, less than what a process may take once."""
     was, now = before.per_agent, after.per_agent
     least = _doubt(before.growth, after.growth)
     saved = _beyond(was.marginal_bytes, now.marginal_bytes, _LEAST_PER_AGENT, least)
-    if before.asked_bytes is not None:
-        asked = _beyond(before.asked_bytes, after.asked_bytes, _LEAST_PER_AGENT, least)
-        saved = saved if saved and asked and saved * asked > 0 else None
+    known = _beyond(before.known_bytes, after.known_bytes, _LEAST_PER_AGENT, least) or 0.0
+    if saved and saved * known <= 0 and abs(saved) <= max(before.once_bytes, after.once_bytes):
+        saved = None
     # The intercept of a line is as uncertain as its slope times the population.
     doubt = max(PROCESS_GRAIN_BYTES, before.agents * (_half(was) + _half(now)))
     return Gain(

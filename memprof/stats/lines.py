@@ -105,8 +105,12 @@ def robust_fit(points: Sequence[tuple[float, float]]) -> Line:
 def memory_line(points: Sequence[tuple[float, float]]) -> Line:
     """`robust_fit` of readings that come in pages: no surer than a page at either end allows."""
     line = robust_fit(points)
-    span = max(x for x, _ in points) - min(x for x, _ in points)
-    return Line(line.slope, line.intercept, max(line.half_width, 2 * PAGE_BYTES / span))
+    return Line(line.slope, line.intercept, max(line.half_width, 2 * PAGE_BYTES / span(points)))
+
+
+def span(points: Sequence[tuple[float, float]]) -> float:
+    """How far apart the first and the last x are."""
+    return max(x for x, _ in points) - min(x for x, _ in points)
 
 
 def largest(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

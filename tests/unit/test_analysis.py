@@ -1,5 +1,6 @@
 """Trend, equivalence, ledger and readings on scripted series."""
 
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -159,9 +160,11 @@ def test_pages_of_files_are_no_fixed_cost_of_a_plan():
     assert cost_of([replace(run, baseline=lean)]).fixed_bytes == pytest.approx(6000)
 
 
-def plan_cost(*sizes):
-    """The cost of a plan whose workers grew by `sizes` bytes for each agent."""
-    return cost_of([measurement(size=size) for size in sizes])
+def plan_cost(*sizes, held=None):
+    """The cost of a plan whose workers grew by `sizes` bytes for each agent, of which the ledger
+    knows what agents have `held`; else all of it."""
+    ledger = replace(balance(20, 1, [], []), mean_agent_bytes=held or statistics.fmean(sizes))
+    return cost_of([replace(measurement(size=size), ledger=ledger) for size in sizes])
 
 
 def test_a_saving_is_told_by_all_workers_of_both_plans():
@@ -178,6 +181,20 @@ def test_no_saving_is_told_within_what_workers_differ_by():
     # A page at either end of 16 agents is 512 bytes for each, however alike the workers are.
     assert gain(plan_cost(2_000, 2_000), plan_cost(1_700, 1_700)).per_agent_bytes is None
     assert gain(plan_cost(9_000, 9_000), plan_cost(1_700, 1_700)).per_agent_bytes == 7_300
+
+
+def test_what_a_process_may_take_once_is_no_cost_of_an_agent():
+    """A pass that does nothing had every worker take ten pages more from the 4th agent to the 16th,
+    and was told to cost 4 KB for each. By the ledger agents held the same."""
+    was, now = plan_cost(40_400, 40_450, held=37_000), plan_cost(44_900, 44_950, held=37_000)
+    assert gain(was, now).per_agent_bytes is gain(now, was).per_agent_bytes is None
+    held = plan_cost(44_900, 44_950, held=41_000)
+    assert gain(was, held).per_agent_bytes == -4_500
+    less = plan_cost(44_900, 44_950, held=33_000)  # the ledger says the other way round
+    assert gain(was, less).per_agent_bytes is None
+    # No process takes 2 MiB for each of 16 agents once.
+    native = plan_cost(3_000_000, 3_000_100, held=37_000)
+    assert gain(native, was).per_agent_bytes == pytest.approx(2_959_625)
 
 
 def sampled_row(samples):

@@ -29,7 +29,8 @@ def cost(
     marginal = PerAgent(per_agent, (per_agent - half, per_agent + half), 0.0, 0.0, True)
     growth = Estimate((per_agent,), half)
     time = Estimate(tuple(math.log(step * each) for each in paces), doubt)
-    return Cost(marginal, growth, 10, fixed, transient, time, (digests,), asked)
+    known = per_agent if asked is None else asked
+    return Cost(marginal, growth, 10, fixed, transient, time, (digests,), known, math.inf)
 
 
 SURE = (0.999, 1.001)
