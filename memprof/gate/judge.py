@@ -26,6 +26,7 @@ from memprof.stats.lines import (
     robust_fit,
     slope,
 )
+from memprof.stats.repeats import repeats_to_decide
 from memprof.values.gate import METRICS, AlarmRate, Change, MetricChange, MetricName, Tolerance
 from memprof.values.measurements import GrowthPoint, Sample
 from memprof.values.profile import Report, Variant
@@ -42,7 +43,7 @@ def judge(was: Report, now: Report, tolerances: Mapping[str, Tolerance]) -> list
     found = [
         _figure(name, measure(was.variants.final), measure(now.variants.final), tolerances[name])
         or _blind(name, was.variants.final, now.variants.final)
-        for name, measure in _FIGURES.items()
+        for name, measure in FIGURES.items()
     ]
     return [each for each in (*found, _equivalence(was, now), _budget(was, now)) if each]
 
@@ -51,7 +52,7 @@ def first(now: Report) -> list[MetricChange]:
     """The metrics of a run without another to compare with; what must not be is worse even so."""
     found = [
         MetricChange(name, METRICS[name].unit, "new", now=each.value, now_ci95=each.ci95)
-        for name, measure in _FIGURES.items()
+        for name, measure in FIGURES.items()
         if (each := measure(now.variants.final)) is not None
     ]
     verdicts = (_equivalence(now, now), _budget(now, now))
@@ -94,15 +95,28 @@ def _figure(
     change, half = now.value - was.value, half_width_of_change(was, now)
     interval = None if half is None else (change - half, change + half)
     verdict = "could_not_measure" if interval is None else verdict_on(interval, allowed)
-    detail = ""
-    if interval is None:
-        detail = "one worker then and one now do not show how much workers differ"
-    elif verdict == "could_not_measure":
-        detail = "too noisy; more repeats, then and now, narrow the interval"
+    enough, detail = None, ""
+    if verdict == "could_not_measure":
+        enough = repeats_to_decide(was, now, abs(allowed - change))
+        detail = _too_noisy(enough, (len(was.values), len(now.values)))
     return MetricChange(
         name, unit, verdict, was.value, was.ci95, now.value, now.ci95, change, interval, allowed,
-        detail,
+        detail, enough,
     )  # fmt: skip
+
+
+def _too_noisy(enough: tuple[int, int] | None, repeats: tuple[int, int]) -> str:
+    """Why a change is inconclusive, and on which side more repeats would decide."""
+    if repeats == (1, 1):
+        return "one worker then and one now do not show how much workers differ"
+    if enough is None:
+        return "too noisy; more repeats would not decide either"
+    more = [
+        f"{then_or_now} {about} instead of {known}"
+        for then_or_now, about, known in zip(("then", "now"), enough, repeats, strict=True)
+        if about > known
+    ]
+    return f"too noisy; about this many repeats would decide: {' and '.join(more)}"
 
 
 def _blind(name: MetricName, was: Variant, now: Variant) -> MetricChange | None:
@@ -180,13 +194,14 @@ def step_ratio(variant: Variant) -> Estimate | None:
     return Estimate(tuple(ratios), None) if ratios else None
 
 
-_FIGURES: Mapping[MetricName, Callable[[Variant], Estimate | None]] = {
+FIGURES: Mapping[MetricName, Callable[[Variant], Estimate | None]] = {
     "marginal_bytes": marginal,
     "fixed_bytes": fixed,
     "peak_bytes": peak,
     "growth_bytes_per_step": growth_per_step,
     "step_ratio": step_ratio,
 }
+"""The metrics that are figures, with what reads each of them from a run's samples."""
 
 
 def _growth(points: Sequence[GrowthPoint]) -> Line:

@@ -17,6 +17,7 @@ from memprof.errors import (
     RegressionFound,
     Undecided,
 )
+from memprof.gate.baseline import cautions
 from memprof.gate.case import Case, Rules, compare, comparison, measure
 from memprof.gate.differences import environment_changes, scenario_changes
 from memprof.gate.judge import alarm_rates, judge, measured
@@ -124,8 +125,16 @@ def update(
     for each in found:
         assert each.report is not None
         entries[each.case.name] = _new_entry(each.case, each.report, file)
-    report = replace(report, updated=tuple(each.case.name for each in found))
+    scenarios = tuple(_with_cautions(each, rules) for each in found)
+    report = replace(report, scenarios=scenarios, updated=tuple(each.name for each in scenarios))
     return GateOutcome(report, None, Baseline(entries))
+
+
+def _with_cautions(found: _Judged, rules: Rules) -> Comparison:
+    """A case that is in the baseline from now on, with what that cannot judge."""
+    assert found.report is not None
+    warnings = cautions(found.report, found.case.tolerances, rules.max_repeats)
+    return replace(found.comparison, warnings=(*found.comparison.warnings, *warnings))
 
 
 def failure_of(report: GateReport) -> MemprofError | None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from memprof.gate.words import WORDS, amount, clause, difference, first_few, tolerance
-from memprof.render import Bars, BarSeries, Next, Section, Table, View, warnings_table
+from memprof.gate.baseline import TOO_WIDE
+from memprof.gate.next_step import next_step
+from memprof.gate.words import WORDS, amount, clause, difference, first_few, outcome, tolerance
+from memprof.render import (
+    Bars,
+    BarSeries,
+    Section,
+    Table,
+    View,
+    brief_warnings,
+    warnings_table,
+)
 from memprof.text import format_seconds, format_size
 from memprof.values.gate import (
-    DEFAULT_BASELINE,
     AlarmRate,
     Change,
     Comparison,
@@ -32,19 +41,20 @@ def gate_view(report: GateReport) -> View:
     sections += _alarms(report.alarms)
     if report.updated:
         names = ", ".join(report.updated)
-        replaced = f"Written to {report.baseline}: {names}. Commit the file."
-        sections.append(Section("Baseline", (replaced,)))
+        wide = any(w.kind == TOO_WIDE for each in report.scenarios for w in each.warnings)
+        commit = "" if wide else " Commit the file."
+        sections.append(Section("Baseline", (f"Written to {report.baseline}: {names}.{commit}",)))
     if report.not_gated:
         missing = f"In {report.baseline}, but not gated: {', '.join(report.not_gated)}."
         sections.append(Section("Not gated", (missing,)))
     said = headline(report)
     said = said if report.complete else f"Cut short: {said}"
     picture, brief = _picture(report), tuple(_brief(report, sections))
-    return View(_title(report), said, tuple(sections), picture, _next(report), brief)
+    return View(_title(report), said, tuple(sections), picture, next_step(report), brief)
 
 
 def _brief(report: GateReport, sections: Sequence[Section]) -> Iterator[Section]:
-    """A line for each scenario, and what is not as it was."""
+    """A line for each scenario, with what is not as it was and why; and other warnings."""
     rows = [
         (each.name, WORDS[each.verdict], "; ".join(_changes(each)) or "within its tolerances")
         for each in report.scenarios
@@ -53,6 +63,15 @@ def _brief(report: GateReport, sections: Sequence[Section]) -> Iterator[Section]
         yield Section(
             "", (), (Table("", ("scenario", "verdict", "what changed"), tuple(rows), "prose"),)
         )
+    several = len(rows) > 1
+    yield from brief_warnings(
+        [
+            replace(each, evidence=f"{found.name}: {each.evidence}") if several else each
+            for found in report.scenarios
+            for each in found.warnings
+            if each.kind != TOO_WIDE
+        ]
+    )
     yield from sections[len(rows) :]
 
 
@@ -61,6 +80,7 @@ def _changes(found: Comparison) -> Iterator[str]:
         yield f"could not be measured: {found.failure.removesuffix('.')}"
     if _has(found, "new"):
         yield "measured for the first time"
+    yield from (each.evidence for each in found.warnings if each.kind == TOO_WIDE)
     for each in found.metrics:
         if each.verdict not in ("same", "new"):
             yield clause(each, found)
@@ -135,33 +155,6 @@ def _picture(report: GateReport) -> Bars | None:
     )
 
 
-def _next(report: GateReport) -> Next | None:
-    """What to do with the verdict; a comparison has no baseline to renew."""
-    if report.kind != "gate" or report.updated:
-        return None
-    verdicts = {each.verdict for each in report.scenarios}
-    new = [each.file for each in report.scenarios if each.verdict == "new"]
-    usual = report.baseline == DEFAULT_BASELINE
-    baseline = "" if usual else f"--baseline {shlex.quote(report.baseline)} "
-    if "worse" in verdicts:
-        return Next(
-            "See below what grew. If the growth is intended, renew the baseline and commit it:",
-            f"memprof gate {baseline}--update --force",
-        )
-    if any(each.failure for each in report.scenarios):
-        return Next("See below what stood in the way, mend that, and run the gate again.")
-    if "could_not_measure" in verdicts:
-        return Next(
-            "See why below, then run the gate again; a higher --max-repeats narrows the intervals."
-        )
-    if "better" in verdicts or "new" in verdicts:
-        return Next(
-            "Renew the baseline and commit it, so that later runs compare with this one:",
-            f"memprof gate {''.join(f'{shlex.quote(each)} ' for each in new)}{baseline}--update",
-        )
-    return None
-
-
 def _title(report: GateReport) -> str:
     match report.kind:
         case "compare":
@@ -182,10 +175,10 @@ def _has(found: Comparison, verdict: Change) -> bool:
 
 
 def _said(found: Comparison, verdict: Change) -> str:
-    """`grid-29: marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)`."""
+    """`grid-29: marginal_bytes worse by +28.3 MB per agent`; a scenario's table says what grew."""
     if verdict == "could_not_measure" and found.failure:
-        return f"{found.name} could not be measured: {found.failure.removesuffix('.')}"
-    those = (clause(each, found) for each in found.metrics if each.verdict == verdict)
+        return f"{found.name} could not be measured"
+    those = (outcome(each) for each in found.metrics if each.verdict == verdict)
     return f"{found.name}: {', '.join(those)}"
 
 

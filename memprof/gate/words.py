@@ -54,22 +54,32 @@ def tolerance(metric: MetricChange) -> str:
     return difference(metric, metric.allowed).removeprefix("+")
 
 
+def outcome(metric: MetricChange) -> str:
+    """`marginal_bytes worse by +28.3 MB per agent`."""
+    said = f"{metric.metric} {WORDS[metric.verdict]}"
+    if metric.change is None or metric.verdict not in ("worse", "better"):
+        return said
+    per = METRICS[metric.metric].counts.removeprefix("bytes") if metric.unit == "bytes" else ""
+    return f"{said} by {difference(metric, metric.change)}{per}"
+
+
 def clause(metric: MetricChange, found: Comparison) -> str:
     """`marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private per agent)`."""
-    detail = metric.detail.removesuffix(".")
-    if metric.change is None or metric.verdict == "could_not_measure":
-        return f"{metric.metric} {WORDS[metric.verdict]}{f' ({detail})' if detail else ''}"
-    if metric.verdict == "same":
-        return f"{metric.metric} same"
-    by = difference(metric, metric.change)
-    by += METRICS[metric.metric].counts.removeprefix("bytes") if metric.unit == "bytes" else ""
-    behind = first_few(map(component, causes(metric, found)))
-    unpassed = first_few(map(component, merged(metric, found)))
-    behind += f"; before passes {unpassed}" if unpassed else ""
-    if metric.metric == "marginal_bytes" and metric.verdict == "worse":
-        less = [optimisation(p) for p in found.passes if (p.now_bytes or 0) < (p.was_bytes or 0)]
-        behind = "; ".join(filter(None, (behind, first_few(less))))
-    return f"{metric.metric} {metric.verdict} by {by}{f' ({behind})' if behind else ''}"
+    why = "; ".join(filter(None, _behind(metric, found)))
+    return f"{outcome(metric)}{f' ({why})' if why else ''}"
+
+
+def _behind(metric: MetricChange, found: Comparison) -> Iterator[str]:
+    """Why it came out so: what grew or shrank, which pass saves less, or why nobody knows."""
+    if metric.verdict == "could_not_measure" or metric.change is None:
+        yield metric.detail.removesuffix(".")
+    elif metric.verdict in ("worse", "better"):
+        yield first_few(map(component, causes(metric, found)))
+        unpassed = first_few(map(component, merged(metric, found)))
+        yield f"before passes {unpassed}" if unpassed else ""
+        if metric.metric == "marginal_bytes" and metric.verdict == "worse":
+            less = (p for p in found.passes if (p.now_bytes or 0) < (p.was_bytes or 0))
+            yield first_few(map(optimisation, less))
 
 
 def figures(metric: MetricChange) -> Iterator[str]:

@@ -36,6 +36,8 @@ class MetricChange:
         change: `now` less `was`, with its interval.
         allowed: how much of a change the tolerance allows, in the same unit.
         detail: why it is inconclusive, or verdicts in words.
+        enough: fresh workers then and now that would decide what is inconclusive, as far as those
+            so far show how workers differ; None where no sensible number would.
     """
 
     metric: MetricName
@@ -49,6 +51,7 @@ class MetricChange:
     change_ci95: Interval | None = None
     allowed: float | None = None
     detail: str = ""
+    enough: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ def test_what_is_worse_is_named_and_another_scenario_is_said(memprof, folder):
     assert warning["kind"] == "other_scenario"
     assert "model.size: 1048576, now 2097152" in warning["evidence"]
     assert "::warning file=" in run.out
-    assert said in words(run.out)
+    assert "case: marginal_bytes worse by +1.05 MB per agent." in words(run.out)
+    assert said.removeprefix("case: ") in words(run.out)
     assert "<failure " in (run.folder / "junit.xml").read_text()
 
 

@@ -6,6 +6,7 @@ a busy machine may take a thousand times as long; and what they cost together is
 """
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -212,7 +213,23 @@ def test_too_noisy_in_the_end_is_inconclusive(memprof, tmp_path, light):
     assert verdicts(run)["marginal_bytes"] == "could_not_measure"
     assert verdicts(run)["fixed_bytes"] == "same"
     assert scenarios(run)["case"]["repeats"] == [2, 2]
-    assert "case: marginal_bytes inconclusive (" in run.err
+    assert "case: marginal_bytes inconclusive (too noisy; " in run.err
+
+
+def test_a_baseline_of_one_worker_says_at_once_what_it_cannot_judge(memprof, tmp_path):
+    """And what it says to do makes one that can."""
+    path = write(tmp_path, repeats=1)
+    run = memprof("gate", path.name, "--update")
+    assert run.code == 0, run.err
+    (warning,) = scenarios(run)["case"]["warnings"]
+    assert warning["kind"] == "wide_baseline"
+    assert "step_ratio unknown from one worker" in warning["evidence"]
+    assert "Commit the file" not in run.out
+    remedy = re.search(r"run this command again with (--force --repeats \d)\.", words(run.out))
+    run = memprof("gate", path.name, "--update", *remedy[1].split())
+    assert run.code == 0, run.err
+    assert scenarios(run)["case"]["warnings"] == []
+    assert "Commit the file" in run.out
 
 
 def test_auto_takes_the_plan_of_the_baseline(memprof, tmp_path):
@@ -251,7 +268,8 @@ def test_a_regression_ends_with_1_and_names_the_metric_and_what_grew(worse):
     assert worse.code == 1
     said = "case: marginal_bytes worse by +1.05 MB per agent (buffer: +1.05 MB private per agent)"
     assert f"memprof: {said}" in words(worse.err)
-    assert said in words(worse.out)
+    assert "case: marginal_bytes worse by +1.05 MB per agent." in words(worse.out)
+    assert said.removeprefix("case: ") in words(worse.out)
     found = metrics(worse)["marginal_bytes"]
     assert found["verdict"] == "worse"
     assert found["was"] == pytest.approx(MIB, rel=0.001)

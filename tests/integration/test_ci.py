@@ -113,7 +113,7 @@ def test_the_workflow_runs_as_it_is_written(tmp_path):
     ]
     assert error.startswith("::error file=scenarios/starter.yaml,title=memprof")
     assert "Forager.memory" in error
-    assert re.search(r"marginal\\_bytes worse by .*Forager\.memory", worse.summary)
+    assert re.search(r"(?s)marginal\\_bytes worse by .*Forager\.memory", worse.summary)
     report = json.loads((runner.artifacts / "memprof/reports/gate.json").read_text())
     assert report["scenarios"][0]["components"][0]["component"] == "Forager.memory"
     kept = ElementTree.parse(runner.artifacts / "memprof/reports/memprof.xml").getroot()

@@ -41,11 +41,13 @@ def test_every_block_does_what_the_page_says(tmp_path):
                 result = run.code, run.out, run.err
             assert result[0] == int(code or 0), (line, result)
             said[line] = result[1] + result[2]
-    profile, density, simulate, leak, _, gate = said.values()
+    profile, density, simulate, leak, baseline, gate = said.values()
     assert re.search(r"An agent costs 1\.\d+ MB", profile)
     assert "It behaves the same, bit for bit." in " ".join(profile.split())
     for word, text in (("fit", density), ("Clean", leak), ("records", simulate)):
         assert word in text
+    assert "Written to memprof-baseline.json: foragers." in baseline
+    assert "marginal_bytes" not in baseline, "it can judge what the page lets it judge"
     assert re.search(
         r"marginal_bytes worse by .*records: \+1\.\d+ KB private per agent; "
         r"before passes Forager\.map: \+1\.\d+ KB private per agent",

@@ -1,10 +1,12 @@
 """The gate's judgement, on samples of known figures."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from memprof.gate import differences, judge
+from memprof.gate.baseline import cautions
 from memprof.gate.case import comparison
 from memprof.gate.judge import alarm_rates, highest_rate
 from memprof.gate.words import clause
@@ -144,6 +146,60 @@ def test_the_spread_of_both_runs_decides_together(run):
     assert not judge.inconclusive(list(many.values()))
 
 
+def of(*sizes):
+    """Workers whose agents cost so many bytes."""
+    return [sample(per_agent=size) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ((50_000,), (49_000, 52_000, 50_000) * 3, r"then \d instead of 1$"),
+        ((49_000, 51_000) * 6, (49_500, 52_500), r"now \d instead of 2$"),
+        ((30_000, 70_000), (30_000, 70_000), "more repeats would not decide either$"),
+    ],
+)
+def test_what_is_too_noisy_says_on_which_side_more_repeats_decide(run, was, now, said):
+    found = judged(run(*of(*was)), run(*of(*now)))["marginal_bytes"]
+    assert found.verdict == "could_not_measure"
+    assert re.search(said, found.detail), found.detail
+
+
+def test_as_many_repeats_as_it_says_do_decide(run):
+    """The same spread, in as many workers as were asked for."""
+    was, now = (48_500, 51_500), (48_500, 51_500) * 4
+    found = judged(run(*of(*was)), run(*of(*now)))["marginal_bytes"]
+    then, current = found.enough
+    assert (then > 2, current > 8) == (True, False)
+    again = [was[worker % 2] for worker in range(then)]
+    found = judged(run(*of(*again)), run(*of(*now)))["marginal_bytes"]
+    assert (found.verdict, found.enough) == ("same", None)
+
+
+def test_a_baseline_says_which_metrics_it_cannot_judge_and_how_it_could(run):
+    narrow = cautions(run(*of(*[49_900, 50_100] * 2)), DEFAULTS, 9)
+    assert narrow == ()
+    (wide,) = cautions(run(*of(48_500, 51_500)), DEFAULTS, 9)
+    assert wide.evidence == (
+        "the least change that it can tell: marginal_bytes 3.75 KB (tolerance 2.50 KB)"
+    )
+    enough = int(re.search(r"--force --repeats (\d+)$", wide.remedy)[1])
+    sizes = [(48_500, 51_500)[worker % 2] for worker in range(enough)]
+    assert cautions(run(*of(*sizes)), DEFAULTS, 9) == ()
+    (both,) = cautions(run(*of(47_000, 53_000)), DEFAULTS, 9)
+    assert re.search(
+        r"--force --repeats (\d+), and later gates with --max-repeats \1$", both.remedy
+    )
+    (hopeless,) = cautions(run(*of(20_000, 80_000)), DEFAULTS, 9)
+    assert hopeless.remedy.startswith("allow more (--tolerance)")
+
+
+def test_one_worker_cannot_judge_by_what_only_several_show(run):
+    (wide,) = cautions(run(sample()), DEFAULTS, 9)
+    assert wide.evidence.endswith(": step_ratio unknown from one worker (tolerance 25.0%)")
+    assert wide.remedy == "run this command again with --force --repeats 3"
+
+
 def test_a_population_whose_passes_were_not_measured_is_not_judged(run):
     """The run was cut short: its plain population is no worse than the optimised one was."""
     whole = run(sample())
@@ -156,6 +212,8 @@ def test_a_population_whose_passes_were_not_measured_is_not_judged(run):
 def test_one_time_against_another_tells_nothing(run):
     found = judged(run(sample()), run(sample(step=2.8e-3)))["step_ratio"]
     assert (found.verdict, found.change_ci95) == ("could_not_measure", None)
+    assert found.detail.startswith("one worker then and one now do not show")
+    assert found.enough == (1, 3)
     assert judge.inconclusive([found]), "another worker may tell"
 
 
