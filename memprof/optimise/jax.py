@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from memprof.catalogue.passes import new_pass
-from memprof.storage.records import compressed, decompressed
+from memprof.storage.compression import compressed, decompressed
 from memprof.upstream.jax_agent import Mind
 
 

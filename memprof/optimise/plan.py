@@ -21,6 +21,7 @@ from memprof.catalogue.passes import (
 )
 from memprof.errors import UsageError, nearest
 from memprof.optimise import Pass, Setting
+from memprof.storage import compression
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
@@ -161,6 +162,7 @@ class Plan:
         if records.removed == len(records):
             for each in parts:
                 each.empty()
+            compression.let_go()
 
     def world_array(self, array: Any, first: Any) -> Any:
         """The form in which an environment keeps an array of its model; `first` is the same array
@@ -176,13 +178,14 @@ class Plan:
     def close(self) -> None:
         """Let go of the agents, and leave the process as it was before `install`."""
         self.storage.close()
+        compression.let_go()
         for each in reversed(self.settings):
             each.close()
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What the plan holds beside the agents, as (component, object)."""
         yield from self.storage.holdings()
-        yield "passes", [self.settings, self.transforms, all_segments()]
+        yield "passes", [self.settings, self.transforms, all_segments(), compression.kept()]
 
 
 NUMPY_OPTIONS = [option for option in OPTIONS.values() if OF_PROGRAMS in passes_with(option)]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import MemprofError
+from memprof.storage.compression import compressed
 from memprof.storage.constants import difference, is_constant
 from memprof.storage.layout import (
     COMPARED_BYTES,
@@ -26,7 +27,6 @@ from memprof.storage.layout import (
     plain,
     spread,
 )
-from memprof.storage.records import compressed
 
 _COUNT = struct.Struct("<I")
 _INT = struct.Struct("<q")

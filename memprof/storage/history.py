@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import StoreError
+from memprof.storage.compression import compressed, content_size, decompressed
 from memprof.storage.flatten import WRITERS, Flattener, NotStorable
 from memprof.storage.layout import Layout, cost, from_json, is_value
-from memprof.storage.records import compressed, content_size, decompressed
 from memprof.storage.unflatten import READERS, UNLIMITED, Allowance, Reader
 from memprof.storage.untrusted import decoding, is_count
 

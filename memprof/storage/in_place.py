@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from memprof.storage.activation import Activation, Loans, Scratch
+from memprof.storage.compression import compressed, decompressed
 from memprof.storage.constants import is_constant
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
 from memprof.storage.identity import links_of
 from memprof.storage.layout import Layout
-from memprof.storage.records import MemoryRecords, Records, compressed, decompressed
+from memprof.storage.records import MemoryRecords, Records
 from memprof.storage.template_values import arrays_in
 from memprof.storage.unflatten import Reader
 

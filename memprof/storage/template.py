@@ -14,13 +14,13 @@ import numpy as np
 
 from memprof.errors import UsageError
 from memprof.storage.activation import Activation, Loans
+from memprof.storage.compression import compressed, decompressed
 from memprof.storage.constants import ChangedArray, constant
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed
 from memprof.storage.graph import held_bytes
 from memprof.storage.in_place import InPlace
 from memprof.storage.layout import Layout, from_json
-from memprof.storage.records import compressed, decompressed
 from memprof.storage.unflatten import UNLIMITED, Allowance, Reader
 from memprof.storage.untrusted import parsed
 from memprof.text import format_size

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from memprof.storage.compression import content_size, decompressed
 from memprof.storage.constants import Difference
 from memprof.storage.flatten import Encoding, Handed, is_objects
 from memprof.storage.layout import (
@@ -30,7 +31,6 @@ from memprof.storage.layout import (
     strided,
     zeros,
 )
-from memprof.storage.records import content_size, decompressed
 
 _COUNT = struct.Struct("<I")
 

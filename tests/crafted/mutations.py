@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from memprof.storage.records import decompressed
+from memprof.storage.compression import decompressed
 from tests.crafted.pieces import (
     COMPRESSED,
     DTYPES,

@@ -61,7 +61,7 @@ class Leaky(Agent):
         self.seen = []
 
     def infer_states(self, *arguments, **keywords):
-        self.seen.append(np.random.rand(8))
+        self.seen.append(np.random.rand(34))
         return super().infer_states(*arguments, **keywords)
 
 def make(agent):
@@ -82,9 +82,10 @@ def test_an_agents_own_attribute_is_named_though_agents_rest_as_records(memprof,
     assert run.code == 1, run.out + run.err
     leak = run.report("leaky-leak")["leak"]
     assert leak["passes"] == ["share", "pool", "template"]
+    assert leak["bytes_per_agent"] == pytest.approx(2 * 34 * 8, rel=0.1), "at rest"
     assert leak["sites_without"] == ["template"]
     site = leak["sites"][0]
-    line = LEAKY.splitlines().index("        self.seen.append(np.random.rand(8))") + 1
+    line = LEAKY.splitlines().index("        self.seen.append(np.random.rand(34))") + 1
     assert (site["owner"], site["objects_per_cycle"]) == ("Leaky.seen", 5 * 2)
     assert f"first at Leaky.seen (leaky.py:{line})" in run.err
     assert not [each for each in leak["sites"] if each["owner"].startswith("memprof")]
