@@ -22,7 +22,7 @@ from memprof.populations.roster import Roster
 from memprof.storage.agent_class import is_stored
 from memprof.storage.header import Place
 from memprof.storage.mmap import Mmap
-from memprof.text import format_size
+from memprof.text import counted, format_size
 from memprof.upstream.installed import agent_of
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import LedgerRow, WorkingSetUse
@@ -42,6 +42,8 @@ class PopulationMemory:
             whose source it does not know (from another release, or a user's). They run unchanged.
         passes: the names of the passes.
         because: why `optimize` chose them; empty if the caller named them.
+        file_bytes: what the agents and their template take in files on disk, under `mmap`; no other
+            figure includes it.
     """
 
     agents: int
@@ -51,6 +53,7 @@ class PopulationMemory:
     not_replaced: dict[str, str]
     passes: tuple[str, ...]
     because: str
+    file_bytes: int = 0
 
     @property
     def nominal_bytes(self) -> int:
@@ -64,9 +67,12 @@ class PopulationMemory:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.agents} agents, {format_size(self.typical_agent_bytes)} each, "
-            f"{format_size(self.resident_bytes)} in all"
+            f"{counted(self.agents, 'agent')}, {format_size(self.typical_agent_bytes)} of memory "
+            f"each, {format_size(self.resident_bytes)} in all"
         ]
+        if self.file_bytes:
+            lines.append(f"in files on disk: {format_size(self.file_bytes)}")
+        lines.append(f"  {'component':24} {'resident':>10}")
         lines += [
             f"  {row.component:24} {format_size(row.resident_bytes):>10}"
             for row in self.rows
@@ -125,7 +131,12 @@ class OptimizedPopulation:
             raise
 
     def __len__(self) -> int:
-        """How many agents there are, without those that were removed."""
+        """How many agents there are, without those that were removed.
+
+        Raises:
+            UsageError: the population is closed.
+        """
+        self._check_open()
         return len(self._roster)
 
     @property
@@ -205,7 +216,10 @@ class OptimizedPopulation:
         rows, held, _ = walker.walk(self._roster.holdings(), len(self._roster))
         middle = sorted(held)[len(held) // 2] if held else None
         whole, left = dict(self._plan.storage.kept_whole), self._plan.not_replaced
-        return PopulationMemory(len(self), rows, middle, whole, left, self.passes, self.because)
+        disk = self._plan.storage.file_bytes
+        return PopulationMemory(
+            len(self), rows, middle, whole, left, self.passes, self.because, disk
+        )
 
     def working_set(self) -> WorkingSetUse | None:
         """What the pass `working_set` has done so far; None without it."""
@@ -327,7 +341,8 @@ def reopen(
 ) -> OptimizedPopulation:
     """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, in
     this program or in one that was killed: every agent in its last stored state, under its index.
-    Removed agents are not in it.
+    Removed agents are not in it. Of the passes that it was made with, `history` and `pool` work on;
+    the others have done their work when the agents were built.
 
     Only one process at a time can open a store for writing; any number may read it meanwhile, with
     `readonly=True`. They get each agent in its last stored state when they activate it, and their
@@ -356,8 +371,13 @@ def reopen(
             "remove one of the two"
         )
     stored = Mmap.reopen(Path(store), agent_class, readonly=readonly)
-    history, pool = (new_pass(name, OF_PROGRAMS, given) for name in ("history", "pool"))
-    return OptimizedPopulation((), Plan([pool], [history], stored, given.get("working_set")), names)
+    asked = {"mmap", *(() if history_steps is None else ("history",)), "working_set"}
+    names = tuple(name for name in names if name in asked or name in stored.passes)
+    pool, history = (
+        [new_pass(each, OF_PROGRAMS, given)] if each in names else []
+        for each in ("pool", "history")
+    )
+    return OptimizedPopulation((), Plan(pool, history, stored, given.get("working_set")), names)
 
 
 def check_agent(agent: Any) -> None:

@@ -115,6 +115,11 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def counted(number: int, what: str) -> str:
+    """`1 agent`, `2,000 agents`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 class _Short(reprlib.Repr):
     """Python's short form, also of what has none: its own code fails, or a number is too long."""
 

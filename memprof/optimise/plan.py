@@ -79,7 +79,10 @@ class Plan:
                 kind = PASSES[name].form(backend).kind
                 made[kind].append(new_pass(name, backend, options))
         budget = next((each.working_set for each in made["budget"]), None)
-        return cls(made["setting"], made["transform"], next(iter(made["storage"]), None), budget)
+        storage = next(iter(made["storage"]), None)
+        if storage is not None:
+            storage.passes = tuple(names)
+        return cls(made["setting"], made["transform"], storage, budget)
 
     @property
     def any(self) -> bool:

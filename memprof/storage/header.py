@@ -38,7 +38,9 @@ from memprof.storage.untrusted import (
 IDENTITY_BYTES = 16
 
 _NAME = "store.json"
-_FAMILY, _VERSION = "memprof.store", "3"
+FORMAT = "memprof.store/4"
+"""What a store calls itself; it changes with what a store holds."""
+_FAMILY, _VERSION = FORMAT.split("/")
 _MOST_BYTES = 1 << 20  # some 15,000 blobs; reading as much takes a few megabytes and milliseconds
 _EXTENT_BYTES = 25  # of an object or list on average: extents have 33 and more
 
@@ -145,7 +147,7 @@ class Header:
             "blobs": {name: asdict(extent) for name, extent in self.blobs.items()},
         }
         whole = {
-            "format": f"{_FAMILY}/{_VERSION}",
+            "format": FORMAT,
             "checksum": zlib.crc32(_compact(content)),
             "content": content,
         }

@@ -31,9 +31,11 @@ class InPlace:
         kept_whole: attributes that stay the objects that they are, with their type: there is no
             exact encoding, or somebody else holds them too.
         in_files: agents at rest are in files, not in memory.
+        passes: the names of the whole plan, which a store remembers.
     """
 
     in_files = False
+    passes: tuple[str, ...] = ()
 
     def __init__(self, packs: tuple[str, ...] = ()) -> None:
         self.passivates = bool(packs)

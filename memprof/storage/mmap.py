@@ -23,11 +23,12 @@ from memprof.storage.layout import Layout, arranged, described, dtype_of, order_
 from memprof.storage.records import Records
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
-from memprof.storage.untrusted import decoding
+from memprof.storage.untrusted import decoding, parsed
 from memprof.text import format_size
 
 _CONTAINERS = frozenset((list, tuple, dict, np.ndarray))
-_KIND, _DESCRIPTION, _DATA = "class", "description", "data"
+_KIND, _PASSES, _DESCRIPTION, _DATA = "class", "passes", "description", "data"
+_MOST_PASSES_BYTES = 1 << 12
 # What decoding a store may make of a few bytes: arrays of so many bytes, and so many times the
 # bytes that are there; and elements of containers, as `cost` counts them, likewise.
 _FREE_BYTES, _TIMES = 8 << 20, 8
@@ -68,6 +69,7 @@ class Mmap(Template):
         reopened._disk = disk = DiskRecords.open(folder, None, readonly=readonly)
         try:
             Kind.read(disk.blob(_KIND), folder).check(kind, folder)
+            reopened.passes = _passes(disk)
             reopened._exemplars.append(_mapped(kind, disk))
         except BaseException:
             disk.close()
@@ -101,6 +103,7 @@ class Mmap(Template):
             self.folder = Path(self._temporary.name) / "population"
         blobs = _described(Exemplar.of(agent, self.keep))
         blobs[_KIND] = Kind.of(type(agent)).encoded()
+        blobs[_PASSES] = json.dumps(self.passes).encode()
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
@@ -278,6 +281,19 @@ def _check_tree(value: Any, most: int) -> None:
         if most < 0:
             raise ValueError("more elements than its data allows")
         left += [inner for inner in each if type(inner) in _CONTAINERS]
+
+
+def _passes(disk: DiskRecords) -> tuple[str, ...]:
+    """The names of the passes that a store was made with.
+
+    Raises:
+        StoreError: they make no sense.
+    """
+    with decoding(f"{disk.folder}: the names of its passes"):
+        names = parsed(bytes(disk.blob(_PASSES)[: _MOST_PASSES_BYTES + 1]))
+        if type(names) is not list or not all(type(name) is str for name in names):
+            raise ValueError("expected a list of names")
+        return tuple(names)
 
 
 def _mapped(kind: type, disk: DiskRecords) -> Exemplar:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from memprof.storage.header import FORMAT
 from tests.crafted.pieces import (
     DTYPES,
     HUGE,
@@ -26,7 +27,7 @@ from tests.crafted.pieces import (
 
 
 def templates(plain: Crafted) -> Found:
-    """Templates whose description, class, data or arrays are crafted."""
+    """Templates whose description, class, passes, data or arrays are crafted."""
     whole, arrays = json.loads(plain.blobs["description"])
     for name in plain.blobs:
         yield f"no {name}", plain.with_blob(name, None)
@@ -38,7 +39,7 @@ def templates(plain: Crafted) -> Found:
         b"[" + b"[]," * 10**6 + b"[]]", b'{"layout":["n"],"arrays":[]}', b"NaN", b'[["n"],[]]',
         b'{"class":1,"layout":1,"arrays":1}', b" " * 10**7, b"1e999", b'"' + b"x" * 10**7 + b'"',
     )  # fmt: skip
-    for name in ("description", "class"):
+    for name in ("description", "class", "passes"):
         for text in texts:
             yield f"{name} {text[:20]!r} ({len(text)})", plain.with_blob(name, text)
     first = arrays[0]
@@ -186,7 +187,7 @@ def _header(change: Callable[[Any], Any], **fields: Any) -> Callable[[str], byte
         content = json.loads(text)["content"]
         change(content)
         packed_ = json.dumps(content, separators=(",", ":"))
-        whole = {"format": "memprof.store/3", "checksum": zlib.crc32(packed_.encode())}
+        whole = {"format": FORMAT, "checksum": zlib.crc32(packed_.encode())}
         return dumps({**whole, "content": content, **fields})
 
     return write

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from memprof.storage.compression import decompressed
+from memprof.storage.header import FORMAT
 from tests.crafted.pieces import (
     COMPRESSED,
     DTYPES,
@@ -103,14 +104,15 @@ def random_headers(plain: Crafted, random: Random) -> Found:
         def write(text: str, seed: int = seed) -> bytes:
             content = mutated(json.loads(text)["content"], Random(seed))
             packed_ = dumps(content)
-            whole = {"format": "memprof.store/3", "checksum": zlib.crc32(packed_)}
+            whole = {"format": FORMAT, "checksum": zlib.crc32(packed_)}
             return dumps({**whole, "content": content})
 
         yield "mutated header", replace(plain, header=write)
 
 
 def random_classes(plain: Crafted, random: Random) -> Found:
-    """Descriptions of the class with one thing replaced; endless."""
+    """Descriptions of the class, or names of passes, with one thing replaced; endless."""
     while True:
-        text = dumps(mutated(json.loads(plain.blobs["class"]), random))
-        yield "mutated class", plain.with_blob("class", text)
+        name = random.choice(("class", "passes"))
+        text = dumps(mutated(json.loads(plain.blobs[name]), random))
+        yield f"mutated {name}", plain.with_blob(name, text)

@@ -6,10 +6,12 @@ import sys
 import textwrap
 
 import pytest
+from pymdp.legacy import maths
 
 import memprof
 from memprof.errors import StoreError, UsageError
 from memprof.models import model_builder
+from memprof.text import format_size
 from memprof.upstream import installed
 from memprof.upstream.numpy_agent import Agent
 from tests.conftest import ROOT
@@ -55,6 +57,49 @@ def run(code, *arguments, **options):
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, **options,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("made", "known"),
+    [
+        (["mmap"], ("mmap",)),
+        (["history", "mmap"], ("history", "mmap")),
+        (["share", "pool", "mmap"], ("pool", "mmap")),
+    ],
+)
+def test_a_store_is_opened_with_the_passes_that_it_was_made_with(tmp_path, made, known):
+    """And PyMDP's own functions are replaced under no other."""
+    memprof.optimize([Agent(**ARGUMENTS)], made, store=tmp_path / "store").close()
+    own = maths.dot_likelihood
+    for readonly in (False, True):
+        with memprof.reopen(tmp_path / "store", Agent, readonly=readonly) as population:
+            assert population.passes == population.memory().passes == known
+            assert (maths.dot_likelihood is own) == ("pool" not in known)
+    with memprof.reopen(tmp_path / "store", Agent, history_steps=2, working_set=8192) as more:
+        assert more.passes == tuple(
+            name for name in ("history", "pool", "mmap", "working_set")
+            if name in (*known, "history", "working_set")
+        )  # fmt: skip
+
+
+def test_a_population_in_files_says_what_they_take(store):
+    with memprof.reopen(store, Forager) as population:
+        memory = population.memory()
+        taken = sum(file.stat().st_blocks * 512 for file in store.iterdir())
+        assert memory.file_bytes == taken > 0
+        assert f"in files on disk: {format_size(taken)}" in str(memory)
+    with memprof.optimize([Forager(**ARGUMENTS)]) as population:
+        assert population.memory().file_bytes == 0
+        assert "disk" not in str(population.memory())
+
+
+@pytest.mark.parametrize("passes", [["mmap"], ["template"]])
+def test_a_closed_population_says_so_whatever_it_is_asked(passes):
+    population = memprof.optimize([Agent(**ARGUMENTS)], passes)
+    population.close()
+    for ask in (len, lambda it: it.memory(), lambda it: it.remove(0), lambda it: [*it.in_turn()]):
+        with pytest.raises(UsageError, match="the population is closed"):
+            ask(population)
 
 
 # --- classes

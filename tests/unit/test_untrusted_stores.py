@@ -37,7 +37,7 @@ def header(change=lambda content: None, **fields):
         content = json.loads((folder / "store.json").read_text())["content"]
         content = change(content) or content
         text = json.dumps(content, separators=(",", ":"))
-        whole = {"format": "memprof.store/3", "checksum": zlib.crc32(text.encode())}
+        whole = {"format": "memprof.store/4", "checksum": zlib.crc32(text.encode())}
         return json.dumps({**whole, "content": content, **fields}, separators=(",", ":"))
 
     return write
