@@ -31,6 +31,8 @@ _AGENTS_ROOMS = ("models", "optimise", "populations", "storage", "upstream")
 _STDLIB = sysconfig.get_path("stdlib")
 _SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
 _INSTALLED = tuple(f"{folder}/" for folder in (_STDLIB, *_SITE))
+_ADDING = "add|append|appendleft|extend|extendleft|insert|setdefault|update"
+"""Methods by which containers grow."""
 # What PyMDP computes with: a line of theirs says less than the line that called them.
 _LIBRARIES = (
     "numpy", "scipy",
@@ -53,6 +55,11 @@ def is_memprofs_work(path: str) -> bool:
     any room but those of models, populations, passes, storage and PyMDP's internals."""
     room, inside, _ = path.removeprefix(PACKAGE).partition("/")
     return path.startswith(PACKAGE) and bool(inside) and room not in _AGENTS_ROOMS
+
+
+def is_memprofs(path: str) -> bool:
+    """Whether a file is memprof's own, but for the models that come with it."""
+    return path.startswith(PACKAGE) and not path.startswith(f"{PACKAGE}models/")
 
 
 def short_path(path: str, folder: str) -> str:
@@ -205,27 +212,26 @@ class UserLines:
                 callers = self._callers.setdefault(place_of(found.traceback), Counter())
                 callers[frame.filename, frame.lineno] += found.size
 
-    def of(self, owner: str, lines: Mapping[Place, float]) -> dict[Place, float]:
-        """The user's lines through which came to be what `owner` holds and `lines` allocated, with
-        their bytes.
-
-        What PyMDP made and the user's code only put away has none of them on its stack; then they
-        are those that say the owner's name and made its container grow.
-        """
+    def made(self, lines: Mapping[Place, float]) -> dict[Place, float]:
+        """The user's lines through which came to be what `lines` allocated, with their bytes. What
+        PyMDP made and the user's code only put away has none of them on its stack."""
         found: defaultdict[Place, float] = defaultdict(float)
         for place, size in lines.items():
             callers = self._callers.get(place, Counter())
             for caller, share in callers.items():
                 found[caller] += size * share / callers.total()
-        return dict(found) or self._naming(owner.rpartition(".")[2])
+        return dict(found)
 
-    def _naming(self, name: str) -> dict[Place, float]:
+    def added(self, owner: str) -> dict[Place, float]:
+        """The user's lines that say the name of `owner` and made its container grow, with what
+        they allocated themselves."""
+        name = owner.rpartition(".")[2]
         if not name.isidentifier():
             return {}
-        says_it = re.compile(rf"\b{name}\b")
+        adds = re.compile(rf"\b{name}\s*(\.({_ADDING})\(|\[.*\]\s*=[^=]|[+|]=)")
         reached = {caller for callers in self._callers.values() for caller in callers}
         return {
             place: float(self._callers.get(place, Counter())[place])
             for place in reached
-            if says_it.search(linecache.getline(*place))
+            if adds.search(linecache.getline(*place))
         }

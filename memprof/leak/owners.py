@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CellType, FrameType, FunctionType, GeneratorType, MethodType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 from memprof.instruments.graph import (
@@ -16,9 +17,12 @@ from memprof.instruments.graph import (
     portions,
     referents_of,
 )
+from memprof.instruments.source_lines import PACKAGE
 from memprof.leak.retained import Key
 from memprof.values.leak import is_memprofs_own
 
+_POPULATION = "the living population"
+_PLAIN = (list, tuple, dict, set, deque, CellType)
 _MOST_LINKS = 8
 _MOST_REFERRERS = 6
 
@@ -33,7 +37,8 @@ class Owner:
     Attributes:
         name: `Agent.prev_actions`, `service.SUBSCRIBERS`, `service.lookup (lru_cache)`; with its
             module, `memprof.storage.records.MemoryRecords._values`, where only memprof has one.
-        kept_by: what keeps the owner alive, from whatever has the attribute upwards.
+        kept_by: what keeps the owner alive, from whatever has the attribute upwards; what is
+            memprof's own as one link.
     """
 
     name: str
@@ -124,13 +129,11 @@ class Owners:
         for place, thing in enumerate(way):
             name = self._name(thing, way[place - 1 :: -1] if place else [], slot)
             if name is not None:
-                owner = Owner(name, tuple(self._links(way[place:])))
+                owner = Owner(name, self._links(way[place:]))
                 if not is_memprofs_own(name):
                     return owner
                 memprofs = memprofs or owner
-        return memprofs or Owner(
-            next(iter(self._seen(way[0])[2]), "cell"), tuple(self._links(way[1:]))
-        )
+        return memprofs or Owner(next(iter(self._seen(way[0])[2]), "cell"), self._links(way[1:]))
 
     def _name(self, thing: Any, below: Way, slot: str | None) -> str | None:
         """What is directly below as `thing` calls it; None if that has no name there."""
@@ -143,12 +146,20 @@ class Owners:
         name = _find(names, below, slot) or nameless
         return f"{title}{name}" if name else None
 
-    def _links(self, way: Way) -> Iterator[str]:
-        for place, thing in enumerate(way[:_MOST_LINKS]):
-            if thing is self._population:
-                yield "the living population"
-            elif not any(thing is namespace(above) for above in way[place + 1 : place + 2]):
-                yield from self._seen(thing)[2]
+    def _links(self, way: Way) -> tuple[str, ...]:
+        """What is on the way; memprof's own, with the containers that are its, as one."""
+        links: list[str] = []
+        memprofs, above = False, None
+        for thing in reversed(way):
+            if thing is self._population or is_memprofs_own(self._seen(thing)[0]):
+                if not memprofs:
+                    links.append(_POPULATION if thing is self._population else "memprof")
+                memprofs = True
+            elif not (thing is namespace(above) or (memprofs and type(thing) in _PLAIN)):
+                links += reversed(self._seen(thing)[2])
+                memprofs = False
+            above = thing
+        return tuple(reversed(links))[:_MOST_LINKS]
 
     def _seen(self, thing: Any) -> tuple[str, Mapping[str, Any] | None, tuple[str, ...]]:
         """A thing as a reader sees it: what comes before the names that it has for others, these
@@ -174,7 +185,7 @@ class Owners:
         if issubclass(kind, GeneratorType | FrameType):
             code = thing.gi_code if issubclass(kind, GeneratorType) else thing.f_code
             link = f"{kind.__name__} {code.co_qualname}"
-            return f"{code.co_qualname}: ", _variables(thing), (link,)
+            return f"{_qualified(code)}: ", _variables(thing), (link,)
         method = issubclass(kind, MethodType)
         link = f"method {thing.__qualname__}" if method else kind.__qualname__
         shown = () if issubclass(kind, CellType) else (link,)
@@ -185,6 +196,14 @@ def _title(kind: type) -> str:
     """A class by its name; memprof's own with its module, to be known as such."""
     name = f"{kind.__module__}.{kind.__qualname__}"
     return name if is_memprofs_own(name) else kind.__qualname__
+
+
+def _qualified(code: CodeType) -> str:
+    """A function by its name; memprof's own with its module."""
+    if not code.co_filename.startswith(PACKAGE):
+        return code.co_qualname
+    module = code.co_filename.removeprefix(PACKAGE).removesuffix(".py").replace("/", ".")
+    return f"memprof.{module}.{code.co_qualname}"
 
 
 def _find(names: Mapping[str, Any], below: Way, slot: str | None) -> str | None:

@@ -20,9 +20,11 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, source_lines
 from memprof.instruments.device import RetracedHeap
 from memprof.instruments.source_lines import (
+    PACKAGE,
     Place,
     UserLines,
     is_library,
+    is_memprofs,
     is_memprofs_work,
     short_path,
     text_of,
@@ -113,13 +115,11 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     if looked and source_lines.memray_is_installed():
         channel.progress("native", spec.agents)
         found += _native_growth(life, cycles, lines)
-    found.sort(key=_rank)
+    found = sorted(_memprofs_as_one(found), key=_rank)
     return Attribution(
-        sites=tuple(
-            _site(growth, spec.folder, yours.of(growth.owner.name, growth.gain.lines))
-            for growth in found[:_MOST_SITES]
-        ),
+        sites=tuple(_site(growth, spec.folder, yours) for growth in found[:_MOST_SITES]),
         native_bytes_per_cycle=unseen if looked else 0.0,
+        heap_bytes_per_cycle=heap,
     )
 
 
@@ -154,6 +154,20 @@ def _is_jaxs_own(growth: _Growth) -> bool:
     return any(link.startswith("module jax") for link in growth.owner.kept_by) or all(
         is_library(path) for path, _ in growth.gain.lines
     )
+
+
+def _memprofs_as_one(found: Iterable[_Growth]) -> Iterator[_Growth]:
+    """What is memprof's own says nothing to those who did not write it."""
+    memprofs: list[_Growth] = []
+    for growth in found:
+        name, lines = growth.owner.name, growth.gain.lines
+        if is_memprofs_own(name) or (not name and all(is_memprofs(path) for path, _ in lines)):
+            memprofs.append(growth)
+        else:
+            yield growth
+    if memprofs:
+        gain = total(growth.gain for growth in memprofs)
+        yield _Growth(gain, memprofs[0].seen_by, Owner("memprof", ()))
 
 
 def _rank(growth: _Growth) -> tuple[bool, bool, float]:
@@ -237,10 +251,16 @@ def _held_growth(
     by_name: dict[str, list[Key]] = {}
     for key, owner in owners.items():
         by_name.setdefault(owner.name, []).append(key)
-    for keys in by_name.values():
+    for name, keys in by_name.items():
         found = _steady([gains[key] for key in keys], cycles)
-        if found is not None:
+        if found is not None and not _is_memprofs_work(name):
             yield _Growth(found, "object graph", owners[keys[0]])
+
+
+def _is_memprofs_work(owner: str) -> bool:
+    """Whether it is what watches here, which is left out as its lines are."""
+    path = owner.removeprefix("memprof.").replace(".", "/")
+    return is_memprofs_own(owner) and is_memprofs_work(f"{PACKAGE}{path}")
 
 
 def _line_growth(marks: Marks[Place], cycles: int) -> dict[Place, Held]:
@@ -295,10 +315,10 @@ def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Held]) -> It
             yield _Growth(_at(place, size, count), "memray")
 
 
-def _site(growth: _Growth, folder: str, yours: Mapping[Place, float]) -> Site:
-    gain = growth.gain
+def _site(growth: _Growth, folder: str, yours: UserLines) -> Site:
+    gain, owner = growth.gain, growth.owner.name
     return Site(
-        owner=growth.owner.name,
+        owner=owner,
         lines=_lines(gain.lines, folder),
         type_name=max(gain.types, key=lambda name: gain.types[name], default=""),
         bytes_per_cycle=gain.size_bytes,
@@ -306,7 +326,8 @@ def _site(growth: _Growth, folder: str, yours: Mapping[Place, float]) -> Site:
         kept_by=growth.owner.kept_by,
         seen_by=growth.seen_by,
         traces_per_cycle=growth.traces,
-        yours=_lines(yours, folder),
+        yours=_lines(yours.made(gain.lines), folder),
+        added=_lines(yours.added(owner), folder),
     )
 
 

@@ -123,14 +123,14 @@ def verdict_on(
 
 
 def attributed(leak: Leak, found: Attribution, sites_without: tuple[str, ...] = ()) -> Leak:
-    """The leak with its sites, and what they do not account for. Sites of a population
-    `sites_without` some passes have other sizes than the leak."""
+    """The leak with its sites, and what they do not account for. A population `sites_without` some
+    passes gains something else than the leak."""
     known = sum(site.bytes_per_cycle for site in found.sites)
-    rest = max(0.0, leak.bytes_per_cycle - known)
+    gained = found.heap_bytes_per_cycle if sites_without else leak.bytes_per_cycle
     return replace(
         leak,
         sites=found.sites,
-        unattributed_bytes=None if sites_without else rest,
+        unattributed_bytes=gained - known,
         native_bytes=found.native_bytes_per_cycle,
         sites_without=sites_without,
     )

@@ -33,6 +33,7 @@ from memprof.values.leak import (
     LeakReport,
     Signal,
     Site,
+    SiteLine,
     is_memprofs_own,
 )
 from memprof.values.report import Environment
@@ -285,9 +286,19 @@ def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
         for site in shown
     ]
     if leak.unattributed_bytes is not None:
+        rest = leak.sites[len(shown) :]
+        smaller = sum(site.bytes_per_cycle for site in rest)
+        if rest:
+            rows.append((f"{len(rest)} smaller sites", format_size(smaller), "", "", ""))
         rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
+        rows.append(("in all", format_size(_in_all(leak)), "", "", ""))
     columns = ("site", "per cycle", "objects", "type", "seen by")
     return Table("", columns, tuple(rows), "prose")
+
+
+def _in_all(leak: Leak) -> float:
+    """What those gain per cycle whose sites these are."""
+    return sum(site.bytes_per_cycle for site in leak.sites) + (leak.unattributed_bytes or 0.0)
 
 
 def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
@@ -300,13 +311,28 @@ def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
 
 
 def _lines(site: Site) -> Table:
+    """The lines that made what it keeps, and those that added it there where they are others."""
     yours = {each.place: each for each in site.yours[:_MOST_YOURS]}
-    others = [each for each in site.lines[:_MOST_LINES] if each.place not in yours]
-    made = "traced" if site.seen_by == "jax" else "allocated"
+    others = [each for each in _memprofs_as_one(site) if each.place not in yours]
+    shown = [(each, format_size(each.bytes_per_cycle)) for each in (*yours.values(), *others)]
+    known = {each.place for each, _ in shown}
+    added = [each for each in site.added[:_MOST_YOURS] if each.place not in known]
+    title = f"{site.name}: where it is traced"
+    if site.seen_by != "jax":
+        title = f"{site.name}: where its objects are made" + " and added" * bool(added)
     if not yours.keys() <= {each.place for each in site.lines}:
-        made += " (your own lines first)"
-    shown = ((each, format_size(each.bytes_per_cycle)) for each in (*yours.values(), *others))
-    return source_table(f"{site.name}, {made} at", "per cycle", shown)
+        title += " (your own lines first)"
+    return source_table(title, "per cycle", (*shown, *((each, "added here") for each in added)))
+
+
+def _memprofs_as_one(site: Site) -> Iterator[SiteLine]:
+    """Its first lines; memprof's own together, but where that is what grows."""
+    lines = site.lines[:_MOST_LINES]
+    own = [each for each in lines if each.is_memprofs and not is_memprofs_own(site.owner)]
+    yield from (each for each in lines if each not in own)
+    if own:
+        size = sum(each.bytes_per_cycle for each in own)
+        yield SiteLine("memprof", 0, "the form in which passes keep it", size)
 
 
 def _of_active_agents(leak: Leak) -> tuple[str, ...]:
@@ -315,7 +341,9 @@ def _of_active_agents(leak: Leak) -> tuple[str, ...]:
         return ()
     return (
         f"Sites are from agents that stay active (without {listed([*leak.sites_without])}), and so "
-        "are their sizes: in a record, an agent has no attributes to name.",
+        "are their sizes: in a record, an agent has no attributes to name. These agents gain "
+        f"{format_size(_in_all(leak))} per cycle where those at rest gain "
+        f"{format_size(leak.bytes_per_cycle)}.",
     )
 
 
@@ -325,8 +353,8 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
         yield f"{len(leak.sites) - _MOST_SITES} smaller sites are in the JSON report only."
     if leak.unattributed_bytes and leak.sites:
         yield (
-            "Sizes exclude allocator overhead, which is counted as unattributed, as is anything no "
-            "instrument saw."
+            "Sites are measured in a worker of their own. Their sizes exclude allocator overhead, "
+            "which is counted as unattributed, as is anything no instrument saw."
         )
     if not leak.sites:
         yield f"No site was found for the {format_size(leak.bytes_per_cycle)} per cycle."
@@ -366,7 +394,7 @@ def _known_remedy(site: Site) -> str | None:
             "step (loop: jit, or the pass jit), or call jax.clear_caches() between cycles."
         )
     if is_memprofs_own(site.owner):
-        return f"{site.owner} is memprof's own. Report it with this scenario."
+        return "What memprof itself keeps grows. Report it with this scenario."
     return None
 
 

@@ -137,7 +137,7 @@ class OperationMemory:
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """A line of source, with what it says."""
+    """A line of source, with what it says; line 0 for several, of which none matters."""
 
     path: str
     line: int
@@ -146,7 +146,12 @@ class SourceLine:
     @property
     def place(self) -> str:
         """`path:line`."""
-        return f"{self.path}:{self.line}"
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+    @property
+    def is_memprofs(self) -> bool:
+        """Whether it is memprof's own, but for the models that come with it."""
+        return self.path.startswith("memprof/") and not self.path.startswith("memprof/models/")
 
 
 @dataclass(frozen=True, slots=True)

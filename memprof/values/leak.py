@@ -87,7 +87,7 @@ class SiteLine(SourceLine):
 def is_memprofs_own(owner: str) -> bool:
     """Whether an owner, by its name, is memprof's own, which no user can bound. The models that
     come with memprof count as the user's."""
-    return owner.startswith("memprof.") and not owner.startswith("memprof.models.")
+    return f"{owner}.".startswith("memprof.") and not owner.startswith("memprof.models.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ class Site:
 
     Attributes:
         owner: the attribute or variable that retains it, such as `Agent.prev_actions` or
-            `service.SUBSCRIBERS`, memprof's own with its module; empty where only lines are known.
+            `service.SUBSCRIBERS`; `memprof` for all that is memprof's own; empty where only lines
+            are known.
         lines: where it was allocated, most bytes first; empty where nothing saw the allocation.
         type_name: the most common type of the retained objects; empty if they are not Python's.
         objects_per_cycle: Python objects, or allocations where they are no objects.
@@ -104,6 +105,8 @@ class Site:
         seen_by: the instrument that found it.
         traces_per_cycle: how often JAX retraces at the line, for sites of that kind.
         yours: the user's own lines that made it, or that called what did, most bytes first; empty
+            where none is known.
+        added: the user's own lines at which the owner's container grew, with what that took; empty
             where none is known.
     """
 
@@ -116,6 +119,7 @@ class Site:
     seen_by: Evidence
     traces_per_cycle: float | None = None
     yours: tuple[SiteLine, ...] = ()
+    added: tuple[SiteLine, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,10 +131,12 @@ class Site:
 
     @property
     def where(self) -> str:
-        """Its name, and the user's own line."""
-        if not self.owner or not self.yours:
+        """Its name, and the user's own lines that made the objects and put them there."""
+        made, added = (lines[0].place if lines else "" for lines in (self.yours, self.added))
+        if not self.owner or not (made or added):
             return self.name
-        return f"{self.owner} ({self.yours[0].place})"
+        said = [f"made at {made}"] * bool(made) + [f"added at {added}"] * bool(added)
+        return f"{self.owner} ({made if made == added else ', '.join(said)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +147,12 @@ class Attribution:
         sites: most bytes first.
         native_bytes_per_cycle: growth of the live heap that neither the object graph, nor
             tracemalloc, nor JAX's own reports account for; 0 where they account for it.
+        heap_bytes_per_cycle: growth of the live heap in this worker, before anything was watched.
     """
 
     sites: tuple[Site, ...]
     native_bytes_per_cycle: float
+    heap_bytes_per_cycle: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +189,14 @@ class Leak:
         compilations_per_cycle: programs that JAX compiles in each cycle; None for other backends.
         detail: the verdict in words.
         unattributed_bytes: growth per cycle that no site accounts for, what allocators add to
-            objects included; None where there was nothing to attribute.
+            objects included; negative where the sites, which are measured apart, have more. None
+            where there was nothing to attribute.
         native_bytes: growth per cycle that neither the object graph nor tracemalloc sees; None
             likewise.
         history_steps: how many steps of their past agents kept, where the scenario does not say so;
             None where they kept what the scenario says.
         sites_without: passes that the search for sites left out, so that agents stayed active;
-            sizes of sites are then those of active agents, and nothing is `unattributed_bytes`.
+            sites and `unattributed_bytes` are then what active agents gain.
     """
 
     verdict: LeakVerdict

@@ -61,7 +61,8 @@ class Leaky(Agent):
         self.seen = []
 
     def infer_states(self, *arguments, **keywords):
-        self.seen.append(np.random.rand(34))
+        drawn = np.random.rand(34)
+        self.seen.append(drawn)
         return super().infer_states(*arguments, **keywords)
 
 def make(agent):
@@ -85,9 +86,14 @@ def test_an_agents_own_attribute_is_named_though_agents_rest_as_records(memprof,
     assert leak["bytes_per_agent"] == pytest.approx(2 * 34 * 8, rel=0.1), "at rest"
     assert leak["sites_without"] == ["template"]
     site = leak["sites"][0]
-    line = LEAKY.splitlines().index("        self.seen.append(np.random.rand(34))") + 1
+    made = LEAKY.splitlines().index("        drawn = np.random.rand(34)") + 1
     assert (site["owner"], site["objects_per_cycle"]) == ("Leaky.seen", 5 * 2)
-    assert f"first at Leaky.seen (leaky.py:{line})" in run.err
+    where = f"Leaky.seen (made at leaky.py:{made}, added at leaky.py:{made + 1})"
+    assert f"first at {where}" in run.err
+    assert site["kept_by"] == ["Leaky", "the living population"]
+    known = sum(each["bytes_per_cycle"] for each in leak["sites"])
+    active = 5 * 2 * (34 * 8 + 112 + 16 + 8)  # an array, its shape, and its place in the list
+    assert known + leak["unattributed_bytes"] == pytest.approx(active, rel=0.1)
     assert not [each for each in leak["sites"] if each["owner"].startswith("memprof")]
     assert "from agents that stay active (without template)" in " ".join(run.out.split())
 

@@ -140,6 +140,7 @@ def test_its_sites_say_where_it_was_made_and_what_keeps_it(report):
     assert overview.rows == (
         ("Agent.prev_actions", "3.80 KB", "100.0", "numpy.ndarray", "object graph"),
         ("unattributed", "12 B", "", "", ""),
+        ("in all", "3.81 KB", "", "", ""),
     )
     assert lines.rows[0] == (
         "pymdp/legacy/agent.py:812", "3.00 KB", "self.prev_actions.append(self.action)",
@@ -158,8 +159,8 @@ def test_the_remedy_is_that_of_the_first_site(report):
     own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=("service.SUBSCRIBERS", "service"))
     assert "service.SUBSCRIBERS is retained by service." in remedy(own)
     assert "history_steps" not in remedy(own)
-    memprofs = replace(own, owner="memprof.storage.records.MemoryRecords._values")
-    assert remedy(memprofs).endswith("is memprof's own. Report it with this scenario.")
+    memprofs = replace(own, owner="memprof")
+    assert remedy(memprofs) == "What memprof itself keeps grows. Report it with this scenario."
     line_only = replace(HISTORY, owner="", kept_by=())
     assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
     assert "jax.clear_caches()" in remedy(RETRACE)
@@ -225,14 +226,56 @@ def test_two_modes_have_a_verdict_each_and_the_first_line_says_both(report, clea
 def test_the_users_own_line_comes_first(report):
     own = SiteLine("factory.py", 31, "fig, ax = plt.subplots()", 3_800.0)
     found = report(sites=(replace(HISTORY, owner="Gcf.figs", yours=(own,)),))
-    assert headline(found.leak).endswith("; first at Gcf.figs (factory.py:31).")
+    assert headline(found.leak).endswith("; first at Gcf.figs (made at factory.py:31).")
     _, lines, _ = section(found, "Sites").tables
-    assert lines.title == "Gcf.figs, allocated (your own lines first) at"
+    assert lines.title == "Gcf.figs: where its objects are made (your own lines first)"
     assert [row[0] for row in lines.rows] == [
         "factory.py:31", "pymdp/legacy/agent.py:812", "pymdp/legacy/control.py:77",
     ]  # fmt: skip
     unowned = replace(HISTORY, owner="", yours=(own,))
     assert unowned.name == unowned.where == "factory.py:31"
+
+
+def test_where_objects_are_made_and_where_they_are_added_are_told_apart(report):
+    made = SiteLine("forager.py", 5, "return Entry(observation)", 3_800.0)
+    put = SiteLine("forager.py", 13, "self.seen.append(entry)", 90.0)
+    site = replace(HISTORY, owner="Forager.seen", lines=(made,), yours=(made,), added=(put,))
+    assert site.where == "Forager.seen (made at forager.py:5, added at forager.py:13)"
+    assert replace(site, yours=()).where == "Forager.seen (added at forager.py:13)"
+    both = replace(site, added=(made,))
+    assert both.where == "Forager.seen (forager.py:5)", "one line does both"
+    _, lines, _ = section(report(sites=(site,)), "Sites").tables
+    assert lines.title == "Forager.seen: where its objects are made and added"
+    assert lines.rows == (
+        ("forager.py:5", "3.80 KB", "return Entry(observation)"),
+        ("forager.py:13", "added here", "self.seen.append(entry)"),
+    )
+    _, lines, _ = section(report(sites=(both,)), "Sites").tables
+    assert len(lines.rows) == 1
+
+
+def test_memprofs_own_lines_are_one_row(report):
+    own = [SiteLine(f"memprof/storage/{n}.py", 1, "x = y", 100.0) for n in ("a", "b")]
+    model = SiteLine("memprof/models/built_in.py", 26, "return built", 50.0)
+    found = report(sites=(replace(HISTORY, lines=(*own, model)),))
+    _, lines, _ = section(found, "Sites").tables
+    assert [row[:2] for row in lines.rows] == [
+        ("memprof/models/built_in.py:26", "50 B"), ("memprof", "200 B"),
+    ]  # fmt: skip
+    memprofs = report(sites=(replace(HISTORY, owner="memprof", lines=(*own, model)),))
+    _, lines, _ = section(memprofs, "Sites").tables
+    assert len(lines.rows) == 3, "whoever mends memprof needs them"
+
+
+def test_the_rows_of_sites_add_up(report):
+    sites = tuple(
+        replace(HISTORY, owner=f"module.KEPT_{n}", bytes_per_cycle=100.0 * (12 - n))
+        for n in range(12)
+    )
+    overview = section(report(sites=sites, unattributed_bytes=-200.0), "Sites").tables[0]
+    assert [row[:2] for row in overview.rows[8:]] == [
+        ("4 smaller sites", "1.00 KB"), ("unattributed", "-200 B"), ("in all", "7.60 KB"),
+    ]  # fmt: skip
 
 
 def test_inconclusive_says_what_would_decide(clean):
@@ -274,12 +317,12 @@ def test_only_what_leaks_in_some_cycles_is_looked_for_in_those(report):
 
 
 def test_sites_from_active_agents_are_said_to_be(report):
-    found = report(sites_without=("template",), unattributed_bytes=None)
+    found = report(sites_without=("template",), unattributed_bytes=1_200.0, bytes_per_cycle=40.0)
     brief = "".join(text for each in leak_view(found).brief for text in each.text)
     assert "stay active" in brief, "the sizes would not go with the leak's"
     said = words(on_screen(found))
     assert "Sites are from agents that stay active (without template)" in said
-    assert "unattributed" not in said
+    assert "These agents gain 5.00 KB per cycle where those at rest gain 40 B." in said
     assert "stay active" not in on_screen(report())
 
 

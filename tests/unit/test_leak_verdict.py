@@ -259,9 +259,16 @@ def test_compilations_count_after_the_warm_up():
 def test_what_the_sites_do_not_account_for_is_unattributed():
     leak = verdict(run(native=256), run(native=256))
     site = Site("a.KEPT", (), "bytes", 200.0, 1.0, ("module a",), "object graph")
-    found = attributed(leak, Attribution((site,), 0.0))
+    found = attributed(leak, Attribution((site,), 0.0, 300.0))
     assert found.unattributed_bytes == pytest.approx(56)
     assert found.sites == (site,)
-    elsewhere = attributed(leak, Attribution((site,), 0.0), ("template",))
-    assert elsewhere.bytes_per_cycle == leak.bytes_per_cycle
-    assert elsewhere.unattributed_bytes is None, "these sites have sizes of other agents"
+    more = replace(site, bytes_per_cycle=300.0)
+    assert attributed(leak, Attribution((more,), 0.0, 0.0)).unattributed_bytes == pytest.approx(-44)
+
+
+def test_sites_of_active_agents_add_up_to_what_those_gain():
+    leak = verdict(run(native=256), run(native=256))
+    site = Site("a.KEPT", (), "bytes", 2000.0, 1.0, ("module a",), "object graph")
+    found = attributed(leak, Attribution((site,), 0.0, 2500.0), ("template",))
+    assert found.bytes_per_cycle == leak.bytes_per_cycle
+    assert found.unattributed_bytes == pytest.approx(500)

@@ -5,12 +5,14 @@ import sys
 import tracemalloc
 import types
 import weakref
-from collections import deque
+from collections import Counter, deque
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from memprof.instruments.source_lines import PACKAGE
+from memprof.instruments.source_lines import PACKAGE, UserLines
+from memprof.leak import sites
 from memprof.leak.owners import Owners
 from memprof.leak.retained import Held, RetainedObjects, gain, total
 from memprof.stats.growth import is_steady
@@ -200,6 +202,23 @@ def test_the_owner_of_what_grows_is_named(found, name, kept_by, things):
 def test_a_finalizer_that_keeps_its_own_object(found):
     owner, _ = found["finalize._registry"]
     assert owner.kept_by == ("class finalize", "module weakref")
+
+
+def test_memprofs_own_is_one_site_and_one_link_and_what_watches_is_none():
+    records, lines, thing = MemoryRecords(), UserLines({}), Thing()
+    records.append(thing)
+    objects, marks = RetainedObjects(), []
+    for mark in range(3):
+        thing.events.append([])
+        records.append([mark])
+        lines._callers["somewhere", mark] = Counter([mark])
+        marks.append(objects.mark())
+    life = SimpleNamespace(population=None)
+    found = [*sites._memprofs_as_one(sites._held_growth(marks, objects, life, 3))]
+    by_name = {each.owner.name: each.owner for each in found}
+    own = [name for name in by_name if "memprof" in name]
+    assert own == ["memprof"], "the records, which agents are kept in"
+    assert by_name["Thing.events"].kept_by == ("Thing", "memprof")
 
 
 def test_what_a_view_pins_counts_in_full(found):

@@ -18,6 +18,9 @@ def parse():
 
 def take(thing):
     TAKEN.append(thing)
+
+def copy():
+    KEPT.append(TAKEN.copy())
 """
 
 
@@ -45,16 +48,24 @@ def test_what_a_library_made_far_below_is_named_by_the_line_that_called_it(user)
     lines = UserLines({})
     seen(lines, user.parse)
     (made,) = [place for place in lines._callers if place[0] == user.__file__]
-    assert lines.of("user_model.KEPT", {made: 100.0}) == {(user.__file__, 7): 100.0}
+    assert lines.made({made: 100.0}) == {(user.__file__, 7): 100.0}
 
 
 def test_what_was_only_put_away_is_named_by_the_line_that_says_its_owner(user):
     lines, things = UserLines({}), [object() for _ in range(1000)]
     seen(lines, lambda: [user.take(each) for each in things])
-    found = lines.of("user_model.TAKEN", {("/elsewhere/pymdp/control.py", 1): 100.0})
-    assert list(found) == [(user.__file__, 10)]
-    assert lines.of("user_model.OTHER", {}) == {}
-    assert lines.of("lookup (lru_cache)", {}) == {}
+    assert lines.made({("/elsewhere/pymdp/control.py", 1): 100.0}) == {}
+    assert list(lines.added("user_model.TAKEN")) == [(user.__file__, 10)]
+    assert lines.added("user_model.OTHER") == {}
+    assert lines.added("lookup (lru_cache)") == {}
+
+
+def test_a_line_that_only_says_the_owners_name_adds_nothing_to_it(user):
+    lines = UserLines({})
+    user.TAKEN += [object()] * 1000
+    seen(lines, user.copy)
+    assert lines.added("user_model.TAKEN") == {}
+    assert list(lines.added("user_model.KEPT")) == [(user.__file__, 13)]
 
 
 def test_what_is_installed_is_the_users_if_the_factory_is_from_there():
