@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from memprof.profile.advice_agents import alike, growth, policies, views, zeros
 from memprof.profile.facts import Facts
-from memprof.profile.passes import shortest
+from memprof.profile.passes import recommended
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
 from memprof.text import format_seconds, format_size, listed
 from memprof.values.instruments import ImportRow
@@ -155,25 +155,9 @@ def _retracing(facts: Facts) -> Iterator[Advice]:
     )
 
 
-def _shorter_plan(facts: Facts) -> Iterator[Advice]:
-    """Passes at the end of the plan that save next to nothing per agent."""
-    found = shortest(facts.report)
-    if found is None or not found.left:
-        return
-    others = [row for name in found.left if (row := facts.kept(name))]
-    saved = sum(max(0.0, row.saved_bytes_per_agent or 0.0) for row in others)
-    yield Advice(
-        kind="shorter_plan",
-        finding=f"{found.gives} of the saving per agent.",
-        evidence="; ".join(f"{row.name}: {row.detail}" for row in others) + ".",
-        remedy=f"Use {facts.option(found.passes)}, unless you need the effects of the others.",
-        stake_bytes=saved * facts.agents,
-    )
-
-
 def _slow_passes(facts: Facts) -> Iterator[Advice]:
-    """Passes that take much time for what they save, but for those that a shorter plan has not."""
-    found = shortest(facts.report)
+    """Passes that take much time for what they save, but for those that what to do next has not."""
+    found = recommended(facts.report)
     for row in facts.report.passes:
         saved = row.saved_bytes_per_agent or 0.0
         if found is None or row.name not in found.passes or row.outcome != "saves":
@@ -181,7 +165,7 @@ def _slow_passes(facts: Facts) -> Iterator[Advice]:
         if row.saved_fixed_bytes or row.saved_transient_bytes or len(found.passes) == 1:
             continue
         if (row.step_time_ratio or 1.0) > _SLOWER and saved < _LITTLE * facts.agent_bytes:
-            rest = [name for name in facts.plan if name != row.name]
+            rest = [name for name in found.passes if name != row.name]
             yield Advice(
                 kind="slow_pass",
                 finding=f"{row.name} takes more time than its saving is worth.",
@@ -209,5 +193,5 @@ def _few_agents(facts: Facts) -> Iterator[Advice]:
 
 _KINDS: tuple[Callable[[Facts], Iterator[Advice]], ...] = (
     _retracing, alike, _imports, zeros, views, policies, growth, _transient,
-    _shorter_plan, _slow_passes, _few_agents,
+    _slow_passes, _few_agents,
 )  # fmt: skip

@@ -184,7 +184,8 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
             if "history" in facts.plan:
                 remedy += " Set --history-steps to cap it."
             elif name := facts.usable(("history",)):
-                remedy += f" {facts.use(name, 'cap the rest', f' --history-steps {steps}')}"
+                rest = "the rest" if solved in facts.recommended else "it"
+                remedy += f" {facts.use(name, f'cap {rest}', f' --history-steps {steps}')}"
     elif is_history and (name := facts.usable(("history",))):
         remedy = facts.use(name, "cap it", f" --history-steps {steps}")
     else:

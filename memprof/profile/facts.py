@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import PASSES
-from memprof.profile.passes import NOTHING_CLAIMED
+from memprof.profile.passes import NOTHING_CLAIMED, recommended
 from memprof.text import format_size
 from memprof.values.instruments import ContentRow
 from memprof.values.profile import Advice, AdviceKind, PassResult, Report, Variant
@@ -73,6 +73,12 @@ class Facts:
         found = self.report.variants.after
         return found.passes if found is not None else ()
 
+    @property
+    def recommended(self) -> tuple[str, ...]:
+        """The passes to apply, as what to do next has them."""
+        found = recommended(self.report)
+        return self.plan if found is None else found.passes
+
     def kept(self, name: str) -> PassResult | None:
         """What a pass of the plan did."""
         return next((row for row in self.report.passes if row.kept and row.name == name), None)
@@ -135,11 +141,11 @@ class Facts:
         return f"Fixed by {name}, which saves {each} per agent in total."
 
     def use(self, name: str, effect: str, options: str = "") -> str:
-        """To add a pass to the plan for its effect; or why the one that is there has none."""
+        """To add a pass to those to apply, for its effect; or why one of the plan has none."""
         row = self.kept(name)
         if row is not None:
             return f"{name} is in the plan, but nothing is claimed for it: {row.detail}."
-        used = f"{self.option([*self.plan, name])}{options} to {effect}"
+        used = f"{self.option([*self.recommended, name])}{options} to {effect}"
         if PASSES[name].early and self.report.scenario.backend == OF_PROGRAMS:
             return f"In a scenario, use {used}; it acts before PyMDP is imported."
         return f"Use {used}."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, PASSES, passes_with
-from memprof.profile.passes import Prefix, shortest
+from memprof.profile.passes import Prefix, recommended, shortest
 from memprof.render import Next
 from memprof.text import format_size, listed, one_line
 from memprof.values.profile import Report
@@ -21,7 +21,7 @@ def next_step(report: Report) -> Next:
     its claim, or look for some."""
     after, scenario = report.variants.after, report.scenario
     if not report.complete:
-        return Next("Run it again: this run was cut short, and its results so far are below.")
+        return Next("Run it again: this run was cut short, and these are its results so far.")
     if after is None or not scenario.passes:
         broken = "The budget is exceeded. " if _breaks_budget(report) else ""
         return Next(f"{broken}Let memprof find the passes that help this scenario:", _AUTO)
@@ -36,7 +36,7 @@ def next_step(report: Report) -> Next:
         return _within_budget(report)
     if not after.passes:
         return Next("There is nothing to apply: no pass helps here.")
-    found = shortest(report, report.budget.limit_bytes if report.budget else None)
+    found = recommended(report)
     return _apply(report, found) if found is not None else _no_saving_per_agent(report)
 
 

@@ -262,6 +262,12 @@ class Prefix:
         return f"{listed(self.passes)} {verb} {format_share(self.share)}"
 
 
+def recommended(report: Report) -> Prefix | None:
+    """The passes to apply: those of the plan that matter, and keep to the budget; None where no
+    saving per agent is certain. What to do next and all advice go by them."""
+    return shortest(report, report.budget.limit_bytes if report.budget else None)
+
+
 def shortest(report: Report, limit_bytes: int | None = None) -> Prefix | None:
     """The fewest passes, from the first on, that save `ALMOST_ALL` per agent, and with which an
     agent costs `limit_bytes` at most; else the whole plan.

@@ -29,7 +29,6 @@ from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.profile import Report, Trend, Variant
 
 _MOST_LINES = 8
-_SAID_ABOVE = ("shorter_plan",)  # what to do next says it
 _GROWS = {"leak": "grows", "clean": "steady"}
 """What a population that lives on does; whether that is a leak, a leak check says."""
 _ONE_AGENT = {
@@ -65,7 +64,7 @@ def profile_view(report: Report) -> View:
     picture = pictures.cost_bars(list(report.variants.named()))
     brief = (
         _brief(report),
-        *brief_advice([a for a in report.advice if a.kind not in _SAID_ABOVE]),
+        *brief_advice(report.advice),
         *brief_warnings(report.warnings),
     )
     return View(title, headline(report), tuple(sections), picture, next_step(report), brief)

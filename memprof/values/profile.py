@@ -224,7 +224,8 @@ class PassResult:
 
 AdviceKind = Literal[
     "alike", "zeros", "views", "policies", "growth", "imports", "transient",
-    "retracing", "shorter_plan", "slow_pass", "few_agents",
+    "retracing", "slow_pass", "few_agents",
+    "shorter_plan",  # of older reports: what to do next says it now
 ]  # fmt: skip
 
 

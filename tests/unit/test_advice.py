@@ -1,5 +1,6 @@
 """What is advised, on scripted reports."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,12 +8,13 @@ import pytest
 
 from memprof.catalogue.passes import passes_for
 from memprof.profile.advice import advise
+from memprof.profile.next_step import next_step
 from memprof.profile.view import profile_view
 from memprof.render import markdown, terminal
 from memprof.values.instruments import ContentRow, GainRow, ImportRow
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.profile import Advice, PassResult, Trend
-from memprof.values.report import PerAgent, Variants
+from memprof.values.report import BudgetCheck, PerAgent, Variants
 
 OFFERED = passes_for("numpy")
 B_BYTES = 800.0
@@ -319,14 +321,43 @@ def plan(*marginals, ratio=1.0, **fields):
     ]
 
 
-def test_the_passes_that_give_almost_all_are_named(case):
-    rows = plan(60.0, 55.0, 50.0)
-    (advice,) = found(case(rows=rows), "shorter_plan")
-    assert "share and history give 99.4%" in advice.finding
-    assert option(advice) == "--passes share,history"
-    assert "pool: 5 B less per agent" in advice.evidence
-    assert not found(case(rows=plan(500.0, 50.0)), "shorter_plan")
-    assert not found(case(rows=rows, verdict="diverged"), "shorter_plan")
+@pytest.mark.parametrize(
+    ("rows", "limit", "apply"),
+    [
+        ((60.0, 55.0, 50.0), None, ["share", "history"]),
+        ((50.2, 50.1, 50.0), None, ["share"]),
+        ((50.2, 50.1, 50.0), 50, ["share", "history", "pool"]),
+    ],
+)
+def test_advice_and_what_to_do_next_name_the_same_passes(case, rows, limit, apply):
+    gain = GainRow("Agent.prev_actions", 136.0, 10, 20)
+    before = {"imports": PLOTTING, "gains": (gain,)}
+    made = case(before, plan(*rows))
+    if limit is not None:
+        made = replace(made, budget=BudgetCheck(limit, 50.0, True))
+    made = replace(made, advice=advise(made, OFFERED))
+    assert next_step(made).code.endswith(f"passes={json.dumps(apply)})")
+    options = [
+        (found[1] or found[2]).replace(" ", "")
+        for each in made.advice
+        for found in re.finditer(r"--passes (\S+)|passes: \[(.*?)\]", each.remedy)
+    ]
+    assert options, "there is advice that names passes"
+    for each in options:
+        assert {*apply} < {*each.split(",")}
+
+
+def test_the_screen_and_the_page_count_the_same_advice(case):
+    gain = GainRow("Agent.prev_actions", 136.0, 10, 20)
+    before = {"gains": (gain,), "contents": (content(), content("A", alike=19, copies=18))}
+    before |= {"imports": PLOTTING, "per_agent": cost(1000, fixed=1e5)}
+    made = case(before, plan(60.0, 55.0, 50.0), {"per_agent": cost(50, fixed=1e5)})
+    made = replace(made, advice=advise(made, OFFERED))
+    assert len(made.advice) > 3
+    screen = terminal.render_brief(profile_view(made), width=80, color=False)
+    (whole,) = [each for each in profile_view(made).sections if each.title == "Advice"]
+    assert f"Advice (3 of {len(made.advice)})" in screen
+    assert len(whole.tables[0].rows) == len(made.advice)
 
 
 def test_a_pass_that_costs_more_time_than_it_saves_is_named(case):
