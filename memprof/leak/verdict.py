@@ -231,6 +231,9 @@ def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[floa
         judged = [growth.judge(h, r.start) for h, r in zip(heaps, repeats, strict=True)]
         heap = growth.agreed(judged, settled=True)
         growths.append((heap.per_cycle, heap.ci95))
+        if heap.ci95[0] <= 0:  # the noise of one signal may hide what another is sure of
+            sure = [s for s in signals if s.name in HEAP and s.verdict == "leak"]
+            growths = [(s.per_cycle, s.ci95) for s in sure if s.ci95[0] > 0] or growths
     growths += [
         (signal.per_cycle, signal.ci95)
         for signal in signals

@@ -153,6 +153,22 @@ def test_a_page_now_and_then_is_no_mapping_that_leaks_and_nothing_clean_if_mallo
     assert blind.verdict == "inconclusive", "it may be a leak, or malloc that gives back later"
 
 
+def test_a_leak_that_one_signal_is_sure_of_is_not_sized_by_the_noise_of_another():
+    def noisy(factor):
+        found = run(python=32)
+        readings = tuple(
+            replace(
+                each, native_bytes=each.native_bytes + factor * (9000, 0, 5000, 1000, 7000)[n % 5]
+            )
+            for n, each in enumerate(found.readings)
+        )
+        return replace(found, readings=readings)
+
+    leak = verdict(noisy(1), noisy(-1))
+    assert (leak.verdict, of(leak, "native").verdict) == ("leak", "clean")
+    assert (leak.bytes_per_cycle, leak.ci95_bytes) == (32, (32, 32))
+
+
 def mapping(cycles=21, pages=None, data=None, files=None):
     """A worker whose process, private address space and mapped files gain so much in cycle n."""
     still = run(cycles)
