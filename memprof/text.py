@@ -115,9 +115,9 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def counted(number: int, what: str) -> str:
-    """`1 agent`, `2,000 agents`."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def counted(number: int, what: str, several: str = "") -> str:
+    """`1 agent`, `2,000 agents`; `several` of what does not end in `s` then."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
 class _Short(reprlib.Repr):

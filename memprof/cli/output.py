@@ -32,7 +32,7 @@ from memprof.export.json_text import AnyReport
 from memprof.gate import ci
 from memprof.launch.runner import Observer, Outcome
 from memprof.render import terminal, view_of
-from memprof.text import for_a_log, one_line
+from memprof.text import counted, for_a_log, one_line
 from memprof.values.gate import GateReport
 from memprof.values.measurements import Mark
 
@@ -300,4 +300,4 @@ def _left(seconds: float | None) -> str:
 
 
 def _words(mark: Mark) -> str:
-    return one_line(f"{mark.label} {mark.agents:,} agents" if mark.agents else mark.label)
+    return one_line(f"{mark.label} {counted(mark.agents, 'agent')}" if mark.agents else mark.label)

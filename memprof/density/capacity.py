@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from memprof.stats.lines import (
@@ -53,11 +53,11 @@ class Usage:
     anchor: int
     anchor_bytes: float
     scatter_bytes: float
-    transient_bytes: float
+    transient_bytes: float | None
 
     def room(self, bound: Bound) -> Room:
         """How many agents fit in the bound."""
-        free = bound.limit_bytes - self.transient_bytes - self.anchor_bytes
+        free = bound.limit_bytes - (self.transient_bytes or 0.0) - self.anchor_bytes
         low, high = self.marginal - self.half_width, self.marginal + self.half_width
         most = self._fit(free + self.scatter_bytes, high, low)
         return Room(
@@ -114,7 +114,7 @@ def usage(runs: Sequence[DensityRun], gauge: Gauge) -> Usage | None:
         anchor=anchor,
         anchor_bytes=middle,
         scatter_bytes=grain + max(abs(level - middle) for level in levels),
-        transient_bytes=max(_transient(run.points, gauge) for run in runs),
+        transient_bytes=max(_known(_transient(run.points, gauge) for run in runs), default=None),
     )
 
 
@@ -151,8 +151,8 @@ def _bytes(run: DensityRun, point: DensityPoint, gauge: Gauge) -> float:
     return since_baseline(run.baseline, point.reading)
 
 
-def _transient(points: Sequence[DensityPoint], gauge: Gauge) -> float:
-    """What building and stepping needs above the population at rest.
+def _transient(points: Sequence[DensityPoint], gauge: Gauge) -> float | None:
+    """What building and stepping needs above the population at rest; None where no peak is known.
 
     The peak of the mappings is that of the whole process: it tells what a population needed once
     it has risen above what came before, and otherwise only that it was not more.
@@ -161,7 +161,7 @@ def _transient(points: Sequence[DensityPoint], gauge: Gauge) -> float:
         peaks = [
             p.peak_rss_bytes - p.reading.rss_bytes for p in points if p.peak_rss_bytes is not None
         ]
-        return max(0, *peaks) if peaks else 0.0
+        return max(0, *peaks) if peaks else None
     rose, bounds, before = [], [], 0
     for point in points:
         if point.peak_virtual_bytes is None or point.virtual_bytes is None:
@@ -171,7 +171,11 @@ def _transient(points: Sequence[DensityPoint], gauge: Gauge) -> float:
         if before and point.peak_virtual_bytes > before:
             rose.append(above)
         before = point.peak_virtual_bytes
-    return float(max(rose) if rose else min(bounds, default=0))
+    return max(rose) if rose else min(bounds, default=None)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memprof.render import Band, Bars, BarSeries, Chart, Series, one_each, positive
-from memprof.text import format_limit, format_size
+from memprof.text import counted, format_limit, format_size
 from memprof.values.density import DensityReport, SizeRow
 from memprof.values.report import PerAgent, VariantName
 
@@ -41,7 +41,7 @@ def _chart(
     )
     largest = max(row.total_bytes for each in rows.values() for row in each)
     alt = "; ".join(
-        f"{name}: {format_size(each[-1].total_bytes)} with {count(each[-1].agents)} agents"
+        f"{name}: {format_size(each[-1].total_bytes)} with {counted(each[-1].agents, 'agent')}"
         for name, each in rows.items()
     )
     bands = tuple(_interval(name, each, costs[name]) for name, each in rows.items())
@@ -85,8 +85,8 @@ def limit_bars(report: DensityReport) -> Iterator[Bars]:
     taken = {
         name: (
             (empty := min(room.empty_bytes or 0.0, room.limit_bytes)),
-            room.transient_bytes,
-            max(0.0, room.limit_bytes - empty - room.transient_bytes),
+            room.transient_bytes or 0.0,
+            max(0.0, room.limit_bytes - empty - (room.transient_bytes or 0.0)),
         )
         for name, room in rooms.items()
     }

@@ -26,7 +26,7 @@ from memprof.profile.workers import Runs, compared_with_plain
 from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import mean_of_known, process_bytes, since_baseline
-from memprof.text import format_size
+from memprof.text import counted, format_size
 from memprof.values.density import (
     Bound,
     Capacity,
@@ -229,7 +229,7 @@ def _cautions(
 
 def _of_variant(variant: VariantSweep) -> Iterator[tuple[str, str, str]]:
     """Kind, evidence and remedy."""
-    lived, known = f"{variant.lived:,} agents", _lines(variant)
+    lived, known = counted(variant.lived, "agent"), _lines(variant)
     if variant.ended == "memory":
         said = f"{lived} lived; {variant.detail}"
         yield "memory_limit", said, "this is a result: larger sizes do not fit"
@@ -253,7 +253,7 @@ def _of_variant(variant: VariantSweep) -> Iterator[tuple[str, str, str]]:
         remedy = "figures come from a sweep without the limit; the capacity was derived from them"
         yield "measured_without_limit", said, remedy
     if variant.verification is not None and variant.verification.ended == "time":
-        said = f"{variant.verification.found:,} agents were verified within the time"
+        said = f"no more than {counted(variant.verification.found, 'agent')} lived within the time"
         yield "not_verified", said, "raise --time-limit to verify the rest"
 
 
@@ -279,8 +279,8 @@ def _nothing(variants: list[VariantSweep], failure: MemprofError | None) -> Memp
         return failure
     variant = variants[0]
     if variant.ended == "memory":
-        return MemoryLimitReached(f"{variant.detail} ({variant.lived} agents lived)")
+        return MemoryLimitReached(f"{variant.detail} ({counted(variant.lived, 'agent')} lived)")
     return WorkerTimeout(
-        f"the time limit ended the sweep at {variant.lived} agents, before there were "
+        f"the time limit ended the sweep at {counted(variant.lived, 'agent')}, before there were "
         f"{_FEWEST_SIZES} sizes to compare; raise --time-limit, or lower --steps"
     )

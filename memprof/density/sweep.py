@@ -12,6 +12,7 @@ from memprof.density import capacity
 from memprof.errors import MeasurementError, MemoryLimitReached
 from memprof.launch.runner import Crew
 from memprof.launch.spawn import Limits
+from memprof.text import counted
 from memprof.values.density import DensityRun, Ended, Room, Verification
 from memprof.values.measurements import ThreadsRun
 from memprof.values.report import VariantName
@@ -82,7 +83,7 @@ def measure(variant: VariantSweep, title: str, crew: Crew, clock: Clock, workers
         variant.unlimited = True
     lived, detail = variant.lived, variant.detail
     crew.total += 1
-    title = f"{title}, {variant.sizes[-1]} agents"
+    title = f"{title}, {counted(variant.sizes[-1], 'agent')}"
     seconds = clock.share(workers)
     fitting = _grow(variant, title, crew, variant.sizes, seconds, limits=limits, resolve=True)
     variant.runs = [] if fitting is None else [fitting]
@@ -141,7 +142,7 @@ def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:
     spec = crew.loaded.spec(variant.passes)
     spec = replace(spec, agents=THREADED_AGENTS, steps=THREADED_STEPS)
     request = StepInThreads(spec, threads=threads)
-    variant.threads = crew.run(f"{variant.name}, {threads} threads", request).value
+    variant.threads = crew.run(f"{variant.name}, {counted(threads, 'thread')}", request).value
 
 
 def verify(variant: VariantSweep, room: Room, crew: Crew, seconds: float | None) -> None:
@@ -153,7 +154,7 @@ def verify(variant: VariantSweep, room: Room, crew: Crew, seconds: float | None)
     trial = VariantSweep(variant.name, variant.passes, variant.steps, (room.agents, asked))
     run = _grow(
         trial,
-        f"{variant.name}, verify {room.agents:,} agents",
+        f"{variant.name}, verify {counted(room.agents, 'agent')}",
         crew,
         trial.sizes,
         crew.loaded.spec(()).effort.verify_seconds if seconds is None else seconds,

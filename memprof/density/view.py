@@ -29,7 +29,7 @@ from memprof.render import (
     warnings_section,
     working_set_line,
 )
-from memprof.text import format_limit, format_seconds, format_size, listed
+from memprof.text import counted, format_limit, format_seconds, format_size, listed
 from memprof.values.density import (
     Capacity,
     DensityReport,
@@ -71,8 +71,8 @@ def density_view(report: DensityReport) -> View:
     ]
     scenario = report.scenario
     largest = max(variant.lived for _, variant in report.variants.named())
-    steps = "1 step" if scenario.steps == 1 else f"{scenario.steps} steps"
-    title = f"{scenario.name}: up to {count(largest)} agents, {steps} each"
+    steps = counted(scenario.steps, "step")
+    title = f"{scenario.name}: up to {counted(largest, 'agent')}, {steps} each"
     capacity = replace(sections[0], title="", text=sections[0].text[:_BRIEF_LINES])
     brief = (capacity, *brief_warnings(report.warnings))
     picture = capacity_bars(report)
@@ -97,34 +97,27 @@ def _next(report: DensityReport) -> Next:
 
 
 def headline(report: DensityReport) -> str:
-    """How many agents fit before and after."""
-    before, *after = report.density.capacity
-    room = before.room
-    said = (
-        f"{count(room.agents)} agents fit in {format_limit(room.limit_bytes)} "
-        f"({_BOUNDS[room.bound]}; 95 % lower bound)"
-    )
+    """How many agents fit before and after, and how many times as many those are."""
+    before, *after = (each.room for each in report.density.capacity)
+    where = f"{format_limit(before.limit_bytes)} ({_BOUNDS[before.bound]}"
+    said = f"{counted(before.agents, 'agent')} fit{'s' * (before.agents == 1)} in {where}"
     if not after or report.variants.after is None:
-        return f"{said}."
+        return f"{said}; 95 % lower bound)."
     names = ", ".join(report.variants.after.passes)
     match report.equivalence.verdict:
         case "exact" | "bounded":
-            fit = count(after[0].room.agents)
-            return f"{said}; with {names} {fit}. {_per_gib(report.variants.after, report)}"
+            fit = after[0].agents
+            times = f" ({_times(fit / before.agents)} times as many)" if before.agents else ""
+            return f"{said}); with {names} {count(fit)}{times}. Both are 95 % lower bounds."
         case "diverged":
-            return f"{said}; with {names} agents behave differently, so no capacity is claimed."
+            why = f"with {names} agents behave differently"
         case _:
-            return f"{said}; behaviour with {names} was not checked, so no capacity is claimed."
+            why = f"behaviour with {names} was not checked"
+    return f"{said}; 95 % lower bound); {why}, so no capacity is claimed."
 
 
-def _per_gib(after: DensityVariant, report: DensityReport) -> str:
-    least = "" if after.per_agent.resolved else "at least "
-    ratio = after.agents_per_gib / report.variants.before.agents_per_gib
-    times = count(ratio) if ratio >= _PLAIN_RATIO else f"{ratio:.2g}"
-    return (
-        f"Per GiB, {least}{count(after.agents_per_gib)} agents instead of "
-        f"{count(report.variants.before.agents_per_gib)}, {least}{times} times as many."
-    )
+def _times(ratio: float) -> str:
+    return count(ratio) if ratio >= _PLAIN_RATIO else f"{ratio:.2g}"
 
 
 def _capacity(report: DensityReport) -> Section:
@@ -137,6 +130,8 @@ def _capacity(report: DensityReport) -> Section:
     text = [f"Equivalence: {report.equivalence.verdict}: {report.equivalence.detail}."]
     if report.budget is not None:
         text.append(budget_line(report.budget))
+    if any(each.room.transient_bytes is None for each in capacities):
+        text.append("The transient peak is unknown here, and the capacity leaves it out.")
     text += [_verified(each) for each in capacities if each.verification is not None]
     text += [line for each in capacities for line in _other_bounds(each)]
     text += [_left(name, each) for name, each in variants.items() if each.left_bytes is not None]
@@ -145,8 +140,9 @@ def _capacity(report: DensityReport) -> Section:
         "Marginal and fixed are the slope and the intercept of USS against the number of agents. "
         "The capacity extrapolates that line from the largest measured population to the lowest "
         "bound, at the upper end of its interval, with the transient peak of building and "
-        "stepping on top. Agents per GiB follow from the marginal cost alone; files on disk do "
-        "not count. --memory-limit is the RLIMIT_DATA of a worker, which also counts memory that "
+        "stepping on top. Agents per GiB follow from the marginal cost alone, without interval, "
+        "process and peak, so a GiB of the limit holds fewer. Files on disk do not count. "
+        "--memory-limit is the RLIMIT_DATA of a worker, which also counts memory that "
         "is mapped and never touched: by agents, and by the process without them, which so takes "
         "more of the limit than its fixed cost."
     )
@@ -156,8 +152,8 @@ def _capacity(report: DensityReport) -> Section:
 
 
 def _passes(variant: DensityVariant) -> str:
-    count = len(variant.passes)
-    return variant.passes[0] if count == 1 else f"{count} passes"
+    names = variant.passes
+    return names[0] if len(names) == 1 else counted(len(names), "pass", "passes")
 
 
 def _left(name: VariantName, variant: DensityVariant) -> str:
@@ -165,7 +161,7 @@ def _left(name: VariantName, variant: DensityVariant) -> str:
     empty, left = variant.baseline_bytes, variant.left_bytes or 0.0
     replaced = ""
     if variant.replaced:
-        replaced = f"{count(variant.replaced)} agents left and as many new ones came. "
+        replaced = f"{counted(variant.replaced, 'agent')} left and as many came instead. "
     return (
         f"Turnover, {name}: {replaced}After the last one left, the process holds "
         f"{format_size(left)}, {left / empty - 1:+.1%} against {format_size(empty)} before the "
@@ -177,7 +173,7 @@ def _verified(capacity: Capacity) -> str:
     found, room = capacity.verification, capacity.room
     assert found is not None
     name, limit = capacity.variant, format_limit(room.limit_bytes)
-    start = f"Verified, {name}: {count(min(found.found, room.agents))} agents lived in {limit}"
+    start = f"Verified, {name}: {counted(min(found.found, room.agents), 'agent')} lived in {limit}"
     match found.ended:
         case "memory":
             off = found.found / room.expected - 1
@@ -253,7 +249,8 @@ def _threads_section(report: DensityReport) -> Section:
     """Throughput of several threads against one."""
     first = report.density.threads[0]
     text = [
-        f"{first.agents} agents x {first.steps} steps, divided among {first.threads} threads and "
+        f"{counted(first.agents, 'agent')} x {counted(first.steps, 'step')}, divided among "
+        f"{counted(first.threads, 'thread')} and "
         "compared with one thread, in alternating blocks; one operation is one step of one agent. "
         "The ratio is the median over neighbouring blocks, with its 95 % interval. Every thread "
         "has its own random number generator, so behaviour is the same as in one thread. Growth "

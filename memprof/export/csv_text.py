@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from memprof.export.json_text import AnyReport
-from memprof.text import one_line
+from memprof.text import counted, one_line
 from memprof.values.density import DensityReport, DensityVariant
 from memprof.values.figures import FIXED, MARGINAL, PROFILE, Figure
 from memprof.values.gate import GateReport, MetricChange
@@ -134,7 +134,7 @@ def _sample(sample: Sample) -> Iterator[_Row]:
     trend = sample.trend
     for number, size in enumerate(trend.heap_bytes):
         step = trend.first_step + number * trend.stride
-        yield _at("trend_heap_bytes", step, "steps", size, "bytes", f"{trend.agents} agents")
+        yield _at("trend_heap_bytes", step, "steps", size, "bytes", counted(trend.agents, "agent"))
 
 
 def _leak(report: LeakReport) -> Iterator[_Row]:

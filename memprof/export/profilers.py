@@ -25,7 +25,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from memprof.export.json_text import AnyReport
-from memprof.text import one_line
+from memprof.text import counted, one_line
 from memprof.values.instruments import AllocationStack, Frame
 from memprof.values.measurements import Mark
 from memprof.values.profile import Report, Timeline, TimelineSample
@@ -144,7 +144,7 @@ def _functions(timeline: Timeline) -> Iterator[str]:
 
 def _function(mark: Mark) -> str:
     """A blank ends a function's name; what is in front of its last dot is not shown."""
-    text = f"{mark.agents} agents" if mark.agents else one_line(mark.label)
+    text = counted(mark.agents, "agent") if mark.agents else one_line(mark.label)
     return text.replace(" ", "_").replace(".", "_") or "phase"
 
 

@@ -34,7 +34,7 @@ from memprof.gate.words import (
     optimisation,
 )
 from memprof.render import markdown
-from memprof.text import harmless
+from memprof.text import counted, harmless
 from memprof.values.gate import METRICS, AlarmRate, Change, Comparison, GateReport, MetricChange
 
 _Element = ElementTree.Element
@@ -48,8 +48,8 @@ def junit(report: GateReport) -> str:
         root.append(_suite(each, report.baseline))
     for scenario in dict.fromkeys(each.scenario for each in report.alarms):
         root.append(_alarm_suite(scenario, report.alarms))
-    for counted in (*root, root):
-        _count(counted)
+    for each in (*root, root):
+        _count(each)
     ElementTree.indent(root, " ")
     head = '<?xml version="1.0" encoding="utf-8"?>'
     return f"{head}\n{ElementTree.tostring(root, encoding='unicode')}\n"
@@ -103,7 +103,7 @@ def _alarm_suite(scenario: str, alarms: tuple[AlarmRate, ...]) -> _Element:
 
 
 def _rate(found: AlarmRate) -> Iterator[str]:
-    yield f"{found.false_alarms} of {found.comparisons} comparisons came out worse"
+    yield f"{found.false_alarms} of {counted(found.comparisons, 'comparison')} came out worse"
     yield f"rate: below {found.most_ci95:.1%} (95 %)"
     yield f"inconclusive: {found.undecided}"
     yield f"largest change: {amount(found.unit, found.largest_change)}"

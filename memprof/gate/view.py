@@ -18,7 +18,7 @@ from memprof.render import (
     brief_warnings,
     warnings_table,
 )
-from memprof.text import format_seconds, format_size
+from memprof.text import counted, format_seconds, format_size
 from memprof.values.gate import (
     AlarmRate,
     Change,
@@ -161,13 +161,11 @@ def _title(report: GateReport) -> str:
             now = ", ".join(each.file for each in report.scenarios)
             return f"compare: {now} against {report.baseline}"
         case "self_check":
-            return f"self-check: {_count(len({each.scenario for each in report.alarms}))}"
+            return (
+                f"self-check: {counted(len({each.scenario for each in report.alarms}), 'scenario')}"
+            )
         case _:
-            return f"gate: {_count(len(report.scenarios))} against {report.baseline}"
-
-
-def _count(scenarios: int) -> str:
-    return "1 scenario" if scenarios == 1 else f"{scenarios} scenarios"
+            return f"gate: {counted(len(report.scenarios), 'scenario')} against {report.baseline}"
 
 
 def _has(found: Comparison, verdict: Change) -> bool:
@@ -265,7 +263,7 @@ def _rate(alarms: tuple[AlarmRate, ...]) -> str:
     inconclusive = sum(each.undecided for each in alarms)
     most = max(alarms, key=lambda each: each.most_ci95)
     return (
-        f"{false} of {compared} comparisons of a scenario with itself came out worse "
+        f"{false} of {counted(compared, 'comparison')} of a scenario with itself came out worse "
         f"({false / max(1, compared):.1%}), {inconclusive} inconclusive; the rate of a single "
         f"metric is below {most.most_ci95:.1%} (95 %), highest for {most.metric} of "
         f"{most.scenario}."

@@ -8,7 +8,7 @@ from functools import partial
 from memprof.errors import BehaviourDiverged, MemprofError
 from memprof.render import Table, interval, positive
 from memprof.render.terminal import render_table
-from memprof.text import format_size
+from memprof.text import counted, format_size
 from memprof.values.gate import (
     METRICS,
     Change,
@@ -153,8 +153,8 @@ def broken_check(report: Report, failure: MemprofError) -> str:
         return f"{scenario.name}: {failure}"
     passes = f"passes {', '.join(variant.passes)}" if variant.passes else "no passes"
     low, high = map(format_size, positive(variant.per_agent.ci95_bytes))
-    agents, steps = _count(scenario.agents, "agent"), _count(scenario.steps, "step")
-    workers = _count(variant.repeats, "fresh worker")
+    agents, steps = counted(scenario.agents, "agent"), counted(scenario.steps, "step")
+    workers = counted(variant.repeats, "fresh worker")
     return (
         f"{scenario.name}: {_verdict(report.budget, variant.per_agent)}\n"
         f"Marginal cost: {format_size(variant.per_agent.marginal_bytes)} ({low} to {high}); "
@@ -162,10 +162,6 @@ def broken_check(report: Report, failure: MemprofError) -> str:
         f"{agents}, {steps}, {passes}, {workers}.\n\n"
         f"{render_table(_ledger(variant.ledger), width=_WIDTH)}"
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _verdict(budget: BudgetCheck, cost: PerAgent) -> str:
@@ -194,5 +190,5 @@ def _ledger(ledger: Ledger) -> Table:
     if ledger.unexplained_bytes is not None:
         unexplained = ledger.unexplained_bytes / ledger.agents
         cells.append(("unexplained", format_size(unexplained), ""))
-    title = f"What grew, {ledger.agents} agents"
+    title = f"What grew, {counted(ledger.agents, 'agent')}"
     return Table(title, ("component", "private each", "shared by all"), tuple(cells))

@@ -24,7 +24,7 @@ from memprof.render import (
     warnings_section,
 )
 from memprof.stats import growth
-from memprof.text import format_size, listed
+from memprof.text import counted, format_size, listed
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import (
     HEAP,
@@ -63,14 +63,14 @@ def leak_view(report: LeakReport) -> View:
     ]
     looked = {each.mode: _life(each) for each in (leak, *report.also)}
     lives = ", and of ".join(looked[mode] for mode in MODES if mode in looked)
-    title = f"{report.scenario.name}: {leak.agents} agents, cycles of {lives}"
+    title = f"{report.scenario.name}: {counted(leak.agents, 'agent')}, cycles of {lives}"
     said, repeats = headline(leak, report.also), report.scenario.repeats
     said += "".join(
         f" Not checked: what grows {_WHILE[each.mode]} ({each.reason.removesuffix('.')})."
         for each in report.unchecked
     )
     if leak.repeats < repeats:
-        said = f"After {leak.repeats} of {repeats} repeats: {said}"
+        said = f"After {leak.repeats} of {counted(repeats, 'repeat')}: {said}"
     picture = trend.charts[0] if trend.charts else None
     brief = (
         replace(trend, title="", text=(), charts=trend.charts[:1]),
@@ -108,7 +108,11 @@ def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
             while_ = f" {_WHILE[leak.mode]} or keep running" if also else ""
             return f"Clean: nothing grows{while_}{_would_have_been_found((leak, *also))}."
         case _:
-            needed = f"; {leak.cycles_needed} cycles would decide" if leak.cycles_needed else ""
+            needed = (
+                f"; {counted(leak.cycles_needed, 'cycle')} would decide"
+                if leak.cycles_needed
+                else ""
+            )
             while_ = f" {_WHILE[leak.mode]}" if also else ""
             return f"Inconclusive{while_}: {leak.detail.removesuffix('.')}{needed}."
 
@@ -134,7 +138,7 @@ def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Sec
         text.append(
             "PyMDP appends to an agent's histories in every step and never drops an entry. This "
             "known growth is left out: here the pass history keeps only the last "
-            f"{leak.history_steps} steps. --mode steps counts it."
+            f"{counted(leak.history_steps, 'step')}. --mode steps counts it."
         )
     if leak.verdict != "inconclusive" and leak.detail:  # else the headline says it
         text.append(f"{leak.detail[0].upper()}{leak.detail[1:]}.")
@@ -159,10 +163,10 @@ def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Sec
 def _counted(leak: Leak) -> str:
     """How many cycles count, and how many were left out, in each repeat."""
     lengths = [len(series) - 1 for series in leak.signals[0].series]
-    counted = [n - left for n, left in zip(lengths, leak.warm_up_cycles, strict=True)]
-    repeats = "1 repeat" if leak.repeats == 1 else f"{leak.repeats} repeats, each in a fresh worker"
+    cycles = [n - left for n, left in zip(lengths, leak.warm_up_cycles, strict=True)]
+    repeats = counted(leak.repeats, "repeat") + (", each in a fresh worker" * (leak.repeats > 1))
     return (
-        f"Counted cycles: {_listed(counted)}, after a warm-up of {_listed(leak.warm_up_cycles)}, "
+        f"Counted cycles: {_listed(cycles)}, after a warm-up of {_listed(leak.warm_up_cycles)}, "
         f"in {repeats}. At least {leak.cycles} were requested; a rising reading is watched for "
         "twice as many."
     )

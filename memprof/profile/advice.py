@@ -12,7 +12,7 @@ from memprof.profile.advice_agents import alike, growth, policies, views, zeros
 from memprof.profile.facts import Facts
 from memprof.profile.passes import recommended
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
-from memprof.text import format_seconds, format_size, listed
+from memprof.text import counted, format_seconds, format_size, listed
 from memprof.values.instruments import ImportRow
 from memprof.values.profile import Advice, Report, Variant
 
@@ -181,12 +181,13 @@ def _few_agents(facts: Facts) -> Iterator[Advice]:
     cost = facts.final.per_agent
     most = cost.at_most_bytes * facts.agents
     if most < _WORTH_OF_PROCESS * cost.fixed_bytes:
-        least = "" if cost.resolved else "at most "
+        least, takes = "" if cost.resolved else "at most ", "takes" if facts.agents == 1 else "take"
         yield Advice(
             kind="few_agents",
             finding="The agents use almost none of their process's memory.",
-            evidence=f"{facts.agents:,} agents take {least}{format_size(max(0.0, most))}, the "
-            f"process without them {format_size(cost.fixed_bytes)}.",
+            evidence=f"{counted(facts.agents, 'agent')} {takes} {least}"
+            f"{format_size(max(0.0, most))}, the process without them "
+            f"{format_size(cost.fixed_bytes)}.",
             remedy="Run more of them in one process: memprof density SCENARIO says how many fit.",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memprof.profile.facts import Facts
-from memprof.text import format_share, format_size, listed
+from memprof.text import counted, format_share, format_size, listed
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.instruments import ContentRow, GainRow
 from memprof.values.profile import Advice
@@ -179,7 +179,9 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
         short = row_of_pass is not None and row_of_pass.outcome == "no_effect"
         remedy = f"Fixed by {solved}"
         remedy += f" ({format_size(now)} per step remain)." if now >= 1 else "."
-        remedy += f" It pays off in runs longer than these {facts.steps} steps." if short else ""
+        remedy += (
+            f" It pays off in runs of more than {counted(facts.steps, 'step')}." if short else ""
+        )
         if facts.report.scenario.options.get("history_steps") is None:
             if "history" in facts.plan:
                 remedy += " Set --history-steps to cap it."
@@ -198,8 +200,8 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
     return Advice(
         kind="growth",
         finding=f"{row.attribute} grows by {format_size(row.bytes_per_step)} per agent and step.",
-        evidence=f"Objects that {owner or 'an agent'} holds, over {row.steps} further steps of "
-        f"{row.agents} agents{said}.",
+        evidence=f"Objects that {owner or 'an agent'} holds, over "
+        f"{counted(row.steps, 'further step')} of {counted(row.agents, 'agent')}{said}.",
         remedy=remedy,
         solved_by=solved,
         stake_bytes=row.bytes_per_step * facts.agents * facts.steps,

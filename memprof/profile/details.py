@@ -8,7 +8,7 @@ from memprof.catalogue.passes import AUTO
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.profile.pictures import instrument_bars, passes_waterfall
 from memprof.render import Role, Section, Table, figure_rows, source_table, working_set_line
-from memprof.text import format_seconds, format_size
+from memprof.text import counted, format_seconds, format_size
 from memprof.values.figures import DEVICE
 from memprof.values.instruments import DeviceDetails
 from memprof.values.profile import InstrumentReading, PassResult, Report, Variant
@@ -152,7 +152,7 @@ def _arrays(name: str, details: DeviceDetails) -> Table:
     if details.before_bytes:
         rows.append(("from before the first agent", format_size(details.before_bytes), "", "", ""))
     columns = ("component", "live", "private each", "shared", "buffers")
-    return Table(f"{name}, live arrays of {details.agents} agents", columns, tuple(rows))
+    return Table(f"{name}, live arrays of {counted(details.agents, 'agent')}", columns, tuple(rows))
 
 
 def _figures(found: Sequence[tuple[str, DeviceDetails]]) -> Table:

@@ -25,7 +25,7 @@ from memprof.render import (
     one_each,
 )
 from memprof.stats.lines import robust_fit
-from memprof.text import format_size
+from memprof.text import counted, format_size
 from memprof.values.instruments import AllocationStack, LineHotspot
 from memprof.values.measurements import Ledger
 from memprof.values.profile import Report, Timeline, Variant
@@ -46,7 +46,11 @@ def cost_bars(variants: Sequence[Named]) -> Bars:
 def _called(name: Role, variant: Variant) -> str:
     if not variant.passes:
         return name
-    return variant.passes[0] if len(variant.passes) == 1 else f"with {len(variant.passes)} passes"
+    return (
+        variant.passes[0]
+        if len(variant.passes) == 1
+        else f"with {counted(len(variant.passes), 'pass', 'passes')}"
+    )
 
 
 def component_bars(variants: Sequence[Named]) -> Iterator[Bars]:
@@ -192,7 +196,7 @@ def ledger_tree(name: Role, ledger: Ledger) -> Tree | None:
     if not parts:
         return None
     alt = ", ".join(f"{each.name} {format_size(each.value)}" for each in parts)
-    root = _node(f"{ledger.agents} agents", parts, "")
+    root = _node(f"{counted(ledger.agents, 'agent')}", parts, "")
     return Tree(f"ledger, {name}", alt, "bytes", "treemap", root)
 
 

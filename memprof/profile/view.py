@@ -22,7 +22,7 @@ from memprof.render import (
     interval,
     warnings_section,
 )
-from memprof.text import format_seconds, format_share, format_size, listed
+from memprof.text import counted, format_seconds, format_share, format_size, listed
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.figures import PROFILE, PROFILE_BRIEF
 from memprof.values.measurements import Ledger, LedgerRow
@@ -60,7 +60,9 @@ def profile_view(report: Report) -> View:
         environment_section(report.environment),
     ]
     scenario = report.scenario
-    title = f"{scenario.name}: {scenario.agents} agents, {scenario.steps} steps"
+    title = (
+        f"{scenario.name}: {counted(scenario.agents, 'agent')}, {counted(scenario.steps, 'step')}"
+    )
     picture = pictures.cost_bars(list(report.variants.named()))
     brief = (
         _brief(report),
@@ -73,11 +75,15 @@ def profile_view(report: Report) -> View:
 def _brief(report: Report) -> Section:
     """The figures that most people look for."""
     variants = [variant for _, variant in report.variants.named()]
-    rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=report.scenario.agents))
+    rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=_all(report)))
     text = [*largest_components(report.variants.before.ledger), *_growth(report)]
     if report.budget is not None and not report.budget.kept:
         text.append(budget_line(report.budget))
     return Section("", tuple(text), (Table("", _columns(variants), rows),))
+
+
+def _all(report: Report) -> str:
+    return counted(report.scenario.agents, "agent")
 
 
 def _growth(report: Report) -> Iterator[str]:
@@ -100,7 +106,7 @@ def _growth(report: Report) -> Iterator[str]:
 
 def _columns(variants: Sequence[Variant]) -> tuple[str, ...]:
     passes = variants[-1].passes
-    after = passes[0] if len(passes) == 1 else f"{len(passes)} passes"
+    after = passes[0] if len(passes) == 1 else counted(len(passes), "pass", "passes")
     return ("", "before", f"after ({after})")[: len(variants) + 1]
 
 
@@ -160,7 +166,7 @@ def _times(factor: float) -> str:
 def _before_and_after(report: Report) -> Section:
     named = list(report.variants.named())
     variants = [variant for _, variant in named]
-    rows = tuple(figure_rows(PROFILE, variants, agents=report.scenario.agents))
+    rows = tuple(figure_rows(PROFILE, variants, agents=_all(report)))
     text = []
     after = report.variants.after
     if after is not None and after.passes:
@@ -169,9 +175,9 @@ def _before_and_after(report: Report) -> Section:
         text.append(f"Equivalence: {_equivalence(report)}.")
     if report.budget is not None:
         text.append(budget_line(report.budget))
-    repeats = report.variants.before.repeats
+    workers = counted(report.variants.before.repeats, "fresh worker")
     text.append(
-        f"Each variant ran in {repeats} fresh {'worker' if repeats == 1 else 'workers'}; marginal "
+        f"Each variant ran in {workers}; marginal "
         "and fixed are the slope and the intercept of USS against the number of agents. Pages of "
         "files, mostly libraries, count only while no other process maps the same files: so fixed "
         "and total differ from run to run by up to their size."
@@ -214,7 +220,7 @@ def _equivalence(report: Report) -> str:
     found = report.equivalence
     if found.verdict == "not_checked":
         return f"not checked ({found.detail})"
-    scope = f"{found.agents} agents x {found.steps} steps"
+    scope = f"{counted(found.agents, 'agent')} x {counted(found.steps, 'step')}"
     if found.verdict == "exact":
         return f"exact: beliefs, policies and actions are bit-identical over {scope}"
     error, divergence = found.max_abs_belief_error, found.max_divergence_nats
@@ -236,7 +242,7 @@ def _equivalence_section(report: Report) -> Iterator[Section]:
     nats = found.max_divergence_nats
     rows = (
         ("verdict", found.verdict),
-        ("compared", f"{found.agents} agents x {found.steps} steps"),
+        ("compared", f"{counted(found.agents, 'agent')} x {counted(found.steps, 'step')}"),
         ("equal actions", "-" if agreement is None else format_share(agreement)),
         ("largest change of a belief", "not comparable" if error is None else f"{error:.3g}"),
         ("largest divergence", "not finite" if nats is None else f"{nats:.3g} nats"),
@@ -272,7 +278,7 @@ def _ledger_table(name: str, variant: Variant) -> Table:
     ):
         rows.append((label, "", format_size(size), "", "", _share(size, ledger)))
     columns = ("component", "nominal", "resident", "private each", "shared", "share")
-    return Table(f"{name}, {ledger.agents} agents", columns, tuple(rows))
+    return Table(f"{name}, {counted(ledger.agents, 'agent')}", columns, tuple(rows))
 
 
 def _ledger_row(row: LedgerRow, ledger: Ledger) -> tuple[str, ...]:

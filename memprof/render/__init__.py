@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from memprof.catalogue import load_target
 from memprof.catalogue.formats import VIEWS
 from memprof.export.json_text import AnyReport
-from memprof.text import format_seconds, format_size
+from memprof.text import counted, format_seconds, format_size
 from memprof.values.figures import Figure
 from memprof.values.instruments import SourceLine
 from memprof.values.measurements import WorkingSetUse
@@ -314,12 +314,13 @@ def working_set_line(use: WorkingSetUse) -> str:
     """What the pass `working_set` did."""
     uses = use.hits + use.activations - use.activated_ahead
     ahead = f", {use.activated_ahead:,} of them ahead" if use.activated_ahead else ""
+    activated = f"{counted(use.activations, 'activation')}{ahead}"
     return (
-        f"Working set: {use.active_agents:,} agents are active and take "
+        f"Working set: {counted(use.active_agents, 'active agent')} with "
         f"{format_size(use.active_bytes)} (at most {format_size(use.most_active_bytes)}) of "
-        f"{format_size(use.budget_bytes)}; in {use.hits / max(1, uses):.1%} of {uses:,} uses the "
-        f"agent was already active; {use.activations:,} were activated{ahead}, "
-        f"{use.hibernations:,} passivated."
+        f"{format_size(use.budget_bytes)}; in {use.hits / max(1, uses):.1%} of "
+        f"{counted(uses, 'use')} the agent was already active; {activated}, "
+        f"{counted(use.hibernations, 'passivation')}."
     )
 
 

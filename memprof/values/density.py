@@ -125,7 +125,8 @@ class Room:
         agents: the lower end of the 95 % interval.
         expected: by the fitted line itself.
         most: the upper end; None if the line may be level.
-        transient_bytes: what building and stepping needs above the population at rest.
+        transient_bytes: what building and stepping needs above the population at rest; None where
+            the platform does not tell, and the capacity leaves it out.
         empty_bytes: what the process takes of the limit without agents, by the fitted line; None in
             older reports.
     """
@@ -136,7 +137,7 @@ class Room:
     agents: Count
     expected: int
     most: int | None
-    transient_bytes: float
+    transient_bytes: float | None
     empty_bytes: float | None = None
 
 

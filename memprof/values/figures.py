@@ -36,6 +36,11 @@ class Figure(Generic[_T_contra]):
     if_any: bool = False
 
 
+def _peak(size_bytes: float | None) -> float | str:
+    """A peak that stands out; readings at rest hide a smaller one."""
+    return "unknown" if size_bytes is None else size_bytes or "below resolution"
+
+
 Fitted = tuple[DensityVariant, Room]
 """A variant, and how many of its agents fit."""
 
@@ -57,7 +62,7 @@ STEP: Figure[Variant] = Figure(
     name="step_seconds",
 )
 TOTAL: Figure[Variant] = Figure(
-    "total (USS) at {agents} agents", "bytes", lambda v: v.per_agent.at_n_bytes
+    "total (USS) at {agents}", "bytes", lambda v: v.per_agent.at_n_bytes
 )
 PEAK: Figure[Variant] = Figure("peak (RSS)", "bytes", lambda v: v.peak_bytes)
 GROWTH: Figure[Variant] = Figure(
@@ -84,9 +89,9 @@ DENSITY: tuple[Figure[Fitted], ...] = (
         lambda f: f[0].per_agent.ci95_bytes,
     ),
     Figure("fixed", "bytes", lambda f: f[0].per_agent.fixed_bytes),
-    Figure("transient peak", "bytes", lambda f: f[1].transient_bytes),
-    Figure("agents per GiB", "count", lambda f: f[0].agents_per_gib),
-    Figure("agents that fit", "count", lambda f: f[1].agents),
+    Figure("transient peak", "bytes", lambda f: _peak(f[1].transient_bytes)),
+    Figure("agents per GiB, marginal", "count", lambda f: f[0].agents_per_gib),
+    Figure("agents that fit, at least", "count", lambda f: f[1].agents),
     Figure("  by the fitted line", "count", lambda f: f[1].expected),
     Figure("  in", "bytes", lambda f: f"{format_limit(f[1].limit_bytes)} ({f[1].bound})"),
     Figure("  taken without agents", "bytes", lambda f: f[1].empty_bytes, if_any=True),

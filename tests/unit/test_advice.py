@@ -236,7 +236,7 @@ def test_growth_that_was_not_read_again_is_not_solved(case):
     row = replace(saving("history", None, "no_effect"), detail="did nothing here")
     (advice,) = found(case({"gains": (gain(),)}, [row], options={"history_steps": 8}), "growth")
     assert advice.solved_by == "history"
-    assert "longer than these 20 steps" in advice.remedy
+    assert "more than 20 steps" in advice.remedy
 
 
 def test_what_the_users_own_class_keeps_is_the_users_to_bound(case):

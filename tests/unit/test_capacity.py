@@ -163,3 +163,15 @@ def test_rows_say_what_each_further_agent_cost_and_how_speed_held():
     assert [row.steps_per_second for row in rows] == pytest.approx([500, 500, 250])
     assert [row.efficiency for row in rows] == pytest.approx([1, 1, 0.5])
     assert rows[-1].steps_per_second_per_agent == pytest.approx(2.5)
+
+
+def test_a_peak_that_no_reading_shows_is_unknown():
+    points = tuple(
+        replace(each, peak_rss_bytes=None, peak_virtual_bytes=None)
+        for each in sweep(1 * MB, transient=30 * MB).points
+    )
+    blind = replace(sweep(1 * MB), points=points)
+    for gauge in ("resident", "data"):
+        found = usage([blind], gauge)
+        assert found.transient_bytes is None
+        assert usage([blind, sweep(1 * MB, transient=30 * MB)], gauge).transient_bytes == 30 * MB

@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from memprof.density.view import density_view
+from memprof.density.view import density_view, headline
 from memprof.export import json_text
 from memprof.render import markdown, terminal
 from memprof.values.density import (
@@ -107,17 +107,29 @@ def on_screen(found: DensityReport) -> str:
 
 def test_the_headline_says_how_many_fit_and_how_many_more(report):
     assert on_screen(report()).startswith(
-        "case: up to 1,000 agents, 5 steps each 54 agents fit in 2 GiB (--memory-limit; 95 % lower "
-        "bound); with history, pool, template 6,000,000. Per GiB, 3,579,139 agents instead of 34, "
-        "104,653 times as many."
+        "case: up to 1,000 agents, 5 steps each 54 agents fit in 2 GiB (--memory-limit); with "
+        "history, pool, template 6,000,000 (111,111 times as many). Both are 95 % lower bounds."
     )
     assert "Other bounds, before: 700 in 2 GiB, the machine's free memory." in on_screen(report())
 
 
-def test_below_resolution_nothing_but_the_least_is_claimed(report):
-    vague = replace(AFTER, per_agent=PerAgent(100.0, (-50.0, 400.0), 1.0, 1.0, False))
-    found = replace(report(), variants=Variants(BEFORE, vague))
-    assert "Per GiB, at least 3,579,139 agents instead of 34, at least" in on_screen(found)
+def test_the_headline_has_figures_of_one_kind_and_the_table_says_which_is_another(report):
+    """The capacity is a lower bound with all that the process takes; a GiB of agents is neither."""
+    assert "GiB," not in headline(report())
+    assert "agents that fit, at least" in on_screen(report())
+    assert "agents per GiB, marginal" in on_screen(report())
+
+
+@pytest.mark.parametrize(("known", "said"), [(None, "unknown"), (0.0, "below resolution")])
+def test_a_peak_that_was_not_seen_is_no_peak_of_nothing(report, known, said):
+    found = report()
+    capacity = tuple(
+        replace(each, room=replace(each.room, transient_bytes=known))
+        for each in found.density.capacity
+    )
+    found = replace(found, density=replace(found.density, capacity=capacity))
+    assert f"transient peak {said} {said}" in on_screen(found)
+    assert ("the capacity leaves it out" in on_screen(found)) == (known is None)
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def test_the_working_set_is_said_in_a_line(report, good_variant):
         for each in (report(after=after), report())
     )
     assert (
-        "Working set: 7 agents are active and take 40.0 MB (at most 45.0 MB) of 67.1 MB; in 75.0% "
-        "of 400 uses the agent was already active; 120 were activated, 20 of them ahead, 113 "
-        "passivated." in with_it
+        "Working set: 7 active agents with 40.0 MB (at most 45.0 MB) of 67.1 MB; in 75.0% "
+        "of 400 uses the agent was already active; 120 activations, 20 of them ahead, 113 "
+        "passivations." in with_it
     )
     assert "Working set" not in without
     values = json.loads(json_text.render(report(after=after)))

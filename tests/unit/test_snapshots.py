@@ -1,12 +1,17 @@
 """Whole reports as a terminal shows them: what they say, in which words and which order."""
 
-from dataclasses import replace
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
+from memprof.export.json_text import parse
 from memprof.profile.view import profile_view
-from memprof.render import terminal
-from tests.report_views import views
+from memprof.render import terminal, view_of
+from tests.conftest import ROOT
+from tests.gate_reports import GATE
+from tests.report_views import EXAMPLES, views
 
 KINDS = ["profile", "leak", "density", "gate", "compare", "self_check"]
 
@@ -35,3 +40,46 @@ def test_a_profile_of_jax_agents_reads_as_it_did(report, good_variant, device, s
     made = report("bounded", after=good_variant(10.0, passes=("jit",), device=device(0.0)))
     made = replace(made, variants=replace(made.variants, before=good_variant(device=device())))
     snapshot("profile_jax", terminal.render(profile_view(made), width=80, color=False))
+
+
+NUMBERS = (
+    "agents",
+    "steps",
+    "repeats",
+    "lived",
+    "replaced",
+    "active_agents",
+    "hits",
+    "activations",
+)
+NUMBERS += ("threads", "hibernations", "compared", "cycles_needed", "comparisons", "history_steps")
+
+
+PLURALS = "agents|steps|workers|repeats|passes|cycles|threads|uses|comparisons|activations"
+
+
+def ones(value):
+    """The same report where there was one of everything."""
+    if isinstance(value, tuple):
+        return tuple(map(ones, value))
+    if isinstance(value, Mapping):
+        return {name: ones(each) for name, each in value.items()}
+    if not is_dataclass(value):
+        return value
+    changed = {
+        each.name: 1
+        if each.name in NUMBERS and type(getattr(value, each.name)) is int
+        else ones(getattr(value, each.name))
+        for each in fields(value)
+        if each.init
+    }
+    return type(value)(**changed)
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "gate"])
+def test_one_of_a_kind_is_not_written_as_several(name):
+    found = GATE
+    if name in EXAMPLES:
+        found = parse((ROOT / "reports" / "examples" / EXAMPLES[name]).read_text())
+    text = " ".join(terminal.render(view_of(ones(found)), width=300, color=False).split())
+    assert re.findall(rf"(?<![\d.,])1 (?:\w+ )?(?:{PLURALS})\b", text) == []

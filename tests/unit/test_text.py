@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from memprof.errors import ScenarioError, WorkerFailed
 from memprof.render import markdown
-from memprof.text import cut, for_a_log, harmless, inert, one_line, raised, shown
+from memprof.text import counted, cut, for_a_log, harmless, inert, one_line, raised, shown
 from tests.report_views import everything
 
 COMMANDS = "\x1b\x9b\x07\x00\u202e\u2066\ud800\ufeff\r\x7f"
@@ -92,3 +92,9 @@ def test_an_error_is_no_longer_than_anybody_reads():
     assert error.detail.startswith("first")
     assert error.detail.endswith("last")
     assert "characters left out" in error.detail
+
+
+def test_one_thing_is_no_several():
+    assert counted(1, "agent") == "1 agent"
+    assert counted(0, "agent") == "0 agents"
+    assert counted(2000, "pass", "passes") == "2,000 passes"
