@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from textwrap import TextWrapper
@@ -19,6 +20,8 @@ from memprof.render import Chart, Section, Table, View, shown
 from memprof.text import harmless
 
 _LEAST_WIDTH = 16  # of a name or a line of source beside figures
+# Where a name may go on in the next line: white space to rich, of no width, and not shown.
+_MAY_END, _NAME_ENDS = "\x1f", re.compile(r"(?<=[./:])(?=[^\W\d])")
 
 
 SCREEN_LINES = 40
@@ -72,7 +75,7 @@ def _rendered(view: View, sections: Sequence[Section], width: int, color: bool) 
         for line in section.text:
             console.print(_text(line, "dim"))
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return console.file.getvalue().replace(_MAY_END, "")
 
 
 def render_table(table: Table, *, width: int) -> str:
@@ -80,7 +83,8 @@ def render_table(table: Table, *, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False)
     console.print(_table(table, width))
     assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().split("\n"))
+    text = console.file.getvalue().replace(_MAY_END, "")
+    return "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
 
 
 def _fits(table: Table, width: int) -> bool:
@@ -125,8 +129,13 @@ def _table(table: Table, width: int) -> RichTable:
             overflow="fold",
         )
     for row in table.rows if table.kind != "source" else _clipped(table, width):
-        drawn.add_row(*map(_text, row))
+        drawn.add_row(*map(_cell, row))
     return drawn
+
+
+def _cell(text: str) -> Text:
+    """A name alone that is too long goes on after one of its dots or slashes, not amid a word."""
+    return _text(text) if " " in text else Text(_NAME_ENDS.sub(_MAY_END, harmless(text)))
 
 
 def _text(text: str, style: str = "") -> Text:

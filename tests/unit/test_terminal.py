@@ -7,7 +7,8 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from memprof.render.terminal import render
+from memprof.render import Table
+from memprof.render.terminal import render, render_table
 from tests.report_views import KINDS, everything, views
 
 
@@ -51,3 +52,14 @@ def test_names_command_no_terminal():
     text = render(everything(lambda _: hostile), width=200, color=False)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text)
     assert "[bold red]x[/] :warning:" in text
+
+
+def test_a_name_that_is_too_long_goes_on_after_a_dot():
+    name = "my_service.sessions.registry.SessionRegistry._callbacks"
+    rows = ((name, "12.8 KB", "my_service.sessions.Session", "see docs/reports.md, 1.5 times"),)
+    table = Table("", ("site", "per cycle", "type", "remark"), rows, "prose")
+    lines = render_table(table, width=76).split("\n")[3:]
+    words = [line[:20].strip() for line in lines]
+    assert "".join(words) == name
+    assert all(word.endswith(".") for word in words[:-1])
+    assert "docs/reports.md" in "\n".join(lines), "a sentence has spaces"
