@@ -83,7 +83,8 @@ def test_an_agents_own_attribute_is_named_though_agents_rest_as_records(memprof,
     assert run.code == 1, run.out + run.err
     leak = run.report("leaky-leak")["leak"]
     assert leak["passes"] == ["share", "pool", "template"]
-    assert leak["bytes_per_agent"] == pytest.approx(2 * 34 * 8, rel=0.1), "at rest"
+    heap = next(each for each in leak["signals"] if each["name"] == "native")
+    assert heap["per_cycle"] == pytest.approx(5 * 2 * 34 * 8, rel=0.1), "numbers, at rest"
     assert leak["sites_without"] == ["template"]
     site = leak["sites"][0]
     made = LEAKY.splitlines().index("        drawn = np.random.rand(34)") + 1
