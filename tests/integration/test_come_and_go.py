@@ -48,8 +48,7 @@ CHURN = """
 
     def settled():
         process.settle()
-        reading = process.read()
-        return reading.uss_bytes, reading.private_bytes
+        return process.private_bytes()  # USS has pages of libraries, until others map them too
 
     def lives(population):
         steps = {}
@@ -97,12 +96,10 @@ def test_agents_that_left_leave_nothing_behind(passes):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (uss, private), *found, again = json.loads(done.stdout)
-    for later_uss, later_private in found:
-        assert later_uss == pytest.approx(uss, rel=0.05)
-        assert later_private == pytest.approx(private, rel=0.05)
+    private, *found, again = json.loads(done.stdout)
+    assert found == pytest.approx([private] * len(found), rel=0.05)
     if not passes:
-        assert again[1] > 1.05 * private, "the readings do see agents"
+        assert again > 1.05 * private, "the reading does see agents"
 
 
 @pytest.mark.parametrize("passes", PLANS)
