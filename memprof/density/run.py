@@ -105,6 +105,7 @@ def density(
     verdict = verdict or _equivalence(variants, None)
     report = DensityReport(
         scenario=scenario.reported,
+        file=loaded.file,
         environment=describe_environment(scenario.backend, known[-1].runs[0], limits.memory_bytes),
         variants=Variants(condensed[0], condensed[1] if len(known) > 1 else None),
         density=Density(

@@ -83,14 +83,17 @@ def _next(report: DensityReport) -> Next:
     """How to have as many: with the passes, or by looking for some."""
     after = report.variants.after
     if after is None or not after.passes:
-        return Next("See how many more fit with passes:", "memprof density SCENARIO --passes auto")
+        return Next(
+            "See how many more fit with passes:", f"memprof density {report.named} --passes auto"
+        )
     if report.equivalence.verdict not in ("exact", "bounded"):
-        return Next("See which pass changes behaviour:", "memprof profile SCENARIO")
+        return Next("See which pass changes behaviour:", f"memprof profile {report.named}")
     names = listed(after.passes)
     room = {each.variant: each.room.agents for each in report.density.capacity}
     if len(room) == 2 and room["after"] <= room["before"]:
         return Next(
-            f"No more agents fit with {names}; see what they hold:", "memprof profile SCENARIO"
+            f"No more agents fit with {names}; see what they hold:",
+            f"memprof profile {report.named}",
         )
     gives = f"{names} {'makes' if len(after.passes) == 1 else 'make'} this possible"
     return applied(report.scenario, after.passes, gives)

@@ -69,6 +69,7 @@ def leak(
     measured = [each for run in check.runs for each in run.runs.values()]
     report = LeakReport(
         scenario=scenario.reported,
+        file=loaded.file,
         environment=describe_environment(
             scenario.backend, measured[0], limits.memory_bytes, LiveInCycles
         ),

@@ -248,11 +248,11 @@ class Shared:
         self._step_keys = [np.asarray(each).swapaxes(0, 1) for each in keys]
 
     def _wake(self, chunk: int) -> State:
-        state: State = self._call.at_rest("wake", self._plan.wake, self._stored[chunk])
+        state: State = self._call.at_rest("activate", self._plan.wake, self._stored[chunk])
         return state
 
     def _rest(self, chunk: int, state: State) -> None:
-        self._stored[chunk] = self._call.at_rest("rest", self._plan.rest, state)
+        self._stored[chunk] = self._call.at_rest("passivate", self._plan.rest, state)
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         return np.pad(rows, [(0, self._size - len(rows))] + [(0, 0)] * (rows.ndim - 1), "edge")

@@ -115,11 +115,11 @@ class NumpyPopulation(Population):
         call, roster = self._probe.call, self._roster
         if not self._plan.rests:
             return self._act_checked(roster.at(agent), agent, step)
-        body = call("wake", roster.wake, agent)
+        body = call("activate", roster.wake, agent)
         try:
             return self._act_checked(body, agent, step)
         finally:
-            call("rest", roster.rest, agent)
+            call("passivate", roster.rest, agent)
 
     def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
         try:

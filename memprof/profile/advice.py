@@ -188,7 +188,8 @@ def _few_agents(facts: Facts) -> Iterator[Advice]:
             evidence=f"{counted(facts.agents, 'agent')} {takes} {least}"
             f"{format_size(max(0.0, most))}, the process without them "
             f"{format_size(cost.fixed_bytes)}.",
-            remedy="Run more of them in one process: memprof density SCENARIO says how many fit.",
+            remedy="Run more of them in one process: "
+            f"memprof density {facts.report.named} says how many fit.",
         )
 
 

@@ -61,7 +61,7 @@ def alike(facts: Facts) -> Iterator[Advice]:
 
 
 def _copies(row: ContentRow) -> str:
-    said = f"{row.copies} copies of {row.component}, {format_size(row.agent_bytes)} each"
+    said = f"{row.copies} copies of {row.component}, {format_size(row.agent_bytes)} requested each"
     return f"{said}, {format_share(row.zeros or 0.0)} zeros" if _is_mostly_zeros(row) else said
 
 
@@ -155,7 +155,7 @@ def growth(facts: Facts) -> Iterator[Advice]:
             kind="growth",
             finding=f"An agent gains {format_size(gained)} per step{rest}.",
             evidence=f"The live heap, from step {trend.first_step} to {trend.last_step}.",
-            remedy="memprof leak SCENARIO --mode steps names the line.",
+            remedy=f"memprof leak {facts.report.named} --mode steps names the line.",
             stake_bytes=(gained - held) * facts.agents * facts.steps,
         )
 
@@ -193,7 +193,7 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
     else:
         remedy = (
             f"Cap {row.attribute} where it grows, for example with collections.deque and maxlen; "
-            "memprof leak SCENARIO --mode steps names the line."
+            f"memprof leak {facts.report.named} --mode steps names the line."
         )
     heap = facts.before.trend.bytes_per_step
     said = f"; the heap gains {format_size(heap)}" if heap is not None else ""

@@ -46,18 +46,18 @@ def largest_components(ledger: Ledger) -> Iterator[str]:
     total = sum(map(_bytes, rows))
     large = [row for row in rows[:_MOST_NAMED] if total and _bytes(row) >= _LEAST_SHARE * total]
     if large:
-        named = ", ".join(_named(row, _bytes(row) / total, ledger.agents) for row in large)
-        yield f"Largest of what agents hold: {named}."
+        named = ", ".join(_named(row, _bytes(row) / total, ledger) for row in large)
+        yield f"Largest of what agents hold, resident: {named}."
 
 
 def _bytes(row: LedgerRow) -> int:
     return row.private_bytes + row.shared_bytes
 
 
-def _named(row: LedgerRow, share: float, agents: int) -> str:
+def _named(row: LedgerRow, share: float, ledger: Ledger) -> str:
     """With its bytes: once where agents share most of it, else for each of them."""
     if row.shared_bytes > row.private_bytes:
         size = f"{format_size(_bytes(row))}, shared"
     else:
-        size = f"{format_size(_bytes(row) / agents)} each"
+        size = f"{format_size(ledger.held_each(row.component))} each"
     return f"{row.component} {share:.0%} ({size})"

@@ -12,7 +12,6 @@ from memprof.text import format_size, listed, one_line
 from memprof.values.profile import Report
 from memprof.values.report import ScenarioFields
 
-_AUTO = "memprof profile SCENARIO --passes auto"
 _MOST_WIDTH = 74
 
 
@@ -24,7 +23,7 @@ def next_step(report: Report) -> Next:
         return Next("Run it again: this run was cut short, and these are its results so far.")
     if after is None or not scenario.passes:
         broken = "The budget is exceeded. " if _breaks_budget(report) else ""
-        return Next(f"{broken}Let memprof find the passes that help this scenario:", _AUTO)
+        return Next(f"{broken}Let memprof find the passes that help this scenario:", _auto(report))
     if report.equivalence.verdict == "diverged":
         return _without_the_broken(report)
     if report.equivalence.verdict == "not_checked":
@@ -38,6 +37,10 @@ def next_step(report: Report) -> Next:
         return Next("There is nothing to apply: no pass helps here.")
     found = recommended(report)
     return _apply(report, found) if found is not None else _no_saving_per_agent(report)
+
+
+def _auto(report: Report) -> str:
+    return f"memprof profile {report.named} --passes auto"
 
 
 def _apply(report: Report, found: Prefix) -> Next:
@@ -89,7 +92,9 @@ def _without_the_broken(report: Report) -> Next:
     after = report.variants.after
     others = [name for name in (after.passes if after else ()) if broken and name not in broken]
     if not broken:
-        return Next("Agents behave differently with these passes. Let memprof choose:", _AUTO)
+        return Next(
+            "Agents behave differently with these passes. Let memprof choose:", _auto(report)
+        )
     them = "it" if len(broken) == 1 else "them"
     return Next(
         f"Leave out {listed(broken)}: agents behave differently with {them}. In the scenario:",
@@ -101,7 +106,9 @@ def _within_budget(report: Report) -> Next:
     assert report.budget is not None
     limit = format_size(report.budget.limit_bytes)
     if report.scenario.passes != ("auto",):
-        return Next(f"The budget of {limit} is exceeded. See whether other passes help:", _AUTO)
+        return Next(
+            f"The budget of {limit} is exceeded. See whether other passes help:", _auto(report)
+        )
     ledger = report.variants.final.ledger
     most = max((row.component for row in ledger.rows), key=ledger.private_each, default="")
     size = format_size(ledger.private_each(most))

@@ -53,6 +53,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     clean = [run for each in (runs.before, runs.after) if each for run in each.clean]
     report = Report(
         scenario=scenario.reported,
+        file=loaded.file,
         environment=describe_environment(scenario.backend, clean[-1], limits.memory_bytes),
         variants=Variants(before, after),
         passes=passes,

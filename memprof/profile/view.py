@@ -38,6 +38,13 @@ _ONE_AGENT = {
     "components": "by component",
     "calls": "by line and call",
 }
+_OPERATIONS = {
+    "build": "makes an agent",
+    "optimise": "applies the passes to it",
+    "environment": "is the agent's world",
+    "activate": "turns the record of an agent at rest into the agent",
+    "passivate": "turns it back",
+}
 _SAME = {
     "exact": "It behaves the same, bit for bit.",
     "bounded": "It behaves the same within the bound of its passes.",
@@ -101,7 +108,7 @@ def _growth(report: Report) -> Iterator[str]:
             "--history-steps caps it."
         )
     else:
-        yield f"{said}; memprof leak SCENARIO --mode steps says where."
+        yield f"{said}; memprof leak {report.named} --mode steps says where."
 
 
 def _columns(variants: Sequence[Variant]) -> tuple[str, ...]:
@@ -259,8 +266,9 @@ def _ledger(report: Report) -> Section:
     tables = tuple(_ledger_table(name, variant) for name, variant in report.variants.named())
     text = (
         "Nominal is what arrays and objects request, resident what the kernel has provided. "
-        "Private bytes belong to one agent (shown per agent), shared bytes to several (shown in "
-        "total); the first agent's A and B are also its environment's. Share is of the growth of "
+        "Private bytes belong to one agent (resident, the mean over all agents), shared bytes to "
+        "several (in total). The first agent's A and B are also its environment's and count as "
+        "shared, so a further agent holds somewhat more than the mean. Share is of the growth of "
         "the process.",
     )
     drawn = [
@@ -297,6 +305,15 @@ def _share(size: int | None, ledger: Ledger) -> str:
     return "-" if size is None or not ledger.growth_bytes else f"{size / ledger.growth_bytes:.1%}"
 
 
+def _not_pymdps(report: Report) -> Iterator[str]:
+    """What the operations are that are no methods of PyMDP's agent."""
+    variants = (variant for _, variant in report.variants.named())
+    there = {each.operation for variant in variants for each in variant.hotspots.operations}
+    said = [f"{name} {what}" for name, what in _OPERATIONS.items() if name in there]
+    if said:
+        yield f"Beside PyMDP's own operations: {'; '.join(said)}."
+
+
 def _hotspots(report: Report) -> Section:
     tables = []
     for name, variant in report.variants.named():
@@ -315,11 +332,15 @@ def _hotspots(report: Report) -> Section:
         lines = held_lines(variant.hotspots.lines)[:_MOST_LINES]
         if lines:
             held = tuple((each.place, format_size(each.bytes), each.text) for each in lines)
-            tables.append(Table(f"{name}, by line", ("line", "held", "source"), held, "source"))
+            tables.append(
+                Table(f"{name}, by line", ("line", "requested", "source"), held, "source")
+            )
     text = (
+        *_not_pymdps(report),
         "Time is from the clean workers; retained is the mean per call, transient peak the most "
-        "that any call needed on top (traced heap). Lines show what one more agent holds, by the "
-        "line that allocated it: yours, the model's or PyMDP's; memprof's own are one row.",
+        "that any call needed on top (traced heap). Lines show what one more agent requests, "
+        "resident or not, by the line that allocated it: yours, the model's or PyMDP's; memprof's "
+        "own are one row.",
     )
     drawn: tuple[Picture, ...] = (
         *pictures.hotspot_bars(list(report.variants.named())),

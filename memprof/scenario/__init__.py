@@ -10,7 +10,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from memprof.values.population import EFFORTS, PopulationSpec
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:
-    """A valid scenario, the file that it came from, and the line of each field in it."""
+    """A valid scenario, the file that it came from, and the line of each field in it; `file` is the
+    same as the user named it, empty where it stands in none of the user's."""
 
     scenario: Scenario
     path: Path
     lines: Mapping[str, int]
+    file: str = ""
 
     def spec(self, passes: tuple[str, ...]) -> PopulationSpec:
         """The population with these passes, as a worker builds it."""
@@ -73,7 +75,7 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
         option = field.partition(".")[0]
         return option_of(option) if option in overrides else _where(path, lines, field)
 
-    loaded = LoadedScenario(_checked({**raw, **overrides}, where), path, lines)
+    loaded = LoadedScenario(_checked({**raw, **overrides}, where), path, lines, str(path))
     _check_files(loaded)
     return loaded
 
@@ -95,7 +97,7 @@ def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> Lo
     """
     file = resources.files("memprof") / "scenarios" / f"{command}.yaml"
     with resources.as_file(file) as path:
-        return load_scenario(path, overrides)
+        return replace(load_scenario(path, overrides), file="")
 
 
 def _where(path: Path, lines: Mapping[str, int], field: str) -> str:

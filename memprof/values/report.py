@@ -6,12 +6,14 @@ Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pair
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from memprof.text import one_line
 from memprof.values.instruments import Count, Positive
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import EffortName
@@ -209,9 +211,16 @@ class ScenarioReport(BaseReport):
     """What was found of one scenario.
 
     Attributes:
+        file: the scenario's, as the user named it; empty where it has none.
         warnings: what a reader must know before using a figure.
     """
 
     scenario: ScenarioFields
     environment: Environment
     warnings: tuple[Caution, ...]
+    file: str = ""
+
+    @property
+    def named(self) -> str:
+        """The scenario on a command line."""
+        return shlex.quote(one_line(self.file)) if self.file else "SCENARIO"

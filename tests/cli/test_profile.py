@@ -33,6 +33,7 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     assert after["per_agent"]["marginal_bytes"] < 1000
     assert report["equivalence"]["verdict"] == "exact"
     assert (report["equivalence"]["agents"], report["equivalence"]["steps"]) == (4, 3)
+    assert report["file"] == str(path)
     (share,) = report["passes"]
     assert share["saved_bytes_per_agent"] == pytest.approx(2**20, rel=0.01)
     by_name = {each["name"]: each for each in before["instruments"]}

@@ -90,7 +90,7 @@ def test_nothing_is_advised_where_nothing_is_known(case):
 def test_copies_are_to_be_shared_and_no_saving_is_claimed(case):
     (advice,) = found(case({"contents": (content(zeros=0.95),)}), "alike")
     assert "all 20 agents" in advice.finding
-    assert "19 copies of B, 800 B each, 95.0% zeros" in advice.evidence
+    assert "19 copies of B, 800 B requested each, 95.0% zeros" in advice.evidence
     assert option(advice) == "--passes share"
     assert (advice.solved_by, advice.saves_bytes) == ("", None)
     assert advice.stake_bytes == pytest.approx(19 * B_BYTES)

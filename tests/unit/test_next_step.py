@@ -106,6 +106,22 @@ def test_without_passes_auto_is_to_find_some(report):
     assert next_step(broken).text.startswith("The budget is exceeded. Let memprof find")
 
 
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [("runs/foragers.yaml", "runs/foragers.yaml"), ("my runs/a.yaml", "'my runs/a.yaml'")],
+)
+def test_commands_name_the_users_own_scenario(case, file, named):
+    made = replace(case(row("share", 100.0), limit=50), file=file)
+    assert next_step(made).code == f"memprof profile {named} --passes auto"
+    assert "SCENARIO" not in markdown.render(made)
+
+
+def test_a_run_that_was_cut_short_points_at_no_place_on_the_screen(case):
+    found = next_step(replace(case(row("share", 10.0)), complete=False))
+    assert found.text.startswith("Run it again: this run was cut short")
+    assert "below" not in found.text
+
+
 def test_a_pass_that_breaks_its_claim_is_to_be_left_out(case):
     rows = row("share", 15.0), row("float32", 12.0, outcome="diverged"), row("template", 10.0)
     found = next_step(case(*rows, verdict="diverged"))

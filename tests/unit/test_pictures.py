@@ -108,10 +108,12 @@ def test_the_screen_names_the_largest_components():
         LedgerRow("D", 8_000, 0, 8_000, 0, 4),
     )
     (said,) = largest_components(Ledger(4, 50_000, 48_100, 0, None, rows))
-    assert said == "Largest of what agents hold: B 58% (7.00 KB each), A 25% (3.00 KB each)."
+    assert (
+        said == "Largest of what agents hold, resident: B 58% (7.00 KB each), A 25% (3.00 KB each)."
+    )
     shared = (LedgerRow("A", 0, 5_000, 0, 5_000, 1),)
     (said,) = largest_components(Ledger(4, 5_000, 5_000, 0, None, shared))
-    assert said == "Largest of what agents hold: A 100% (5.00 KB, shared)."
+    assert said == "Largest of what agents hold, resident: A 100% (5.00 KB, shared)."
     assert not list(largest_components(Ledger(4, 0, 0, 0, None, ())))
 
 

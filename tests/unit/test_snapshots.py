@@ -83,3 +83,12 @@ def test_one_of_a_kind_is_not_written_as_several(name):
         found = parse((ROOT / "reports" / "examples" / EXAMPLES[name]).read_text())
     text = " ".join(terminal.render(view_of(ones(found)), width=300, color=False).split())
     assert re.findall(rf"(?<![\d.,])1 (?:\w+ )?(?:{PLURALS})\b", text) == []
+
+
+def test_every_operation_that_is_not_pymdps_is_explained():
+    (section,) = [each for each in views()["profile"].sections if each.title == "Hotspots"]
+    rows = [row[0] for table in section.tables for row in table.rows if "per call" in table.title]
+    own = {each for each in rows if not each.startswith(("infer_", "sample_", "update_"))}
+    assert {"activate", "passivate", "optimise", "environment"} <= own
+    for each in own:
+        assert re.search(rf"\b{each} (is|makes|applies|turns) ", section.text[0]), each
