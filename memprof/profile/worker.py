@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from array import array
 from collections.abc import MutableSequence, Sequence
@@ -76,7 +77,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     at_n = _points(readings)[-1]
     peak = process.peak_rss_bytes() if peak_known else None
     file_bytes, working_set = population.file_bytes, population.working_set()
-    _extend(batches, readings, channel, effort, resolve=request.resolve)
+    _extend(batches, readings, channel, effort, request.resolve)
 
     channel.progress("ledger", len(population))
     private = _points(readings)[-1].reading.private_bytes
@@ -230,11 +231,11 @@ def _extend(
     readings: Records[GrowthPoint],
     channel: Channel,
     effort: Effort,
-    *,
-    resolve: bool,
+    workers: int,
 ) -> None:
-    """Grow past the scenario's count as far as a line needs it, and to `resolve` the marginal cost,
-    until it is known well, within limits."""
+    """Grow past the scenario's count as far as a line needs it and, to resolve the marginal cost,
+    until so many `workers` know it well together, within limits: the mean of their slopes is surer
+    than each, as `lines.mean_interval` reckons."""
 
     def sizes() -> Points:
         return [(each.agents, each.reading.private_bytes) for each in _points(readings)]
@@ -244,7 +245,7 @@ def _extend(
         agents = sizes()[-1][0] + 1
         batches.extend_to(agents)
         _read(readings, agents, channel)
-    if not resolve:
+    if not workers:
         return
     rate = batches.seconds_per_agent()
     for resolution, seconds in (
@@ -254,7 +255,7 @@ def _extend(
         for agents in further_sizes(
             sizes,
             lines.memory_line,
-            resolution=resolution,
+            resolution=resolution * math.sqrt(workers),
             share=_EXTENSION_SHARE,
             seconds_left=lambda end=start + seconds: end - own_seconds(),  # type: ignore[misc]
             agent_seconds=lambda: rate,

@@ -179,7 +179,7 @@ class Runs(Measuring):
 
     def _trial(self, plan: Plan, title: str, effort: EffortName) -> None:
         spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort])
-        done = self.crew.run(title, Measure(spec, resolve=True, trend=False))
+        done = self.crew.run(title, Measure(spec, resolve=1, trend=False))
         self.trials.setdefault(plan, []).append(done.value)
 
     def _plans_between(self) -> list[Plan]:
@@ -217,7 +217,7 @@ class Runs(Measuring):
         instruments = self.crew.loaded.scenario.instruments
         sample = self.resolve and "memory_profiler" in instruments and not variant.clean
         spec = self.crew.loaded.spec(variant.passes)
-        request = Measure(spec, resolve=self.resolve, trend=trend)
+        request = Measure(spec, resolve=most if self.resolve else 0, trend=trend)
         is_abreast = self.crew.is_abreast
         done = self.crew.run(f"{name}, repeat {repeat + 1} of {most}", request, sample=sample)
         variant.clean.append(done.value)

@@ -48,14 +48,15 @@ class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     """Measure the population cleanly.
 
     Attributes:
-        resolve: add agents, within the limits of the effort, until the cost of one is known.
+        resolve: add agents, within the limits of the effort, until the cost of one is known by so
+            many workers together; none are added for 0.
         trend: let them live on, to see whether they grow.
     """
 
     target = "memprof.profile.worker:measure"
     result = Measurement
 
-    resolve: bool = False
+    resolve: int = 0
     trend: bool = True
 
     @property

@@ -23,7 +23,7 @@ _FILE_BYTES = 16 * 2**20
 
 
 def measure(path, forks, on_progress=lambda mark: None, **limits):
-    request = Measure(load_scenario(path).spec(()), resolve=False, trend=False)
+    request = Measure(load_scenario(path).spec(()), resolve=0, trend=False)
     return run_worker(request, Limits(**limits), on_progress, forks=forks).value
 
 
@@ -64,7 +64,7 @@ def test_of_those_that_measure_the_same_one_is_forked(fake, forks, count):
     run = lambda request, **limits: run_worker(  # noqa: E731
         request, Limits(**limits), lambda mark: None, forks=forks
     )
-    run(Measure(spec(("fake-share",)), resolve=False, trend=False))
+    run(Measure(spec(("fake-share",)), resolve=0, trend=False))
     run(ReadThrough(spec(()), instrument="fake"))
     assert count() == 3, "these measure something else"
     run(ReadThrough(spec(("fake-share",)), instrument="fake", imports=True))

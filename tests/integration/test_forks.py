@@ -106,7 +106,7 @@ def slope(run):
 
 
 def measured(path, forks=None, **fields):
-    request = Measure(load_scenario(path).spec(()), resolve=False, trend=False, **fields)
+    request = Measure(load_scenario(path).spec(()), resolve=0, trend=False, **fields)
     return run_worker(request, Limits(), lambda mark: None, forks=forks).value
 
 
