@@ -28,6 +28,7 @@ class Backend:
         compiles: it traces and compiles programs, and keeps arrays on a device.
         together: all agents step as one computation.
         environment: variables for its workers' allocator.
+        cache: variables by which its workers find what one of them has compiled, in `{folder}`.
         imports: modules of its population, or all of that, which start no thread that a fork lacks:
             what the process imports that workers are forked from.
     """
@@ -41,6 +42,7 @@ class Backend:
     compiles: bool = False
     together: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    cache: Mapping[str, str] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
 
 
@@ -64,6 +66,11 @@ BACKENDS = Catalogue(
             compiles=True,
             together=True,
             environment=ONE_ARENA,
+            cache={
+                "JAX_COMPILATION_CACHE_DIR": "{folder}",
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            },
             imports=("memprof.upstream.jax_agent",),  # without a device
         ),
     ),

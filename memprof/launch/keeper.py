@@ -17,6 +17,9 @@ import sys
 import time
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+COMMON_FOLDER = "MEMPROF_COMMON_FOLDER"
+"""Environment variable: a folder that workers have in common; whoever finds memprof gone removes
+it."""
 _AWAITED = {signal.SIGCHLD, signal.SIGTERM}
 _LONGEST_END = 3.0  # for what cannot be killed: it belongs to another user, or hangs in the kernel
 
@@ -58,7 +61,8 @@ def keep(parent: int, status: int, events: int, folder: str) -> bool:
     if _is_gone(parent):
         import shutil
 
-        shutil.rmtree(folder, ignore_errors=True)
+        for each in filter(None, (folder, os.environ.get(COMMON_FOLDER))):
+            shutil.rmtree(each, ignore_errors=True)
     return False
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memprof.catalogue.backends import BACKENDS, ONE_ARENA
-from memprof.launch import limits
+from memprof.launch import keeper, limits
 from memprof.posix import PAGE_BYTES, processors, rlimit_bytes
 from memprof.upstream.installed import DISTRIBUTION, version
 from memprof.values.measurements import WorkerRun
@@ -42,10 +42,15 @@ _ALLOCATOR_VARIABLES = (
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
 
 
-def worker_environment(backend: str, job: type[Request[Any]]) -> dict[str, str]:
-    """Environment variables of the workers that do a job for a backend; what the user has set
-    stays."""
-    own = ONE_ARENA if job.one_arena else BACKENDS[backend].environment
+def worker_environment(
+    backend: str, job: type[Request[Any]], cache: Path | None = None
+) -> dict[str, str]:
+    """Environment variables of the workers that do a job for a backend, and have what they compile
+    in common in the folder `cache`; what the user has set stays."""
+    own = dict(ONE_ARENA if job.one_arena else BACKENDS[backend].environment)
+    if cache is not None:
+        own |= {key: each.format(folder=cache) for key, each in BACKENDS[backend].cache.items()}
+        own[keeper.COMMON_FOLDER] = str(cache)
     variables = {**own, **os.environ}
     if job.cycles:
         tunables = variables.get("GLIBC_TUNABLES", "")

@@ -3,19 +3,23 @@ is kept of them on a failure, and how it ends."""
 
 from __future__ import annotations
 
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Generic, TypeVar
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.launch.forks import Forks
 from memprof.launch.limits import left_bytes
 from memprof.launch.spawn import Finished, Limits, run_worker
-from memprof.launch.start import Halt
+from memprof.launch.start import Halt, new_folder
 from memprof.posix import processors
 from memprof.scenario import LoadedScenario
 from memprof.values.measurements import Mark
@@ -101,6 +105,7 @@ class Crew:
     _forks: Forks | None = field(default=None, init=False)
     _free: Event = field(default_factory=Event, init=False)
     _told: RLock = field(default_factory=RLock, init=False)
+    _cache: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False)
 
     def run(
         self,
@@ -132,6 +137,7 @@ class Crew:
                 on_part=on_part,
                 halt=self._halt,
                 forks=self._forks,
+                cache=None if self._cache is None else Path(self._cache.name),
             )
         except ScenarioError as error:
             raise ScenarioError(
@@ -157,6 +163,22 @@ class Crew:
                 yield
             finally:
                 self._forks = None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the scenario's backend compiles programs that a worker may have from another:
+        those that the user keeps are in a place of their own."""
+        cache = BACKENDS[self.loaded.scenario.backend].cache
+        return any("{folder}" in each and name not in os.environ for name, each in cache.items())
+
+    def keep_compiled(self) -> None:
+        """From now on workers have what others have compiled, for as long as there is this crew.
+
+        Raises:
+            WorkerFailed: there is no place for it.
+        """
+        if self._cache is None:
+            self._cache = new_folder()
 
     @property
     def is_abreast(self) -> bool:

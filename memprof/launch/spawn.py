@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic
 
 import msgspec
@@ -80,10 +81,11 @@ def run_worker(
     on_part: Callable[[R], None] | None = None,
     halt: Halt | None = None,
     forks: Forks | None = None,
+    cache: Path | None = None,
 ) -> Finished[R]:
     """Run one job in a fresh process, one of the `forks` where those are of use; it, what it
     started and its temporary files are gone when this returns or raises. `on_part` is told what is
-    known of the result so far, where a job says it.
+    known of the result so far, where a job says it. What it compiles is in the folder `cache`.
 
     Raises:
         KeyboardInterrupt: the user ended it, or `halt` was called.
@@ -92,7 +94,7 @@ def run_worker(
     """
     request = msgspec.structs.replace(request, memory_limit_bytes=limits.memory_bytes)
     ceiling = Ceiling.of(limits.memory_bytes)
-    environment = worker_environment(request.spec.backend, type(request))
+    environment = worker_environment(request.spec.backend, type(request), cache)
     environment["PYTHONHASHSEED"] = "0"
     server = None
     if forks is not None and ceiling is None:
@@ -120,7 +122,9 @@ def run_worker(
             if server is None or server.is_alive():
                 raise
     # A fork ends with its server, which says nothing of what it was to do.
-    return run_worker(request, limits, on_progress, sample=sample, on_part=on_part, halt=halt)
+    return run_worker(
+        request, limits, on_progress, sample=sample, on_part=on_part, halt=halt, cache=cache
+    )
 
 
 def _follow(

@@ -36,9 +36,8 @@ _REMEDIES = {
 }
 
 
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is gone at the end, with whatever is in it.
+def new_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is gone with this object, with whatever is in it.
 
     Raises:
         WorkerFailed: there is no place for one.
@@ -51,7 +50,17 @@ def temporary_folder() -> Iterator[Path]:
             f"cannot make a temporary folder: {error.strerror or error}; set TMPDIR to a writable "
             "folder"
         ) from None
-    with folder as name:
+    return folder
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """The same, until the end of the block.
+
+    Raises:
+        WorkerFailed: there is no place for one.
+    """
+    with new_folder() as name:
         yield Path(name)
 
 

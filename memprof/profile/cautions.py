@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import FASTER
+from memprof.stats.lines import resolving_agents
 from memprof.text import format_seconds, format_size
 from memprof.upstream.installed import DISTRIBUTION, SPAN, TRIED, untried
 from memprof.values.instruments import DeviceDetails
-from memprof.values.measurements import WorkerRun
+from memprof.values.measurements import Ledger, WorkerRun
 from memprof.values.profile import PassResult, Variant
 from memprof.values.report import Caution, Equivalence
 
@@ -127,7 +128,7 @@ def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
         yield (
             "below_resolution",
             "the marginal cost is indistinguishable from zero; it is at most "
-            f"{format_size(cost.at_most_bytes)}",
+            f"{format_size(cost.at_most_bytes)}{_resolving(ledger)}",
         )
     if variant.uss_bytes is None:
         yield "no_uss", "this platform reports no USS; RSS stands in for it"
@@ -146,6 +147,14 @@ def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
     for reading in variant.instruments:
         if reading.failure:
             yield "instrument_failed", f"{reading.name}: {reading.failure}"
+
+
+def _resolving(ledger: Ledger) -> str:
+    each = ledger.private_each()
+    if each < 1:
+        return ""
+    agents = float(f"{resolving_agents(each):.1e}")
+    return f". By the ledger an agent holds {format_size(each)}; {agents:,.0f} agents would show it"
 
 
 def _retracing(variant: Variant, device: DeviceDetails) -> str:

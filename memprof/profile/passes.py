@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memprof.posix import PAGE_BYTES
 from memprof.stats.equivalence import Digests
@@ -29,7 +29,7 @@ from memprof.stats.lines import (
     span,
 )
 from memprof.text import format_share, format_size, listed
-from memprof.values.measurements import Measurement, PlanTrial
+from memprof.values.measurements import Measurement, PlanTrial, Sample
 from memprof.values.profile import PassOutcome, Report
 from memprof.values.report import PerAgent
 
@@ -82,8 +82,13 @@ class Gain:
     transient_bytes: float | None
 
 
-def cost_of(clean: Sequence[Measurement]) -> Cost:
-    """The cost of a plan from its clean workers."""
+def cost_of(clean: Sequence[Measurement], compiling: Measurement | None = None) -> Cost:
+    """The cost of a plan from its clean workers; where they had their programs from one that was
+    `compiling`, with what that leaves. What it takes meanwhile says nothing of the agents.
+
+    Where the scenario's population is not on the line, that knows what an agent costs, and not what
+    comes once.
+    """
     points = [process_points(run) for run in clean]
     known = clean[0].ledger.mean_agent_bytes
     fitted = per_agent(
@@ -91,12 +96,20 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
         statistics.fmean(process_at(run, run.sample.at_n) for run in clean),
         known,
     )
+    at_n = fitted.at_n_bytes
+    if compiling is not None:
+        at_n = process_at(compiling, compiling.sample.at_n)
+    fixed, agents = fitted.fixed_bytes, clean[0].sample.at_n.agents
+    if not all(_is_on_line(run.sample) for run in clean):
+        fixed = fitted.at_n_bytes - agents * fitted.marginal_bytes
+    fixed += at_n - fitted.at_n_bytes
+    fitted = replace(fitted, fixed_bytes=fixed, at_n_bytes=at_n)
     of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(
         per_agent=fitted,
         growth=slope([memory_line(each) for each in points]),
-        agents=clean[0].sample.at_n.agents,
-        fixed_bytes=fitted.fixed_bytes - statistics.fmean(of_files),
+        agents=agents,
+        fixed_bytes=fixed - statistics.fmean(of_files),
         transient_bytes=mean_of_known(
             each.peak_rss_bytes - each.at_n.reading.rss_bytes
             for each in (run.sample for run in clean)
@@ -107,6 +120,10 @@ def cost_of(clean: Sequence[Measurement]) -> Cost:
         known_bytes=known,
         once_bytes=statistics.fmean(PROCESS_GRAIN_BYTES / span(each) for each in points),
     )
+
+
+def _is_on_line(sample: Sample) -> bool:
+    return sample.at_n.reading in [each.reading for each in sample.points]
 
 
 def cost_of_trials(trials: Sequence[PlanTrial], paces: Sequence[float], agents: int) -> Cost:

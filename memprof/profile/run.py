@@ -23,6 +23,7 @@ from memprof.scenario.schema import Budget, Scenario
 from memprof.stats import equivalence
 from memprof.stats.lines import mean_interval, mean_of_known, median_half_width, process_bytes
 from memprof.text import format_size
+from memprof.values.measurements import Measurement
 from memprof.values.profile import Hotspots, PassResult, Report, StepSeconds, Variant
 from memprof.values.report import BudgetCheck, Equivalence, PerAgent, Variants
 
@@ -42,8 +43,8 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
 def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     """What all the workers' figures come to."""
     scenario = loaded.scenario
-    before = _variant(runs.before)
-    after = _variant(runs.after) if runs.after else None
+    before = _variant(runs.before, runs.compiling.get(()))
+    after = _variant(runs.after, runs.compiling.get(runs.plan)) if runs.after else None
     if scenario.auto and not runs.plan and runs.failure is None:
         after = before  # no pass helps: the best plan is none
     verdict, passes = _behaviour(runs, scenario)
@@ -73,14 +74,19 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
     return replace(report, advice=advise(report, passes_for(scenario.backend)))
 
 
-def _variant(runs: VariantRuns) -> Variant:
+def _variant(runs: VariantRuns, compiling: Measurement | None) -> Variant:
     clean = runs.clean
     samples = [run.sample for run in clean]
-    at_n = [each.at_n.reading for each in samples]
-    peaks = [each.peak_rss_bytes for each in samples if each.peak_rss_bytes is not None]
+    like_users = [run.sample for run in ([compiling] if compiling else clean)]
+    at_n = [each.at_n.reading for each in like_users]
+    peaks = [each.peak_rss_bytes for each in like_users if each.peak_rss_bytes is not None]
     timed = runs.timed
-    compiled = [run.compile_seconds for run in timed if run.compile_seconds is not None]
-    cost = cost_of(clean)
+    compiled = [
+        run.compile_seconds
+        for run in ([compiling] if compiling else timed)
+        if run.compile_seconds is not None
+    ]
+    cost = cost_of(clean, compiling)
     traced = runs.instruments.get("tracemalloc")
     intrusive = runs.instruments.values()
     return Variant(
@@ -109,7 +115,7 @@ def _variant(runs: VariantRuns) -> Variant:
             traced.details.stacks if traced else (),
         ),
         trend=judge.trend([each.trend for each in samples]),
-        device=device.details.device if (device := runs.instruments.get("device")) else None,
+        device=used.details.device if (used := runs.instruments.get("device")) else None,
         timeline=judge.timeline(runs.sampled),
         samples=tuple(samples),
         contents=next((run.details.contents for run in intrusive if run.details.contents), ()),
@@ -151,10 +157,10 @@ def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
 def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:
     """Whether agents behave as before, and what each pass did."""
     verdict = _equivalence(runs, scenario)
-    costs = {plan: cost_of(clean) for plan, clean in runs.trials.items()}
-    costs[()] = cost_of(runs.before.clean)
+    clean = {**runs.trials, (): runs.before.clean}
     if runs.after is not None:
-        costs[runs.plan] = cost_of(runs.after.clean)
+        clean[runs.plan] = runs.after.clean
+    costs = {plan: runs.cost(plan, workers) for plan, workers in clean.items()}
     claims = {name: PASSES[name].form(scenario.backend).claim for name in runs.plan}
     if runs.choice is not None:
         rows = runs.choice.rows(costs, claims, verdict.verdict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from array import array
 from collections.abc import MutableSequence, Sequence
@@ -15,11 +14,10 @@ from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
 from memprof.instruments import DirectCalls, Instrument, Stopwatch, heap, process, walker
 from memprof.instruments.imports import ImportWatch
-from memprof.launch.limits import left_bytes
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import own_seconds
-from memprof.stats import lines
+from memprof.profile.resolve import Readings, largest, resolve
 from memprof.stats.growth import FEWEST_CYCLES
 from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
 from memprof.values.instruments import InstrumentRun
@@ -37,17 +35,10 @@ from memprof.worker.growth import (
     FEWEST_POINTS,
     Batches,
     Growth,
-    Points,
-    Records,
-    further_sizes,
 )
 from memprof.worker.job import Channel, backend_of, warm_up
 
-# A population grows on until half the interval of its marginal cost is so small, relative to it.
-_RESOLUTION = 0.01
-_EXTENSION_BYTES, _EXTENSION_SHARE = 64 * 10**6, 0.5
 _TREND_READINGS = 12
-_MOST_POINTS = 64
 
 
 def measure(request: Measure, channel: Channel) -> Measurement:
@@ -62,27 +53,27 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
     population = population_type(spec, watch)
     growth = Growth(population, spec.steps, digests)
-    batches, readings = (
-        Batches(growth, spec.agents, channel.progress),
-        Records(GrowthPoint, _MOST_POINTS),
-    )
+    batches = Batches(growth, spec.agents, channel.progress)
+    readings = Readings(channel, rebuilds=population.rebuilds)
     trend_heap = array("q", [0]) * _TREND_READINGS
     process.settle()
     filled = heap.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
+    peak = None
     for agents in batches:
-        _read(readings, agents, channel)
-    at_n = _points(readings)[-1]
-    peak = process.peak_rss_bytes() if peak_known else None
+        readings.take(agents)
+        if agents == spec.agents and peak is None and peak_known:
+            peak = process.peak_rss_bytes()
+    at_n = readings.at(spec.agents)
     file_bytes, working_set = population.file_bytes, population.working_set()
-    _extend(batches, readings, channel, effort, request.resolve)
+    resolve(request, batches, readings)
 
     channel.progress("ledger", len(population))
-    private = _points(readings)[-1].reading.private_bytes
+    private = readings.points[-1].reading.private_bytes
     walked = walker.walk(population.holdings(), len(population))
-    points, held = _evened(_points(readings), spec, walked, rebuilds=population.rebuilds)
+    points, held = _evened(readings.points, spec, walked, rebuilds=population.rebuilds)
     trend = TrendSeries(len(population), spec.steps + 1, 1, ())
     if request.trend:
         trend = _live_on(batches, trend_heap, channel, effort)
@@ -119,7 +110,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
 
 def _evened(
     points: Sequence[GrowthPoint], spec: PopulationSpec, walked: walker.Walk, *, rebuilds: bool
-) -> tuple[list[GrowthPoint], Sequence[float]]:
+) -> tuple[Sequence[GrowthPoint], Sequence[float]]:
     """The points as far as the mixture goes, with what their agents hold beyond the mean; and what
     each of the scenario's agents holds alone, empty where that is not known. What `rebuilds` for
     every size compiles anew, too, which is no agent's."""
@@ -139,7 +130,8 @@ def _evened(
         if is_like_all(nominal, spec.agents, point.agents)
         and (rebuilds or is_gained_alike(gained, spec.agents, point.agents))
     ]
-    return like if len(like) >= FEWEST_POINTS else evened, held[: spec.agents]
+    chosen = like if len(like) >= FEWEST_POINTS else evened
+    return largest(chosen) if rebuilds else chosen, held[: spec.agents]
 
 
 def held_alone(passes: Sequence[str], by_agent: Sequence[int]) -> Sequence[float]:
@@ -212,61 +204,6 @@ def trace(request: Trace, channel: Channel) -> TraceComparison:
         channel.progress("step", spec.agents)
         Growth(population, spec.steps, values).come(spec.agents)
         return values.comparison()
-
-
-def _read(readings: Records[GrowthPoint], agents: int, channel: Channel) -> None:
-    channel.progress("settle", agents)
-    process.settle()
-    readings.append(GrowthPoint(agents, process.read()))
-    channel.progress("read", agents)
-
-
-def _points(readings: Records[GrowthPoint]) -> list[GrowthPoint]:
-    """All readings, smallest population first, and in the order in which they were taken."""
-    return sorted(readings, key=lambda point: point.agents)
-
-
-def _extend(
-    batches: Batches,
-    readings: Records[GrowthPoint],
-    channel: Channel,
-    effort: Effort,
-    workers: int,
-) -> None:
-    """Grow past the scenario's count as far as a line needs it and, to resolve the marginal cost,
-    until so many `workers` know it well together, within limits: the mean of their slopes is surer
-    than each, as `lines.mean_interval` reckons."""
-
-    def sizes() -> Points:
-        return [(each.agents, each.reading.private_bytes) for each in _points(readings)]
-
-    start = own_seconds()
-    while len(readings) < FEWEST_POINTS:
-        agents = sizes()[-1][0] + 1
-        batches.extend_to(agents)
-        _read(readings, agents, channel)
-    if not workers:
-        return
-    rate = batches.seconds_per_agent()
-    for resolution, seconds in (
-        (lines.FITS, effort.fit_seconds),
-        (_RESOLUTION, effort.resolve_seconds),
-    ):
-        for agents in further_sizes(
-            sizes,
-            lines.memory_line,
-            resolution=resolution * math.sqrt(workers),
-            share=_EXTENSION_SHARE,
-            seconds_left=lambda end=start + seconds: end - own_seconds(),  # type: ignore[misc]
-            agent_seconds=lambda: rate,
-            room_bytes=lambda: min(_EXTENSION_BYTES, left_bytes() // 2),
-            first=sizes()[0],
-        ):
-            try:
-                batches.extend_to(agents)
-            except (MemoryError, ScenarioError):
-                return  # the scenario did not ask for so many; what was measured stands
-            _read(readings, agents, channel)
 
 
 def _live_on(

@@ -58,6 +58,8 @@ class Runs(Measuring):
         trials: clean workers of single plans: those that `auto` tries in this way, and those of the
             waterfall.
         trial_failures: why a plan of the waterfall has none.
+        compiling: of each plan of a backend that compiles, the worker that did so; all others of
+            the plan find the programs there, and differ by less.
         choice: how `auto` came to its plan.
         comparison: value by value, where digests differ.
         reproducible: False where the plain population differs from itself, value by value.
@@ -70,6 +72,7 @@ class Runs(Measuring):
     plan: Plan = ()
     trials: dict[Plan, list[Measurement]] = field(default_factory=dict)
     trial_failures: dict[Plan, str] = field(default_factory=dict)
+    compiling: dict[Plan, Measurement] = field(default_factory=dict)
     choice: Choice | None = None
     comparison: TraceComparison | None = None
     reproducible: bool = True
@@ -92,6 +95,7 @@ class Runs(Measuring):
             if scenario.auto:  # what it chooses from has to be better than that
                 self._clean("before", self.before, 0, scenario.repeats)
             self._choose_plan()
+            self._compile_beside()
             first, *further = self._repeats(0, scenario.repeats)
             tasks = [task for tasks in further for task in tasks]
             tasks += [*self._waterfall(), *self._instruments(names)]
@@ -109,6 +113,44 @@ class Runs(Measuring):
             self._beside([*first, *tasks], after_clock=bool(first))
             self._compare()
         return self
+
+    def _compile_beside(self) -> None:
+        """Compile for all plans that are known, before anything is measured by a clock."""
+        plans = self._to_compile([(), self.plan, *self._plans_between()])
+        tasks = [partial(self._compile, plan) for plan in plans]
+        self.crew.total = self.crew.started + len(tasks)
+        for task in tasks[:1]:  # until then nobody knows how much memory workers take
+            task()
+        if tasks[1:]:
+            self._beside(tasks[1:])
+
+    def _to_compile(self, plans: Sequence[Plan]) -> list[Plan]:
+        """Those of the plans whose programs are to be compiled."""
+        if not self.crew.compiles:
+            return []
+        return [plan for plan in dict.fromkeys(plans) if plan not in self.compiling]
+
+    def _compile(self, plan: Plan) -> None:
+        self.crew.keep_compiled()
+        spec, repeats = self.crew.loaded.spec(plan), self.crew.loaded.scenario.repeats
+        request = Measure(spec, resolve=repeats if self.resolve else 0, trend=False)
+        self.compiling[plan] = self.crew.run(f"{_words(plan)}, compiling", request).value
+
+    def _request(
+        self, plan: Plan, workers: int, *, trend: bool = False, effort: EffortName | None = None
+    ) -> Measure:
+        """For one of so many clean workers of the plan, after the one that compiles for it."""
+        for each in self._to_compile([plan]):
+            self._compile(each)
+        scenario = self.crew.loaded.scenario
+        spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort or scenario.effort])
+        known = self.compiling.get(plan)
+        most = 0 if known is None else max(each.agents for each in known.sample.points)
+        return Measure(spec, resolve=workers, most=most if most > spec.agents else 0, trend=trend)
+
+    def cost(self, plan: Plan, clean: Sequence[Measurement]) -> Cost:
+        """What a plan costs by its clean workers."""
+        return cost_of(clean, self.compiling.get(plan))
 
     def run_clean(self) -> Runs:
         """The same without the plans in between and the instruments, and without agents beyond the
@@ -134,7 +176,7 @@ class Runs(Measuring):
         """The plans in between, which show what each pass does."""
         with self._kept():
             tasks = self._waterfall()
-            self.crew.total += len(tasks)
+            self.crew.total += len(self._to_compile(self._plans_between())) + len(tasks)
             self._beside(tasks)
 
     @contextmanager
@@ -175,11 +217,10 @@ class Runs(Measuring):
     def _clean_cost(self, plan: Plan, least: int) -> Cost:
         while len(self.trials.get(plan, ())) < least:
             self._trial(plan, f"auto: {_words(plan)}", "quick")
-        return cost_of(self.trials[plan])
+        return self.cost(plan, self.trials[plan])
 
     def _trial(self, plan: Plan, title: str, effort: EffortName) -> None:
-        spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort])
-        done = self.crew.run(title, Measure(spec, resolve=1, trend=False))
+        done = self.crew.run(title, self._request(plan, 1, effort=effort))
         self.trials.setdefault(plan, []).append(done.value)
 
     def _plans_between(self) -> list[Plan]:
@@ -197,7 +238,8 @@ class Runs(Measuring):
 
     def _measure(self, done: int, most: int) -> None:
         tasks = [task for tasks in self._repeats(done, most) for task in tasks]
-        self.crew.total += len(tasks)
+        plans = self._to_compile([variant.passes for _, variant in self._variants()])
+        self.crew.total += len(plans) + len(tasks)
         for task in tasks:
             task()
 
@@ -216,8 +258,7 @@ class Runs(Measuring):
         trend = not self.resolve or repeat >= most - max(1, most // _TREND_EVERY)
         instruments = self.crew.loaded.scenario.instruments
         sample = self.resolve and "memory_profiler" in instruments and not variant.clean
-        spec = self.crew.loaded.spec(variant.passes)
-        request = Measure(spec, resolve=most if self.resolve else 0, trend=trend)
+        request = self._request(variant.passes, most if self.resolve else 0, trend=trend)
         is_abreast = self.crew.is_abreast
         done = self.crew.run(f"{name}, repeat {repeat + 1} of {most}", request, sample=sample)
         variant.clean.append(done.value)
@@ -225,12 +266,13 @@ class Runs(Measuring):
             variant.alone.append(done.value)
         if sample:
             variant.sampled = done
-        self.crew.say(f"{name}: {_in_words(cost_of(variant.clean))}")
+        self.crew.say(f"{name}: {_in_words(self.cost(variant.passes, variant.clean))}")
 
     def _beside(self, tasks: Sequence[Callable[[], None]], *, after_clock: bool = False) -> None:
         """Do what needs no clock; as `Crew.all_of`."""
         known = [self.before.clean, self.after.clean if self.after else (), *self.trials.values()]
-        room = max(_most_bytes(run) for runs in known for run in runs)
+        runs = [*self.compiling.values(), *(run for runs in known for run in runs)]
+        room = max(map(_most_bytes, runs))
         self.crew.all_of(tasks, room, after_clock=after_clock)
 
     def _waterfall(self) -> list[Callable[[], None]]:

@@ -178,6 +178,12 @@ def per_agent(
     )
 
 
+def resolving_agents(each_bytes: float, workers: int = 1) -> int:
+    """How many agents of that size make a line fit, for so many workers together, whatever the
+    process takes meanwhile."""
+    return math.ceil(PROCESS_GRAIN_BYTES / (FITS * math.sqrt(workers) * each_bytes))
+
+
 def student_t(freedom: int) -> float:
     """97.5 % quantile of Student's t."""
     from scipy.special import stdtrit

@@ -50,6 +50,7 @@ class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     Attributes:
         resolve: add agents, within the limits of the effort, until the cost of one is known by so
             many workers together; none are added for 0.
+        most: so many agents in the end, where another worker has found out how many it takes.
         trend: let them live on, to see whether they grow.
     """
 
@@ -57,6 +58,7 @@ class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     result = Measurement
 
     resolve: int = 0
+    most: int = 0
     trend: bool = True
 
     @property

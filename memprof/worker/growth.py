@@ -6,6 +6,7 @@ be measured as part of the agents.
 
 from __future__ import annotations
 
+import statistics
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -24,9 +25,11 @@ T = TypeVar("T")
 FEWEST_POINTS = 4
 """A line through fewer tells nothing of what an agent costs."""
 _BATCHES = 5
-# The sizes, in fifths, of a population that is built anew for every size. What rebuilding itself
-# leaves behind grows from one to the next; in this order that is no slope over the sizes.
-_REBUILT = (2, 5, 3, 1, 4, 5)
+# The sizes, in thirds, of a population that is built anew for every size, and compiles for each.
+# The first is as a user has it; what libraries keep of that, and of the first change, comes once.
+# What rebuilding leaves behind grows from one to the next: in an order that is the same from its
+# end, that is no slope over the others.
+_THIRDS, _REBUILT, REBUILT_ONCE = 3, (3, 1, 3, 1, 1, 3), 2
 # The reference loop.
 _STATES, _ROUNDS, _MOST = 48, 200, 40
 _RECORD_BYTES = 512
@@ -49,6 +52,10 @@ class Growth:
         self.steps = steps
         self._recorder = recorder
         self._lived: list[tuple[int, int]] = []  # up to which agent, how many steps
+
+    def record_no_more(self) -> None:
+        """What agents do from now on is not taken down."""
+        self._recorder = None
 
     def build(self, agents: int) -> tuple[range, float]:
         """Let there be `agents` agents: those that are new, and the seconds of it. They are to live
@@ -123,8 +130,8 @@ class Batches:
 
     Attributes:
         sizes: numbers of agents at which the population is read, up to the scenario's.
-        compile_seconds: the first step of all agents of the last size, where the backend compiles
-            in it; None elsewhere.
+        compile_seconds: the first step of all the scenario's agents, where the backend compiles in
+            it; None elsewhere.
         build_seconds: building one agent, passes included, averaged over the new agents, for every
             size.
         reference: the loop that steps are compared with, run between them.
@@ -136,8 +143,10 @@ class Batches:
         self.growth, self._agents, self._on_progress = growth, agents, on_progress
         self._population, self._steps = growth.population, growth.steps
         count = min(_BATCHES, agents)
-        rebuilt = self._population.rebuilds and count == _BATCHES
-        self.sizes = [agents * n // count for n in (_REBUILT if rebuilt else range(1, count + 1))]
+        if self._population.rebuilds and agents >= _THIRDS:
+            self.sizes = [agents * n // _THIRDS for n in _REBUILT]
+        else:
+            self.sizes = [agents * n // count for n in range(1, count + 1)]
         self.compile_seconds: float | None = None
         self.build_seconds = array("d", [0.0]) * len(self.sizes)
         self._step_seconds = array("d", [0.0]) * (len(self.sizes) * self._steps)
@@ -159,7 +168,8 @@ class Batches:
                     place, share = batch * self._steps + step, len(new) * len(steps)
                     self._step_seconds[place] = elapsed / share
                     self._step_cpu_seconds[place] = cpu / share
-                if self._population.rebuilds and steps.start == 0:
+                is_first = self.compile_seconds is None and last == self._agents
+                if self._population.rebuilds and steps.start == 0 and is_first:
                     self.compile_seconds = elapsed
                 self.reference.take()
                 start = process_time()
@@ -182,18 +192,29 @@ class Batches:
         return tuple(each for place, each in enumerate(seconds) if place % self._steps >= first)
 
     def extend_to(self, agents: int) -> None:
-        """Grow on, in batches as large as the first: larger ones would fragment memory more."""
+        """Grow on, in batches as large as the first: larger ones would fragment memory more. What
+        has to be built anew can become smaller, too."""
         self._on_progress("extend", agents)
-        batch = agents if self._population.rebuilds else self.sizes[0]
+        if self._population.rebuilds:
+            self._come(agents)
+            return
         while (count := len(self._population)) < agents:
-            new, _ = self.growth.build(min(agents, count + batch))
-            for _ in self.growth.stretches(new, range(self._steps)):
-                process.clear_free_lists()
+            self._come(min(agents, count + self.sizes[0]))
+
+    def _come(self, agents: int) -> None:
+        new, _ = self.growth.build(agents)
+        for _ in self.growth.stretches(new, range(self._steps)):
+            process.clear_free_lists()
 
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
         build = sum(self.build_seconds) / len(self.build_seconds)
         return build + self._steps * self._seconds_per_step()
+
+    def seconds_per_life(self) -> float:
+        """What each agent of a population that compiles for every size takes to live its steps,
+        once that is compiled."""
+        return self._steps * statistics.median(self.step_seconds)
 
     def agents_within(self, seconds: float, steps: int) -> int:
         """How many agents, from the scenario's number up to all there are, live so many steps in

@@ -12,6 +12,7 @@ import pytest
 from memprof.errors import WorkerDied, WorkerTimeout
 from memprof.launch import forks as parents
 from memprof.launch.forks import Forks
+from memprof.launch.keeper import COMMON_FOLDER
 from memprof.launch.runner import Crew, Observer
 from memprof.launch.spawn import Limits, run_worker
 from memprof.profile.workers import Runs
@@ -195,6 +196,21 @@ def test_a_keeper_that_is_killed_takes_its_worker_along(fake, forks, tmp_path):
 
     with pytest.raises(WorkerDied, match="SIGKILL"):
         measure(fake(), forks, kill)
+
+
+def test_a_folder_that_workers_have_in_common_goes_with_memprof(fake, tmp_path):
+    common = tmp_path / "common"
+    common.mkdir()
+    process = start(fake(model={"fault": "hang"}), **{COMMON_FOLDER: str(common)})
+    wait_for_worker(tmp_path, 1)
+    assert common.exists()
+    process.kill()
+    process.communicate(timeout=300)
+    assert gone(tmp_path)
+    deadline = time.monotonic() + 300
+    while common.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -89,6 +89,17 @@ def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
     assert batches.seconds_per_agent() == EACH_SECONDS
 
 
+def test_what_is_built_anew_is_first_as_the_user_has_it_and_then_on_no_slope_over_time(crowd):
+    crowd.rebuilds = True
+    crowd.grow = range
+    crowd.lived = [0] * 30
+    crowd.live = lambda agents, steps: iter(())
+    first, _, *sizes = growth.Batches(growth.Growth(crowd, 1), 30, mock.Mock()).sizes
+    assert first == 30
+    assert sizes == sizes[::-1] == [30, 10, 10, 30]
+    assert len(sizes) >= growth.FEWEST_POINTS
+
+
 def test_a_size_is_the_number_of_agents_that_are_there(crowd):
     batches = growth.Batches(growth.Growth(crowd, 1), 23, mock.Mock())
     assert [(size, len(crowd)) for size in batches] == [(n, n) for n in (4, 9, 13, 18, 23)]

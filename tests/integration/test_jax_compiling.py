@@ -1,0 +1,71 @@
+"""Workers of a JAX population find what the first one of their plan compiled, and a report has
+both: what an agent costs, and what compiling takes and leaves."""
+
+import gc
+import os
+import tempfile
+
+import pytest
+
+from memprof.launch.runner import Observer
+from memprof.launch.spawn import Limits
+from memprof.profile.run import profile
+from memprof.scenario import load_scenario
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+AGENTS = 6
+
+
+class Told(Observer):
+    def __init__(self):
+        self.workers, self.folders = [], set()
+
+    def worker(self, title, number, total, left_seconds):
+        self.workers.append((title, number, total))
+
+    def phase(self, title, mark):
+        self.folders.update(os.listdir(tempfile.gettempdir()))
+
+
+@pytest.fixture
+def profiled(scenario, tmp_path, monkeypatch):
+    """A JAX population of which nobody has compiled anything, profiled in two workers each."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.delenv(CACHE)
+    path = scenario(backend="jax", agents=AGENTS, passes=[], repeats=2)
+    told = Told()
+    report = profile(load_scenario(path), Limits(), told).report
+    gc.collect()
+    assert told.folders
+    assert list(temporary.iterdir()) == []
+    return report, told
+
+
+def test_one_worker_of_each_plan_compiles_and_the_others_find_it_compiled(profiled):
+    report, told = profiled
+    assert [title for title, *_ in told.workers] == [
+        "no passes, compiling",
+        "before, repeat 1 of 2",
+        "before, repeat 2 of 2",
+    ]
+    assert told.workers[-1][1:] == (3, 3), "as many as were told"
+    variant = report.variants.before
+    cost, samples = variant.per_agent, variant.samples
+    most = max(each.at_n.reading.uss_bytes for each in samples)
+    assert variant.uss_bytes > most + 2e6, "as a user has it, who compiles"
+    assert variant.peak_bytes > max(each.peak_rss_bytes for each in samples) + 2e7
+    assert cost.at_n_bytes > most + 2e6
+    assert cost.fixed_bytes + AGENTS * cost.marginal_bytes == pytest.approx(cost.at_n_bytes)
+    for first, second in zip(*(each.points for each in samples), strict=True):
+        assert first.agents == second.agents
+        assert first.reading.heap_bytes == pytest.approx(second.reading.heap_bytes, abs=5e5)
+
+
+def test_programs_that_the_user_keeps_are_used_as_they_are(scenario, monkeypatch, tmp_path):
+    monkeypatch.setenv(CACHE, str(tmp_path / "kept"))
+    path, told = scenario(backend="jax", agents=AGENTS, passes=[]), Told()
+    profile(load_scenario(path), Limits(), told)
+    assert [title for title, *_ in told.workers] == ["before, repeat 1 of 1"]
+    assert list((tmp_path / "kept").iterdir())
