@@ -54,7 +54,8 @@ def test_it_prints_and_writes_the_five_parts(memprof, fake):
     assert before["timeline"]["samples"]
     imported = before["samples"][0]["imported"]
     of_files = imported["uss_bytes"] - imported["private_bytes"]
-    assert before["file_pages_bytes"] == pytest.approx(of_files, abs=2 * 2**20)
+    # Read a moment later; meanwhile others that have some of these pages may have come or gone.
+    assert before["file_pages_bytes"] == pytest.approx(of_files, rel=0.2)
     assert "of which pages of files" in run.out
 
 
