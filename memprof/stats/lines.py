@@ -237,13 +237,22 @@ def half_width_of_change(was: Estimate, now: Estimate) -> float | None:
 def half_width_by_workers(was: Estimate, now: Estimate, alike: Iterable[Estimate]) -> float | None:
     """The same by how workers differ: Student's for samples of a spread that all of `alike` share,
     which are measured in one way. None where each of them has a single worker."""
+    found = pooled_variance(alike)
+    if found is None:
+        return None
+    variance, freedom = found
+    return student_t(freedom) * math.sqrt(variance * (1 / len(was.values) + 1 / len(now.values)))
+
+
+def pooled_variance(alike: Iterable[Estimate]) -> tuple[float, int] | None:
+    """The variance of workers that all of `alike` share, and its degrees of freedom; None where
+    each of them has a single worker."""
     samples = [each.values for each in alike]
     freedom = sum(len(values) - 1 for values in samples)
     if freedom == 0:
         return None
     squares = sum((each - statistics.fmean(values)) ** 2 for values in samples for each in values)
-    scale = 1 / len(was.values) + 1 / len(now.values)
-    return student_t(freedom) * math.sqrt(squares / freedom * scale)
+    return squares / freedom, freedom
 
 
 def scatter_of_change(was: Estimate, now: Estimate) -> float | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 
-from memprof.stats.lines import Estimate, student_t
+from memprof.stats.lines import Estimate, pooled_variance, student_t
 
 MOST_REPEATS = 30
 """No more are recommended: from here on it takes four times as many for half the interval."""
@@ -17,14 +16,13 @@ TO_COMPARE = 3
 def half_width_with(was: Estimate, now: Estimate, then: int, current: int) -> float | None:
     """Half the interval of their difference, had they so many workers that differ as theirs do;
     None where nothing shows how workers differ."""
-    samples = (was.values, now.values)
-    freedom = sum(len(values) - 1 for values in samples)
-    if freedom == 0:  # by the scatter of each one's own readings, if at all
+    found = pooled_variance((was, now))
+    if found is None:  # by the scatter of each one's own readings, if at all
         if was.within is None or now.within is None:
             return None
         return math.hypot(was.within / math.sqrt(then), now.within / math.sqrt(current))
-    squares = sum((each - statistics.fmean(values)) ** 2 for values in samples for each in values)
-    return student_t(then + current - 2) * math.sqrt(squares / freedom * (1 / then + 1 / current))
+    variance, _ = found
+    return student_t(then + current - 2) * math.sqrt(variance * (1 / then + 1 / current))
 
 
 def least_change(was: Estimate, most: int) -> float | None:
