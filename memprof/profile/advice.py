@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from memprof.profile.advice_agents import alike, growth, policies, views, zeros
 from memprof.profile.facts import Facts
-from memprof.profile.passes import recommended
+from memprof.profile.passes import recommended, shortest
 from memprof.stats.lines import PROCESS_GRAIN_BYTES
 from memprof.text import counted, format_seconds, format_size, listed
 from memprof.values.instruments import ImportRow
@@ -156,11 +156,14 @@ def _retracing(facts: Facts) -> Iterator[Advice]:
 
 
 def _slow_passes(facts: Facts) -> Iterator[Advice]:
-    """Passes that take much time for what they save, but for those that what to do next has not."""
-    found = recommended(facts.report)
+    """Passes that take much time for what they save, but for those that what to do next has not,
+    and those without which the budget is exceeded."""
+    found, needed = recommended(facts.report), shortest(facts.report)
     for row in facts.report.passes:
         saved = row.saved_bytes_per_agent or 0.0
-        if found is None or row.name not in found.passes or row.outcome != "saves":
+        if found is None or needed is None or row.outcome != "saves":
+            continue
+        if row.name not in found.passes or row.name not in needed.passes:
             continue
         if row.saved_fixed_bytes or row.saved_transient_bytes or len(found.passes) == 1:
             continue

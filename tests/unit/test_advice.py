@@ -9,6 +9,7 @@ import pytest
 from memprof.catalogue.passes import passes_for
 from memprof.profile.advice import advise
 from memprof.profile.next_step import next_step
+from memprof.profile.passes import recommended
 from memprof.profile.view import profile_view
 from memprof.render import markdown, terminal
 from memprof.values.instruments import ContentRow, GainRow, ImportRow
@@ -367,6 +368,17 @@ def test_a_pass_that_costs_more_time_than_it_saves_is_named(case):
     assert advice.finding.startswith("history ")
     assert option(advice) == "--passes share,pool"
     assert not found(case(rows=rows), "slow_pass")
+
+
+def test_a_slow_pass_that_the_budget_takes_is_not_advised_against(case):
+    """What to do next had told to apply all three, since only so the budget is kept."""
+    rows = plan(13.0, 12.0, 5.0)
+    slow = [*rows[:-1], replace(rows[-1], step_time_ratio=1.7)]
+    made = case(rows=slow, after={"per_agent": cost(5)})
+    for limit, advised in ((100, ()), (8, made.variants.after.passes)):
+        report = replace(made, budget=BudgetCheck(limit, 5.0, True))
+        assert recommended(report).passes == (advised or ("share",))
+        assert "slow_pass" not in [each.kind for each in advise(report, OFFERED)]
 
 
 def test_agents_that_take_next_to_nothing_are_said_to(case):
