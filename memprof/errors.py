@@ -15,6 +15,7 @@
         ├── WorkerTimeout          the worker exceeded --timeout
         ├── MemoryLimitReached     the worker reached --memory-limit
         ├── BackendFailed          the backend is missing or does not start
+        ├── NoAccount              nothing tells what a program takes before it runs
         ├── Undecided              too few or too noisy readings to decide
         ├── NotComparable          no baseline, or one of another scenario or environment
         ├── StoreError             a store on disk is foreign, damaged or in use
@@ -134,6 +135,10 @@ class MemoryLimitReached(MeasurementError):
 
 class BackendFailed(MeasurementError):
     """The backend is missing or does not start."""
+
+
+class NoAccount(MeasurementError):
+    """Nothing tells how much memory a program takes before it runs; the message says why."""
 
 
 class Undecided(MeasurementError):

@@ -18,6 +18,7 @@ VIEWS = {
     "profile": "memprof.profile.view:profile_view",
     "leak": "memprof.leak.view:leak_view",
     "density": "memprof.density.view:density_view",
+    "prediction": "memprof.density.predict_view:predict_view",
     "gate": "memprof.gate.view:gate_view",
     "compare": "memprof.gate.view:gate_view",
     "self_check": "memprof.gate.view:gate_view",

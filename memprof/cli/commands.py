@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ from memprof.cli.options import (
     WorkerLimits,
     fields_without,
     seconds,
+    size_of,
     takes,
     within,
 )
@@ -185,6 +187,21 @@ def density_command(
             help="Run the predecessor's benchmarks.",
         ),
     ] = False,
+    predict: Annotated[
+        bool,
+        typer.Option(
+            "--predict",
+            help="Tell how many fit by XLA's account, without running them (JAX agents).",
+        ),
+    ] = False,
+    device_memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=size_of("--device-memory"),
+            help="With --predict: in a device's memory, e.g. 80GB.",
+        ),
+    ] = None,
     *,
     changed: Overrides,
     workers: WorkerLimits = _A_DAY,
@@ -200,6 +217,19 @@ def density_command(
     from memprof.density.capacity import sweep_sizes
     from memprof.density.sweep import SUITE_SIZES, SUITE_THREADS, THREADED_AGENTS
 
+    if predict:
+        measured = {
+            "--max-agents": max_agents,
+            "--verify": verify,
+            "--time-limit": time_limit,
+            "--threads": threads,
+            "--suite": suite,
+            "--memory-limit": workers.memory_limit,
+        }
+        _predict(scenario, agents, device_memory, measured, changed, workers, to)
+        return
+    if device_memory is not None:
+        raise UsageError("--device-memory: is for --predict; add it, or remove --device-memory")
     if threads is not None and not 2 <= threads <= THREADED_AGENTS:
         raise UsageError(f"--threads: expected 2 to {THREADED_AGENTS}, found {threads:,}")
     if suite and max_agents is not None:
@@ -224,6 +254,44 @@ def density_command(
     Output(f"{name}-density", to).answer(
         Question("density", name),
         lambda observer: density(loaded, asked, workers.limits(), observer),
+    )
+
+
+def _predict(
+    scenario: Path | None,
+    agents: int | None,
+    device_memory: int | None,
+    measured: Mapping[str, Any],
+    changed: Overrides,
+    workers: WorkerLimits,
+    to: Destination,
+) -> None:
+    """`memprof density --predict`; `measured` are options of what is measured, which it is not."""
+    for option, value in measured.items():
+        if value not in (None, False):
+            raise UsageError(f"{option}: --predict runs no population; remove one of the two")
+    loaded = _loaded(scenario, "density", changed)
+    from memprof.catalogue.backends import BACKENDS
+
+    if not BACKENDS[loaded.scenario.backend].compiles:
+        raise UsageError(
+            "--predict: needs agents that live by a compiled program, as with backend jax; with "
+            f"backend {loaded.scenario.backend}, run memprof density without it"
+        )
+    if loaded.scenario.auto:
+        raise UsageError(
+            "--predict: cannot search for passes, which have to run for that; name them with "
+            "--passes"
+        )
+    from memprof.cli.output import Output, Question
+    from memprof.density.predict import AskedAhead, predict
+
+    name = loaded.scenario.name
+    Output(f"{name}-predict", to).answer(
+        Question("prediction", name),
+        lambda observer: predict(
+            loaded, AskedAhead(agents, device_memory), workers.limits(), observer
+        ),
     )
 
 

@@ -50,14 +50,19 @@ def seconds(option: CallbackParam, value: float | None) -> float | None:
     return value
 
 
-def _memory_limit(text: str) -> int:
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise UsageError(f"--memory-limit: {error}, found {cut(text, 40)!r}") from None
-    if size == 0:
-        raise UsageError(f"--memory-limit: expected a size above 0, found {text!r}")
-    return size
+def size_of(option: str) -> Callable[[str], int]:
+    """A parser of sizes above 0, for the option of that name."""
+
+    def parse(text: str) -> int:
+        try:
+            size = parse_size(text)
+        except ValueError as error:
+            raise UsageError(f"{option}: {error}, found {cut(text, 40)!r}") from None
+        if size == 0:
+            raise UsageError(f"{option}: expected a size above 0, found {text!r}")
+        return size
+
+    return parse
 
 
 def _names(text: str) -> list[str]:
@@ -122,7 +127,7 @@ class WorkerLimits:
         int | None,
         Option(
             metavar="SIZE",
-            parser=_memory_limit,
+            parser=size_of("--memory-limit"),
             help="Limit each worker's data segment, e.g. 2GiB.",
         ),
     ] = None

@@ -20,6 +20,7 @@ from memprof.values.figures import FIXED, MARGINAL, PROFILE, Figure
 from memprof.values.gate import GateReport, MetricChange
 from memprof.values.leak import LeakReport, Signal
 from memprof.values.measurements import Sample
+from memprof.values.prediction import Forecasted, PredictionReport
 from memprof.values.profile import Report, Variant
 from memprof.values.report import Interval
 
@@ -97,6 +98,8 @@ def _rows(report: AnyReport) -> Iterator[_Row]:
             rows = _leak(report)
         case DensityReport():
             rows = _density(report)
+        case PredictionReport():
+            rows = _prediction(report)
     return _all(rows, scenario=report.scenario.name)
 
 
@@ -163,6 +166,29 @@ def _density(report: DensityReport) -> Iterator[_Row]:
         yield from _all(_fields(size, _SIZE, size.agents), variant=size.variant)
     for name, variant in report.variants.named():
         yield from _all(_points(variant), variant=name)
+
+
+def _prediction(report: PredictionReport) -> Iterator[_Row]:
+    for each in report.predictions:
+        own = [_row("own_bytes", each.own_bytes, "bytes")] if not each.refused else []
+        yield from _all(own, variant=each.variant)
+        for found in (each.scenario, *each.fitting):
+            if found is not None:
+                yield from _all(_forecasted(found), variant=each.variant)
+
+
+def _forecasted(found: Forecasted) -> Iterator[_Row]:
+    """A population that was not built; the note is the size of its chunks."""
+    account, note = found.account, f"chunk {found.account.program.agents}"
+    program = account.program
+    for name, size in (
+        ("predicted_peak_bytes", found.peak_bytes),
+        ("held_bytes", account.held_bytes),
+        ("output_bytes", program.output_bytes),
+        ("temporary_bytes", program.temporary_bytes),
+        ("copied_bytes", account.copied_bytes),
+    ):
+        yield _at(name, account.agents, "agents", size, "bytes", note)
 
 
 def _points(variant: DensityVariant) -> Iterator[_Row]:

@@ -18,15 +18,17 @@ from memprof.text import cut
 from memprof.values.density import DensityReport
 from memprof.values.gate import BASELINE_SCHEMA, Baseline, BaselineEntry, GateReport
 from memprof.values.leak import LeakReport
+from memprof.values.prediction import PredictionReport
 from memprof.values.profile import Report
 from memprof.values.report import SCHEMA, ScenarioFields, ScenarioReport
 
-AnyReport = Report | LeakReport | DensityReport | GateReport
+AnyReport = Report | LeakReport | DensityReport | PredictionReport | GateReport
 
 _KINDS: Mapping[str, type[AnyReport]] = {
     "profile": Report,
     "leak": LeakReport,
     "density": DensityReport,
+    "prediction": PredictionReport,
     "gate": GateReport,
     "compare": GateReport,
     "self_check": GateReport,

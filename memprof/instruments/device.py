@@ -14,12 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from memprof.errors import ScenarioError
+from memprof.errors import NoAccount, ScenarioError
 from memprof.instruments import DirectCalls, failure, live, process
 from memprof.instruments.graph import buffers_of, reachable
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations import EVERYBODY, Population
-from memprof.values.instruments import Details, DeviceDetails, DeviceRow, Retrace
+from memprof.values.instruments import Account, Details, DeviceDetails, DeviceRow, Retrace
 from memprof.values.population import PopulationSpec
 
 _TRIED_BYTES = 2**16
@@ -36,6 +36,16 @@ def live_device_bytes() -> int | None:
     """Bytes of all live JAX arrays, each buffer once; None where JAX is not loaded, or does not
     tell of an array that is made."""
     return None if "jax" not in sys.modules or device_failure() else _live_bytes()
+
+
+def device_memory_bytes() -> int | None:
+    """What XLA may take of the device's own memory; None where that is the host's, or JAX is not
+    loaded."""
+    if "jax" not in sys.modules:
+        return None
+    stats = sys.modules["jax"].local_devices()[0].memory_stats() or {}
+    limit = stats.get("bytes_limit")
+    return int(limit) if limit else None
 
 
 @cache
@@ -93,6 +103,8 @@ class DeviceMemory(DirectCalls):
         steps, traced, compiled = self._live_on(population, spec.steps, spec.effort.watch_seconds)
         population.grow(agents)  # anew, with nothing compiled
         self._live_through(population, range(population.stride))
+        first_traces, first_compilations = self._retraces.traced.total(), self._retraces.compiled
+        account, no_account = _account(population)
         return Details(
             device=DeviceDetails(
                 agents=agents,
@@ -101,8 +113,8 @@ class DeviceMemory(DirectCalls):
                 caches_bytes=freed,
                 memory_stats={name: n for name, n in stats.items() if isinstance(n, int)},
                 first_steps=population.stride,
-                first_traces=self._retraces.traced.total(),
-                first_compilations=self._retraces.compiled,
+                first_traces=first_traces,
+                first_compilations=first_compilations,
                 steps=steps,
                 traces_per_step=traced.total() / steps if steps else None,
                 compilations_per_step=compiled / steps if steps else None,
@@ -115,6 +127,8 @@ class DeviceMemory(DirectCalls):
                     )
                     for place, count in traced.most_common(_MOST_LINES)
                 ),
+                account=account,
+                no_account=no_account,
             )
         )
 
@@ -176,6 +190,14 @@ class DeviceMemory(DirectCalls):
         """Let all agents live the steps; what was traced and compiled before is forgotten."""
         self._retraces.forget()
         live(population, range(len(population)), steps)
+
+
+def _account(population: Population) -> tuple[Account | None, str]:
+    """What XLA says of the program that the agents live by, or why there is none."""
+    try:
+        return population.account(len(population)), ""
+    except NoAccount as error:
+        return None, str(error)
 
 
 _TRACED = "/jax/core/compile/jaxpr_trace_duration"

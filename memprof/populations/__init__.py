@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from memprof.catalogue import load_target
 from memprof.catalogue.backends import BACKENDS
-from memprof.errors import FieldError, ScenarioError
+from memprof.errors import FieldError, NoAccount, ScenarioError
 from memprof.text import own_traceback, raised
+from memprof.values.instruments import Account
 from memprof.values.measurements import WorkingSetUse
 from memprof.values.population import PopulationSpec
 
@@ -108,6 +109,15 @@ class Population(Protocol):
     def facts(self) -> dict[str, str]:
         """What a reader of the figures must know of the backend: its device and settings."""
         return {"device": "cpu"}
+
+    def account(self, agents: int, chunk: int | None = None) -> Account:
+        """What so many agents like those that are there would take, without any of them, in chunks
+        of so many. Those that are there have to have stepped.
+
+        Raises:
+            NoAccount: nothing tells before they run.
+        """
+        raise NoAccount("these agents live by no compiled program; grow them without --predict")
 
     def drop_caches(self) -> bool:
         """Let go of what the backend itself remembers, such as compiled programs; False if there is

@@ -23,6 +23,7 @@ from memprof.populations import (
 )
 from memprof.populations.world import Environments
 from memprof.text import raised
+from memprof.values.instruments import Account
 from memprof.values.population import PopulationSpec
 
 try:
@@ -124,7 +125,9 @@ class JaxPopulation(Population):
             self._crowd = Shared(models, agents, plan, self._probe, root, worlds)
         else:
             compiled = plan.compiles or self._spec.loop == "jit"
-            self._crowd = Batch(models, agents, plan, self._probe, root, compiled, worlds)
+            self._crowd = Batch(
+                models, agents, plan, self._probe, root, compiled, worlds, self._rolls
+            )
         return models
 
     def _peopled(
@@ -270,6 +273,16 @@ class JaxPopulation(Population):
         if self._actions is None:
             self._actions = np.zeros((self._count, action.shape[1]), action.dtype)
         self._actions[chunk.start : chunk.stop] = action
+
+    def account(self, agents: int, chunk: int | None = None) -> Account:
+        """What so many agents like these would take, without any of them, in chunks of so many.
+        These have to have stepped.
+
+        Raises:
+            NoAccount: XLA has no account of what they do.
+        """
+        assert self._crowd is not None
+        return self._crowd.account(agents, chunk)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         if self._crowd is not None:

@@ -13,13 +13,16 @@ import numpy as np
 from jax import random as jr
 from jax.tree_util import tree_leaves, tree_map
 
-from memprof.optimise.jax import JaxPlan, State
+from memprof.errors import NoAccount
+from memprof.optimise.jax import Block, JaxPlan, State
 from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, Probe
+from memprof.populations.jax_account import bytes_of, leaf_bytes, program_memory, shapes_of
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_template import Template, act_alone, in_groups, leaves_of, roll_alone
 from memprof.populations.jax_worlds import Worlds
-from memprof.upstream.jax_agent import COMPONENTS, Acted, Agent, Mind, act
+from memprof.upstream.jax_agent import COMPONENTS, Acted, Agent, Mind, act, rows_of
 from memprof.upstream.jax_world import World, rollout, rollout_keys
+from memprof.values.instruments import Account, ProgramMemory
 
 MOST_PER_CHUNK = 1024
 # What agents of one chunk may weigh while they are awake, and their temporary arrays of one group.
@@ -27,6 +30,15 @@ _AWAKE_BYTES = 64 * 2**20
 _TEMPORARY_BYTES = 128 * 2**20
 
 REPORTED = "returned by rollout"
+
+_CALL_BY_CALL = (
+    "loop: eager runs many small programs, and XLA accounts for one; set loop: jit, or add the "
+    "pass jit"
+)
+_IN_PARTS = (
+    "PyMDP's rollout is compiled in parts at every call, and XLA accounts for one program; add the "
+    "pass jit, share or template"
+)
 
 Holding = tuple[int, str, Any]
 T = TypeVar("T")
@@ -55,15 +67,20 @@ class _Calls:
 
     def __init__(self, probe: Probe, plan: JaxPlan) -> None:
         self._probe, self._plan = probe, plan
-        self._known: set[Any] = set()
+        self._known: dict[Any, tuple[Any, ...]] = {}
 
     def __call__(self, operation: str, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._probe.call(operation, _finished, function, *arguments)
 
     def program(self, function: Callable[..., Any], *arguments: Any) -> Any:
         operation = "step" if function in self._known else "compile and step"
-        self._known.add(function)
+        if function not in self._known:
+            self._known[function] = shapes_of(arguments)
         return self(operation, function, *arguments)
+
+    def called(self, function: Callable[..., Any]) -> tuple[Any, ...]:
+        """The arguments of a program's first call, in shapes; nothing keeps the arrays."""
+        return self._known[function]
 
     def at_rest(self, operation: str, function: Callable[[Any], Any], agents: Any) -> Any:
         """A call that puts agents to rest or wakes them, where that changes anything."""
@@ -86,12 +103,14 @@ class Batch:
         root: Any,
         compiled: bool,
         worlds: Worlds,
+        rolls: bool,
     ) -> None:
         self.chunks = [range(agents)]
         self._agent = models.agent(range(agents))
         self._plan, self._root = plan, root
         self._world, self._params = worlds.world, worlds.params(range(agents))
         self._call = _Calls(probe, plan)
+        self._rolls = rolls
         self._stored: Any = None
         self._carry: dict[str, Any] | None = worlds.carry(range(agents)) or None
         self._reported: dict[str, Any] | None = None
@@ -130,6 +149,29 @@ class Batch:
         self._carry = {**last, "agent": self._agent}
         return self._reported
 
+    def account(self, agents: int, chunk: int | None) -> Account:
+        """What so many agents like these would take; they step all at once, whatever the `chunk`.
+
+        Raises:
+            NoAccount: they do not live by one compiled program.
+        """
+        program: Any
+        arguments: tuple[Any, ...]
+        if self._rolls:
+            if not hasattr(self._rollout, "lower"):
+                raise NoAccount(_IN_PARTS)
+            program = self._rollout
+            agent, world, params, steps, root, carry = self._call.called(program)
+            agent, params, carry = (rows_of(each, agents) for each in (agent, params, carry))
+            arguments = (agent, world, params, steps, root, carry)
+        else:
+            if self._act is None:
+                raise NoAccount(_CALL_BY_CALL)
+            program, steps = self._act, 1
+            arguments = rows_of(self._call.called(program), agents)
+        found = program_memory(program, arguments, agents, steps)
+        return Account(agents, found, bytes_of(arguments), found.argument_bytes + found.added_bytes)
+
     def holdings(self) -> list[Holding]:
         return [
             *_of_agent(self._agent, EACH),
@@ -163,10 +205,8 @@ class Shared:
         agent = models.agent(range(1))
         state = State(Mind.first(agent), leaves_of(agent, self._own))
         plan.open(state)
-        size = _chunk_size(agents, state, plan)
-        groups = -(-size // max(1, min(size, _TEMPORARY_BYTES // _temporary_bytes(agent, state))))
-        self._width = -(-size // groups)
-        self._size = self._width * groups
+        self._each, self._temporary = bytes_of(state), _temporary_bytes(agent, state)
+        self._size, self._width = self._chunked(agents, plan.chunk)
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
         self._template = Template.of(agent, self._own)
         self._first: State | None = state
@@ -175,6 +215,16 @@ class Shared:
         self._step_keys: list[np.ndarray] = []
         self._search_keys: Any = None
         self._reported: list[dict[str, Any]] = []
+
+    def _chunked(self, agents: int, chunk: int | None) -> tuple[int, int]:
+        """Agents per chunk, and those of it that are computed at once."""
+        size = agents
+        if self._plan.chunks:  # as chosen, else as many as may be awake; in even chunks
+            most = chunk or max(1, min(MOST_PER_CHUNK, _AWAKE_BYTES // self._each))
+            size = -(-agents // -(-agents // most))
+        groups = -(-size // max(1, min(size, _TEMPORARY_BYTES // self._temporary)))
+        width = -(-size // groups)
+        return width * groups, width
 
     def fill(self, models: Models) -> None:
         """Build and store the agents; once, before the first step."""
@@ -261,6 +311,44 @@ class Shared:
         real: T = tree_map(lambda x: x[: len(self.chunks[chunk])], padded)
         return real
 
+    def account(self, agents: int, chunk: int | None) -> Account:
+        """What so many agents like these would take, in chunks of so many, or of the size that
+        memprof would choose. What one takes at rest is a mean over these."""
+        function, _, fixed, rows = self._call.called(in_groups)
+        size, width = self._chunked(agents, chunk or self._plan.chunk)
+        chunks = -(-agents // size)
+        rows = rows_of(rows, size)
+        steps = 1 if function is act_alone else rows[-1][0].shape[1]
+        found = program_memory(in_groups, (function, width, fixed, rows), size, steps)
+        state, *carried = rows[:2] if function is roll_alone else rows[:1]
+        stored = size * self._stored_bytes() // (self._size * len(self.chunks))
+        carried_bytes, reported = bytes_of(carried), 0
+        if function is roll_alone:  # what earlier chunks of the same rollout reported, too
+            reported = found.output_bytes - bytes_of((state, carried))
+        return Account(
+            agents=agents,
+            program=found,
+            held_bytes=chunks * (stored + carried_bytes) + (chunks - 1) * reported,
+            device_bytes=found.argument_bytes
+            + found.added_bytes
+            + (chunks - 1) * (carried_bytes + reported),
+            copied_bytes=self._copied_bytes(state, found),
+        )
+
+    def _stored_bytes(self) -> int:
+        blocks = [each for each in self._stored if isinstance(each, Block)]
+        return sum(len(each.frame) for each in blocks) + bytes_of(self._stored)
+
+    def _copied_bytes(self, state: State, program: ProgramMemory) -> int:
+        """What is on the host while a chunk that rests is awake, beyond what its program adds: its
+        arrays for Python and for XLA; or, later, those for Python with their differences from the
+        template, and these joined for compression."""
+        if not self._plan.rests:
+            return 0
+        awake, largest = bytes_of(state), max(map(leaf_bytes, tree_leaves(state)))
+        at_rest = 3 * awake + largest + program.output_bytes
+        return max(2 * awake, at_rest - program.added_bytes)
+
     def holdings(self) -> list[Holding]:
         found: list[Holding] = []
         for stored in self._stored:
@@ -291,15 +379,6 @@ Crowd = Batch | Shared
 def _of_agent(agent: Agent, owner: int) -> list[Holding]:
     arrays = vars(agent)
     return [(owner, component, arrays[name]) for name, component in COMPONENTS.items()]
-
-
-def _chunk_size(agents: int, state: State, plan: JaxPlan) -> int:
-    """Agents per chunk: as chosen, else as many as may be awake at once; in even chunks."""
-    if not plan.chunks:
-        return agents
-    each = sum(array.nbytes for array in tree_leaves(state))
-    most = plan.chunk or max(1, min(MOST_PER_CHUNK, _AWAKE_BYTES // each))
-    return -(-agents // -(-agents // most))
 
 
 def _temporary_bytes(agent: Agent, state: State) -> int:

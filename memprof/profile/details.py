@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from memprof.catalogue.passes import AUTO
 from memprof.profile.passes import NOTHING_CLAIMED
 from memprof.profile.pictures import instrument_bars, passes_waterfall
 from memprof.render import Role, Section, Table, figure_rows, source_table, working_set_line
 from memprof.text import counted, format_seconds, format_size
-from memprof.values.figures import DEVICE
+from memprof.values.figures import ACCOUNT, DEVICE
 from memprof.values.instruments import DeviceDetails
 from memprof.values.profile import InstrumentReading, PassResult, Report, Variant
 
@@ -124,6 +125,9 @@ _DEVICE_TEXT = (
     "agent), shared bytes to several (shown in total). Compiled programs and caches are what "
     "jax.clear_caches() frees after the scenario's steps. JAX traces and compiles what it has not "
     "seen before; if agents still cause this in later steps, its caches grow with every step.",
+    "XLA's account of a call is known before it runs (memory_analysis): arrays that go in and come "
+    "out, those that are there only meanwhile, and code, which a CPU's compiler does not tell. "
+    "What is measured beside it also has what compiling takes.",
 )
 
 
@@ -134,6 +138,7 @@ def device_section(report: Report) -> Iterator[Section]:
         return
     tables = [_arrays(name, details) for name, details in found]
     tables.append(_figures(found))
+    tables += _accounts(report)
     tables += [_lines(name, details) for name, details in found if details.retraces]
     yield Section("Device", _DEVICE_TEXT, tuple(tables))
 
@@ -163,6 +168,31 @@ def _figures(found: Sequence[tuple[str, DeviceDetails]]) -> Table:
         values = [details.memory_stats.get(stat) for _, details in found]
         rows.append((f"device: {stat}", *(_stat(stat, value) for value in values)))
     return Table("", ("", *(name for name, _ in found)), tuple(rows))
+
+
+def _accounts(report: Report) -> Iterator[Table]:
+    """What XLA says of a call of the program that agents live by, and what was measured; none
+    where no variant has such a program."""
+    found = [(name, v) for name, v in report.variants.named() if v.device and v.device.account]
+    if not found:
+        return
+    accounts = [v.device.account for _, v in found if v.device and v.device.account]
+    rows = [
+        *figure_rows(ACCOUNT, accounts),
+        ("measured: peak above the population at rest", *(_above_rest(v) for _, v in found)),
+    ]
+    title = "one call of the compiled program, by XLA's account"
+    yield Table(title, ("", *(name for name, _ in found)), tuple(rows))
+
+
+def _above_rest(variant: Variant) -> str:
+    """Of the clean workers, in which the program is compiled, too."""
+    above = [
+        each.peak_rss_bytes - each.at_n.reading.rss_bytes
+        for each in variant.samples
+        if each.peak_rss_bytes is not None
+    ]
+    return format_size(max(0.0, median(above))) if above else "-"
 
 
 def _lines(name: str, details: DeviceDetails) -> Table:

@@ -63,6 +63,29 @@ def with_rows(agent: Agent, rows: Mapping[str, Any], size: int) -> Agent:
     return made
 
 
+def resized(agent: Agent, size: int) -> Agent:
+    """The agent as a batch of `size`, in shapes alone."""
+    made = object.__new__(type(agent))
+    leaves = leaves_of(agent)
+    for name, value in vars(agent).items():
+        found = rows_of(value, size) if name in leaves else value
+        object.__setattr__(made, name, found)
+    object.__setattr__(made, "batch_size", size)
+    return made
+
+
+def rows_of(tree: Any, size: int) -> Any:
+    """Arrays with a row per agent as those of so many agents, in shapes alone; agents among them
+    too."""
+
+    def of(x: Any) -> Any:
+        if isinstance(x, Agent):
+            return resized(x, size)
+        return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+
+    return tree_map(of, tree, is_leaf=lambda x: isinstance(x, Agent))
+
+
 def plans_back(agent: Agent) -> bool:
     """Whether PyMDP makes I of the goals in H."""
     return bool(agent.use_inductive) and agent.H is not None

@@ -8,7 +8,7 @@ from typing import Generic, Literal, TypeVar
 
 from memprof.text import format_limit
 from memprof.values.density import DensityVariant, Room
-from memprof.values.instruments import DeviceDetails
+from memprof.values.instruments import Account, DeviceDetails
 from memprof.values.profile import Variant
 from memprof.values.report import BaseVariant, Interval
 
@@ -100,6 +100,17 @@ DENSITY: tuple[Figure[Fitted], ...] = (
     Figure("time to build an agent", "seconds", lambda f: f[0].build_seconds),
     Figure("  of which optimising it", "seconds", lambda f: f[0].optimise_seconds),
     Figure("in files, at most", "bytes", lambda f: f[0].file_bytes, if_any=True),
+)
+ACCOUNT: tuple[Figure[Account], ...] = (
+    Figure("agents in a call", "count", lambda a: a.program.agents),
+    Figure("steps in a call", "count", lambda a: a.program.steps),
+    Figure("arguments", "bytes", lambda a: a.program.argument_bytes),
+    Figure("outputs", "bytes", lambda a: a.program.output_bytes),
+    Figure("temporaries", "bytes", lambda a: a.program.temporary_bytes),
+    Figure("code", "bytes", lambda a: a.program.code_bytes),
+    Figure("outputs, temporaries and code", "bytes", lambda a: a.program.added_bytes),
+    Figure("  per agent and step", "bytes", lambda a: a.program.each_bytes),
+    Figure("copies on the host", "bytes", lambda a: a.copied_bytes, if_any=True),
 )
 DEVICE: tuple[Figure[DeviceDetails], ...] = (
     Figure("compiled programs and caches", "bytes", lambda d: d.caches_bytes),

@@ -214,6 +214,62 @@ class Retrace(SourceLine):
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramMemory:
+    """What XLA says of one call of the program that agents live by, before it runs.
+
+    Attributes:
+        agents: that live in one call: all of them, or a chunk.
+        steps: that they live in it.
+        argument_bytes, output_bytes: arrays that go in and come out.
+        temporary_bytes: what is there only while it runs.
+        alias_bytes: outputs that take the place of arguments.
+        code_bytes: 0 where XLA does not tell, as on a CPU.
+    """
+
+    agents: Positive
+    steps: Positive
+    argument_bytes: int
+    output_bytes: int
+    temporary_bytes: int
+    alias_bytes: int
+    code_bytes: int
+
+    @property
+    def added_bytes(self) -> int:
+        """What a call needs beside its arguments."""
+        return self.output_bytes - self.alias_bytes + self.temporary_bytes + self.code_bytes
+
+    @property
+    def each_bytes(self) -> float:
+        """The same per agent and step."""
+        return self.added_bytes / self.agents / self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What so many agents take, none of which need be there.
+
+    Attributes:
+        program: XLA's account of one call, in which a chunk of them lives.
+        held_bytes: what all of them hold between their steps, and while a chunk steps.
+        device_bytes: the most that is on the device at once, where that is not the host.
+        copied_bytes: copies on the host while a chunk wakes, steps and is put to rest, beside what
+            the program needs; at most.
+    """
+
+    agents: Positive
+    program: ProgramMemory
+    held_bytes: int
+    device_bytes: int
+    copied_bytes: int = 0
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that they take at once."""
+        return self.held_bytes + self.program.added_bytes + self.copied_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceDetails:
     """What JAX holds and does for a population of `agents`, beyond the bytes of its live arrays.
 
@@ -227,6 +283,7 @@ class DeviceDetails:
         steps: later steps of the whole population that the figures per step are a mean of; 0 where
             the agents cannot live on past the scenario's steps.
         retraces: lines that trace in those steps, most frequent first.
+        account: XLA's, of the program that they live by; None where `no_account` says why.
     """
 
     agents: Positive
@@ -241,6 +298,8 @@ class DeviceDetails:
     traces_per_step: float | None
     compilations_per_step: float | None
     retraces: tuple[Retrace, ...]
+    account: Account | None = None
+    no_account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

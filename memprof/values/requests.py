@@ -12,6 +12,7 @@ from memprof.values.instruments import Calibration, InstrumentRun
 from memprof.values.leak import Attribution, LeakRun, Mode
 from memprof.values.measurements import Mark, Measurement, PlanTrials, ThreadsRun, TraceComparison
 from memprof.values.population import PopulationSpec
+from memprof.values.prediction import ForecastRun
 
 R = TypeVar("R")
 
@@ -158,6 +159,27 @@ class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
     seconds: float | None = None
 
 
+class Forecast(Request[ForecastRun], frozen=True, kw_only=True, tag="forecast"):
+    """Say what populations would take that are not built: a few agents are.
+
+    Attributes:
+        sizes: agents of each.
+        room_bytes: also look for the largest population with which the process has no more than
+            this; None for no such search.
+        device_bytes: look for the largest with which no more is on a device, instead. A device that
+            has memory of its own says how much, where this is None.
+        chunks: the sizes of chunks that this search tries; None is what memprof would choose.
+    """
+
+    target = "memprof.density.forecast:forecast"
+    result = ForecastRun
+
+    sizes: tuple[int, ...] = ()
+    room_bytes: int | None = None
+    device_bytes: int | None = None
+    chunks: tuple[int | None, ...] = (None,)
+
+
 class StepInThreads(Request[ThreadsRun], frozen=True, kw_only=True, tag="threads"):
     """Step the agents from one thread and from several, in alternation."""
 
@@ -183,6 +205,7 @@ AnyRequest = (
     | LiveInCycles
     | FindSites
     | Grow
+    | Forecast
     | StepInThreads
     | TryReadings
 )
