@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of processes that import the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures alarms million \
+.PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures predict alarms million \
   equivalence soak fuzz worlds upstream notebooks random-jax versions suite times pythons clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make examples   reports/examples anew, and what README and docs show of them (five minutes)"
 	@echo "make scenarios  every shipped scenario in full (an hour)"
 	@echo "make figures      what the passes have to reach, measured (an hour)"
+	@echo "make predict      what JAX agents take, predicted from shapes and measured (an hour)"
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
 	@echo "make million          a million agents alive at once, each stepped (half an hour)"
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
@@ -120,6 +121,9 @@ figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures_density
 	$(BIN)/python -m tests.figures_default
 	$(BIN)/python -m tests.figures_mixtures
+
+predict: $(VENV)/.tested
+	$(BIN)/python -m tests.predictions
 
 equivalence: $(VENV)/.tested
 	$(BIN)/python -m tests.equivalence

@@ -36,6 +36,7 @@ from memprof.values.density import (
     DensityVariant,
 )
 from memprof.values.report import Caution, Equivalence, Variants
+from memprof.values.requests import Grow
 
 GIB = 2**30
 _FEWEST_SIZES = 3
@@ -106,7 +107,9 @@ def density(
     report = DensityReport(
         scenario=scenario.reported,
         file=loaded.file,
-        environment=describe_environment(scenario.backend, known[-1].runs[0], limits.memory_bytes),
+        environment=describe_environment(
+            scenario.backend, known[-1].runs[0], limits.memory_bytes, Grow
+        ),
         variants=Variants(condensed[0], condensed[1] if len(known) > 1 else None),
         density=Density(
             points=tuple(row for each in known for row in capacity.size_rows(each.name, each.runs)),

@@ -37,6 +37,10 @@ _ALLOCATOR_VARIABLES = (
     "GLIBC_TUNABLES",
     "LD_PRELOAD",
 )
+# As soon as an array is freed, glibc puts others of its size into the heap (up to 32 MiB each), and
+# keeps that: a process holds up to a third more than its arrays need, by chance. It does not where
+# its first threshold is set as a fixed one.
+_GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 # What glibc's threads put by for their next allocations counts as handed out, and grows for
 # hundreds of steps: kilobytes in a process with XLA's threads.
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
@@ -51,6 +55,8 @@ def worker_environment(
     if cache is not None:
         own |= {key: each.format(folder=cache) for key, each in BACKENDS[backend].cache.items()}
         own[keeper.COMMON_FOLDER] = str(cache)
+    if job.peaks and BACKENDS[backend].compiles:
+        own |= _GIVEN_BACK
     variables = {**own, **os.environ}
     if job.cycles:
         tunables = variables.get("GLIBC_TUNABLES", "")

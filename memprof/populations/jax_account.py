@@ -26,12 +26,7 @@ def _shape_of(leaf: Any) -> Any:
 def bytes_of(tree: Any) -> int:
     """Of all arrays, or of what has their shapes."""
     arrays = [leaf for leaf in tree_leaves(tree) if hasattr(leaf, "shape")]
-    return sum(leaf_bytes(leaf) for leaf in arrays)
-
-
-def leaf_bytes(leaf: Any) -> int:
-    """Of one array, or of what has its shape."""
-    return int(np.prod(leaf.shape)) * int(np.dtype(leaf.dtype).itemsize)
+    return sum(int(np.prod(a.shape)) * int(np.dtype(a.dtype).itemsize) for a in arrays)
 
 
 def program_memory(

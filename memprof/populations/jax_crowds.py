@@ -16,7 +16,7 @@ from jax.tree_util import tree_leaves, tree_map
 from memprof.errors import NoAccount
 from memprof.optimise.jax import Block, JaxPlan, State
 from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, Probe
-from memprof.populations.jax_account import bytes_of, leaf_bytes, program_memory, shapes_of
+from memprof.populations.jax_account import bytes_of, program_memory, shapes_of
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_template import Template, act_alone, in_groups, leaves_of, roll_alone
 from memprof.populations.jax_worlds import Worlds
@@ -345,8 +345,8 @@ class Shared:
         template, and these joined for compression."""
         if not self._plan.rests:
             return 0
-        awake, largest = bytes_of(state), max(map(leaf_bytes, tree_leaves(state)))
-        at_rest = 3 * awake + largest + program.output_bytes
+        awake = bytes_of(state)
+        at_rest = 3 * awake + program.output_bytes
         return max(2 * awake, at_rest - program.added_bytes)
 
     def holdings(self) -> list[Holding]:

@@ -27,6 +27,7 @@ class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
         cycles: its readings are compared from cycle to cycle, which the allocator's thread caches
             would disturb.
         one_arena: all its threads allocate from one arena.
+        peaks: its highest resident set is compared with what programs need.
         memory_limit_bytes: RLIMIT_DATA of the worker.
     """
 
@@ -34,6 +35,7 @@ class Request(msgspec.Struct, Generic[R], frozen=True, tag_field="job"):
     result: ClassVar[type[Any]]
     cycles: ClassVar[bool] = False
     one_arena: ClassVar[bool] = False
+    peaks: ClassVar[bool] = False
 
     spec: PopulationSpec
     memory_limit_bytes: int | None = None
@@ -153,6 +155,7 @@ class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
 
     target = "memprof.density.worker:grow"
     result = DensityRun
+    peaks = True
 
     sizes: tuple[int, ...]
     resolve: bool = False
@@ -173,6 +176,7 @@ class Forecast(Request[ForecastRun], frozen=True, kw_only=True, tag="forecast"):
 
     target = "memprof.density.forecast:forecast"
     result = ForecastRun
+    peaks = True
 
     sizes: tuple[int, ...] = ()
     room_bytes: int | None = None
