@@ -74,6 +74,7 @@ def predict(
     limit, limit_bytes = _limit(lowest, asked, runs[-1])
     report = PredictionReport(
         scenario=scenario.reported,
+        file=loaded.file,
         environment=describe_environment(scenario.backend, runs[-1], None, Forecast),
         warnings=tuple(_cautions(runs[-1], asked, found)),
         complete=True,

@@ -38,7 +38,7 @@ def predict_view(report: PredictionReport) -> View:
         environment_section(report.environment),
     ]
     title = f"{report.scenario.name}: predicted from shapes, without running the agents"
-    measure = Next("Measure it, and see how fast they run:", "memprof density SCENARIO")
+    measure = Next("Measure it, and see how fast they run:", f"memprof density {report.named}")
     brief = (Section("", tuple(_refusals(report)), tables[:1]), *brief_warnings(report.warnings))
     return View(title, headline(report), tuple(sections), next=measure, brief=brief)
 
