@@ -23,7 +23,7 @@ from tests.conftest import SCENARIOS
 
 LIMIT = 0.05
 REPEATS = 3  # how much memory a compilation takes depends on chance: by 5 %, one by one
-SIZES = (50, 200)
+SIZES = (50, 200, 2000)
 SPARE = 0.8  # of the memory that is left
 LARGE_BYTES = (
     2 * 10**9
