@@ -47,6 +47,10 @@ def test_a_compiled_batch_holds_its_arrays_and_traces_nothing_again():
     assert found.first_compilations > 0
     assert (found.traces_per_step, found.compilations_per_step, found.retraces) == (0, 0, ())
     assert found.steps in (2, 3)
+    held = AGENTS * per_agent
+    assert held < found.account.program.argument_bytes < 1.1 * held
+    assert found.account.program.temporary_bytes > 0
+    assert found.no_account == ""
     assert found.caches_bytes > 1_000_000
     assert found.memory_stats == {} or found.memory_stats["bytes_in_use"] > 0
 
