@@ -84,30 +84,38 @@ class Gain:
 
 def cost_of(clean: Sequence[Measurement], compiling: Measurement | None = None) -> Cost:
     """The cost of a plan from its clean workers; where they had their programs from one that was
-    `compiling`, with what that leaves. What it takes meanwhile says nothing of the agents.
+    `compiling`, the report has what that leaves; how much that is, and what it takes meanwhile, is
+    chance, and no gain of a plan.
 
     Where the scenario's population is not on the line, that knows what an agent costs, and not what
     comes once.
     """
     points = [process_points(run) for run in clean]
     known = clean[0].ledger.mean_agent_bytes
+    is_built_anew = not all(_is_on_line(run.sample) for run in clean)
     fitted = per_agent(
         points,
         statistics.fmean(process_at(run, run.sample.at_n) for run in clean),
         known,
+        in_common=is_built_anew,
     )
+    growth = slope([memory_line(each) for each in points])
+    once = statistics.fmean(PROCESS_GRAIN_BYTES / span(each) for each in points)
+    if is_built_anew:  # its programs differ from size to size, by any amount
+        low, high = fitted.ci95_bytes
+        growth, once = Estimate((growth.value,), (high - low) / 2), math.inf
+    fixed, agents = fitted.fixed_bytes, clean[0].sample.at_n.agents
+    if is_built_anew:
+        fixed = fitted.at_n_bytes - agents * fitted.marginal_bytes
     at_n = fitted.at_n_bytes
     if compiling is not None:
         at_n = process_at(compiling, compiling.sample.at_n)
-    fixed, agents = fitted.fixed_bytes, clean[0].sample.at_n.agents
-    if not all(_is_on_line(run.sample) for run in clean):
-        fixed = fitted.at_n_bytes - agents * fitted.marginal_bytes
-    fixed += at_n - fitted.at_n_bytes
-    fitted = replace(fitted, fixed_bytes=fixed, at_n_bytes=at_n)
+    left = at_n - fitted.at_n_bytes
+    fitted = replace(fitted, fixed_bytes=fixed + left, at_n_bytes=at_n)
     of_files = [process_bytes(run.baseline) - run.baseline.private_bytes for run in clean]
     return Cost(
         per_agent=fitted,
-        growth=slope([memory_line(each) for each in points]),
+        growth=growth,
         agents=agents,
         fixed_bytes=fixed - statistics.fmean(of_files),
         transient_bytes=mean_of_known(
@@ -118,7 +126,7 @@ def cost_of(clean: Sequence[Measurement], compiling: Measurement | None = None) 
         step_time=_step_time([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
         known_bytes=known,
-        once_bytes=statistics.fmean(PROCESS_GRAIN_BYTES / span(each) for each in points),
+        once_bytes=once,
     )
 
 

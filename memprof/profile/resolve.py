@@ -28,9 +28,9 @@ from memprof.worker.job import Channel
 _RESOLUTION = 0.01
 _EXTENSION_BYTES, _EXTENSION_SHARE = 64 * 10**6, 0.5
 _MOST_POINTS = 64
-# How often a population is built anew to resolve what an agent costs: all, half, half and all of
-# it. What is left behind each time is no slope over these sizes.
-_LEAPS = (1, 2, 2, 1)
+# To resolve what an agent costs, a population is built anew at so many quarters of its final size,
+# in an order that is the same from its end.
+_LEAPS, _QUARTERS = (4, 2, 3, 2, 4), 4
 _FAR = 0.1
 
 
@@ -118,7 +118,7 @@ def _leap(request: Measure, batches: Batches, readings: Readings) -> None:
         return
     batches.growth.record_no_more()  # in a larger batch they may differ in the last bit
     for part in _LEAPS:
-        _go_to(most // part, batches, readings)
+        _go_to(most * part // _QUARTERS, batches, readings)
 
 
 def _most(request: Measure, batches: Batches) -> int:

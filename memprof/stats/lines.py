@@ -153,7 +153,11 @@ def median_half_width(samples: Sequence[float]) -> float:
 
 
 def per_agent(
-    repeats: Sequence[Sequence[tuple[int, float]]], at_n_bytes: float, held_bytes: float | None
+    repeats: Sequence[Sequence[tuple[int, float]]],
+    at_n_bytes: float,
+    held_bytes: float | None,
+    *,
+    in_common: bool = False,
 ) -> PerAgent:
     """Marginal and fixed cost from the (agents, bytes) points of each repeat.
 
@@ -161,16 +165,22 @@ def per_agent(
     When the process grew by less, they moved into memory that was freed before, and more of them
     would not find any: so the interval reaches up to it. A line that fits well stays the cost, and
     one that does not gives way: there the cost is no less than what agents are known to hold.
+
+    Lines that have their scatter `in_common`, such as that of programs for a size each, are no
+    surer for being several; where they do not fit, the cost is what agents are known to hold.
     """
     lines = [memory_line(points) for points in repeats]
     within = statistics.fmean(line.half_width for line in lines)
+    if in_common:
+        within *= math.sqrt(len(lines))
     slope, (low, high) = mean_interval([line.slope for line in lines], within)
     low, high = min(low, slope * (1 - SUREST)), max(high, slope * (1 + SUREST))
     least = slope if held_bytes is None else held_bytes
     interval = (low, high if least <= slope else max(high, least * (1 + SUREST)))
     fits = (high - low) / 2 <= FITS * slope
+    known = min(high, max(low, least)) if in_common else max(slope, least)
     return PerAgent(
-        marginal_bytes=slope if fits else max(slope, least),
+        marginal_bytes=slope if fits else known,
         ci95_bytes=interval,
         fixed_bytes=statistics.fmean(line.intercept for line in lines),
         at_n_bytes=at_n_bytes,

@@ -25,11 +25,13 @@ T = TypeVar("T")
 FEWEST_POINTS = 4
 """A line through fewer tells nothing of what an agent costs."""
 _BATCHES = 5
-# The sizes, in thirds, of a population that is built anew for every size, and compiles for each.
-# The first is as a user has it; what libraries keep of that, and of the first change, comes once.
-# What rebuilding leaves behind grows from one to the next: in an order that is the same from its
-# end, that is no slope over the others.
-_THIRDS, _REBUILT, REBUILT_ONCE = 3, (3, 1, 3, 1, 1, 3), 2
+# Of a population that is built anew for every size, and compiles for each, three sizes are on a
+# line: a program for one of them may take megabytes more than that for another, and with two that
+# would be a slope. A batch of one is a different program altogether.
+_FEWEST_IN_BATCH, _THIRD = 2, 3
+REBUILT_ONCE = 2
+"""So many readings of such a population are on no line: what libraries keep of the first one, and
+of the first change, comes once."""
 # The reference loop.
 _STATES, _ROUNDS, _MOST = 48, 200, 40
 _RECORD_BYTES = 512
@@ -143,8 +145,8 @@ class Batches:
         self.growth, self._agents, self._on_progress = growth, agents, on_progress
         self._population, self._steps = growth.population, growth.steps
         count = min(_BATCHES, agents)
-        if self._population.rebuilds and agents >= _THIRDS:
-            self.sizes = [agents * n // _THIRDS for n in _REBUILT]
+        if self._population.rebuilds:
+            self.sizes = _rebuilt(agents)
         else:
             self.sizes = [agents * n // count for n in range(1, count + 1)]
         self.compile_seconds: float | None = None
@@ -226,6 +228,15 @@ class Batches:
 
     def _seconds_per_step(self) -> float:
         return sum(self._step_seconds) / len(self._step_seconds)
+
+
+def _rebuilt(agents: int) -> list[int]:
+    """The scenario's number of agents, as the user has them; then sizes for a line. What rebuilding
+    leaves behind grows from one to the next: in an order that is the same from its end, that is no
+    slope over them."""
+    most = max(agents, FEWEST_POINTS)
+    least = max(_FEWEST_IN_BATCH, most // _THIRD)
+    return [agents, least, most, least, (least + most) // 2, least, most]
 
 
 Points = Sequence[tuple[int, int]]

@@ -91,13 +91,13 @@ def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
 
 def test_what_is_built_anew_is_first_as_the_user_has_it_and_then_on_no_slope_over_time(crowd):
     crowd.rebuilds = True
-    crowd.grow = range
-    crowd.lived = [0] * 30
-    crowd.live = lambda agents, steps: iter(())
-    first, _, *sizes = growth.Batches(growth.Growth(crowd, 1), 30, mock.Mock()).sizes
-    assert first == 30
-    assert sizes == sizes[::-1] == [30, 10, 10, 30]
-    assert len(sizes) >= growth.FEWEST_POINTS
+    for agents in (1, 2, 3, 4, 5, 20, 30):
+        found = growth.Batches(growth.Growth(crowd, 1), agents, mock.Mock()).sizes
+        sizes = found[growth.REBUILT_ONCE :]
+        assert found[0] == agents
+        assert sizes == sizes[::-1]
+        assert len({*sizes}) == 3, "two sizes whose programs differ have a slope, and no scatter"
+        assert min(sizes) > 1, "a batch of one has a program of its own"
 
 
 def test_a_size_is_the_number_of_agents_that_are_there(crowd):
