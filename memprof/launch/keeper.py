@@ -59,11 +59,16 @@ def keep(parent: int, status: int, events: int, folder: str) -> bool:
     if worker in ended:
         _say(status, f"ended {ended[worker]}")
     if _is_gone(parent):
-        import shutil
-
-        for each in filter(None, (folder, os.environ.get(COMMON_FOLDER))):
-            shutil.rmtree(each, ignore_errors=True)
+        remove(folder)
     return False
+
+
+def remove(folder: str) -> None:
+    """This folder, and the one that workers have in common."""
+    import shutil
+
+    for each in filter(None, (folder, os.environ.get(COMMON_FOLDER))):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def _is_gone(parent: int) -> bool:

@@ -198,10 +198,12 @@ def test_a_keeper_that_is_killed_takes_its_worker_along(fake, forks, tmp_path):
         measure(fake(), forks, kill)
 
 
-def test_a_folder_that_workers_have_in_common_goes_with_memprof(fake, tmp_path):
+@pytest.mark.parametrize("forked_for", [[], ["tracemalloc", "fake"]])
+def test_a_folder_that_workers_have_in_common_goes_with_memprof(fake, tmp_path, forked_for):
     common = tmp_path / "common"
     common.mkdir()
-    process = start(fake(model={"fault": "hang"}), **{COMMON_FOLDER: str(common)})
+    path = fake(instruments=forked_for, model={"fault": "hang"})
+    process = start(path, **{COMMON_FOLDER: str(common)})
     wait_for_worker(tmp_path, 1)
     assert common.exists()
     process.kill()
