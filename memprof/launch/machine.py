@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,17 @@ _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
 
 
 def worker_environment(
-    backend: str, job: type[Request[Any]], cache: Path | None = None
+    backend: str,
+    job: type[Request[Any]],
+    cache: Path | None = None,
+    passes: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Environment variables of the workers that do a job for a backend, and have what they compile
-    in common in the folder `cache`; what the user has set stays."""
+    """Environment variables of the workers that do a job for a backend; what the user has set
+    stays. Those with the same `passes` have what they compile in common, in the folder `cache`."""
     own = dict(ONE_ARENA if job.one_arena else BACKENDS[backend].environment)
     if cache is not None:
-        own |= {key: each.format(folder=cache) for key, each in BACKENDS[backend].cache.items()}
+        folder = cache / ("+".join(passes) or "plain")
+        own |= {key: each.format(folder=folder) for key, each in BACKENDS[backend].cache.items()}
         own[keeper.COMMON_FOLDER] = str(cache)
     if job.peaks and BACKENDS[backend].compiles:
         own |= _GIVEN_BACK

@@ -85,7 +85,8 @@ def run_worker(
 ) -> Finished[R]:
     """Run one job in a fresh process, one of the `forks` where those are of use; it, what it
     started and its temporary files are gone when this returns or raises. `on_part` is told what is
-    known of the result so far, where a job says it. What it compiles is in the folder `cache`.
+    known of the result so far, where a job says it. What it compiles is in the folder `cache`,
+    for others with the same passes.
 
     Raises:
         KeyboardInterrupt: the user ended it, or `halt` was called.
@@ -94,7 +95,9 @@ def run_worker(
     """
     request = msgspec.structs.replace(request, memory_limit_bytes=limits.memory_bytes)
     ceiling = Ceiling.of(limits.memory_bytes)
-    environment = worker_environment(request.spec.backend, type(request), cache)
+    environment = worker_environment(
+        request.spec.backend, type(request), cache, request.spec.passes
+    )
     environment["PYTHONHASHSEED"] = "0"
     server = None
     if forks is not None and ceiling is None:

@@ -114,7 +114,7 @@ def _leap(request: Measure, batches: Batches, readings: Readings) -> None:
     if lines.memory_line(readings.private).is_known_to(least):
         return
     most = request.most or _most(request, batches)
-    if most < 2 * request.spec.agents:
+    if most < 2 * max(request.spec.agents, FEWEST_POINTS):
         return
     batches.growth.record_no_more()  # in a larger batch they may differ in the last bit
     for part in _LEAPS:

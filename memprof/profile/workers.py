@@ -60,6 +60,7 @@ class Runs(Measuring):
         trial_failures: why a plan of the waterfall has none.
         compiling: of each plan of a backend that compiles, the worker that did so; all others of
             the plan find the programs there, and differ by less.
+        compiling_failures: why a plan of passes has none.
         choice: how `auto` came to its plan.
         comparison: value by value, where digests differ.
         reproducible: False where the plain population differs from itself, value by value.
@@ -73,6 +74,7 @@ class Runs(Measuring):
     trials: dict[Plan, list[Measurement]] = field(default_factory=dict)
     trial_failures: dict[Plan, str] = field(default_factory=dict)
     compiling: dict[Plan, Measurement] = field(default_factory=dict)
+    compiling_failures: dict[Plan, MeasurementError] = field(default_factory=dict)
     choice: Choice | None = None
     comparison: TraceComparison | None = None
     reproducible: bool = True
@@ -95,13 +97,15 @@ class Runs(Measuring):
             if scenario.auto:  # what it chooses from has to be better than that
                 self._clean("before", self.before, 0, scenario.repeats)
             self._choose_plan()
-            self._compile_beside()
+            plans = self._to_compile([(), self.plan, *self._plans_between()])
             first, *further = self._repeats(0, scenario.repeats)
             tasks = [task for tasks in further for task in tasks]
             tasks += [*self._waterfall(), *self._instruments(names)]
             traces = _most_traces(scenario.repeats) if self.after else 0
             self.crew.beside = len(tasks)
-            self.crew.total = self.crew.started + len(first) + len(tasks) + traces
+            known = len(plans) + len(first) + len(tasks) + traces
+            self.crew.total = self.crew.started + known
+            self._compile_beside(plans)
             if not self.before.clean:  # until then nobody knows how much memory workers take
                 first.pop(0)()
 
@@ -114,11 +118,9 @@ class Runs(Measuring):
             self._compare()
         return self
 
-    def _compile_beside(self) -> None:
-        """Compile for all plans that are known, before anything is measured by a clock."""
-        plans = self._to_compile([(), self.plan, *self._plans_between()])
+    def _compile_beside(self, plans: Sequence[Plan]) -> None:
+        """Compile for all plans, before anything is measured by a clock."""
         tasks = [partial(self._compile, plan) for plan in plans]
-        self.crew.total = self.crew.started + len(tasks)
         for task in tasks[:1]:  # until then nobody knows how much memory workers take
             task()
         if tasks[1:]:
@@ -128,20 +130,37 @@ class Runs(Measuring):
         """Those of the plans whose programs are to be compiled."""
         if not self.crew.compiles:
             return []
-        return [plan for plan in dict.fromkeys(plans) if plan not in self.compiling]
+        done = {*self.compiling, *self.compiling_failures}
+        return [plan for plan in dict.fromkeys(plans) if plan not in done]
 
     def _compile(self, plan: Plan) -> None:
+        """A plan of passes that fails may leave something to report; not so the population itself.
+
+        Raises:
+            MeasurementError: that failed.
+        """
         self.crew.keep_compiled()
         spec, repeats = self.crew.loaded.spec(plan), self.crew.loaded.scenario.repeats
         request = Measure(spec, resolve=repeats if self.resolve else 0, trend=False)
-        self.compiling[plan] = self.crew.run(f"{_words(plan)}, compiling", request).value
+        try:
+            self.compiling[plan] = self.crew.run(f"{_words(plan)}, compiling", request).value
+        except MeasurementError as error:
+            if not plan:
+                raise
+            self.compiling_failures[plan] = error
 
     def _request(
         self, plan: Plan, workers: int, *, trend: bool = False, effort: EffortName | None = None
     ) -> Measure:
-        """For one of so many clean workers of the plan, after the one that compiles for it."""
+        """For one of so many clean workers of the plan, after the one that compiles for it.
+
+        Raises:
+            MeasurementError: that one failed.
+        """
         for each in self._to_compile([plan]):
             self._compile(each)
+        if plan in self.compiling_failures:
+            raise self.compiling_failures[plan]
         scenario = self.crew.loaded.scenario
         spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort or scenario.effort])
         known = self.compiling.get(plan)
@@ -193,8 +212,10 @@ class Runs(Measuring):
             self.after = None
 
     def _measured(self) -> bool:
-        """Whether there is anything to report: if need be, plain workers of `auto`."""
-        self.before.clean = self.before.clean or self.trials.get((), [])
+        """Whether there is anything to report: if need be, plain workers of `auto`, or the one that
+        compiled."""
+        compiling = [self.compiling[()]] if () in self.compiling else []
+        self.before.clean = self.before.clean or self.trials.get((), compiling)
         return bool(self.before.clean)
 
     def _choose_plan(self) -> None:
