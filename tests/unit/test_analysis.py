@@ -158,6 +158,8 @@ def test_pages_of_files_are_no_fixed_cost_of_a_plan():
     lean = replace(run.baseline, private_bytes=5000, uss_bytes=7000)
     assert cost_of([run]).fixed_bytes == pytest.approx(6000)
     assert cost_of([replace(run, baseline=lean)]).fixed_bytes == pytest.approx(6000)
+    compiling = replace(run, baseline=lonely)
+    assert gain(cost_of([run], compiling), cost_of([run], run)) == Gain(None, None, None)
 
 
 def plan_cost(*sizes, held=None):
