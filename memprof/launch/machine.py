@@ -68,6 +68,13 @@ def worker_environment(
     return variables
 
 
+def keeper_of_programs(backend: str) -> str:
+    """The variable by which the user keeps what this backend compiles, or none; empty for a backend
+    whose workers find nothing that others compiled."""
+    names = [name for name, each in BACKENDS[backend].cache.items() if "{folder}" in each]
+    return next((name for name in names if name in os.environ), "none" if names else "")
+
+
 def describe_environment(
     backend: str,
     run: WorkerRun | None,
@@ -86,6 +93,8 @@ def describe_environment(
     if malloc:
         allocator["malloc"] = malloc
     allocator |= allocator_variables(worker_environment(backend, job))
+    if job is Measure and (keeps := keeper_of_programs(backend)):
+        facts = {**facts, "programs kept by": keeps}
     return Environment(
         versions=versions,
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",

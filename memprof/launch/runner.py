@@ -3,7 +3,6 @@ is kept of them on a failure, and how it ends."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -14,10 +13,10 @@ from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Generic, TypeVar
 
-from memprof.catalogue.backends import BACKENDS
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.launch.forks import Forks
 from memprof.launch.limits import left_bytes
+from memprof.launch.machine import keeper_of_programs
 from memprof.launch.spawn import Finished, Limits, run_worker
 from memprof.launch.start import Halt, new_folder
 from memprof.posix import processors
@@ -168,8 +167,7 @@ class Crew:
     def compiles(self) -> bool:
         """Whether the scenario's backend compiles programs that a worker may have from another:
         those that the user keeps are in a place of their own."""
-        cache = BACKENDS[self.loaded.scenario.backend].cache
-        return any("{folder}" in each and name not in os.environ for name, each in cache.items())
+        return keeper_of_programs(self.loaded.scenario.backend) == "none"
 
     def keep_compiled(self) -> None:
         """From now on workers have what others have compiled, for as long as there is this crew.

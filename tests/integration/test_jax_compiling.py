@@ -51,6 +51,7 @@ def test_one_worker_of_each_plan_compiles_and_the_others_find_it_compiled(profil
         "before, repeat 2 of 2",
     ]
     assert told.workers[-1][1:] == (3, 3), "as many as were told"
+    assert report.environment.backend["programs kept by"] == "none"
     variant = report.variants.before
     cost, samples = variant.per_agent, variant.samples
     most = max(each.at_n.reading.uss_bytes for each in samples)
@@ -66,6 +67,9 @@ def test_one_worker_of_each_plan_compiles_and_the_others_find_it_compiled(profil
 def test_programs_that_the_user_keeps_are_used_as_they_are(scenario, monkeypatch, tmp_path):
     monkeypatch.setenv(CACHE, str(tmp_path / "kept"))
     path, told = scenario(backend="jax", agents=AGENTS, passes=[]), Told()
-    profile(load_scenario(path), Limits(), told)
+    report = profile(load_scenario(path), Limits(), told).report
+    assert report.environment.backend["programs kept by"] == CACHE, (
+        "no gate compares it with others"
+    )
     assert [title for title, *_ in told.workers] == ["before, repeat 1 of 1"]
     assert list((tmp_path / "kept").iterdir())
