@@ -33,6 +33,7 @@ from memprof.values.population import Effort, PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
 from memprof.worker.growth import (
     FEWEST_POINTS,
+    REBUILT_ONCE,
     Batches,
     Growth,
 )
@@ -175,10 +176,11 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
     held = held_alone(spec.passes, details.held_bytes)
+    readings = sorted(readings[REBUILT_ONCE if population.rebuilds else 0 :])
     imports = *with_pymdp.rows("pymdp"), *with_model.rows("model")
     return InstrumentRun(
-        readings=tuple(sorted(readings)),
-        uneven_bytes=uneven(held, agents, sorted(batches.sizes)),
+        readings=tuple(readings),
+        uneven_bytes=uneven(held, agents, [size for size, _ in readings]),
         mean_bytes=statistics.fmean(held[: spec.agents]) if held else None,
         step_cpu_seconds=batches.step_cpu_seconds,
         reading_seconds=reading_seconds,

@@ -63,7 +63,7 @@ def test_planted_faults_are_found_by_a_real_worker(memprof, scenario):
     assert views["stake_bytes"] == pytest.approx(4 * (90 * 90 - 40) * 8, rel=0.01)
     assert all(each["solved_by"] == "" for each in report["advice"])
     assert all(each["saves_bytes"] is None for each in report["advice"])
-    assert "memprof profile SCENARIO --passes auto" in run.out
+    assert f"memprof profile {path} --passes auto" in run.out
     assert "## Advice" in (run.folder / "reports" / "case.md").read_text()
 
 
