@@ -69,15 +69,22 @@ class Halt:
     use in a `with` block."""
 
     def __enter__(self) -> Halt:
+        self._turn = threading.Lock()
         self.descriptor, self._caller = os.pipe()
+        self._open = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        _close([self.descriptor, self._caller])
+        with self._turn:
+            self._open = False
+            _close([self.descriptor, self._caller])
 
     def call(self) -> None:
-        """Whoever polls the descriptor finds it readable from now on."""
-        os.write(self._caller, b".")
+        """Whoever polls the descriptor finds it readable from now on. After the block there is
+        nobody: a second Ctrl-C does not wait for the threads."""
+        with self._turn:
+            if self._open:
+                os.write(self._caller, b".")
 
 
 class Process(Protocol):

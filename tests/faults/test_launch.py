@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from memprof.launch.start import Worker, temporary_folder
+from memprof.launch.start import Halt, Worker, temporary_folder
 
 # What each of these starts lasts a minute; the worker says who that is, and has said all then.
 HEAD = """
@@ -208,3 +209,19 @@ def test_ctrl_c_reaches_memprof_alone_which_ends_all_that_its_worker_started(par
     process.wait()
     assert not any(map(alive, stays))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_call_after_the_end_reaches_nobody():
+    """A second Ctrl-C does not wait for threads that have yet to call; their descriptor may be
+    another file's by then."""
+    with Halt() as halt:
+        halt.call()
+        assert os.read(halt.descriptor, 1) == b"."
+    reader, writer = os.pipe()
+    try:
+        assert {reader, writer} == {halt.descriptor, halt._caller}
+        halt.call()
+        assert select.select([reader], [], [], 0)[0] == []
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -6,13 +6,12 @@ import sys
 import textwrap
 
 import pytest
-from pymdp.legacy import maths
 
 import memprof
 from memprof.errors import StoreError, UsageError
 from memprof.models import model_builder
 from memprof.text import format_size
-from memprof.upstream import installed
+from memprof.upstream import installed, load
 from memprof.upstream.numpy_agent import Agent
 from tests.conftest import ROOT
 
@@ -70,6 +69,7 @@ def run(code, *arguments, **options):
 def test_a_store_is_opened_with_the_passes_that_it_was_made_with(tmp_path, made, known):
     """And PyMDP's own functions are replaced under no other."""
     memprof.optimize([Agent(**ARGUMENTS)], made, store=tmp_path / "store").close()
+    maths = load("maths")
     own = maths.dot_likelihood
     for readonly in (False, True):
         with memprof.reopen(tmp_path / "store", Agent, readonly=readonly) as population:
