@@ -122,12 +122,13 @@ class Choice:
         """Search in what is known; the plan that has to be tried next, None when it is over."""
         spec = self.crew.loaded.spec(self.early)
         tried = Tried(spec, self.crew.loaded.scenario.max_slowdown, self._known)
-        self.search = tried.search
+        untried = None
         try:
             tried.search.run()
         except Untried as next_one:
-            return next_one.plan
-        return None
+            untried = next_one.plan
+        self.search = tried.search  # whole: Ctrl-C amid it leaves the one before
+        return untried
 
     def _tell(self) -> None:
         for name, found in self.findings.items():

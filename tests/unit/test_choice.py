@@ -9,6 +9,7 @@ from memprof.errors import WorkerDied, WorkerTimeout
 from memprof.profile.auto import Tried
 from memprof.profile.choice import Choice
 from memprof.profile.passes import cost_of_trials
+from memprof.profile.search import Search
 from memprof.values.measurements import PlanTrial
 from memprof.values.population import PopulationSpec
 
@@ -178,3 +179,16 @@ def test_no_more_is_sure_of_an_agent_than_shows_in_the_process_with_all():
     assert (low, high) == pytest.approx((300 - 409.6, 300 + 409.6))
     assert not few.per_agent.resolved
     assert many.per_agent.resolved
+
+
+def test_ctrl_c_amid_the_search_in_what_is_known_loses_nothing(monkeypatch):
+    def interrupted(search):
+        raise KeyboardInterrupt
+
+    choice, _ = made()
+    plan, findings = choice.plan, choice.findings
+    assert plan == ("fake-half", "fake-share")
+    monkeypatch.setattr(Search, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        choice._hear(choice._known)
+    assert (choice.plan, choice.findings) == (plan, findings)
