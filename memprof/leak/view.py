@@ -293,7 +293,7 @@ def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
         rest = leak.sites[len(shown) :]
         smaller = sum(site.bytes_per_cycle for site in rest)
         if rest:
-            rows.append((f"{len(rest)} smaller sites", format_size(smaller), "", "", ""))
+            rows.append((counted(len(rest), "smaller site"), format_size(smaller), "", "", ""))
         rows.append(("unattributed", format_size(leak.unattributed_bytes), "", "", ""))
         rows.append(("in all", format_size(_in_all(leak)), "", "", ""))
     columns = ("site", "per cycle", "objects", "type", "seen by")
