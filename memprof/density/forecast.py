@@ -10,7 +10,7 @@ from memprof.instruments import Stopwatch, heap, process, walker
 from memprof.instruments.device import device_memory_bytes
 from memprof.populations import Population
 from memprof.values.instruments import Account
-from memprof.values.prediction import Forecasted, ForecastRun
+from memprof.values.prediction import MOST_AGENTS, Forecasted, ForecastRun
 from memprof.values.requests import Forecast
 from memprof.worker.growth import Growth
 from memprof.worker.job import Channel, backend_of, warm_up
@@ -20,7 +20,6 @@ _FEW = 4
 _MORE, _MORE_BYTES = 64, 256 * 10**6
 _CLOSE = 0.01
 _MOST_COMPILED = 12
-_MOST_AGENTS = 10**8
 
 
 def forecast(request: Forecast, channel: Channel) -> ForecastRun:
@@ -112,7 +111,7 @@ class _Known:
         """The largest that takes no more than `room`, give or take a hundredth; None if there is
         none."""
         fits: Forecasted | None = None
-        low, high, agents = 0, _MOST_AGENTS + 1, first
+        low, high, agents = 0, MOST_AGENTS + 1, first
         for _ in range(_MOST_COMPILED):
             found = self.of(agents, chunk)
             if found.peak_bytes <= room:
@@ -131,5 +130,5 @@ class _Known:
         guess = int(found.account.agents * share * (1 - _CLOSE / 2))
         least, most = low + 1 + int(_CLOSE / 4 * low), high - 1
         if not least <= guess <= most:
-            guess = (low + high) // 2 if high <= _MOST_AGENTS else min(most, 2 * max(1, low))
+            guess = (low + high) // 2 if high <= MOST_AGENTS else min(most, 2 * max(1, low))
         return max(low + 1, min(most, guess))

@@ -15,7 +15,7 @@ from memprof.render import (
     warnings_section,
 )
 from memprof.text import format_limit, format_size
-from memprof.values.prediction import Forecasted, Prediction, PredictionReport
+from memprof.values.prediction import MOST_AGENTS, Forecasted, Prediction, PredictionReport
 
 _ROOMS = {
     "--device-memory": "--device-memory",
@@ -24,7 +24,6 @@ _ROOMS = {
     "machine": "the machine's free memory",
 }
 _ON_DEVICE = ("--device-memory", "device")
-_MOST = 10**8  # the largest population that is looked for
 
 
 def predict_view(report: PredictionReport) -> View:
@@ -54,7 +53,7 @@ def _fit(each: Prediction) -> str:
     if each.best is None:
         return "not one agent fits"
     agents = each.best.account.agents
-    return f"{'at least ' if agents >= _MOST else ''}{count(agents)} agents fit"
+    return f"{'at least ' if agents >= MOST_AGENTS else ''}{count(agents)} agents fit"
 
 
 def _how(each: Prediction) -> str:

@@ -15,6 +15,8 @@ from memprof.values.measurements import WorkerRun
 from memprof.values.report import ScenarioReport, VariantName
 
 RoomName = BoundName | Literal["--device-memory", "device"]
+MOST_AGENTS = 10**8
+"""The largest population that is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
