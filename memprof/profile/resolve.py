@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from itertools import islice
 
 from memprof.errors import ScenarioError
@@ -31,7 +30,6 @@ _MOST_POINTS = 64
 # To resolve what an agent costs, a population is built anew at so many quarters of its final size,
 # in an order that is the same from its end.
 _LEAPS, _QUARTERS = (4, 2, 3, 2, 4), 4
-_FAR = 0.1
 
 
 class Readings:
@@ -131,14 +129,6 @@ def _most(request: Measure, batches: Batches) -> int:
     seconds = len(_LEAPS) * agents * batches.seconds_per_life()
     within = seconds <= request.spec.effort.fit_seconds and agents * each <= _room_bytes()
     return agents if within else 0
-
-
-def largest(points: Sequence[GrowthPoint]) -> Sequence[GrowthPoint]:
-    """The points of a population that has leapt far beyond the others, where these are enough for a
-    line: what libraries take once for many agents is no slope of theirs."""
-    most = max(each.agents for each in points)
-    far = [each for each in points if each.agents >= _FAR * most]
-    return far if len(far) >= FEWEST_POINTS else points
 
 
 def _room_bytes() -> float:

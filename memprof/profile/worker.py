@@ -17,9 +17,9 @@ from memprof.instruments.imports import ImportWatch
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import own_seconds
-from memprof.profile.resolve import Readings, largest, resolve
+from memprof.profile.resolve import Readings, resolve
 from memprof.stats.growth import FEWEST_CYCLES
-from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
+from memprof.stats.lines import as_others, is_gained_alike, is_like_all, largest, uneven
 from memprof.values.instruments import InstrumentRun
 from memprof.values.measurements import (
     GrowthPoint,
@@ -111,7 +111,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
 
 def _evened(
     points: Sequence[GrowthPoint], spec: PopulationSpec, walked: walker.Walk, *, rebuilds: bool
-) -> tuple[Sequence[GrowthPoint], Sequence[float]]:
+) -> tuple[list[GrowthPoint], Sequence[float]]:
     """The points as far as the mixture goes, with what their agents hold beyond the mean; and what
     each of the scenario's agents holds alone, empty where that is not known. What `rebuilds` for
     every size compiles anew, too, which is no agent's."""
@@ -132,7 +132,9 @@ def _evened(
         and (rebuilds or is_gained_alike(gained, spec.agents, point.agents))
     ]
     chosen = like if len(like) >= FEWEST_POINTS else evened
-    return largest(chosen) if rebuilds else chosen, held[: spec.agents]
+    if rebuilds:  # it may have leapt far beyond the others
+        chosen = [point for _, point in largest([(point.agents, point) for point in chosen])]
+    return chosen, held[: spec.agents]
 
 
 def held_alone(passes: Sequence[str], by_agent: Sequence[int]) -> Sequence[float]:

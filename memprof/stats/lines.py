@@ -17,11 +17,14 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations
+from typing import TypeVar
 
 from memprof.posix import PAGE_BYTES
 from memprof.values.instruments import Reading
 from memprof.values.measurements import GrowthPoint, Measurement
 from memprof.values.report import Interval, PerAgent
+
+T = TypeVar("T")
 
 # A process grows and shrinks by whole arenas of Python (1 MiB) and by huge pages (2 MiB), whatever
 # the agents do: two workers of one plan may differ by that.
@@ -113,14 +116,14 @@ def span(points: Sequence[tuple[float, float]]) -> float:
     return max(x for x, _ in points) - min(x for x, _ in points)
 
 
-def largest(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+def largest(points: Sequence[tuple[int, T]]) -> Sequence[tuple[int, T]]:
     """The points of sizes from a tenth of the largest on, where these are four or more; else all.
 
-    For sizes that are far apart: the first agents fill caches, and over a few agents a reading's
-    scatter makes any slope.
+    For sizes that are far apart: the first agents fill caches, what libraries take once for many is
+    no slope of theirs, and over a few agents a reading's scatter makes any slope.
     """
     most = max(agents for agents, _ in points)
-    chosen = [(agents, size) for agents, size in points if agents >= _LARGE * most]
+    chosen = [(agents, each) for agents, each in points if agents >= _LARGE * most]
     return chosen if len(chosen) >= _FEWEST_LARGE else points
 
 
