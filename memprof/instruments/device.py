@@ -99,11 +99,13 @@ class DeviceMemory(DirectCalls):
         agents = len(population)
         stats = jax.local_devices()[0].memory_stats() or {}
         rows = self._by_component(population)
-        freed = process.freed_by(population.drop_caches)
-        steps, traced, compiled = self._live_on(population, spec.steps, spec.effort.watch_seconds)
+        population.drop_caches()
         population.grow(agents)  # anew, with nothing compiled
         self._live_through(population, range(population.stride))
         first_traces, first_compilations = self._retraces.traced.total(), self._retraces.compiled
+        self._live_through(population, range(population.stride, spec.steps))
+        freed = process.freed_by(population.drop_caches)
+        steps, traced, compiled = self._live_on(population, spec.steps, spec.effort.watch_seconds)
         account, no_account = _account(population)
         return Details(
             device=DeviceDetails(

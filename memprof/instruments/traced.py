@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import statistics
 import tracemalloc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
@@ -13,7 +14,6 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any, Self, TypeVar
 
-from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import live, process
 from memprof.instruments.source_lines import (
     PACKAGE,
@@ -95,24 +95,62 @@ class TracedHeap:
 
     def details(self, population: Population, spec: PopulationSpec) -> Details:
         held = walk(population.holdings(), len(population)).nominal
+        if population.rebuilds:
+            return self._built_anew(population, spec, held)
         first = _first_agents(spec)
         further = fewest_like_all(held[: max(1 + first, spec.agents)], first)
         population.close()
         seconds = spec.effort.watch_seconds
         steps = _first_ones(population, first, spec.steps, seconds)
+        with self._watching():
+            _some_more(population, steps, further, seconds)
+        population.close()
+        traced = _one_more(spec, first, further)
+        return replace(traced, operations=self._operations(), held_bytes=held)
+
+    def _built_anew(
+        self, population: Population, spec: PopulationSpec, held: Sequence[int]
+    ) -> Details:
+        """Calls of the same population once more; and lines that hold what the second half of its
+        agents takes. Programs are compiled before, as far as they can be kept: they are no
+        agent's."""
+        agents, few, seconds = len(held), len(held) // 2, spec.effort.watch_seconds
+        with self._watching():
+            steps = _live_briefly(population, agents, spec.steps, seconds)
+        tracemalloc.stop()
+        for size in (few, agents):
+            _live_briefly(population, size, steps, seconds)
+        tracemalloc.start(_LINE_FRAMES)
+        traces = []
+        for size in (few, agents):
+            _live_briefly(population, size, steps, seconds)
+            process.collect()
+            traces.append(tracemalloc.take_snapshot())
+        population.close()
+        first, second = map(without_own, traces)
+        return Details(
+            lines=_lines(first, second, agents - few, spec.folder),
+            operations=self._operations(),
+            held_bytes=tuple(held),
+            further_agents=agents - few,
+            further_bytes=statistics.fmean(held[few:]),
+        )
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Take down what calls retain."""
         process.collect()
         gc.freeze()  # what is there already need not be looked at again and again
         self._collecting = True
-        _some_more(population, steps, further, seconds)
+        yield
         self._collecting = False
         gc.unfreeze()
-        population.close()
-        operations = tuple(
+
+    def _operations(self) -> tuple[OperationMemory, ...]:
+        return tuple(
             OperationMemory(operation, len(kept), sum(kept), self._peaks[operation])
             for operation, kept in self._retained.items()
         )
-        traced = _one_more(spec, first, further)
-        return replace(traced, operations=operations, held_bytes=held)
 
 
 def _first_agents(spec: PopulationSpec) -> int:
@@ -123,15 +161,10 @@ def _first_agents(spec: PopulationSpec) -> int:
 
 def _one_more(spec: PopulationSpec, first: int, further: int) -> Details:
     """Lines and stacks that hold the memory of one agent after the `first`, the mean of `further`
-    or of as many as there is time for, in a second, smaller traced population.
-
-    There are no stacks of JAX's agents: they are so deep that all their frames make the first steps
-    take three times as long, and what Python holds for such an agent are JAX's caches.
-    """
-    stacked = not BACKENDS[spec.backend].compiles
+    or of as many as there is time for, in a second, smaller traced population."""
     tracemalloc.stop()
     process.collect()
-    tracemalloc.start(_STACK_FRAMES if stacked else _LINE_FRAMES)
+    tracemalloc.start(_STACK_FRAMES)
     population = population_class(spec.backend)(spec, NamedCalls())
     seconds = spec.effort.watch_seconds
     steps = _first_ones(population, first, min(spec.steps, _TRACED_STEPS), seconds)
@@ -146,7 +179,7 @@ def _one_more(spec: PopulationSpec, first: int, further: int) -> Details:
     before, after = without_own(before), without_own(after)
     return Details(
         lines=_lines(before, after, agents, spec.folder),
-        stacks=stacks_between(before, after, agents, spec.folder) if stacked else (),
+        stacks=stacks_between(before, after, agents, spec.folder),
         further_agents=agents,
         further_bytes=statistics.fmean(held),
     )
@@ -177,20 +210,20 @@ def _lines(
 def _first_ones(population: Population, first: int, steps: int, seconds: float) -> int:
     """Build the first agents one after the other, as further ones are, and let them live; how many
     steps there was time for."""
-    for _ in range(first):
-        steps = _live_briefly(population, steps, seconds)
+    for agents in range(1, first + 1):
+        steps = _live_briefly(population, agents, steps, seconds)
     return steps
 
 
-def _live_briefly(population: Population, steps: int, seconds: float) -> int:
-    """Build one more agent and let it live; fewer steps when they would take longer than so many
-    seconds. Returns how many."""
-    agents = population.grow(len(population) + 1)
-    start = perf_counter()
-    for step in range(steps):
-        live(population, agents, range(step, step + 1))
+def _live_briefly(population: Population, agents: int, steps: int, seconds: float) -> int:
+    """Let there be so many agents, and the new ones live; fewer steps when they would take longer
+    than so many seconds. Returns how many."""
+    new = population.grow(agents)
+    start, stride = perf_counter(), population.stride
+    for step in range(0, steps, stride):
+        live(population, new, range(step, step + stride))
         if perf_counter() - start > seconds:
-            return step + 1
+            return step + stride
     return steps
 
 
@@ -199,7 +232,7 @@ def _some_more(population: Population, steps: int, most: int, seconds: float) ->
     many."""
     start = perf_counter()
     for count in range(1, most + 1):
-        _live_briefly(population, steps, seconds)
+        _live_briefly(population, len(population) + 1, steps, seconds)
         if perf_counter() - start > _FURTHER_TIMES * seconds:
             return count
     return most

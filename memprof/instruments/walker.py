@@ -33,6 +33,8 @@ from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 from memprof.values.measurements import Ledger, LedgerRow
 
 _SHARED = -2
+# Of what a batch has, this grows with its agents.
+_DATA = (np.ndarray, DeviceBuffer, bytes, bytearray)
 _ENTRY = 8
 _TRIED_PAGES = 16
 _FILE = "/proc/self/pagemap"
@@ -71,7 +73,8 @@ def walk(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
     first. Resident bytes are allocator chunks for small objects, and present pages for buffers of
     a page or more. Where the page table cannot be read they are None, and nobody holds anything.
     Owner `EVERYBODY` stands for the population as a whole; what it holds is shared. What `EACH`
-    holds, such as an array with a row per agent, is private to all agents in equal parts.
+    holds, such as an array with a row per agent, is private to all agents in equal parts; the
+    containers that it is in are one for all.
 
     What the world of all has from one agent, such as the first one's A and B, is shared, but that
     agent's to bring: the next has to bring as much. What is in use for a while, in a working set,
@@ -112,10 +115,11 @@ def _claim(
             continue
         key = identity(thing)
         holding = found.get(key)
+        holder = EVERYBODY if owner == EACH and not isinstance(thing, _DATA) else owner
         if holding is None:
             nominal, resident = nominal_bytes(thing), resident_bytes(thing, pages)
-            found[key] = _Holding(owner, owner, component, nominal, resident)
-        elif holding.owner in (owner, _SHARED):
+            found[key] = _Holding(holder, holder, component, nominal, resident)
+        elif holding.owner in (holder, _SHARED):
             continue
         else:
             holding.owner = _SHARED  # and so is all that it refers to

@@ -119,6 +119,11 @@ class Population(Protocol):
         """
         raise NoAccount("these agents live by no compiled program; grow them without --predict")
 
+    def keep_programs(self) -> bool:
+        """From now on, what is compiled for a number of agents is there when that number comes
+        again; False where every call compiles anew, or none does."""
+        return False
+
     def drop_caches(self) -> bool:
         """Let go of what the backend itself remembers, such as compiled programs; False if there is
         no such thing. It comes back with the next step."""

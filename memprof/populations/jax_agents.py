@@ -69,7 +69,13 @@ class JaxPopulation(Population):
         self._model = model_builder(spec.model, spec.folder, spec.builder)
         self._rolls = spec.loop == "rollout"
         self.stride = spec.steps if self._rolls else 1
+        plan = self._new_plan()
+        self._compiles = plan.compiles or plan.shares or spec.loop == "jit"
+        self._keeps = False
         self._empty()
+
+    def _new_plan(self) -> JaxPlan:
+        return JaxPlan.of(self._spec.passes, self._spec.backend, self._spec.options)
 
     def _empty(self) -> None:
         self._crowd: Crowd | None = None
@@ -86,7 +92,8 @@ class JaxPopulation(Population):
     def grow(self, agents: int) -> range:
         if self._crowd is not None:
             self._empty()
-            self.drop_caches()  # programs for another number of agents are of no use
+            if not self._keeps:  # programs for another number of agents are of no use
+                self.drop_caches()
         try:
             models = self._probe.call("build", self._build, agents)
             assert self._crowd is not None
@@ -119,14 +126,12 @@ class JaxPopulation(Population):
             else:
                 self._environments.add(model.environment, model.world or described)
         worlds = self._worlds(models, each) if self._rolls else Worlds(World())
-        plan = JaxPlan.of(self._spec.passes, self._spec.backend, self._spec.options)
-        root = jr.PRNGKey(self._spec.seed)
+        plan, root = self._new_plan(), jr.PRNGKey(self._spec.seed)
         if plan.shares:
             self._crowd = Shared(models, agents, plan, self._probe, root, worlds)
         else:
-            compiled = plan.compiles or self._spec.loop == "jit"
             self._crowd = Batch(
-                models, agents, plan, self._probe, root, compiled, worlds, self._rolls
+                models, agents, plan, self._probe, root, self._compiles, worlds, self._rolls
             )
         return models
 
@@ -248,12 +253,12 @@ class JaxPopulation(Population):
 
     def _observe(self, chunk: range, step: int) -> list[np.ndarray]:
         """What the agents perceive, per modality."""
-        seen = []
-        for agent in chunk:
-            np.random.seed(step_seed(self._spec.seed, agent, step))
-            action = None if self._actions is None else self._actions[agent]
-            seen.append(self._environments.observe(agent, action if step else None))
-        return list(map(self._modality, zip(*seen, strict=True), self._outcomes))
+        actions = None
+        if step and self._actions is not None:
+            actions = self._actions[chunk.start : chunk.stop]
+        seeds = [step_seed(self._spec.seed, agent, step) for agent in chunk]
+        seen = self._environments.observe_all(chunk, actions, seeds)
+        return list(map(self._modality, seen, self._outcomes))
 
     def _modality(self, seen: Sequence[Any], outcomes: int) -> np.ndarray:
         """One modality as PyMDP takes it: an index each, shape (agents, 1), or for agents with
@@ -308,6 +313,10 @@ class JaxPopulation(Population):
             if on_cpu or preallocate.lower() in ("false", "0")
             else f"{fraction} of the device's memory",
         }
+
+    def keep_programs(self) -> bool:
+        self._keeps = self._compiles
+        return self._keeps
 
     def drop_caches(self) -> bool:
         jax.clear_caches()

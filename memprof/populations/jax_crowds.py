@@ -361,7 +361,7 @@ class Shared:
         found += [(EACH, ENVIRONMENT, carried) for carried in self._carried]
         found += [(EACH, REPORTED, reported) for reported in self._reported]
         found.append((EVERYBODY, ENVIRONMENT, self._worlds.world.holdings()))
-        found.append((EACH, ENVIRONMENT, self._worlds.holdings()))
+        found += self._worlds.holdings()
         template = self._template
         return [
             *found,

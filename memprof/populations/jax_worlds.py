@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.tree_util import tree_leaves, tree_map, tree_structure
 
 from memprof.errors import ScenarioError, nearest
 from memprof.models import GenerativeModel, OwnWorld
+from memprof.populations import ENVIRONMENT
 from memprof.populations.alike import alike
 from memprof.populations.jax_models import Models
 from memprof.upstream.jax_world import World, one_agents
@@ -45,9 +46,10 @@ class Worlds:
         """What these agents' `initial_carry` says, a row each."""
         return _joined([self._carries[agent] for agent in agents]) if self._carries else {}
 
-    def holdings(self) -> list[Any]:
-        """What agents have of their own."""
-        return [self._params, self._carries]
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        """What agents have of their own, as a population says it."""
+        for own in (self._params, self._carries):
+            yield from ((agent, ENVIRONMENT, each) for agent, each in enumerate(own))
 
     @classmethod
     def of_model(cls, models: Models, first: GenerativeModel) -> Worlds:

@@ -19,6 +19,9 @@ from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.text import own_traceback, raised, shown
 
+# Of a column for each agent, so many at once.
+_MOST_NUMBERS = 2**16
+
 
 class GenerativeProcess:
     """The world that a model describes: states from D and B, observations from A."""
@@ -70,6 +73,42 @@ class GenerativeProcess:
             _draw(_column(a, tuple(int(states[f]) for f in factors)))
             for a, factors in zip(self.A, self._observed, strict=True)
         )
+
+    @property
+    def at_once(self) -> int:
+        """Of how many agents `live` takes little memory; 0 where they have to live one by one."""
+        arrays = [*self.A, *self.B, *(self.D or [])]
+        if self.D is None or not all(type(each) is np.ndarray for each in arrays):
+            return 0
+        conditions = [len(factors) for factors in self._observed]
+        conditions += [len(factors) + 1 for factors in self._transition] + [0] * len(self.D)
+        if [each.ndim - 1 for each in arrays] != conditions:
+            return 0
+        return max(1, _MOST_NUMBERS // max(map(len, arrays)))
+
+    def live(
+        self, states: np.ndarray, actions: np.ndarray | None, seeds: Sequence[int]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What `first` or `next`, and then `observe`, come to for several agents at once, each with
+        `np.random` seeded by its own seed: their states and, per modality, what they observe; of
+        shape (agents,) each."""
+        chances = iter(_chances(seeds, len(self.B) + len(self.A)))
+        if actions is None:
+            assert self.D is not None
+            columns = [np.broadcast_to(d[:, None], (len(d), len(seeds))) for d in self.D]
+        else:
+            was = np.unravel_index(states, self._shape)
+            controls = actions.astype(int).T
+            columns = [
+                b[(slice(None), *(was[f] for f in factors), control)]
+                for b, factors, control in zip(self.B, self._transition, controls, strict=True)
+            ]
+        found = list(map(_drawn_all, columns, chances))
+        observed = [
+            _drawn_all(a[(slice(None), *(found[f] for f in factors))], next(chances))
+            for a, factors in zip(self.A, self._observed, strict=True)
+        ]
+        return np.ravel_multi_index(tuple(found), self._shape), observed
 
     def _number(self, states: Iterable[int]) -> int:
         return int(np.ravel_multi_index(tuple(states), self._shape))
@@ -142,6 +181,37 @@ class Environments:
         state = world.first() if action is None else world.next(self._states[place], action)
         self._states[place] = state
         return world.observe(state)
+
+    def observe_all(
+        self, agents: range, actions: np.ndarray | None, seeds: Sequence[int]
+    ) -> list[Any]:
+        """What these agents perceive, a sequence per modality, each with `np.random` seeded by its
+        own seed; `actions` has a row each, and the first time there are none."""
+        process = self._worlds[agents.start]
+        in_common = all(self._worlds[agent] is process for agent in agents)
+        if in_common and isinstance(process, GenerativeProcess) and process.at_once:
+            return self._observed_at_once(process, agents, actions, seeds)
+        seen = []
+        for row, agent in enumerate(agents):
+            np.random.seed(seeds[row])
+            seen.append(self.observe(agent, None if actions is None else actions[row]))
+        return list(zip(*seen, strict=True))
+
+    def _observed_at_once(
+        self,
+        process: GenerativeProcess,
+        agents: range,
+        actions: np.ndarray | None,
+        seeds: Sequence[int],
+    ) -> list[Any]:
+        states = np.frombuffer(self._states, np.int64)[agents.start - self._worlds.start :]
+        parts = []
+        for first in range(0, len(agents), process.at_once):
+            part = slice(first, min(len(agents), first + process.at_once))
+            acted = None if actions is None else actions[part]
+            states[part], observed = process.live(states[part], acted, seeds[part])
+            parts.append(observed)
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """What the environments hold, as a population says it."""
@@ -223,9 +293,34 @@ def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:
 
 
 def _draw(probabilities: np.ndarray) -> int:
+    return _drawn(probabilities, np.random.random())
+
+
+def _drawn(probabilities: np.ndarray, chance: float) -> int:
     cumulative = np.cumsum(probabilities)
-    drawn = np.searchsorted(cumulative, np.random.random() * cumulative[-1], side="right")
+    drawn = np.searchsorted(cumulative, chance * cumulative[-1], side="right")
     return min(int(drawn), len(cumulative) - 1)
+
+
+def _drawn_all(columns: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """`_drawn` of each column, to the bit."""
+    if not (columns >= 0).all():  # they are not sorted, once summed
+        each = zip(columns.T, chances.tolist(), strict=True)
+        return np.array([_drawn(column, chance) for column, chance in each])
+    cumulative = np.cumsum(columns, axis=0)
+    kind = (1.0 * cumulative[-1, 0]).dtype  # a number's product, not an array's
+    reached = chances.astype(kind) * cumulative[-1].astype(kind)
+    found: np.ndarray = np.minimum((cumulative <= reached).sum(axis=0), len(cumulative) - 1)
+    return found
+
+
+def _chances(seeds: Sequence[int], count: int) -> np.ndarray:
+    """So many numbers that `np.random` draws from each seed; shape (count, seeds)."""
+    found = np.empty((len(seeds), count))
+    for row, seed in zip(found, seeds, strict=True):
+        np.random.seed(seed)
+        row[:] = np.random.random_sample(count)
+    return found.T
 
 
 def _equal(left: list[Any], right: list[Any]) -> bool:

@@ -259,7 +259,8 @@ def _intrusive_row(name: str, run: InstrumentRun, clean_step: float) -> Instrume
 
 def _sampled_row(sampled: Finished[Measurement], clean: Sequence[Measurement]) -> InstrumentReading:
     """The slope through the samples that fell into the moments when a population was at rest."""
-    points = list(_samples_at_rest(sampled))
+    # Of a population that is built anew, the first one is on no line with the others.
+    points = list(_samples_at_rest(sampled))[-len(sampled.value.sample.points) :]
     others = [run for run in clean if run is not sampled.value]
     slowdown = None
     if others:

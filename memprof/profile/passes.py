@@ -92,20 +92,20 @@ def cost_of(clean: Sequence[Measurement], compiling: Measurement | None = None) 
     """
     points = [process_points(run) for run in clean]
     known = clean[0].ledger.mean_agent_bytes
-    is_built_anew = not all(_is_on_line(run.sample) for run in clean)
+    programs_differ = any(run.sample.programs_differ for run in clean)
     fitted = per_agent(
         points,
         statistics.fmean(process_at(run, run.sample.at_n) for run in clean),
         known,
-        in_common=is_built_anew,
+        in_common=programs_differ,
     )
     growth = slope([memory_line(each) for each in points])
     once = statistics.fmean(PROCESS_GRAIN_BYTES / span(each) for each in points)
-    if is_built_anew:  # its programs differ from size to size, by any amount
+    if programs_differ:
         low, high = fitted.ci95_bytes
         growth, once = Estimate((growth.value,), (high - low) / 2), math.inf
     fixed, agents = fitted.fixed_bytes, clean[0].sample.at_n.agents
-    if is_built_anew:
+    if not all(_is_on_line(run.sample) for run in clean):
         fixed = fitted.at_n_bytes - agents * fitted.marginal_bytes
     at_n = fitted.at_n_bytes
     if compiling is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from itertools import islice
 
 from memprof.errors import ScenarioError
-from memprof.instruments import process, walker
+from memprof.instruments import process
 from memprof.launch.limits import left_bytes
 from memprof.posix import own_seconds
 from memprof.stats import lines
@@ -15,7 +14,6 @@ from memprof.values.measurements import GrowthPoint
 from memprof.values.requests import Measure
 from memprof.worker.growth import (
     FEWEST_POINTS,
-    REBUILT_ONCE,
     Batches,
     Points,
     Records,
@@ -27,22 +25,20 @@ from memprof.worker.job import Channel
 _RESOLUTION = 0.01
 _EXTENSION_BYTES, _EXTENSION_SHARE = 64 * 10**6, 0.5
 _MOST_POINTS = 64
-# To resolve what an agent costs, a population is built anew at so many quarters of its final size,
-# in an order that is the same from its end.
-_LEAPS, _QUARTERS = (4, 2, 3, 2, 4), 4
+# A line through populations that are built anew takes about so many lives of the largest one.
+_LIVES = 6
 
 
 class Readings:
-    """The process at each size of its population, in memory that was reserved before. The first of
-    those that are built anew are on no line with the others."""
+    """The process at each size of its population, in memory that was reserved before."""
 
-    def __init__(self, channel: Channel, *, rebuilds: bool) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._rebuilds = rebuilds
         self._records = Records(GrowthPoint, _MOST_POINTS)
+        self._first = 0
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._records) - self._first
 
     def take(self, agents: int) -> None:
         """Read the process that has so many agents."""
@@ -51,11 +47,15 @@ class Readings:
         self._records.append(GrowthPoint(agents, process.read()))
         self.channel.progress("read", agents)
 
+    def begin_anew(self) -> None:
+        """Those until now are on no line with those to come."""
+        self._first = len(self._records)
+
     @property
     def points(self) -> list[GrowthPoint]:
         """All readings, smallest population first, and in the order in which they were taken."""
-        once = REBUILT_ONCE if self._rebuilds and len(self) > FEWEST_POINTS else 0
-        return sorted(islice(self._records, once, None), key=lambda point: point.agents)
+        known = islice(self._records, self._first, None)
+        return sorted(known, key=lambda point: point.agents)
 
     def at(self, agents: int) -> GrowthPoint:
         """The first one of so many agents."""
@@ -77,10 +77,7 @@ def resolve(request: Measure, batches: Batches, readings: Readings) -> None:
     if not request.resolve:
         return
     try:
-        if batches.growth.population.rebuilds:
-            _leap(request, batches, readings)
-        else:
-            _go_on(request, batches, readings, start)
+        _go_on(request, batches, readings, start)
     except (MemoryError, ScenarioError):
         return  # the scenario did not ask for so many; what was measured stands
 
@@ -105,30 +102,34 @@ def _go_on(request: Measure, batches: Batches, readings: Readings, start: float)
             _go_to(agents, batches, readings)
 
 
-def _leap(request: Measure, batches: Batches, readings: Readings) -> None:
-    """A population that is built anew for every size, and compiles for it, takes about as long to
-    become a hundred times as large as twice: so it does that at once, where it helps."""
-    least = _RESOLUTION * math.sqrt(request.resolve)
-    if lines.memory_line(readings.private).is_known_to(least):
-        return
-    most = request.most or _most(request, batches)
-    if most < 2 * max(request.spec.agents, FEWEST_POINTS):
-        return
-    batches.growth.record_no_more()  # in a larger batch they may differ in the last bit
-    for part in _LEAPS:
-        _go_to(most * part // _QUARTERS, batches, readings)
+def resolve_anew(request: Measure, each_bytes: float, batches: Batches, readings: Readings) -> None:
+    """The same for a population that is built anew for every size, of agents of `each_bytes`: a
+    hundred times as many take about as long as twice, so it is built for as many as it needs."""
+    agents = batches.sizes[-1]
+    least = max(agents, FEWEST_POINTS)
+    most = request.most or (_most(request, each_bytes, batches) if request.resolve else least)
+    sizes = [most, least] if most >= 2 * least else [least]
+    if sizes != [agents]:
+        batches.growth.record_no_more()  # in a larger batch they may differ in the last bit
+    for size in sizes:
+        readings.begin_anew()
+        try:
+            for reached in batches.anew(size):
+                readings.take(reached)
+            return
+        except (MemoryError, ScenarioError):
+            if size == least:
+                raise
+            # the scenario did not ask for so many
 
 
-def _most(request: Measure, batches: Batches) -> int:
-    """As many agents as resolve what one costs; 0 where that is too many for the room or for the
-    effort's time."""
-    population = batches.growth.population
-    walked = walker.walk(population.holdings(), len(population))
-    each = max(1.0, statistics.fmean(walked.nominal))
-    agents = lines.resolving_agents(each, request.resolve)
-    seconds = len(_LEAPS) * agents * batches.seconds_per_life()
-    within = seconds <= request.spec.effort.fit_seconds and agents * each <= _room_bytes()
-    return agents if within else 0
+def _most(request: Measure, each_bytes: float, batches: Batches) -> int:
+    """As many agents as resolve what one of so many bytes costs, or as the effort's time and the
+    memory have room for."""
+    effort, each = request.spec.effort, max(1.0, each_bytes)
+    needed = lines.resolving_agents(each, request.resolve)
+    in_time = effort.anew_seconds / (_LIVES * batches.seconds_per_life())
+    return int(min(needed, in_time, _room_bytes() / each))
 
 
 def _room_bytes() -> float:

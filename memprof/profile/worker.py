@@ -8,6 +8,7 @@ from collections.abc import MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
+from typing import NamedTuple
 
 from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
@@ -17,12 +18,13 @@ from memprof.instruments.imports import ImportWatch
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import own_seconds
-from memprof.profile.resolve import Readings, resolve
+from memprof.profile.resolve import Readings, resolve, resolve_anew
 from memprof.stats.growth import FEWEST_CYCLES
-from memprof.stats.lines import as_others, is_gained_alike, is_like_all, largest, uneven
-from memprof.values.instruments import InstrumentRun
+from memprof.stats.lines import as_others, is_gained_alike, is_like_all, uneven
+from memprof.values.instruments import InstrumentRun, Reading
 from memprof.values.measurements import (
     GrowthPoint,
+    Ledger,
     LedgerRow,
     Measurement,
     Sample,
@@ -33,7 +35,6 @@ from memprof.values.population import Effort, PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
 from memprof.worker.growth import (
     FEWEST_POINTS,
-    REBUILT_ONCE,
     Batches,
     Growth,
 )
@@ -55,31 +56,35 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     population = population_type(spec, watch)
     growth = Growth(population, spec.steps, digests)
     batches = Batches(growth, spec.agents, channel.progress)
-    readings = Readings(channel, rebuilds=population.rebuilds)
+    readings = Readings(channel)
     trend_heap = array("q", [0]) * _TREND_READINGS
     process.settle()
     filled = heap.fill_free_blocks()
     peak_known = process.reset_peak()
     baseline = process.read()
 
-    peak = None
     for agents in batches:
         readings.take(agents)
-        if agents == spec.agents and peak is None and peak_known:
-            peak = process.peak_rss_bytes()
+    peak = process.peak_rss_bytes() if peak_known else None
     at_n = readings.at(spec.agents)
     file_bytes, working_set = population.file_bytes, population.working_set()
-    resolve(request, batches, readings)
-
-    channel.progress("ledger", len(population))
-    private = readings.points[-1].reading.private_bytes
-    walked = walker.walk(population.holdings(), len(population))
+    programs_differ = False
+    if population.rebuilds:
+        programs_differ = not population.keep_programs()
+        batches.time_again()
+        contents = _Contents.of(population, at_n, channel)
+        resolve_anew(request, contents.each_bytes, batches, readings)
+    else:
+        resolve(request, batches, readings)
+        contents = _Contents.of(population, readings.points[-1], channel)
+    walked = contents.walked
+    if len(population) > contents.agents:
+        walked = walker.walk(population.holdings(), len(population))
     points, held = _evened(readings.points, spec, walked, rebuilds=population.rebuilds)
+    ledger = contents.ledger(baseline, held)
     trend = TrendSeries(len(population), spec.steps + 1, 1, ())
     if request.trend:
         trend = _live_on(batches, trend_heap, channel, effort)
-    rows = (*walked.rows, *caches(population, private))
-    ledger = walker.balance(len(population), private - baseline.private_bytes, rows, held)
     channel.progress("done")
     del filled
     return Measurement(
@@ -90,9 +95,10 @@ def measure(request: Measure, channel: Channel) -> Measurement:
             at_n=at_n,
             peak_rss_bytes=peak,
             step_cpu_seconds=batches.step_cpu_seconds,
-            batches=len(batches.sizes),
+            batches=batches.timed,
             reference_cpu_seconds=batches.reference.seconds,
             trend=trend,
+            programs_differ=programs_differ,
         ),
         baseline=baseline,
         step_seconds=batches.step_seconds,
@@ -107,6 +113,33 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         digests=digests.per_agent(),
         calibration=process.calibration(residency=walker.residency_failure()),
     )
+
+
+class _Contents(NamedTuple):
+    """What a population held when the process had so many private bytes."""
+
+    agents: int
+    private_bytes: int
+    walked: walker.Walk
+    rows: tuple[LedgerRow, ...]
+
+    @classmethod
+    def of(cls, population: Population, point: GrowthPoint, channel: Channel) -> _Contents:
+        """All that there is at the `point`, which has just been read; caches of the backend go."""
+        channel.progress("ledger", point.agents)
+        private = point.reading.private_bytes
+        walked = walker.walk(population.holdings(), point.agents)
+        return cls(point.agents, private, walked, (*walked.rows, *caches(population, private)))
+
+    @property
+    def each_bytes(self) -> float:
+        """What an agent holds alone, nominal."""
+        return statistics.fmean(self.walked.nominal)
+
+    def ledger(self, baseline: Reading, held: Sequence[float]) -> Ledger:
+        """With what each of the scenario's agents holds alone."""
+        growth = self.private_bytes - baseline.private_bytes
+        return walker.balance(self.agents, growth, self.rows, held)
 
 
 def _evened(
@@ -132,8 +165,6 @@ def _evened(
         and (rebuilds or is_gained_alike(gained, spec.agents, point.agents))
     ]
     chosen = like if len(like) >= FEWEST_POINTS else evened
-    if rebuilds:  # it may have leapt far beyond the others
-        chosen = [point for _, point in largest([(point.agents, point) for point in chosen])]
     return chosen, held[: spec.agents]
 
 
@@ -166,11 +197,13 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
     chosen: Instrument = load_target(INSTRUMENTS[request.instrument].target)()
     with chosen as instrument:
         population = backend_of(spec)(spec, instrument)
+        population.keep_programs()
         agents = max(_agents_to_read(spec, instrument, population), FEWEST_POINTS)
         batches = Batches(Growth(population, spec.steps), agents, channel.progress)
+        sizes = batches.anew(agents) if population.rebuilds else batches
         readings = []
         reading_seconds = 0.0
-        for size in batches:
+        for size in sizes:
             process.settle()
             start = process_time()
             readings.append((size, instrument.read(population)))
@@ -178,7 +211,7 @@ def read_through(request: ReadThrough, channel: Channel) -> InstrumentRun:
         channel.progress("details", len(population))
         details = instrument.details(population, spec)
     held = held_alone(spec.passes, details.held_bytes)
-    readings = sorted(readings[REBUILT_ONCE if population.rebuilds else 0 :])
+    readings.sort()
     imports = *with_pymdp.rows("pymdp"), *with_model.rows("model")
     return InstrumentRun(
         readings=tuple(readings),

@@ -165,7 +165,7 @@ class Runs(Measuring):
         spec = replace(self.crew.loaded.spec(plan), effort=EFFORTS[effort or scenario.effort])
         known = self.compiling.get(plan)
         most = 0 if known is None else max(each.agents for each in known.sample.points)
-        return Measure(spec, resolve=workers, most=most if most > spec.agents else 0, trend=trend)
+        return Measure(spec, resolve=workers, most=most, trend=trend)
 
     def cost(self, plan: Plan, clean: Sequence[Measurement]) -> Cost:
         """What a plan costs by its clean workers."""

@@ -209,6 +209,8 @@ class Sample:
         batches: so many, one after the other in `step_cpu_seconds`.
         reference_cpu_seconds: of the reference loop (`memprof.worker.growth`), run between the
             steps.
+        programs_differ: each point has what was compiled for that number of agents, too, which may
+            be more or less by any amount.
     """
 
     start: Reading
@@ -220,6 +222,7 @@ class Sample:
     batches: Positive
     reference_cpu_seconds: tuple[PositiveSeconds, ...]
     trend: TrendSeries
+    programs_differ: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

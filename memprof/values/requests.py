@@ -53,7 +53,8 @@ class Measure(Request[Measurement], frozen=True, kw_only=True, tag="measure"):
     Attributes:
         resolve: add agents, within the limits of the effort, until the cost of one is known by so
             many workers together; none are added for 0.
-        most: so many agents in the end, where another worker has found out how many it takes.
+        most: so many agents in the end, where another worker has found out how many it takes; of
+            those that are built anew.
         trend: let them live on, to see whether they grow.
     """
 

@@ -25,13 +25,11 @@ T = TypeVar("T")
 FEWEST_POINTS = 4
 """A line through fewer tells nothing of what an agent costs."""
 _BATCHES = 5
-# Of a population that is built anew for every size, and compiles for each, three sizes are on a
-# line: a program for one of them may take megabytes more than that for another, and with two that
+# Of a population that is built anew for every size, three sizes are on a line: where programs
+# cannot be kept, that for one size may take megabytes more than that for another, and with two that
 # would be a slope. A batch of one is a different program altogether.
 _FEWEST_IN_BATCH, _THIRD = 2, 3
-REBUILT_ONCE = 2
-"""So many readings of such a population are on no line: what libraries keep of the first one, and
-of the first change, comes once."""
+_SHORT_SECONDS = 0.1
 # The reference loop.
 _STATES, _ROUNDS, _MOST = 48, 200, 40
 _RECORD_BYTES = 512
@@ -127,15 +125,15 @@ def _merged(lived: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class Batches:
-    """A population that grows to the scenario's `agents` in a few even batches, and beyond if asked
-    to; every step of the batches is timed.
+    """A population that grows to the scenario's `agents` in a few even batches, or to all of them
+    at once where it is built anew for more; and to other sizes if asked to. The steps of the
+    batches are timed, and all that as many agents live.
 
     Attributes:
         sizes: numbers of agents at which the population is read, up to the scenario's.
+        timed: how often a population of the scenario's sizes was timed.
         compile_seconds: the first step of all the scenario's agents, where the backend compiles in
             it; None elsewhere.
-        build_seconds: building one agent, passes included, averaged over the new agents, for every
-            size.
         reference: the loop that steps are compared with, run between them.
     """
 
@@ -144,38 +142,76 @@ class Batches:
     ) -> None:
         self.growth, self._agents, self._on_progress = growth, agents, on_progress
         self._population, self._steps = growth.population, growth.steps
-        count = min(_BATCHES, agents)
-        if self._population.rebuilds:
-            self.sizes = _rebuilt(agents)
-        else:
-            self.sizes = [agents * n // count for n in range(1, count + 1)]
+        count = 1 if self._population.rebuilds else min(_BATCHES, agents)
+        self.sizes = [agents * n // count for n in range(1, count + 1)]
         self.compile_seconds: float | None = None
-        self.build_seconds = array("d", [0.0]) * len(self.sizes)
-        self._step_seconds = array("d", [0.0]) * (len(self.sizes) * self._steps)
+        self.timed = 0
+        self._build_seconds = array("d", [0.0]) * _BATCHES
+        self._step_seconds = array("d", [0.0]) * (_BATCHES * self._steps)
         self._step_cpu_seconds = array("d", [0.0]) * len(self._step_seconds)
         self.reference = Reference(len(self._step_seconds) // self._population.stride)
 
     def __iter__(self) -> Iterator[int]:
         """Grow to the scenario's count; each size, for a reading."""
-        for batch, last in enumerate(self.sizes):
-            self._on_progress("build", last)
-            new, seconds = self.growth.build(last)
-            self.build_seconds[batch] = seconds / len(new)
-            self._on_progress("step", last)
+        for size in self.sizes:
+            self._visit(size)
+            yield size
+
+    def anew(self, most: int) -> Iterator[int]:
+        """Build a population of up to so many agents anew, again and again; each size for a
+        reading that is on a line with the others.
+
+        What is compiled for a size, and what libraries keep of it, comes with the first population
+        of that size: it is on no line. What rebuilding leaves behind grows from one to the next: in
+        an order that is the same from its end, that is no slope over them.
+        """
+        least = max(_FEWEST_IN_BATCH, most // _THIRD)
+        between = (least + most) // 2
+        for size in (most, between, least):
+            self._visit(size)
+        for size in (most, least, between, least, most):
+            self._visit(size)
+            yield size
+
+    def time_again(self) -> None:
+        """Time the life of all the scenario's agents again, built anew, where it is short. The
+        first building of them also compiles: what it takes else is not known before."""
+        seconds = self.seconds_per_life() - self._build_seconds[0]
+        while self.timed < _BATCHES and seconds * self._agents < _SHORT_SECONDS:
+            self._visit(self._agents)
+            seconds = self.seconds_per_life()
+
+    def _visit(self, size: int) -> None:
+        """Grow to a size; timed where that is what the scenario asks for, and there is room."""
+        counts = size in self.sizes and self.timed < _BATCHES
+        self._on_progress("build", size)
+        new, seconds = self.growth.build(size)
+        if counts:
+            self._build_seconds[self.timed] = seconds / len(new)
+        self._on_progress("step", size)
+        start = process_time()
+        for steps, elapsed in self.growth.stretches(new, range(self._steps)):
+            process.clear_free_lists()
+            if counts:
+                self._take(steps, len(new), elapsed, process_time() - start)
             start = process_time()
-            for steps, elapsed in self.growth.stretches(new, range(self._steps)):
-                process.clear_free_lists()
-                cpu = process_time() - start
-                for step in steps:
-                    place, share = batch * self._steps + step, len(new) * len(steps)
-                    self._step_seconds[place] = elapsed / share
-                    self._step_cpu_seconds[place] = cpu / share
-                is_first = self.compile_seconds is None and last == self._agents
-                if self._population.rebuilds and steps.start == 0 and is_first:
-                    self.compile_seconds = elapsed
-                self.reference.take()
-                start = process_time()
-            yield last
+        self.timed += counts
+
+    def _take(self, steps: range, agents: int, seconds: float, cpu_seconds: float) -> None:
+        """Keep the time of steps that so many agents lived."""
+        for step in steps:
+            place, share = self.timed * self._steps + step, agents * len(steps)
+            self._step_seconds[place] = seconds / share
+            self._step_cpu_seconds[place] = cpu_seconds / share
+        if self._population.rebuilds and self.compile_seconds is None:
+            self.compile_seconds = seconds
+        self.reference.take()
+
+    @property
+    def build_seconds(self) -> tuple[float, ...]:
+        """Building one agent, passes included, averaged over the new agents, for every size; of
+        what is built anew, for the first."""
+        return tuple(self._build_seconds[: 1 if self._population.rebuilds else self.timed])
 
     @property
     def step_seconds(self) -> tuple[float, ...]:
@@ -191,32 +227,27 @@ class Batches:
     def _but_compiled(self, seconds: array[float]) -> tuple[float, ...]:
         compiled = self._population.stride if self.compile_seconds is not None else 0
         first = compiled if compiled < self._steps else 0
-        return tuple(each for place, each in enumerate(seconds) if place % self._steps >= first)
+        known = enumerate(seconds[: self.timed * self._steps])
+        return tuple(each for place, each in known if place % self._steps >= first)
 
     def extend_to(self, agents: int) -> None:
-        """Grow on, in batches as large as the first: larger ones would fragment memory more. What
-        has to be built anew can become smaller, too."""
+        """Grow on, in batches as large as the first: larger ones would fragment memory more."""
         self._on_progress("extend", agents)
-        if self._population.rebuilds:
-            self._come(agents)
-            return
         while (count := len(self._population)) < agents:
-            self._come(min(agents, count + self.sizes[0]))
-
-    def _come(self, agents: int) -> None:
-        new, _ = self.growth.build(agents)
-        for _ in self.growth.stretches(new, range(self._steps)):
-            process.clear_free_lists()
+            new, _ = self.growth.build(min(agents, count + self.sizes[0]))
+            for _ in self.growth.stretches(new, range(self._steps)):
+                process.clear_free_lists()
 
     def seconds_per_agent(self) -> float:
         """Mean time to build an agent and to let it live its steps."""
-        build = sum(self.build_seconds) / len(self.build_seconds)
+        build = statistics.fmean(self.build_seconds)
         return build + self._steps * self._seconds_per_step()
 
     def seconds_per_life(self) -> float:
-        """What each agent of a population that compiles for every size takes to live its steps,
-        once that is compiled."""
-        return self._steps * statistics.median(self.step_seconds)
+        """What it takes to build an agent of a population that is built anew, and to let it live
+        its steps, once that is compiled."""
+        build = min(self._build_seconds[: self.timed])
+        return build + self._steps * statistics.median(self.step_seconds)
 
     def agents_within(self, seconds: float, steps: int) -> int:
         """How many agents, from the scenario's number up to all there are, live so many steps in
@@ -227,16 +258,7 @@ class Batches:
         return min(len(self._population), max(self._agents, within))
 
     def _seconds_per_step(self) -> float:
-        return sum(self._step_seconds) / len(self._step_seconds)
-
-
-def _rebuilt(agents: int) -> list[int]:
-    """The scenario's number of agents, as the user has them; then sizes for a line. What rebuilding
-    leaves behind grows from one to the next: in an order that is the same from its end, that is no
-    slope over them."""
-    most = max(agents, FEWEST_POINTS)
-    least = max(_FEWEST_IN_BATCH, most // _THIRD)
-    return [agents, least, most, least, (least + most) // 2, least, most]
+        return statistics.fmean(self._step_seconds[: self.timed * self._steps])
 
 
 Points = Sequence[tuple[int, int]]

@@ -209,7 +209,7 @@ def built_anew(sizes, leap, held):
         for size, each in zip(sizes, heap, strict=True)
     )
     first = GrowthPoint(max(sizes), Reading(1, 1, None, heap[-1] - 3, 1))
-    sample = replace(run.sample, points=points, at_n=first)
+    sample = replace(run.sample, points=points, at_n=first, programs_differ=True)
     ledger = replace(balance(20, 1, [], []), mean_agent_bytes=held)
     return replace(run, sample=sample, ledger=ledger)
 

@@ -89,15 +89,60 @@ def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
     assert batches.seconds_per_agent() == EACH_SECONDS
 
 
-def test_what_is_built_anew_is_first_as_the_user_has_it_and_then_on_no_slope_over_time(crowd):
-    crowd.rebuilds = True
-    for agents in (1, 2, 3, 4, 5, 20, 30):
-        found = growth.Batches(growth.Growth(crowd, 1), agents, mock.Mock()).sizes
-        sizes = found[growth.REBUILT_ONCE :]
-        assert found[0] == agents
-        assert sizes == sizes[::-1]
-        assert len({*sizes}) == 3, "two sizes whose programs differ have a slope, and no scatter"
-        assert min(sizes) > 1, "a batch of one has a program of its own"
+class Anew(Crowd):
+    """A crowd that is built anew for every size; it notes which."""
+
+    rebuilds = True
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def grow(self, agents):
+        self.last, self.lived = agents, [0] * agents
+        self.sizes.append(agents)
+        return range(agents)
+
+
+@pytest.mark.parametrize("agents", [1, 2, 3, 4, 5, 20, 30])
+def test_what_is_built_anew_is_first_as_the_user_has_it_and_then_on_no_slope_over_time(agents):
+    crowd = Anew()
+    batches = growth.Batches(growth.Growth(crowd, 1), agents, mock.Mock())
+    assert list(batches) == crowd.sizes == [agents]
+    sizes = list(batches.anew(max(4, agents)))
+    before = crowd.sizes[1 : -len(sizes)]
+    assert {*before} == {*sizes}, "what is compiled for a size is there before it is read"
+    assert sizes == sizes[::-1]
+    assert len({*sizes}) == 3, "two sizes whose programs differ have a slope, and no scatter"
+    assert min(sizes) > 1, "a batch of one has a program of its own"
+
+
+def test_lives_are_timed_again_where_they_are_short_and_only_those_of_the_scenarios_agents():
+    crowd = Anew()
+    batches = growth.Batches(growth.Growth(crowd, 3), 20, mock.Mock())
+    assert [*batches, *batches.anew(2000)]
+    assert (batches.timed, len(batches.step_seconds)) == (1, 2), "but for the step that compiles"
+    batches.time_again()
+    assert (batches.timed, len(batches.step_seconds)) == (5, 10)
+    assert len(batches.build_seconds) == 1, "as the user has it, with what it compiles"
+
+
+def test_a_factory_that_takes_its_time_is_asked_for_few_agents(crowd, monkeypatch):
+    monkeypatch.setattr(Anew, "now", 0.0)
+    slow = Anew()
+    monkeypatch.setattr(growth, "perf_counter", lambda: slow.now)
+    build = slow.grow
+
+    def grow(agents):
+        slow.now += EACH_SECONDS * agents
+        return build(agents)
+
+    slow.grow = grow
+    batches = growth.Batches(growth.Growth(slow, 3), 20, mock.Mock())
+    assert list(batches) == [20]
+    batches.time_again()
+    assert slow.sizes == [20, 20], "once more, to know what it takes without compiling"
+    assert batches.seconds_per_life() >= EACH_SECONDS
 
 
 def test_a_size_is_the_number_of_agents_that_are_there(crowd):

@@ -8,6 +8,7 @@ import pytest
 from memprof.errors import ScenarioError
 from memprof.models import check_model, model_builder, object_array
 from memprof.models.factory import builder
+from memprof.populations import world
 from memprof.populations.world import Environments, GenerativeProcess
 from tests.conftest import ROOT
 
@@ -324,6 +325,41 @@ def test_the_default_environment_draws_by_the_models_probabilities():
     seen = np.bincount([process.observe(1)[0] for _ in range(4000)]) / 4000
     assert states == pytest.approx(weights, abs=0.03)
     assert seen == pytest.approx(weights, abs=0.03)
+
+
+def random_world(generator, kind, **given):
+    """Two modalities and two factors, of which each depends on both; arrays of a kind of number."""
+    A = [generator.random((outcomes, 3, 4)) for outcomes in (2, 5)]
+    B = [generator.random((3, 3, 4, 2)), generator.random((4, 4, 3))]
+    model = {"A": A, "B": B, "D": [generator.random(3), generator.random(4)], **given}
+    return {
+        **{name: [(9 * each).astype(kind) for each in arrays] for name, arrays in model.items()},
+        "A_factor_list": [[0, 1], [0, 1]],
+        "B_factor_list": [[0, 1], [1]],
+    }
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float16, int])
+@pytest.mark.parametrize("given", [{}, {"A": [-np.eye(3)[:, :, None].repeat(4, 2)] * 2}])
+def test_agents_that_live_at_once_draw_what_they_draw_one_by_one(kind, given, monkeypatch):
+    monkeypatch.setattr(world, "_MOST_NUMBERS", 50)  # several parts
+    generator = np.random.default_rng(0)
+    model = random_world(generator, kind, **given)
+    together, alone = (Environments(lambda array, first: array) for _ in range(2))
+    agents = range(300)
+    for environments in (together, alone):
+        for _ in agents:
+            environments.add(None, model)
+    for step in range(4):
+        seeds = [1000 * step + agent for agent in agents]
+        actions = None if step == 0 else generator.integers(0, (2, 1), (300, 2)).astype(float)
+        seen = together.observe_all(agents, actions, seeds)
+        for row, agent in enumerate(agents):
+            np.random.seed(seeds[row])
+            action = None if actions is None else actions[row]
+            assert alone.observe(agent, action) == tuple(each[row] for each in seen)
+    assert together._states == alone._states
+    assert len({*together._states}) > 5
 
 
 def test_equal_worlds_are_told_from_different_ones(tmp_path):
