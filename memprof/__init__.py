@@ -1,11 +1,20 @@
 """Profile, optimise and benchmark the memory of populations of PyMDP (active inference) agents.
 
-`optimize` keeps your own agents small; everything else is in the command `memprof`.
+`optimize` keeps your own agents small, `watch` and `mark` look at them; everything else is in the
+command `memprof`.
 """
 
 from __future__ import annotations
 
-__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize", "reopen", "thread_random"]
+__all__ = [
+    "OptimizedPopulation",
+    "PopulationMemory",
+    "mark",
+    "optimize",
+    "reopen",
+    "thread_random",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -14,6 +23,10 @@ def __getattr__(name: str) -> object:
         from memprof.populations import thread_random
 
         return thread_random.thread_random
+    if name in ("mark", "watch"):
+        from memprof.watching import watch
+
+        return getattr(watch, name)
     if name in __all__:
         from memprof import api
 

@@ -19,6 +19,7 @@ VIEWS = {
     "leak": "memprof.leak.view:leak_view",
     "density": "memprof.density.view:density_view",
     "prediction": "memprof.density.predict_view:predict_view",
+    "run": "memprof.run.view:run_view",
     "gate": "memprof.gate.view:gate_view",
     "compare": "memprof.gate.view:gate_view",
     "self_check": "memprof.gate.view:gate_view",

@@ -53,7 +53,7 @@ def _run() -> int:
             return _bug()
         return _said(f"{error.strerror}; raise the limit of open files (ulimit -n)", 3)
     except SystemExit as end:  # Typer's way to end, with a message of its own but for Ctrl-C
-        if end.code == _INTERRUPTED:
+        if end.code == _INTERRUPTED and type(end) is SystemExit:
             return _said("interrupted", _INTERRUPTED)
         return end.code if isinstance(end.code, int) else 0
     except Exception:

@@ -42,16 +42,19 @@ _LONG_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a report answers: its kind and, where it is about one, the scenario's name."""
+    """What a report answers: its kind and, where it is about one, the scenario's name or the
+    program."""
 
     kind: str
-    scenario: str = ""
+    subject: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Question:
         """That of a report with these fields."""
-        scenario = str(values["scenario"]["name"]) if "scenario" in values else ""
-        return cls(str(values["kind"]), scenario)
+        subject = str(values["scenario"]["name"]) if "scenario" in values else ""
+        if words := values.get("program"):
+            subject = " ".join(words[: 1 + (words[0] == "-m")])
+        return cls(str(values["kind"]), subject)
 
     def check(self, file: Path) -> None:
         """See that a report at `file` would replace none of another question.
@@ -72,7 +75,7 @@ class Question:
             )
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.scenario}" if self.scenario else self.kind
+        return f"{self.kind} of {self.subject}" if self.subject else self.kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from memprof.values.measurements import Sample
 from memprof.values.prediction import Forecasted, PredictionReport
 from memprof.values.profile import Report, Variant
 from memprof.values.report import Interval
+from memprof.values.watch import Kind, RunReport
 
 # What a spreadsheet takes for the beginning of a formula; East Asian ones in full width, too.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -92,6 +93,8 @@ def _rows(report: AnyReport) -> Iterator[_Row]:
     match report:
         case GateReport():
             return _gate(report)
+        case RunReport():
+            return _run(report)
         case Report():
             rows = _profile(report)
         case LeakReport():
@@ -189,6 +192,29 @@ def _forecasted(found: Forecasted) -> Iterator[_Row]:
         ("copied_bytes", account.copied_bytes),
     ):
         yield _at(name, account.agents, "agents", size, "bytes", note)
+
+
+def _run(report: RunReport) -> Iterator[_Row]:
+    """What a kind costs and holds at each look; operations; the timeline."""
+    watched = report.watched
+    for look in watched.looks:
+        for kind in look.kinds:
+            yield from _all(_kind(kind), variant=kind.name, note=look.name)
+    for use in watched.operations:
+        yield _Row(series="calls", y=use.calls, y_unit="calls", note=use.operation)
+        yield _Row(series="seconds", y=use.seconds, y_unit="seconds", note=use.operation)
+        yield _Row(series="kept_bytes", y=use.kept_bytes, y_unit="bytes", note=use.operation)
+    for at in watched.timeline:
+        yield _at("private_bytes", at.seconds, "seconds", at.private_bytes, "bytes")
+        yield _at("agents", at.seconds, "seconds", at.agents, "agents")
+
+
+def _kind(kind: Kind) -> Iterator[_Row]:
+    yield _Row(series="agents", y=kind.agents, y_unit="agents")
+    yield _row("per_agent_bytes", kind.per_agent.bytes, "bytes", kind.per_agent.ci95_bytes)
+    yield _row("equal_bytes", kind.equal_bytes, "bytes")
+    for row in kind.ledger.rows:
+        yield _Row(series=row.component, y=row.private_bytes, y_unit="bytes")
 
 
 def _points(variant: DensityVariant) -> Iterator[_Row]:

@@ -21,14 +21,16 @@ from memprof.values.leak import LeakReport
 from memprof.values.prediction import PredictionReport
 from memprof.values.profile import Report
 from memprof.values.report import SCHEMA, ScenarioFields, ScenarioReport
+from memprof.values.watch import RunReport
 
-AnyReport = Report | LeakReport | DensityReport | PredictionReport | GateReport
+AnyReport = Report | LeakReport | DensityReport | PredictionReport | RunReport | GateReport
 
 _KINDS: Mapping[str, type[AnyReport]] = {
     "profile": Report,
     "leak": LeakReport,
     "density": DensityReport,
     "prediction": PredictionReport,
+    "run": RunReport,
     "gate": GateReport,
     "compare": GateReport,
     "self_check": GateReport,

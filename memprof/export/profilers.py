@@ -29,6 +29,7 @@ from memprof.text import counted, one_line
 from memprof.values.instruments import AllocationStack, Frame
 from memprof.values.measurements import Mark
 from memprof.values.profile import Report, Timeline, TimelineSample
+from memprof.values.watch import RunReport
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 _MIB = 2**20
@@ -108,7 +109,13 @@ def _frame(frame: str | Frame) -> dict[str, Any]:
 
 
 def mprof(report: AnyReport) -> str | None:
-    """The file's text; None where there is no timeline of the variant before."""
+    """The file's text; None where there is no timeline, of the variant before. Of a watched program
+    it is private memory."""
+    if isinstance(report, RunReport) and report.watched.timeline:
+        words = one_line(" ".join(report.program))
+        moments = report.watched.timeline
+        lines = [f"MEM {_mebibytes(each.private_bytes)} {each.seconds:.4f}" for each in moments]
+        return "".join(f"{line}\n" for line in (f"CMDLINE memprof run {words}", *lines))
     if not isinstance(report, Report):
         return None
     variants = dict(report.variants.named())

@@ -12,7 +12,7 @@ import mmap
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -66,7 +66,11 @@ class Walk(NamedTuple):
     nominal: tuple[int, ...]
 
 
-def walk(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
+def walk(
+    holdings: Iterable[tuple[int, str, Any]],
+    agents: int,
+    batches: Collection[int] = (),
+) -> Walk:
     """Walks over (owner, component, object) triples of a population of so many `agents`.
 
     An object reached from two owners is shared; its bytes belong to the component that reached it
@@ -74,7 +78,7 @@ def walk(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
     a page or more. Where the page table cannot be read they are None, and nobody holds anything.
     Owner `EVERYBODY` stands for the population as a whole; what it holds is shared. What `EACH`
     holds, such as an array with a row per agent, is private to all agents in equal parts; the
-    containers that it is in are one for all.
+    containers that it is in are one for all. So it is with owners that are `batches` of agents.
 
     What the world of all has from one agent, such as the first one's A and B, is shared, but that
     agent's to bring: the next has to bring as much. What is in use for a while, in a working set,
@@ -85,7 +89,8 @@ def walk(holdings: Iterable[tuple[int, str, Any]], agents: int) -> Walk:
     with PageTable() as pages:
         for owner, component, root in tuple(holdings):  # all alive, so that no id comes twice
             components[component] = None
-            _claim(root, owner, component, found, pages)
+            of_batch = owner == EACH or owner in batches
+            _claim(root, owner, component, found, pages, of_batch=of_batch)
         readable = pages.readable
     rows = tuple(_row(component, found.values(), readable) for component in components)
     resident: Counter[int] = Counter()
@@ -106,7 +111,13 @@ def _of_each(held: Counter[int], agents: int) -> tuple[int, ...]:
 
 
 def _claim(
-    root: Any, owner: int, component: str, found: dict[int, _Holding], pages: PageTable
+    root: Any,
+    owner: int,
+    component: str,
+    found: dict[int, _Holding],
+    pages: PageTable,
+    *,
+    of_batch: bool,
 ) -> None:
     stack = [root]
     while stack:
@@ -115,7 +126,7 @@ def _claim(
             continue
         key = identity(thing)
         holding = found.get(key)
-        holder = EVERYBODY if owner == EACH and not isinstance(thing, _DATA) else owner
+        holder = EVERYBODY if of_batch and not isinstance(thing, _DATA) else owner
         if holding is None:
             nominal, resident = nominal_bytes(thing), resident_bytes(thing, pages)
             found[key] = _Holding(holder, holder, component, nominal, resident)

@@ -79,10 +79,11 @@ def describe_environment(
     backend: str,
     run: WorkerRun | None,
     memory_limit_bytes: int | None,
-    job: type[Request[Any]] = Measure,
+    job: type[Request[Any]] | None = Measure,
 ) -> Environment:
     """Versions, allocator settings, huge pages, limits and processors, as workers of a job find
-    them; what one found out about its backend and allocator is known from its `run`."""
+    them, or a process of the user's own (None); what one found out about its backend and allocator
+    is known from its `run`."""
     facts, malloc = (run.facts, run.calibration.malloc) if run else ({}, "")
     versions = {"python": platform.python_version(), DISTRIBUTION: version()}
     for package in (*_PACKAGES, *BACKENDS[backend].packages):
@@ -92,7 +93,8 @@ def describe_environment(
     allocator = {"libc": f"{libc} {libc_version}".strip() or "unknown"}
     if malloc:
         allocator["malloc"] = malloc
-    allocator |= allocator_variables(worker_environment(backend, job))
+    variables = os.environ if job is None else worker_environment(backend, job)
+    allocator |= allocator_variables(variables)
     if job is Measure and (keeps := keeper_of_programs(backend)):
         facts = {**facts, "programs kept by": keeps}
     return Environment(

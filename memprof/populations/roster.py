@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from operator import is_not
 from typing import Any
@@ -20,10 +20,8 @@ from memprof.storage.history import History
 from memprof.storage.layout import copied, is_value
 from memprof.storage.template_values import filled
 from memprof.storage.working_set import WorkingSet
-from memprof.upstream.attributes import COMPONENTS, set_by_pymdp
+from memprof.upstream.attributes import parts_of
 from memprof.values.measurements import WorkingSetUse
-
-_ATOMS = (type(None), bool, int, float, complex, str)
 
 
 class Roster:
@@ -224,17 +222,11 @@ class Roster:
         records = self._plan.records
         for index in () if self._plan.storage.in_files else self.indices():
             stored = records[index]
-            attributes = getattr(stored, "__dict__", None)
-            if attributes is None:
+            if not hasattr(stored, "__dict__"):
                 yield index, "records", stored
                 continue
-            for component, names in COMPONENTS.items():
-                for name in names:
-                    if name in attributes:
-                        yield index, component, attributes[name]
-            for name, value in _added(type(stored), attributes):
-                yield index, f"{type(stored).__name__}.{name}", value
-            yield index, "other agent objects", stored
+            for component, held in parts_of(stored):
+                yield index, component, held
         for index, stored in self._unsaved.items():
             yield index, "records", stored
         for component, held in self._plan.holdings():
@@ -268,14 +260,6 @@ class Roster:
             self._unsaved.clear()
             if self._installed:
                 self._plan.close()
-
-
-def _added(kind: type, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What user's code added to PyMDP's agents, but for single numbers and words."""
-    pymdps = set_by_pymdp(kind)
-    for name, value in attributes.items() if pymdps else ():
-        if name not in pymdps and type(value) not in _ATOMS:
-            yield name, value
 
 
 class _Own:

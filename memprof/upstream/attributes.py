@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dis
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
@@ -47,6 +48,7 @@ COMPONENTS = {
 """By component of the ledger; all others are "other agent objects", and what a user's own class
 adds goes by its name."""
 
+_ATOMS = (type(None), bool, int, float, complex, str)
 _VALUES = MODEL | {*RESULTS, *ARRAYS}
 _FRESH: dict[str, Callable[[], Any]] = {
     "prev_actions": lambda: None,
@@ -75,7 +77,7 @@ def set_by_pymdp(kind: type) -> frozenset[str]:
     """Attributes that PyMDP's own classes set, as their code has it, and those that go by the name
     of its model and results in any case."""
     methods = [
-        method
+        inspect.unwrap(method)  # which may be counted
         for base in kind.__mro__
         if is_pymdps(base.__module__)
         for method in vars(base).values()
@@ -87,6 +89,22 @@ def set_by_pymdp(kind: type) -> frozenset[str]:
         for step in dis.get_instructions(method)
         if step.opname == "STORE_ATTR"
     )
+
+
+def parts_of(agent: Any) -> Iterator[tuple[str, Any]]:
+    """What an agent holds, by component of the ledger: PyMDP's own, then what a user's class adds,
+    but for single numbers and words, and then all the rest."""
+    attributes = dict(vars(agent))  # others may add to it
+    for component, names in COMPONENTS.items():
+        for name in names:
+            if name in attributes:
+                yield component, attributes[name]
+    kind: type = type(agent)
+    pymdps = set_by_pymdp(kind)
+    for name, value in attributes.items() if pymdps else ():
+        if name not in pymdps and type(value) not in _ATOMS:
+            yield f"{type(agent).__name__}.{name}", value
+    yield "other agent objects", agent
 
 
 def keywords_of(agent: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ imports JAX and PyMDP."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,6 +37,13 @@ COMPONENTS = {
     **{name: name for name in "ABCDE"},
     **dict.fromkeys(("pA", "pB"), "learning (pA, pB)"),
 }
+
+
+def parts_of(agent: Agent) -> Iterator[tuple[str, Any]]:
+    """What an agent or a batch of them holds, by component of the ledger."""
+    arrays = vars(agent)
+    yield from ((component, arrays[name]) for name, component in COMPONENTS.items())
+    yield "other agent objects", agent
 
 
 def leaves_of(agent: Agent) -> tuple[str, ...]:

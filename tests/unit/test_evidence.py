@@ -10,8 +10,9 @@ import pytest
 from memprof_fake.agents import FakePopulation
 
 from memprof.instruments import DirectCalls
+from memprof.instruments.contents import contents
 from memprof.instruments.imports import ImportWatch
-from memprof.instruments.objects import contents, gains
+from memprof.instruments.objects import gains
 from memprof.populations import EACH, EVERYBODY
 from memprof.values.population import PopulationSpec
 from tests.conftest import ROOT

@@ -1,0 +1,111 @@
+"""The user's program, watched: `python -P -m memprof.run.program EVENTS LIMIT KIND TARGET
+ARGUMENT...`, where LIMIT is of its data in bytes, or 0, and KIND is `script` or `module`.
+
+It runs as it would without memprof: as `__main__`, with its own arguments, output and exit code,
+and no frame of ours in its tracebacks. What is seen goes to the descriptor EVENTS, a line of JSON
+for all of it, again after every look, so that memprof has it however the program ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import runpy
+import sys
+import types
+from pathlib import Path
+
+import msgspec
+
+from memprof.posix import limit_data
+from memprof.watching.observer import END, Observer
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run it, and say what was seen."""
+    events, limit, kind, target, *arguments = sys.argv[1:]
+    if int(limit):
+        limit_data(int(limit))
+    report = _Report(int(events))
+    watching = Observer(on_look=report.say)
+    watching.start()
+    atexit.register(report.say_at_the_end, watching)  # the first to register is called last
+    sys.argv = [target, *arguments]
+    try:
+        _run(kind, target)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _show(error)
+        sys.exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1)
+
+
+class _Report:
+    """The way to memprof. Forks of the program have no part in it."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._descriptor, self._process = descriptor, os.getpid()
+
+    def say(self, watching: Observer) -> None:
+        """Send all that is known until now."""
+        if os.getpid() != self._process:
+            return
+        data = msgspec.json.encode(watching.watched()) + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            pass  # nobody listens any more; the program goes on
+
+    def say_at_the_end(self, watching: Observer) -> None:
+        """The program's own exit functions have run."""
+        if os.getpid() == self._process:
+            watching.look(END)
+            watching.stop()
+            self.say(watching)
+
+
+def _run(kind: str, target: str) -> None:
+    """As `python TARGET` or `python -m TARGET` does."""
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    main.__dict__.update(__builtins__=__builtins__, __annotations__={})
+    if kind == "module":
+        sys.path.insert(0, os.getcwd())
+        runpy._run_module_as_main(target)  # type: ignore[attr-defined]
+        return
+    path = Path(target)
+    if not path.is_file() or _is_archive(path):
+        sys.path.insert(0, target)
+        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
+        return
+    sys.path.insert(0, str(path.resolve().parent))
+    file = os.path.abspath(target)
+    main.__dict__.update(__file__=file, __cached__=None)
+    with io.open_code(file) as stream:
+        source = stream.read()
+    exec(compile(source, file, "exec", dont_inherit=True), main.__dict__)
+
+
+def _is_archive(path: Path) -> bool:
+    import zipfile
+
+    return zipfile.is_zipfile(path)
+
+
+def _show(error: BaseException) -> None:
+    """Its traceback, as Python shows it, from the program's own first line on."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    error.__traceback__ = traceback
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, traceback
+    sys.excepthook(type(error), error, traceback)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""`memprof run`: the user's program in a process of its own, watched, and what was seen of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from memprof.errors import (
+    BudgetExceeded,
+    LeakFound,
+    MemprofError,
+    UsageError,
+    WorkerFailed,
+    WorkerTimeout,
+)
+from memprof.launch.machine import describe_environment
+from memprof.launch.runner import Outcome
+from memprof.launch.spawn import Limits
+from memprof.run import cautions
+from memprof.text import counted, format_size
+from memprof.values.watch import Ended, Kind, KindBudget, RunReport, Watched
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_POLL_SECONDS = 0.2
+# What a program may still do when it is told to end.
+_GRACE_SECONDS = 10.0
+_INTERRUPTED = 130
+_BY_SIGNAL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the user wants run: a file, or a module, with its own arguments."""
+
+    target: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As on Python's command line."""
+        return (*(("-m",) if self.is_module else ()), self.target, *self.arguments)
+
+    @property
+    def subject(self) -> str:
+        """The same without its arguments."""
+        return f"-m {self.target}" if self.is_module else self.target
+
+    @property
+    def name(self) -> str:
+        """For files of it."""
+        if self.is_module:
+            return self.target
+        return Path(self.target).resolve().stem or "program"
+
+    def check(self) -> None:
+        """See that it is there, before a process is.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if self.is_module:
+            _check_module(self.target)
+            return
+        path = Path(self.target)
+        if path.is_dir() and not (path / "__main__.py").is_file():
+            raise UsageError(f"{self.target}: is a folder without __main__.py; name a script")
+        if not path.exists():
+            raise UsageError(
+                f"{self.target}: there is no such file. memprof run takes a script, or -m and a "
+                "module"
+            )
+
+
+def _check_module(name: str) -> None:
+    """Nothing of the program is imported here; so only its outermost package is looked for."""
+    from importlib.machinery import PathFinder
+
+    top = name.partition(".")[0]
+    where = [os.getcwd(), *sys.path]
+    if top not in sys.builtin_module_names and PathFinder.find_spec(top, where) is None:
+        raise UsageError(f"-m {name}: there is no module {top!r} here or among what is installed")
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    code: int
+    ended: Ended
+    seconds: float
+
+
+def run(
+    program: Program, budget_bytes: int | None, limits: Limits, *, fail_on_leak: bool = False
+) -> Outcome[RunReport]:
+    """Run it to its end, whatever that is.
+
+    Raises:
+        WorkerFailed: the system lets no further process start.
+    """
+    events, theirs = os.pipe()
+    limit = str(limits.memory_bytes or 0)
+    kind = "module" if program.is_module else "script"
+    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, kind]
+    try:
+        process = subprocess.Popen(
+            [sys.executable, *own, program.target, *program.arguments], pass_fds=[theirs]
+        )
+    except OSError as error:
+        os.close(events)
+        raise WorkerFailed(f"cannot start the program: {error.strerror}") from None
+    finally:
+        os.close(theirs)
+    heard = _Heard(events)
+    end = _until_it_ends(process, limits.timeout_seconds)
+    watched = heard.last(end)
+    report = _report(program, end, watched, budget_bytes, limits)
+    return Outcome(report, _broken(report, limits, fail_on_leak=fail_on_leak))
+
+
+class _Heard:
+    """What the program's process says, as it comes: the last word counts."""
+
+    def __init__(self, events: int) -> None:
+        self._latest = b""
+        self._thread = threading.Thread(target=self._hear, args=(events,), daemon=True)
+        self._thread.start()
+
+    def _hear(self, events: int) -> None:
+        with os.fdopen(events, "rb") as stream:
+            for line in stream:
+                if line.endswith(b"\n"):
+                    self._latest = line
+
+    def last(self, end: _End) -> Watched:
+        """All that is known; little, where the process ended without a word. Children that the
+        program left may have the other end open, and say nothing."""
+        self._thread.join(timeout=1.0)
+        if not self._latest:
+            return Watched(
+                facts={}, seconds=end.seconds, looks=(), timeline=(), operations=(),
+                growth=None, start_bytes=0, peak_bytes=None, watch_seconds=0.0,
+            )  # fmt: skip
+        return msgspec.json.decode(self._latest, type=Watched)
+
+
+def _until_it_ends(process: subprocess.Popen[bytes], timeout: float | None) -> _End:
+    """Wait for it. A signal that a person sends to memprof goes on to the program; one that a
+    terminal sends, such as Ctrl-C, has reached both."""
+    start = time.monotonic()
+    ended: Ended = "exit"
+    deadline = None if timeout is None else start + timeout
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, signal.SIGCHLD})
+    try:
+        while process.poll() is None:
+            found = signal.sigtimedwait({*_ENDING, signal.SIGCHLD}, _POLL_SECONDS)
+            if found is not None and found.si_signo in _ENDING:
+                ended = "interrupted"
+                if found.si_code <= 0:  # SI_USER and the like
+                    process.send_signal(found.si_signo)
+            if deadline is not None and time.monotonic() > deadline:
+                ended, deadline = "timeout", None
+                _end(process)
+    finally:
+        while signal.sigtimedwait({*_ENDING, signal.SIGCHLD}, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    code, seconds = process.returncode, time.monotonic() - start
+    if code < 0:
+        return _End(_BY_SIGNAL - code, "killed" if ended == "exit" else ended, seconds)
+    if ended == "exit" and code == _INTERRUPTED:
+        ended = "interrupted"
+    return _End(code, ended, seconds)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """First as Ctrl-C does, so that it can clean up and say what it held."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        process.send_signal(number)
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    process.wait()
+
+
+def _report(
+    program: Program, end: _End, watched: Watched, budget_bytes: int | None, limits: Limits
+) -> RunReport:
+    kinds = watched.peak_kinds
+    backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
+    return RunReport(
+        complete=end.ended == "exit",
+        program=program.words,
+        exit_code=end.code,
+        ended=end.ended,
+        environment=describe_environment(backend, watched, limits.memory_bytes, None),
+        warnings=tuple(cautions.find(watched, end.ended)),
+        watched=watched,
+        kinds=kinds,
+        budget=tuple(_judged(kind, budget_bytes) for kind in kinds if budget_bytes is not None),
+    )
+
+
+def _judged(kind: Kind, limit_bytes: int) -> KindBudget:
+    cost = kind.per_agent.bytes
+    return KindBudget(limit_bytes, kind.name, cost, kept=cost <= limit_bytes)
+
+
+def _broken(report: RunReport, limits: Limits, *, fail_on_leak: bool) -> MemprofError | None:
+    if report.ended == "timeout":
+        return WorkerTimeout(
+            f"the program exceeded the time limit of {limits.timeout_seconds:g} s; raise --timeout"
+        )
+    growth = report.watched.growth
+    if fail_on_leak and growth is not None and growth.verdict == "leak":
+        return LeakFound(
+            f"the process grows by {format_size(growth.bytes_per_step)} per step of "
+            f"{counted(growth.agents, 'agent')}"
+        )
+    over = [each for each in report.budget if not each.kept]
+    if not over:
+        return None
+    first = max(over, key=lambda each: each.bytes)
+    others = f", and {counted(len(over) - 1, 'further kind')} more" if over[1:] else ""
+    return BudgetExceeded(
+        f"{first.kind}: an agent costs {format_size(first.bytes)}, above the budget of "
+        f"{format_size(first.limit_bytes)}{others}"
+    )

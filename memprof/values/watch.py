@@ -1,0 +1,235 @@
+"""What a watched program holds, as its own process says it, and the report of `memprof run`.
+
+Frozen dataclasses with plain fields, bytes and seconds only. A *kind* are the agents of one class
+that one line of the program builds; a *look* is one walk over all agents that live.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from memprof.text import counted, format_size
+from memprof.values.instruments import Count, Positive, SourceLine
+from memprof.values.measurements import Ledger, WorkerRun
+from memprof.values.report import BaseReport, Caution, Environment, Interval, LeakVerdict
+
+Ended = Literal["exit", "exception", "interrupted", "killed", "timeout", "memory"]
+MOST_MOMENTS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class KindCost:
+    """What one more agent of a kind costs.
+
+    Attributes:
+        how: `slope` of the process over the agents, where they were built one after another and
+            that line fits; else `ledger`, what an agent holds alone.
+        ci95_bytes: of the slope; None for the ledger's figure, which is no estimate.
+    """
+
+    bytes: float
+    how: Literal["slope", "ledger"]
+    ci95_bytes: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What agents of a kind would take at rest under the pass `template`, measured beside them.
+
+    Attributes:
+        agents: that were encoded and decoded again, after the one that is their template.
+        bytes_per_agent: of a record, the mean.
+        seconds_per_use: to decode one and to encode it again.
+        exact: all came back the same, bit by bit.
+        refused: why agents of this kind cannot be stored; empty where they can.
+    """
+
+    agents: Count
+    bytes_per_agent: float | None
+    seconds_per_use: float | None
+    exact: bool
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Agents of one class that one line builds.
+
+    Attributes:
+        name: the class with the line, as a reader tells kinds apart.
+        class_name: of the agents, with its module.
+        built_at: the line of the user's that builds them; None where memprof came later.
+        agents: that live; a batch of JAX agents counts each of its rows. The ledger may have one
+            less, which is just about to go.
+        built: ever, by constructors.
+        equal_bytes: of what one agent holds, what another holds alike, bit by bit; nominal.
+        saving: None where it was not measured.
+    """
+
+    name: str
+    class_name: str
+    built_at: SourceLine | None
+    backend: Literal["numpy", "jax"]
+    agents: Positive
+    built: Count
+    per_agent: KindCost
+    equal_bytes: float
+    ledger: Ledger
+    saving: Saving | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Whether the process goes on growing while the same agents step.
+
+    Attributes:
+        agents: that lived; all of them step once in a step of the whole.
+        first_step, last_step: that were looked at, counted from when there were so many.
+        bytes_per_step: of all agents together; None where there were too few steps to tell.
+        floor_bytes: the smallest growth that would have been found; None if none would have been.
+    """
+
+    agents: Positive
+    first_step: Count
+    last_step: Count
+    verdict: LeakVerdict | None
+    bytes_per_step: float | None
+    ci95_bytes: Interval | None
+    floor_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All agents that lived at one moment.
+
+    Attributes:
+        name: `peak`, `end`, or what the program marked.
+        seconds: since the program began.
+        private_bytes: of the process, see `Reading.private_bytes`.
+        shared_bytes: what several agents hold, of whatever kind.
+        look_seconds: what it took to look.
+    """
+
+    name: str
+    seconds: float
+    private_bytes: int
+    kinds: tuple[Kind, ...]
+    shared_bytes: int
+    look_seconds: float
+
+    @property
+    def agents(self) -> int:
+        return sum(kind.agents for kind in self.kinds)
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {counted(self.agents, 'agent')}, {format_size(self.held_bytes)}"]
+        for kind in self.kinds:
+            cost = format_size(kind.per_agent.bytes)
+            lines.append(f"{kind.name}: {counted(kind.agents, 'agent')}, {cost} each")
+            rows = sorted(kind.ledger.rows, key=lambda row: -row.nominal_bytes)
+            lines += [
+                f"  {row.component:<28}{format_size(row.private_bytes / kind.ledger.agents):>10} "
+                f"each, {format_size(row.shared_bytes)} shared"
+                for row in rows
+            ]
+        return "\n".join(lines)
+
+    @property
+    def held_bytes(self) -> int:
+        """By all agents, each byte once."""
+        return self.shared_bytes + sum(
+            row.private_bytes for kind in self.kinds for row in kind.ledger.rows
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The process at one moment: seconds since the program began, and the agents that lived."""
+
+    seconds: float
+    private_bytes: int
+    agents: Count
+
+
+@dataclass(frozen=True, slots=True)
+class OperationUse:
+    """PyMDP's operation over the whole run.
+
+    Attributes:
+        seconds: of all calls.
+        kept_bytes: growth of the process in a call, the mean of `sampled` ones.
+    """
+
+    operation: str
+    calls: Positive
+    seconds: float
+    kept_bytes: float
+    sampled: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched(WorkerRun):
+    """What a program's own process has to say of it until now.
+
+    Attributes:
+        looks: one of each name, the last of that name; the peak first.
+        timeline: evenly spread over the run.
+        growth: None where no agent stepped again and again.
+        peak_bytes: highest resident set; None where the platform cannot tell.
+        watch_seconds: what watching itself took, looks included.
+    """
+
+    seconds: float
+    looks: tuple[Look, ...]
+    timeline: Annotated[tuple[Moment, ...], Meta(max_length=MOST_MOMENTS)]
+    operations: tuple[OperationUse, ...]
+    growth: Growth | None
+    start_bytes: int
+    peak_bytes: int | None
+    watch_seconds: float
+
+    @property
+    def peak_kinds(self) -> tuple[Kind, ...]:
+        """The kinds at the look at which agents held most; none where none was seen."""
+        most = max(self.looks, key=lambda each: each.held_bytes, default=None)
+        if most is None:
+            return ()
+        tried = {
+            kind.name: kind.saving for look in self.looks for kind in look.kinds if kind.saving
+        }
+        return tuple(replace(kind, saving=tried.get(kind.name)) for kind in most.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class KindBudget:
+    """What an agent of each kind may cost, and whether it does."""
+
+    limit_bytes: int
+    kind: str
+    bytes: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport(BaseReport):
+    """Everything `memprof run` found. Its JSON is the contract.
+
+    Attributes:
+        program: as the user wrote it: a file, or `-m` and a module, with its arguments.
+        exit_code: the program's own.
+        ended: how it came to it.
+        kinds: at the peak of what agents hold.
+    """
+
+    kind: Literal["run"] = "run"
+    program: tuple[str, ...]
+    exit_code: int
+    ended: Ended
+    environment: Environment
+    warnings: tuple[Caution, ...]
+    watched: Watched
+    kinds: tuple[Kind, ...]
+    budget: tuple[KindBudget, ...] = ()

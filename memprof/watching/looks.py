@@ -1,0 +1,197 @@
+"""One walk over all agents of a program that live: what each kind of them holds."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from memprof.values.instruments import SourceLine
+from memprof.values.measurements import Ledger, LedgerRow
+from memprof.values.watch import Kind, KindCost, Look
+from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place
+
+# A component's name, after the number of the kind that it belongs to.
+_SEPARATOR = "\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """The agents of one kind that live.
+
+    Attributes:
+        agents: objects; each of JAX's may be a batch.
+        rows: how many agents each is.
+        crowds: that they were built in, of which the first gives the kind its line.
+    """
+
+    cls: type
+    place: Place | None
+    agents: Sequence[Any]
+    rows: Sequence[int]
+    crowd: Crowd
+
+    @property
+    def count(self) -> int:
+        return sum(self.rows)
+
+    def try_saving(self) -> None:
+        """Measure what they would take at rest, if there are many more than the last time."""
+        from memprof.watching.savings import saving_of
+
+        tried = self.crowd.tried_with
+        if self.crowd.backend == "numpy" and self.count > MANY_MORE * tried:
+            self.crowd.tried_with = self.count
+            self.crowd.saving = saving_of(self.agents)
+
+
+def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
+    """All kinds of which somebody lives."""
+    found = []
+    for (cls, place), crowd in [*crowds.items()]:
+        agents = [agent for agent in crowd.agents() if not _is_traced(agent)]
+        if agents:
+            rows = [_rows_of(agent) for agent in agents]
+            found.append(Living(cls, place, agents, rows, crowd))
+    return found
+
+
+def look(
+    name: str, kinds: Sequence[Living], seconds: float, private_bytes: int, folder: str
+) -> Look:
+    """What they hold now. `folder` is the one from which the program's files are named."""
+    from memprof.instruments.walker import walk
+
+    start = perf_counter()
+    rows = [count for kind in kinds for count in kind.rows]
+    batches = {owner for owner, count in enumerate(rows) if count > 1}
+    walked = walk(_holdings(kinds), len(rows), batches)
+    held = walked.resident or walked.nominal
+    found, first = [], 0
+    for number, kind in enumerate(kinds):
+        mine = held[first : first + len(kind.agents)]
+        first += len(kind.agents)
+        own = _rows_of_kind(walked.rows, number)
+        each = [size / count for size, count in zip(mine, kind.rows, strict=True)]
+        found.append(_kind(kind, own, each, folder))
+    shared = sum(row.shared_bytes for kind in found for row in kind.ledger.rows)
+    found.sort(key=lambda kind: kind.per_agent.bytes * kind.agents, reverse=True)
+    return Look(name, seconds, private_bytes, tuple(found), shared, perf_counter() - start)
+
+
+def _holdings(kinds: Sequence[Living]) -> Iterator[tuple[int, str, Any]]:
+    """What all agents hold, as a population says it; components by kind."""
+    owner = 0
+    for number, kind in enumerate(kinds):
+        for agent in kind.agents:
+            for component, thing in _parts_of(agent, kind.crowd.backend):
+                yield owner, f"{number}{_SEPARATOR}{component}", thing
+            owner += 1
+
+
+def _rows_of_kind(rows: Sequence[LedgerRow], number: int) -> list[LedgerRow]:
+    prefix = f"{number}{_SEPARATOR}"
+    mine = [row for row in rows if row.component.startswith(prefix) and row.objects]
+    return [replace(row, component=row.component.removeprefix(prefix)) for row in mine]
+
+
+def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: str) -> Kind:
+    from memprof.instruments.source_lines import short_path, text_of
+    from memprof.instruments.walker import balance
+
+    mean = statistics.fmean(each)
+    cost = _cost(living.crowd, mean)
+    cls = living.cls
+    class_name = f"{cls.__module__}.{cls.__qualname__}"
+    built_at = None
+    if living.place is not None:
+        path, line = living.place
+        built_at = SourceLine(short_path(path, folder), line, text_of(living.place))
+    ledger = balance(living.count, 0, rows, each)
+    explained = ledger.explained_bytes or sum(row.nominal_bytes for row in rows)
+    growth = explained if cost.how == "ledger" else round(cost.bytes * living.count)
+    return Kind(
+        name=f"{cls.__qualname__} ({built_at.place})" if built_at else cls.__qualname__,
+        class_name=class_name,
+        built_at=built_at,
+        backend=living.crowd.backend,
+        agents=max(living.count, len(living.crowd.alive)),  # with the one that is about to go
+        built=living.crowd.built,
+        per_agent=cost,
+        equal_bytes=_equal_bytes(living),
+        saving=living.crowd.saving,
+        ledger=_grown(ledger, growth),
+    )
+
+
+def _grown(ledger: Ledger, growth: int) -> Ledger:
+    explained = ledger.explained_bytes
+    unexplained = None if explained is None else growth - explained
+    return replace(ledger, growth_bytes=growth, unexplained_bytes=unexplained)
+
+
+def _cost(crowd: Crowd, held_bytes: float) -> KindCost:
+    """The slope of the process over the agents as they were built, where it fits and is no less
+    than what they hold: for what they took later, such as histories, no line is known."""
+    from memprof.stats.lines import FITS, memory_line
+
+    built = crowd.longest
+    points = [*zip(built.agents, built.private_bytes, strict=True)]
+    if len(points) >= _FEWEST_READINGS:
+        line = memory_line(points[_FIRST:])
+        if line.is_known_to(FITS) and line.slope >= held_bytes * (1 - FITS):
+            ends = line.slope - line.half_width, line.slope + line.half_width
+            return KindCost(line.slope, "slope", ends)
+    return KindCost(held_bytes, "ledger")
+
+
+# The first agents of a kind pay for what all share, and for imports.
+_FIRST, _FEWEST_READINGS = 2, 8
+
+
+def _equal_bytes(kind: Living) -> float:
+    """Of one agent's arrays, those of components in which all that were compared are alike."""
+    from memprof.instruments.contents import contents
+    from memprof.populations import EACH
+
+    if kind.count < 2:
+        return 0.0
+    backend = kind.crowd.backend
+    batch = kind.agents[0] if len(kind.agents) == 1 else None
+    if batch is not None:
+        parts = ((EACH, name, thing) for name, thing in _parts_of(batch, backend))
+    else:
+        parts = (
+            (owner, name, thing)
+            for owner, agent in enumerate(kind.agents)
+            for name, thing in _parts_of(agent, backend)
+        )
+    rows = contents(parts, kind.count if batch is not None else len(kind.agents))
+    return sum(row.agent_bytes for row in rows if row.compared > 1 and row.alike == row.compared)
+
+
+def _parts_of(agent: Any, backend: BackendName) -> Iterator[tuple[str, Any]]:
+    if backend == "numpy":
+        from memprof.upstream.attributes import parts_of
+    else:
+        from memprof.upstream.jax_agent import parts_of
+    return parts_of(agent)
+
+
+def _rows_of(agent: Any) -> int:
+    """How many agents an object is: the rows of a JAX batch."""
+    size = getattr(agent, "batch_size", 1)
+    return size if isinstance(size, int) and size > 0 else 1
+
+
+def _is_traced(agent: Any) -> bool:
+    """Whether it is a stand-in, of which JAX makes programs."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return False
+    tracer = jax.core.Tracer
+    first = next(iter(jax.tree_util.tree_leaves(vars(agent).get("A"))), None)
+    return isinstance(first, tracer)

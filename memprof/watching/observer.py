@@ -1,0 +1,246 @@
+"""The observer of one process: who lives in it, what PyMDP does in it, and what it takes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from memprof.values.watch import MOST_MOMENTS, Look, Moment, OperationUse, Watched
+from memprof.watching.imports import Imports
+from memprof.watching.operations import ACT, Operations
+from memprof.watching.registry import MANY_MORE, BackendName, Registry
+from memprof.watching.rounds import Rounds
+
+_INTERVAL_SECONDS = 0.1
+# Of the time since the program began, no more is spent looking while it runs.
+_SHARE, _LEAST_SECONDS = 0.01, 0.05
+# A look takes about so long for each agent, until one is known.
+_EACH_SECONDS = 2e-4
+
+PEAK, END = "peak", "end"
+
+
+class Observer:
+    """Watches from `start` to `stop`. What it knows is `watched()`; `on_look` is told after every
+    look, in whichever thread that was."""
+
+    def __init__(
+        self, folder: str | None = None, on_look: Callable[[Observer], None] | None = None
+    ) -> None:
+        self._folder = folder or os.getcwd()
+        self._on_look = on_look or (lambda _: None)
+        self._registry = Registry(private_bytes, self._before_death)
+        self._operations = Operations(private_bytes, self._acted)
+        self._imports = Imports(dict.fromkeys(_modules(), self._found))
+        self._looks: dict[str, Look] = {}
+        self._timeline = _Timeline()
+        self._rounds = Rounds(private_bytes)
+        self._looking = threading.Lock()
+        self._resting = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._took = 0.0
+        # At the last look for the peak, and at the last one by the thread that uses the agents.
+        self._seen = self._seen_turn = self._used = 0
+
+    def start(self) -> None:
+        """From now on."""
+        _current.append(self)
+        self._start = time.monotonic()
+        self._start_bytes = private_bytes()
+        self._imports.start()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._rest, after_in_parent=self._go_on, after_in_child=self._let_go
+            )
+        self._go_on()
+
+    def stop(self) -> None:
+        """No longer; PyMDP is as it was."""
+        self._stopped = True
+        self._rest()
+        self._let_go()
+
+    def _go_on(self) -> None:
+        if not self._stopped:
+            self._resting.clear()
+            self._thread = threading.Thread(target=self._sample, name="memprof", daemon=True)
+            self._thread.start()
+
+    def _rest(self) -> None:
+        """Python warns of a fork with threads; the program's forks have none of ours."""
+        self._resting.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._thread = None
+
+    def _let_go(self) -> None:
+        """Leave PyMDP alone; in a fork, too, whose agents are another process's."""
+        self._stopped = True
+        if self in _current:
+            _current.remove(self)
+        self._imports.stop()
+        self._registry.stop()
+        self._operations.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._start
+
+    def look(self, name: str) -> Look | None:
+        """Walk over all agents that live; None where none does."""
+        with self._looking:
+            found = self._look(name, in_use=True)
+        self._on_look(self)
+        return found
+
+    def _look(self, name: str, *, in_use: bool) -> Look | None:
+        """`in_use`: by the thread that uses the agents, which are not at work meanwhile."""
+        from memprof.watching import looks
+
+        kinds = looks.living(self._registry.crowds)
+        if not kinds:
+            return None
+        for kind in kinds if in_use else ():
+            kind.try_saving()
+        found = looks.look(name, kinds, self.seconds, private_bytes(), self._folder)
+        self._looks[name] = found
+        self._took += found.look_seconds
+        return found
+
+    def watched(self) -> Watched:
+        """All that is known until now."""
+        return Watched(
+            facts={},
+            seconds=self.seconds,
+            looks=tuple(sorted(self._looks.values(), key=lambda each: each.name != PEAK)),
+            timeline=self._timeline.moments(),
+            operations=tuple(
+                OperationUse(
+                    operation=name,
+                    calls=use.calls,
+                    seconds=use.seconds,
+                    kept_bytes=use.kept_bytes / max(1, use.sampled),
+                    sampled=use.sampled,
+                )
+                for name, use in self._operations.uses.items()
+                if use.calls
+            ),
+            growth=self._rounds.growth(),
+            start_bytes=self._start_bytes,
+            peak_bytes=_peak_bytes(),
+            watch_seconds=self._took,
+        )
+
+    def _found(self, module: ModuleType) -> None:
+        """A module of agents was imported."""
+        backend = _modules()[module.__name__]
+        self._registry.watch(module.Agent, backend)
+        self._operations.watch(module.Agent)
+
+    def _acted(self, operation: str) -> None:
+        self._registry.turn += 1
+        if operation == ACT:
+            self._rounds.act(self._registry.alive)
+        if not self._seen and self._registry.alive == 1:  # nobody else sees it go
+            self._look_for_peak(last_chance=True)
+
+    def _before_death(self) -> None:
+        """An agent goes, with others perhaps."""
+        self._look_for_peak(last_chance=True)
+
+    def _sample(self) -> None:
+        built = 0
+        while not self._resting.wait(_INTERVAL_SECONDS):
+            alive = self._registry.alive
+            self._timeline.take(self.seconds, private_bytes(), alive)
+            if alive == built:  # none came lately
+                self._look_for_peak()
+            built = alive
+
+    def _look_for_peak(self, *, last_chance: bool = False) -> None:
+        """Look, if there are as many agents as the last time or more, something has happened since,
+        and it takes no more than a share of the time until now. The last chance to see many more
+        than before is always taken."""
+        alive, turn = self._registry.alive, self._registry.turn
+        if alive < max(1, self._seen) or turn == self._seen_turn or self._stopped:
+            return
+        if not (last_chance and alive > MANY_MORE * self._used):
+            peak = self._looks.get(PEAK)
+            each = peak.look_seconds / self._seen if peak and self._seen else _EACH_SECONDS
+            if self._took + each * alive > _LEAST_SECONDS + _SHARE * self.seconds:
+                return
+        if self._looking.acquire(blocking=False):  # else one is at work, perhaps this very thread
+            self._seen, self._seen_turn = alive, turn
+            self._used = alive if last_chance else self._used
+            try:
+                self._look(PEAK, in_use=last_chance)
+            finally:
+                self._looking.release()
+            self._on_look(self)
+
+
+_current: list[Observer] = []
+
+
+def current() -> Observer | None:
+    """The one that watches this process; None where none does."""
+    return _current[-1] if _current else None
+
+
+class _Timeline:
+    """Moments, evenly spread however long it takes: with no more room, every other one goes."""
+
+    def __init__(self) -> None:
+        self._seconds, self._bytes, self._agents = array("d"), array("q"), array("q")
+        self._asked, self._stride = 0, 1
+
+    def take(self, seconds: float, private_bytes: int, agents: int) -> None:
+        self._asked += 1
+        if self._asked % self._stride:
+            return
+        self._seconds.append(seconds)
+        self._bytes.append(private_bytes)
+        self._agents.append(agents)
+        if len(self._seconds) == MOST_MOMENTS:
+            self._stride *= 2
+            for each in (self._seconds, self._bytes, self._agents):
+                del each[::2]
+
+    def moments(self) -> tuple[Moment, ...]:
+        rows = zip([*self._seconds], [*self._bytes], [*self._agents], strict=False)
+        return tuple(Moment(*row) for row in rows)
+
+
+def _modules() -> dict[str, BackendName]:
+    """Where PyMDP's agents are: the module of each backend that is installed."""
+    from memprof.upstream.installed import package_of
+
+    backends: tuple[BackendName, ...] = ("numpy", "jax")
+    return {f"{package_of(name)}.agent": name for name in backends if package_of(name)}
+
+
+def private_bytes() -> int:
+    """About the private memory of this process, in microseconds."""
+    try:
+        with open("/proc/self/statm", "rb") as stream:
+            fields = stream.read().split()
+    except OSError:
+        return 0
+    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
+
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak_bytes() -> int | None:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,75 @@
+"""The process step by step of its agents: whether it goes on growing."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+from memprof.posix import PAGE_BYTES
+from memprof.values.watch import Growth
+
+_MOST_READINGS = 128
+
+
+class Rounds:
+    """Reads the process whenever all agents that live have acted once; as long as those are as
+    many. Of several stretches the longest counts."""
+
+    def __init__(self, read: Callable[[], int]) -> None:
+        self._read = read
+        self._longest = self._latest = _Stretch(0)
+        self._acted = 0
+
+    def act(self, alive: int) -> None:
+        """One of so many agents, or batches of them, acts."""
+        if alive != self._latest.agents:
+            self._latest, self._acted = _Stretch(alive), 0
+        self._acted += 1
+        if self._acted >= alive:
+            self._acted = 0
+            self._latest.take(self._read)
+            if self._latest.steps >= self._longest.steps:
+                self._longest = self._latest
+
+    def growth(self) -> Growth | None:
+        """What the longest stretch tells, judged as in `stats.growth`; None where nobody acted."""
+        from memprof.stats import growth
+
+        found = self._longest
+        readings = [*found.readings]
+        if not readings or found.agents == 0:
+            return None
+        last = found.steps
+        first = last - (len(readings) - 1) * found.stride
+        if len(readings) <= growth.FEWEST_CYCLES:
+            return Growth(found.agents, first, last, None, None, None, None)
+        series = growth.CycleSeries(readings, PAGE_BYTES, least=PAGE_BYTES)
+        cut = growth.settled(readings, growth.FEWEST_CYCLES)
+        judged = growth.judge(series, cut or 0)
+        verdict = "inconclusive" if cut is None else judged.verdict
+        stride = found.stride
+        slope, half = judged.slope / stride, judged.half_width / stride
+        floor = None if judged.floor is None else judged.floor / stride
+        return Growth(
+            found.agents, first, last, verdict, slope, (slope - half, slope + half), floor
+        )
+
+
+class _Stretch:
+    """Readings of one stretch, evenly spread however long it is."""
+
+    def __init__(self, agents: int) -> None:
+        self.agents = agents
+        self.steps = 0
+        self.stride = 1
+        self.readings = array("q")
+
+    def take(self, read: Callable[[], int]) -> None:
+        """All have acted once more."""
+        self.steps += 1
+        if self.steps % self.stride:
+            return
+        self.readings.append(read())
+        if len(self.readings) == _MOST_READINGS:
+            self.stride *= 2
+            del self.readings[::2]

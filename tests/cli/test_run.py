@@ -1,0 +1,335 @@
+"""`memprof run`: programs run as they would without it, and what lived in them is reported."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import COMMAND
+
+SMALL = """
+    import numpy as np
+    from pymdp.legacy.agent import Agent
+    from pymdp.legacy.utils import obj_array
+
+    def arrays(*each):
+        found = obj_array(len(each))
+        found[:] = each
+        return found
+
+    def small(size=30):
+        moves = np.stack([np.eye(size), np.roll(np.eye(size), 1, 0)], 2)
+        return Agent(A=arrays(np.eye(size)), B=arrays(moves))
+
+    def step(agent, seen):
+        agent.infer_states([seen])
+        agent.infer_policies()
+        return agent.sample_action()
+"""
+
+
+def launched(command, folder):
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Writes a program after the agents above, unless it is to have none; and runs it."""
+
+    def run(text, *arguments, own=(), agents=True, name="simulation.py"):
+        lines = (SMALL if agents else "") + text
+        indent = len(lines.strip("\n")) - len(lines.strip("\n").lstrip())
+        source = "\n".join(line[indent:] for line in lines.strip("\n").split("\n"))
+        (tmp_path / name).write_text(source + "\n")
+        return launched([*COMMAND, "run", *own, name, *arguments], tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def report(tmp_path):
+    return lambda name="simulation": json.loads(
+        (tmp_path / "reports" / f"{name}-run.json").read_text()
+    )
+
+
+def test_agents_of_a_function_are_found_before_they_go(program, report):
+    """At the end of the program none of them lives."""
+    found = program("""
+    import sys
+
+    def main():
+        agents = [small() for _ in range(int(sys.argv[1]))]
+        print([step(agent, 3)[0] for agent in agents][:0], sys.argv[1:], __name__)
+
+    main()
+    """, "30", "--seed", "3", "--json", "x")  # fmt: skip
+    assert found.returncode == 0
+    assert found.stdout.startswith("[] ['30', '--seed', '3', '--json', 'x'] __main__\n")
+    (kind,) = report()["kinds"]
+    assert (kind["agents"], kind["built"], kind["backend"]) == (30, 30, "numpy")
+    assert kind["built_at"]["path"] == "simulation.py"
+    assert kind["built_at"]["text"] == "return Agent(A=arrays(np.eye(size)), B=arrays(moves))"
+    matrices = 30 * 30 * 8 * 3
+    rows = {row["component"]: row for row in kind["ledger"]["rows"]}
+    held = rows["A"]["private_resident_bytes"] + rows["B"]["private_resident_bytes"]
+    agents = kind["ledger"]["agents"]
+    assert agents in (29, 30), "the one that goes first is gone already"
+    assert agents * matrices < held < 1.05 * agents * matrices
+    assert matrices < kind["per_agent"]["bytes"] < 1.5 * matrices
+    assert kind["equal_bytes"] > matrices
+    saving = kind["saving"]
+    assert (saving["agents"], saving["exact"], saving["refused"]) == (10, True, "")
+    assert 20 < saving["bytes_per_agent"] < 400
+    uses = {each["operation"]: each["calls"] for each in report()["watched"]["operations"]}
+    assert uses == {"infer_states": 30, "infer_policies": 30, "sample_action": 30}
+    assert "memprof.optimize(agents)" in found.stdout
+
+
+def test_kinds_are_told_apart_by_class_and_line(program, report):
+    found = program("""
+    class Forager(Agent):
+        def __init__(self, **given):
+            super().__init__(**given)
+            self.diary = np.ones(50_000)
+
+    common = arrays(np.eye(40))
+    few = [small() for _ in range(3)]
+    many = [small(10) for _ in range(7)]
+    more = [
+        Forager(A=common, B=arrays(np.ones((40, 40, 2)) / 40)) for _ in range(5)
+    ]
+    """)  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    kinds = {kind["name"]: kind for kind in report()["kinds"]}
+    assert {name.partition(" ")[0]: kind["agents"] for name, kind in kinds.items()} == {
+        "Agent": 10,
+        "Forager": 5,
+    }, "those of a function are built by its line"
+    forager = next(kind for name, kind in kinds.items() if name.startswith("Forager"))
+    assert forager["built_at"]["text"].startswith("Forager(A=common")
+    rows = {row["component"]: row for row in forager["ledger"]["rows"]}
+    diary, prior = rows["Forager.diary"], rows["A"]
+    assert diary["private_resident_bytes"] == pytest.approx(5 * 400_000, rel=0.02)
+    assert prior["shared_resident_bytes"] >= 40 * 40 * 8 > prior["private_resident_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "last"),
+    [
+        ("import sys; sys.exit(7)", 7, ""),
+        ("import sys; sys.exit('no such food')", 1, "no such food"),
+        ("def f(): 1 / 0\nf()", 1, "ZeroDivisionError: division by zero"),
+        ("raise KeyboardInterrupt", 130, "KeyboardInterrupt"),
+        ("if", 1, "SyntaxError: invalid syntax"),
+        ("import os; os._exit(5)", 5, ""),
+        ("import os; os.kill(os.getpid(), 15)", 143, ""),
+    ],
+)
+def test_a_program_ends_as_it_does_without_memprof(program, tmp_path, text, code, last):
+    found = program(text, agents=False, own=["--quiet"])
+    plain = launched([sys.executable, "simulation.py"], tmp_path)
+    assert found.returncode == code
+    assert found.stderr == plain.stderr, "with no frame of memprof's"
+    assert found.stdout == plain.stdout == ""
+    assert last in found.stderr
+
+
+def test_modules_folders_and_exit_functions_run_as_ever(program, tmp_path, report):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import atexit, sys, threading, time, pickle\n"
+        "class Thing: pass\n"
+        "atexit.register(print, 'at exit')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+        "print(sys.argv[1:], __spec__ and __spec__.name, sys.path[0] != '')\n"
+        "print(type(pickle.loads(pickle.dumps(Thing()))) is Thing)\n"
+    )
+    for way in (["-m", "package"], ["package"]):
+        plain, found = (
+            launched([*command, *way, "--help", "-m"], tmp_path)
+            for command in ([sys.executable], [*COMMAND, "run", "--quiet", "--out", way[0]])
+        )
+        assert (found.returncode, found.stdout) == (0, plain.stdout), found.stderr
+        assert found.stdout.endswith("at exit\n")
+    assert "No agents" in (tmp_path / "-m" / "package-run.md").read_text()
+
+
+def test_a_program_without_agents_is_said_to_be_one(program):
+    found = program("print('nothing')", agents=False)
+    assert found.returncode == 0
+    assert "No agents of PyMDP in this program." in found.stdout
+    assert "no_agents" in found.stdout
+
+
+def test_a_fork_and_a_pool_of_the_program_are_their_own(program, report):
+    found = program("""
+    import multiprocessing, os, warnings
+
+    if __name__ == "__main__":
+        warnings.simplefilter("error")
+        agents = [small() for _ in range(4)]
+        child = os.fork()
+        if child == 0:
+            agents += [small() for _ in range(9)]
+            raise SystemExit(3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.map(len, [[1, 2]]))
+    """)  # fmt: skip
+    assert (found.returncode, found.stdout[:8]) == (0, "3\n[2]\n\ns"), found.stderr
+    (kind,) = report()["kinds"]
+    assert (kind["agents"], kind["built"]) == (4, 4)
+
+
+def test_a_budget_is_for_every_kind(program, report):
+    text = "agents = [small() for _ in range(20)]"
+    assert program(text, own=["--budget", "per_agent=30KB"]).returncode == 0
+    found = program(text, own=["--budget", "per_agent=20 KB"])
+    assert found.returncode == 1
+    assert "above the budget of 20.0 KB" in found.stderr
+    assert not report()["budget"][0]["kept"]
+    wrong = program(text, own=["--budget", "20KB"])
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "expected per_agent=SIZE" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "expected a script"),
+        (["nothing.py"], "nothing.py: there is no such file"),
+        (["."], "is a folder without __main__.py"),
+        (["-m", "no_such_module"], "there is no module 'no_such_module'"),
+        (["--json", "-", "x.py"], "give --json a file"),
+    ],
+)
+def test_what_is_no_program_is_refused_before_anything_runs(tmp_path, arguments, words):
+    found = launched([*COMMAND, "run", *arguments], tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert words in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+LIVING = """
+    import sys, time
+    agents = [small() for _ in range(6)]
+    while True:
+        for agent in agents:
+            step(agent, 2)
+        print("lives", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_the_program_what_was_seen_is_reported(program, report, tmp_path, number):
+    program("", name="unused.py")
+    lines = [line[4:] for line in (SMALL + LIVING).strip("\n").split("\n")]
+    (tmp_path / "simulation.py").write_text("\n".join(lines))
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--quiet", "simulation.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(2000):  # until somebody has looked
+        process.stdout.readline()
+        if number != signal.SIGKILL or _seen(process.pid):
+            break
+    target = process.pid
+    if number == signal.SIGKILL:  # of the program, not of memprof
+        (target,) = _children(process.pid)
+        time.sleep(1.0)
+    os.kill(target, number)
+    process.stdout.read()
+    code = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: 137}[number]
+    assert process.wait() == code
+    found = report()
+    ended = "killed" if number == signal.SIGKILL else "interrupted"
+    assert (found["ended"], found["complete"]) == (ended, False)
+    if number != signal.SIGTERM:  # which ends it at once
+        assert [kind["agents"] for kind in found["kinds"]] == [6]
+
+
+def _children(process):
+    return [int(each) for each in open(f"/proc/{process}/task/{process}/children").read().split()]
+
+
+def _seen(process):
+    return bool(_children(process))
+
+
+def test_a_program_marks_moments_and_watches_itself(program, report, tmp_path):
+    text = """
+    import memprof
+    agents = [small() for _ in range(3)]
+    with memprof.watch() as watch:
+        agents += [small() for _ in range(2)]
+        print(watch.ledger())
+    memprof.mark("five")
+    agents.pop()
+    memprof.mark("four")
+    """
+    found = program(text)
+    looks = {look["name"]: look for look in report()["watched"]["looks"]}
+    counts = {name: sum(k["agents"] for k in look["kinds"]) for name, look in looks.items()}
+    assert counts.items() >= {"now": 5, "five": 5, "four": 4, "end": 4}.items()
+    assert found.stdout.startswith("now: 5 agents, ")
+    alone = launched([sys.executable, "simulation.py"], tmp_path)
+    assert alone.stdout.startswith("now: 2 agents, "), "those that it has seen being built"
+    assert (alone.returncode, alone.stderr) == (0, "")
+
+
+def test_a_program_that_keeps_what_it_saw_grows_and_one_that_does_not_is_clean(program, report):
+    text = """
+    agents, diary = [small() for _ in range(3)], []
+    for seen in range(120):
+        for agent in agents:
+            step(agent, seen % 30)
+            agent.prev_actions = None  # PyMDP's own history
+            diary.append(np.ones({size}))
+    """
+    own = ["--fail-on-leak"]
+    found = program(text.format(size=2000), own=own)
+    assert found.returncode == 1
+    assert "the process grows by" in found.stderr
+    growth = report()["watched"]["growth"]
+    assert (growth["verdict"], growth["agents"], growth["last_step"]) == ("leak", 3, 120)
+    assert growth["bytes_per_step"] == pytest.approx(3 * 16_000, rel=0.1)
+    found = program(text.format(size=0).replace("diary.append", "len"), own=own)
+    assert found.returncode == 0, report()["watched"]["growth"]
+
+
+def test_looking_leaves_agents_as_they_are(program):
+    found = program("""
+    import memprof
+    agents = [small() for _ in range(4)]
+    for agent in agents:
+        step(agent, 1)
+
+    def state():
+        return [
+            (name, id(value), getattr(value, "flags", None) and value.flags.writeable)
+            for agent in agents
+            for name, value in vars(agent).items()
+        ] + [array.flags.writeable for agent in agents for array in (*agent.A, *agent.B)]
+
+    with memprof.watch() as watch:
+        before = state()
+        more = [small() for _ in range(3)]
+        watch.ledger()
+        assert state() == before
+        assert watch.watched().looks[0].kinds[0].saving.exact
+    agents[0].A[0][0, 0] = 0.5
+    population = memprof.optimize(agents)
+    print(len(population))
+    """)
+    assert (found.returncode, found.stdout[:2]) == (0, "4\n"), found.stderr
