@@ -13,7 +13,8 @@ from memprof.values.measurements import TraceComparison
 
 
 class DigestTrace:
-    """Hashes of every agent's behaviour at every step, in memory that is reserved beforehand.
+    """Hashes of every agent's behaviour at every step, in memory that is reserved beforehand; of
+    agents that are built anew and live again, those of their first life.
 
     Cheap enough for the clean worker: equal digests prove bit-identical behaviour, and only when
     they differ does a `ValueTrace` have to say by how much.
@@ -24,6 +25,7 @@ class DigestTrace:
     def __init__(self, agents: int, steps: int) -> None:
         self._agents, self._steps = agents, steps
         self._digests = bytearray(b"\xff") * (agents * steps * self._WIDTH)
+        self._known = bytearray(agents * steps)
 
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
         """Keep the hash of one agent's step; agents and steps beyond the reserved are left out."""
@@ -31,9 +33,12 @@ class DigestTrace:
             return
         # As little as can be: it runs between steps, whose time it must not change.
         data = b"".join([leaf.tobytes() for leaf in _leaves(behaviour)])
-        start = (agent * self._steps + step) * self._WIDTH
+        place = agent * self._steps + step
+        start = place * self._WIDTH
         digest = hashlib.blake2b(data, digest_size=self._WIDTH).digest()
-        self._digests[start : start + self._WIDTH] = digest
+        if not self._known[place]:  # how many lives there are is a matter of time
+            self._known[place] = True
+            self._digests[start : start + self._WIDTH] = digest
 
     def per_agent(self) -> tuple[str, ...]:
         """One digest per agent, over all its steps."""

@@ -150,8 +150,10 @@ def _reduction(before: Variant, after: Variant) -> str:
     if was.marginal_bytes <= 0:
         return "no reduction is certain"
     if not now.resolved:
-        least = 1 - max(0.0, now.ci95_bytes[1]) / was.marginal_bytes
-        return f"at least {format_share(least)} less" if least > 0 else "no reduction is certain"
+        low, high = was.ci95_bytes[0], max(0.0, now.ci95_bytes[1])
+        if low <= high:
+            return "no reduction is certain"
+        return f"at least {format_share(1 - high / low)} less"
     saved = 1 - now.marginal_bytes / was.marginal_bytes
     if saved < 0:
         certain = now.ci95_bytes[0] > was.ci95_bytes[1]

@@ -174,12 +174,14 @@ class Batches:
             yield size
 
     def time_again(self) -> None:
-        """Time the life of all the scenario's agents again, built anew, where it is short. The
-        first building of them also compiles: what it takes else is not known before."""
+        """Time the life of all the scenario's agents again, built anew, where it is short, or no
+        longer than to build them. The first building of them also compiles: what it takes else is
+        not known before."""
         seconds = self.seconds_per_life() - self._build_seconds[0]
-        while self.timed < _BATCHES and seconds * self._agents < _SHORT_SECONDS:
+        short = max(_SHORT_SECONDS / self._agents, self._build_seconds[0])
+        while self.timed < _BATCHES and seconds < short:
             self._visit(self._agents)
-            seconds = self.seconds_per_life()
+            seconds, short = self.seconds_per_life(), _SHORT_SECONDS / self._agents
 
     def _visit(self, size: int) -> None:
         """Grow to a size; timed where that is what the scenario asks for, and there is room."""

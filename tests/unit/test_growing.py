@@ -8,11 +8,15 @@ from array import array
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from memprof.density import worker as density
+from memprof.populations import Behaviour, Lived
+from memprof.populations.trace import DigestTrace
 from memprof.posix import waited_seconds
 from memprof.profile import worker as profile
+from memprof.profile.resolve import Readings, resolve_anew
 from memprof.values.instruments import Reading
 from memprof.values.population import EFFORTS, Effort
 from memprof.worker import growth
@@ -143,6 +147,51 @@ def test_a_factory_that_takes_its_time_is_asked_for_few_agents(crowd, monkeypatc
     batches.time_again()
     assert slow.sizes == [20, 20], "once more, to know what it takes without compiling"
     assert batches.seconds_per_life() >= EACH_SECONDS
+
+
+def test_what_compiling_takes_is_no_time_of_further_agents(monkeypatch):
+    """Their first life is no measure of it where it is long, and compiling takes longer."""
+    crowd, compiling, living = Anew(), 3.0, 0.2
+    monkeypatch.setattr(Crowd, "now", 0.0)
+    monkeypatch.setattr(growth, "perf_counter", lambda: crowd.now)
+
+    def grow(agents):
+        crowd.now += 0 if agents in crowd.sizes else compiling
+        return Anew.grow(crowd, agents)
+
+    def live(agents, steps):
+        crowd.now += living
+        yield from ()
+
+    crowd.grow, crowd.live = grow, live
+    batches = growth.Batches(growth.Growth(crowd, 1), 20, mock.Mock())
+    assert list(batches) == [20]
+    batches.time_again()
+    assert crowd.sizes == [20, 20]
+    assert batches.seconds_per_life() == pytest.approx(living / 20)
+
+
+class Counting(Anew):
+    """Agents of a factory with a state of its own: those that are built anew do something else."""
+
+    def live(self, agents, steps):
+        lives = np.array([len(self.sizes)])
+        yield from (
+            Lived(agent, step, Behaviour(lives, lives, lives)) for step in steps for agent in agents
+        )
+
+
+@pytest.mark.parametrize("most", [0, 20])
+def test_behaviour_is_that_of_the_first_life_however_many_follow(most):
+    crowd, digests = Counting(), DigestTrace(4, 2)
+    batches = growth.Batches(growth.Growth(crowd, 2, digests), 4, mock.Mock())
+    assert list(batches) == [4]
+    first = digests.per_agent()
+    batches.time_again()
+    request = SimpleNamespace(most=most, resolve=0)
+    resolve_anew(request, EACH_BYTES, batches, Readings(mock.Mock()))
+    assert len(crowd.sizes) == 5 + 8
+    assert digests.per_agent() == first
 
 
 def test_a_size_is_the_number_of_agents_that_are_there(crowd):

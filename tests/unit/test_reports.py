@@ -50,8 +50,21 @@ def test_a_pass_that_is_not_proved_is_given_no_saving(report, verdict):
 
 def test_below_resolution_is_said_and_only_the_upper_end_is_claimed(report, good_variant):
     unresolved = good_variant(marginal=10.0, resolved=False, passes=("share",))
-    assert "at most 11 B (below resolution): at least 98.9% less" in headline(
+    assert "at most 11 B (below resolution): at least 98.7% less" in headline(
         report(after=unresolved)
+    )
+
+
+def test_no_reduction_is_claimed_from_a_cost_that_nobody_knows(report, good_variant):
+    """What agents are known to hold stands for their cost, and is no lower end of it."""
+    unresolved = good_variant(marginal=10.0, resolved=False, passes=("share",))
+    found = report(after=unresolved)
+    known = found.variants.before.per_agent
+    held = replace(known, ci95_bytes=(-9.0, known.ci95_bytes[1]), resolved=False)
+    before = replace(found.variants.before, per_agent=held)
+    said = headline(replace(found, variants=replace(found.variants, before=before)))
+    assert said.endswith(
+        "11 B (below resolution): no reduction is certain. It behaves the same, bit for bit."
     )
 
 
