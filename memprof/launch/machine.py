@@ -62,7 +62,8 @@ def worker_environment(
     if job.peaks and BACKENDS[backend].compiles:
         own |= _GIVEN_BACK
     variables = {**own, **os.environ}
-    if job.cycles:
+    # A trend goes from reading to reading, too; and forks have one environment.
+    if job.cycles or (BACKENDS[backend].compiles and not job.peaks):
         tunables = variables.get("GLIBC_TUNABLES", "")
         variables["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, _NO_THREAD_CACHES)))
     return variables

@@ -127,7 +127,8 @@ _DEVICE_TEXT = (
     "seen before; if agents still cause this in later steps, its caches grow with every step.",
     "XLA's account of a call is known before it runs (memory_analysis): arrays that go in and come "
     "out, those that are there only meanwhile, and code, which a CPU's compiler does not tell. "
-    "What is measured beside it also has what compiling takes.",
+    "What is measured beside it also has what it takes to compile the program, or to load it where "
+    "an earlier worker compiled it.",
 )
 
 
@@ -186,7 +187,7 @@ def _accounts(report: Report) -> Iterator[Table]:
 
 
 def _above_rest(variant: Variant) -> str:
-    """Of the clean workers, in which the program is compiled, too."""
+    """Of the clean workers, which compile the program or load it, too."""
     above = [
         each.peak_rss_bytes - each.at_n.reading.rss_bytes
         for each in variant.samples

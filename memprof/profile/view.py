@@ -45,6 +45,15 @@ _OPERATIONS = {
     "activate": "turns the record of an agent at rest into the agent",
     "passivate": "turns it back",
 }
+_OF_ALL_AT_ONCE = {
+    "build": "makes all agents",
+    "optimise": "applies the passes to them",
+    "environment": "is their worlds",
+    "activate": "turns records of agents at rest into agents",
+    "passivate": "turns them back",
+    "compile and step": "is the first step, with programs that an earlier worker compiled, if they "
+    "can be kept",
+}
 _SAME = {
     "exact": "It behaves the same, bit for bit.",
     "bounded": "It behaves the same within the bound of its passes.",
@@ -309,9 +318,11 @@ def _share(size: int | None, ledger: Ledger) -> str:
 
 def _not_pymdps(report: Report) -> Iterator[str]:
     """What the operations are that are no methods of PyMDP's agent."""
-    variants = (variant for _, variant in report.variants.named())
+    variants = [variant for _, variant in report.variants.named()]
     there = {each.operation for variant in variants for each in variant.hotspots.operations}
-    said = [f"{name} {what}" for name, what in _OPERATIONS.items() if name in there]
+    together = any(variant.compile_seconds is not None for variant in variants)
+    words = _OF_ALL_AT_ONCE if together else _OPERATIONS
+    said = [f"{name} {what}" for name, what in words.items() if name in there]
     if said:
         yield f"Beside PyMDP's own operations: {'; '.join(said)}."
 

@@ -10,7 +10,7 @@ from memprof.export import json_text, sinks
 from memprof.profile.view import headline, profile_view
 from memprof.render import markdown, terminal
 from memprof.values.measurements import WorkingSetUse
-from memprof.values.profile import PassResult, Report
+from memprof.values.profile import OperationHotspot, PassResult, Report, Variants
 
 
 def test_the_json_is_the_contract_and_reads_back_whole(report):
@@ -66,6 +66,26 @@ def test_no_reduction_is_claimed_from_a_cost_that_nobody_knows(report, good_vari
     assert said.endswith(
         "11 B (below resolution): no reduction is certain. It behaves the same, bit for bit."
     )
+
+
+@pytest.mark.parametrize(
+    ("compile_seconds", "said"),
+    [
+        (None, "build makes an agent."),
+        (4.2, "build makes all agents; compile and step is the first"),
+    ],
+)
+def test_a_call_is_of_one_agent_or_where_they_live_together_of_all(report, compile_seconds, said):
+    calls = [OperationHotspot(each, 1, 0.1, None, None) for each in ("build", "compile and step")]
+    plain = report()
+    variant = replace(
+        plain.variants.before,
+        compile_seconds=compile_seconds,
+        hotspots=replace(plain.variants.before.hotspots, operations=tuple(calls)),
+    )
+    view = profile_view(replace(plain, variants=Variants(variant, None)))
+    text = terminal.render(view, width=80, color=False)
+    assert said in " ".join(text.split())
 
 
 def test_the_passes_stand_below_before_and_after_with_what_each_did(report):
