@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from memprof.instruments.graph import is_device_array, nominal_bytes, reachable
+from memprof.instruments.held import reachable
+from memprof.instruments.memory import is_device_array, nominal_bytes
 from memprof.populations import EACH
 from memprof.values.instruments import ContentRow
 

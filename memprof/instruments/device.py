@@ -16,7 +16,8 @@ import numpy as np
 
 from memprof.errors import NoAccount, ScenarioError
 from memprof.instruments import DirectCalls, failure, live, process
-from memprof.instruments.graph import buffers_of, reachable
+from memprof.instruments.held import reachable
+from memprof.instruments.memory import buffers_of
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations import EVERYBODY, Population
 from memprof.values.instruments import Account, Details, DeviceDetails, DeviceRow, Retrace

@@ -1,5 +1,4 @@
-"""The graph of living objects: what things refer to, what their attributes are called, what one
-takes.
+"""The graph of living objects: what things refer to, and what their attributes are called.
 
 `sys.getsizeof` and pympler stop at NumPy's object arrays, in which PyMDP keeps A, B, C, D and all
 beliefs. Here the way leads through them, and through views and broadcasts down to the array that
@@ -11,109 +10,74 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FrameType,
-    FunctionType,
-    MemberDescriptorType,
-    MethodType,
-    ModuleType,
-)
+from collections.abc import Callable, Iterable, Iterator
+from types import MemberDescriptorType
 from typing import Any
 
 import numpy as np
 
-from memprof.posix import ARRAY_HEADER_BYTES
+from memprof.instruments.memory import (
+    Buffer,
+    CData,
+    borrowed,
+    buffers_of,
+    is_device_array,
+    is_device_type,
+    is_tensor_type,
+    storage_of,
+)
 
 LruCache = type(functools.lru_cache(lambda: None))
-
-_NOT_OWNED = (
-    bool,
-    type,
-    ModuleType,
-    FunctionType,
-    BuiltinFunctionType,
-    MethodType,
-    CodeType,
-    FrameType,
-    np.dtype,
-    np.ufunc,
-)
 _PORTION = 500
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceBuffer:
-    """One piece of device memory, however many arrays look at it.
-
-    Attributes:
-        on_host: it is ordinary memory of this process, at `address`.
-    """
-
-    address: int
-    nbytes: int
-    on_host: bool
-
-
-def buffers_of(thing: Any) -> Iterator[DeviceBuffer]:
-    """The buffers of a JAX array, one per device; nothing for anything else."""
-    if not is_device_array(thing) or isinstance(thing, sys.modules["jax"].core.Tracer):
-        return
-    if thing.is_deleted():
-        return
-    for shard in thing.addressable_shards:
-        data = shard.data
-        on_host = shard.device.platform == "cpu"
-        yield DeviceBuffer(data.unsafe_buffer_pointer(), data.nbytes, on_host)
-
-
-def is_device_array(thing: Any) -> bool:
-    """Whether `thing` is a JAX array."""
-    jax = sys.modules.get("jax")
-    return jax is not None and isinstance(thing, jax.Array)
-
-
-def is_owned(thing: Any) -> bool:
-    """Whether a thing is memory of whoever refers to it, rather than code or the interpreter's."""
-    return not (
-        thing is None
-        or isinstance(thing, _NOT_OWNED)
-        or (isinstance(thing, int) and -5 <= thing <= 256)  # cached by the interpreter
-    )
 
 
 def identity(thing: Any) -> int:
     """The same for the same object or buffer, and for no other that lives."""
-    return -thing.address if isinstance(thing, DeviceBuffer) else id(thing)
-
-
-def nominal_bytes(thing: Any) -> int:
-    """Size of a thing alone; an array's data counts where the memory is its own."""
-    if isinstance(thing, np.ndarray):
-        data = thing.nbytes if thing.base is None else 0
-        return ARRAY_HEADER_BYTES + dimensions_bytes(thing) + data
-    return thing.nbytes if isinstance(thing, DeviceBuffer) else sys.getsizeof(thing)
-
-
-def dimensions_bytes(array: np.ndarray) -> int:
-    """What an array takes for its shape and strides."""
-    return 16 * array.ndim
+    return -thing.address if type(thing) is Buffer else id(thing)
 
 
 def referents(thing: Any) -> Iterable[Any]:
-    """What a thing refers to: also the elements of object arrays, bases of views, JAX buffers."""
-    if is_device_array(thing):
-        return buffers_of(thing)
-    if not isinstance(thing, np.ndarray):
-        return gc.get_referents(thing)
-    if thing.base is not None:
-        return (thing.base,)
-    elements: list[Any] = thing.ravel(order="K").tolist() if thing.dtype.hasobject else []
-    return elements
+    """What a thing refers to: also the elements of object arrays, bases of views, and memory that
+    has no other account, such as JAX's buffers."""
+    return referents_by(type(thing))(thing)
+
+
+def referents_by(kind: type) -> Callable[[Any], Iterable[Any]]:
+    """What finds the referents of things of one type."""
+    if issubclass(kind, np.ndarray):
+        return _of_array
+    if is_device_type(kind):
+        return buffers_of
+    for special, found in _MORE.items():
+        if issubclass(kind, special):
+            return lambda thing: [*gc.get_referents(thing), *found(thing)]
+    return _of_tensor if is_tensor_type(kind) else gc.get_referents
+
+
+def _of_array(array: Any) -> Iterable[Any]:
+    found = [] if type(array) is np.ndarray else gc.get_referents(array)
+    if array.base is not None:
+        found += array.base, *borrowed(array)
+    elif array.dtype.hasobject:
+        found += array.ravel(order="K").tolist()
+    elif not array.flags.owndata:
+        found += borrowed(array)
+    return found
+
+
+def _of_tensor(tensor: Any) -> Iterable[Any]:
+    gradient = [tensor.grad] if tensor.is_leaf else []
+    return [*gc.get_referents(tensor), *storage_of(tensor), *gradient]
+
+
+_MORE: dict[type, Callable[[Any], Iterable[Any]]] = {
+    memoryview: borrowed,
+    np.void: lambda scalar: (scalar.base,),
+    np.flatiter: lambda iterator: (iterator.base,),
+    np.nditer: lambda iterator: iterator.operands,
+    CData: lambda data: (data._b_base_, data._objects),
+}
+"""Of some types, what the collector does not know."""
 
 
 def referents_of(things: list[Any]) -> list[Any]:
@@ -121,23 +85,7 @@ def referents_of(things: list[Any]) -> list[Any]:
     found = gc.get_referents(*things)
     for thing in things:
         if issubclass(type(thing), np.ndarray):
-            found.extend(referents(thing))
-    return found
-
-
-def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[Any]:
-    """Every object that the roots lead to, each once, but for JAX buffers and for what is in `seen`
-    by its id, which all that is found is added to."""
-    seen = {} if seen is None else seen
-    found = []
-    stack = list(roots)
-    while stack:
-        thing = stack.pop()
-        if id(thing) in seen or not is_owned(thing) or isinstance(thing, DeviceBuffer):
-            continue
-        seen[id(thing)] = thing
-        found.append(thing)
-        stack.extend(referents(thing))
+            found.extend(each for each in referents(thing) if type(each) is not Buffer)
     return found
 
 

@@ -13,8 +13,10 @@ from pympler import asizeof, summary
 from memprof.errors import ScenarioError
 from memprof.instruments import DirectCalls, live
 from memprof.instruments.contents import contents
-from memprof.instruments.graph import attributes, nominal_bytes, reachable
-from memprof.populations import WORKING_SET, Population
+from memprof.instruments.graph import attributes
+from memprof.instruments.held import reachable
+from memprof.instruments.memory import nominal_bytes
+from memprof.populations import AGENT, WORKING_SET, Population
 from memprof.stats.growth import is_steady
 from memprof.values.instruments import Details, GainRow, TypeRow
 from memprof.values.population import PopulationSpec
@@ -95,6 +97,6 @@ def _named(population: Population, agents: range) -> Iterator[tuple[Any, str, An
             continue
         if component in _RECORDS:
             yield None, component, root
-        elif component == "other agent objects":
+        elif component == AGENT:
             for name, value in attributes(root).items():
                 yield root, f"{type(root).__qualname__}.{name}", value

@@ -8,37 +8,35 @@ a page.
 
 from __future__ import annotations
 
-import mmap
-import os
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from memprof.instruments.graph import (
-    DeviceBuffer,
-    dimensions_bytes,
-    identity,
-    is_owned,
-    nominal_bytes,
-    referents,
-)
+from memprof.instruments.graph import identity
 from memprof.instruments.heap import block_bytes, object_bytes
-from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
+from memprof.instruments.held import held_by, is_owned
+from memprof.instruments.memory import (
+    Buffer,
+    dimensions_bytes,
+    header_bytes,
+    is_device_type,
+    own_buffer,
+    own_bytes,
+)
+from memprof.instruments.residency import PageTable
+from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
 from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 from memprof.values.measurements import Ledger, LedgerRow
 
 _SHARED = -2
 # Of what a batch has, this grows with its agents.
-_DATA = (np.ndarray, DeviceBuffer, bytes, bytearray)
-_ENTRY = 8
-_TRIED_PAGES = 16
-_FILE = "/proc/self/pagemap"
-_PRESENT, _EXCLUSIVE = np.uint64(1 << 63), np.uint64(1 << 56)
+_DATA = (np.ndarray, Buffer, bytes, bytearray)
+# Agents and worlds have rows of their own: who refers to one does not hold what it holds.
+_ENDS = (AGENT, ENVIRONMENT)
 
 
 @dataclass(slots=True)
@@ -48,6 +46,7 @@ class _Holding:
     Attributes:
         brought_by: the owner without which it would not be there: others have it for their
             environments at most.
+        buffer: its memory, where that counts by itself.
     """
 
     owner: int
@@ -55,6 +54,7 @@ class _Holding:
     component: str
     nominal: int
     resident: int
+    buffer: Buffer | None
 
 
 class Walk(NamedTuple):
@@ -86,12 +86,14 @@ def walk(
     """
     found: dict[int, _Holding] = {}
     components: dict[str, None] = {}
+    held = tuple(holdings)  # all alive, so that no id comes twice
+    ends = {id(root) for _, component, root in held if component in _ENDS and _is_body(root)}
     with PageTable() as pages:
-        for owner, component, root in tuple(holdings):  # all alive, so that no id comes twice
+        for owner, component, root in held:
             components[component] = None
             of_batch = owner == EACH or owner in batches
-            _claim(root, owner, component, found, pages, of_batch=of_batch)
-        readable = pages.readable
+            _claim(root, owner, component, found, ends, pages, of_batch=of_batch)
+    readable = pages.readable
     rows = tuple(_row(component, found.values(), readable) for component in components)
     resident: Counter[int] = Counter()
     nominal: Counter[int] = Counter()
@@ -106,6 +108,12 @@ def walk(
     )
 
 
+def _is_body(thing: Any) -> bool:
+    """Whether it is one object, rather than some data."""
+    kind = type(thing)
+    return not (issubclass(kind, (list, tuple, dict, set, *_DATA)) or is_device_type(kind))
+
+
 def _of_each(held: Counter[int], agents: int) -> tuple[int, ...]:
     return tuple(held[agent] + held[EACH] // agents for agent in range(agents))
 
@@ -115,6 +123,7 @@ def _claim(
     owner: int,
     component: str,
     found: dict[int, _Holding],
+    ends: Container[int],
     pages: PageTable,
     *,
     of_batch: bool,
@@ -125,18 +134,50 @@ def _claim(
         if not is_owned(thing):
             continue
         key = identity(thing)
+        if key in ends and thing is not root:
+            continue
         holding = found.get(key)
         holder = EVERYBODY if of_batch and not isinstance(thing, _DATA) else owner
         if holding is None:
-            nominal, resident = nominal_bytes(thing), resident_bytes(thing, pages)
-            found[key] = _Holding(holder, holder, component, nominal, resident)
+            nominal, resident, buffer = _sizes(thing, pages)
+            found[key] = _Holding(holder, holder, component, nominal, resident, buffer)
+            if buffer is not None:
+                stack.append(buffer)
         elif holding.owner in (holder, _SHARED):
             continue
         else:
             holding.owner = _SHARED  # and so is all that it refers to
             if component != ENVIRONMENT or holding.component == ENVIRONMENT:
                 holding.brought_by = _SHARED
-        stack.extend(referents(thing))
+            if holding.buffer is not None:
+                stack.append(holding.buffer)
+        stack.extend(held_by(thing))
+
+
+def _sizes(thing: Any, pages: PageTable) -> tuple[int, int, Buffer | None]:
+    """Nominal and resident bytes of a thing alone. Memory of a page or more, which others may know
+    by its address, is left to the buffer."""
+    if type(thing) is Buffer:
+        return thing.nbytes, resident_bytes(thing, pages), None
+    header, own = header_bytes(thing), own_bytes(thing)
+    if isinstance(thing, np.ndarray):
+        resident = object_bytes(ARRAY_HEADER_BYTES) + block_bytes(dimensions_bytes(thing))
+    else:
+        resident = object_bytes(header if own >= PAGE_BYTES else header + own)
+    if own >= PAGE_BYTES:
+        return header, resident, own_buffer(thing)
+    if isinstance(thing, np.ndarray) and thing.base is None:
+        resident += block_bytes(own)
+    return header + own, resident, None
+
+
+def resident_bytes(buffer: Buffer, pages: PageTable) -> int:
+    """What is in no process's memory is on a device of its own."""
+    if not buffer.on_host:
+        return 0
+    if buffer.nbytes < PAGE_BYTES or not pages.readable:
+        return block_bytes(buffer.nbytes)
+    return pages.resident_bytes(buffer.address, buffer.nbytes)
 
 
 def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
@@ -174,103 +215,3 @@ def balance(
         mean_agent_bytes=statistics.fmean(held_bytes),
         agent_bytes_range=(round(min(held_bytes)), round(max(held_bytes))),
     )
-
-
-def resident_bytes(thing: Any, pages: PageTable) -> int:
-    """Bytes of a thing alone, by `pages` where it takes a page or more; a buffer on a device of its
-    own is in no process's memory."""
-    nominal = nominal_bytes(thing)
-    if isinstance(thing, np.ndarray):
-        header = object_bytes(ARRAY_HEADER_BYTES) + block_bytes(dimensions_bytes(thing))
-        return header + (_data_bytes(thing, pages) if thing.base is None else 0)
-    if isinstance(thing, DeviceBuffer):
-        if not thing.on_host:
-            return 0
-        small = nominal < PAGE_BYTES
-        return block_bytes(nominal) if small else pages.resident_bytes(thing.address, nominal)
-    if isinstance(thing, bytes) and nominal >= PAGE_BYTES and pages.readable:
-        return pages.resident_bytes(id(thing), nominal)  # zeros that nobody has touched
-    return object_bytes(nominal)
-
-
-def _data_bytes(array: np.ndarray, pages: PageTable) -> int:
-    if array.nbytes >= PAGE_BYTES and pages.readable:
-        return pages.resident_bytes(array.ctypes.data, array.nbytes)
-    return block_bytes(array.nbytes)
-
-
-class PageTable:
-    """`/proc/self/pagemap`, opened once; as a context manager.
-
-    An anonymous page that was only ever read is the kernel's zero page: it is `present`, yet costs
-    nothing and is in no USS. Bit 56 (mapped exclusively) tells it from a page of our own.
-    Source: Linux, Documentation/admin-guide/mm/pagemap.rst.
-    """
-
-    def __init__(self) -> None:
-        self._descriptor: int | None = None
-
-    def __enter__(self) -> PageTable:
-        if not residency_failure():
-            self._descriptor = os.open(_FILE, os.O_RDONLY)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-
-    @property
-    def readable(self) -> bool:
-        """Whether residency can be told at all."""
-        return self._descriptor is not None
-
-    def resident_bytes(self, address: int, size: int) -> int:
-        """Bytes of [address, address + size) in present pages that only this process maps."""
-        if self._descriptor is None or size <= 0:
-            return 0
-        return _resident_bytes(self._descriptor, address, size)
-
-
-@cache
-def residency_failure() -> str:
-    """Why the page table of this process cannot be trusted, tried with pages that are touched;
-    empty if it can."""
-    try:
-        descriptor = os.open(_FILE, os.O_RDONLY)
-    except OSError as error:
-        return f"{_FILE} cannot be read: {error.strerror}"
-    try:
-        found = _tried(descriptor)
-    except (OSError, ValueError, IndexError) as error:
-        return f"{_FILE} has no entry for each page: {error}"
-    finally:
-        os.close(descriptor)
-    expected = 0, _TRIED_PAGES * PAGE_BYTES
-    if found == expected:
-        return ""
-    return f"{_FILE} tells of {found[0]} and {found[1]} bytes, where {expected[1]} were touched"
-
-
-def _tried(descriptor: int) -> tuple[int, int]:
-    """What the page table says of pages before and after they are touched."""
-    with mmap.mmap(-1, _TRIED_PAGES * PAGE_BYTES, mmap.MAP_PRIVATE) as memory:
-        pages = np.frombuffer(memory, np.uint8)
-        place = pages.ctypes.data, pages.nbytes
-        del pages
-        before = _resident_bytes(descriptor, *place)
-        for page in range(_TRIED_PAGES):
-            memory[page * PAGE_BYTES] = 1
-        return before, _resident_bytes(descriptor, *place)
-
-
-def _resident_bytes(descriptor: int, address: int, size: int) -> int:
-    first, last = address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES
-    raw = os.pread(descriptor, (last - first + 1) * _ENTRY, first * _ENTRY)
-    entries = np.frombuffer(raw, np.uint64)
-    ours = entries & (_PRESENT | _EXCLUSIVE) == _PRESENT | _EXCLUSIVE
-    resident = int(np.count_nonzero(ours)) * PAGE_BYTES
-    if ours[0]:
-        resident -= address - first * PAGE_BYTES
-    if ours[-1]:
-        resident -= (last + 1) * PAGE_BYTES - (address + size)
-    return resident

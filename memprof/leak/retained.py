@@ -25,17 +25,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from memprof.instruments.graph import (
-    DeviceBuffer,
     LruCache,
     attributes,
     everything,
     identity,
-    nominal_bytes,
     portions,
     referents,
     referents_of,
     type_name,
 )
+from memprof.instruments.memory import Buffer, nominal_bytes
 from memprof.instruments.source_lines import Place, is_memprofs_work, place_of
 
 T = TypeVar("T")
@@ -235,7 +234,7 @@ class RetainedObjects:
             claimed.add(key)
             size = nominal_bytes(thing)
             held.things_bytes += size
-            held.things += not isinstance(thing, DeviceBuffer)
+            held.things += not isinstance(thing, Buffer)
             traceback = _traceback(thing) if traced else None
             if traceback is not None:
                 place = place_of(traceback)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 # Holders of things that are not one agent's alone: one for all, or an equal part for each.
 EVERYBODY, EACH = -1, -3
 # Components that are told from all others.
-ENVIRONMENT, WORKING_SET = "environment", "working set"
+AGENT, ENVIRONMENT, WORKING_SET = "other agent objects", "environment", "working set"
 
 
 class Probe(Protocol):

@@ -48,7 +48,6 @@ from memprof.populations.jax_models import Models
 from memprof.populations.jax_worlds import Worlds
 from memprof.upstream import is_agent
 from memprof.upstream.jax_agent import Acted
-from memprof.upstream.jax_forms import held_by
 from memprof.upstream.jax_world import World
 from memprof.upstream.jax_world import acted as rolled
 
@@ -82,7 +81,7 @@ class JaxPopulation(Population):
         self._environments = Environments(lambda array, first: array)
         self._actions: np.ndarray | None = None
         self._added: list[dict[str, Any]] = []
-        self._preprocesses: list[Any] = []
+        self._preprocess: Any = None
         self._checked: dict[str, Any] = {}
         self._count = 0
 
@@ -115,7 +114,7 @@ class JaxPopulation(Population):
         models = Models(self._spec, first.made)
         self._outcomes = [a.shape[0] for a in models.world["A"]]
         self._categorical = bool(models.template.categorical_obs)
-        self._preprocesses = held_by(models.template.preprocess_fn)
+        self._preprocess = models.template.preprocess_fn
         each = []
         for model, described in self._peopled(models, first, agents):
             self._added.append(model.added)
@@ -290,13 +289,13 @@ class JaxPopulation(Population):
         return self._crowd.account(agents, chunk)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        if self._preprocess is not None:  # before the agents that lead to it
+            yield EVERYBODY, "preprocess_fn", self._preprocess
         if self._crowd is not None:
             yield from self._crowd.holdings()
         for agent, added in enumerate(self._added):
             for name, value in added.items():
                 yield agent, name, value
-        if self._preprocesses:
-            yield EVERYBODY, "preprocess_fn", self._preprocesses
         yield from self._environments.holdings()
 
     def facts(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from jax.tree_util import tree_leaves, tree_map
 
 from memprof.errors import NoAccount
 from memprof.optimise.jax import Block, JaxPlan, State
-from memprof.populations import EACH, ENVIRONMENT, EVERYBODY, Probe
+from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_account import bytes_of, program_memory, shapes_of
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_template import Template, act_alone, in_groups, leaves_of, roll_alone
@@ -179,7 +179,7 @@ class Batch:
             (EACH, ENVIRONMENT, [self._carry, self._params]),
             (EVERYBODY, ENVIRONMENT, self._world.holdings()),
             (EACH, REPORTED, self._reported),
-            (EACH, "other agent objects", self._agent),
+            (EACH, AGENT, self._agent),
         ]
 
 
@@ -355,7 +355,7 @@ class Shared:
             if isinstance(stored, State):
                 found.append((EACH, "beliefs (qs)", stored.mind))
                 for name, arrays in stored.leaves.items():
-                    found.append((EACH, COMPONENTS.get(name, "other agent objects"), arrays))
+                    found.append((EACH, COMPONENTS.get(name, AGENT), arrays))
             else:
                 found.append((EACH, "records", stored))
         found += [(EACH, ENVIRONMENT, carried) for carried in self._carried]
@@ -367,7 +367,7 @@ class Shared:
             *found,
             *_of_agent(template.agent, EVERYBODY),
             (EVERYBODY, "B", template.transitions),
-            (EVERYBODY, "other agent objects", template),
+            (EVERYBODY, AGENT, template),
             (EVERYBODY, "passes", self._plan),
         ]
 

@@ -15,6 +15,7 @@ from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
 from memprof.instruments import DirectCalls, Instrument, Stopwatch, heap, process, walker
 from memprof.instruments.imports import ImportWatch
+from memprof.instruments.residency import residency_failure
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import own_seconds
@@ -112,7 +113,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         working_set=working_set,
         facts=population.facts(),
         digests=digests.per_agent(),
-        calibration=process.calibration(residency=walker.residency_failure()),
+        calibration=process.calibration(residency=residency_failure()),
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from math import prod
-from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -52,30 +50,3 @@ def flattened(array: np.ndarray, controls: int) -> np.ndarray:
     their combinations."""
     kept = array.shape[: array.ndim - controls]
     return array.reshape(*kept, prod(array.shape[array.ndim - controls :]))
-
-
-def held_by(function: Any) -> list[Any]:
-    """Everything that a function holds beside its code, in the functions that it calls too."""
-    found: list[Any] = []
-    waiting, seen = [function], set[int]()
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen or each is None or isinstance(each, type):
-            continue
-        seen.add(id(each))
-        if isinstance(each, FunctionType):
-            waiting += [cell.cell_contents for cell in each.__closure__ or ()]
-            waiting += [each.__defaults__, each.__kwdefaults__]
-        elif isinstance(each, MethodType):
-            waiting += [each.__self__, each.__func__]
-        elif isinstance(each, partial):
-            waiting += [each.func, each.args, each.keywords]
-        elif hasattr(each, "__wrapped__"):
-            waiting.append(each.__wrapped__)
-        elif isinstance(each, list | tuple):
-            waiting += each
-        elif isinstance(each, dict):
-            waiting += each.values()
-        else:
-            found.append(each)
-    return found

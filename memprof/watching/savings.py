@@ -20,7 +20,8 @@ def saving_of(agents: Sequence[Any]) -> Saving | None:
     if len(agents) < 2:
         return None
     from memprof.errors import MemprofError
-    from memprof.instruments.graph import nominal_bytes, reachable
+    from memprof.instruments.held import reachable
+    from memprof.instruments.memory import nominal_bytes
     from memprof.storage.template import Template
 
     storage, sizes, seconds, exact = Template(), [], [], True

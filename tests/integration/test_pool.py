@@ -7,7 +7,7 @@ from pymdp.legacy import control, inference, learning, maths
 from pymdp.legacy.algos import fpi, mmp
 
 from memprof.instruments import Stopwatch
-from memprof.instruments.graph import reachable
+from memprof.instruments.held import reachable
 from memprof.optimise.pool import Pool
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.instruments import heap, process
-from memprof.instruments.graph import reachable
+from memprof.instruments.held import reachable
 from memprof.leak.worker import Cycles
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario

@@ -14,6 +14,7 @@ from memprof.leak import verdict as leak_verdict
 from memprof.gate import judge
 from memprof.stats.lines import memory_line
 from memprof.instruments import walker
+from memprof.instruments.memory import own_buffer
 from memprof.values.leak import CycleReading
 
 asked = []
@@ -27,7 +28,7 @@ class Pages:
 line = memory_line([(n, 1000.0 * n) for n in range(1, 12)])
 process = leak_verdict.series_of([CycleReading(0, 0, 0, 0, None)] * 3)["process"]
 for size in (8 << 10, 32 << 10, 128 << 10):
-    walker.resident_bytes(np.zeros(size, np.uint8), Pages())
+    walker.resident_bytes(own_buffer(np.zeros(size, np.uint8)), Pages())
 print(json.dumps([
     line.half_width * 10, process.grain, process.least, asked, walker.PAGE_BYTES,
     judge.PAGE_BYTES,

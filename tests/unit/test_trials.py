@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from memprof.errors import MeasurementError
-from memprof.instruments import MappedPages, failure, heap, process, walker
+from memprof.instruments import MappedPages, failure, heap, process, residency
 
 # Other tests' threads would allocate while a reading is tried.
 pytestmark = pytest.mark.serial
@@ -53,11 +53,11 @@ def anew() -> Iterator[None]:
     """Nothing has been tried yet, and nothing that is found here stays."""
     process.left_out.cache_clear()
     heap.tried.cache_clear()
-    walker.residency_failure.cache_clear()
+    residency.residency_failure.cache_clear()
     yield
     process.left_out.cache_clear()
     heap.tried.cache_clear()
-    walker.residency_failure.cache_clear()
+    residency.residency_failure.cache_clear()
 
 
 class Load:
@@ -217,9 +217,9 @@ def test_a_page_table_that_does_not_tell_is_not_believed(monkeypatch, tmp_path, 
     if fault == "zeros":
         with file.open("wb") as sparse:
             sparse.truncate(1 << 40)
-    monkeypatch.setattr(walker, "_FILE", str(file))
-    assert str(file) in walker.residency_failure()
-    with walker.PageTable() as table:
+    monkeypatch.setattr(residency, "_FILE", str(file))
+    assert str(file) in residency.residency_failure()
+    with residency.PageTable() as table:
         assert not table.readable
 
 
@@ -380,10 +380,10 @@ def as_root(*command: str) -> str:
 
 
 ASK = (
-    "import os; from memprof.instruments import process, walker;"
+    "import os; from memprof.instruments import process, residency;"
     "from memprof.launch import limits;"
     "process.expect_process(); found = process.calibration();"
-    "print(sorted(found.left_out), found.unseen, bool(walker.residency_failure()),"
+    "print(sorted(found.left_out), found.unseen, bool(residency.residency_failure()),"
     " limits.machine_memory().total_bytes > 0, os.getuid())"
 )
 

@@ -5,8 +5,9 @@ import mmap
 import numpy as np
 import pytest
 
-from memprof.instruments.graph import reachable
-from memprof.instruments.walker import PageTable, walk
+from memprof.instruments.held import reachable
+from memprof.instruments.residency import PageTable
+from memprof.instruments.walker import walk
 from memprof.posix import PAGE_BYTES
 
 MIB = 2**20

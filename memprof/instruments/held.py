@@ -1,0 +1,168 @@
+"""What somebody holds: where the way from an agent's attributes leads on, and where it ends.
+
+It leads through closures, methods, generators, frames and classes that were made while the program
+ran. It ends at the program itself: at modules, and at functions and classes that are found in one
+under their names.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    EllipsisType,
+    FrameType,
+    FunctionType,
+    MethodDescriptorType,
+    ModuleType,
+    NoneType,
+    NotImplementedType,
+    WrapperDescriptorType,
+)
+from typing import Any
+
+import numpy as np
+
+from memprof.instruments.graph import LruCache, referents_by
+from memprof.instruments.memory import Buffer
+from memprof.instruments.source_lines import is_memprofs_work
+
+_PROGRAMS = (
+    NoneType,
+    EllipsisType,
+    NotImplementedType,
+    bool,
+    ModuleType,
+    CodeType,
+    WrapperDescriptorType,
+    MethodDescriptorType,
+    ClassMethodDescriptorType,
+    np.dtype,
+    np.ufunc,
+)
+_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
+_NAMESPACE = ("__name__", "__loader__", "__spec__")
+"""What every module's dict has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How things of a type are dealt with: whether they are owned, and what they hold."""
+
+    owned: Callable[[Any], bool] | bool
+    held: Callable[[Any], Iterable[Any]]
+
+
+_kinds: dict[type, _Kind] = {}
+_classes: dict[int, type] = {}
+"""Classes of the program, by their ids."""
+
+
+def is_owned(thing: Any) -> bool:
+    """Whether a thing is memory of whoever refers to it, rather than code or the interpreter's."""
+    owned = _kind_of(type(thing)).owned
+    return owned if owned is True or owned is False else owned(thing)
+
+
+def held_by(thing: Any) -> Iterable[Any]:
+    """What a thing holds; some of it may be nobody's (`is_owned`)."""
+    return _kind_of(type(thing)).held(thing)
+
+
+def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[Any]:
+    """Every object that the roots hold, each once, but for buffers and for what is in `seen` by
+    its id, which all that is found is added to."""
+    seen = {} if seen is None else seen
+    found = []
+    stack = list(roots)
+    while stack:
+        thing = stack.pop()
+        if id(thing) in seen or not is_owned(thing) or type(thing) is Buffer:
+            continue
+        seen[id(thing)] = thing
+        found.append(thing)
+        stack.extend(held_by(thing))
+    return found
+
+
+def _kind_of(kind: type) -> _Kind:
+    found = _kinds.get(kind)
+    if found is None:
+        found = _Kind(_owned(kind), _held(kind))
+        if _is_programs_class(kind):  # others go with their agents
+            _kinds[kind] = found
+    return found
+
+
+def _owned(kind: type) -> Callable[[Any], bool] | bool:
+    if issubclass(kind, _PROGRAMS):
+        return False
+    if issubclass(kind, int):
+        return lambda number: not -5 <= number <= 256  # these are the interpreter's
+    if issubclass(kind, dict):
+        return lambda each: not all(name in each for name in _NAMESPACE)
+    if issubclass(kind, type):
+        return lambda each: not _is_programs_class(each)
+    if issubclass(kind, FunctionType) or _is_jitted(kind):
+        return lambda function: not _is_found(function)
+    if issubclass(kind, BuiltinFunctionType):
+        return lambda function: type(function.__self__) not in (ModuleType, NoneType)
+    if issubclass(kind, FrameType):
+        return lambda frame: not is_memprofs_work(frame.f_code.co_filename)
+    return True
+
+
+def _held(kind: type) -> Callable[[Any], Iterable[Any]]:
+    if issubclass(kind, FunctionType):
+        return _behind_function
+    if _is_jitted(kind):
+        return lambda function: (function.__wrapped__,)
+    return referents_by(kind)
+
+
+def _behind_function(function: Any) -> list[Any]:
+    """Closure, defaults, attributes; its names are its code's."""
+    return [each for each in gc.get_referents(function) if type(each) is not str]
+
+
+def _is_jitted(kind: type) -> bool:
+    """Whether things of a type are JAX's compiled functions, behind which are JAX's own tables."""
+    return kind.__name__ == "PjitFunction"
+
+
+def _is_programs_class(kind: type) -> bool:
+    if not kind.__flags__ & _HEAP_TYPE or kind.__flags__ & _IMMUTABLE_TYPE:
+        return True
+    if id(kind) not in _classes:
+        if not _is_found(kind):
+            return False
+        _classes[id(kind)] = kind
+    return True
+
+
+def _is_found(thing: Any) -> bool:
+    """Whether a function or class is what its module has, under its name or another."""
+    module: Any = sys.modules.get(thing.__module__)
+    place = module
+    for name in thing.__qualname__.split("."):
+        place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
+    if place is thing or _wrapped(place) is thing:
+        return True
+    return isinstance(module, ModuleType) and any(each is thing for each in vars(module).values())
+
+
+def _wrapped(thing: Any) -> Any:
+    """The function of a method's descriptor, or of a cache."""
+    if isinstance(thing, staticmethod | classmethod):
+        return thing.__func__
+    if isinstance(thing, property):
+        return thing.fget
+    if isinstance(thing, functools.cached_property):
+        return thing.func
+    return vars(thing).get("__wrapped__") if isinstance(thing, FunctionType | LruCache) else None
