@@ -257,7 +257,7 @@ def shared_memory(table):
 
 
 def buffer_of_ctypes(table):
-    return (ctypes.c_double * NUMBERS)(*table)
+    return (ctypes.c_double * NUMBERS).from_buffer_copy(table)
 
 
 def array_in_shared_memory(table):

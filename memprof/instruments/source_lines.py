@@ -57,6 +57,11 @@ def is_memprofs_work(path: str) -> bool:
     return path.startswith(PACKAGE) and bool(inside) and room not in _AGENTS_ROOMS
 
 
+def is_users(path: str) -> bool:
+    """Whether a file is neither installed nor memprof's nor Python's."""
+    return not path.startswith(("<", PACKAGE, *_INSTALLED))
+
+
 def is_memprofs(path: str) -> bool:
     """Whether a file is memprof's own, but for the models that come with it."""
     return path.startswith(PACKAGE) and not path.startswith(f"{PACKAGE}models/")
@@ -201,7 +206,7 @@ class UserLines:
         """Whether a file is the user's."""
         if path.startswith(self._factory):
             return True
-        return not path.startswith(("<", PACKAGE, *_INSTALLED))
+        return is_users(path)
 
     def see(self, traces: tracemalloc.Snapshot) -> None:
         """Remember which of the user's lines each line was reached from, with its bytes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from memprof.instruments.memory import (
     own_bytes,
 )
 from memprof.instruments.residency import PageTable
-from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, WORKING_SET
+from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, PROGRAM, WORKING_SET
 from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 from memprof.values.measurements import Ledger, LedgerRow
 
@@ -80,9 +80,9 @@ def walk(
     holds, such as an array with a row per agent, is private to all agents in equal parts; the
     containers that it is in are one for all. So it is with owners that are `batches` of agents.
 
-    What the world of all has from one agent, such as the first one's A and B, is shared, but that
-    agent's to bring: the next has to bring as much. What is in use for a while, in a working set,
-    is nobody's.
+    What the world of all has from one agent, such as the first one's A and B, or what the `PROGRAM`
+    has, is shared, but that agent's to bring: the next has to bring as much. What is in use for a
+    while, in a working set, is nobody's.
     """
     found: dict[int, _Holding] = {}
     components: dict[str, None] = {}
@@ -147,7 +147,7 @@ def _claim(
             continue
         else:
             holding.owner = _SHARED  # and so is all that it refers to
-            if component != ENVIRONMENT or holding.component == ENVIRONMENT:
+            if owner != PROGRAM and (component != ENVIRONMENT or holding.component == ENVIRONMENT):
                 holding.brought_by = _SHARED
             if holding.buffer is not None:
                 stack.append(holding.buffer)
@@ -183,7 +183,7 @@ def resident_bytes(buffer: Buffer, pages: PageTable) -> int:
 def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
     mine = [holding for holding in holdings if holding.component == component]
     private = [holding for holding in mine if holding.owner >= 0 or holding.owner == EACH]
-    shared = [holding for holding in mine if holding.owner in (EVERYBODY, _SHARED)]
+    shared = [holding for holding in mine if holding.owner in (EVERYBODY, PROGRAM, _SHARED)]
     return LedgerRow(
         component=component,
         private_nominal_bytes=sum(holding.nominal for holding in private),
@@ -192,6 +192,25 @@ def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> Ledger
         shared_resident_bytes=sum(holding.resident for holding in shared) if readable else None,
         objects=len(mine),
     )
+
+
+def gained(rows: Iterable[LedgerRow], before: Iterable[LedgerRow]) -> Iterator[LedgerRow]:
+    """The rows without what there was before of the same components, and without those of which
+    there is no more."""
+    known = {row.component: row for row in before}
+    for row in rows:
+        was = known.get(row.component)
+        more = row if was is None else _without(row, was)
+        if was is None or more.nominal_bytes:
+            yield more
+
+
+def _without(row: LedgerRow, was: LedgerRow) -> LedgerRow:
+    """The row without what several shared before."""
+    now, then = row.shared_resident_bytes, was.shared_resident_bytes
+    nominal = max(0, row.shared_nominal_bytes - was.shared_nominal_bytes)
+    resident = None if now is None else max(0, now - (then or 0))
+    return replace(row, shared_nominal_bytes=nominal, shared_resident_bytes=resident)
 
 
 def balance(

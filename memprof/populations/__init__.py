@@ -16,8 +16,9 @@ from memprof.values.population import PopulationSpec
 T = TypeVar("T")
 
 
-# Holders of things that are not one agent's alone: one for all, or an equal part for each.
-EVERYBODY, EACH = -1, -3
+# Holders of things that are not one agent's alone: one for all, an equal part for each, or the
+# program's own.
+EVERYBODY, EACH, PROGRAM = -1, -3, -4
 # Components that are told from all others.
 AGENT, ENVIRONMENT, WORKING_SET = "other agent objects", "environment", "working set"
 

@@ -218,6 +218,8 @@ class Environments:
         for agent, world in self._worlds.items():
             if world is not self._first:
                 yield agent, ENVIRONMENT, world
+            if isinstance(world, UserEnvironment):
+                yield agent, ENVIRONMENT, world.own
         yield EVERYBODY, ENVIRONMENT, [self._first, self._states]
 
 
@@ -228,10 +230,10 @@ class UserEnvironment:
     per modality for a distribution over its outcomes. Both may be JAX's arrays.
     """
 
-    __slots__ = ("_environment", "_outcomes")
+    __slots__ = ("_outcomes", "own")
 
     def __init__(self, environment: Any, outcomes: Sequence[int]) -> None:
-        self._environment = environment
+        self.own = environment
         self._outcomes = tuple(outcomes)
 
     def reset(self) -> Sequence[Any]:
@@ -241,9 +243,9 @@ class UserEnvironment:
         return self._checked("step", (action,))
 
     def _checked(self, method: str, arguments: tuple[Any, ...]) -> Sequence[Any]:
-        name = f"{type(self._environment).__name__}.{method}()"
+        name = f"{type(self.own).__name__}.{method}()"
         try:
-            observation = getattr(self._environment, method)(*arguments)
+            observation = getattr(self.own, method)(*arguments)
         except MemoryError:
             raise
         except Exception as error:

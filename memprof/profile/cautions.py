@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import FASTER
 from memprof.stats.lines import resolving_agents
-from memprof.text import format_seconds, format_size
+from memprof.text import counted, format_seconds, format_size
 from memprof.upstream.installed import DISTRIBUTION, SPAN, TRIED, untried
 from memprof.values.instruments import DeviceDetails
-from memprof.values.measurements import Ledger, WorkerRun
+from memprof.values.measurements import Children, Ledger, WorkerRun
 from memprof.values.profile import PassResult, Variant
 from memprof.values.report import Caution, Equivalence
 
@@ -25,6 +25,7 @@ _REMEDIES = {
     "slower_than_allowed": "run it again on a quieter machine, or name the passes yourself",
     "below_resolution": "raise --agents or --repeats",
     "no_uss": "measure on Linux",
+    "child_processes": "measure what runs in them by itself, or add their memory to these figures",
     "unexplained": "see the lines of --instruments tracemalloc for the rest; native memory is in "
     "no component",
     "kept_whole": "if that matters, keep data instead of functions and other objects in the agent",
@@ -98,6 +99,9 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
         yield _caution("incomplete", str(failure))
     if said := untried():
         yield Caution("untried", said, REMEDY_OF_UNTRIED)
+    most = max((run.children for run in runs), key=lambda each: each.started.count, default=None)
+    if most is not None and (most.started.count or most.earlier.count):
+        yield _caution("child_processes", _children(most))
     facts = runs[-1].facts if runs else {}
     if left := facts.get("not replaced by pool"):
         yield _caution(
@@ -114,6 +118,20 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
             "every garbage collection found new garbage, made by finalizers or callbacks of the "
             "collector; the rest is in the readings",
         )
+
+
+def _children(children: Children) -> str:
+    """How many processes, and what they hold."""
+    said = [
+        f"{counted(found.count, 'process', 'processes')} {when}, in which are "
+        f"{format_size(found.rss_bytes)} ({format_size(found.own_bytes)} of it in no other)"
+        for found, when in (
+            (children.started, "with its agents"),
+            (children.earlier, "before the first one"),
+        )
+        if found.count
+    ]
+    return f"a worker started {' and '.join(said)}; that memory is in no figure here"
 
 
 def remedy_of_reading(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from array import array
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Iterable, MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -14,7 +14,9 @@ from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import ScenarioError
 from memprof.instruments import DirectCalls, Instrument, Stopwatch, heap, process, walker
+from memprof.instruments.children import children, running
 from memprof.instruments.imports import ImportWatch
+from memprof.instruments.program import program_holdings
 from memprof.instruments.residency import residency_failure
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
@@ -59,6 +61,8 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     batches = Batches(growth, spec.agents, channel.progress)
     readings = Readings(channel)
     trend_heap = array("q", [0]) * _TREND_READINGS
+    earlier = running()
+    programs = walker.walk(program_holdings(), 1).rows
     process.settle()
     filled = heap.fill_free_blocks()
     peak_known = process.reset_peak()
@@ -73,11 +77,11 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     if population.rebuilds:
         programs_differ = not population.keep_programs()
         batches.time_again()
-        contents = _Contents.of(population, at_n, channel)
+        contents = _Contents.of(population, at_n, programs, channel)
         resolve_anew(request, contents.each_bytes, batches, readings)
     else:
         resolve(request, batches, readings)
-        contents = _Contents.of(population, readings.points[-1], channel)
+        contents = _Contents.of(population, readings.points[-1], programs, channel)
     walked = contents.walked
     if len(population) > contents.agents:
         walked = walker.walk(population.holdings(), len(population))
@@ -114,6 +118,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         facts=population.facts(),
         digests=digests.per_agent(),
         calibration=process.calibration(residency=residency_failure()),
+        children=children(earlier),
     )
 
 
@@ -126,12 +131,20 @@ class _Contents(NamedTuple):
     rows: tuple[LedgerRow, ...]
 
     @classmethod
-    def of(cls, population: Population, point: GrowthPoint, channel: Channel) -> _Contents:
-        """All that there is at the `point`, which has just been read; caches of the backend go."""
+    def of(
+        cls,
+        population: Population,
+        point: GrowthPoint,
+        programs: Iterable[LedgerRow],
+        channel: Channel,
+    ) -> _Contents:
+        """All that there is at the `point`, which has just been read, with what the program itself
+        has more than in `programs`, its rows at the baseline; caches of the backend go."""
         channel.progress("ledger", point.agents)
         private = point.reading.private_bytes
-        walked = walker.walk(population.holdings(), point.agents)
-        return cls(point.agents, private, walked, (*walked.rows, *caches(population, private)))
+        walked = walker.walk([*population.holdings(), *program_holdings()], point.agents)
+        rows = walker.gained(walked.rows, programs)
+        return cls(point.agents, private, walked, (*rows, *caches(population, private)))
 
     @property
     def each_bytes(self) -> float:

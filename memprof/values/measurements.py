@@ -181,6 +181,28 @@ class Mark:
     agents: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """So many processes: their resident sets, and what each shares with no other."""
+
+    count: Count = 0
+    rss_bytes: int = 0
+    own_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """Processes that descend from a worker and run at its end; they are in none of its figures.
+
+    Attributes:
+        started: those that came with the agents.
+        earlier: those that were there before the first agent.
+    """
+
+    started: Processes = Processes()
+    earlier: Processes = Processes()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRun:
     """What every clean worker says of itself.
@@ -188,10 +210,12 @@ class WorkerRun:
     Attributes:
         facts: what a reader must know of the backend: its device and settings.
         calibration: what the readings are worth.
+        children: processes that it started.
     """
 
     facts: dict[str, str]
     calibration: Calibration = field(default_factory=Calibration)
+    children: Children = Children()
 
 
 @dataclass(frozen=True, slots=True)
