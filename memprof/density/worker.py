@@ -9,6 +9,7 @@ from time import perf_counter
 
 from memprof.errors import ScenarioError
 from memprof.instruments import Stopwatch, heap, process
+from memprof.instruments.children import children, running
 from memprof.launch.limits import left_bytes, scarce
 from memprof.populations import Behaviour, Population
 from memprof.populations.trace import DigestTrace
@@ -133,6 +134,7 @@ class Sweep:
         self._use: WorkingSetUse | None = None
         self._file_bytes = 0
         process.expect_process()
+        self._earlier = running()
         process.settle()
         self._filled = heap.fill_free_blocks()
         process.reset_peak()
@@ -220,6 +222,7 @@ class Sweep:
             kept_whole=self._population.kept_whole,
             digests=self._watch.digests.per_agent(),
             calibration=process.calibration(),
+            children=children(self._earlier),
         )
 
     def _orderly(self) -> bool:
