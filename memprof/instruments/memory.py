@@ -119,7 +119,7 @@ def own_bytes(thing: Any) -> int:
 
 def own_buffer(thing: Any) -> Buffer:
     """The memory of `own_bytes`, where there is any."""
-    if isinstance(thing, np.ndarray):
+    if issubclass(type(thing), np.ndarray):
         return Buffer(thing.ctypes.data, thing.nbytes)
     if issubclass(type(thing), CData):
         return Buffer(ctypes.addressof(thing), ctypes.sizeof(thing))

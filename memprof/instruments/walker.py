@@ -137,7 +137,7 @@ def _claim(
         if key in ends and thing is not root:
             continue
         holding = found.get(key)
-        holder = EVERYBODY if of_batch and not isinstance(thing, _DATA) else owner
+        holder = EVERYBODY if of_batch and not issubclass(type(thing), _DATA) else owner
         if holding is None:
             nominal, resident, buffer = _sizes(thing, pages)
             found[key] = _Holding(holder, holder, component, nominal, resident, buffer)
@@ -160,13 +160,14 @@ def _sizes(thing: Any, pages: PageTable) -> tuple[int, int, Buffer | None]:
     if type(thing) is Buffer:
         return thing.nbytes, resident_bytes(thing, pages), None
     header, own = header_bytes(thing), own_bytes(thing)
-    if isinstance(thing, np.ndarray):
+    is_array = issubclass(type(thing), np.ndarray)  # a proxy of one says that it is an instance
+    if is_array:
         resident = object_bytes(ARRAY_HEADER_BYTES) + block_bytes(dimensions_bytes(thing))
     else:
         resident = object_bytes(header if own >= PAGE_BYTES else header + own)
     if own >= PAGE_BYTES:
         return header, resident, own_buffer(thing)
-    if isinstance(thing, np.ndarray) and thing.base is None:
+    if is_array and thing.base is None:
         resident += block_bytes(own)
     return header + own, resident, None
 
