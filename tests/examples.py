@@ -38,6 +38,10 @@ def leak() -> None:
     _run(ROOT, "leak", scenario, "--mode", "steps", "--out", EXAMPLES, code=1)
 
 
+def run() -> None:
+    _run(ROOT / "scenarios", "run", "--out", EXAMPLES, "simulation.py")
+
+
 def gate() -> None:
     """A team's agents begin to keep a copy of their A."""
     with tempfile.TemporaryDirectory() as name:
@@ -51,6 +55,7 @@ def gate() -> None:
 MADE: dict[str, Callable[[], None]] = {
     "profile": profile,
     "leak": leak,
+    "run": run,
     "gate": gate,
 }
 
@@ -66,7 +71,11 @@ def show() -> None:
     for file in reports():
         _run(ROOT, "report", file, "--out", EXAMPLES)
     leaks = _printed("prev-actions-leak-steps").split("\n\nEnvironment\n")[0]
-    for path, block in {"README.md": screen("grid-29"), "docs/leaks.md": leaks}.items():
+    for path, block in {
+        "README.md": screen("grid-29"),
+        "docs/leaks.md": leaks,
+        "docs/run.md": screen("simulation-run"),
+    }.items():
         file = ROOT / path
         file.write_text(_with_block(file.read_text(), block))
 

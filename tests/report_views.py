@@ -26,11 +26,12 @@ from memprof.render import (
 from tests.conftest import ROOT
 from tests.gate_reports import COMPARED, GATE, SELF_CHECK
 
-KINDS = ("profile", "leak", "density", "gate", "compare", "self_check", "everything")
+KINDS = ("profile", "leak", "density", "run", "gate", "compare", "self_check", "everything")
 EXAMPLES = {
     "profile": "grid-29.json",
     "leak": "prev-actions-leak-steps.json",
     "density": "grid-10-density.json",
+    "run": "simulation-run.json",
 }
 MB = 1e6
 

@@ -46,7 +46,6 @@ def report_command(
     from memprof.cli.output import Output, Question, listed, say
     from memprof.export.sinks import check_writable, write_files
     from memprof.render import terminal, view_of
-    from memprof.values.report import ScenarioReport
 
     if html == Path("-"):
         html, format_name = None, format_name or "html"
@@ -59,8 +58,7 @@ def report_command(
         texts[html] = FORMATS["html"].render(found)
     if out is not None:
         output = Output("report" if report == "-" else Path(report).stem, Destination(out=out))
-        scenario = found.scenario.name if isinstance(found, ScenarioReport) else ""
-        Question(found.kind, scenario).check(output.file(FORMATS["json"]))
+        Question(found.kind, found.subject).check(output.file(FORMATS["json"]))
         texts.update(output.rendered(found, errors))
     known = {path: text for path, text in texts.items() if text is not None}
     check_writable(known)

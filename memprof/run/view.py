@@ -95,11 +95,9 @@ def _known(kind: Kind) -> Saving | None:
 
 
 def _ended(report: RunReport) -> str:
-    seconds = format_seconds(report.watched.seconds)
     if report.ended == "exit":
-        return f"ended with exit code {report.exit_code} after {seconds}"
-    words = {"timeout": "ended by --timeout", "killed": "killed"}.get(report.ended, report.ended)
-    return f"{words} after {seconds}"
+        return f"ended with exit code {report.exit_code}"
+    return "ended by --timeout" if report.ended == "timeout" else report.ended
 
 
 def _budget(report: RunReport) -> tuple[str, ...]:
@@ -245,7 +243,8 @@ def _process(report: RunReport) -> Iterator[str]:
     watched = report.watched
     if watched.peak_bytes is not None:
         yield (
-            f"The process took {format_size(watched.peak_bytes)} at most (RSS); it began with "
+            f"The process ran for {format_seconds(watched.seconds)} and took "
+            f"{format_size(watched.peak_bytes)} at most (RSS); it began with "
             f"{format_size(watched.start_bytes)} of private memory."
         )
     if watched.looks:

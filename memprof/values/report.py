@@ -205,6 +205,11 @@ class BaseReport:
     kind: str
     complete: bool
 
+    @property
+    def subject(self) -> str:
+        """What it is about, where there is more than one of its kind: a scenario, a program."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioReport(BaseReport):
@@ -219,6 +224,10 @@ class ScenarioReport(BaseReport):
     environment: Environment
     warnings: tuple[Caution, ...]
     file: str = ""
+
+    @property
+    def subject(self) -> str:
+        return self.scenario.name
 
     @property
     def named(self) -> str:

@@ -233,3 +233,8 @@ class RunReport(BaseReport):
     watched: Watched
     kinds: tuple[Kind, ...]
     budget: tuple[KindBudget, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The program without its arguments."""
+        return " ".join(self.program[: 1 + (self.program[:1] == ("-m",))])

@@ -113,8 +113,8 @@ def before(values: dict[str, Any]) -> dict[str, Any]:
          'schema: expected memprof.report/2, found "memprof.baseline/1"'),
         (lambda v: v.pop("schema"), "schema: expected memprof.report/2, but there is none"),
         (lambda v: v.update(kind="poem"),
-         "kind: expected one of profile, leak, density, prediction, gate, compare, self_check, "
-         'found "poem"'),
+         "kind: expected one of profile, leak, density, prediction, run, gate, compare, "
+         'self_check, found "poem"'),
         (lambda v: v.update(kind=["gate"]), 'self_check, found ["gate"]'),
         (lambda v: v.update(kind="leak"), f"leak: {MISSING}"),
         (lambda v: before(v)["per_agent"].pop("fixed_bytes"),

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.gate_reports import GATE
 from tests.report_views import EXAMPLES, views
 
-KINDS = ["profile", "leak", "density", "gate", "compare", "self_check"]
+KINDS = ["profile", "leak", "density", "run", "gate", "compare", "self_check"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
