@@ -6,7 +6,7 @@ import math
 from itertools import islice
 
 from memprof.errors import ScenarioError
-from memprof.instruments import process
+from memprof.instruments import heap, process
 from memprof.launch.limits import left_bytes
 from memprof.posix import own_seconds
 from memprof.stats import lines
@@ -36,6 +36,7 @@ class Readings:
         self.channel = channel
         self._records = Records(GrowthPoint, _MOST_POINTS)
         self._first = 0
+        self._anew = False
 
     def __len__(self) -> int:
         return len(self._records) - self._first
@@ -44,12 +45,13 @@ class Readings:
         """Read the process that has so many agents."""
         self.channel.progress("settle", agents)
         process.settle()
-        self._records.append(GrowthPoint(agents, process.read()))
+        vacant = heap.vacant_bytes() if self._anew else 0
+        self._records.append(GrowthPoint(agents, process.read(), vacant_bytes=vacant))
         self.channel.progress("read", agents)
 
     def begin_anew(self) -> None:
-        """Those until now are on no line with those to come."""
-        self._first = len(self._records)
+        """Those until now are on no line with those to come, of a population that is built anew."""
+        self._first, self._anew = len(self._records), True
 
     @property
     def points(self) -> list[GrowthPoint]:

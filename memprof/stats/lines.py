@@ -69,8 +69,8 @@ def since_baseline(baseline: Reading, reading: Reading) -> float:
 
 def process_at(run: Measurement, point: GrowthPoint) -> float:
     """USS of the worker at `point`, pages of files held at their baseline; had the agents come in
-    an even mixture."""
-    return since_baseline(run.baseline, point.reading) - point.uneven_bytes
+    an even mixture, and no others before them."""
+    return since_baseline(run.baseline, point.reading) - point.uneven_bytes - point.vacant_bytes
 
 
 def process_points(run: Measurement) -> list[tuple[int, float]]:

@@ -27,17 +27,20 @@ class GrowthPoint:
 
     `uneven_bytes` is what these agents hold alone beyond as many of the mean size, where agents
     differ: resident, by the ledger; `uneven_nominal_bytes` is the same of what was asked for.
+    `vacant_bytes` are free blocks of Python's allocator, where agents are built anew: others, who
+    are no longer there, had them, and a process with these agents alone would not.
     """
 
     agents: Count
     reading: Reading
     uneven_bytes: float = 0.0
     uneven_nominal_bytes: float = 0.0
+    vacant_bytes: int = 0
 
     @property
     def private_bytes(self) -> float:
-        """Private memory, had the agents come in an even mixture."""
-        return self.reading.private_bytes - self.uneven_bytes
+        """Private memory, had the agents come in an even mixture, and no others before them."""
+        return self.reading.private_bytes - self.uneven_bytes - self.vacant_bytes
 
     @property
     def heap_bytes(self) -> float | None:

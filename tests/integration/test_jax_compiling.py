@@ -8,11 +8,32 @@ import tempfile
 import pytest
 
 from memprof.launch.runner import Observer
-from memprof.launch.spawn import Limits
+from memprof.launch.spawn import Limits, run_worker
+from memprof.profile.passes import cost_of
 from memprof.profile.run import profile
 from memprof.scenario import load_scenario
+from memprof.values.requests import Measure
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+FLOATS = 2000
+REMEMBERING = f"""
+import numpy as np
+
+
+class World:
+    def __init__(self):
+        self.memory = [float(number) for number in range({FLOATS})]
+
+    def reset(self):
+        return [0]
+
+    step = lambda self, action: [0]
+
+
+def make(agent):
+    move = np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=0)], axis=2)
+    return {{"A": [np.eye(3)], "B": [move], "D": [np.eye(3)[0]]}}, World()
+"""
 AGENTS = 6
 
 
@@ -73,3 +94,16 @@ def test_programs_that_the_user_keeps_are_used_as_they_are(scenario, monkeypatch
     )
     assert [title for title, *_ in told.workers] == ["before, repeat 1 of 1"]
     assert list((tmp_path / "kept").iterdir())
+
+
+def test_plain_objects_of_agents_who_are_built_anew_are_in_their_cost(scenario, tmp_path):
+    """They find room where those before them were: nothing more is taken for them."""
+    (tmp_path / "remembering.py").write_text(REMEMBERING)
+    model = {"kind": "factory", "callable": "remembering:make"}
+    loaded = load_scenario(scenario(backend="jax", agents=AGENTS, passes=[], model=model))
+    request = Measure(loaded.spec(()), resolve=1, most=60)
+    found = run_worker(request, Limits(timeout_seconds=240), lambda mark: None).value
+    each = FLOATS * (32 + 8)
+    cost = cost_of([found])
+    assert found.ledger.mean_agent_bytes == pytest.approx(each, rel=0.1)
+    assert cost.growth.value == pytest.approx(each, rel=0.15)

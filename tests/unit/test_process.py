@@ -34,6 +34,15 @@ def test_live_heap_counts_malloc_and_small_objects():
     assert after == pytest.approx(before, abs=5000)
 
 
+def test_blocks_that_are_given_back_one_by_one_are_vacant():
+    """Every second one is still there, so that no arena goes."""
+    gc.collect()
+    kept = [bytes(67) for _ in range(20_000)]  # in blocks of 112
+    before = heap.vacant_bytes()
+    kept = kept[::2]
+    assert heap.vacant_bytes() - before == pytest.approx(10_000 * 112, abs=60_000)
+
+
 def test_reading_the_heap_keeps_nothing():
     heap.live_bytes()
     gc.collect()
