@@ -190,6 +190,13 @@ def row(table):
     return table.view([("all", float, NUMBERS)])[0]
 
 
+def jitted(table):
+    """Not run: what JAX compiles is its own, and a megabyte."""
+    import jax
+
+    return jax.tree.structure([table]), jax.jit(lambda place: table[place])
+
+
 OF_A_TABLE = {
     "attribute": Sensor,
     "slot": Slotted,
@@ -225,6 +232,7 @@ OF_A_TABLE = {
     "lru_cache": lru_cache,
     "weak keys": weak_keys,
     "callback of a weak reference": weak_callback,
+    "compiled function of JAX": jitted,
     "context": context,
     "of a thread": of_thread,
 }

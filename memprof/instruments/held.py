@@ -47,6 +47,8 @@ _PROGRAMS = (
     np.ufunc,
 )
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
+_REGISTRY = "PyTreeRegistry"
+"""JAX's table of all types that it knows, which every description of a tree leads to."""
 _NAMESPACE = ("__name__", "__loader__", "__spec__")
 """What every module's dict has."""
 
@@ -101,7 +103,7 @@ def _kind_of(kind: type) -> _Kind:
 
 
 def _owned(kind: type) -> Callable[[Any], bool] | bool:
-    if issubclass(kind, _PROGRAMS):
+    if issubclass(kind, _PROGRAMS) or kind.__name__ == _REGISTRY:
         return False
     if issubclass(kind, int):
         return lambda number: not -5 <= number <= 256  # these are the interpreter's

@@ -101,6 +101,7 @@ def test_residency_is_counted_to_the_byte_at_the_edges():
 def test_the_interpreters_own_objects_are_nobodys():
     assert rows((0, "x", [None, True, 5, np, len, dict, np.float64]))["x"].objects == 1
     assert rows((0, "x", [10**20]))["x"].objects == 2
+    assert rows((0, "x", np.ones(PAGE_BYTES)))["x"].objects == 2, "an array and its memory"
 
 
 def test_what_the_world_of_all_has_from_one_agent_is_shared_and_that_agents_to_bring():
