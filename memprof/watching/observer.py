@@ -18,7 +18,7 @@ from memprof.watching.rounds import Rounds
 
 _INTERVAL_SECONDS = 0.1
 # Of the time since the program began, no more is spent looking while it runs.
-_SHARE, _LEAST_SECONDS = 0.01, 0.05
+_SHARE, _LEAST_SECONDS = 0.005, 0.03
 # A look takes about so long for each agent, until one is known.
 _EACH_SECONDS = 2e-4
 
@@ -169,12 +169,13 @@ class Observer:
         and it takes no more than a share of the time until now. The last chance to see many more
         than before is always taken."""
         alive, turn = self._registry.alive, self._registry.turn
-        if alive < max(1, self._seen) or turn == self._seen_turn or self._stopped:
+        if alive < max(1, self._seen) or self._stopped:
             return
         if not (last_chance and alive > MANY_MORE * self._used):
             peak = self._looks.get(PEAK)
             each = peak.look_seconds / self._seen if peak and self._seen else _EACH_SECONDS
-            if self._took + each * alive > _LEAST_SECONDS + _SHARE * self.seconds:
+            allowed = _LEAST_SECONDS + _SHARE * self.seconds
+            if turn == self._seen_turn or self._took + each * alive > allowed:
                 return
         if self._looking.acquire(blocking=False):  # else one is at work, perhaps this very thread
             self._seen, self._seen_turn = alive, turn
