@@ -41,7 +41,11 @@ def objects(*arrays):
     return found
 
 
-def make():
+def model():
     here = np.eye(4)
     moves = np.stack([here, np.roll(here, 1, axis=0)], axis=2)
-    return Holder(A=objects(here), B=objects(moves), D=objects(np.full(4, 0.25)))
+    return {"A": objects(here), "B": objects(moves), "D": objects(np.full(4, 0.25))}
+
+
+def make():
+    return Holder(**model())

@@ -12,6 +12,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -30,8 +31,8 @@ from typing import Any
 import numpy as np
 
 from memprof.instruments.graph import LruCache, referents_by
-from memprof.instruments.memory import Buffer
-from memprof.instruments.source_lines import is_memprofs_work
+from memprof.instruments.memory import ACCOUNTED, Buffer, is_device_type, is_tensor_type
+from memprof.instruments.source_lines import is_memprofs_work, is_pythons
 
 _PROGRAMS = (
     NoneType,
@@ -47,6 +48,9 @@ _PROGRAMS = (
     np.ufunc,
 )
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
+_ACCOUNTS = (np.ndarray, np.generic, *ACCOUNTED)
+_LOOKED_INTO = ("numpy", "jaxlib", "torch")
+_EXTENSIONS = tuple(EXTENSION_SUFFIXES)
 _REGISTRY = "PyTreeRegistry"
 """JAX's table of all types that it knows, which every description of a tree leads to."""
 _NAMESPACE = ("__name__", "__loader__", "__spec__")
@@ -55,10 +59,12 @@ _NAMESPACE = ("__name__", "__loader__", "__spec__")
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How things of a type are dealt with: whether they are owned, and what they hold."""
+    """How things of a type are dealt with: whether they are owned, what they hold, and the type's
+    name where they may hold native memory that nothing tells of."""
 
     owned: Callable[[Any], bool] | bool
     held: Callable[[Any], Iterable[Any]]
+    opaque: str
 
 
 _kinds: dict[type, _Kind] = {}
@@ -75,6 +81,12 @@ def is_owned(thing: Any) -> bool:
 def held_by(thing: Any) -> Iterable[Any]:
     """What a thing holds; some of it may be nobody's (`is_owned`)."""
     return _kind_of(type(thing)).held(thing)
+
+
+def opaque(thing: Any) -> str:
+    """The name of the thing's type, if that is written in C by others and gives no account of what
+    it takes beside the object; else empty."""
+    return _kind_of(type(thing)).opaque
 
 
 def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[Any]:
@@ -96,7 +108,7 @@ def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[
 def _kind_of(kind: type) -> _Kind:
     found = _kinds.get(kind)
     if found is None:
-        found = _Kind(_owned(kind), _held(kind))
+        found = _Kind(_owned(kind), _held(kind), _opaque(kind))
         if _is_programs_class(kind):  # others go with their agents
             _kinds[kind] = found
     return found
@@ -126,6 +138,22 @@ def _held(kind: type) -> Callable[[Any], Iterable[Any]]:
     if _is_jitted(kind):
         return lambda function: (function.__wrapped__,)
     return referents_by(kind)
+
+
+def _opaque(kind: type) -> str:
+    known = issubclass(kind, _ACCOUNTS) or is_device_type(kind) or is_tensor_type(kind)
+    size: Any = kind.__sizeof__
+    if known or size is not object.__sizeof__:
+        return ""
+    of_c = next((each for each in kind.__mro__ if _is_extensions(each)), None)
+    return "" if of_c is None else f"{of_c.__module__}.{of_c.__qualname__}"
+
+
+def _is_extensions(kind: type) -> bool:
+    """Whether a class is from an installed extension module other than NumPy's and JAX's."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    library = kind.__module__.partition(".")[0]
+    return file.endswith(_EXTENSIONS) and not (is_pythons(file) or library in _LOOKED_INTO)
 
 
 def _behind_function(function: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from memprof.posix import ARRAY_HEADER_BYTES
 CData: Any = ctypes.Structure.__mro__[1]
 _SIZED = (bytes, bytearray, array.array)
 """Of these `sys.getsizeof` has the memory too."""
-_ACCOUNTED = (np.ndarray, memoryview, mmap.mmap, CData, *_SIZED)
+ACCOUNTED = (np.ndarray, memoryview, mmap.mmap, CData, *_SIZED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def own_bytes(thing: Any) -> int:
     kind = type(thing)
     if issubclass(kind, np.ndarray):
         return int(thing.nbytes) if thing.base is None and thing.flags.owndata else 0
-    if not issubclass(kind, _ACCOUNTED):
+    if not issubclass(kind, ACCOUNTED):
         return 0
     if issubclass(kind, bytes | bytearray):
         return len(thing)
@@ -141,7 +141,7 @@ def borrowed(thing: Any) -> Iterator[Buffer]:
 
 def _has_account(owner: Any) -> bool:
     kind = type(owner)
-    return issubclass(kind, _ACCOUNTED) or is_device_type(kind) or is_tensor_type(kind)
+    return issubclass(kind, ACCOUNTED) or is_device_type(kind) or is_tensor_type(kind)
 
 
 def _bounds(array: np.ndarray) -> Buffer:

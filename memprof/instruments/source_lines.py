@@ -57,6 +57,11 @@ def is_memprofs_work(path: str) -> bool:
     return path.startswith(PACKAGE) and bool(inside) and room not in _AGENTS_ROOMS
 
 
+def is_pythons(path: str) -> bool:
+    """Whether a file is of the standard library."""
+    return path.startswith(f"{_STDLIB}/") and not path.startswith(_SITE)
+
+
 def is_users(path: str) -> bool:
     """Whether a file is neither installed nor memprof's nor Python's."""
     return not path.startswith(("<", PACKAGE, *_INSTALLED))

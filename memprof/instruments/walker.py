@@ -18,7 +18,7 @@ import numpy as np
 
 from memprof.instruments.graph import identity
 from memprof.instruments.heap import block_bytes, object_bytes
-from memprof.instruments.held import held_by, is_owned
+from memprof.instruments.held import held_by, is_owned, opaque
 from memprof.instruments.memory import (
     Buffer,
     dimensions_bytes,
@@ -47,6 +47,7 @@ class _Holding:
         brought_by: the owner without which it would not be there: others have it for their
             environments at most.
         buffer: its memory, where that counts by itself.
+        opaque: its type, where that may hold native memory beside, of which nothing tells.
     """
 
     owner: int
@@ -55,6 +56,7 @@ class _Holding:
     nominal: int
     resident: int
     buffer: Buffer | None
+    opaque: str
 
 
 class Walk(NamedTuple):
@@ -140,7 +142,9 @@ def _claim(
         holder = EVERYBODY if of_batch and not issubclass(type(thing), _DATA) else owner
         if holding is None:
             nominal, resident, buffer = _sizes(thing, pages)
-            found[key] = _Holding(holder, holder, component, nominal, resident, buffer)
+            found[key] = _Holding(
+                holder, holder, component, nominal, resident, buffer, opaque(thing)
+            )
             if buffer is not None:
                 stack.append(buffer)
         elif holding.owner in (holder, _SHARED):
@@ -192,6 +196,7 @@ def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> Ledger
         private_resident_bytes=sum(holding.resident for holding in private) if readable else None,
         shared_resident_bytes=sum(holding.resident for holding in shared) if readable else None,
         objects=len(mine),
+        opaque=tuple(sorted({holding.opaque for holding in mine} - {""})),
     )
 
 

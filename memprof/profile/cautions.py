@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import FASTER
 from memprof.stats.lines import resolving_agents
-from memprof.text import counted, format_seconds, format_size
+from memprof.text import counted, format_seconds, format_size, listed
 from memprof.upstream.installed import DISTRIBUTION, SPAN, TRIED, untried
 from memprof.values.instruments import DeviceDetails
 from memprof.values.measurements import Children, Ledger, WorkerRun
@@ -153,7 +153,10 @@ def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
     if ledger.explained_bytes is not None and ledger.growth_bytes > 0:
         explained = ledger.explained_bytes / ledger.growth_bytes
         if explained < _EXPLAINED:
-            yield "unexplained", f"the components explain {explained:.0%} of the growth"
+            said = f"the components explain {explained:.0%} of the growth"
+            if opaque := {name for row in ledger.rows for name in row.opaque}:
+                said += f"; {listed(sorted(opaque))} may hold native memory, of which nothing tells"
+            yield "unexplained", said
     if variant.kept_whole:
         names = ", ".join(variant.kept_whole)
         yield "kept_whole", f"{names} cannot be encoded exactly and stays whole"

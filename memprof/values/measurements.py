@@ -82,7 +82,8 @@ class OperationTime:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """Bytes of one component over the whole population; resident is None where unknown."""
+    """Bytes of one component over the whole population; resident is None where unknown. `opaque`
+    are types among its objects that may hold native memory of which they give no account."""
 
     component: str
     private_nominal_bytes: int
@@ -90,6 +91,7 @@ class LedgerRow:
     private_resident_bytes: int | None
     shared_resident_bytes: int | None
     objects: int
+    opaque: tuple[str, ...] = ()
 
     @property
     def nominal_bytes(self) -> int:

@@ -119,3 +119,13 @@ def test_what_the_walk_looked_at_goes_when_its_holder_goes():
     del thing
     gc.collect()
     assert seen() is None
+
+
+def test_a_type_that_cannot_be_looked_into_is_named():
+    from scipy.spatial import cKDTree
+
+    index = {"index": cKDTree(np.random.default_rng(0).random((1000, 3))), "table": table()}
+    assert held((0, "Agent.held", index))["Agent.held"].opaque == (
+        "scipy.spatial._ckdtree.cKDTree",
+    )
+    assert held((0, "Agent.held", [table(), Marked(3), {}]))["Agent.held"].opaque == ()
