@@ -17,6 +17,13 @@ __all__ = [
 ]
 
 
+def load_ipython_extension(shell: object) -> None:
+    """`%load_ext memprof` in a notebook: gives it the cell magic `%%memprof`."""
+    from memprof.run import magic
+
+    magic.register(shell)
+
+
 def __getattr__(name: str) -> object:
     """Load the API on first use: the command starts without NumPy and PyMDP."""
     if name == "thread_random":

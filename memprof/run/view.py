@@ -18,7 +18,7 @@ from memprof.render import (
     warnings_section,
 )
 from memprof.text import counted, format_seconds, format_size, one_line
-from memprof.values.watch import Kind, Look, RunReport, Saving
+from memprof.values.watch import CELL, Kind, Look, RunReport, Saving
 
 _MOST_KINDS, _MOST_ROWS = 6, 8
 _HOW = {
@@ -67,8 +67,9 @@ def headline(report: RunReport) -> str:
     """How many agents of which kinds lived, what one costs, and how much of that others hold
     alike."""
     if not report.kinds:
+        where = "cell" if report.program == (CELL,) else "program"
         return (
-            f"No agents of PyMDP in this program. Its process took "
+            f"No agents of PyMDP in this {where}. Its process took "
             f"{format_size(report.watched.peak_bytes)} at most."
         )
     said = [_said(kind) for kind in report.kinds[:2]]
@@ -95,6 +96,8 @@ def _known(kind: Kind) -> Saving | None:
 
 
 def _ended(report: RunReport) -> str:
+    if report.program == (CELL,):
+        return "this cell" if report.ended == "exit" else "this cell, which failed"
     if report.ended == "exit":
         return f"ended with exit code {report.exit_code}"
     return "ended by --timeout" if report.ended == "timeout" else report.ended

@@ -18,6 +18,8 @@ from memprof.values.report import BaseReport, Caution, Environment, Interval, Le
 
 Ended = Literal["exit", "exception", "interrupted", "killed", "timeout", "memory"]
 MOST_MOMENTS = 512
+CELL = "%%memprof"
+"""The program of a report that is of a notebook's cell."""
 
 
 @dataclass(frozen=True, slots=True)

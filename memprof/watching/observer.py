@@ -53,7 +53,8 @@ class Observer:
         _current.append(self)
         self._start = time.monotonic()
         self._start_bytes = private_bytes()
-        self._imports.start()
+        for module in self._imports.start():
+            self._registry.adopt(module.Agent, _modules()[module.__name__])
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._rest, after_in_parent=self._go_on, after_in_child=self._let_go

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -108,6 +109,12 @@ class Registry:
         setattr(kind, "__init__", built)  # noqa: B010  # equinox has its own way to set
         self._put_back.append(lambda: setattr(kind, "__init__", build))
 
+    def adopt(self, kind: type, backend: BackendName) -> None:
+        """Take in those that lived before anybody watched, of whom no line is known."""
+        for thing in gc.get_objects():
+            if issubclass(type(thing), kind):
+                self._take(thing, backend, None)
+
     def stop(self) -> None:
         """Leave PyMDP's classes as they were."""
         while self._put_back:
@@ -119,10 +126,8 @@ class Registry:
             return  # a fork's are its own affair
         place = None if frame is None else _place_of(agent, frame)
         with self._lock:
-            crowd = self.crowds.setdefault((type(agent), place), Crowd(backend, place))
-            key = id(agent)
+            crowd = self._take(agent, backend, place)
             crowd.built += 1
-            crowd.alive[key] = weakref.ref(agent, lambda _: self._gone(crowd, key))
             if crowd.turn != self.turn:
                 crowd.latest = Built()
             self.turn += 1
@@ -130,6 +135,12 @@ class Registry:
             crowd.latest.take(len(crowd.alive), self._read)
             if len(crowd.latest.agents) >= len(crowd.longest.agents):
                 crowd.longest = crowd.latest
+
+    def _take(self, agent: Any, backend: BackendName, place: Place | None) -> Crowd:
+        crowd = self.crowds.setdefault((type(agent), place), Crowd(backend, place))
+        key = id(agent)
+        crowd.alive[key] = weakref.ref(agent, lambda _: self._gone(crowd, key))
+        return crowd
 
     def _gone(self, crowd: Crowd, key: int) -> None:
         self._on_death()

@@ -14,8 +14,8 @@ from memprof.watching.observer import END, Observer
 class Watch:
     """Watches the agents of this process for as long as a `with` block runs.
 
-    Agents that were built before it are found if `memprof run` watches already; else from the
-    block's beginning on.
+    Agents that were built before it count; which line built them is known only if `memprof run`
+    watches already.
     """
 
     def __init__(self) -> None:

@@ -284,7 +284,7 @@ def test_a_program_marks_moments_and_watches_itself(program, report, tmp_path):
     assert counts.items() >= {"now": 5, "five": 5, "four": 4, "end": 4}.items()
     assert found.stdout.startswith("now: 5 agents, ")
     alone = launched([sys.executable, "simulation.py"], tmp_path)
-    assert alone.stdout.startswith("now: 2 agents, "), "those that it has seen being built"
+    assert alone.stdout.startswith("now: 5 agents, "), "with those from before"
     assert (alone.returncode, alone.stderr) == (0, "")
 
 

@@ -1,0 +1,66 @@
+"""`%load_ext memprof`, then `%%memprof`: a cell of a notebook, watched, and the report under it."""
+
+from __future__ import annotations
+
+import html
+import os
+from typing import Any
+
+from memprof.launch.machine import describe_environment
+from memprof.render import document, terminal, view_of
+from memprof.run import cautions
+from memprof.values.watch import CELL, Ended, RunReport
+from memprof.watching.observer import END, Observer
+
+_FRAME = (
+    '<iframe srcdoc="{page}" title="memprof" loading="lazy" '
+    'style="width: 100%; height: 40em; border: 0"></iframe>'
+)
+
+
+def register(shell: Any) -> None:
+    """Give the shell, IPython's, the magic."""
+    shell.register_magic_function(
+        lambda line, cell: watch_cell(shell, cell), magic_kind="cell", magic_name="memprof"
+    )
+
+
+def watch_cell(shell: Any, cell: str) -> None:
+    """Run the cell as the notebook would, and show what its agents hold."""
+    watching = Observer(os.getcwd())
+    watching.start()
+    try:
+        ran = shell.run_cell(cell)
+        watching.look(END)
+    finally:
+        watching.stop()
+    _show(report_of(watching, failed=not ran.success))
+
+
+def report_of(watching: Observer, *, failed: bool) -> RunReport:
+    """What was seen while a cell ran."""
+    watched = watching.watched()
+    kinds = watched.peak_kinds
+    backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
+    ended: Ended = "exception" if failed else "exit"
+    return RunReport(
+        complete=not failed,
+        program=(CELL,),
+        exit_code=int(failed),
+        ended=ended,
+        environment=describe_environment(backend, watched, None, None),
+        warnings=tuple(cautions.find(watched, ended)),
+        watched=watched,
+        kinds=kinds,
+    )
+
+
+def _show(report: RunReport) -> None:
+    """The page where there is room for one, and the screen where there is not."""
+    from IPython.display import display
+
+    view = view_of(report)
+    screen = terminal.render_brief(view, width=80, color=False, room=terminal.SCREEN_LINES)
+    page = _FRAME.format(page=html.escape(document.render(report)))
+    forms = {"text/html": page, "text/plain": screen}
+    display(forms, raw=True)  # type: ignore[no-untyped-call]
