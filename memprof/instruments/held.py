@@ -115,12 +115,12 @@ def _kind_of(kind: type) -> _Kind:
 
 
 def _owned(kind: type) -> Callable[[Any], bool] | bool:
-    if issubclass(kind, _PROGRAMS) or kind.__name__ == _REGISTRY:
+    if issubclass(kind, _PROGRAMS) or _is_jaxlibs(kind, _REGISTRY):
         return False
     if issubclass(kind, int):
         return lambda number: not -5 <= number <= 256  # these are the interpreter's
     if issubclass(kind, dict):
-        return lambda each: not all(name in each for name in _NAMESPACE)
+        return lambda each: not all(dict.__contains__(each, name) for name in _NAMESPACE)
     if issubclass(kind, type):
         return lambda each: not _is_programs_class(each)
     if issubclass(kind, FunctionType) or _is_jitted(kind):
@@ -163,7 +163,11 @@ def _behind_function(function: Any) -> list[Any]:
 
 def _is_jitted(kind: type) -> bool:
     """Whether things of a type are JAX's compiled functions, behind which are JAX's own tables."""
-    return kind.__name__ == "PjitFunction"
+    return _is_jaxlibs(kind, "PjitFunction")
+
+
+def _is_jaxlibs(kind: type, name: str) -> bool:
+    return kind.__name__ == name and kind.__module__.startswith("jaxlib.")
 
 
 def _is_programs_class(kind: type) -> bool:

@@ -88,4 +88,4 @@ def _steppers(crowd):
     from memprof.upstream.jax_world import Stepped
 
     found = [world for _, world in crowd._environments._worlds.items()]
-    return [each._environment for each in found if isinstance(each._environment, Stepped)]
+    return [each.own for each in found if isinstance(each.own, Stepped)]
