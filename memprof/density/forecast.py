@@ -79,10 +79,12 @@ def _more(growth: Growth, most: int, channel: Channel) -> None:
 
 
 def _beside_each(population: Population) -> float:
-    """What one agent has alone beside the account: objects of its own, such as its environment."""
+    """What one agent has alone beside the account: objects of its own, such as its environment, as
+    far as they are in memory; the mean of those that may be of several sizes."""
     own = [each for each in population.holdings() if each[0] >= 0]
-    alone = walker.walk(own, len(population)).nominal
-    return statistics.median(alone[1:] or alone or (0,))
+    walked = walker.walk(own, len(population))
+    alone = walked.resident or walked.nominal
+    return statistics.fmean(alone[1:] or alone or (0,))
 
 
 class _Known:

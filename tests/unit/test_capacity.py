@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.density.capacity import lowest, size_rows, sweep_sizes, usage
+from memprof.density.forecast import _beside_each
 from memprof.values.density import Bound, DensityPoint, DensityRun
 from memprof.values.instruments import Reading
 
@@ -175,3 +176,19 @@ def test_a_peak_that_no_reading_shows_is_unknown():
         found = usage([blind], gauge)
         assert found.transient_bytes is None
         assert usage([blind, sweep(1 * MB, transient=30 * MB)], gauge).transient_bytes == 30 * MB
+
+
+def test_what_an_agent_has_beside_its_arrays_is_as_it_is_in_memory_and_a_mean():
+    """Python's floats ask for 24 bytes and take 32."""
+    floats = 3000, 1000, 3000, 2000
+
+    class Crowd:
+        def __len__(self):
+            return len(floats)
+
+        def holdings(self):
+            for agent, count in enumerate(floats):
+                yield agent, "environment", [float(number) for number in range(count)]
+
+    mean = sum(floats[1:]) / 3 * (32 + 8)
+    assert _beside_each(Crowd()) == pytest.approx(mean, rel=0.05)
