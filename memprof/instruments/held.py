@@ -185,18 +185,22 @@ def _is_found(thing: Any) -> bool:
     module: Any = sys.modules.get(thing.__module__)
     place = module
     for name in thing.__qualname__.split("."):
-        place = vars(place).get(name) if isinstance(place, ModuleType | type) else None
+        has_names = issubclass(type(place), ModuleType | type)
+        place = vars(place).get(name) if has_names else None
     if place is thing or _wrapped(place) is thing:
         return True
-    return isinstance(module, ModuleType) and any(each is thing for each in vars(module).values())
+    return issubclass(type(module), ModuleType) and any(
+        each is thing for each in vars(module).values()
+    )
 
 
 def _wrapped(thing: Any) -> Any:
     """The function of a method's descriptor, or of a cache."""
-    if isinstance(thing, staticmethod | classmethod):
+    kind = type(thing)
+    if issubclass(kind, staticmethod | classmethod):
         return thing.__func__
-    if isinstance(thing, property):
+    if issubclass(kind, property):
         return thing.fget
-    if isinstance(thing, functools.cached_property):
+    if issubclass(kind, functools.cached_property):
         return thing.func
-    return vars(thing).get("__wrapped__") if isinstance(thing, FunctionType | LruCache) else None
+    return vars(thing).get("__wrapped__") if issubclass(kind, FunctionType | LruCache) else None

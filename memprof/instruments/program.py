@@ -29,7 +29,7 @@ def program_holdings() -> Iterator[tuple[int, str, Any]]:
 
 def _of_module(name: str, module: ModuleType) -> Iterator[tuple[int, str, Any]]:
     for value in list(vars(module).values()):
-        if isinstance(value, type) and value.__module__ == name:
+        if issubclass(type(value), type) and value.__module__ == name:
             yield from _of_names(value.__qualname__, namespace(value), name)
     yield from _of_names(name, vars(module), name)
 
@@ -39,7 +39,7 @@ def _of_names(title: str, names: Mapping[str, Any], module: str) -> Iterator[tup
         if name.startswith("__") and name.endswith("__"):
             continue
         kept = value
-        if isinstance(value, FunctionType) and value.__module__ == module:
+        if type(value) is FunctionType and value.__module__ == module:
             kept = [each for each in gc.get_referents(value) if type(each) is not str]
         if is_owned(kept):
             yield PROGRAM, f"{title}.{name}", kept

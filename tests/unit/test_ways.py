@@ -7,10 +7,12 @@ import mmap
 import sys
 import weakref
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from memprof.instruments.program import program_holdings
 from memprof.instruments.walker import gained, walk
 from memprof.populations import AGENT, PROGRAM
 from tests.ways import NUMBERS, OF_A_TABLE, TABLE_BYTES, WITH_A_COPY, WITH_TORCH, Marked
@@ -129,3 +131,22 @@ def test_a_type_that_cannot_be_looked_into_is_named():
         "scipy.spatial._ckdtree.cKDTree",
     )
     assert held((0, "Agent.held", [table(), Marked(3), {}]))["Agent.held"].opaque == ()
+
+
+class Evasive:
+    """As proxies of what is not there yet: whoever asks for its class or attributes is told off."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("working outside of context")
+
+
+def test_nothing_of_the_users_runs_when_it_is_looked_at(monkeypatch):
+    module = ModuleType("mine")
+    module.__file__, module.current, module.tables = "/home/me/mine.py", Evasive(), [table()]
+    module.Kind = type("Kind", (), {"current": Evasive(), "__module__": "mine"})
+    monkeypatch.setitem(sys.modules, "mine", module)
+    found = [each for each in program_holdings() if each[1].startswith(("mine.", "Kind."))]
+    assert [name for _, name, _ in found] == ["Kind.current", "mine.current", "mine.tables"]
+    rows = held((0, "Agent.held", [Evasive()]), *found)
+    assert rows["mine.tables"].shared_nominal_bytes == pytest.approx(TABLE_BYTES, rel=0.01)
+    assert rows["Agent.held"].objects == 2
