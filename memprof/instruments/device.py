@@ -203,8 +203,8 @@ def _account(population: Population) -> tuple[Account | None, str]:
         return None, str(error)
 
 
-_TRACED = "/jax/core/compile/jaxpr_trace_duration"
-_COMPILED = "/jax/core/compile/backend_compile_duration"
+TRACED = "/jax/core/compile/jaxpr_trace_duration"
+COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Compilations:
@@ -216,7 +216,7 @@ class Compilations:
             sys.modules["jax"].monitoring.register_event_duration_secs_listener(self._heard)
 
     def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        self.count += event == _COMPILED
+        self.count += event == COMPILED
 
 
 class Retraces:
@@ -256,9 +256,9 @@ class Retraces:
         self._note(event, running_place(sys._getframe(1)))
 
     def _note(self, event: str, place: Place) -> None:
-        if event == _TRACED:
+        if event == TRACED:
             self.traced[place] += 1
-        elif event == _COMPILED:
+        elif event == COMPILED:
             self.compiled += 1
 
 

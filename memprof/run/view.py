@@ -15,10 +15,11 @@ from memprof.render import (
     brief_warnings,
     environment_section,
     interval,
+    source_table,
     warnings_section,
 )
 from memprof.text import counted, format_seconds, format_size, one_line
-from memprof.values.watch import CELL, Kind, Look, RunReport, Saving
+from memprof.values.watch import CELL, Compiling, Kind, Look, RunReport, Saving
 
 _MOST_KINDS, _MOST_ROWS = 6, 8
 _HOW = {
@@ -40,6 +41,7 @@ def run_view(report: RunReport) -> View:
         *([Section("Growth", growth)] if growth else []),
         *([Section("What optimize would make of them", savings)] if savings else []),
         *([Section("Operations", (_OPERATIONS,), (operations,))] if operations.rows else []),
+        *_compiling(report.watched.compiling),
         Section("Process", tuple(_process(report)), charts=(chart,) if chart else ()),
         *warnings_section(report.warnings),
         environment_section(report.environment),
@@ -47,6 +49,7 @@ def run_view(report: RunReport) -> View:
     brief = [
         *([Section("", _budget(report), (kinds, *ledger[:1]))] if report.kinds else []),
         *([Section("Operations", growth, (operations,))] if operations.rows else []),
+        *_compiling(report.watched.compiling),
         *brief_warnings(report.warnings),
     ]
     title = f"{one_line(' '.join(report.program))}: {_ended(report)}"
@@ -240,6 +243,19 @@ def _savings(kinds: Sequence[Kind]) -> Iterator[str]:
             f"{format_seconds(found.seconds_per_use)} per use; "
             f"{counted(found.agents, 'agent')} {same}."
         )
+
+
+def _compiling(found: Compiling | None) -> Iterator[Section]:
+    """What JAX traced and compiled, and which lines asked for it."""
+    if found is None:
+        return
+    text = (
+        f"JAX traced {counted(found.traces, 'function')} and compiled "
+        f"{counted(found.compilations, 'program')} in {format_seconds(found.seconds)}. A line that "
+        "traces in every step compiles anew, and JAX keeps what it compiled."
+    )
+    lines = ((each, f"{each.traces:,}") for each in found.lines)
+    yield Section("JAX", (text,), (source_table("", "traces", lines),))
 
 
 def _process(report: RunReport) -> Iterator[str]:

@@ -172,6 +172,28 @@ class OperationUse:
     sampled: Count
 
 
+@dataclass(frozen=True, slots=True)
+class TracedLine(SourceLine):
+    """A line of the user's at which JAX traces."""
+
+    traces: Positive
+
+
+@dataclass(frozen=True, slots=True)
+class Compiling:
+    """What JAX traced and compiled over the whole run.
+
+    Attributes:
+        seconds: of compiling, tracing not included.
+        lines: that traced most often, first.
+    """
+
+    traces: Count
+    compilations: Count
+    seconds: float
+    lines: tuple[TracedLine, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched(WorkerRun):
     """What a program's own process has to say of it until now.
@@ -180,6 +202,7 @@ class Watched(WorkerRun):
         looks: one of each name, the last of that name; the peak first.
         timeline: evenly spread over the run.
         growth: None where no agent stepped again and again.
+        compiling: None where JAX was not used.
         peak_bytes: highest resident set; None where the platform cannot tell.
         watch_seconds: what watching itself took, looks included.
     """
@@ -189,6 +212,7 @@ class Watched(WorkerRun):
     timeline: Annotated[tuple[Moment, ...], Meta(max_length=MOST_MOMENTS)]
     operations: tuple[OperationUse, ...]
     growth: Growth | None
+    compiling: Compiling | None = None
     start_bytes: int
     peak_bytes: int | None
     watch_seconds: float

@@ -6,6 +6,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -46,6 +47,15 @@ class Living:
         if self.crowd.backend == "numpy" and self.count > MANY_MORE * tried:
             self.crowd.tried_with = self.count
             self.crowd.saving = saving_of(self.agents)
+
+
+def load() -> None:
+    """Import what a look needs: not amid the agents' steps, where it would look like growth."""
+    for name in ("contents", "source_lines", "walker"):
+        import_module(f"memprof.instruments.{name}")
+    import_module("memprof.stats.lines")
+    import_module("memprof.storage.template")
+    import_module("memprof.upstream.attributes")
 
 
 def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:

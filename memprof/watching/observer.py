@@ -7,13 +7,15 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from memprof.values.watch import MOST_MOMENTS, Look, Moment, OperationUse, Watched
 from memprof.watching.imports import Imports
 from memprof.watching.operations import ACT, Operations
-from memprof.watching.registry import MANY_MORE, BackendName, Registry
+from memprof.watching.programs import Programs
+from memprof.watching.registry import MANY_MORE, BackendName, Registry, users_line
 from memprof.watching.rounds import Rounds
 
 _INTERVAL_SECONDS = 0.1
@@ -36,7 +38,9 @@ class Observer:
         self._on_look = on_look or (lambda _: None)
         self._registry = Registry(private_bytes, self._before_death)
         self._operations = Operations(private_bytes, self._acted)
-        self._imports = Imports(dict.fromkeys(_modules(), self._found))
+        self._programs = Programs(users_line)
+        agents = dict.fromkeys(_modules(), self._found)
+        self._imports = Imports({**agents, "jax": self._programs.watch})
         self._looks: dict[str, Look] = {}
         self._timeline = _Timeline()
         self._rounds = Rounds(private_bytes)
@@ -54,11 +58,8 @@ class Observer:
         self._start = time.monotonic()
         self._start_bytes = private_bytes()
         for module in self._imports.start():
-            self._registry.adopt(module.Agent, _modules()[module.__name__])
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._rest, after_in_parent=self._go_on, after_in_child=self._let_go
-            )
+            if module.__name__ in _modules():
+                self._registry.adopt(module.Agent, _modules()[module.__name__])
         self._go_on()
 
     def stop(self) -> None:
@@ -88,6 +89,7 @@ class Observer:
         self._imports.stop()
         self._registry.stop()
         self._operations.stop()
+        self._programs.stop()
 
     @property
     def seconds(self) -> float:
@@ -108,9 +110,10 @@ class Observer:
         kinds = looks.living(self._registry.crowds)
         if not kinds:
             return None
-        for kind in kinds if in_use else ():
-            kind.try_saving()
-        found = looks.look(name, kinds, self.seconds, private_bytes(), self._folder)
+        with self._rounds.without():
+            for kind in kinds if in_use else ():
+                kind.try_saving()
+            found = looks.look(name, kinds, self.seconds, private_bytes(), self._folder)
         self._looks[name] = found
         self._took += found.look_seconds
         return found
@@ -134,6 +137,7 @@ class Observer:
                 if use.calls
             ),
             growth=self._rounds.growth(),
+            compiling=self._programs.compiling(self._folder),
             start_bytes=self._start_bytes,
             peak_bytes=_peak_bytes(),
             watch_seconds=self._took,
@@ -141,6 +145,9 @@ class Observer:
 
     def _found(self, module: ModuleType) -> None:
         """A module of agents was imported."""
+        from memprof.watching import looks
+
+        looks.load()
         backend = _modules()[module.__name__]
         self._registry.watch(module.Agent, backend)
         self._operations.watch(module.Agent)
@@ -194,6 +201,21 @@ _current: list[Observer] = []
 def current() -> Observer | None:
     """The one that watches this process; None where none does."""
     return _current[-1] if _current else None
+
+
+def _tell_of_forks(*steps: str) -> None:
+    """Once for all observers: what is told of forks is never forgotten."""
+
+    def tell(step: str) -> None:
+        for each in [*_current]:
+            getattr(each, step)()
+
+    before, in_parent, in_child = (partial(tell, step) for step in steps)
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+if hasattr(os, "register_at_fork"):
+    _tell_of_forks("_rest", "_go_on", "_let_go")
 
 
 class _Timeline:

@@ -148,6 +148,11 @@ class Registry:
         self.turn += 1
 
 
+def users_line(frame: FrameType) -> Place | None:
+    """The innermost line of the user's own code that runs; None where only libraries do."""
+    return _place_of(None, frame)
+
+
 def _place_of(agent: Any, frame: FrameType) -> Place | None:
     """The user's line that builds the agent: no constructor of a class derived from PyMDP's."""
     from memprof.instruments.source_lines import is_library, is_memprofs
@@ -159,7 +164,7 @@ def _place_of(agent: Any, frame: FrameType) -> Place | None:
         if is_library(path) or is_memprofs(path) or path.startswith(home):
             continue
         code = each.f_code
-        own = code.co_name == "__init__" and code.co_argcount > 0
+        own = agent is not None and code.co_name == "__init__" and code.co_argcount > 0
         if own and each.f_locals.get(code.co_varnames[0]) is agent:
             continue
         return path, each.f_lineno

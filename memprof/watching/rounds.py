@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from memprof.posix import PAGE_BYTES
 from memprof.values.watch import Growth
@@ -18,10 +19,23 @@ class Rounds:
     def __init__(self, read: Callable[[], int]) -> None:
         self._read = read
         self._longest = self._latest = _Stretch(0)
-        self._acted = 0
+        self._acted = self._looking = 0
+
+    @contextmanager
+    def without(self) -> Iterator[None]:
+        """What comes in this block is no step: looking at agents takes memory of its own."""
+        self._looking += 1
+        try:
+            yield
+        finally:
+            self._looking -= 1
+            self._latest.interrupted = bool(self._latest.readings)
 
     def act(self, alive: int) -> None:
         """One of so many agents, or batches of them, acts."""
+        if self._looking:
+            self._acted = 0
+            return
         if alive != self._latest.agents:
             self._latest, self._acted = _Stretch(alive), 0
         self._acted += 1
@@ -63,13 +77,22 @@ class _Stretch:
         self.steps = 0
         self.stride = 1
         self.readings = array("q")
+        self.interrupted = False
+        self._last = self._beside = 0
 
     def take(self, read: Callable[[], int]) -> None:
-        """All have acted once more."""
+        """All have acted once more. What came with an interruption is no gain, and no step."""
+        now = read()
+        if self.interrupted:
+            self.interrupted = False
+            self._beside += now - self._last
+            self._last = now
+            return
+        self._last = now
         self.steps += 1
         if self.steps % self.stride:
             return
-        self.readings.append(read())
+        self.readings.append(now - self._beside)
         if len(self.readings) == _MOST_READINGS:
             self.stride *= 2
             del self.readings[::2]

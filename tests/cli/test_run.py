@@ -302,7 +302,8 @@ def test_a_program_that_keeps_what_it_saw_grows_and_one_that_does_not_is_clean(p
     assert found.returncode == 1
     assert "the process grows by" in found.stderr
     growth = report()["watched"]["growth"]
-    assert (growth["verdict"], growth["agents"], growth["last_step"]) == ("leak", 3, 120)
+    assert (growth["verdict"], growth["agents"]) == ("leak", 3)
+    assert growth["last_step"] > 60, "but for those amid a look"
     assert growth["bytes_per_step"] == pytest.approx(3 * 16_000, rel=0.1)
     found = program(text.format(size=0).replace("diary.append", "len"), own=own)
     assert found.returncode == 0, report()["watched"]["growth"]

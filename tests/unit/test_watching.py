@@ -1,0 +1,80 @@
+"""The parts of the observer of a program, alone."""
+
+import importlib
+import sys
+
+from memprof.watching.imports import Imports
+from memprof.watching.registry import Built
+from memprof.watching.rounds import Rounds
+
+
+class Process:
+    """One whose memory is what it is set to."""
+
+    size = 0
+
+    def __call__(self):
+        return self.size
+
+
+def lived(steps, each, look_at=(), look=0, agents=3):
+    """The growth of a process that gains so much in each step of its agents, and more in a look."""
+    process = Process()
+    rounds = Rounds(process)
+    for step in range(steps):
+        for _ in range(agents):
+            process.size += each // agents
+            rounds.act(agents)
+        if step in look_at:
+            with rounds.without():
+                process.size += look
+                rounds.act(agents)  # another thread's
+    return rounds.growth()
+
+
+def test_a_look_is_no_step_and_what_it_takes_is_no_growth():
+    """It came at any time, and what it left was a jump that hid a leak, or was one."""
+    found = lived(60, 48_000, look_at=(20, 57), look=10**6)
+    assert (found.verdict, found.bytes_per_step) == ("leak", 48_000)
+    assert found.last_step == 58, "the steps amid looks are not known"
+    assert lived(60, 0, look_at=(20, 57), look=10**6).verdict == "clean"
+
+
+def test_growth_is_of_the_longest_stretch_of_as_many_agents():
+    process = Process()
+    rounds = Rounds(process)
+    for agents, steps in ((2, 9), (5, 30), (4, 8)):
+        for _ in range(steps * agents):
+            rounds.act(agents)
+    found = rounds.growth()
+    assert (found.agents, found.last_step, found.verdict) == (5, 30, "clean")
+    assert lived(500, 6_000).bytes_per_step == 6_000, "readings are thinned out"
+    assert lived(3, 6_000).verdict is None
+    assert Rounds(process).growth() is None
+
+
+def test_readings_of_constructions_stay_few_and_spread():
+    built = Built()
+    for agents in range(1, 100_001):
+        built.take(agents, lambda: 7)
+    assert 32 <= len(built.agents) < 64
+    steps = {after - before for before, after in zip(built.agents, built.agents[1:], strict=False)}
+    assert steps == {built.stride}
+
+
+def test_a_module_is_told_of_when_it_is_imported_and_is_as_it_would_be(tmp_path, monkeypatch):
+    (tmp_path / "told_of.py").write_text("value = 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = []
+    imports = Imports({"told_of": told.append, "sys": told.append})
+    assert imports.start() == [sys]
+    try:
+        module = importlib.import_module("told_of")
+    finally:
+        imports.stop()
+        sys.modules.pop("told_of", None)
+    assert told == [sys, module]
+    assert module.value == 3
+    assert type(module.__spec__.loader).__name__ == "SourceFileLoader"
+    assert module.__loader__ is module.__spec__.loader
+    assert imports not in sys.meta_path
