@@ -101,7 +101,7 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
         yield Caution("untried", said, REMEDY_OF_UNTRIED)
     most = max((run.children for run in runs), key=lambda each: each.started.count, default=None)
     if most is not None and (most.started.count or most.earlier.count):
-        yield _caution("child_processes", _children(most))
+        yield of_children(most, "a worker")
     facts = runs[-1].facts if runs else {}
     if left := facts.get("not replaced by pool"):
         yield _caution(
@@ -120,8 +120,8 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
         )
 
 
-def _children(children: Children) -> str:
-    """How many processes, and what they hold."""
+def of_children(children: Children, whose: str) -> Caution:
+    """How many processes somebody started, and what they hold."""
     said = [
         f"{counted(found.count, 'process', 'processes')} {when}, in which are "
         f"{format_size(found.rss_bytes)} ({format_size(found.own_bytes)} of it in no other)"
@@ -131,7 +131,8 @@ def _children(children: Children) -> str:
         )
         if found.count
     ]
-    return f"a worker started {' and '.join(said)}; that memory is in no figure here"
+    evidence = f"{whose} started {' and '.join(said)}; that memory is in no figure here"
+    return _caution("child_processes", evidence)
 
 
 def remedy_of_reading(name: str) -> str:

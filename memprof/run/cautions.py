@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memprof.profile.cautions import of_children
 from memprof.text import counted
 from memprof.values.report import Caution
 from memprof.values.watch import Ended, Watched
@@ -19,6 +20,8 @@ def find(watched: Watched, ended: Ended) -> Iterator[Caution]:
     """In the order in which they matter."""
     if ended in _CUT_SHORT:
         yield Caution("cut_short", _CUT_SHORT[ended], "let it run to its end")
+    if watched.children.started.count:
+        yield of_children(watched.children, "the program")
     if not watched.looks:
         yield Caution(
             "no_agents",

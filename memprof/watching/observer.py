@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from memprof.values.measurements import Children
 from memprof.values.watch import MOST_MOMENTS, Look, Moment, OperationUse, Watched
 from memprof.watching.imports import Imports
 from memprof.watching.operations import ACT, Operations
@@ -19,6 +21,7 @@ from memprof.watching.registry import MANY_MORE, BackendName, Registry, users_li
 from memprof.watching.rounds import Rounds
 
 _INTERVAL_SECONDS = 0.1
+_CHILDREN_EVERY = 5
 # Of the time since the program began, no more is spent looking while it runs.
 _SHARE, _LEAST_SECONDS = 0.005, 0.03
 # A look takes about so long for each agent, until one is known.
@@ -48,6 +51,7 @@ class Observer:
         self._resting = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self._children = Children()
         self._took = 0.0
         # At the last look for the peak, and at the last one by the thread that uses the agents.
         self._seen = self._seen_turn = self._used = 0
@@ -122,6 +126,7 @@ class Observer:
         """All that is known until now."""
         return Watched(
             facts={},
+            children=self._children,
             seconds=self.seconds,
             looks=tuple(sorted(self._looks.values(), key=lambda each: each.name != PEAK)),
             timeline=self._timeline.moments(),
@@ -164,13 +169,24 @@ class Observer:
         self._look_for_peak(last_chance=True)
 
     def _sample(self) -> None:
-        built = 0
+        built = count = 0
         while not self._resting.wait(_INTERVAL_SECONDS):
+            count += 1
+            if count % _CHILDREN_EVERY == 0 and _has_children():
+                self._see_children()
             alive = self._registry.alive
             self._timeline.take(self.seconds, private_bytes(), alive)
             if alive == built:  # none came lately
                 self._look_for_peak()
             built = alive
+
+    def _see_children(self) -> None:
+        """Keep those that hold most, of all moments."""
+        from memprof.instruments.children import children
+
+        now = children(())
+        if now.started.rss_bytes > self._children.started.rss_bytes:
+            self._children = now
 
     def _look_for_peak(self, *, last_chance: bool = False) -> None:
         """Look, if there are as many agents as the last time or more, something has happened since,
@@ -248,6 +264,15 @@ def _modules() -> dict[str, BackendName]:
 
     backends: tuple[BackendName, ...] = ("numpy", "jax")
     return {f"{package_of(name)}.agent": name for name in backends if package_of(name)}
+
+
+def _has_children() -> bool:
+    """Whether a process is there that a thread of this one has started."""
+    for thread in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            if thread.read_bytes():
+                return True
+    return False
 
 
 def private_bytes() -> int:

@@ -334,3 +334,17 @@ def test_looking_leaves_agents_as_they_are(program):
     print(len(population))
     """)
     assert (found.returncode, found.stdout[:2]) == (0, "4\n"), found.stderr
+
+
+def test_processes_that_the_program_starts_are_said_to_be_in_no_figure(program, report):
+    found = program("""
+    import subprocess, sys, time
+    agents = [small() for _ in range(3)]
+    hold = "import time; held = bytearray(b'1' * 40_000_000); time.sleep(3)"
+    child = subprocess.Popen([sys.executable, "-c", hold])
+    child.wait()
+    """)
+    assert found.returncode == 0
+    (warning,) = [each for each in report()["warnings"] if each["kind"] == "child_processes"]
+    assert "the program started 1 process" in warning["evidence"]
+    assert report()["watched"]["children"]["started"]["own_bytes"] > 40e6
