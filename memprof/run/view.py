@@ -22,6 +22,8 @@ from memprof.text import counted, format_seconds, format_size, one_line
 from memprof.values.watch import CELL, Compiling, Kind, Look, RunReport, Saving
 
 _MOST_KINDS, _MOST_ROWS = 6, 8
+_WORTH = 0.8
+"""Of what an agent costs: what takes more at rest is not worth a line of code."""
 _HOW = {
     "slope": "growth of the process as they were built",
     "ledger": "what one holds alone",
@@ -301,6 +303,3 @@ def _next(report: RunReport) -> Next | None:
                 "population = memprof.optimize(agents)",
             )
     return None
-
-
-_WORTH = 0.8

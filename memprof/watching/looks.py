@@ -17,6 +17,8 @@ from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place
 
 # A component's name, after the number of the kind that it belongs to.
 _SEPARATOR = "\0"
+# The first agents of a kind pay for what all share, and for imports.
+_FIRST, _FEWEST_READINGS = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +158,6 @@ def _cost(crowd: Crowd, held_bytes: float) -> KindCost:
             ends = line.slope - line.half_width, line.slope + line.half_width
             return KindCost(line.slope, "slope", ends)
     return KindCost(held_bytes, "ledger")
-
-
-# The first agents of a kind pay for what all share, and for imports.
-_FIRST, _FEWEST_READINGS = 2, 8
 
 
 def _equal_bytes(kind: Living) -> float:

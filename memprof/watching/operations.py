@@ -37,7 +37,6 @@ class Operations:
         self._read, self._on_call = read, on_call
         self._put_back: list[Callable[[], None]] = []
         self.uses: dict[str, Use] = {}
-        self.running = ""
 
     def watch(self, kind: type) -> None:
         """Count those of this class; a class derived from it that overrides one calls it as ever,
@@ -67,13 +66,11 @@ class Operations:
             use.calls += 1
             sampled = use.calls % _SAMPLED == 2  # the first one also fills caches
             before = read() if sampled else 0
-            outer, self.running = self.running, name
             start = perf_counter()
             try:
                 return function(*values, **keywords)
             finally:
                 use.seconds += perf_counter() - start
-                self.running = outer
                 if sampled:
                     use.kept_bytes += read() - before
                     use.sampled += 1
