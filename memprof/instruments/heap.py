@@ -123,9 +123,16 @@ def small_objects() -> int | None:
 
 
 def object_bytes(size: int) -> int:
-    """What is set aside for a Python object of `size` bytes."""
-    small = size <= _LARGEST and not tried().native_has_objects
+    """What is set aside for a Python object of `size` bytes. Asked in users' programs, too, where
+    nothing may be tried."""
+    small = size <= _LARGEST and _are_objects_pythons()
     return small_block_bytes(size) if small else block_bytes(size)
+
+
+@cache
+def _are_objects_pythons() -> bool:
+    """Whether its own allocator has small objects, and not malloc, as with PYTHONMALLOC=malloc."""
+    return sys.getallocatedblocks() > 0
 
 
 @lru_cache(maxsize=512)

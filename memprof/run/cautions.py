@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memprof.profile.cautions import of_children
-from memprof.text import counted
+from memprof.text import counted, format_size
 from memprof.values.report import Caution
-from memprof.values.watch import Ended, Watched
+from memprof.values.watch import SAME_SIZE, Ended, Kind, Watched
 
 _CUT_SHORT = {
     "killed": "the program was killed: what is known is what was seen until then",
@@ -15,13 +15,34 @@ _CUT_SHORT = {
     "interrupted": "the program was interrupted",
 }
 
+_NO_END = (
+    "the program ended without exit functions, as by os._exit or os.exec: what is known is what "
+    "was seen until then"
+)
+
 
 def find(watched: Watched, ended: Ended) -> Iterator[Caution]:
     """In the order in which they matter."""
     if ended in _CUT_SHORT:
         yield Caution("cut_short", _CUT_SHORT[ended], "let it run to its end")
+    elif not watched.finished:
+        yield Caution("cut_short", _NO_END, "end it by returning, or by sys.exit")
     if watched.children.started.count:
         yield of_children(watched.children, "the program")
+    if watched.failed:
+        yield Caution(
+            "look_failed",
+            f"a look at agents failed with {watched.failed}: what it would have shown is missing",
+            "see what the agents hold that cannot be read",
+        )
+    if not watched.looks and (watched.built or not watched.finished):
+        agents = counted(watched.built, "agent") if watched.built else "agents, if there were any,"
+        yield Caution(
+            "not_looked_at",
+            f"{agents} went before memprof could look: nothing is known of what one costs",
+            "call memprof.mark in the program while agents live",
+        )
+        return
     if not watched.looks:
         yield Caution(
             "no_agents",
@@ -31,7 +52,23 @@ def find(watched: Watched, ended: Ended) -> Iterator[Caution]:
         )
         return
     for kind in watched.peak_kinds:
-        if kind.per_agent.how == "ledger" and kind.agents > 1:
+        if kind.sizes is not None:
+            least, most = (format_size(size) for size in kind.sizes)
+            yield Caution(
+                "sizes_differ",
+                f"{kind.name}: one agent holds {least}, another {most}; the cost is the mean of "
+                "what they hold alone, and a budget is for the largest",
+                "build agents of different sizes in lines of their own",
+            )
+        elif kind.per_agent.how == "slope" and kind.per_agent.bytes > SAME_SIZE * _alone(kind):
+            yield Caution(
+                "grows_beyond_agents",
+                f"{kind.name}: the process grew by {format_size(kind.per_agent.bytes)} per agent "
+                f"as they were built, of which one holds {format_size(_alone(kind))}: something "
+                "else was built along with them, or they hold what the ledger cannot see",
+                "see what else the loop that builds them keeps",
+            )
+        elif kind.per_agent.how == "ledger" and kind.agents > 1:
             yield Caution(
                 "cost_by_ledger",
                 f"{kind.name}: {counted(kind.agents, 'agent')} were not built one after another, "
@@ -39,3 +76,8 @@ def find(watched: Watched, ended: Ended) -> Iterator[Caution]:
                 "what one holds alone",
                 "memprof profile measures it in fresh processes",
             )
+
+
+def _alone(kind: Kind) -> float:
+    """What one agent holds alone, by the ledger."""
+    return sum(row.private_bytes for row in kind.ledger.rows) / kind.ledger.agents

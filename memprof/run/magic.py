@@ -31,7 +31,7 @@ def watch_cell(shell: Any, cell: str) -> None:
     watching.start()
     try:
         ran = shell.run_cell(cell)
-        watching.look(END)
+        watching.try_to_look(END)
     finally:
         watching.stop()
     _show(report_of(watching, failed=not ran.success))

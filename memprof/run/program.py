@@ -13,6 +13,7 @@ import io
 import os
 import runpy
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -49,24 +50,30 @@ class _Report:
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
         self._descriptor, self._process = descriptor, os.getpid()
+        self._speaking = threading.Lock()
 
     def say(self, watching: Observer) -> None:
         """Send all that is known until now."""
-        if os.getpid() != self._process:
-            return
-        data = msgspec.json.encode(watching.watched()) + b"\n"
+        self._say(watching, wait=False)
+
+    def _say(self, watching: Observer, *, wait: bool) -> None:
+        if os.getpid() != self._process or not self._speaking.acquire(blocking=wait):
+            return  # another thread is just saying it
         try:
+            data = msgspec.json.encode(watching.watched()) + b"\n"
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
             pass  # nobody listens any more; the program goes on
+        finally:
+            self._speaking.release()
 
     def say_at_the_end(self, watching: Observer) -> None:
         """The program's own exit functions have run."""
         if os.getpid() == self._process:
-            watching.look(END)
+            watching.try_to_look(END)
             watching.stop()
-            self.say(watching)
+            self._say(watching, wait=True)
 
 
 def _run(kind: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -129,26 +130,24 @@ class _Heard:
     """What the program's process says, as it comes: the last word counts."""
 
     def __init__(self, events: int) -> None:
-        self._latest = b""
+        self._latest: Watched | None = None
         self._thread = threading.Thread(target=self._hear, args=(events,), daemon=True)
         self._thread.start()
 
     def _hear(self, events: int) -> None:
         with os.fdopen(events, "rb") as stream:
             for line in stream:
-                if line.endswith(b"\n"):
-                    self._latest = line
+                with contextlib.suppress(msgspec.DecodeError):  # cut short as the process ended
+                    self._latest = msgspec.json.decode(line, type=Watched)
 
     def last(self, end: _End) -> Watched:
         """All that is known; little, where the process ended without a word. Children that the
         program left may have the other end open, and say nothing."""
         self._thread.join(timeout=1.0)
-        if not self._latest:
-            return Watched(
-                facts={}, seconds=end.seconds, looks=(), timeline=(), operations=(),
-                growth=None, start_bytes=0, peak_bytes=None, watch_seconds=0.0,
-            )  # fmt: skip
-        return msgspec.json.decode(self._latest, type=Watched)
+        return self._latest or Watched(
+            facts={}, seconds=end.seconds, looks=(), timeline=(), operations=(),
+            growth=None, start_bytes=0, peak_bytes=None, watch_seconds=0.0, finished=False,
+        )  # fmt: skip
 
 
 def _until_it_ends(process: subprocess.Popen[bytes], timeout: float | None) -> _End:
@@ -198,7 +197,7 @@ def _report(
     kinds = watched.peak_kinds
     backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
     return RunReport(
-        complete=end.ended == "exit",
+        complete=end.ended == "exit" and watched.finished,
         program=program.words,
         exit_code=end.code,
         ended=end.ended,
@@ -211,7 +210,7 @@ def _report(
 
 
 def _judged(kind: Kind, limit_bytes: int) -> KindBudget:
-    cost = kind.per_agent.bytes
+    cost = kind.most_bytes
     return KindBudget(limit_bytes, kind.name, cost, kept=cost <= limit_bytes)
 
 

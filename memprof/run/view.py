@@ -71,6 +71,9 @@ _OPERATIONS = (
 def headline(report: RunReport) -> str:
     """How many agents of which kinds lived, what one costs, and how much of that others hold
     alike."""
+    watched = report.watched
+    if not report.kinds and (watched.built or not watched.finished):
+        return "Nothing is known of agents in this program: memprof could not look at any."
     if not report.kinds:
         where = "cell" if report.program == (CELL,) else "program"
         return (
@@ -86,13 +89,20 @@ def headline(report: RunReport) -> str:
 
 
 def _said(kind: Kind) -> str:
-    cost = format_size(kind.per_agent.bytes)
+    cost = _cost(kind)
     equal = kind.equal_bytes / kind.per_agent.bytes if kind.per_agent.bytes else 0.0
     alike = f", {min(1.0, equal):.0%} of it equal to the others'" if kind.agents > 1 else ""
     rests = ""
     if (saving := _known(kind)) is not None:
         rests = f"; at rest one would take {format_size(saving.bytes_per_agent)}"
     return f"{counted(kind.agents, 'agent')} of {kind.name} with {cost} each{alike}{rests}"
+
+
+def _cost(kind: Kind) -> str:
+    """Of one agent, or of the smallest and the largest."""
+    if kind.sizes is None:
+        return format_size(kind.per_agent.bytes)
+    return " to ".join(map(format_size, kind.sizes))
 
 
 def _known(kind: Kind) -> Saving | None:
@@ -127,7 +137,7 @@ def _kinds(kinds: Sequence[Kind]) -> Table:
             kind.name,
             f"{kind.agents:,}",
             f"{kind.built:,}",
-            format_size(kind.per_agent.bytes),
+            _cost(kind),
             format_size(kind.equal_bytes),
             "-" if (saving := _known(kind)) is None else format_size(saving.bytes_per_agent),
         )

@@ -18,6 +18,9 @@ from memprof.values.report import BaseReport, Caution, Environment, Interval, Le
 
 Ended = Literal["exit", "exception", "interrupted", "killed", "timeout", "memory"]
 MOST_MOMENTS = 512
+SAME_SIZE = 1.25
+"""Agents are of about the same size as long as the largest is no more than so many times as large
+as the smallest."""
 CELL = "%%memprof"
 """The program of a report that is of a notebook's cell."""
 
@@ -81,6 +84,18 @@ class Kind:
     equal_bytes: float
     ledger: Ledger
     saving: Saving | None = None
+
+    @property
+    def sizes(self) -> Interval | None:
+        """What the smallest and the largest agent hold alone, where that is not about the same:
+        then no one figure is what an agent of this kind costs."""
+        found = self.ledger.agent_bytes_range
+        return found if found is not None and found[1] > SAME_SIZE * found[0] else None
+
+    @property
+    def most_bytes(self) -> float:
+        """What the most expensive agent costs."""
+        return max(self.per_agent.bytes, self.sizes[1] if self.sizes else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +220,9 @@ class Watched(WorkerRun):
         compiling: None where JAX was not used.
         peak_bytes: highest resident set; None where the platform cannot tell.
         watch_seconds: what watching itself took, looks included.
+        finished: whether the program came to its end, and this is the last word of it.
+        built: agents that constructors ever built, whether or not anybody looked at them.
+        failed: why a look could not be taken; empty where none failed.
     """
 
     seconds: float
@@ -216,6 +234,9 @@ class Watched(WorkerRun):
     start_bytes: int
     peak_bytes: int | None
     watch_seconds: float
+    finished: bool = True
+    built: Count = 0
+    failed: str = ""
 
     @property
     def peak_kinds(self) -> tuple[Kind, ...]:

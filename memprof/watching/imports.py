@@ -19,13 +19,12 @@ class Imports(importlib.abc.MetaPathFinder):
     def __init__(self, wanted: Mapping[str, Then]) -> None:
         self._wanted = dict(wanted)
 
-    def start(self) -> list[ModuleType]:
-        """What is loaded already is told of now, and returned."""
-        loaded = [sys.modules[name] for name in self._wanted if name in sys.modules]
-        for module in loaded:
-            self._wanted.pop(module.__name__)(module)
+    def start(self) -> None:
+        """What is loaded already is told of now."""
+        for name in [*self._wanted]:
+            if (module := sys.modules.get(name)) is not None:
+                self._wanted.pop(name)(module)
         sys.meta_path.insert(0, self)
-        return loaded
 
     def stop(self) -> None:
         if self in sys.meta_path:

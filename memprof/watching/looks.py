@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -12,8 +11,8 @@ from typing import Any
 
 from memprof.values.instruments import SourceLine
 from memprof.values.measurements import Ledger, LedgerRow
-from memprof.values.watch import Kind, KindCost, Look
-from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place
+from memprof.values.watch import SAME_SIZE, Kind, KindCost, Look
+from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_traced
 
 # A component's name, after the number of the kind that it belongs to.
 _SEPARATOR = "\0"
@@ -64,7 +63,7 @@ def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
     """All kinds of which somebody lives."""
     found = []
     for (cls, place), crowd in [*crowds.items()]:
-        agents = [agent for agent in crowd.agents() if not _is_traced(agent)]
+        agents = [agent for agent in crowd.agents() if not is_traced(agent)]
         if agents:
             rows = [_rows_of(agent) for agent in agents]
             found.append(Living(cls, place, agents, rows, crowd))
@@ -115,7 +114,8 @@ def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: 
     from memprof.instruments.walker import balance
 
     mean = statistics.fmean(each)
-    cost = _cost(living.crowd, mean)
+    alike = max(each) <= SAME_SIZE * min(each)
+    cost = _cost(living.crowd, mean) if alike else KindCost(mean, "ledger")
     cls = living.cls
     class_name = f"{cls.__module__}.{cls.__qualname__}"
     built_at = None
@@ -126,17 +126,27 @@ def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: 
     explained = ledger.explained_bytes or sum(row.nominal_bytes for row in rows)
     growth = explained if cost.how == "ledger" else round(cost.bytes * living.count)
     return Kind(
-        name=f"{cls.__qualname__} ({built_at.place})" if built_at else cls.__qualname__,
+        name=name_of(cls, living.place, folder),
         class_name=class_name,
         built_at=built_at,
         backend=living.crowd.backend,
         agents=max(living.count, len(living.crowd.alive)),  # with the one that is about to go
         built=living.crowd.built,
         per_agent=cost,
-        equal_bytes=_equal_bytes(living),
+        equal_bytes=_equal_bytes(living, rows),
         saving=living.crowd.saving,
         ledger=_grown(ledger, growth),
     )
+
+
+def name_of(cls: type, place: Place | None, folder: str) -> str:
+    """The class with the line, as a reader tells kinds apart."""
+    from memprof.instruments.source_lines import short_path
+
+    if place is None:
+        return cls.__qualname__
+    path, line = place
+    return f"{cls.__qualname__} ({short_path(path, folder)}:{line})"
 
 
 def _grown(ledger: Ledger, growth: int) -> Ledger:
@@ -160,8 +170,9 @@ def _cost(crowd: Crowd, held_bytes: float) -> KindCost:
     return KindCost(held_bytes, "ledger")
 
 
-def _equal_bytes(kind: Living) -> float:
-    """Of one agent's arrays, those of components in which all that were compared are alike."""
+def _equal_bytes(kind: Living, held: Sequence[LedgerRow]) -> float:
+    """Of one agent's arrays, those of components in which all that were compared are alike; without
+    what they share already."""
     from memprof.instruments.contents import contents
     from memprof.populations import EACH
 
@@ -178,7 +189,12 @@ def _equal_bytes(kind: Living) -> float:
             for name, thing in _parts_of(agent, backend)
         )
     rows = contents(parts, kind.count if batch is not None else len(kind.agents))
-    return sum(row.agent_bytes for row in rows if row.compared > 1 and row.alike == row.compared)
+    alone = {row.component: row.private_nominal_bytes / kind.count for row in held}
+    return sum(
+        min(row.agent_bytes, alone.get(row.component, 0))
+        for row in rows
+        if row.compared > 1 and row.alike == row.compared
+    )
 
 
 def _parts_of(agent: Any, backend: BackendName) -> Iterator[tuple[str, Any]]:
@@ -193,13 +209,3 @@ def _rows_of(agent: Any) -> int:
     """How many agents an object is: the rows of a JAX batch."""
     size = getattr(agent, "batch_size", 1)
     return size if isinstance(size, int) and size > 0 else 1
-
-
-def _is_traced(agent: Any) -> bool:
-    """Whether it is a stand-in, of which JAX makes programs."""
-    jax = sys.modules.get("jax")
-    if jax is None:
-        return False
-    tracer = jax.core.Tracer
-    first = next(iter(jax.tree_util.tree_leaves(vars(agent).get("A"))), None)
-    return isinstance(first, tracer)

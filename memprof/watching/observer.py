@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
+import signal
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from memprof.text import one_line
 from memprof.values.measurements import Children
 from memprof.values.watch import MOST_MOMENTS, Look, Moment, OperationUse, Watched
 from memprof.watching.imports import Imports
@@ -49,9 +54,11 @@ class Observer:
         self._rounds = Rounds(private_bytes)
         self._looking = threading.Lock()
         self._resting = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._at_work: threading.Lock | None = None
         self._stopped = False
         self._children = Children()
+        self._failed = ""
+        self._classes: tuple[type, ...] = ()
         self._took = 0.0
         # At the last look for the peak, and at the last one by the thread that uses the agents.
         self._seen = self._seen_turn = self._used = 0
@@ -61,31 +68,40 @@ class Observer:
         _current.append(self)
         self._start = time.monotonic()
         self._start_bytes = private_bytes()
-        for module in self._imports.start():
-            if module.__name__ in _modules():
-                self._registry.adopt(module.Agent, _modules()[module.__name__])
-        self._go_on()
+        self._imports.start()
+        self._registry.search()
+        self.go_on()
+        self._on_look(self)
 
     def stop(self) -> None:
         """No longer; PyMDP is as it was."""
         self._stopped = True
-        self._rest()
-        self._let_go()
+        self.rest()
+        self.let_go()
 
-    def _go_on(self) -> None:
-        if not self._stopped:
-            self._resting.clear()
-            self._thread = threading.Thread(target=self._sample, name="memprof", daemon=True)
-            self._thread.start()
+    def go_on(self) -> None:
+        """Read the process now and then, in a thread that the program does not see: `threading`
+        does not list it, and it takes none of the program's signals."""
+        self._resting.clear()
+        self._at_work = working = threading.Lock()
+        working.acquire()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            _thread.start_new_thread(self._sample, (working,))
+        except RuntimeError:  # no room for one more
+            working.release()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _rest(self) -> None:
+    def rest(self) -> None:
         """Python warns of a fork with threads; the program's forks have none of ours."""
         self._resting.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        self._thread = None
+        if self._at_work is not None:
+            with self._at_work:  # until it has ended
+                pass
+        self._at_work = None
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Leave PyMDP alone; in a fork, too, whose agents are another process's."""
         self._stopped = True
         if self in _current:
@@ -107,10 +123,24 @@ class Observer:
         self._on_look(self)
         return found
 
+    def try_to_look(self, name: str) -> Look | None:
+        """The same for who must not be disturbed: a look that fails is none, and `watched` says
+        so."""
+        try:
+            return self.look(name)
+        except Exception as error:  # whatever the objects of a program may do when they are read
+            self._fail(error)
+            return None
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = f"{type(error).__name__}: {one_line(str(error))}"
+
     def _look(self, name: str, *, in_use: bool) -> Look | None:
         """`in_use`: by the thread that uses the agents, which are not at work meanwhile."""
         from memprof.watching import looks
 
+        if in_use and name != PEAK:
+            self._registry.search()
         kinds = looks.living(self._registry.crowds)
         if not kinds:
             return None
@@ -128,7 +158,7 @@ class Observer:
             facts={},
             children=self._children,
             seconds=self.seconds,
-            looks=tuple(sorted(self._looks.values(), key=lambda each: each.name != PEAK)),
+            looks=tuple(sorted(self._looks_until_now(), key=lambda each: each.name != PEAK)),
             timeline=self._timeline.moments(),
             operations=tuple(
                 OperationUse(
@@ -146,19 +176,42 @@ class Observer:
             start_bytes=self._start_bytes,
             peak_bytes=_peak_bytes(),
             watch_seconds=self._took,
+            finished=self._stopped,
+            built=self._registry.built,
+            failed=self._failed,
         )
+
+    def _looks_until_now(self) -> Iterator[Look]:
+        """With the constructions that came after them."""
+        from memprof.watching.looks import name_of
+
+        built = {
+            name_of(cls, place, self._folder): crowd.built
+            for (cls, place), crowd in [*self._registry.crowds.items()]
+        }
+        for look in [*self._looks.values()]:
+            kinds = (replace(kind, built=built.get(kind.name, kind.built)) for kind in look.kinds)
+            yield replace(look, kinds=tuple(kinds))
 
     def _found(self, module: ModuleType) -> None:
         """A module of agents was imported."""
+        from memprof.upstream.installed import folder
         from memprof.watching import looks
 
+        kind = getattr(module, "Agent", None)
+        if kind is None or not str(module.__file__).startswith(str(folder())):
+            return  # a module of the program's own, of that name
         looks.load()
-        backend = _modules()[module.__name__]
-        self._registry.watch(module.Agent, backend)
-        self._operations.watch(module.Agent)
+        self._registry.watch(kind, _modules()[module.__name__])
+        self._operations.watch(kind)
+        self._classes = (*self._classes, kind)
 
-    def _acted(self, operation: str) -> None:
+    def _acted(self, operation: str, agent: Any, found: Any) -> None:
         self._registry.turn += 1
+        if isinstance(agent, self._classes):
+            self._registry.meet(agent)
+            if found is not agent and isinstance(found, self._classes):
+                self._registry.meet(found, like=agent)
         if operation == ACT:
             self._rounds.act(self._registry.alive)
         if not self._seen and self._registry.alive == 1:  # nobody else sees it go
@@ -168,7 +221,13 @@ class Observer:
         """An agent goes, with others perhaps."""
         self._look_for_peak(last_chance=True)
 
-    def _sample(self) -> None:
+    def _sample(self, working: threading.Lock) -> None:
+        try:
+            self._sample_until_rest()
+        finally:
+            working.release()
+
+    def _sample_until_rest(self) -> None:
         built = count = 0
         while not self._resting.wait(_INTERVAL_SECONDS):
             count += 1
@@ -206,6 +265,8 @@ class Observer:
             self._used = alive if last_chance else self._used
             try:
                 self._look(PEAK, in_use=last_chance)
+            except Exception as error:
+                self._fail(error)
             finally:
                 self._looking.release()
             self._on_look(self)
@@ -214,24 +275,22 @@ class Observer:
 _current: list[Observer] = []
 
 
-def current() -> Observer | None:
-    """The one that watches this process; None where none does."""
-    return _current[-1] if _current else None
-
-
-def _tell_of_forks(*steps: str) -> None:
-    """Once for all observers: what is told of forks is never forgotten."""
-
-    def tell(step: str) -> None:
-        for each in [*_current]:
-            getattr(each, step)()
-
-    before, in_parent, in_child = (partial(tell, step) for step in steps)
-    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+def _all(do: Callable[[Observer], None]) -> None:
+    for each in [*_current]:
+        do(each)
 
 
 if hasattr(os, "register_at_fork"):
-    _tell_of_forks("_rest", "_go_on", "_let_go")
+    os.register_at_fork(
+        before=partial(_all, Observer.rest),
+        after_in_parent=partial(_all, Observer.go_on),
+        after_in_child=partial(_all, Observer.let_go),
+    )
+
+
+def current() -> Observer | None:
+    """The one that watches this process; None where none does."""
+    return _current[-1] if _current else None
 
 
 class _Timeline:

@@ -8,6 +8,8 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
+from memprof.watching.registry import put_back
+
 ACT = "sample_action"
 """The last of a step."""
 NAMES = (
@@ -31,9 +33,10 @@ class Use:
 
 
 class Operations:
-    """Counts calls of PyMDP's methods; `on_call` is told of each, by its name, when it is over."""
+    """Counts calls of PyMDP's methods; `on_call` is told of each when it is over: its name,
+    its agent, and what it came to, or None."""
 
-    def __init__(self, read: Callable[[], int], on_call: Callable[[str], None]) -> None:
+    def __init__(self, read: Callable[[], int], on_call: Callable[[str, Any, Any], None]) -> None:
         self._read, self._on_call = read, on_call
         self._put_back: list[Callable[[], None]] = []
         self.uses: dict[str, Use] = {}
@@ -45,7 +48,7 @@ class Operations:
             found = kind.__dict__.get(name)
             if found is not None:
                 setattr(kind, name, self._counted(name, found))
-                self._put_back.append(partial(setattr, kind, name, found))
+                self._put_back.append(partial(put_back, kind, name, vars(kind)[name], found))
 
     def stop(self) -> None:
         """Leave PyMDP's classes as they were."""
@@ -66,14 +69,16 @@ class Operations:
             use.calls += 1
             sampled = use.calls % _SAMPLED == 2  # the first one also fills caches
             before = read() if sampled else 0
+            found = None
             start = perf_counter()
             try:
-                return function(*values, **keywords)
+                found = function(*values, **keywords)
             finally:
                 use.seconds += perf_counter() - start
                 if sampled:
                     use.kept_bytes += read() - before
                     use.sampled += 1
-                on_call(name)
+                on_call(name, values[0] if values else None, found)
+            return found
 
         return counted if function is method else type(method)(counted)

@@ -1,4 +1,5 @@
-"""The agents of a program that live, found as PyMDP's constructors end."""
+"""The agents of a program that live, found as PyMDP's constructors end; those that come otherwise,
+such as copies, as PyMDP's methods work on them, and by searching."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import weakref
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType
 from typing import Any, Literal
 
@@ -87,13 +88,20 @@ class Registry:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._put_back: list[Callable[[], None]] = []
+        self._backends: dict[type, BackendName] = {}
+        self._known: dict[int, Crowd] = {}
         self.crowds: dict[tuple[type, Place | None], Crowd] = {}
         self.turn = 0
         """Goes up with whatever comes between two constructions of one kind."""
 
     @property
+    def built(self) -> int:
+        """Ever, of whatever kind."""
+        return sum(crowd.built for crowd in [*self.crowds.values()])
+
+    @property
     def alive(self) -> int:
-        return sum(len(crowd.alive) for crowd in [*self.crowds.values()])
+        return len(self._known)
 
     def watch(self, kind: type, backend: BackendName) -> None:
         """Take down every agent that the constructor of PyMDP's class `kind` ends with, also of
@@ -103,30 +111,30 @@ class Registry:
         @wraps(build)
         def built(self: Any, *values: Any, **keywords: Any) -> None:
             build(self, *values, **keywords)
-            registry.add(self, backend, sys._getframe(1))
+            registry.add(self, sys._getframe(1))
 
         registry = self
+        self._backends[kind] = backend
         setattr(kind, "__init__", built)  # noqa: B010  # equinox has its own way to set
-        self._put_back.append(lambda: setattr(kind, "__init__", build))
-
-    def adopt(self, kind: type, backend: BackendName) -> None:
-        """Take in those that lived before anybody watched, of whom no line is known."""
-        for thing in gc.get_objects():
-            if issubclass(type(thing), kind):
-                self._take(thing, backend, None)
+        self._put_back.append(partial(put_back, kind, "__init__", built, build))
 
     def stop(self) -> None:
         """Leave PyMDP's classes as they were."""
         while self._put_back:
             self._put_back.pop()()
 
-    def add(self, agent: Any, backend: BackendName, frame: FrameType | None) -> None:
-        """One more agent, whose constructor `frame` called."""
-        if os.getpid() != self._process:
+    def add(self, agent: Any, frame: FrameType) -> None:
+        """One more agent, whose constructor `frame` called; or the same one, built anew."""
+        if os.getpid() != self._process or is_traced(agent):
             return  # a fork's are its own affair
-        place = None if frame is None else _place_of(agent, frame)
+        known = self._known.get(id(agent))
+        if known is not None and known.place is not None:
+            return
+        place = _place_of(agent, frame)
         with self._lock:
-            crowd = self._take(agent, backend, place)
+            crowd = self._take(agent, place)
+            if crowd is None:
+                return
             crowd.built += 1
             if crowd.turn != self.turn:
                 crowd.latest = Built()
@@ -136,21 +144,71 @@ class Registry:
             if len(crowd.latest.agents) >= len(crowd.longest.agents):
                 crowd.longest = crowd.latest
 
-    def _take(self, agent: Any, backend: BackendName, place: Place | None) -> Crowd:
-        crowd = self.crowds.setdefault((type(agent), place), Crowd(backend, place))
+    def meet(self, agent: Any, like: Any = None) -> None:
+        """One that no constructor made, such as a copy. It is of the kind of the one that it is
+        made of; where that is not known, of the only kind of its class, if no more were built."""
+        if id(agent) in self._known or os.getpid() != self._process or is_traced(agent):
+            return
+        origin = self._known.get(id(like)) if type(like) is type(agent) else None
+        with self._lock:
+            places = {place for cls, place in self.crowds if cls is type(agent) and place}
+            only = next(iter(places)) if len(places) == 1 else None
+            self._take(agent, only if origin is None else origin.place)
+
+    def search(self) -> None:
+        """Meet all that live, but for those that a constructor is only about to build."""
+        kinds = {each for kind in self._backends for each in _derived(kind)}
+        for thing in gc.get_objects() if self._backends else ():
+            if type(thing) in kinds and vars(thing).get("A") is not None:
+                self.meet(thing)
+
+    def _take(self, agent: Any, place: Place | None) -> Crowd | None:
+        cls = type(agent)
+        backend = next(
+            (self._backends[each] for each in cls.__mro__ if each in self._backends), None
+        )
+        if backend is None:
+            return None
+        crowd = self.crowds.setdefault((cls, place), Crowd(backend, place))
         key = id(agent)
+        if (earlier := self._known.get(key)) is not None:
+            earlier.alive.pop(key, None)
         crowd.alive[key] = weakref.ref(agent, lambda _: self._gone(crowd, key))
+        self._known[key] = crowd
         return crowd
 
     def _gone(self, crowd: Crowd, key: int) -> None:
         self._on_death()
         crowd.alive.pop(key, None)
+        self._known.pop(key, None)
         self.turn += 1
 
 
 def users_line(frame: FrameType) -> Place | None:
     """The innermost line of the user's own code that runs; None where only libraries do."""
     return _place_of(None, frame)
+
+
+def _derived(kind: type) -> Iterator[type]:
+    yield kind
+    derived: list[type] = type.__subclasses__(kind)
+    for each in derived:
+        yield from _derived(each)
+
+
+def is_traced(agent: Any) -> bool:
+    """Whether it is a stand-in, of which JAX makes programs."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return False
+    first = next(iter(jax.tree_util.tree_leaves(vars(agent).get("A"))), None)
+    return isinstance(first, jax.core.Tracer)
+
+
+def put_back(kind: type, name: str, ours: Any, found: Any) -> None:
+    """Give a class its own method again, unless the program has put one there meanwhile."""
+    if vars(kind).get(name) is ours:
+        setattr(kind, name, found)
 
 
 def _place_of(agent: Any, frame: FrameType) -> Place | None:

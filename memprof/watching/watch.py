@@ -36,7 +36,7 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         if self._outer is None and self._observer is not None:
-            self._observer.look(END)
+            self._observer.try_to_look(END)
             self._observer.stop()
 
     def ledger(self, name: str = "now") -> Look | None:
@@ -71,4 +71,4 @@ def mark(name: str) -> Look | None:
     """Have a look at all agents under this name, where `memprof run` or `memprof.watch` watches;
     the report has it. Elsewhere nothing happens, so that a program may keep its marks."""
     running = observer.current()
-    return None if running is None else running.look(name)
+    return None if running is None else running.try_to_look(name)

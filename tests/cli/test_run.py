@@ -348,3 +348,138 @@ def test_processes_that_the_program_starts_are_said_to_be_in_no_figure(program, 
     (warning,) = [each for each in report()["warnings"] if each["kind"] == "child_processes"]
     assert "the program started 1 process" in warning["evidence"]
     assert report()["watched"]["children"]["started"]["own_bytes"] > 40e6
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "complete"),
+    [
+        ("import os; os._exit(0)", "cut_short", False),
+        (
+            "import os, sys; os.execv(sys.executable, [sys.executable, '-c', ''])",
+            "cut_short",
+            False,
+        ),
+        ("agents[0].odd = Odd()", "look_failed", True),
+    ],
+)
+def test_agents_that_nobody_could_look_at_are_not_said_to_be_none(
+    program, report, text, code, complete
+):
+    found = program(f"""
+    class Odd:
+        __class__ = property(lambda self: 1 / 0)
+
+    agents = [small() for _ in range(3)]
+    {text}
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "Nothing is known of agents in this program" in found.stdout
+    assert {each["kind"] for each in report()["warnings"]} == {code, "not_looked_at"}
+    assert report()["complete"] is complete
+
+
+def test_a_program_sees_nothing_of_who_watches(program, report):
+    """Neither a thread, nor an open file, nor a collection, nor a signal that goes astray."""
+    found = program("""
+    import gc, os, signal, sys, threading, time, warnings
+    import memprof
+
+    warnings.simplefilter("error")
+    files, collections = [], []
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    agents = [small() for _ in range(5)]
+    gc.disable()
+    gc.callbacks.append(lambda *_: collections.append(1))
+    for _ in range(2):
+        files.append(os.listdir("/proc/self/fd"))
+        memprof.mark("five")
+    print(threading.enumerate() == [threading.main_thread()], files[0] == files[1], collections)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    print(signal.sigwait({signal.SIGUSR1}) == signal.SIGUSR1)
+    """, agents=True)  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("True True []\nTrue\n")
+
+
+def test_a_watch_that_ends_leaves_what_the_program_has_put_into_pymdp(program, tmp_path):
+    program("""
+    import memprof
+
+    original = Agent.infer_states
+    with memprof.watch() as watch:
+        Agent.sample_action = mine = lambda agent: [0]
+        Agent.__init__ = built = lambda agent: None
+    print(Agent.sample_action is mine, Agent.__init__ is built, Agent.infer_states is original)
+    """)
+    plain = launched([sys.executable, "simulation.py"], tmp_path)
+    assert plain.stdout == "True True True\n", plain.stderr
+
+
+@pytest.mark.parametrize("keep", ["", "del agents, many"])
+def test_agents_that_no_constructor_made_count_and_one_built_anew_is_one(program, report, keep):
+    """Copies, those from a pickle, and those whose constructor is called again."""
+    found = program(f"""
+    import copy, pickle
+
+    class Forager(Agent):
+        def __init__(self):
+            moves = np.stack([np.eye(40), np.roll(np.eye(40), 1, 0)], 2)
+            super().__init__(A=arrays(np.eye(40)), B=arrays(moves))
+
+    first = small()
+    many = [copy.deepcopy(first) for _ in range(6)]
+    many += pickle.loads(pickle.dumps([first] * 2 + many[:3]))[2:]
+    agents = [Forager() for _ in range(5)]
+    for agent in agents:
+        agent.__init__()
+    for agent in (*many, *agents):
+        step(agent, 1)
+    {keep}
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    kinds = {kind["name"].split()[0]: kind for kind in report()["kinds"]}
+    counts = {name: (kind["agents"], kind["built"]) for name, kind in kinds.items()}
+    assert counts == {"Agent": (10, 1), "Forager": (5, 5)}
+    for kind in kinds.values():
+        assert kind["per_agent"]["bytes"] > 24_000
+
+
+def test_agents_that_come_and_go_are_all_counted(program, report):
+    found = program("""
+    for _ in range(300):
+        step(small(3), 1)
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    (kind,) = report()["kinds"]
+    assert kind["built"] == 300
+    assert kind["per_agent"]["bytes"] > 1000
+
+
+def test_agents_of_different_sizes_have_no_cost_that_is_nobodys(program, report):
+    found = program(
+        "agents = [small(20 if place % 2 else 90) for place in range(40)]",
+        own=["--budget", "per_agent=150KB"],
+    )
+    (kind,) = report()["kinds"]
+    least, most = kind["ledger"]["agent_bytes_range"]
+    assert 20 * 20 * 8 * 3 < least < 25_000
+    assert 90 * 90 * 8 * 3 < most < 230_000
+    assert kind["per_agent"]["how"] == "ledger"
+    assert kind["per_agent"]["bytes"] < 150_000 < most
+    assert found.returncode == 1, "the budget is for the largest"
+    assert [each["kind"] for each in report()["warnings"]] == ["sizes_differ"]
+
+
+def test_what_else_is_built_with_agents_and_what_they_share_is_said(program, report):
+    program("""
+    common = arrays(np.eye(100)), arrays(np.stack([np.eye(100)] * 2, 2))
+    agents, diary = [], []
+    for _ in range(60):
+        agents.append(Agent(A=common[0], B=common[1]))
+        diary.append(np.ones(50_000))
+    """)
+    (kind,) = report()["kinds"]
+    assert kind["per_agent"]["how"] == "slope"
+    assert kind["per_agent"]["bytes"] > 400_000
+    assert kind["equal_bytes"] < 20_000, "what they share already is no copy"
+    assert [each["kind"] for each in report()["warnings"]] == ["grows_beyond_agents"]
