@@ -12,7 +12,7 @@ from typing import Any
 from memprof.values.instruments import SourceLine
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.watch import SAME_SIZE, Kind, KindCost, Look
-from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_traced
+from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_traced, rows_of
 
 # A component's name, after the number of the kind that it belongs to.
 _SEPARATOR = "\0"
@@ -65,7 +65,7 @@ def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
     for (cls, place), crowd in [*crowds.items()]:
         agents = [agent for agent in crowd.agents() if not is_traced(agent)]
         if agents:
-            rows = [_rows_of(agent) for agent in agents]
+            rows = [rows_of(agent) for agent in agents]
             found.append(Living(cls, place, agents, rows, crowd))
     return found
 
@@ -203,9 +203,3 @@ def _parts_of(agent: Any, backend: BackendName) -> Iterator[tuple[str, Any]]:
     else:
         from memprof.upstream.jax_agent import parts_of
     return parts_of(agent)
-
-
-def _rows_of(agent: Any) -> int:
-    """How many agents an object is: the rows of a JAX batch."""
-    size = getattr(agent, "batch_size", 1)
-    return size if isinstance(size, int) and size > 0 else 1

@@ -213,7 +213,7 @@ class Observer:
             if found is not agent and isinstance(found, self._classes):
                 self._registry.meet(found, like=agent)
         if operation == ACT:
-            self._rounds.act(self._registry.alive)
+            self._rounds.act(self._registry.alive, self._registry.agents)
         if not self._seen and self._registry.alive == 1:  # nobody else sees it go
             self._look_for_peak(last_chance=True)
 

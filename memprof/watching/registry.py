@@ -103,6 +103,11 @@ class Registry:
     def alive(self) -> int:
         return len(self._known)
 
+    def agents(self) -> int:
+        """How many live, each row of a batch counted."""
+        living = [agent for crowd in [*self.crowds.values()] for agent in crowd.agents()]
+        return sum(map(rows_of, living))
+
     def watch(self, kind: type, backend: BackendName) -> None:
         """Take down every agent that the constructor of PyMDP's class `kind` ends with, also of
         classes derived from it."""
@@ -203,6 +208,12 @@ def is_traced(agent: Any) -> bool:
         return False
     first = next(iter(jax.tree_util.tree_leaves(vars(agent).get("A"))), None)
     return isinstance(first, jax.core.Tracer)
+
+
+def rows_of(agent: Any) -> int:
+    """How many agents an object is: the rows of a JAX batch."""
+    size = getattr(agent, "batch_size", 1)
+    return size if isinstance(size, int) and size > 0 else 1
 
 
 def put_back(kind: type, name: str, ours: Any, found: Any) -> None:

@@ -18,7 +18,7 @@ class Rounds:
 
     def __init__(self, read: Callable[[], int]) -> None:
         self._read = read
-        self._longest = self._latest = _Stretch(0)
+        self._longest = self._latest = _Stretch(0, 0)
         self._acted = self._looking = 0
 
     @contextmanager
@@ -31,13 +31,13 @@ class Rounds:
             self._looking -= 1
             self._latest.interrupted = bool(self._latest.readings)
 
-    def act(self, alive: int) -> None:
-        """One of so many agents, or batches of them, acts."""
+    def act(self, alive: int, agents: Callable[[], int]) -> None:
+        """One of so many agents, or batches of them, acts; `agents` tells how many these are."""
         if self._looking:
             self._acted = 0
             return
-        if alive != self._latest.agents:
-            self._latest, self._acted = _Stretch(alive), 0
+        if alive != self._latest.objects:
+            self._latest, self._acted = _Stretch(alive, agents()), 0
         self._acted += 1
         if self._acted >= alive:
             self._acted = 0
@@ -72,8 +72,8 @@ class Rounds:
 class _Stretch:
     """Readings of one stretch, evenly spread however long it is."""
 
-    def __init__(self, agents: int) -> None:
-        self.agents = agents
+    def __init__(self, objects: int, agents: int) -> None:
+        self.objects, self.agents = objects, agents
         self.steps = 0
         self.stride = 1
         self.readings = array("q")

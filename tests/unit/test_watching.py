@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from functools import partial
 
 from memprof.watching.imports import Imports
 from memprof.watching.registry import Built
@@ -24,11 +25,11 @@ def lived(steps, each, look_at=(), look=0, agents=3):
     for step in range(steps):
         for _ in range(agents):
             process.size += each // agents
-            rounds.act(agents)
+            rounds.act(agents, lambda: agents)
         if step in look_at:
             with rounds.without():
                 process.size += look
-                rounds.act(agents)  # another thread's
+                rounds.act(agents, lambda: agents)  # another thread's
     return rounds.growth()
 
 
@@ -45,7 +46,7 @@ def test_growth_is_of_the_longest_stretch_of_as_many_agents():
     rounds = Rounds(process)
     for agents, steps in ((2, 9), (5, 30), (4, 8)):
         for _ in range(steps * agents):
-            rounds.act(agents)
+            rounds.act(agents, partial(int, agents))
     found = rounds.growth()
     assert (found.agents, found.last_step, found.verdict) == (5, 30, "clean")
     assert lived(500, 6_000).bytes_per_step == 6_000, "readings are thinned out"
