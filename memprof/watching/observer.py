@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import _thread
-import contextlib
 import os
 import signal
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from memprof.text import one_line
 from memprof.values.measurements import Children
-from memprof.values.watch import MOST_MOMENTS, Look, Moment, OperationUse, Watched
+from memprof.values.watch import Look, OperationUse, Watched
 from memprof.watching.imports import Imports
 from memprof.watching.operations import ACT, Operations
 from memprof.watching.programs import Programs
+from memprof.watching.readings import Timeline, has_children, peak_bytes, private_bytes
 from memprof.watching.registry import MANY_MORE, BackendName, Registry, users_line
 from memprof.watching.rounds import Rounds
 
@@ -50,7 +48,7 @@ class Observer:
         agents = dict.fromkeys(_modules(), self._found)
         self._imports = Imports({**agents, "jax": self._programs.watch})
         self._looks: dict[str, Look] = {}
-        self._timeline = _Timeline()
+        self._timeline = Timeline()
         self._rounds = Rounds(private_bytes)
         self._looking = threading.Lock()
         self._resting = threading.Event()
@@ -174,7 +172,7 @@ class Observer:
             growth=self._rounds.growth(),
             compiling=self._programs.compiling(self._folder),
             start_bytes=self._start_bytes,
-            peak_bytes=_peak_bytes(),
+            peak_bytes=peak_bytes(),
             watch_seconds=self._took,
             finished=self._stopped,
             built=self._registry.built,
@@ -231,7 +229,7 @@ class Observer:
         built = count = 0
         while not self._resting.wait(_INTERVAL_SECONDS):
             count += 1
-            if count % _CHILDREN_EVERY == 0 and _has_children():
+            if count % _CHILDREN_EVERY == 0 and has_children():
                 self._see_children()
             alive = self._registry.alive
             self._timeline.take(self.seconds, private_bytes(), alive)
@@ -293,62 +291,9 @@ def current() -> Observer | None:
     return _current[-1] if _current else None
 
 
-class _Timeline:
-    """Moments, evenly spread however long it takes: with no more room, every other one goes."""
-
-    def __init__(self) -> None:
-        self._seconds, self._bytes, self._agents = array("d"), array("q"), array("q")
-        self._asked, self._stride = 0, 1
-
-    def take(self, seconds: float, private_bytes: int, agents: int) -> None:
-        self._asked += 1
-        if self._asked % self._stride:
-            return
-        self._seconds.append(seconds)
-        self._bytes.append(private_bytes)
-        self._agents.append(agents)
-        if len(self._seconds) == MOST_MOMENTS:
-            self._stride *= 2
-            for each in (self._seconds, self._bytes, self._agents):
-                del each[::2]
-
-    def moments(self) -> tuple[Moment, ...]:
-        rows = zip([*self._seconds], [*self._bytes], [*self._agents], strict=False)
-        return tuple(Moment(*row) for row in rows)
-
-
 def _modules() -> dict[str, BackendName]:
     """Where PyMDP's agents are: the module of each backend that is installed."""
     from memprof.upstream.installed import package_of
 
     backends: tuple[BackendName, ...] = ("numpy", "jax")
     return {f"{package_of(name)}.agent": name for name in backends if package_of(name)}
-
-
-def _has_children() -> bool:
-    """Whether a process is there that a thread of this one has started."""
-    for thread in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            if thread.read_bytes():
-                return True
-    return False
-
-
-def private_bytes() -> int:
-    """About the private memory of this process, in microseconds."""
-    try:
-        with open("/proc/self/statm", "rb") as stream:
-            fields = stream.read().split()
-    except OSError:
-        return 0
-    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
-
-
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def _peak_bytes() -> int | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
