@@ -33,7 +33,8 @@ def test_it_chooses_in_one_worker_and_one_for_the_imports(memprof, scenario):
 def test_agents_that_learn_alike_are_compared_by_value_where_sums_may_come_in_another_order(
     memprof, scenario
 ):
-    fields = {"backend": "jax", "steps": 2, "agents": 3, "passes": "auto", "max_slowdown": 1000}
+    # So many that two kilobytes each are more than a page at either end of the line.
+    fields = {"backend": "jax", "steps": 2, "agents": 20, "passes": "auto", "max_slowdown": 1000}
     run = memprof("profile", scenario(**fields), "-q")
     assert run.code == 0, run.err
     report = run.report()
