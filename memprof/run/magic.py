@@ -6,9 +6,8 @@ import html
 import os
 from typing import Any
 
-from memprof.launch.machine import describe_environment
 from memprof.render import document, terminal, view_of
-from memprof.run import cautions
+from memprof.run.run import report_of
 from memprof.values.watch import CELL, Ended, RunReport
 from memprof.watching.observer import END, Observer
 
@@ -34,25 +33,8 @@ def watch_cell(shell: Any, cell: str) -> None:
         watching.try_to_look(END)
     finally:
         watching.stop()
-    _show(report_of(watching, failed=not ran.success))
-
-
-def report_of(watching: Observer, *, failed: bool) -> RunReport:
-    """What was seen while a cell ran."""
-    watched = watching.watched()
-    kinds = watched.peak_kinds
-    backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
-    ended: Ended = "exception" if failed else "exit"
-    return RunReport(
-        complete=not failed,
-        program=(CELL,),
-        exit_code=int(failed),
-        ended=ended,
-        environment=describe_environment(backend, watched, None, None),
-        warnings=tuple(cautions.find(watched, ended)),
-        watched=watched,
-        kinds=kinds,
-    )
+    ended: Ended = "exit" if ran.success else "exception"
+    _show(report_of((CELL,), int(not ran.success), ended, watching.watched()))
 
 
 def _show(report: RunReport) -> None:

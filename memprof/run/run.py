@@ -122,7 +122,14 @@ def run(
     heard = _Heard(events)
     end = _until_it_ends(process, limits.timeout_seconds)
     watched = heard.last(end)
-    report = _report(program, end, watched, budget_bytes, limits)
+    report = report_of(
+        program.words,
+        end.code,
+        end.ended,
+        watched,
+        memory_limit_bytes=limits.memory_bytes,
+        budget_bytes=budget_bytes,
+    )
     return Outcome(report, _broken(report, limits, fail_on_leak=fail_on_leak))
 
 
@@ -191,18 +198,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _report(
-    program: Program, end: _End, watched: Watched, budget_bytes: int | None, limits: Limits
+def report_of(
+    program: tuple[str, ...],
+    exit_code: int,
+    ended: Ended,
+    watched: Watched,
+    *,
+    memory_limit_bytes: int | None = None,
+    budget_bytes: int | None = None,
 ) -> RunReport:
+    """What was seen of a program, or of a notebook's cell, that has come to its end."""
     kinds = watched.peak_kinds
     backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
     return RunReport(
-        complete=end.ended == "exit" and watched.finished,
-        program=program.words,
-        exit_code=end.code,
-        ended=end.ended,
-        environment=describe_environment(backend, watched, limits.memory_bytes, None),
-        warnings=tuple(cautions.find(watched, end.ended)),
+        complete=ended == "exit" and watched.finished,
+        program=program,
+        exit_code=exit_code,
+        ended=ended,
+        environment=describe_environment(backend, watched, memory_limit_bytes, None),
+        warnings=tuple(cautions.find(watched, ended)),
         watched=watched,
         kinds=kinds,
         budget=tuple(_judged(kind, budget_bytes) for kind in kinds if budget_bytes is not None),

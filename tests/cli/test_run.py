@@ -251,8 +251,7 @@ def test_whatever_ends_the_program_what_was_seen_is_reported(program, report, tm
     found = report()
     ended = "killed" if number == signal.SIGKILL else "interrupted"
     assert (found["ended"], found["complete"]) == (ended, False)
-    if number != signal.SIGTERM:  # which ends it at once
-        assert [kind["agents"] for kind in found["kinds"]] == [6]
+    assert [kind["agents"] for kind in found["kinds"]] == [6]
 
 
 def _children(process):
