@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from memprof.instruments.held import reachable
-from memprof.instruments.memory import is_device_array, nominal_bytes
+from memprof.instruments.memory import fetched, is_device_array, nominal_bytes
 from memprof.populations import EACH
 from memprof.values.instruments import ContentRow
 
@@ -74,14 +74,14 @@ def _pinned_bytes(arrays: Sequence[np.ndarray]) -> int:
 
 
 def _of_batch(component: str, roots: list[Any], agents: int) -> ContentRow | None:
-    found = _leaves(roots) or []
-    whole = [each for each in found if is_device_array(each) and each.shape[:1] == (agents,)]
+    found = [each for each in _leaves(roots) or [] if is_device_array(each)]
+    whole = [each for each in found if each.shape[:1] == (agents,) and not each.is_deleted()]
     each_bytes = sum(array.nbytes for array in whole) // agents
     if not each_bytes:
         return None
     few = max(2, min(_MOST_AGENTS, _MOST_BYTES // each_bytes))
-    fetched = [np.asarray(array[:few]) for array in whole]
-    first, *others = [[array[row] for array in fetched] for row in range(min(few, agents))]
+    rows = [fetched(array, 0, few) for array in whole]
+    first, *others = [[array[row] for array in rows] for row in range(min(few, agents))]
     compared, alike, _ = _compared(first, others)
     # A batch has a row for every agent, whatever is in it.
     zeros = _zeros(first, others)

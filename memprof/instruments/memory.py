@@ -69,6 +69,22 @@ def buffers_of(thing: Any) -> Iterator[Buffer]:
         yield Buffer(data.unsafe_buffer_pointer(), data.nbytes, on_host)
 
 
+def fetched(array: Any, first: int, last: int) -> np.ndarray:
+    """Rows of a JAX array on the host, without a copy where they are there already.
+
+    JAX keeps what `np.asarray` makes of an array, and then can no longer donate that; here it is
+    left as it is.
+
+    Raises:
+        RuntimeError: it was deleted.
+    """
+    if {device.platform for device in array.devices()} == {"cpu"}:
+        with suppress(RuntimeError, BufferError):  # on several devices, or no numbers of NumPy's
+            return np.from_dlpack(array)[first:last]
+    some = array[first:last]
+    return np.asarray(some.copy() if some is array else some)
+
+
 def storage_of(tensor: Any) -> Iterator[Buffer]:
     """The storage of a tensor, which views of it share; nothing where it has none, as on torch's
     device `meta`."""

@@ -16,7 +16,7 @@ from memprof.populations.jax_arguments import Arguments
 from memprof.populations.jax_given import Given, Row
 from memprof.populations.jax_ready import Ready
 from memprof.text import shown
-from memprof.upstream.jax_agent import DEFAULTS, Agent, plans_back, with_rows
+from memprof.upstream.jax_agent import DEFAULTS, Agent, own_of, with_rows
 from memprof.values.population import PopulationSpec
 
 
@@ -119,14 +119,7 @@ class Models:
     def own(self) -> tuple[str, ...]:
         """Attributes of PyMDP's agent that are each agent's own: what it learns, and what differs
         from agent to agent."""
-        learning = self.learning
-        own = self._differing | {*learning} | {f"p{letter}" for letter in learning if letter != "D"}
-        if plans_back(self.template):
-            if own & {"B", "H", "inductive_threshold"}:
-                own |= {"I"}  # which PyMDP makes of these
-            if "B" not in learning:
-                own -= {"H"}  # and makes again when B is learned
-        return tuple(sorted(own))
+        return tuple(sorted(own_of(self.template, self._differing, self.learning)))
 
     @property
     def first(self) -> dict[str, Any]:

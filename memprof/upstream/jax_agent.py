@@ -4,7 +4,7 @@ imports JAX and PyMDP."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -91,6 +91,19 @@ def rows_of(tree: Any, size: int) -> Any:
         return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
 
     return tree_map(of, tree, is_leaf=lambda x: isinstance(x, Agent))
+
+
+def own_of(agent: Agent, differing: Iterable[str], learning: Iterable[str]) -> frozenset[str]:
+    """Attributes of which each agent of a batch has its own under `share`: what it learns, such as
+    `("A", "B")`, and what is `differing` from agent to agent."""
+    learned = {*learning}
+    own = {*differing} | learned | {f"p{letter}" for letter in learned - {"D"}}
+    if plans_back(agent):
+        if own & {"B", "H", "inductive_threshold"}:
+            own |= {"I"}  # which PyMDP makes of these
+        if "B" not in learned:
+            own -= {"H"}  # and makes again when B is learned
+    return frozenset(own)
 
 
 def plans_back(agent: Agent) -> bool:

@@ -42,14 +42,17 @@ class KindCost:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What agents of a kind would take at rest under the pass `template`, measured beside them.
+    """What agents of a kind would take under a pass, measured beside them: those of NumPy at rest
+    under `template`, those of JAX under `share`.
 
     Attributes:
-        agents: that were encoded and decoded again, after the one that is their template.
-        bytes_per_agent: of a record, the mean.
-        seconds_per_use: to decode one and to encode it again.
-        exact: all came back the same, bit by bit.
-        refused: why agents of this kind cannot be stored; empty where they can.
+        agents: that were encoded and decoded again, after the one that is their template; or that
+            were compared with the first, row by row.
+        bytes_per_agent: of a record, the mean; or of the rows that are an agent's own.
+        seconds_per_use: to decode one and to encode it again; None where nothing is encoded.
+        exact: all came back the same, bit by bit; or what is shared is alike, bit by bit.
+        refused: why agents of this kind cannot be stored, or shared; empty where they can.
+        once_bytes: that all of them would hold together; None where that was not measured.
     """
 
     agents: Count
@@ -57,6 +60,14 @@ class Saving:
     seconds_per_use: float | None
     exact: bool
     refused: str = ""
+    pass_name: Literal["template", "share"] = "template"
+    once_bytes: Count | None = None
+
+    def each_of(self, agents: int) -> float | None:
+        """What each of so many takes, with its part of what they hold together."""
+        if self.bytes_per_agent is None:
+            return None
+        return self.bytes_per_agent + (self.once_bytes or 0) / agents
 
 
 @dataclass(frozen=True, slots=True)

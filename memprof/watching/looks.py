@@ -41,13 +41,14 @@ class Living:
         return sum(self.rows)
 
     def try_saving(self) -> None:
-        """Measure what they would take at rest, if there are many more than the last time."""
+        """Measure what a pass would make of them, if there are many more than the last time."""
         from memprof.watching.savings import saving_of
+        from memprof.watching.sharing import sharing_of
 
-        tried = self.crowd.tried_with
-        if self.crowd.backend == "numpy" and self.count > MANY_MORE * tried:
+        if self.count > MANY_MORE * self.crowd.tried_with:
             self.crowd.tried_with = self.count
-            self.crowd.saving = saving_of(self.agents)
+            measure = saving_of if self.crowd.backend == "numpy" else sharing_of
+            self.crowd.saving = measure(self.agents)
 
 
 def load() -> None:
@@ -180,6 +181,8 @@ def _equal_bytes(kind: Living, held: Sequence[LedgerRow]) -> float:
         return 0.0
     backend = kind.crowd.backend
     batch = kind.agents[0] if len(kind.agents) == 1 else None
+    if backend == "jax" and batch is None:  # compared already, for what `share` would hold
+        return float((kind.crowd.saving and kind.crowd.saving.once_bytes) or 0)
     if batch is not None:
         parts = ((EACH, name, thing) for name, thing in _parts_of(batch, backend))
     else:

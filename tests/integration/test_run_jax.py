@@ -5,23 +5,30 @@ import subprocess
 
 import pytest
 
+from memprof.watching.sharing import sharing_of
 from tests.conftest import COMMAND
 
 PROGRAM = """
+import jax
 import jax.numpy as jnp
 import jax.random as jr
+import memprof
 from pymdp.agent import Agent
 
 def main(agents=6, places=12):
     moves = jnp.stack([jnp.eye(places), jnp.roll(jnp.eye(places), 1, 0)], -1)
-    agent = Agent(A=[jnp.eye(places)], B=[moves], batch_size=agents)
+    A, B = (jnp.broadcast_to(each, (agents, *each.shape)) for each in (jnp.eye(places), moves))
+    starts = jnp.eye(places)[:agents]
+    agent = Agent(A=[A], B=[B], D=[starts], batch_size=agents)
     prior = agent.D
     for step in range(3):
         qs = agent.infer_states([jnp.zeros((agents, 1), int)], prior)
         q_pi, _ = agent.infer_policies(qs)
         action = agent.sample_action(q_pi, rng_key=jr.split(jr.PRNGKey(step), agents))
         prior = agent.update_empirical_prior(action, qs)
-    print(action.shape)
+    memprof.mark("lived")
+    jax.jit(lambda each: each + 1, donate_argnums=0)(agent.C[0])
+    print(agent.C[0].is_deleted(), action.shape)
 
 main()
 """
@@ -33,13 +40,19 @@ def test_a_batch_counts_its_rows_and_what_jax_compiles_has_the_users_line(tmp_pa
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=600
     )
-    assert done.stdout.startswith("(6, 1)\n")
+    assert done.stdout.startswith("True (6, 1)\n"), "what was compared can still be donated"
     report = json.loads((tmp_path / "reports" / "batch-run.json").read_text())
     (kind,) = report["kinds"]
     assert (kind["agents"], kind["built"], kind["backend"]) == (6, 1, "jax")
     rows = {row["component"]: row for row in kind["ledger"]["rows"]}
     for name, numbers in {"A": 12 * 12, "B": 12 * 12 * 2}.items():
         assert rows[name]["private_nominal_bytes"] == 6 * 4 * numbers, "no more than the arrays"
+    saving = kind["saving"]
+    assert (saving["pass_name"], saving["agents"], saving["exact"]) == ("share", 5, True)
+    assert saving["bytes_per_agent"] == 4 * 12, "D differs"
+    assert saving["once_bytes"] == pytest.approx(4 * (12 * 12 * 3 + 12 + 2), abs=100)
+    assert "--passes share" in done.stdout
+    assert not report["watched"]["failed"], "C is gone at the end"
     assert kind["per_agent"]["bytes"] == pytest.approx(4 * 12 * 12 * 3, rel=0.2)
     uses = {each["operation"]: each["calls"] for each in report["watched"]["operations"]}
     assert uses["infer_policies"] == uses["sample_action"] == 3
@@ -47,3 +60,34 @@ def test_a_batch_counts_its_rows_and_what_jax_compiles_has_the_users_line(tmp_pa
     lines = {line["text"].split("(")[0]: line["traces"] for line in compiling["lines"]}
     assert lines["q_pi, _ = agent.infer_policies"] >= 3, "it traces in every step"
     assert "JAX traced" in done.stdout
+
+
+def batch(rows=3, **given):
+    import jax.numpy as jnp
+    from pymdp.agent import Agent
+
+    def of(array):
+        return [jnp.broadcast_to(array, (rows, *array.shape))]
+
+    model = {"A": of(jnp.eye(4)), "B": of(jnp.stack([jnp.eye(4)] * 2, -1))}
+    return Agent(**{**model, **given}, batch_size=rows)
+
+
+def test_what_is_shared_is_alike_to_the_last_bit_and_what_is_learned_is_each_agents_own():
+    import jax.numpy as jnp
+
+    zero = jnp.zeros((3, 4))
+    plain = sharing_of([batch()])
+    whole = plain.once_bytes
+    assert (plain.agents, plain.bytes_per_agent) == (2, 0)
+    signed = sharing_of([batch(C=[zero.at[2, 3].set(-0.0)])])
+    assert (signed.bytes_per_agent, signed.once_bytes) == (4 * 4, whole - 4 * 4)
+    learns = batch(pA=[jnp.ones((3, 4, 4))], learn_A=True)
+    assert sharing_of([learns]).bytes_per_agent == 2 * 4 * 4 * 4, "A and its counts"
+    singles = [batch(1), batch(1, C=[zero[:1] + 1]), batch(2)]
+    found = sharing_of(singles)
+    assert (found.agents, found.bytes_per_agent) == (3, 4 * 4)
+    assert sharing_of([batch(1)]) is None
+    refused = sharing_of([batch(1), batch(1, action_selection="stochastic")])
+    assert not refused.exact
+    assert "action_selection differs" in refused.refused
