@@ -13,6 +13,7 @@ import gc
 import importlib
 import mmap
 import os
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -41,6 +42,21 @@ def check_can_measure() -> None:
             f"measuring needs worker processes with limits, but {_lacks('resource')}; measure "
             "under Linux, WSL or macOS (memprof report, compare and memprof.optimize work here)"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use; None is no limit.
+
+    Raises:
+        MeasurementError: this system has no workers.
+    """
+
+    timeout_seconds: float | None = None
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_can_measure()
 
 
 def rlimit_bytes(name: str) -> int | None:

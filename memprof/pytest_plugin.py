@@ -237,7 +237,7 @@ def _loaded(
 
 def _check(loaded: LoadedScenario, per_agent: int | None) -> Outcome[Report]:
     from memprof.launch.runner import Observer
-    from memprof.launch.spawn import Limits
+    from memprof.posix import Limits
     from memprof.profile.run import check, limited
 
     return check(limited(loaded, per_agent), Limits(_TIMEOUT_SECONDS), Observer())

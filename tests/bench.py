@@ -18,7 +18,7 @@ from typing import Any
 
 from memprof.export.sinks import write_files
 from memprof.launch.runner import Observer
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.profile.run import profile
 from memprof.scenario import load_scenario
 from memprof.text import format_seconds

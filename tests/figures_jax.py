@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import NamedTuple
 
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.profile.judge import trend
 from memprof.profile.passes import cost_of
 from memprof.scenario import load_scenario

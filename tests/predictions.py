@@ -13,7 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from memprof.launch.limits import left_bytes
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.text import format_size
 from memprof.values.population import PopulationSpec

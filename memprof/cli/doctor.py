@@ -49,7 +49,8 @@ def doctor_command(
 
 def _tried() -> Calibration | MemprofError:
     """What a worker found of its readings, or why there is none."""
-    from memprof.launch.spawn import Limits, run_worker
+    from memprof.launch.spawn import run_worker
+    from memprof.posix import Limits
     from memprof.scenario import load_default
     from memprof.values.requests import TryReadings
 

@@ -23,7 +23,7 @@ from memprof.text import cut, parse_size
 from memprof.values.population import EffortName
 
 if TYPE_CHECKING:
-    from memprof.launch.spawn import Limits
+    from memprof.posix import Limits
     from memprof.values.gate import Tolerance
 
 _YEAR = 365 * 24 * 3600
@@ -138,7 +138,7 @@ class WorkerLimits:
         Raises:
             MeasurementError: this system has no workers.
         """
-        from memprof.launch.spawn import Limits
+        from memprof.posix import Limits
 
         return Limits(self.timeout, self.memory_limit)
 

@@ -5,39 +5,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from typing import TYPE_CHECKING, Any, cast
 
 from memprof.catalogue.formats import FORMATS, Format
 from memprof.cli.options import Destination, Verdicts
 from memprof.errors import MemprofError, OutputError, UsageError
 from memprof.export import sinks
-from memprof.export.json_text import AnyReport
-from memprof.gate import ci
-from memprof.launch.runner import Observer, Outcome
-from memprof.render import terminal, view_of
-from memprof.text import counted, for_a_log, one_line
-from memprof.values.gate import GateReport
-from memprof.values.measurements import Mark
+from memprof.text import for_a_log, one_line
+
+if TYPE_CHECKING:
+    from memprof.export.json_text import AnyReport
+    from memprof.launch.runner import Observer, Outcome
+    from memprof.values.gate import GateReport
 
 _SUMMARY = "GITHUB_STEP_SUMMARY"
-_LONG_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +86,8 @@ class Output:
         Raises:
             MemprofError: what was measured fails its check, or it could not be measured or written.
         """
+        from memprof.cli.progress import progress
+
         self.check(question)
         with progress(quiet=self.to.quiet) as observer:
             outcome = measure(observer)
@@ -121,6 +110,15 @@ class Output:
         files = [self.file(each) for each in FORMATS.values()]
         sinks.check_writable([*files, *self._json_file(), *self._ci_files(), *self.further])
 
+    def load(self) -> None:
+        """Import what delivering takes, while something else keeps this command waiting."""
+        for each in FORMATS.values():
+            if not FORMATS.origin(each.name):
+                import_module(each.target.partition(":")[0])
+        from memprof.render import document, terminal  # noqa: F401
+
+        document.load()
+
     def deliver(self, report: AnyReport, failure: MemprofError | None) -> None:
         """Write the report in every format, print what was asked for, and end as the measurement
         did. What an earlier report had and this one has not goes.
@@ -128,17 +126,19 @@ class Output:
         Raises:
             MemprofError: `failure`, or else an `OutputError` if a file could not be written.
         """
+        from memprof.render import terminal, view_of
+
         errors = [] if failure is None else [failure]
         rendered = self.rendered(report, errors)
         texts = {file: text for file, text in rendered.items() if text is not None}
         gone = rendered.keys() - texts.keys()
         as_json = texts[self.file(FORMATS["json"])]
         texts.update(dict.fromkeys(self._json_file(), as_json))
-        if isinstance(report, GateReport):
-            texts.update({file: render(report) for file, render in self._ci_files().items()})
-        with _collecting(errors):
-            if isinstance(report, GateReport) and self.verdicts is not None:
-                _announce(report, github=self.verdicts.github)
+        if self.verdicts is not None:
+            gate = cast("GateReport", report)
+            texts.update({file: render(gate) for file, render in self._ci_files().items()})
+            with _collecting(errors):
+                _announce(gate, github=self.verdicts.github)
         with _collecting(errors):  # before the screen: whoever reads that may go away
             sinks.write_files(texts)
             sinks.remove_files(gone)
@@ -178,6 +178,8 @@ class Output:
         asked = self.verdicts
         if asked is None:
             return {}
+        from memprof.gate import ci
+
         renderers = (
             (asked.junit, ci.junit),
             (asked.benchmark_json, ci.benchmark_action),
@@ -197,6 +199,8 @@ def _collecting(errors: list[MemprofError]) -> Iterator[None]:
 
 def _announce(report: GateReport, *, github: bool) -> None:
     """Print GitHub's annotations if they are asked for, and append the summary to its file."""
+    from memprof.gate import ci
+
     if github:
         say(ci.github_annotations(report))
     if path := os.environ.get(_SUMMARY):
@@ -229,78 +233,3 @@ def listed(files: Iterable[Path]) -> str:
             for start, found in suffixes.items()
         )
     )
-
-
-@contextlib.contextmanager
-def progress(*, quiet: bool) -> Iterator[Observer]:
-    """An observer that draws a bar on a terminal, prints lines elsewhere, or nothing."""
-    if quiet:
-        yield Observer()
-    elif sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield _Bar(bar, bar.add_task("start", total=None, left=""))
-    else:
-        yield _Lines()
-
-
-class _Lines(Observer):
-    """A line per worker, and more where one works for long."""
-
-    def __init__(self) -> None:
-        self._said = 0.0
-
-    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
-        left = _left(left_seconds)
-        of_all = f" of {total}" if total else ""
-        self._say(f"worker {number}{of_all}: {title}{f'; {left}' if left else ''}")
-
-    def phase(self, title: str, mark: Mark) -> None:
-        if time.monotonic() > self._said + _LONG_SECONDS:
-            self._say(f"  {title}: {_words(mark)}")
-
-    def known(self, finding: str) -> None:
-        self._say(f"  {finding}")
-
-    def _say(self, line: str) -> None:
-        self._said = time.monotonic()
-        print(one_line(line), file=sys.stderr, flush=True)
-
-
-class _Bar(Observer):
-    """A bar, and above it a line per figure."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar = bar
-        self._task = task
-
-    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
-        left = _left(left_seconds)
-        self._bar.update(
-            self._task,
-            description=one_line(title),
-            completed=number - 1,
-            total=total or None,
-            left=left,
-        )
-
-    def phase(self, title: str, mark: Mark) -> None:
-        description = f"{one_line(title)}: {_words(mark)}"
-        self._bar.update(self._task, description=description, refresh=True)  # however short it is
-
-    def known(self, finding: str) -> None:
-        self._bar.console.print(one_line(finding), markup=False, highlight=False)
-
-
-def _left(seconds: float | None) -> str:
-    return "" if seconds is None else f"about {math.ceil(seconds):,} s left"
-
-
-def _words(mark: Mark) -> str:
-    return one_line(f"{mark.label} {counted(mark.agents, 'agent')}" if mark.agents else mark.label)

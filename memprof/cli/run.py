@@ -101,7 +101,7 @@ def run_command(
     there is no such program; 3 --timeout; 130 interrupted. More: memprof help run.
     """
     from memprof.cli.output import Output, Question
-    from memprof.launch.spawn import Limits
+    from memprof.posix import Limits
     from memprof.run.run import Program, run
 
     given = list(program or [])

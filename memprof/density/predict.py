@@ -10,7 +10,7 @@ from memprof.errors import UsageError
 from memprof.launch.limits import bounds
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer, Outcome
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.scenario import LoadedScenario
 from memprof.text import format_size
 from memprof.values.density import Bound

@@ -18,7 +18,7 @@ from memprof.errors import (
 from memprof.launch.limits import bounds
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.profile.auto import judged
 from memprof.profile.cautions import of_workers
 from memprof.profile.run import budget_check, diverged, over_budget

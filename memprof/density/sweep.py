@@ -11,7 +11,7 @@ from math import ceil
 from memprof.density import capacity
 from memprof.errors import MeasurementError, MemoryLimitReached
 from memprof.launch.runner import Crew
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.text import counted
 from memprof.values.density import DensityRun, Ended, Room, Verification
 from memprof.values.measurements import ThreadsRun

@@ -11,7 +11,7 @@ from memprof.catalogue.models import Npz
 from memprof.errors import MemprofError
 from memprof.gate import differences, judge
 from memprof.launch.runner import Crew, Observer
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.profile.run import condense
 from memprof.profile.workers import Runs
 from memprof.scenario import LoadedScenario

@@ -11,18 +11,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, RLock, Thread
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from memprof.errors import Interrupted, MeasurementError, MemprofError, ScenarioError
 from memprof.launch.forks import Forks
 from memprof.launch.limits import left_bytes
 from memprof.launch.machine import keeper_of_programs
-from memprof.launch.spawn import Finished, Limits, run_worker
+from memprof.launch.spawn import Finished, run_worker
 from memprof.launch.start import Halt, new_folder
-from memprof.posix import processors
-from memprof.scenario import LoadedScenario
+from memprof.posix import Limits, processors
 from memprof.values.measurements import Mark
 from memprof.values.requests import R, Request
+
+if TYPE_CHECKING:
+    from memprof.scenario import LoadedScenario
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -28,7 +28,7 @@ from memprof.errors import (
 from memprof.launch.forks import Forks
 from memprof.launch.machine import worker_environment
 from memprof.launch.start import Halt, MemorySampler, Worker, temporary_folder
-from memprof.posix import check_can_measure, rlimit_bytes
+from memprof.posix import Limits, rlimit_bytes
 from memprof.text import format_limit, format_size, raised
 from memprof.values.measurements import Mark
 from memprof.values.requests import (
@@ -45,21 +45,6 @@ from memprof.values.requests import (
 
 _ARGUMENTS = ["-P", "-m", "memprof.worker"]
 _IMPORT_SECONDS = 45.0  # under a memory limit: with too little, BLAS tries for ever
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a worker may use; None is no limit.
-
-    Raises:
-        MeasurementError: this system has no workers.
-    """
-
-    timeout_seconds: float | None = None
-    memory_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        check_can_measure()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from memprof.catalogue.passes import OPTIONS, passes_with, without_stores
 from memprof.errors import LeakFound, MeasurementError, MemprofError, Undecided
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
-from memprof.launch.spawn import Limits
 from memprof.leak.verdict import attributed, seldom, verdict_on
+from memprof.posix import Limits
 from memprof.profile.cautions import of_workers
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario

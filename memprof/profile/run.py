@@ -11,7 +11,7 @@ from memprof.catalogue.passes import PASSES, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Observer, Outcome
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
 from memprof.profile.auto import judged

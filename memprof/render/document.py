@@ -34,6 +34,12 @@ _SCRIPTS = (
 )
 
 
+def load() -> None:
+    """Make ready what every page needs."""
+    _template()
+    _scripts()
+
+
 def render(report: AnyReport) -> str:
     """The whole report as an HTML page."""
     return render_view(view_of(report))

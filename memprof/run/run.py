@@ -24,7 +24,7 @@ from memprof.errors import (
 )
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Outcome
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.run import cautions
 from memprof.text import counted, format_size
 from memprof.values.watch import Ended, Kind, KindBudget, RunReport, Watched

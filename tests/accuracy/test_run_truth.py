@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memprof.launch.runner import Observer
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.profile.run import profile
 from memprof.scenario import load_scenario
 from tests.conftest import COMMAND, SCENARIOS

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.values.requests import Grow
 from tests.conftest import COMMAND

@@ -14,7 +14,8 @@ from memprof.launch import forks as parents
 from memprof.launch.forks import Forks
 from memprof.launch.keeper import COMMON_FOLDER
 from memprof.launch.runner import Crew, Observer
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.profile.workers import Runs
 from memprof.scenario import load_scenario
 from memprof.values.requests import Measure, ReadThrough, TryReadings

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.scenario import scenario_of
 from memprof.values.requests import ReadThrough
 from tests.conftest import ROOT

@@ -8,7 +8,8 @@ import pytest
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.launch.forks import Forks
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.stats.lines import memory_line
 from memprof.values.requests import Measure

@@ -8,7 +8,8 @@ import tempfile
 import pytest
 
 from memprof.launch.runner import Observer
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.profile.passes import cost_of
 from memprof.profile.run import profile
 from memprof.scenario import load_scenario

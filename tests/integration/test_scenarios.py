@@ -14,8 +14,9 @@ import pytest
 
 from memprof.errors import ScenarioError
 from memprof.instruments import Stopwatch, walker
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
 from memprof.populations.numpy_agents import NumpyPopulation
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.values.requests import ReadThrough
 from tests.conftest import SCENARIOS, digests_of

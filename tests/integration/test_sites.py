@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.values.requests import FindSites
 from tests.conftest import SCENARIOS

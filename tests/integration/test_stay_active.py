@@ -18,10 +18,11 @@ from pymdp.legacy.agent import Agent
 import memprof
 from memprof.errors import AgentActive, StoreError, UsageError
 from memprof.instruments import DirectCalls, process, walker
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
 from memprof.models import model_builder
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.populations.trace import DigestTrace
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.storage.disk_records import DiskRecords
 from memprof.values.requests import Measure

@@ -9,10 +9,11 @@ import pytest
 from memprof.density.threads import Crew
 from memprof.errors import MemoryLimitReached, ScenarioError
 from memprof.instruments import DirectCalls
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
 from memprof.populations import population_class
 from memprof.populations.thread_random import thread_random
 from memprof.populations.trace import DigestTrace
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.values.requests import StepInThreads
 from tests.conftest import SCENARIOS, digests_of

@@ -10,7 +10,8 @@ from statistics import median
 
 import pytest
 
-from memprof.launch.spawn import Limits, run_worker
+from memprof.launch.spawn import run_worker
+from memprof.posix import Limits
 from memprof.scenario import load_scenario
 from memprof.values.requests import StepInThreads
 from tests.conftest import SCENARIOS

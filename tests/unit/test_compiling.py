@@ -6,7 +6,7 @@ import pytest
 from memprof.errors import Interrupted, WorkerDied, WorkerFailed
 from memprof.launch.machine import worker_environment
 from memprof.launch.runner import Crew, Observer
-from memprof.launch.spawn import Limits
+from memprof.posix import Limits
 from memprof.profile.run import condense
 from memprof.profile.workers import Runs
 from memprof.scenario import load_scenario

@@ -7,8 +7,7 @@ import pytest
 from memprof.errors import ScenarioError
 from memprof.launch.limits import left_bytes
 from memprof.launch.runner import Crew, Observer
-from memprof.launch.spawn import Limits
-from memprof.posix import processors
+from memprof.posix import Limits, processors
 from memprof.scenario import load_scenario
 from tests.conftest import SCENARIOS
 
