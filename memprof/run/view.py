@@ -63,7 +63,8 @@ _LEDGER = (
 )
 _OPERATIONS = (
     "Calls of PyMDP's methods, each with those that it makes itself. Kept is how much larger the "
-    "process is after a call than before it, the mean of one call in sixteen."
+    "process is after a call than before it, the mean of one call in sixteen. At once is the most "
+    "that one of so many calls had allocated at a time, of Python's and NumPy's memory."
 )
 
 

@@ -18,10 +18,12 @@ def operations_table(report: RunReport) -> Table:
             format_seconds(each.seconds),
             format_seconds(each.seconds / each.calls),
             format_size(each.kept_bytes),
+            format_size(each.peak_bytes) + (f" ({each.peaks})" if each.peaks else ""),
         )
         for each in used
     )
-    return Table("", ("operation", "calls", "time", "per call", "kept per call"), rows)
+    columns = ("operation", "calls", "time", "per call", "kept per call", "at once")
+    return Table("", columns, rows)
 
 
 def compiling_section(found: Compiling | None) -> Iterator[Section]:

@@ -189,6 +189,8 @@ class OperationUse:
     Attributes:
         seconds: of all calls.
         kept_bytes: growth of the process in a call, the mean of `sampled` ones.
+        peak_bytes: the most that one of `peaks` calls has allocated at once, as tracemalloc sees
+            it; None where none was read, as of JAX, whose arrays it does not see.
     """
 
     operation: str
@@ -196,6 +198,8 @@ class OperationUse:
     seconds: float
     kept_bytes: float
     sampled: Count
+    peak_bytes: Count | None = None
+    peaks: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from memprof.values.measurements import Children
 from memprof.values.watch import Look, OperationUse, Watched
 from memprof.watching.imports import Imports
 from memprof.watching.operations import ACT, Operations
+from memprof.watching.peaks import Peaks
 from memprof.watching.programs import Programs
 from memprof.watching.readings import Timeline, has_children, peak_bytes, private_bytes
 from memprof.watching.registry import MANY_MORE, BackendName, Registry, users_line
@@ -43,13 +44,14 @@ class Observer:
         self._folder = folder or os.getcwd()
         self._on_look = on_look or (lambda _: None)
         self._registry = Registry(private_bytes, self._before_death)
-        self._operations = Operations(private_bytes, self._acted)
+        self._rounds = Rounds(private_bytes)
+        self._peaks = Peaks(self._rounds.interrupt)
+        self._operations = Operations(private_bytes, self._acted, self._peaks)
         self._programs = Programs(users_line)
         agents = dict.fromkeys(_modules(), self._found)
         self._imports = Imports({**agents, "jax": self._programs.watch})
         self._looks: dict[str, Look] = {}
         self._timeline = Timeline()
-        self._rounds = Rounds(private_bytes)
         self._looking = threading.Lock()
         self._resting = threading.Event()
         self._at_work: threading.Lock | None = None
@@ -137,6 +139,7 @@ class Observer:
         """`in_use`: by the thread that uses the agents, which are not at work meanwhile."""
         from memprof.watching import looks
 
+        self._peaks.spoil()
         if in_use and name != PEAK:
             self._registry.search()
         kinds = looks.living(self._registry.crowds)
@@ -146,6 +149,7 @@ class Observer:
             for kind in kinds if in_use else ():
                 kind.try_saving()
             found = looks.look(name, kinds, self.seconds, private_bytes(), self._folder)
+        self._peaks.spoil()
         self._looks[name] = found
         self._took += found.look_seconds
         return found
@@ -165,6 +169,8 @@ class Observer:
                     seconds=use.seconds,
                     kept_bytes=use.kept_bytes / max(1, use.sampled),
                     sampled=use.sampled,
+                    peak_bytes=use.peak_bytes,
+                    peaks=use.peaks,
                 )
                 for name, use in self._operations.uses.items()
                 if use.calls
@@ -200,8 +206,9 @@ class Observer:
         if kind is None or not str(module.__file__).startswith(str(folder())):
             return  # a module of the program's own, of that name
         looks.load()
-        self._registry.watch(kind, _modules()[module.__name__])
-        self._operations.watch(kind)
+        backend = _modules()[module.__name__]
+        self._registry.watch(kind, backend)
+        self._operations.watch(kind, allocates=backend == "numpy")
         self._classes = (*self._classes, kind)
 
     def _acted(self, operation: str, agent: Any, found: Any) -> None:

@@ -8,6 +8,7 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
+from memprof.watching.peaks import FIRST, TIMES, Peaks
 from memprof.watching.registry import put_back
 
 ACT = "sample_action"
@@ -25,29 +26,52 @@ class Use:
     """What one operation did until now. Threads may lose one another's calls: it is a count, and no
     lock is worth it."""
 
-    __slots__ = ("calls", "kept_bytes", "sampled", "seconds")
+    __slots__ = ("calls", "kept_bytes", "next_peak", "peak_bytes", "peaks", "sampled", "seconds")
 
     def __init__(self) -> None:
-        self.calls = self.sampled = self.kept_bytes = 0
+        self.calls = self.sampled = self.kept_bytes = self.peaks = 0
         self.seconds = 0.0
+        self.peak_bytes: int | None = None
+        self.next_peak = FIRST
+
+    @property
+    def usual_seconds(self) -> float:
+        """Of a call before this one, the mean."""
+        return self.seconds / max(1, self.calls - 1)
+
+    def begin_peak(self, peaks: Peaks) -> bool:
+        """Read what this call allocates at once, if it is better to."""
+        self.next_peak = TIMES * self.calls
+        return peaks.begin(self.usual_seconds)
+
+    def end_peak(self, peaks: Peaks, seconds: float) -> float:
+        """The call is over, after so many seconds; those that it would have taken unread."""
+        usual = self.usual_seconds
+        found = peaks.end(seconds, usual)
+        if found is not None:
+            self.peaks += 1
+            self.peak_bytes = max(found, self.peak_bytes or 0)
+        return min(seconds, usual)
 
 
 class Operations:
     """Counts calls of PyMDP's methods; `on_call` is told of each when it is over: its name,
     its agent, and what it came to, or None."""
 
-    def __init__(self, read: Callable[[], int], on_call: Callable[[str, Any, Any], None]) -> None:
-        self._read, self._on_call = read, on_call
+    def __init__(
+        self, read: Callable[[], int], on_call: Callable[[str, Any, Any], None], peaks: Peaks
+    ) -> None:
+        self._read, self._on_call, self._peaks = read, on_call, peaks
         self._put_back: list[Callable[[], None]] = []
         self.uses: dict[str, Use] = {}
 
-    def watch(self, kind: type) -> None:
+    def watch(self, kind: type, *, allocates: bool) -> None:
         """Count those of this class; a class derived from it that overrides one calls it as ever,
-        or does not."""
+        or does not. `allocates`: what it computes with is memory of Python's."""
         for name in NAMES:
             found = kind.__dict__.get(name)
             if found is not None:
-                setattr(kind, name, self._counted(name, found))
+                setattr(kind, name, self._counted(name, found, allocates=allocates))
                 self._put_back.append(partial(put_back, kind, name, vars(kind)[name], found))
 
     def stop(self) -> None:
@@ -55,26 +79,30 @@ class Operations:
         while self._put_back:
             self._put_back.pop()()
 
-    def _counted(self, name: str, method: Any) -> Any:
+    def _counted(self, name: str, method: Any, *, allocates: bool) -> Any:
         """The same method, which counts; equinox wraps those of its modules, so that they are
         functions with arrays to JAX: it wraps this one likewise."""
         function = method if isinstance(method, FunctionType) else getattr(method, "method", None)
         if not callable(function):
             return method
         use = self.uses.setdefault(name, Use())
-        read, on_call = self._read, self._on_call
+        read, on_call, peaks = self._read, self._on_call, self._peaks
 
         @wraps(function)
         def counted(*values: Any, **keywords: Any) -> Any:
             use.calls += 1
-            sampled = use.calls % _SAMPLED == 2  # the first one also fills caches
+            # The first one also fills caches.
+            sampled = use.calls % _SAMPLED == 2 and not peaks.reading
             before = read() if sampled else 0
-            found = None
+            found, traced = None, False
             start = perf_counter()
             try:
+                if allocates and use.calls >= use.next_peak:
+                    traced = use.begin_peak(peaks)
                 found = function(*values, **keywords)
             finally:
-                use.seconds += perf_counter() - start
+                seconds = perf_counter() - start
+                use.seconds += use.end_peak(peaks, seconds) if traced else seconds
                 if sampled:
                     use.kept_bytes += read() - before
                     use.sampled += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from array import array
 from pathlib import Path
 
@@ -48,10 +49,13 @@ def has_children() -> bool:
 def private_bytes() -> int:
     """About the private memory of this process, in microseconds."""
     try:
-        with open("/proc/self/statm", "rb") as stream:
-            fields = stream.read().split()
+        stream = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
+    try:
+        fields = os.read(stream, 200).split()
+    finally:
+        os.close(stream)
     return (int(fields[1]) - int(fields[2])) * PAGE_BYTES
 
 

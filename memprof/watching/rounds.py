@@ -29,7 +29,11 @@ class Rounds:
             yield
         finally:
             self._looking -= 1
-            self._latest.interrupted = bool(self._latest.readings)
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """What the process has gained since the last step is not the agents'."""
+        self._latest.interrupted = bool(self._latest.readings)
 
     def act(self, alive: int, agents: Callable[[], int]) -> None:
         """One of so many agents, or batches of them, acts; `agents` tells how many these are."""

@@ -475,3 +475,49 @@ def test_what_else_is_built_with_agents_and_what_they_share_is_said(program, rep
     assert kind["per_agent"]["bytes"] > 400_000
     assert kind["equal_bytes"] < 20_000, "what they share already is no copy"
     assert [each["kind"] for each in report()["warnings"]] == ["grows_beyond_agents"]
+
+
+def test_what_a_call_allocates_at_once_is_read_in_few_calls_and_leaves_tracing_alone(
+    program, report
+):
+    found = program("""
+    import threading, tracemalloc
+
+    agents = [small(200) for _ in range(2)]
+    release = threading.Event()
+    threading.Thread(target=release.wait, daemon=True).start()
+    for agent in agents:
+        agent.infer_states([0])
+        for _ in range(9):
+            agent.infer_policies()
+    release.set()
+    while threading.active_count() > 1:
+        pass
+    for seen in range(60):
+        for agent in agents:
+            agent.infer_states([seen])
+    for agent in agents:
+        try:
+            agent.infer_states(["nothing"])
+        except (TypeError, IndexError, ValueError):
+            print("raised", tracemalloc.is_tracing())
+    tracemalloc.start(7)
+    peaks = []
+    for seen in range(9):
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        agents[0].infer_states([seen])
+        peaks.append(tracemalloc.get_traced_memory()[1] - before)
+    print(max(peaks), tracemalloc.is_tracing(), tracemalloc.get_traceback_limit())
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    raised, again, own = found.stdout.split("\n")[:3]
+    assert raised == again == "raised False"
+    size, *tracing = own.split()
+    assert tracing == ["True", "7"], "it was the program's own"
+    uses = {each["operation"]: each for each in report()["watched"]["operations"]}
+    states = uses["infer_states"]
+    assert 4 <= states["peaks"] <= 7 < states["calls"], "ever more seldom"
+    assert states["peak_bytes"] == pytest.approx(int(size), rel=0.25)
+    assert states["peak_bytes"] > 200 * 200 * 8, "PyMDP makes a copy of one action's B"
+    assert uses["infer_policies"]["peak_bytes"] is None, "there was a further thread"
