@@ -58,35 +58,29 @@ _NAMESPACE = ("__name__", "__loader__", "__spec__")
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """How things of a type are dealt with: whether they are owned, what they hold, and the type's
-    name where they may hold native memory that nothing tells of."""
+class Kind:
+    """How things of a type are dealt with.
+
+    Attributes:
+        owned: whether a thing is memory of whoever refers to it, rather than code or the
+            interpreter's; where it depends on the thing, what tells.
+        held: what a thing holds; some of it may be nobody's.
+        opaque: the type's name, if it is written in C by others and gives no account of what it
+            takes beside the object; else empty.
+    """
 
     owned: Callable[[Any], bool] | bool
     held: Callable[[Any], Iterable[Any]]
     opaque: str
 
+    def owns(self, thing: Any) -> bool:
+        """Whether this thing is owned."""
+        return self.owned if self.owned is True or self.owned is False else self.owned(thing)
 
-_kinds: dict[type, _Kind] = {}
+
+_kinds: dict[type, Kind] = {}
 _classes: dict[int, type] = {}
 """Classes of the program, by their ids."""
-
-
-def is_owned(thing: Any) -> bool:
-    """Whether a thing is memory of whoever refers to it, rather than code or the interpreter's."""
-    owned = _kind_of(type(thing)).owned
-    return owned if owned is True or owned is False else owned(thing)
-
-
-def held_by(thing: Any) -> Iterable[Any]:
-    """What a thing holds; some of it may be nobody's (`is_owned`)."""
-    return _kind_of(type(thing)).held(thing)
-
-
-def opaque(thing: Any) -> str:
-    """The name of the thing's type, if that is written in C by others and gives no account of what
-    it takes beside the object; else empty."""
-    return _kind_of(type(thing)).opaque
 
 
 def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[Any]:
@@ -97,18 +91,21 @@ def reachable(roots: Iterable[Any], seen: dict[int, Any] | None = None) -> list[
     stack = list(roots)
     while stack:
         thing = stack.pop()
-        if id(thing) in seen or not is_owned(thing) or type(thing) is Buffer:
+        if id(thing) in seen or type(thing) is Buffer:
             continue
-        seen[id(thing)] = thing
-        found.append(thing)
-        stack.extend(held_by(thing))
+        kind = kind_of(type(thing))
+        if kind.owns(thing):
+            seen[id(thing)] = thing
+            found.append(thing)
+            stack.extend(kind.held(thing))
     return found
 
 
-def _kind_of(kind: type) -> _Kind:
+def kind_of(kind: type) -> Kind:
+    """How things of a type are dealt with."""
     found = _kinds.get(kind)
     if found is None:
-        found = _Kind(_owned(kind), _held(kind), _opaque(kind))
+        found = Kind(_owned(kind), _held(kind), _opaque(kind))
         if _is_programs_class(kind):  # others go with their agents
             _kinds[kind] = found
     return found

@@ -13,7 +13,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from memprof.instruments.graph import namespace
-from memprof.instruments.held import is_owned
+from memprof.instruments.held import kind_of
 from memprof.instruments.source_lines import is_users
 from memprof.populations import PROGRAM
 
@@ -41,5 +41,5 @@ def _of_names(title: str, names: Mapping[str, Any], module: str) -> Iterator[tup
         kept = value
         if type(value) is FunctionType and value.__module__ == module:
             kept = [each for each in gc.get_referents(value) if type(each) is not str]
-        if is_owned(kept):
+        if kind_of(type(kept)).owns(kept):
             yield PROGRAM, f"{title}.{name}", kept

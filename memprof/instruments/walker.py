@@ -9,16 +9,16 @@ a page.
 from __future__ import annotations
 
 import statistics
+from array import array
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from memprof.instruments.graph import identity
 from memprof.instruments.heap import block_bytes, object_bytes
-from memprof.instruments.held import held_by, is_owned, opaque
+from memprof.instruments.held import kind_of
 from memprof.instruments.memory import (
     Buffer,
     dimensions_bytes,
@@ -37,26 +37,6 @@ _SHARED = -2
 _DATA = (np.ndarray, Buffer, bytes, bytearray)
 # Agents and worlds have rows of their own: who refers to one does not hold what it holds.
 _ENDS = (AGENT, ENVIRONMENT)
-
-
-@dataclass(slots=True)
-class _Holding:
-    """One object or buffer: who holds it, under which component, and its size.
-
-    Attributes:
-        brought_by: the owner without which it would not be there: others have it for their
-            environments at most.
-        buffer: its memory, where that counts by itself.
-        opaque: its type, where that may hold native memory beside, of which nothing tells.
-    """
-
-    owner: int
-    brought_by: int
-    component: str
-    nominal: int
-    resident: int
-    buffer: Buffer | None
-    opaque: str
 
 
 class Walk(NamedTuple):
@@ -86,26 +66,16 @@ def walk(
     has, is shared, but that agent's to bring: the next has to bring as much. What is in use for a
     while, in a working set, is nobody's.
     """
-    found: dict[int, _Holding] = {}
-    components: dict[str, None] = {}
     held = tuple(holdings)  # all alive, so that no id comes twice
     ends = {id(root) for _, component, root in held if component in _ENDS and _is_body(root)}
     with PageTable() as pages:
+        found = _Found(ends, pages)
         for owner, component, root in held:
-            components[component] = None
-            of_batch = owner == EACH or owner in batches
-            _claim(root, owner, component, found, ends, pages, of_batch=of_batch)
-    readable = pages.readable
-    rows = tuple(_row(component, found.values(), readable) for component in components)
-    resident: Counter[int] = Counter()
-    nominal: Counter[int] = Counter()
-    for holding in found.values():
-        if holding.component != WORKING_SET:
-            resident[holding.brought_by] += holding.resident
-            nominal[holding.brought_by] += holding.nominal
+            found.claim(root, owner, component, of_batch=owner == EACH or owner in batches)
+    resident, nominal = found.brought()
     return Walk(
-        rows,
-        _of_each(resident, agents) if readable else (),
+        found.rows(),
+        _of_each(resident, agents) if pages.readable else (),
         _of_each(nominal, agents),
     )
 
@@ -120,42 +90,91 @@ def _of_each(held: Counter[int], agents: int) -> tuple[int, ...]:
     return tuple(held[agent] + held[EACH] // agents for agent in range(agents))
 
 
-def _claim(
-    root: Any,
-    owner: int,
-    component: str,
-    found: dict[int, _Holding],
-    ends: Container[int],
-    pages: PageTable,
-    *,
-    of_batch: bool,
-) -> None:
-    stack = [root]
-    while stack:
-        thing = stack.pop()
-        if not is_owned(thing):
-            continue
-        key = identity(thing)
-        if key in ends and thing is not root:
-            continue
-        holding = found.get(key)
-        holder = EVERYBODY if of_batch and not issubclass(type(thing), _DATA) else owner
-        if holding is None:
-            nominal, resident, buffer = _sizes(thing, pages)
-            found[key] = _Holding(
-                holder, holder, component, nominal, resident, buffer, opaque(thing)
-            )
-            if buffer is not None:
+class _Found:
+    """Every object and buffer that was found, in columns: there are millions, and Python's garbage
+    collector goes through objects again and again, but not through numbers."""
+
+    def __init__(self, ends: Container[int], pages: PageTable) -> None:
+        self._ends, self._pages = ends, pages
+        self._components: dict[str, int] = {}
+        self._places: dict[int, int] = {}
+        # Of each, in the order of places: who holds it; the owner without which it would not be
+        # there (others have it for their environments at most); its component; its bytes.
+        self._owners: list[int] = []
+        self._brought_by: list[int] = []
+        self._parts: list[int] = []
+        self._nominal, self._resident = array("q"), array("q")
+        # By place: memory that counts by itself; types that may hold native memory beside.
+        self._buffers: dict[int, Buffer] = {}
+        self._opaque: dict[int, str] = {}
+
+    def claim(self, root: Any, owner: int, component: str, *, of_batch: bool) -> None:
+        """All that the root holds is the owner's, or of several."""
+        part = self._components.setdefault(component, len(self._components))
+        places, owners = self._places, self._owners
+        stack = [root]
+        while stack:
+            thing = stack.pop()
+            cls = type(thing)
+            key = -thing.address if cls is Buffer else id(thing)
+            place, kind = places.get(key), kind_of(cls)
+            if place is None and not kind.owns(thing):
+                continue
+            if key in self._ends and thing is not root:
+                continue
+            holder = EVERYBODY if of_batch and not issubclass(cls, _DATA) else owner
+            if place is None:
+                places[key] = place = len(owners)
+                self._add(thing, holder, part, kind.opaque)
+            elif owners[place] in (holder, _SHARED):
+                continue
+            else:
+                owners[place] = _SHARED  # and so is all that it refers to
+                is_worlds = component == ENVIRONMENT and self._parts[place] != part
+                if owner != PROGRAM and not is_worlds:
+                    self._brought_by[place] = _SHARED
+            if (buffer := self._buffers.get(place)) is not None:
                 stack.append(buffer)
-        elif holding.owner in (holder, _SHARED):
-            continue
-        else:
-            holding.owner = _SHARED  # and so is all that it refers to
-            if owner != PROGRAM and (component != ENVIRONMENT or holding.component == ENVIRONMENT):
-                holding.brought_by = _SHARED
-            if holding.buffer is not None:
-                stack.append(holding.buffer)
-        stack.extend(held_by(thing))
+            stack.extend(kind.held(thing))
+
+    def _add(self, thing: Any, holder: int, part: int, opaque: str) -> None:
+        place = len(self._owners)
+        nominal, resident, buffer = _sizes(thing, self._pages)
+        self._owners.append(holder)
+        self._brought_by.append(holder)
+        self._parts.append(part)
+        self._nominal.append(nominal)
+        self._resident.append(resident)
+        if buffer is not None:
+            self._buffers[place] = buffer
+        if opaque:
+            self._opaque[place] = opaque
+
+    def brought(self) -> tuple[Counter[int], Counter[int]]:
+        """Resident and nominal bytes by who brought them."""
+        resident: Counter[int] = Counter()
+        nominal: Counter[int] = Counter()
+        in_use = self._components.get(WORKING_SET)
+        columns = zip(self._brought_by, self._parts, self._resident, self._nominal, strict=True)
+        for owner, part, really, named in columns:
+            if part != in_use:
+                resident[owner] += really
+                nominal[owner] += named
+        return resident, nominal
+
+    def rows(self) -> tuple[LedgerRow, ...]:
+        """A row for each component, in the order in which they came."""
+        found = [_Sums() for _ in self._components]
+        columns = zip(self._owners, self._parts, self._nominal, self._resident, strict=True)
+        for owner, part, nominal, resident in columns:
+            found[part].add(nominal, resident, shared=owner < 0 and owner != EACH)
+        for place, name in self._opaque.items():
+            found[self._parts[place]].opaque.add(name)
+        readable = self._pages.readable
+        return tuple(
+            each.row(component, readable=readable)
+            for component, each in zip(self._components, found, strict=True)
+        )
 
 
 def _sizes(thing: Any, pages: PageTable) -> tuple[int, int, Buffer | None]:
@@ -185,19 +204,30 @@ def resident_bytes(buffer: Buffer, pages: PageTable) -> int:
     return pages.resident_bytes(buffer.address, buffer.nbytes)
 
 
-def _row(component: str, holdings: Iterable[_Holding], readable: bool) -> LedgerRow:
-    mine = [holding for holding in holdings if holding.component == component]
-    private = [holding for holding in mine if holding.owner >= 0 or holding.owner == EACH]
-    shared = [holding for holding in mine if holding.owner in (EVERYBODY, PROGRAM, _SHARED)]
-    return LedgerRow(
-        component=component,
-        private_nominal_bytes=sum(holding.nominal for holding in private),
-        shared_nominal_bytes=sum(holding.nominal for holding in shared),
-        private_resident_bytes=sum(holding.resident for holding in private) if readable else None,
-        shared_resident_bytes=sum(holding.resident for holding in shared) if readable else None,
-        objects=len(mine),
-        opaque=tuple(sorted({holding.opaque for holding in mine} - {""})),
-    )
+@dataclass(slots=True)
+class _Sums:
+    """Of one component: bytes that are one's alone and several's, and what may hold more."""
+
+    objects: int = 0
+    nominal: list[int] = field(default_factory=lambda: [0, 0])
+    resident: list[int] = field(default_factory=lambda: [0, 0])
+    opaque: set[str] = field(default_factory=set)
+
+    def add(self, nominal: int, resident: int, *, shared: bool) -> None:
+        self.objects += 1
+        self.nominal[shared] += nominal
+        self.resident[shared] += resident
+
+    def row(self, component: str, *, readable: bool) -> LedgerRow:
+        return LedgerRow(
+            component=component,
+            private_nominal_bytes=self.nominal[False],
+            shared_nominal_bytes=self.nominal[True],
+            private_resident_bytes=self.resident[False] if readable else None,
+            shared_resident_bytes=self.resident[True] if readable else None,
+            objects=self.objects,
+            opaque=tuple(sorted(self.opaque)),
+        )
 
 
 def gained(rows: Iterable[LedgerRow], before: Iterable[LedgerRow]) -> Iterator[LedgerRow]:
