@@ -200,6 +200,23 @@ def _run(report: RunReport) -> Iterator[_Row]:
     for look in watched.looks:
         for kind in look.kinds:
             yield from _all(_kind(kind), variant=kind.name, note=look.name)
+        for held in look.arrays:
+            yield _Row(
+                series="live_arrays_bytes",
+                y=held.bytes,
+                y_unit="bytes",
+                variant=held.name,
+                note=look.name,
+            )
+    for number, call in enumerate(watched.rollouts, 1):
+        for part in call.parts:
+            yield _Row(
+                series="returned_bytes",
+                y=part.bytes,
+                y_unit="bytes",
+                variant=part.name,
+                note=f"rollout {number}",
+            )
     for use in watched.operations:
         yield _Row(series="calls", y=use.calls, y_unit="calls", note=use.operation)
         yield _Row(series="seconds", y=use.seconds, y_unit="seconds", note=use.operation)

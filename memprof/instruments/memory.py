@@ -81,8 +81,9 @@ def fetched(array: Any, first: int, last: int) -> np.ndarray:
     if {device.platform for device in array.devices()} == {"cpu"}:
         with suppress(RuntimeError, BufferError):  # on several devices, or no numbers of NumPy's
             return np.from_dlpack(array)[first:last]
-    some = array[first:last]
-    return np.asarray(some.copy() if some is array else some)
+    with sys.modules["jax"].ensure_compile_time_eval():  # also where JAX is just tracing
+        some = array[first:last]
+        return np.asarray(some.copy() if some is array else some)
 
 
 def storage_of(tensor: Any) -> Iterator[Buffer]:

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from memprof.instruments import process
+from memprof.values.instruments import SourceLine
 
 Place = tuple[str, int]
 """A source line: path and line number."""
@@ -84,6 +85,11 @@ def short_path(path: str, folder: str) -> str:
 def text_of(place: Place) -> str:
     """The line itself."""
     return linecache.getline(*place).strip()
+
+
+def source_line(place: Place, folder: str) -> SourceLine:
+    """The line as a report names it, its path from `folder`."""
+    return SourceLine(short_path(place[0], folder), place[1], text_of(place))
 
 
 def place_of(traceback: tracemalloc.Traceback) -> Place:

@@ -24,7 +24,7 @@ from memprof.run.agents_view import (
     savings_text,
     timeline,
 )
-from memprof.run.work_view import compiling_section, operations_table
+from memprof.run.work_view import jax_sections, operations_table
 from memprof.text import counted, format_size, one_line
 from memprof.values.watch import CELL, Kind, RunReport
 
@@ -42,7 +42,7 @@ def run_view(report: RunReport) -> View:
         *([Section("Growth", growth)] if growth else []),
         *([Section("What a pass would make of them", savings)] if savings else []),
         *([Section("Operations", (_OPERATIONS,), (operations,))] if operations.rows else []),
-        *compiling_section(report.watched.compiling),
+        *jax_sections(report),
         Section("Process", tuple(process_text(report)), charts=(chart,) if chart else ()),
         *warnings_section(report.warnings),
         environment_section(report.environment),
@@ -50,7 +50,7 @@ def run_view(report: RunReport) -> View:
     brief = [
         *([Section("", _budget(report), (kinds, *ledger[:1]))] if report.kinds else []),
         *([Section("Operations", growth, (operations,))] if operations.rows else []),
-        *compiling_section(report.watched.compiling),
+        *jax_sections(report, brief=True),
         *brief_warnings(report.warnings),
     ]
     title = f"{one_line(' '.join(report.program))}: {_ended(report)}"

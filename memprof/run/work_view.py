@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from memprof.render import Section, Table, source_table
-from memprof.text import counted, format_seconds, format_size
-from memprof.values.watch import Compiling, RunReport
+from memprof.text import counted, format_seconds, format_size, listed
+from memprof.values.watch import Look, RunReport
+from memprof.values.watch_jax import Rollout
+
+# On the screen, so many lines that trace; and so many parts of what a rollout returned.
+_MOST_BRIEF, _MOST = 3, 3
 
 
 def operations_table(report: RunReport) -> Table:
@@ -26,14 +30,45 @@ def operations_table(report: RunReport) -> Table:
     return Table("", columns, rows)
 
 
-def compiling_section(found: Compiling | None) -> Iterator[Section]:
-    """What JAX traced and compiled, and which lines asked for it."""
-    if found is None:
+def jax_sections(report: RunReport, *, brief: bool = False) -> Iterator[Section]:
+    """What JAX traced and compiled, what rollouts returned, and which arrays live."""
+    watched = report.watched
+    tables = [*_returned(watched.rollouts), *_arrays(watched.looks)]
+    if (found := watched.compiling) is None:
+        if tables:
+            yield Section("JAX", (), tuple(tables))
         return
     text = (
         f"JAX traced {counted(found.traces, 'function')} and compiled "
         f"{counted(found.compilations, 'program')} in {format_seconds(found.seconds)}. A line that "
         "traces in every step compiles anew, and JAX keeps what it compiled."
     )
-    lines = ((each, f"{each.traces:,}") for each in found.lines)
-    yield Section("JAX", (text,), (source_table("", "traces", lines),))
+    lines = [(each, f"{each.traces:,}") for each in found.lines]
+    traced = source_table("", "traces", lines[:_MOST_BRIEF] if brief else lines)
+    yield Section("JAX", (text,), (traced, *tables))
+
+
+def _returned(rollouts: Sequence[Rollout]) -> Iterator[Table]:
+    if rollouts:
+        rows = tuple(
+            (
+                each.at.place if each.at else "",
+                f"{each.calls:,}",
+                format_size(each.bytes_per_call),
+                listed([f"{part.name} {format_size(part.bytes)}" for part in each.parts[:_MOST]]),
+            )
+            for each in rollouts
+        )
+        columns = ("line", "calls", "returned by each", "most of it")
+        yield Table("what rollout returned", columns, rows, "prose")
+
+
+def _arrays(looks: Sequence[Look]) -> Iterator[Table]:
+    """At the look at which there were most."""
+    most = max(looks, key=lambda look: sum(each.bytes for each in look.arrays), default=None)
+    if most is not None and most.arrays:
+        rows = tuple(
+            (each.name, f"{each.count:,}", format_size(each.bytes)) for each in most.arrays
+        )
+        title = f"JAX's live arrays ({most.name})"
+        yield Table(title, ("held by", "arrays", "bytes"), rows)

@@ -15,6 +15,7 @@ from memprof.text import counted, format_size
 from memprof.values.instruments import Count, Positive, SourceLine
 from memprof.values.measurements import Ledger, WorkerRun
 from memprof.values.report import BaseReport, Caution, Environment, Interval, LeakVerdict
+from memprof.values.watch_jax import Arrays, Compiling, Rollout
 
 Ended = Literal["exit", "exception", "interrupted", "killed", "timeout", "memory"]
 MOST_MOMENTS = 512
@@ -139,6 +140,7 @@ class Look:
         private_bytes: of the process, see `Reading.private_bytes`.
         shared_bytes: what several agents hold, of whatever kind.
         look_seconds: what it took to look.
+        arrays: JAX's live ones, by who holds them; empty where no agent is JAX's.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Look:
     kinds: tuple[Kind, ...]
     shared_bytes: int
     look_seconds: float
+    arrays: tuple[Arrays, ...] = ()
 
     @property
     def agents(self) -> int:
@@ -202,28 +205,6 @@ class OperationUse:
     peaks: Count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TracedLine(SourceLine):
-    """A line of the user's at which JAX traces."""
-
-    traces: Positive
-
-
-@dataclass(frozen=True, slots=True)
-class Compiling:
-    """What JAX traced and compiled over the whole run.
-
-    Attributes:
-        seconds: of compiling, tracing not included.
-        lines: that traced most often, first.
-    """
-
-    traces: Count
-    compilations: Count
-    seconds: float
-    lines: tuple[TracedLine, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched(WorkerRun):
     """What a program's own process has to say of it until now.
@@ -233,6 +214,7 @@ class Watched(WorkerRun):
         timeline: evenly spread over the run.
         growth: None where no agent stepped again and again.
         compiling: None where JAX was not used.
+        rollouts: of PyMDP's JAX agents.
         peak_bytes: highest resident set; None where the platform cannot tell.
         watch_seconds: what watching itself took, looks included.
         finished: whether the program came to its end, and this is the last word of it.
@@ -246,6 +228,7 @@ class Watched(WorkerRun):
     operations: tuple[OperationUse, ...]
     growth: Growth | None
     compiling: Compiling | None = None
+    rollouts: tuple[Rollout, ...] = ()
     start_bytes: int
     peak_bytes: int | None
     watch_seconds: float

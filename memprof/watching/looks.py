@@ -9,7 +9,6 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any
 
-from memprof.values.instruments import SourceLine
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.watch import SAME_SIZE, Kind, KindCost, Look
 from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_traced, rows_of
@@ -72,10 +71,17 @@ def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
 
 
 def look(
-    name: str, kinds: Sequence[Living], seconds: float, private_bytes: int, folder: str
+    name: str,
+    kinds: Sequence[Living],
+    seconds: float,
+    private_bytes: int,
+    folder: str,
+    returned: Sequence[Any] = (),
 ) -> Look:
-    """What they hold now. `folder` is the one from which the program's files are named."""
+    """What they hold now. `folder` is the one from which the program's files are named; `returned`
+    are arrays that rollouts have returned."""
     from memprof.instruments.walker import walk
+    from memprof.watching.arrays import live_arrays
 
     start = perf_counter()
     rows = [count for kind in kinds for count in kind.rows]
@@ -91,7 +97,20 @@ def look(
         found.append(_kind(kind, own, each, folder))
     shared = sum(row.shared_bytes for kind in found for row in kind.ledger.rows)
     found.sort(key=lambda kind: kind.per_agent.bytes * kind.agents, reverse=True)
-    return Look(name, seconds, private_bytes, tuple(found), shared, perf_counter() - start)
+    arrays = live_arrays(_parts(kinds), returned) if _any_of_jax(kinds) else ()
+    taken = perf_counter() - start
+    return Look(name, seconds, private_bytes, tuple(found), shared, taken, arrays)
+
+
+def _any_of_jax(kinds: Sequence[Living]) -> bool:
+    return any(kind.crowd.backend == "jax" for kind in kinds)
+
+
+def _parts(kinds: Sequence[Living]) -> Iterator[tuple[str, Any]]:
+    """What all agents hold, by component."""
+    for kind in kinds:
+        for agent in kind.agents:
+            yield from _parts_of(agent, kind.crowd.backend)
 
 
 def _holdings(kinds: Sequence[Living]) -> Iterator[tuple[int, str, Any]]:
@@ -111,7 +130,7 @@ def _rows_of_kind(rows: Sequence[LedgerRow], number: int) -> list[LedgerRow]:
 
 
 def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: str) -> Kind:
-    from memprof.instruments.source_lines import short_path, text_of
+    from memprof.instruments.source_lines import source_line
     from memprof.instruments.walker import balance
 
     mean = statistics.fmean(each)
@@ -121,8 +140,7 @@ def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: 
     class_name = f"{cls.__module__}.{cls.__qualname__}"
     built_at = None
     if living.place is not None:
-        path, line = living.place
-        built_at = SourceLine(short_path(path, folder), line, text_of(living.place))
+        built_at = source_line(living.place, folder)
     ledger = balance(living.count, 0, rows, each)
     explained = ledger.explained_bytes or sum(row.nominal_bytes for row in rows)
     growth = explained if cost.how == "ledger" else round(cost.bytes * living.count)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from memprof.text import one_line
+from memprof.upstream.installed import package_of
 from memprof.values.measurements import Children
 from memprof.values.watch import Look, OperationUse, Watched
 from memprof.watching.imports import Imports
@@ -22,6 +23,7 @@ from memprof.watching.peaks import Peaks
 from memprof.watching.programs import Programs
 from memprof.watching.readings import Timeline, has_children, peak_bytes, private_bytes
 from memprof.watching.registry import MANY_MORE, BackendName, Registry, users_line
+from memprof.watching.rollouts import Rollouts
 from memprof.watching.rounds import Rounds
 
 _INTERVAL_SECONDS = 0.1
@@ -49,7 +51,9 @@ class Observer:
         self._operations = Operations(private_bytes, self._acted, self._peaks)
         self._programs = Programs(users_line)
         agents = dict.fromkeys(_modules(), self._found)
-        self._imports = Imports({**agents, "jax": self._programs.watch})
+        self._rollouts = Rollouts(users_line, self._rolled)
+        rollouts = {f"{package_of('jax')}.envs.rollout": self._rollouts.watch}
+        self._imports = Imports({**agents, **rollouts, "jax": self._programs.watch})
         self._looks: dict[str, Look] = {}
         self._timeline = Timeline()
         self._looking = threading.Lock()
@@ -110,6 +114,7 @@ class Observer:
         self._registry.stop()
         self._operations.stop()
         self._programs.stop()
+        self._rollouts.stop()
 
     @property
     def seconds(self) -> float:
@@ -148,7 +153,8 @@ class Observer:
         with self._rounds.without():
             for kind in kinds if in_use else ():
                 kind.try_saving()
-            found = looks.look(name, kinds, self.seconds, private_bytes(), self._folder)
+            now, folder, returned = self.seconds, self._folder, self._rollouts.alive()
+            found = looks.look(name, kinds, now, private_bytes(), folder, returned)
         self._peaks.spoil()
         self._looks[name] = found
         self._took += found.look_seconds
@@ -177,6 +183,7 @@ class Observer:
             ),
             growth=self._rounds.growth(),
             compiling=self._programs.compiling(self._folder),
+            rollouts=tuple(self._rollouts.rows(self._folder)),
             start_bytes=self._start_bytes,
             peak_bytes=peak_bytes(),
             watch_seconds=self._took,
@@ -219,8 +226,13 @@ class Observer:
                 self._registry.meet(found, like=agent)
         if operation == ACT:
             self._rounds.act(self._registry.alive, self._registry.agents)
-        if not self._seen and self._registry.alive == 1:  # nobody else sees it go
+        if not self._used and self._registry.alive == 1:  # nobody else sees it go
             self._look_for_peak(last_chance=True)
+
+    def _rolled(self, agent: Any, found: Any) -> None:
+        """A rollout of an agent has returned it anew."""
+        if isinstance(found, self._classes):
+            self._registry.meet(found, like=agent)
 
     def _before_death(self) -> None:
         """An agent goes, with others perhaps."""
@@ -300,7 +312,5 @@ def current() -> Observer | None:
 
 def _modules() -> dict[str, BackendName]:
     """Where PyMDP's agents are: the module of each backend that is installed."""
-    from memprof.upstream.installed import package_of
-
     backends: tuple[BackendName, ...] = ("numpy", "jax")
     return {f"{package_of(name)}.agent": name for name in backends if package_of(name)}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any
 
-from memprof.values.watch import Compiling, TracedLine
+from memprof.values.watch_jax import Compiling, TracedLine
 from memprof.watching.registry import Place
 
 _MOST_LINES = 10

@@ -14,6 +14,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import memprof
 from pymdp.agent import Agent
+from pymdp.envs import PymdpEnv, rollout
+
+mine = jnp.ones((1000, 100))
 
 def main(agents=6, places=12):
     moves = jnp.stack([jnp.eye(places), jnp.roll(jnp.eye(places), 1, 0)], -1)
@@ -30,7 +33,22 @@ def main(agents=6, places=12):
     jax.jit(lambda each: each + 1, donate_argnums=0)(agent.C[0])
     print(agent.C[0].is_deleted(), action.shape)
 
+def roll(rows=3, places=12, steps=4):
+    A, B = jnp.eye(places), jnp.stack([jnp.eye(places)] * 2, -1)
+    D = jnp.eye(places)[0]
+    many = [jnp.broadcast_to(each, (rows, *each.shape)) for each in (A, B, D)]
+    A, B, D = ([each] for each in many)
+    agent = Agent(A=A, B=B, D=D, pA=[A[0] + 1], learn_A=True, batch_size=rows)
+    world = PymdpEnv(A=[A[0][0]], B=[B[0][0]], D=[D[0][0]])
+    kept = []
+    for turn in range(2):
+        kept.append(rollout(agent, world, steps, jr.PRNGKey(turn))[1])
+    jax.eval_shape(lambda key: rollout(agent, world, steps, key)[1], jr.PRNGKey(0))
+    memprof.mark("rolled")
+    print(sum(each.nbytes for each in jax.tree_util.tree_leaves(kept)))
+
 main()
+roll()
 """
 
 
@@ -42,7 +60,8 @@ def test_a_batch_counts_its_rows_and_what_jax_compiles_has_the_users_line(tmp_pa
     )
     assert done.stdout.startswith("True (6, 1)\n"), "what was compared can still be donated"
     report = json.loads((tmp_path / "reports" / "batch-run.json").read_text())
-    (kind,) = report["kinds"]
+    looks = {look["name"]: look for look in report["watched"]["looks"]}
+    (kind,) = looks["lived"]["kinds"]
     assert (kind["agents"], kind["built"], kind["backend"]) == (6, 1, "jax")
     rows = {row["component"]: row for row in kind["ledger"]["rows"]}
     for name, numbers in {"A": 12 * 12, "B": 12 * 12 * 2}.items():
@@ -55,11 +74,25 @@ def test_a_batch_counts_its_rows_and_what_jax_compiles_has_the_users_line(tmp_pa
     assert not report["watched"]["failed"], "C is gone at the end"
     assert kind["per_agent"]["bytes"] == pytest.approx(4 * 12 * 12 * 3, rel=0.2)
     uses = {each["operation"]: each["calls"] for each in report["watched"]["operations"]}
-    assert uses["infer_policies"] == uses["sample_action"] == 3
+    assert uses["infer_policies"] == uses["sample_action"] == 3 + 3, "with those of traces"
     compiling = report["watched"]["compiling"]
     lines = {line["text"].split("(")[0]: line["traces"] for line in compiling["lines"]}
     assert lines["q_pi, _ = agent.infer_policies"] >= 3, "it traces in every step"
     assert "JAX traced" in done.stdout
+    (rolled,) = report["watched"]["rollouts"]
+    assert rolled["at"]["text"].startswith("kept.append(rollout(")
+    assert rolled["calls"] == 2, "what is only traced returns nothing"
+    parts = {each["name"]: each["bytes"] for each in rolled["parts"]}
+    assert parts["info['A']"] == parts["info['pA']"] == 5 * 3 * 12 * 12 * 4
+    info = sum(size for name, size in parts.items() if name.startswith("info"))
+    last = rolled["bytes_per_call"] - sum(parts.values())
+    kept = int(done.stdout.split("\n")[1])
+    assert kept / 2 == pytest.approx(info, abs=last + 200), "small parts are left out"
+    arrays = {each["name"]: each for each in looks["rolled"]["arrays"]}
+    assert arrays["returned by rollout"]["bytes"] == kept
+    assert arrays["A"]["bytes"] == 3 * 12 * 12 * 4
+    assert arrays["other arrays of the program"]["bytes"] > 1000 * 100 * 4
+    assert "info['A'] 8.64 KB" in done.stdout
 
 
 def batch(rows=3, **given):
