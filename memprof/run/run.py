@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,7 @@ from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Outcome
 from memprof.posix import Limits
 from memprof.run import cautions
+from memprof.run.advice import advise
 from memprof.text import counted, format_size
 from memprof.values.watch import Ended, Kind, KindBudget, RunReport, Watched
 
@@ -210,7 +211,7 @@ def report_of(
     """What was seen of a program, or of a notebook's cell, that has come to its end."""
     kinds = watched.peak_kinds
     backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
-    return RunReport(
+    report = RunReport(
         complete=ended == "exit" and watched.finished,
         program=program,
         exit_code=exit_code,
@@ -221,6 +222,7 @@ def report_of(
         kinds=kinds,
         budget=tuple(_judged(kind, budget_bytes) for kind in kinds if budget_bytes is not None),
     )
+    return replace(report, advice=advise(report))
 
 
 def _judged(kind: Kind, limit_bytes: int) -> KindBudget:
