@@ -55,7 +55,7 @@ def run_command(
         list[str] | None,
         typer.Argument(
             metavar="PROGRAM [ARGUMENTS]...",
-            help="A script, and what it is called with.",
+            help="A script and what it is called with, or a notebook.",
             show_default=False,
         ),
     ] = None,
@@ -91,7 +91,7 @@ def run_command(
     *,
     to: Destination,
 ) -> None:
-    """Run a program as it is, and report what its agents hold.
+    """Run any program or notebook, and report what its agents hold.
 
     Options of memprof come before the program; all that follows it is its own. memprof ends with
     the program's own exit code.
@@ -102,11 +102,12 @@ def run_command(
     """
     from memprof.cli.output import Output, Question
     from memprof.posix import Limits
-    from memprof.run.run import Program, run
+    from memprof.run.run import run
+    from memprof.run.target import Program
 
     given = list(program or [])
     if module is None and not given:
-        raise UsageError("memprof run: expected a script, or -m and a module")
+        raise UsageError("memprof run: expected a script, a notebook, or -m and a module")
     if to.json == "-":
         raise UsageError("--json -: the program prints to standard output; give --json a file")
     wanted = Program(module, tuple(given), True) if module else Program(given[0], tuple(given[1:]))

@@ -56,7 +56,12 @@ def render_brief(view: View, *, width: int, color: bool, room: int = SCREEN_LINE
 
 def _rendered(view: View, sections: Sequence[Section], width: int, color: bool) -> str:
     console = Console(
-        file=io.StringIO(), width=width, force_terminal=color, no_color=not color, highlight=False
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        force_jupyter=False,  # else it is shown at once
     )
     console.print(Text("\n").append_text(_text(view.title, "bold")))
     console.print(_text(view.headline))
@@ -80,7 +85,9 @@ def _rendered(view: View, sections: Sequence[Section], width: int, color: bool) 
 
 def render_table(table: Table, *, width: int) -> str:
     """One table as plain text."""
-    console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False)
+    console = Console(
+        file=io.StringIO(), width=width, no_color=True, highlight=False, force_jupyter=False
+    )
     console.print(_table(table, width))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue().replace(_MAY_END, "")

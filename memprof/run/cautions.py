@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memprof.profile.cautions import of_children
-from memprof.text import counted, format_size
+from memprof.text import counted, format_size, one_line
 from memprof.values.report import Caution
-from memprof.values.watch import SAME_SIZE, Ended, Kind, Watched
+from memprof.values.watch import SAME_SIZE, CellFailed, Ended, Kind, Watched
 
 _CUT_SHORT = {
     "killed": "the program was killed: what is known is what was seen until then",
@@ -21,8 +21,14 @@ _NO_END = (
 )
 
 
-def find(watched: Watched, ended: Ended) -> Iterator[Caution]:
+def find(watched: Watched, ended: Ended, failed: CellFailed | None = None) -> Iterator[Caution]:
     """In the order in which they matter."""
+    if failed is not None:
+        yield Caution(
+            "cell_failed",
+            f"cell {failed.cell} failed with {one_line(failed.error)}; none after it ran",
+            "the figures are those until then",
+        )
     if ended in _CUT_SHORT:
         yield Caution("cut_short", _CUT_SHORT[ended], "let it run to its end")
     elif not watched.finished:
@@ -51,6 +57,13 @@ def find(watched: Watched, ended: Ended) -> Iterator[Caution]:
             "run the script that builds agents, or use memprof.watch in the process that does",
         )
         return
+    if watched.unseen:
+        yield Caution(
+            "kinds_not_looked_at",
+            f"{', '.join(watched.unseen)}: what they built went before memprof could look: nothing "
+            "is known of what one costs",
+            "call memprof.mark in the program while they live",
+        )
     for kind in watched.peak_kinds:
         if kind.sizes is not None:
             least, most = (format_size(size) for size in kind.sizes)

@@ -9,6 +9,7 @@ from typing import Any
 from memprof.render import document, terminal, view_of
 from memprof.run.run import report_of
 from memprof.values.watch import CELL, Ended, RunReport
+from memprof.watching.cells import settle
 from memprof.watching.observer import END, Observer
 
 _FRAME = (
@@ -29,7 +30,9 @@ def watch_cell(shell: Any, cell: str) -> None:
     watching = Observer(os.getcwd())
     watching.start()
     try:
-        ran = shell.run_cell(cell)
+        first = "" if cell.startswith("%%") else "#\n"  # lines are counted as the cell shows them
+        ran = shell.run_cell(first + cell)
+        settle(shell)
         watching.try_to_look(END)
     finally:
         watching.stop()

@@ -1,5 +1,6 @@
 """The user's program, watched: `python -P -m memprof.run.program EVENTS LIMIT KIND TARGET
-ARGUMENT...`, where LIMIT is of its data in bytes, or 0, and KIND is `script` or `module`.
+ARGUMENT...`, where LIMIT is of its data in bytes, or 0, and KIND is `script`, `module`, or `kernel`
+for that of a notebook.
 
 It runs as it would without memprof: as `__main__`, with its own arguments, output and exit code,
 and no frame of ours in its tracebacks. What is seen goes to the descriptor EVENTS, a line of JSON
@@ -15,14 +16,17 @@ import runpy
 import sys
 import threading
 import types
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from memprof.posix import limit_data
-from memprof.watching.observer import END, Observer
+from memprof.values.watch import Said
+from memprof.watching.observer import Observer
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -36,12 +40,15 @@ def main() -> None:
     atexit.register(report.say_at_the_end, watching)  # the first to register is called last
     sys.argv = [target, *arguments]
     try:
-        _run(kind, target)
+        if kind == "kernel":
+            _run_kernel(target, partial(report.say_at_the_end, watching))
+        else:
+            _run(kind, target)
     except SystemExit:
         raise
     except BaseException as error:
         _show(error)
-        sys.exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1)
+        sys.exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1)
 
 
 class _Report:
@@ -60,7 +67,7 @@ class _Report:
         if os.getpid() != self._process or not self._speaking.acquire(blocking=wait):
             return  # another thread is just saying it
         try:
-            data = msgspec.json.encode(watching.watched()) + b"\n"
+            data = msgspec.json.encode(Said(watching.watched())) + b"\n"
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
@@ -71,8 +78,7 @@ class _Report:
     def say_at_the_end(self, watching: Observer) -> None:
         """The program's own exit functions have run."""
         if os.getpid() == self._process:
-            watching.try_to_look(END)
-            watching.stop()
+            watching.end()
             self._say(watching, wait=True)
 
 
@@ -96,6 +102,21 @@ def _run(kind: str, target: str) -> None:
     with io.open_code(file) as stream:
         source = stream.read()
     exec(compile(source, file, "exec", dont_inherit=True), main.__dict__)
+
+
+def _run_kernel(launcher: str, at_the_end: Callable[[], None]) -> None:
+    """As `python -m ipykernel_launcher` does. Its shell forgets all variables when it ends, but
+    not before what was registered later has run."""
+    from importlib.util import find_spec
+
+    from ipykernel.kernelapp import IPKernelApp
+
+    spec = find_spec(launcher)
+    sys.argv[0] = (spec and spec.origin) or launcher
+    kernel = IPKernelApp.instance()
+    kernel.initialize()  # type: ignore[no-untyped-call]
+    atexit.register(at_the_end)
+    kernel.start()  # type: ignore[no-untyped-call]
 
 
 def _is_archive(path: Path) -> bool:

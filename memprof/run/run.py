@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,17 +18,17 @@ from memprof.errors import (
     BudgetExceeded,
     LeakFound,
     MemprofError,
-    UsageError,
     WorkerFailed,
     WorkerTimeout,
 )
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Outcome
+from memprof.launch.start import temporary_folder
 from memprof.posix import Limits
 from memprof.run import cautions
-from memprof.run.advice import advise
+from memprof.run.target import Program
 from memprof.text import counted, format_size
-from memprof.values.watch import Ended, Kind, KindBudget, RunReport, Watched
+from memprof.values.watch import CellFailed, Ended, Kind, KindBudget, RunReport, Said, Watched
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _POLL_SECONDS = 0.2
@@ -36,60 +36,6 @@ _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
 _INTERRUPTED = 130
 _BY_SIGNAL = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What the user wants run: a file, or a module, with its own arguments."""
-
-    target: str
-    arguments: tuple[str, ...] = ()
-    is_module: bool = False
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """As on Python's command line."""
-        return (*(("-m",) if self.is_module else ()), self.target, *self.arguments)
-
-    @property
-    def subject(self) -> str:
-        """The same without its arguments."""
-        return f"-m {self.target}" if self.is_module else self.target
-
-    @property
-    def name(self) -> str:
-        """For files of it."""
-        if self.is_module:
-            return self.target
-        return Path(self.target).resolve().stem or "program"
-
-    def check(self) -> None:
-        """See that it is there, before a process is.
-
-        Raises:
-            UsageError: it is not.
-        """
-        if self.is_module:
-            _check_module(self.target)
-            return
-        path = Path(self.target)
-        if path.is_dir() and not (path / "__main__.py").is_file():
-            raise UsageError(f"{self.target}: is a folder without __main__.py; name a script")
-        if not path.exists():
-            raise UsageError(
-                f"{self.target}: there is no such file. memprof run takes a script, or -m and a "
-                "module"
-            )
-
-
-def _check_module(name: str) -> None:
-    """Nothing of the program is imported here; so only its outermost package is looked for."""
-    from importlib.machinery import PathFinder
-
-    top = name.partition(".")[0]
-    where = [os.getcwd(), *sys.path]
-    if top not in sys.builtin_module_names and PathFinder.find_spec(top, where) is None:
-        raise UsageError(f"-m {name}: there is no module {top!r} here or among what is installed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +53,27 @@ def run(
     Raises:
         WorkerFailed: the system lets no further process start.
     """
+    with temporary_folder() as folder:
+        end, heard = _run(program, limits, folder)
+        watched = heard.last(end)
+    report = report_of(
+        program.words,
+        end.code,
+        end.ended,
+        watched,
+        failed=heard.failed,
+        memory_limit_bytes=limits.memory_bytes,
+        budget_bytes=budget_bytes,
+    )
+    return Outcome(report, _broken(report, limits, fail_on_leak=fail_on_leak))
+
+
+def _run(program: Program, limits: Limits, folder: Path) -> tuple[_End, _Heard]:
     events, theirs = os.pipe()
     limit = str(limits.memory_bytes or 0)
-    kind = "module" if program.is_module else "script"
-    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, kind]
+    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, program.kind]
+    if program.kind == "notebook":
+        own = ["-P", "-m", "memprof.run.notebook", str(theirs), limit, str(folder)]
     try:
         process = subprocess.Popen(
             [sys.executable, *own, program.target, *program.arguments], pass_fds=[theirs]
@@ -121,17 +84,7 @@ def run(
     finally:
         os.close(theirs)
     heard = _Heard(events)
-    end = _until_it_ends(process, limits.timeout_seconds)
-    watched = heard.last(end)
-    report = report_of(
-        program.words,
-        end.code,
-        end.ended,
-        watched,
-        memory_limit_bytes=limits.memory_bytes,
-        budget_bytes=budget_bytes,
-    )
-    return Outcome(report, _broken(report, limits, fail_on_leak=fail_on_leak))
+    return _until_it_ends(process, limits.timeout_seconds), heard
 
 
 class _Heard:
@@ -139,6 +92,7 @@ class _Heard:
 
     def __init__(self, events: int) -> None:
         self._latest: Watched | None = None
+        self.failed: CellFailed | None = None
         self._thread = threading.Thread(target=self._hear, args=(events,), daemon=True)
         self._thread.start()
 
@@ -146,7 +100,9 @@ class _Heard:
         with os.fdopen(events, "rb") as stream:
             for line in stream:
                 with contextlib.suppress(msgspec.DecodeError):  # cut short as the process ended
-                    self._latest = msgspec.json.decode(line, type=Watched)
+                    said = msgspec.json.decode(line, type=Said)
+                    self._latest = said.watched or self._latest
+                    self.failed = said.failed or self.failed
 
     def last(self, end: _End) -> Watched:
         """All that is known; little, where the process ended without a word. Children that the
@@ -205,24 +161,24 @@ def report_of(
     ended: Ended,
     watched: Watched,
     *,
+    failed: CellFailed | None = None,
     memory_limit_bytes: int | None = None,
     budget_bytes: int | None = None,
 ) -> RunReport:
     """What was seen of a program, or of a notebook's cell, that has come to its end."""
     kinds = watched.peak_kinds
     backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
-    report = RunReport(
+    return RunReport(
         complete=ended == "exit" and watched.finished,
         program=program,
         exit_code=exit_code,
         ended=ended,
         environment=describe_environment(backend, watched, memory_limit_bytes, None),
-        warnings=tuple(cautions.find(watched, ended)),
+        warnings=tuple(cautions.find(watched, ended, failed)),
         watched=watched,
         kinds=kinds,
         budget=tuple(_judged(kind, budget_bytes) for kind in kinds if budget_bytes is not None),
     )
-    return replace(report, advice=advise(report))
 
 
 def _judged(kind: Kind, limit_bytes: int) -> KindBudget:

@@ -14,7 +14,6 @@ from msgspec import Meta
 from memprof.text import counted, format_size
 from memprof.values.instruments import Count, Positive, SourceLine
 from memprof.values.measurements import Ledger, WorkerRun
-from memprof.values.profile import Advice
 from memprof.values.report import BaseReport, Caution, Environment, Interval, LeakVerdict
 from memprof.values.watch_jax import Arrays, Compiling, Rollout
 
@@ -221,6 +220,9 @@ class Watched(WorkerRun):
         finished: whether the program came to its end, and this is the last word of it.
         built: agents that constructors ever built, whether or not anybody looked at them.
         failed: why a look could not be taken; empty where none failed.
+        kinds: all that were seen, also those that are at none of the looks; as they were when
+            they held most.
+        unseen: kinds that constructors built, and that went before anybody looked.
     """
 
     seconds: float
@@ -236,17 +238,43 @@ class Watched(WorkerRun):
     finished: bool = True
     built: Count = 0
     failed: str = ""
+    kinds: tuple[Kind, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def peak_kinds(self) -> tuple[Kind, ...]:
-        """The kinds at the look at which agents held most; none where none was seen."""
+        """The kinds at the look at which agents held most, then those of which none lived at that
+        moment; none where none was seen."""
         most = max(self.looks, key=lambda each: each.held_bytes, default=None)
         if most is None:
             return ()
         tried = {
             kind.name: kind.saving for look in self.looks for kind in look.kinds if kind.saving
         }
-        return tuple(replace(kind, saving=tried.get(kind.name)) for kind in most.kinds)
+        names = {kind.name for kind in most.kinds}
+        kinds = *most.kinds, *(kind for kind in self.kinds if kind.name not in names)
+        return tuple(replace(kind, saving=tried.get(kind.name, kind.saving)) for kind in kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class CellFailed:
+    """The cell of a notebook after which no other ran.
+
+    Attributes:
+        cell: its number, as in `In [3]`.
+        error: as Python names it, or how its kernel ended.
+    """
+
+    cell: Positive
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One word of a program's process to memprof, or of who runs a notebook's cells."""
+
+    watched: Watched | None = None
+    failed: CellFailed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +307,6 @@ class RunReport(BaseReport):
     watched: Watched
     kinds: tuple[Kind, ...]
     budget: tuple[KindBudget, ...] = ()
-    advice: tuple[Advice, ...] = ()
 
     @property
     def subject(self) -> str:

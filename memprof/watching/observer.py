@@ -16,15 +16,16 @@ from typing import Any
 from memprof.text import one_line
 from memprof.upstream.installed import package_of
 from memprof.values.measurements import Children
-from memprof.values.watch import Look, OperationUse, Watched
+from memprof.values.watch import Kind, Look, OperationUse, Watched
 from memprof.watching.imports import Imports
 from memprof.watching.operations import ACT, Operations
 from memprof.watching.peaks import Peaks
 from memprof.watching.programs import Programs
 from memprof.watching.readings import Timeline, has_children, peak_bytes, private_bytes
-from memprof.watching.registry import MANY_MORE, BackendName, Registry, users_line
+from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Registry, users_line
 from memprof.watching.rollouts import Rollouts
 from memprof.watching.rounds import Rounds
+from memprof.watching.seen import MOST_ALONE, Seen
 
 _INTERVAL_SECONDS = 0.1
 _CHILDREN_EVERY = 5
@@ -49,12 +50,13 @@ class Observer:
         self._rounds = Rounds(private_bytes)
         self._peaks = Peaks(self._rounds.interrupt)
         self._operations = Operations(private_bytes, self._acted, self._peaks)
-        self._programs = Programs(users_line, self._operations.steps)
+        self._programs = Programs(users_line)
         agents = dict.fromkeys(_modules(), self._found)
         self._rollouts = Rollouts(users_line, self._rolled)
         rollouts = {f"{package_of('jax')}.envs.rollout": self._rollouts.watch}
         self._imports = Imports({**agents, **rollouts, "jax": self._programs.watch})
         self._looks: dict[str, Look] = {}
+        self._kinds = Seen()
         self._timeline = Timeline()
         self._looking = threading.Lock()
         self._resting = threading.Event()
@@ -82,6 +84,13 @@ class Observer:
         self._stopped = True
         self.rest()
         self.let_go()
+
+    def end(self) -> None:
+        """The last look, and no more; once."""
+        if not self._stopped:
+            self.try_to_look(END)
+            self.stop()
+            self._on_look(self)
 
     def go_on(self) -> None:
         """Read the process now and then, in a thread that the program does not see: `threading`
@@ -140,23 +149,31 @@ class Observer:
     def _fail(self, error: Exception) -> None:
         self._failed = f"{type(error).__name__}: {one_line(str(error))}"
 
-    def _look(self, name: str, *, in_use: bool) -> Look | None:
-        """`in_use`: by the thread that uses the agents, which are not at work meanwhile."""
+    def _look(self, name: str, *, in_use: bool, crowd: Crowd | None = None) -> Look | None:
+        """At all that live, or at one crowd. `in_use`: by the thread that uses the agents, which
+        are not at work meanwhile."""
         from memprof.watching import looks
 
         self._peaks.spoil()
         if in_use and name != PEAK:
             self._registry.search()
-        kinds = looks.living(self._registry.crowds)
+        crowds = self._registry.crowds
+        if crowd is not None:
+            crowds = {key: each for key, each in [*crowds.items()] if each is crowd}
+        kinds = looks.living(crowds)
         if not kinds:
             return None
+        for kind in kinds:
+            kind.crowd.seen = True
         with self._rounds.without():
             for kind in kinds if in_use else ():
                 kind.try_saving()
             now, folder, returned = self.seconds, self._folder, self._rollouts.alive()
             found = looks.look(name, kinds, now, private_bytes(), folder, returned)
         self._peaks.spoil()
-        self._looks[name] = found
+        if crowd is None:
+            self._looks[name] = found
+        self._kinds.take(found.kinds)
         self._took += found.look_seconds
         return found
 
@@ -190,19 +207,24 @@ class Observer:
             finished=self._stopped,
             built=self._registry.built,
             failed=self._failed,
+            kinds=self._until_now(self._kinds.kinds()),
+            unseen=tuple(name for name, crowd in self._named() if crowd.built and not crowd.seen),
         )
 
     def _looks_until_now(self) -> Iterator[Look]:
         """With the constructions that came after them."""
+        for look in [*self._looks.values()]:
+            yield replace(look, kinds=self._until_now(look.kinds))
+
+    def _until_now(self, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        built = {name: crowd.built for name, crowd in self._named()}
+        return tuple(replace(kind, built=built.get(kind.name, kind.built)) for kind in kinds)
+
+    def _named(self) -> Iterator[tuple[str, Crowd]]:
         from memprof.watching.looks import name_of
 
-        built = {
-            name_of(cls, place, self._folder): crowd.built
-            for (cls, place), crowd in [*self._registry.crowds.items()]
-        }
-        for look in [*self._looks.values()]:
-            kinds = (replace(kind, built=built.get(kind.name, kind.built)) for kind in look.kinds)
-            yield replace(look, kinds=tuple(kinds))
+        for (cls, place), crowd in [*self._registry.crowds.items()]:
+            yield name_of(cls, place, self._folder), crowd
 
     def _found(self, module: ModuleType) -> None:
         """A module of agents was imported."""
@@ -226,17 +248,22 @@ class Observer:
                 self._registry.meet(found, like=agent)
         if operation == ACT:
             self._rounds.act(self._registry.alive, self._registry.agents)
-        if not self._used and self._registry.alive == 1:  # nobody else sees it go
+        crowd = self._registry.alone(agent)  # nobody else sees it go
+        if not self._used and self._registry.alive == 1:
             self._look_for_peak(last_chance=True)
+        elif crowd is not None and not crowd.seen:
+            self._look_at(crowd)
 
     def _rolled(self, agent: Any, found: Any) -> None:
         """A rollout of an agent has returned it anew."""
         if isinstance(found, self._classes):
             self._registry.meet(found, like=agent)
 
-    def _before_death(self) -> None:
+    def _before_death(self, crowd: Crowd) -> None:
         """An agent goes, with others perhaps."""
         self._look_for_peak(last_chance=True)
+        if not crowd.seen:
+            self._look_at(crowd)
 
     def _sample(self, working: threading.Lock) -> None:
         try:
@@ -280,13 +307,23 @@ class Observer:
         if self._looking.acquire(blocking=False):  # else one is at work, perhaps this very thread
             self._seen, self._seen_turn = alive, turn
             self._used = alive if last_chance else self._used
-            try:
-                self._look(PEAK, in_use=last_chance)
-            except Exception as error:
-                self._fail(error)
-            finally:
-                self._looking.release()
-            self._on_look(self)
+            self._look_and_release(PEAK, in_use=last_chance)
+
+    def _look_at(self, crowd: Crowd) -> None:
+        """Before the only agents of a kind go, perhaps."""
+        if not self._seen:
+            self._look_for_peak(last_chance=True)
+        elif len(self._kinds) < MOST_ALONE and self._looking.acquire(blocking=False):
+            self._look_and_release(PEAK, in_use=True, crowd=crowd)
+
+    def _look_and_release(self, name: str, *, in_use: bool, crowd: Crowd | None = None) -> None:
+        try:
+            self._look(name, in_use=in_use, crowd=crowd)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._looking.release()
+        self._on_look(self)
 
 
 _current: list[Observer] = []

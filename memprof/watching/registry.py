@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from memprof.values.watch import Saving
+from memprof.watching.cells import cell_of
 
 Place = tuple[str, int]
 BackendName = Literal["numpy", "jax"]
@@ -60,6 +61,7 @@ class Crowd:
         alive: by the address of each; numbers of agents in a batch are told when it is looked at.
         longest, latest: stretches of constructions.
         turn: of the registry, at the last construction.
+        seen: whether anybody has looked at them.
         saving: what was measured with so many agents as `tried_with`.
     """
 
@@ -70,6 +72,7 @@ class Crowd:
     longest: Built = field(default_factory=Built)
     latest: Built = field(default_factory=Built)
     turn: int = -1
+    seen: bool = False
     saving: Saving | None = None
     tried_with: int = 0
 
@@ -80,10 +83,10 @@ class Crowd:
 
 
 class Registry:
-    """Who lives. `on_death` is called when an agent goes, in whichever thread lets it go, while the
-    others are still there."""
+    """Who lives. `on_death` is called when an agent of a crowd goes, in whichever thread lets it
+    go, while the others are still there."""
 
-    def __init__(self, read: Callable[[], int], on_death: Callable[[], None]) -> None:
+    def __init__(self, read: Callable[[], int], on_death: Callable[[Crowd], None]) -> None:
         self._read, self._on_death = read, on_death
         self._lock = threading.RLock()
         self._process = os.getpid()
@@ -102,6 +105,11 @@ class Registry:
     @property
     def alive(self) -> int:
         return len(self._known)
+
+    def alone(self, agent: Any) -> Crowd | None:
+        """Its crowd, if it is the only one there that lives."""
+        crowd = self._known.get(id(agent))
+        return crowd if crowd is not None and len(crowd.alive) == 1 else None
 
     def agents(self) -> int:
         """How many live, each row of a batch counted."""
@@ -183,7 +191,7 @@ class Registry:
         return crowd
 
     def _gone(self, crowd: Crowd, key: int) -> None:
-        self._on_death()
+        self._on_death(crowd)
         crowd.alive.pop(key, None)
         self._known.pop(key, None)
         self.turn += 1
@@ -229,7 +237,8 @@ def _place_of(agent: Any, frame: FrameType) -> Place | None:
 
     home = str(folder())
     for each in _outwards(frame):
-        path = each.f_code.co_filename
+        file = each.f_code.co_filename
+        path = cell_of(file) or file
         if is_library(path) or is_memprofs(path) or path.startswith(home):
             continue
         code = each.f_code
