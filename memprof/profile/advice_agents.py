@@ -18,12 +18,12 @@ _LOOSE = 0.5
 # The smallest block that allocators hand out.
 _LEAST_GAIN_BYTES = 16
 _MOST_NAMED = 3
-_HISTORY_STEPS = 32
+HISTORY_STEPS = 32
 
 _CHANGING = ("beliefs (qs)", "inference (q_pi, G, F)", "histories", "policies", "environment")
 _MATRICES = ("A", "B", "learning (pA, pB, pD)", "learning (pA, pB)")
 _DIFFERENCES = "keep agents at rest as differences from one of them"
-_EFFECTS = {
+EFFECTS = {
     "share": "keep one read-only copy for all agents",
     "template": _DIFFERENCES,
     "mmap": f"{_DIFFERENCES}, in files",
@@ -55,7 +55,7 @@ def alike(facts: Facts) -> Iterator[Advice]:
             sum(map(stake, rows)),
             f"{names} {_is(rows)} the same for {who} agents{of}.",
             f"Compared bit by bit after their steps: {'; '.join(map(_copies, named))}.",
-            _EFFECTS.get(choice[0], ""),
+            EFFECTS.get(choice[0], ""),
             saves_bytes=facts.saved_bytes(choice[0]),
         )
 
@@ -92,7 +92,7 @@ def zeros(facts: Facts) -> Iterator[Advice]:
             sum(map(stake, rows)),
             f"{empty} {_is(rows)} zeros.",
             f"{each}.",
-            _EFFECTS.get(choice[0], ""),
+            EFFECTS.get(choice[0], ""),
             saves_bytes=facts.saved_bytes("sparse") if choice[0] == "sparse" else None,
         )
 
@@ -172,7 +172,7 @@ def _growing(facts: Facts, row: GainRow) -> Advice:
     was_read = any(each.name == "pympler" and not each.failure for each in instruments)
     ended_by = [each for each in ("history", "template", "mmap") if each in facts.plan]
     horizon = facts.report.scenario.agent.get("inference_horizon")
-    steps = max(_HISTORY_STEPS, int(horizon or 1) + 1)  # more than PyMDP's MMP reads back
+    steps = max(HISTORY_STEPS, int(horizon or 1) + 1)  # more than PyMDP's MMP reads back
     solved = ended_by[0] if is_history and ended_by and was_read and now <= 0.1 * was else ""
     if solved:
         row_of_pass = facts.kept(solved)

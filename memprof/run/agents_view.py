@@ -49,7 +49,7 @@ def kinds_table(kinds: Sequence[Kind]) -> Table:
         )
         for kind in kinds
     )
-    return Table("", ("kind", "alive", "built", "per agent", "of it equal", "under a pass"), rows)
+    return Table("", ("kind", "alive", "built", "per agent", "of it equal", "optimised"), rows)
 
 
 def costs_table(kinds: Sequence[Kind]) -> Table:

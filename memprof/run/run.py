@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,7 @@ from memprof.launch.runner import Outcome
 from memprof.launch.start import temporary_folder
 from memprof.posix import Limits
 from memprof.run import cautions
+from memprof.run.advice import advise
 from memprof.run.target import Program
 from memprof.text import counted, format_size
 from memprof.values.watch import CellFailed, Ended, Kind, KindBudget, RunReport, Said, Watched
@@ -168,7 +169,7 @@ def report_of(
     """What was seen of a program, or of a notebook's cell, that has come to its end."""
     kinds = watched.peak_kinds
     backend = "jax" if any(kind.backend == "jax" for kind in kinds) else "numpy"
-    return RunReport(
+    report = RunReport(
         complete=ended == "exit" and watched.finished,
         program=program,
         exit_code=exit_code,
@@ -179,6 +180,7 @@ def report_of(
         kinds=kinds,
         budget=tuple(_judged(kind, budget_bytes) for kind in kinds if budget_bytes is not None),
     )
+    return replace(report, advice=advise(report))
 
 
 def _judged(kind: Kind, limit_bytes: int) -> KindBudget:

@@ -7,6 +7,8 @@ from memprof.render import (
     Section,
     Table,
     View,
+    advice_section,
+    brief_advice,
     brief_warnings,
     environment_section,
     warnings_section,
@@ -31,7 +33,7 @@ from memprof.values.watch import CELL, Kind, RunReport
 
 def run_view(report: RunReport) -> View:
     """What a person reads of a run, in the order in which it matters."""
-    chart = timeline(report)
+    chart, todo = timeline(report), _next(report)
     kinds, ledger = kinds_table(report.kinds), ledgers(report.kinds)
     operations = operations_table(report)
     growth, savings = tuple(growth_text(report)), tuple(savings_text(report.kinds))
@@ -41,6 +43,7 @@ def run_view(report: RunReport) -> View:
         *([Section("Looks", (), (looks_table(report.watched.looks),))] if report.kinds else []),
         *([Section("Growth", growth)] if growth else []),
         *([Section("What a pass would make of them", savings)] if savings else []),
+        *advice_section(report.advice),
         *([Section("Operations", (_OPERATIONS,), (operations,))] if operations.rows else []),
         *jax_sections(report),
         Section("Process", tuple(process_text(report)), charts=(chart,) if chart else ()),
@@ -49,12 +52,13 @@ def run_view(report: RunReport) -> View:
     ]
     brief = [
         *([Section("", _budget(report), (kinds, *ledger[:1]))] if report.kinds else []),
+        *brief_advice([each for each in report.advice if each.kind != "alike" or todo is None]),
         *([Section("Operations", growth, (operations,))] if operations.rows else []),
         *jax_sections(report, brief=True),
         *brief_warnings(report.warnings),
     ]
     title = f"{one_line(' '.join(report.program))}: {_ended(report)}"
-    return View(title, headline(report), tuple(sections), chart, _next(report), tuple(brief))
+    return View(title, headline(report), tuple(sections), chart, todo, tuple(brief))
 
 
 _LEDGER = (

@@ -43,8 +43,8 @@ def jax_sections(report: RunReport, *, brief: bool = False) -> Iterator[Section]
         f"{counted(found.compilations, 'program')} in {format_seconds(found.seconds)}. A line that "
         "traces in every step compiles anew, and JAX keeps what it compiled."
     )
-    lines = [(each, f"{each.traces:,}") for each in found.lines]
-    traced = source_table("", "traces", lines[:_MOST_BRIEF] if brief else lines)
+    lines = [(each, f"{each.traces:,} in {each.steps:,}") for each in found.lines]
+    traced = source_table("", "traces in steps", lines[:_MOST_BRIEF] if brief else lines)
     yield Section("JAX", (text,), (traced, *tables))
 
 

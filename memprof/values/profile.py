@@ -224,7 +224,7 @@ class PassResult:
 
 AdviceKind = Literal[
     "alike", "zeros", "views", "policies", "growth", "imports", "transient",
-    "retracing", "slow_pass", "few_agents",
+    "retracing", "slow_pass", "few_agents", "rollout",
     "shorter_plan",  # of older reports: what to do next says it now
 ]  # fmt: skip
 

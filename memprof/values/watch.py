@@ -14,6 +14,7 @@ from msgspec import Meta
 from memprof.text import counted, format_size
 from memprof.values.instruments import Count, Positive, SourceLine
 from memprof.values.measurements import Ledger, WorkerRun
+from memprof.values.profile import Advice
 from memprof.values.report import BaseReport, Caution, Environment, Interval, LeakVerdict
 from memprof.values.watch_jax import Arrays, Compiling, Rollout
 
@@ -307,6 +308,7 @@ class RunReport(BaseReport):
     watched: Watched
     kinds: tuple[Kind, ...]
     budget: tuple[KindBudget, ...] = ()
+    advice: tuple[Advice, ...] = ()
 
     @property
     def subject(self) -> str:

@@ -9,9 +9,14 @@ from memprof.values.instruments import Count, Positive, SourceLine
 
 @dataclass(frozen=True, slots=True)
 class TracedLine(SourceLine):
-    """A line of the user's at which JAX traces."""
+    """A line of the user's at which JAX traces.
+
+    Attributes:
+        steps: in how many it did so; a step ends with PyMDP's `sample_action`.
+    """
 
     traces: Positive
+    steps: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

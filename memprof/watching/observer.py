@@ -50,7 +50,7 @@ class Observer:
         self._rounds = Rounds(private_bytes)
         self._peaks = Peaks(self._rounds.interrupt)
         self._operations = Operations(private_bytes, self._acted, self._peaks)
-        self._programs = Programs(users_line)
+        self._programs = Programs(users_line, self._operations.steps)
         agents = dict.fromkeys(_modules(), self._found)
         self._rollouts = Rollouts(users_line, self._rolled)
         rollouts = {f"{package_of('jax')}.envs.rollout": self._rollouts.watch}

@@ -74,6 +74,10 @@ class Operations:
                 setattr(kind, name, self._counted(name, found, allocates=allocates))
                 self._put_back.append(partial(put_back, kind, name, vars(kind)[name], found))
 
+    def steps(self) -> int:
+        """That agents have lived, or batches of them."""
+        return self.uses[ACT].calls if ACT in self.uses else 0
+
     def stop(self) -> None:
         """Leave PyMDP's classes as they were."""
         while self._put_back:

@@ -15,11 +15,16 @@ _MOST_LINES = 10
 
 
 class Programs:
-    """Listens to JAX from when it is imported on; `line_of` tells a frame's line of the user's."""
+    """Listens to JAX from when it is imported on; `line_of` tells a frame's line of the user's,
+    `step` how many steps agents have lived."""
 
-    def __init__(self, line_of: Callable[[FrameType], Place | None]) -> None:
-        self._line_of = line_of
+    def __init__(
+        self, line_of: Callable[[FrameType], Place | None], step: Callable[[], int]
+    ) -> None:
+        self._line_of, self._step = line_of, step
         self._traced: Counter[Place | None] = Counter()
+        self._steps: Counter[Place | None] = Counter()
+        self._latest: dict[Place | None, int] = {}
         self._compiled, self._seconds = 0, 0.0
         self._jax: Any = None
 
@@ -43,7 +48,10 @@ class Programs:
         if self._jax is None:
             return
         if event == traced:
-            self._traced[self._line_of(sys._getframe(1))] += 1
+            place, step = self._line_of(sys._getframe(1)), self._step()
+            self._traced[place] += 1
+            self._steps[place] += self._latest.get(place) != step
+            self._latest[place] = step
         elif event == compiled:
             self._compiled += 1
             self._seconds += duration_secs
@@ -55,7 +63,13 @@ class Programs:
         if not self._traced and not self._compiled:
             return None
         lines = tuple(
-            TracedLine(short_path(place[0], folder), place[1], text_of(place), count)
+            TracedLine(
+                path=short_path(place[0], folder),
+                line=place[1],
+                text=text_of(place),
+                traces=count,
+                steps=self._steps[place],
+            )
             for place, count in self._traced.most_common(_MOST_LINES)
             if place is not None
         )
