@@ -18,23 +18,14 @@ from typing import Any
 import numpy as np
 
 from memprof import upstream
-from memprof.optimise.pool import (
-    NEGLIGIBLE,
-    Case,
-    Cases,
-    Entries,
-    Kinds,
-    Surprise,
-    gathered,
-    in_range,
-    settle,
-)
+from memprof.optimise.facts import Facts, is_belief
+from memprof.optimise.planning import Model, Planner, Unfit
+from memprof.optimise.pool import NEGLIGIBLE, in_range, settle
 from memprof.storage.constants import is_constant
 from memprof.upstream.functions import Basis, name_of, replaced
 from memprof.upstream.numpy_agent import maths, utils
 
 _REPLACED = [(upstream.load(module), name) for module, name in replaced()]
-_NOTHING: Case[Any] = Case(None)
 _BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
 
 
@@ -42,21 +33,19 @@ class Kernels:
     """The replacements, and what they remember of constants and of kinds of calls."""
 
     def __init__(self) -> None:
-        self._readable: Cases[bool] = Cases(in_range)
-        self._gathered: Cases[Entries] = Cases(gathered)
-        self._surprise: Cases[Surprise] = Cases(Surprise.of)
-        self._preferences: Cases[list[np.ndarray]] = Cases(_log_preferences)
-        self._kinds = Kinds()
+        self.facts = Facts()
         own = {name: _beneath(getattr(home, name, None)) for home, name in _REPLACED}
         self._own = SimpleNamespace(**own)
-        self._rests_on = {name: Basis(function) for name, function in own.items()}
+        self._kernels = {name: getattr(self, name) for name in own}
+        ours = {id(function): self._kernels[name] for name, function in own.items()}
+        self._rests_on = {name: Basis(function, ours) for name, function in own.items()}
         # Whether a kernel may still be used: somebody may change PyMDP at any time.
         self._stands = SimpleNamespace(**{n: basis.stands for n, basis in self._rests_on.items()})
 
     def install(self) -> None:
         """Take the place of each function that is known, wherever a module of PyMDP's has it."""
         known = {name: own for name, own in vars(self._own).items() if not self._unknown(name)}
-        _put({own: getattr(self, name) for name, own in known.items()})
+        _put({own: self._kernels[name] for name, own in known.items()})
 
     def remove(self) -> None:
         """Put PyMDP's own back, but for names that stand for something else by now."""
@@ -85,10 +74,10 @@ class Kernels:
         if outcome is None or not _has_rows(A, len(obs)):
             return self._own.dot_likelihood(A, obs)
         if is_constant(A):
-            case = self._readable.of(A, None, A)
+            case = self.facts.readable.of(A, None, A)
             readable = case.facts
         else:
-            case = self._kinds.of((A.dtype, A.shape, A.strides))
+            case = self.facts.kinds.of((A.dtype, A.shape, A.strides))
             readable = case.facts and in_range(A)
         if not readable:
             return self._own.dot_likelihood(A, obs)
@@ -105,9 +94,9 @@ class Kernels:
         if not self._stands.spm_dot() or x.dtype != object or not listed:
             return self._own.spm_dot(X, x, dims_to_omit)
         if X.ndim == 2 and len(x) == 1 and dims_to_omit is None:
-            matrix, vector = self._matrix(X), x[0]
+            matrix, vector = self.facts.matrix(X), x[0]
             facts = matrix.facts  # read once: another thread may find that the case is none
-            if facts and _is_belief(vector, X.shape[1:]):
+            if facts and is_belief(vector, X.shape[1:]):
                 product = facts.product(vector)
                 if matrix.proven:
                     return product
@@ -119,7 +108,7 @@ class Kernels:
                 operands += vector, [first + position]
         Y: np.ndarray = np.einsum(*operands, kept)
         # PyMDP's einsum with the same operands, in the order that these decide.
-        case = self._kinds.of((X.ndim, len(x), dims_to_omit is None, Y.size > 1, *kept))
+        case = self.facts.kinds.of((X.ndim, len(x), dims_to_omit is None, Y.size > 1, *kept))
         if not case.facts:
             return self._own.spm_dot(X, x, dims_to_omit)
         Y = Y if Y.size > 1 else np.array([Y.item()]).astype("float64")
@@ -129,12 +118,12 @@ class Kernels:
         """PyMDP's loop over states, with each state's part remembered."""
         if not self._stands.spm_MDP_G():
             return self._own.spm_MDP_G(A, x)
-        case = self._surprise.of(A, None, A)
+        case = self.facts.surprise.of(A, None, A)
         facts = case.facts
         if not facts or type(A) is not np.ndarray or x.dtype != object:
             return self._own.spm_MDP_G(A, x)
         joint = reduce(np.multiply.outer, x)
-        if not _is_belief(joint, A.shape[1:]):
+        if not is_belief(joint, A.shape[1:]):
             return self._own.spm_MDP_G(A, x)
         likely = (joint * (joint > NEGLIGIBLE)).ravel()
         if not likely.any():
@@ -148,7 +137,7 @@ class Kernels:
         if not self._stands.calc_expected_utility():
             return self._own.calc_expected_utility(qo_pi, C)
         n_steps, utility = len(qo_pi), 0
-        cases = [self._preferences.of(prior, n_steps, prior, n_steps) for prior in C]
+        cases = [self.facts.preferences.of(prior, n_steps, prior, n_steps) for prior in C]
         facts = [case.facts for case in cases]
         if not all(facts):
             return self._own.calc_expected_utility(qo_pi, C)
@@ -158,6 +147,117 @@ class Kernels:
         if all(case.proven for case in cases):
             return utility
         return settle(cases, utility, self._own.calc_expected_utility(qo_pi, C))
+
+    def update_posterior_policies_factorized(
+        self,
+        qs: np.ndarray,
+        A: np.ndarray,
+        B: np.ndarray,
+        C: np.ndarray,
+        A_factor_list: Sequence[list[int]],
+        B_factor_list: Sequence[list[int]],
+        policies: list[np.ndarray],
+        use_utility: bool = True,
+        use_states_info_gain: bool = True,
+        use_param_info_gain: bool = False,
+        pA: Any = None,
+        pB: Any = None,
+        E: Any = None,
+        I: Any = None,  # noqa: E741
+        gamma: Any = 16.0,
+    ) -> Any:
+        """PyMDP's sums over policies, with what several begin with computed once."""
+        factors, gains = (A_factor_list, B_factor_list), (use_states_info_gain, use_param_info_gain)
+        return self._planned(
+            "update_posterior_policies_factorized",
+            (qs, A, B, C, *factors, policies, use_utility, *gains, pA, pB, E, I, gamma),
+            Model(A, B, C if use_utility else None, *factors, use_states_info_gain, I),
+            use_param_info_gain and not (pA is None and pB is None),
+            (policies, E, gamma),
+        )
+
+    def update_posterior_policies(
+        self,
+        qs: np.ndarray,
+        A: np.ndarray,
+        B: np.ndarray,
+        C: np.ndarray,
+        policies: list[np.ndarray],
+        use_utility: bool = True,
+        use_states_info_gain: bool = True,
+        use_param_info_gain: bool = False,
+        pA: Any = None,
+        pB: Any = None,
+        E: Any = None,
+        gamma: Any = 16.0,
+    ) -> Any:
+        """The same, where every modality depends on all factors, and every factor on itself."""
+        gains = use_states_info_gain, use_param_info_gain
+        return self._planned(
+            "update_posterior_policies",
+            (qs, A, B, C, policies, use_utility, *gains, pA, pB, E, gamma),
+            Model(A, B, C if use_utility else None, None, None, use_states_info_gain, None),
+            use_param_info_gain and not (pA is None and pB is None),
+            (policies, E, gamma),
+        )
+
+    def _planned(
+        self,
+        name: str,
+        own: tuple[Any, ...],
+        model: Model,
+        learns: bool,
+        choice: tuple[Any, Any, Any],
+    ) -> Any:
+        """The posterior over policies, and G; `own` are PyMDP's arguments."""
+        policies, habits, precision = choice
+        pymdps = getattr(self._own, name)
+        tree = None if learns or not getattr(self._stands, name)() else self.facts.tree(policies)
+        if tree is None:
+            return pymdps(*own)
+        planner = Planner(model, tree, self.facts)
+        try:
+            G = planner.energies(own[0])
+        except Unfit:
+            return pymdps(*own)
+        case = self.facts.kinds.of((name, *planner.kind))
+        if not case.facts or not np.isfinite(G).all():  # there are NaNs of several kinds
+            return pymdps(*own)
+        prior = maths.spm_log_single(np.ones(len(G)) / len(G) if habits is None else habits)
+        found = maths.softmax(G * precision + prior), G
+        cases = [case, *planner.cases]
+        return found if all(each.proven for each in cases) else settle(cases, found, pymdps(*own))
+
+    def sample_action(
+        self,
+        q_pi: np.ndarray,
+        policies: list[np.ndarray],
+        num_controls: Sequence[int],
+        action_selection: str = "deterministic",
+        alpha: Any = 16.0,
+    ) -> Any:
+        """PyMDP's choice of each factor's action, from sums over policies that are made at once."""
+        pymdps, own = self._own.sample_action, (q_pi, policies, num_controls)
+        choice = action_selection, alpha
+        tree = self.facts.tree(policies) if self._stands.sample_action() else None
+        if tree is None or not is_belief(q_pi, (len(policies),)):
+            return pymdps(*own, *choice)
+        least, most = tree.first.min(axis=1), tree.first.max(axis=1)
+        if len(num_controls) != tree.factors or least.min() < 0 or (most >= num_controls).any():
+            return pymdps(*own, *choice)
+        case = self.facts.kinds.of(("sample_action", tree.factors, len(q_pi)))
+        if not case.facts:
+            return pymdps(*own, *choice)
+        drawn = None if case.proven else np.random.get_state()
+        found = np.zeros(tree.factors)
+        for factor, actions in enumerate(tree.first):
+            sums = np.bincount(actions, q_pi, num_controls[factor])
+            each = [np.array([[action]]) for action in range(len(sums))]
+            found[factor] = pymdps(sums, each, num_controls[factor : factor + 1], *choice)[0]
+        if drawn is None:
+            return found
+        np.random.set_state(drawn)
+        return settle([case], found, pymdps(*own, *choice))
 
     def update_obs_likelihood_dirichlet_factorized(
         self,
@@ -263,22 +363,12 @@ class Kernels:
         pymdps = getattr(self._own, name)
         if not all(_fits(*change) for change in changes):
             return pymdps(*own)
-        case = self._kinds.of((name, *(_layout(*change) for change in changes)))
+        case = self.facts.kinds.of((name, *(_layout(*change) for change in changes)))
         if not case.facts:
             return pymdps(*own)
         for change in changes:
             _add_outer(*change)
         return posterior if case.proven else settle([case], posterior, pymdps(*own))
-
-    def _matrix(self, X: np.ndarray) -> Case[Entries]:
-        """The case of a constant matrix, or of a view of a constant, such as B's of one action."""
-        owner = self._gathered.constant_under(X) if type(X) is np.ndarray else None
-        if owner is None:
-            return _NOTHING
-        if owner is X:
-            return self._gathered.of(X, None, X)
-        key = (X.__array_interface__["data"], X.shape, X.strides)  # X.ctypes takes twice as long
-        return self._gathered.of(owner, key, X)
 
 
 def _beneath(function: Any) -> Any:
@@ -310,11 +400,6 @@ def _observed(obs: np.ndarray) -> int | None:
     return outcome if obs[outcome] == 1.0 and np.count_nonzero(obs) == 1 else None
 
 
-def _is_belief(array: Any, shape: tuple[int, ...]) -> bool:
-    fits = type(array) is np.ndarray and array.shape == shape and array.dtype == np.float64
-    return fits and in_range(array)
-
-
 def _in_parts(dot_likelihood: Callable[..., Any], A: np.ndarray, obs: np.ndarray) -> np.ndarray:
     """The likelihood, some states at a time, as each state's is computed by itself.
 
@@ -327,21 +412,14 @@ def _in_parts(dot_likelihood: Callable[..., Any], A: np.ndarray, obs: np.ndarray
     )
 
 
-def _log_preferences(C: np.ndarray, n_steps: int) -> list[np.ndarray]:
-    """As calc_expected_utility computes them, for one modality."""
-    tiled = np.tile(C[:, None], (1, n_steps)) if C.ndim == 1 else copy.deepcopy(C)
-    probabilities = maths.softmax(tiled)
-    return [maths.spm_log_single(probabilities[:, step]) for step in range(n_steps)]
-
-
 def _fits(target: np.ndarray, support: np.ndarray, x: Any, y: Any, lr: Any) -> bool:
     """Whether adding to `target` broadcasts and converts nothing, and meets no two NaNs at once."""
     return (
         type(target) is type(support) is np.ndarray
         and target.dtype == np.float64
         and target.shape == support.shape == x.shape + y.shape
-        and _is_belief(x, x.shape)
-        and _is_belief(y, y.shape)
+        and is_belief(x, x.shape)
+        and is_belief(y, y.shape)
         and isinstance(lr, float | int)
         and math.isfinite(lr)
     )

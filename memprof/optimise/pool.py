@@ -186,17 +186,24 @@ def in_range(array: np.ndarray) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The nonzero entries of a matrix of `height` rows; `values` is None when all are 1.0."""
+    """The nonzero entries of a matrix of `height` rows; `values` is None when all are 1.0.
+
+    Attributes:
+        pair: where no row has more than two: of every row the columns of both (one beyond the last
+            where there is none), and their values.
+    """
 
     rows: np.ndarray
     columns: np.ndarray
     values: np.ndarray | None
     height: int
+    pair: tuple[tuple[np.ndarray, np.ndarray | None], ...] | None
 
     @classmethod
     def of(cls, matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Entries:
         values = matrix[rows, columns].astype(np.float64)
-        return cls(rows, columns, None if (values == 1.0).all() else values, len(matrix))
+        pair = _pair(rows, columns, values, matrix.shape)
+        return cls(rows, columns, None if (values == 1.0).all() else values, len(matrix), pair)
 
     def product(self, vector: np.ndarray) -> np.ndarray:
         """matrix @ vector: each product rounded, then added from 0.0 on, in the entries' order."""
@@ -204,6 +211,40 @@ class Entries:
         if self.values is not None:
             terms *= self.values
         return np.bincount(self.rows, terms, self.height)
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        """The same of each row of `vectors`."""
+        if self.pair is None:
+            return np.stack([self.product(vector) for vector in vectors])
+        wider = np.zeros((len(vectors), vectors.shape[1] + 1))
+        wider[:, :-1] = vectors
+        (first, its), *others = self.pair
+        found: np.ndarray = wider.take(first, axis=1)
+        if its is not None:
+            found *= its
+        for columns, values in others:  # adding 0.0 changes no bit
+            terms = wider.take(columns, axis=1)
+            found += terms if values is None else terms * values
+        return found
+
+
+def _pair(
+    rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, ...]
+) -> tuple[tuple[np.ndarray, np.ndarray | None], ...] | None:
+    """The first entry of every row, and the second if any row has two; None if one has more."""
+    counts = np.bincount(rows, minlength=shape[0])
+    if counts.max() > 2:
+        return None
+    order = np.argsort(rows, kind="stable")
+    starts = np.cumsum(counts) - counts
+    found = []
+    for place in range(counts.max()):
+        has = counts > place
+        entries = order[starts[has] + place]
+        column, value = np.full(shape[0], shape[1]), np.ones(shape[0])
+        column[has], value[has] = columns[entries], values[entries]
+        found.append((column, None if (value == 1.0).all() else value))
+    return tuple(found)
 
 
 def gathered(matrix: np.ndarray) -> Entries | None:
@@ -248,6 +289,11 @@ class Surprise:
         """Expected outcomes and certainty: PyMDP's sums over states, with zeros left out or in."""
         certainty = np.add.accumulate(states * self.certainty)[-1] + 0.0
         return self.outcomes.product(states), certainty
+
+    def under_all(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same under each row of `states`."""
+        certainty = np.add.accumulate(states * self.certainty, axis=1)[:, -1] + 0.0
+        return self.outcomes.products(states), certainty
 
 
 def _certainty(column: np.ndarray) -> np.float64:

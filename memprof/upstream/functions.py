@@ -37,6 +37,20 @@ KNOWN: Mapping[str, frozenset[str]] = {
             "maths.spm_dot": ["8c3eb4bc13c3e4aff01e77a60851f998"],
             "maths.spm_log_single": ["018b08b12f88df2b9a38dcf6d2e4e0c8"],
             "control.calc_expected_utility": ["cc1275050c44aed72ab7677c25792b77"],
+            "control.calc_inductive_cost": ["fc57b824f3e553009032835846f14707"],
+            "control.calc_pA_info_gain_factorized": ["12c9c18934821d957fd005136cbfadcc"],
+            "control.calc_pB_info_gain_interactions": ["61a11b9e4742d557a81568e6f74b5c5d"],
+            "control.calc_states_info_gain_factorized": ["097ea8bcc4e9d0d6d564c1aff289240c"],
+            "control.get_expected_obs_factorized": ["7f0b63813c8ad765d0ba20a789e89e69"],
+            "control.get_expected_states_interactions": ["bcdcfe9ade285476c8721f502d639c49"],
+            "control.update_posterior_policies_factorized": ["eb896bc84d8f04f3e13a712e57a85153"],
+            "maths.spm_wnorm": ["5f1bcda2568d7cbda78841a94d8e43d7"],
+            "control.sample_action": ["499cf66eed0a66c0392d2efbe3a6b7a1"],
+            "control.select_highest": ["d437b28008b3654513ee208cfd208090"],
+            "utils.norm_dist": ["f547a92951a21cf4d4c75e988f713512"],
+            "utils.norm_dist_obj_arr": ["35cdf3d7a1bb674c0cd95537d2105188"],
+            "utils.obj_array_zeros": ["d863f28d66169a3c979a58d03cf0d500"],
+            "utils.sample": ["6551ab96d83da8d46ca86e80cab7ed05"],
             "learning.update_obs_likelihood_dirichlet_factorized": [
                 "1accacb2cba2faef45a9cef161a19c57"
             ],
@@ -58,6 +72,18 @@ KNOWN: Mapping[str, frozenset[str]] = {
             "maths.spm_dot": ["b460b1ea471b779a54f6f405fb3dfceb"],
             "maths.spm_log_single": ["ca0f104fa584ae50d6b6c797c6663830"],
             "control.calc_expected_utility": ["ecb94571c9583bc61d111f4565a391b9"],
+            "control.calc_pA_info_gain": ["8e5b9e997fd5b7e9d7a9ab7f1f5bf999"],
+            "control.calc_pB_info_gain": ["aa35fa36160e63d1cc0c55d3fb682ceb"],
+            "control.calc_states_info_gain": ["ef89c826644ff684291c7c943e9c40a5"],
+            "control.get_expected_obs": ["bd47bc9f75d6eb89b55c8cbf4fe28168"],
+            "control.get_expected_states": ["03c173b0f7193ed79b1b1142045ae3af"],
+            "control.update_posterior_policies": ["665a04c174040aa56e2f96cb3f755612"],
+            "maths.spm_wnorm": ["f8d94d50142c0b823f1d3a4d90160c3a"],
+            "control.sample_action": ["6b17645753140e6561d02ff74d5a0e2c"],
+            "utils.norm_dist": ["f24518dd785731d7b2a1e14b02829ceb"],
+            "utils.norm_dist_obj_arr": ["9148e17703a1f8de18bfe0f2797d4c62"],
+            "utils.obj_array_zeros": ["dd1706c9bc5771c5d4bb74d70f5bc1be"],
+            "utils.sample": ["b88f5fc888e5c8c94305ba82f8b037fd"],
             "learning.update_obs_likelihood_dirichlet": ["437ee53d614311e3adb2d02881722c4c"],
             "learning.update_state_likelihood_dirichlet": ["28658468f749cd9b4be1b2681e611654"],
             "utils.is_obj_array": ["276f68066879ec24fbc706b8a95ec559"],
@@ -75,6 +101,9 @@ _WITH_KERNELS = (
     ("maths", "spm_dot"),
     ("maths", "spm_MDP_G"),
     ("control", "calc_expected_utility"),
+    ("control", "sample_action"),
+    ("control", "update_posterior_policies"),
+    ("control", "update_posterior_policies_factorized"),
     ("learning", "update_obs_likelihood_dirichlet"),
     ("learning", "update_obs_likelihood_dirichlet_factorized"),
     ("learning", "update_state_likelihood_dirichlet"),
@@ -96,12 +125,18 @@ class Place(NamedTuple):
     name: str
     value: Any
 
+    def stands(self, kernels: Mapping[int, Any]) -> bool:
+        """Whether the value is still there, or the kernel that takes its place."""
+        found = self.home.get(self.name)
+        return found is self.value or found is kernels.get(id(self.value), self.value)
+
     def __str__(self) -> str:
         return f"{self.home.get('__name__')}.{self.name}"
 
 
 class Basis:
-    """What a kernel rests on: a function of PyMDP, and what it calls there, directly or not.
+    """What a kernel rests on: a function of PyMDP, and what it calls there, directly or not; or the
+    kernels that take the place of these, by the ids of the functions.
 
     It holds functions only, which are not the population's: the ledger does not count PyMDP.
 
@@ -114,11 +149,11 @@ class Basis:
 
     __slots__ = ("changed", "stands", "unknown")
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, kernels: Mapping[int, Any]) -> None:
         self.unknown, places = rests_on(function)
-        self.stands = _check(places)
+        self.stands = _check(places, kernels)
         self.changed: Callable[[], str | None] = lambda: next(
-            (str(place) for place in places if place.home.get(place.name) is not place.value), None
+            (str(place) for place in places if not place.stands(kernels)), None
         )
 
 
@@ -143,7 +178,7 @@ def rests_on(function: Any) -> tuple[str | None, list[Place]]:
     return unknown, list(places.values())
 
 
-def _check(places: list[Place]) -> Callable[[], bool]:
+def _check(places: list[Place], kernels: Mapping[int, Any]) -> Callable[[], bool]:
     """One expression: it is asked at every call of a kernel, and a loop would take as long as some
     kernels do."""
     names: dict[str, Any] = {}
@@ -151,6 +186,9 @@ def _check(places: list[Place]) -> Callable[[], bool]:
     for number, place in enumerate(places):
         names |= {f"home{number}": place.home, f"value{number}": place.value}
         terms.append(f"home{number}[{place.name!r}] is value{number}")
+        if (kernel := kernels.get(id(place.value))) is not None:
+            names[f"kernel{number}"] = kernel
+            terms[-1] = f"({terms[-1]} or home{number}[{place.name!r}] is kernel{number})"
     check: Callable[[], bool] = eval(f"lambda: {' and '.join(terms)}", names)
     return check
 

@@ -18,6 +18,8 @@ REPLACED = {
     "spm_dot": (maths, fpi, mmp, control),
     "spm_MDP_G": (maths, control),
     "calc_expected_utility": (control,),
+    "update_posterior_policies_factorized": (control,),
+    "sample_action": (control,),
     "update_obs_likelihood_dirichlet_factorized": (learning,),
     "update_state_likelihood_dirichlet_interactions": (learning,),
 }

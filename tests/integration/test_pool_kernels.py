@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memprof.optimise import facts
 from memprof.optimise import kernels as module
 from memprof.optimise.kernels import Kernels
 from memprof.optimise.pool import Surprise, gathered, in_range, settle
@@ -284,9 +285,9 @@ def test_what_is_proven_needs_pymdp_no_more_and_counts_from_structure():
 MIRROR = np.eye(6)[::-1]
 FAULTS = {
     "dot_likelihood": (module, "_observed", lambda obs: 1),
-    "spm_dot": (module, "gathered", lambda _: gathered(MIRROR)),
+    "spm_dot": (facts, "gathered", lambda _: gathered(MIRROR)),
     "spm_MDP_G": (Surprise, "of", lambda _: Surprise(gathered(MIRROR), np.ones(6))),
-    "calc_expected_utility": (module, "_log_preferences", lambda C, n_steps: [C] * n_steps),
+    "calc_expected_utility": (facts, "_log_preferences", lambda C, n_steps: [C] * n_steps),
 }
 
 
@@ -373,7 +374,7 @@ def test_a_constant_in_memory_that_is_not_numpys_and_views_of_it_are_known():
     found = adopt(np.ndarray(A.shape, buffer=A.tobytes()))
     same_as_pymdp(kernels, "spm_dot", found, q)
     same_as_pymdp(kernels, "spm_dot", found[::-1], q)
-    assert len(kernels._gathered._known[id(found)][1]) == 2
+    assert len(kernels.facts.gathered._known[id(found)][1]) == 2
 
 
 def test_facts_go_with_their_constants():
@@ -383,11 +384,12 @@ def test_facts_go_with_their_constants():
         kernels.spm_dot(A, q)
         kernels.spm_MDP_G(A, q)
         kernels.dot_likelihood(A, np.eye(5)[1])
-    assert len(kernels._gathered._known) == 1
+    assert len(kernels.facts.gathered._known) == 1
     del A
     gc.collect()
     assert not any(
-        cases._known for cases in (kernels._gathered, kernels._surprise, kernels._readable)
+        cases._known
+        for cases in (kernels.facts.gathered, kernels.facts.surprise, kernels.facts.readable)
     )
 
 
