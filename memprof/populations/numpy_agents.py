@@ -5,15 +5,14 @@ Agents that the user's own code builds: what contradicts them, and why they fail
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
 
 from memprof.errors import MemprofError, ScenarioError
-from memprof.models import check_model, model_builder, object_array, per_factor
+from memprof.models import check_model, model_builder, per_factor
 from memprof.optimise.plan import Plan
 from memprof.populations import (
     Behaviour,
@@ -26,6 +25,7 @@ from memprof.populations import (
     step_seed,
 )
 from memprof.populations.roster import Roster
+from memprof.populations.turn import take_turn
 from memprof.populations.world import Environments
 from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
@@ -137,22 +137,7 @@ class NumpyPopulation(Population):
         np.random.seed(step_seed(self._spec.seed, agent, step))
         last = body.action if step else None  # a ready agent may have acted elsewhere before
         observation: Any = call("environment", self._environments.observe, agent, last)
-        learning = self._spec.learning
-        previous = body.qs if "B" in learning else None
-        infer_states = body.infer_states
-        if any(isinstance(each, np.ndarray) and each.ndim for each in observation):
-            observation = _distributions(observation, body.num_obs)
-            infer_states = partial(infer_states, distr_obs=True)
-        beliefs = call("infer_states", infer_states, observation)
-        if "A" in learning:
-            call("update_A", body.update_A, observation)
-        if "B" in learning and step > 0:
-            call("update_B", body.update_B, previous)
-        if "D" in learning and step == 0:
-            call("update_D", body.update_D, beliefs)
-        policies, _ = call("infer_policies", body.infer_policies)
-        action = call("sample_action", body.sample_action)
-        return Behaviour(beliefs, policies, action)
+        return take_turn(body, observation, self._spec.learning, first=step == 0, call=call)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         yield from self._roster.holdings()
@@ -190,16 +175,6 @@ class NumpyPopulation(Population):
             raise
         except Exception as error:
             raise refused(self._spec, error, "refused its arguments") from None
-
-
-def _distributions(observation: Sequence[Any], outcomes: Sequence[int]) -> np.ndarray:
-    """An observation of which PyMDP takes no index any more, but a distribution per modality."""
-    return object_array(
-        [
-            np.asarray(seen, float) if np.ndim(seen) else np.eye(size)[int(seen)]
-            for seen, size in zip(observation, outcomes, strict=True)
-        ]
-    )
 
 
 READ_ONLY = (

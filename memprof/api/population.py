@@ -1,0 +1,322 @@
+"""A population of the user's own agents, stored compactly and activated for use."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from memprof.api.checks import check_agent
+from memprof.api.memory import PopulationMemory
+from memprof.errors import UsageError
+from memprof.instruments import walker
+from memprof.optimise.default import ByAgent, keep_what_rest_frees
+from memprof.optimise.plan import Plan
+from memprof.populations.numpy_agents import READ_ONLY
+from memprof.populations.roster import Roster
+from memprof.populations.turn import take_turn
+from memprof.text import counted
+from memprof.upstream.numpy_agent import Agent
+from memprof.values.measurements import WorkingSetUse
+
+_LEARNED = {"A", "B", "D"}
+
+
+class OptimizedPopulation:
+    """Agents at rest. `activate` turns one of them into a real PyMDP agent while it is used.
+
+    Agents keep their full state: beliefs, learned parameters, history, attributes of a subclass,
+    and which of these are one object. An object that something outside the agent holds too remains
+    the same object. In an active agent the arrays of its model, and large arrays, are read-only,
+    because agents share them; PyMDP itself replaces arrays and never writes into them.
+
+    Safe for threads that use different agents: each agent is stored and restored exactly. Random
+    numbers are another matter: PyMDP samples, and breaks ties, with the single generator behind
+    `np.random`, so threads draw from it in an undefined order, and seeding it in one thread seeds
+    it for all. Inside `with memprof.thread_random():` every thread has its own generator, and an
+    agent's behaviour depends only on what its thread seeded, and when.
+
+    `add` and `remove` let agents come and go; an index is never reused. Under the pass
+    `working_set` agents stay active after use, within a budget, and `in_turn` gives the order in
+    which that helps most.
+
+    A population opened with `reopen(..., readonly=True)` gives agents as they were last stored, at
+    every use; changes to them are discarded.
+
+    Close it, or use it in a `with` statement, to restore PyMDP's own functions (while the
+    population is open, `pool` replaces some of those that it knows with faster ones).
+
+    Attributes:
+        passes: the names of its passes, in order.
+    """
+
+    def __init__(self, agents: Iterable[Any], plan: Plan, passes: tuple[str, ...]) -> None:
+        """Use `optimize` or `reopen`."""
+        self.passes = passes
+        self._plan = plan
+        self._roster = Roster(plan)
+        self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
+        try:
+            for agent in [agents] if isinstance(agents, Agent) else agents:
+                self._take(agent)
+        except BaseException:
+            self._roster.give_back()
+            self._close()
+            raise
+
+    def __len__(self) -> int:
+        """How many agents there are, without those that were removed.
+
+        Raises:
+            UsageError: the population is closed.
+        """
+        self._check_open()
+        return len(self._roster)
+
+    def __repr__(self) -> str:
+        if not self._close.alive:
+            return "<memprof population, closed>"
+        passes = ", ".join(self.passes) or "no passes"
+        return f"<memprof population of {counted(len(self), 'agent')} under {passes}>"
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "agents of a population are stored; use them one at a time: for index in "
+            "population.in_turn(): with population.activate(index) as agent: ..."
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a population cannot be pickled or copied; keep it in files with "
+            'optimize(agents, ["history", "mmap"], store=folder), and open those with '
+            "memprof.reopen(folder, Agent)"
+        )
+
+    @property
+    def because(self) -> str:
+        """How `optimize` keeps the agents, and why; empty if its caller named the passes."""
+        storage = self._plan.storage
+        return storage.reason() if isinstance(storage, ByAgent) else ""
+
+    def add(self, agent: Any) -> int:
+        """Take over one more agent, which is empty afterwards. Returns its index.
+
+        Raises:
+            UsageError: it is not a PyMDP agent, or has state that cannot be kept (it is unchanged
+                then); the population is closed or read-only.
+            StoreError: the store has no room for it.
+        """
+        self._check_writable()
+        return self._take(agent)
+
+    def _take(self, agent: Any) -> int:
+        check_agent(agent)
+        if self._plan.storage.passivates:
+            keep_what_rest_frees(agent)
+        return self._roster.add(agent)
+
+    def remove(self, index: int) -> None:
+        """Remove an agent for good, with everything that was kept of it. Its index is not reused.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+            AgentActive: it is in use.
+            UsageError: the population is closed or read-only.
+        """
+        self._check_writable()
+        self._check_index(index)
+        self._roster.leave(index)
+
+    def in_turn(self, indices: Iterable[int] | None = None) -> Iterator[int]:
+        """Each of `indices`, or of all agents, once: under the pass `working_set` the active ones
+        first, and the next one is prefetched where that saves time."""
+        self._check_open()
+        return iter(self._roster.in_turn(self._roster.indices() if indices is None else indices))
+
+    @contextmanager
+    def activate(self, index: int) -> Iterator[Any]:
+        """The agent with this index; it is stored again when the block ends, even by an exception.
+        In a read-only population it is not: changes that the block makes are discarded.
+
+        Under the pass `working_set` it stays active instead, and is stored when others need its
+        place; if that fails, the block that needed the place raises the StoreError.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+            AgentActive: it is active already, here or in another thread.
+            UsageError: the population is closed.
+        """
+        self._check_open()
+        self._check_index(index)
+        agent = self._roster.wake(index)
+        try:
+            yield agent
+        except ValueError as error:
+            refused = "read-only" in str(error) or "WRITEABLE" in str(error)
+            if refused and READ_ONLY not in str(error):
+                error.args = (f"{error}: {READ_ONLY}",)  # at the line of the write, still
+            raise
+        finally:
+            del agent  # whoever else still holds it, holds a stored agent
+            self._roster.rest(index)
+
+    def act(
+        self,
+        observations: Sequence[Any] | np.ndarray | Mapping[int, Any],
+        indices: Sequence[int] | None = None,
+        *,
+        learning: Collection[str] = (),
+    ) -> np.ndarray:
+        """One turn of every agent: it perceives what it observes, learns, plans and acts. Agents
+        take their turns one after the other, in the order of `indices`; what they draw by chance
+        comes from `np.random` in that order, whatever the passes.
+
+        Args:
+            observations: of each agent what PyMDP's `infer_states` takes, an index or a
+                distribution per modality; or an index alone, of the only modality. In the order of
+                `indices`, or by the index of the agent.
+            indices: the agents whose turn it is; all if omitted, or those in the mapping.
+            learning: of "A", "B" and "D", what agents learn: B from their second action on, D at
+                their first one.
+
+        Returns:
+            Their actions, a row for each, [agents, control factors]; an object array of rows where
+            agents have different numbers of factors.
+
+        Raises:
+            IndexError: there is no such agent, or no longer.
+            AgentActive: an agent is in use.
+            UsageError: as many observations as agents are expected; the population is closed.
+
+        Whatever PyMDP raises comes with a note that names the agent. It is stored as it was then;
+        those before it have acted.
+        """
+        self._check_open()
+        turns = self._turns(observations, indices)
+        if unknown := sorted({*learning} - _LEARNED):
+            raise UsageError(f"learning: expected A, B or D, found {', '.join(map(repr, unknown))}")
+        actions = []
+        for index, observation in turns:
+            with self.activate(index) as agent:
+                try:
+                    turn = take_turn(
+                        agent,
+                        [observation] if isinstance(observation, Integral) else observation,
+                        learning,
+                        first=getattr(agent, "action", None) is None,
+                    )
+                except Exception as error:
+                    error.add_note(f"agent {index} of the population, observing {observation!r}")
+                    raise
+                actions.append(turn.action)
+        return _rows(actions)
+
+    def _turns(self, observations: Any, indices: Sequence[int] | None) -> list[tuple[int, Any]]:
+        """Each agent once, with what it observes."""
+        if isinstance(observations, Mapping):
+            chosen = [*observations] if indices is None else [*indices]
+            for index in chosen:
+                if index not in observations:
+                    raise UsageError(f"observations: there is none for agent {index}")
+            seen = [observations[index] for index in chosen]
+        else:
+            chosen = [*(self._roster.indices() if indices is None else indices)]
+            seen = [*observations]
+        if len(seen) != len(chosen):
+            agents = counted(len(chosen), "agent")
+            raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
+        if len({*chosen}) != len(chosen):
+            raise UsageError("indices: an agent has one turn, and one of these is there twice")
+        for index in chosen:
+            self._check_index(index)
+            if index not in self._roster:
+                raise IndexError(f"agent {index} was removed")
+        return [*zip(chosen, seen, strict=True)]
+
+    def memory(self) -> PopulationMemory:
+        """The memory of agents at rest, and of what the passes hold for all of them.
+
+        The process holds more: PyMDP, free memory of its allocators, agents in use.
+        """
+        self._check_open()
+        rows, held, _ = walker.walk(self._roster.holdings(), len(self._roster))
+        middle = sorted(held)[len(held) // 2] if held else None
+        whole, left = dict(self._plan.storage.kept_whole), self._plan.not_replaced
+        disk = self._plan.storage.file_bytes
+        return PopulationMemory(
+            len(self), rows, middle, whole, left, self.passes, self.because, disk
+        )
+
+    def working_set(self) -> WorkingSetUse | None:
+        """What the pass `working_set` has done so far; None without it."""
+        self._check_open()
+        return self._roster.working_set()
+
+    def flush(self) -> None:
+        """Passivate all agents that are not in use, so that a store holds their current state.
+
+        Raises:
+            StoreError: some could not be stored. Those without room stay in memory, and the next
+                flush tries again.
+            UsageError: the population is closed or read-only.
+        """
+        self._check_writable()
+        self._roster.flush()
+
+    def close(self) -> None:
+        """Release all agents, and restore PyMDP's own functions; a `store` stays on disk, with the
+        current state of all agents.
+
+        Raises:
+            UsageError: an agent is active.
+            StoreError: as for `flush`; the population is still open.
+        """
+        if self._close.alive and self._roster.active:
+            raise UsageError(
+                f"agents {', '.join(map(str, self._roster.active))} are active; leave their "
+                "`with` blocks before you close the population"
+            )
+        if self._close.alive and self._plan.storage.lasts:
+            self._roster.flush()
+        self._close()
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < self._roster.count:
+            raise IndexError(f"agent {index}: there are {self._roster.count}, numbered from 0")
+
+    def _check_open(self) -> None:
+        if not self._close.alive:
+            raise UsageError("the population is closed")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._plan.records.readonly:
+            raise UsageError(
+                "the population is open with readonly=True; to change the store, reopen it "
+                "without, once no other process has it open for writing"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _rows(actions: list[np.ndarray]) -> np.ndarray:
+    """Actions as an array with a row for each agent."""
+    if len({len(action) for action in actions}) <= 1:
+        return np.array(actions)
+    rows = np.empty(len(actions), dtype=object)
+    rows[:] = actions
+    return rows

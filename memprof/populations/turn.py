@@ -1,0 +1,54 @@
+"""One turn of a NumPy agent: it perceives, learns, plans and acts, as in PyMDP's own examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from memprof.models import object_array
+from memprof.populations import Behaviour
+
+
+def plainly(_: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call the function of an operation, which nobody watches."""
+    return function(*arguments)
+
+
+def take_turn(
+    agent: Any,
+    observation: Any,
+    learning: Collection[str] = (),
+    *,
+    first: bool,
+    call: Callable[..., Any] = plainly,
+) -> Behaviour:
+    """`observation`, a sequence, has an index or a distribution for each modality. `learning` names
+    the parameters (A, B, D) that the agent learns: B from its second turn on, D in its `first`."""
+    previous = agent.qs if "B" in learning and not first else None
+    infer_states = agent.infer_states
+    if any(isinstance(each, np.ndarray) and each.ndim for each in observation):
+        observation = _distributions(observation, agent.num_obs)
+        infer_states = partial(infer_states, distr_obs=True)
+    beliefs = call("infer_states", infer_states, observation)
+    if "A" in learning:
+        call("update_A", agent.update_A, observation)
+    if previous is not None:
+        call("update_B", agent.update_B, previous)
+    if "D" in learning and first:
+        call("update_D", agent.update_D, beliefs)
+    policies, _ = call("infer_policies", agent.infer_policies)
+    action = call("sample_action", agent.sample_action)
+    return Behaviour(beliefs, policies, action)
+
+
+def _distributions(observation: Sequence[Any], outcomes: Sequence[int]) -> np.ndarray:
+    """An observation of which PyMDP takes no index any more, but a distribution per modality."""
+    return object_array(
+        [
+            np.asarray(seen, float) if np.ndim(seen) else np.eye(size)[int(seen)]
+            for seen, size in zip(observation, outcomes, strict=True)
+        ]
+    )
