@@ -196,6 +196,22 @@ def format_seconds(seconds: float | None) -> str:
     return f"{_three_digits(seconds / 1e-6)} µs"
 
 
+_SPANS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)?\s*")
+
+
+def parse_seconds(text: str | float) -> float:
+    """Seconds meant by `text`, such as `500 ms`, `10 s`, `2 min`, `1 h` or a plain number.
+
+    Raises:
+        ValueError: the text is no duration.
+    """
+    match = _SPAN.fullmatch(str(text))
+    if match is None:
+        raise ValueError("expected a duration such as 500 ms, 10 s, 2 min or 1 h")
+    return float(match[1]) * _SPANS[match[2] or "s"]
+
+
 def format_share(share: float) -> str:
     """Rounded down, with one digit more than nines: 99.9991 % is not 100 %."""
     if share >= 1:

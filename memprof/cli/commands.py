@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from memprof.cli import doctor, gate, help, init, lists, report, run
+from memprof.cli import doctor, gate, help, init, lists, report, run, top
 from memprof.cli.options import (
     FIELDS,
     FIXED_PASSES,
@@ -303,6 +303,7 @@ def _loaded(path: Path | None, default: str, changed: Overrides) -> LoadedScenar
 
 
 app.command("run", cls=run.RunCommand, context_settings=run.OWN_ARGUMENTS)(run.run_command)
+app.command("top", short_help="Follow a living process and its agents.")(top.top_command)
 app.command("gate")(gate.gate_command)
 app.command("compare")(gate.compare_command)
 app.command("report", short_help="Show a saved report, or write it in other formats.")(

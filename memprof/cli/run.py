@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 
 from memprof.cli.options import Destination, seconds, size_of, takes
 from memprof.errors import UsageError
+from memprof.text import shown
 
 # What follows the program is its own, whatever it looks like.
 OWN_ARGUMENTS: dict[str, Any] = {
@@ -41,12 +42,12 @@ class ProgramEnded(SystemExit):
 
 def _budget_of(text: str) -> int:
     """The size in `per_agent=2 MB`."""
-    name, _, size = text.partition("=")
-    if name.strip() != "per_agent" or not size.strip():
-        raise UsageError(
-            f"--budget: expected per_agent=SIZE, such as per_agent=2MB, found {text!r}"
-        )
-    return size_of("--budget")(size.strip())
+    from memprof.values.watch import per_agent_budget
+
+    try:
+        return per_agent_budget(text)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}, found {shown(text)}") from None
 
 
 @takes()

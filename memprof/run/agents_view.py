@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from memprof.render import Chart, Moment, Series, Table, interval
 from memprof.text import counted, format_seconds, format_size
-from memprof.values.watch import Kind, Look, RunReport, Saving
+from memprof.values.watch import Growth, Kind, Look, RunReport, Saving
 
 _MOST_KINDS, _MOST_ROWS = 6, 8
 _WORTH = 0.8
@@ -105,9 +105,8 @@ def looks_table(looks: Sequence[Look]) -> Table:
     return Table("", ("at", "after", "agents", "they hold", "private memory"), rows)
 
 
-def growth_text(report: RunReport) -> Iterator[str]:
+def growth_text(found: Growth | None) -> Iterator[str]:
     """Whether the process goes on growing while as many agents step."""
-    found = report.watched.growth
     if found is None:
         return
     agents = counted(found.agents, "agent")

@@ -36,7 +36,7 @@ def run_view(report: RunReport) -> View:
     chart, todo = timeline(report), _next(report)
     kinds, ledger = kinds_table(report.kinds), ledgers(report.kinds)
     operations = operations_table(report)
-    growth, savings = tuple(growth_text(report)), tuple(savings_text(report.kinds))
+    growth, savings = tuple(growth_text(report.watched.growth)), tuple(savings_text(report.kinds))
     sections = [
         Section("Kinds of agents", _budget(report), _of_kinds(report)),
         Section("What they hold", (_LEDGER,) if ledger else (), tuple(ledger)),

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from memprof.text import counted, format_size
+from memprof.text import counted, format_size, parse_size
 from memprof.values.instruments import Count, Positive, SourceLine
 from memprof.values.measurements import Ledger, WorkerRun
 from memprof.values.profile import Advice
@@ -25,6 +25,21 @@ SAME_SIZE = 1.25
 as the smallest."""
 CELL = "%%memprof"
 """The program of a report that is of a notebook's cell."""
+
+
+def per_agent_budget(text: str) -> int:
+    """The bytes in `per_agent=2 MB`: what one agent of any kind may cost.
+
+    Raises:
+        ValueError: it is something else, or nothing.
+    """
+    name, _, size = str(text).partition("=")
+    if name.strip() != "per_agent" or not size.strip():
+        raise ValueError("expected per_agent=SIZE, such as per_agent=2MB")
+    limit = parse_size(size.strip())
+    if limit == 0:
+        raise ValueError("expected a size above 0")
+    return limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,10 @@ def load() -> None:
     """Import what a look needs: not amid the agents' steps, where it would look like growth."""
     for name in ("contents", "source_lines", "walker"):
         import_module(f"memprof.instruments.{name}")
-    import_module("memprof.stats.lines")
+    import_module("memprof.stats.growth")
     import_module("memprof.storage.template")
     import_module("memprof.upstream.attributes")
+    import_module("memprof.watching.live")
 
 
 def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:

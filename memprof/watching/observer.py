@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,26 +13,34 @@ from typing import Any
 
 from memprof.text import one_line
 from memprof.upstream.installed import package_of
+from memprof.values.live import Live
 from memprof.values.measurements import Children
-from memprof.values.watch import Kind, Look, OperationUse, Watched
+from memprof.values.watch import Kind, Look, Watched
+from memprof.watching import unseen
 from memprof.watching.imports import Imports
 from memprof.watching.operations import ACT, Operations
+from memprof.watching.parts import Parts
 from memprof.watching.peaks import Peaks
 from memprof.watching.programs import Programs
 from memprof.watching.readings import Timeline, has_children, peak_bytes, private_bytes
 from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Registry, users_line
 from memprof.watching.rollouts import Rollouts
-from memprof.watching.rounds import Rounds
+from memprof.watching.rounds import Recent, Rounds
 from memprof.watching.seen import MOST_ALONE, Seen
 
 _INTERVAL_SECONDS = 0.1
 _CHILDREN_EVERY = 5
 # Of the time since the program began, no more is spent looking while it runs.
 _SHARE, _LEAST_SECONDS = 0.005, 0.03
-# A look takes about so long for each agent, until one is known.
+# Who asks more often gets the same answer.
+_FRESH_SECONDS = 1.0
+# A look takes about so long for each agent, until there was one.
 _EACH_SECONDS = 2e-4
 
-PEAK, END = "peak", "end"
+# A look makes one step count for nothing; so many that do come between two looks at what is now.
+_STEPS_BETWEEN = 4
+
+PEAK, END, NOW = "peak", "end", "now"
 
 
 class Observer:
@@ -58,6 +64,9 @@ class Observer:
         self._looks: dict[str, Look] = {}
         self._kinds = Seen()
         self._timeline = Timeline()
+        self._recent = Recent(self._rounds)
+        self.parts = Parts()
+        self._live: Live | None = None
         self._looking = threading.Lock()
         self._resting = threading.Event()
         self._at_work: threading.Lock | None = None
@@ -65,18 +74,23 @@ class Observer:
         self._children = Children()
         self._failed = ""
         self._classes: tuple[type, ...] = ()
-        self._took = 0.0
+        self._took, self._each_seconds = 0.0, _EACH_SECONDS
         # At the last look for the peak, and at the last one by the thread that uses the agents.
         self._seen = self._seen_turn = self._used = 0
+        # At the last look at what is now: agents and turn of the registry, and steps.
+        self._seen_now = 0, 0, 0
 
     def start(self) -> None:
-        """From now on."""
+        """From now on; `memprof top` finds it."""
+        from memprof.watching.door import Door
+
         _current.append(self)
-        self._start = time.monotonic()
+        self._start, self._began = time.monotonic(), time.time()
         self._start_bytes = private_bytes()
         self._imports.start()
         self._registry.search()
         self.go_on()
+        self.parts.add(Door(self.live))
         self._on_look(self)
 
     def stop(self) -> None:
@@ -93,37 +107,34 @@ class Observer:
             self._on_look(self)
 
     def go_on(self) -> None:
-        """Read the process now and then, in a thread that the program does not see: `threading`
-        does not list it, and it takes none of the program's signals."""
+        """Read the process now and then, in a thread that the program does not see."""
         self._resting.clear()
-        self._at_work = working = threading.Lock()
-        working.acquire()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            _thread.start_new_thread(self._sample, (working,))
-        except RuntimeError:  # no room for one more
-            working.release()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._at_work = unseen.start(self._sample)
+        self.parts.go_on()
 
     def rest(self) -> None:
         """Python warns of a fork with threads; the program's forks have none of ours."""
         self._resting.set()
-        if self._at_work is not None:
-            with self._at_work:  # until it has ended
-                pass
+        unseen.wait_for(self._at_work)
         self._at_work = None
+        self.parts.rest()
 
     def let_go(self) -> None:
         """Leave PyMDP alone; in a fork, too, whose agents are another process's."""
         self._stopped = True
         if self in _current:
             _current.remove(self)
+        self.parts.let_go()
         self._imports.stop()
         self._registry.stop()
         self._operations.stop()
         self._programs.stop()
         self._rollouts.stop()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it no longer watches, as in a fork."""
+        return self._stopped
 
     @property
     def seconds(self) -> float:
@@ -175,6 +186,7 @@ class Observer:
             self._looks[name] = found
         self._kinds.take(found.kinds)
         self._took += found.look_seconds
+        self._each_seconds = found.look_seconds / sum(len(kind.agents) for kind in kinds)
         return found
 
     def watched(self) -> Watched:
@@ -185,19 +197,7 @@ class Observer:
             seconds=self.seconds,
             looks=tuple(sorted(self._looks_until_now(), key=lambda each: each.name != PEAK)),
             timeline=self._timeline.moments(),
-            operations=tuple(
-                OperationUse(
-                    operation=name,
-                    calls=use.calls,
-                    seconds=use.seconds,
-                    kept_bytes=use.kept_bytes / max(1, use.sampled),
-                    sampled=use.sampled,
-                    peak_bytes=use.peak_bytes,
-                    peaks=use.peaks,
-                )
-                for name, use in self._operations.uses.items()
-                if use.calls
-            ),
+            operations=self._operations.used(),
             growth=self._rounds.growth(),
             compiling=self._programs.compiling(self._folder),
             rollouts=tuple(self._rollouts.rows(self._folder)),
@@ -265,13 +265,7 @@ class Observer:
         if not crowd.seen:
             self._look_at(crowd)
 
-    def _sample(self, working: threading.Lock) -> None:
-        try:
-            self._sample_until_rest()
-        finally:
-            working.release()
-
-    def _sample_until_rest(self) -> None:
+    def _sample(self) -> None:
         built = count = 0
         while not self._resting.wait(_INTERVAL_SECONDS):
             count += 1
@@ -279,6 +273,7 @@ class Observer:
                 self._see_children()
             alive = self._registry.alive
             self._timeline.take(self.seconds, private_bytes(), alive)
+            self._recent.take(self.seconds)
             if alive == built:  # none came lately
                 self._look_for_peak()
             built = alive
@@ -298,12 +293,9 @@ class Observer:
         alive, turn = self._registry.alive, self._registry.turn
         if alive < max(1, self._seen) or self._stopped:
             return
-        if not (last_chance and alive > MANY_MORE * self._used):
-            peak = self._looks.get(PEAK)
-            each = peak.look_seconds / self._seen if peak and self._seen else _EACH_SECONDS
-            allowed = _LEAST_SECONDS + _SHARE * self.seconds
-            if turn == self._seen_turn or self._took + each * alive > allowed:
-                return
+        news = last_chance and alive > MANY_MORE * self._used
+        if not news and (turn == self._seen_turn or not self._has_time_for(alive)):
+            return
         if self._looking.acquire(blocking=False):  # else one is at work, perhaps this very thread
             self._seen, self._seen_turn = alive, turn
             self._used = alive if last_chance else self._used
@@ -324,6 +316,45 @@ class Observer:
         finally:
             self._looking.release()
         self._on_look(self)
+
+    def _has_time_for(self, alive: int) -> bool:
+        allowed = _LEAST_SECONDS + _SHARE * self.seconds
+        return self._took + self._each_seconds * alive <= allowed
+
+    def look_now(self) -> None:
+        """Look at what lives now, if something has happened since the last time, and as long as
+        looks take no more than their share of the time."""
+        alive, turn, steps = self._registry.alive, self._registry.turn, self._rounds.latest.steps
+        seen, seen_turn, seen_steps = self._seen_now
+        step = seen_steps < steps < seen_steps + _STEPS_BETWEEN
+        if turn == seen_turn or (alive == seen and step) or not self._has_time_for(alive):
+            return
+        if self._looking.acquire(blocking=False):
+            self._seen_now = alive, turn, steps
+            self._look_and_release(NOW, in_use=False)
+
+    def live(self, age: float = _FRESH_SECONDS) -> Live:
+        """What is known at this moment; or was, no more than so many seconds ago."""
+        from memprof.watching.live import live_of
+
+        last = self._live
+        if last is None or self.seconds - last.seconds >= age:
+            self._peaks.spoil()
+            found = live_of(
+                [*self._registry.crowds.items()],
+                [*self._looks.values()],
+                self._folder,
+                began=self._began,
+                seconds=self.seconds,
+                operations=self._operations.used(),
+                growth=self._recent.growth(),
+                compiling=self._programs.compiling(self._folder),
+                watch_seconds=self._took,
+            )
+            if self._live is last:  # else another thread knows more
+                self._live = found
+            return found
+        return last
 
 
 _current: list[Observer] = []

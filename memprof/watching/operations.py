@@ -8,6 +8,7 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
+from memprof.values.watch import OperationUse
 from memprof.watching.peaks import FIRST, TIMES, Peaks
 from memprof.watching.registry import put_back
 
@@ -82,6 +83,22 @@ class Operations:
         """Leave PyMDP's classes as they were."""
         while self._put_back:
             self._put_back.pop()()
+
+    def used(self) -> tuple[OperationUse, ...]:
+        """Those that were called, until now."""
+        return tuple(
+            OperationUse(
+                operation=name,
+                calls=use.calls,
+                seconds=use.seconds,
+                kept_bytes=use.kept_bytes / max(1, use.sampled),
+                sampled=use.sampled,
+                peak_bytes=use.peak_bytes,
+                peaks=use.peaks,
+            )
+            for name, use in self.uses.items()
+            if use.calls
+        )
 
     def _counted(self, name: str, method: Any, *, allocates: bool) -> Any:
         """The same method, which counts; equinox wraps those of its modules, so that they are

@@ -8,13 +8,13 @@ import tracemalloc
 from collections.abc import Callable
 from time import perf_counter
 
+from memprof.watching import unseen
+
 # Calls are read ever more seldom: the third, the sixth, the twelfth and so on.
 FIRST, TIMES = 3, 2
 # Of the time since the start, no more is spent on it. A call that is read takes about so many times
 # as long, until it is known.
 _SHARE, _LEAST_SECONDS, _SLOWDOWN = 0.003, 0.05, 5.0
-# Ours is the second thread that Python knows of.
-_MOST_THREADS = 2
 
 
 class Peaks:
@@ -41,7 +41,7 @@ class Peaks:
         allowed = _LEAST_SECONDS + _SHARE * (perf_counter() - self._start)
         if self._spent + usual_seconds * self._slowdown > allowed or tracemalloc.is_tracing():
             return False
-        if threading.active_count() > 1 or len(sys._current_frames()) > _MOST_THREADS:
+        if threading.active_count() > 1 or len(sys._current_frames()) > 1 + unseen.running():
             return False
         if not self._reading.acquire(blocking=False):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from memprof.posix import PAGE_BYTES
 from memprof.values.watch import Growth
 
 _MOST_READINGS = 128
+RECENT_SECONDS, RECENT_READINGS = 10.0, 60
+"""How often the recent past is read, and how many readings make it up."""
 
 
 class Rounds:
@@ -18,7 +21,7 @@ class Rounds:
 
     def __init__(self, read: Callable[[], int]) -> None:
         self._read = read
-        self._longest = self._latest = _Stretch(0, 0)
+        self._longest = self._latest = Stretch(0, 0)
         self._acted = self._looking = 0
 
     @contextmanager
@@ -41,7 +44,7 @@ class Rounds:
             self._acted = 0
             return
         if alive != self._latest.objects:
-            self._latest, self._acted = _Stretch(alive, agents()), 0
+            self._latest, self._acted = Stretch(alive, agents()), 0
         self._acted += 1
         if self._acted >= alive:
             self._acted = 0
@@ -51,30 +54,21 @@ class Rounds:
 
     def growth(self) -> Growth | None:
         """What the longest stretch tells, judged as in `stats.growth`; None where nobody acted."""
-        from memprof.stats import growth
+        return self._longest.growth()
 
-        found = self._longest
-        readings = [*found.readings]
-        if not readings or found.agents == 0:
-            return None
-        last = found.steps
-        first = last - (len(readings) - 1) * found.stride
-        if len(readings) <= growth.FEWEST_CYCLES:
-            return Growth(found.agents, first, last, None, None, None, None)
-        series = growth.CycleSeries(readings, PAGE_BYTES, least=PAGE_BYTES)
-        cut = growth.settled(readings, growth.FEWEST_CYCLES)
-        judged = growth.judge(series, cut or 0)
-        verdict = "inconclusive" if cut is None else judged.verdict
-        stride = found.stride
-        slope, half = judged.slope / stride, judged.half_width / stride
-        floor = None if judged.floor is None else judged.floor / stride
-        return Growth(
-            found.agents, first, last, verdict, slope, (slope - half, slope + half), floor
-        )
+    @property
+    def latest(self) -> Stretch:
+        """The one that goes on."""
+        return self._latest
 
 
-class _Stretch:
-    """Readings of one stretch, evenly spread however long it is."""
+class Stretch:
+    """Readings of one stretch, evenly spread however long it is.
+
+    Attributes:
+        objects: of agents, each of which may be a batch; `agents` counts their rows.
+        steps: until now.
+    """
 
     def __init__(self, objects: int, agents: int) -> None:
         self.objects, self.agents = objects, agents
@@ -100,3 +94,77 @@ class _Stretch:
         if len(self.readings) == _MOST_READINGS:
             self.stride *= 2
             del self.readings[::2]
+
+    @property
+    def level(self) -> int:
+        """The last reading, without what came with interruptions."""
+        return self._last - self._beside
+
+    def growth(self) -> Growth | None:
+        """Over all of it; None where nobody acted."""
+        readings, last = [*self.readings], self.steps
+        if not readings:
+            return None
+        return _judged(readings, self.agents, last - (len(readings) - 1) * self.stride, last)
+
+
+class Recent:
+    """The last ten minutes of the stretch that goes on, in one reading each ten seconds: in a long
+    run, what began to leak lately is soon seen there, and what no longer does is well again."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+        self._stretch = rounds.latest
+        self._steps: deque[int] = deque(maxlen=RECENT_READINGS)
+        self._levels: deque[int] = deque(maxlen=RECENT_READINGS)
+        self._known: tuple[Stretch, int, Growth | None] | None = None
+        self._due = 0.0
+
+    def take(self, seconds: float) -> None:
+        """One more reading, if it is time for it, and there was a step since the last one."""
+        if seconds < self._due:
+            return
+        self._due = seconds + RECENT_SECONDS
+        stretch = self._rounds.latest
+        if stretch is not self._stretch:
+            self._steps.clear()
+            self._levels.clear()
+            self._stretch = stretch
+        if stretch.steps > (self._steps[-1] if self._steps else 0):
+            self._steps.append(stretch.steps)
+            self._levels.append(stretch.level)
+
+    def growth(self) -> Growth | None:
+        """Judged over these readings, or over all steps of the stretch where they are too few yet;
+        None where nobody acts."""
+        from memprof.stats.growth import FEWEST_CYCLES
+
+        stretch = self._rounds.latest
+        known = self._known
+        if known is not None and known[:2] == (stretch, stretch.steps):
+            return known[2]
+        steps, levels = [*self._steps], [*self._levels]
+        if stretch is self._stretch and FEWEST_CYCLES < len(levels) == len(steps):
+            found = _judged(levels, stretch.agents, steps[0], steps[-1])
+        else:
+            found = stretch.growth()
+        self._known = stretch, stretch.steps, found
+        return found
+
+
+def _judged(readings: list[int], agents: int, first: int, last: int) -> Growth | None:
+    """The growth of a process read at about even distances from step `first` to `last`."""
+    from memprof.stats import growth
+
+    if agents == 0:
+        return None
+    if len(readings) <= growth.FEWEST_CYCLES:
+        return Growth(agents, first, last, None, None, None, None)
+    series = growth.CycleSeries(readings, PAGE_BYTES, least=PAGE_BYTES)
+    cut = growth.settled(readings, growth.FEWEST_CYCLES)
+    judged = growth.judge(series, cut or 0)
+    verdict = "inconclusive" if cut is None else judged.verdict
+    stride = (last - first) / (len(readings) - 1)
+    slope, half = judged.slope / stride, judged.half_width / stride
+    floor = None if judged.floor is None else judged.floor / stride
+    return Growth(agents, first, last, verdict, slope, (slope - half, slope + half), floor)
