@@ -77,6 +77,12 @@ def run_command(
             "--fail-on-leak", help="End with 1 if the process grows as the same agents step."
         ),
     ] = False,
+    sites: Annotated[
+        bool,
+        typer.Option(
+            "--sites", help="Also name the lines that keep memory from step to step; slower."
+        ),
+    ] = False,
     timeout: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", callback=seconds, help="End the program after this time."),
@@ -116,6 +122,6 @@ def run_command(
     output = Output(f"{wanted.name}-run", to)
     output.check(Question("run", wanted.subject))
     limits = Limits(timeout, memory_limit)
-    outcome = run(wanted, budget, limits, fail_on_leak=fail_on_leak)
+    outcome = run(wanted, budget, limits, fail_on_leak=fail_on_leak, sites=sites)
     output.deliver(outcome.report, outcome.failure)
     raise ProgramEnded(outcome.report.exit_code)

@@ -222,6 +222,10 @@ def _run(report: RunReport) -> Iterator[_Row]:
         yield _Row(series="seconds", y=use.seconds, y_unit="seconds", note=use.operation)
         yield _Row(series="kept_bytes", y=use.kept_bytes, y_unit="bytes", note=use.operation)
         yield _Row(series="peak_bytes", y=use.peak_bytes, y_unit="bytes", note=use.operation)
+    for line in watched.sites.lines if watched.sites else ():
+        yield _Row(
+            series="kept_bytes_per_step", y=line.bytes_per_step, y_unit="bytes", note=line.place
+        )
     for at in watched.timeline:
         yield _at("private_bytes", at.seconds, "seconds", at.private_bytes, "bytes")
         yield _at("agents", at.seconds, "seconds", at.agents, "agents")

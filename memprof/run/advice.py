@@ -90,12 +90,18 @@ def _growth(report: RunReport) -> Iterator[Advice]:
     found = report.watched.growth
     if found is None or not _grows(report) or found.bytes_per_step is None:
         return
+    sites, remedy = report.watched.sites, "memprof run --sites names the lines that keep it."
+    if sites is not None and sites.lines:
+        most = sites.lines[0]
+        kept = f"{format_size(most.bytes_per_step)} of it at {most.where}"
+        to = f", which is added to {most.added_to}" if most.added_to else ""
+        remedy = f"See what needs {kept}{to}."
     yield Advice(
         kind="growth",
         finding=f"The process grows by {format_size(found.bytes_per_step)} in each step of "
         f"{counted(found.agents, 'agent')}.",
         evidence=f"Its private memory, from step {found.first_step:,} to {found.last_step:,}.",
-        remedy="memprof run --sites names the lines that keep it.",
+        remedy=remedy,
         stake_bytes=found.bytes_per_step * (found.last_step - found.first_step),
     )
 

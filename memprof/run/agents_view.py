@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from memprof.render import Chart, Moment, Series, Table, interval
 from memprof.text import counted, format_seconds, format_size
 from memprof.values.watch import Growth, Kind, Look, RunReport, Saving
+from memprof.values.watch_sites import Sites
 
 _MOST_KINDS, _MOST_ROWS = 6, 8
 _WORTH = 0.8
@@ -105,8 +106,8 @@ def looks_table(looks: Sequence[Look]) -> Table:
     return Table("", ("at", "after", "agents", "they hold", "private memory"), rows)
 
 
-def growth_text(found: Growth | None) -> Iterator[str]:
-    """Whether the process goes on growing while as many agents step."""
+def growth_text(found: Growth | None, sites: Sites | None = None) -> Iterator[str]:
+    """Whether the process goes on growing while as many agents step, and at which line first."""
     if found is None:
         return
     agents = counted(found.agents, "agent")
@@ -122,12 +123,19 @@ def growth_text(found: Growth | None) -> Iterator[str]:
         case "leak":
             yield (
                 f"Growth: the process grows by {each} per step of all agents ({steps}). "
-                "memprof leak names the lines."
+                f"{_first_of(sites)}"
             )
         case "clean":
             yield f"Growth: none per step ({steps}{floor})."
         case _:
             yield f"Growth: not decided, {each} per step so far ({steps}); let it run for longer."
+
+
+def _first_of(sites: Sites | None) -> str:
+    """The first line that keeps memory, or how to learn of it."""
+    if sites is None:
+        return "memprof run --sites names the lines."
+    return f"First at {sites.lines[0].where}." if sites.lines else "No line could be named."
 
 
 def savings_text(kinds: Sequence[Kind]) -> Iterator[str]:

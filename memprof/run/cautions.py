@@ -33,14 +33,7 @@ def find(watched: Watched, ended: Ended, failed: CellFailed | None = None) -> It
         yield Caution("cut_short", _CUT_SHORT[ended], "let it run to its end")
     elif not watched.finished:
         yield Caution("cut_short", _NO_END, "end it by returning, or by sys.exit")
-    if watched.children.started.count:
-        yield of_children(watched.children, "the program")
-    if watched.failed:
-        yield Caution(
-            "look_failed",
-            f"a look at agents failed with {watched.failed}: what it would have shown is missing",
-            "see what the agents hold that cannot be read",
-        )
+    yield from _of_watching(watched)
     if not watched.looks and (watched.built or not watched.finished):
         agents = counted(watched.built, "agent") if watched.built else "agents, if there were any,"
         yield Caution(
@@ -89,6 +82,26 @@ def find(watched: Watched, ended: Ended, failed: CellFailed | None = None) -> It
                 "what one holds alone",
                 "memprof profile measures it in fresh processes",
             )
+
+
+def _of_watching(watched: Watched) -> Iterator[Caution]:
+    """What was not seen, or was seen otherwise than it would be."""
+    if watched.children.started.count:
+        yield of_children(watched.children, "the program")
+    if watched.sites is not None:
+        yield Caution(
+            "traced",
+            "tracemalloc was at work in the program, which slows it down and took "
+            f"{format_size(watched.sites.tracing_bytes)} at last, which is taken off: times are "
+            "longer, and what an agent costs and whether the process grows is less certain",
+            "run it without --sites for those",
+        )
+    if watched.failed:
+        yield Caution(
+            "look_failed",
+            f"a look at agents failed with {watched.failed}: what it would have shown is missing",
+            "see what the agents hold that cannot be read",
+        )
 
 
 def _alone(kind: Kind) -> float:

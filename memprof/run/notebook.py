@@ -1,4 +1,5 @@
-"""The user's notebook, watched: `python -P -m memprof.run.notebook EVENTS LIMIT FOLDER FILE`.
+"""The user's notebook, watched: `python -P -m memprof.run.notebook EVENTS LIMIT SITES FOLDER
+FILE`.
 
 Its code cells run in their order in a kernel of their own, of the Python that runs memprof and in
 the notebook's folder. The kernel's process is the one that is watched, see `memprof.run.program`;
@@ -39,9 +40,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class _Kernels(KernelSpecManager):
     """The one kernel that there is, whichever the notebook names."""
 
-    def __init__(self, events: int, limit: str) -> None:
+    def __init__(self, events: int, limit: str, sites: str) -> None:
         super().__init__()
-        own = ["-P", "-m", "memprof.run.program", str(events), limit, "kernel"]
+        own = ["-P", "-m", "memprof.run.program", str(events), limit, sites, "kernel"]
         self._command = [sys.executable, *own, "ipykernel_launcher", "-f", "{connection_file}"]
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
@@ -78,10 +79,10 @@ def _print(text: str, stream: Any) -> None:
 class _Run:
     """One run of a notebook."""
 
-    def __init__(self, events: int, limit: str, folder: Path, file: Path) -> None:
+    def __init__(self, events: int, limit: str, sites: str, folder: Path, file: Path) -> None:
         self._events, self._file, self._folder = events, file, folder
         self._manager = AsyncKernelManager(
-            kernel_spec_manager=_Kernels(events, limit),
+            kernel_spec_manager=_Kernels(events, limit, sites),
             connection_file=str(folder / "kernel.json"),
             transport="ipc",
         )
@@ -189,8 +190,8 @@ class _Run:
 
 def main() -> None:
     """Run it, and end as its kernel did."""
-    events, limit, folder, file = sys.argv[1:]
-    code = asyncio.run(_Run(int(events), limit, Path(folder), Path(file)).to_its_end())
+    events, limit, sites, folder, file = sys.argv[1:]
+    code = asyncio.run(_Run(int(events), limit, sites, Path(folder), Path(file)).to_its_end())
     if code >= 0:
         sys.exit(code)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,6 +1,6 @@
-"""The user's program, watched: `python -P -m memprof.run.program EVENTS LIMIT KIND TARGET
-ARGUMENT...`, where LIMIT is of its data in bytes, or 0, and KIND is `script`, `module`, or `kernel`
-for that of a notebook.
+"""The user's program, watched: `python -P -m memprof.run.program EVENTS LIMIT SITES KIND TARGET
+ARGUMENT...`, where LIMIT is of its data in bytes, or 0, SITES is `sites` or `-`, and KIND is
+`script`, `module`, or `kernel` for that of a notebook.
 
 It runs as it would without memprof: as `__main__`, with its own arguments, output and exit code,
 and no frame of ours in its tracebacks. What is seen goes to the descriptor EVENTS, a line of JSON
@@ -23,19 +23,20 @@ from pathlib import Path
 import msgspec
 
 from memprof.posix import limit_data
-from memprof.values.watch import Said
+from memprof.values.watch import SITES, Said
 from memprof.watching.observer import Observer
+from memprof.watching.sites import KeptLines
 
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run it, and say what was seen."""
-    events, limit, kind, target, *arguments = sys.argv[1:]
+    events, limit, sites, kind, target, *arguments = sys.argv[1:]
     if int(limit):
         limit_data(int(limit))
     report = _Report(int(events))
-    watching = Observer(on_look=report.say)
+    watching = Observer(on_look=report.say, sites=KeptLines() if sites == SITES else None)
     watching.start()
     atexit.register(report.say_at_the_end, watching)  # the first to register is called last
     sys.argv = [target, *arguments]

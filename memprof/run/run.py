@@ -29,7 +29,17 @@ from memprof.run import cautions
 from memprof.run.advice import advise
 from memprof.run.target import Program
 from memprof.text import counted, format_size
-from memprof.values.watch import CellFailed, Ended, Kind, KindBudget, RunReport, Said, Watched
+from memprof.values.watch import (
+    NO_SITES,
+    SITES,
+    CellFailed,
+    Ended,
+    Kind,
+    KindBudget,
+    RunReport,
+    Said,
+    Watched,
+)
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _POLL_SECONDS = 0.2
@@ -47,15 +57,20 @@ class _End:
 
 
 def run(
-    program: Program, budget_bytes: int | None, limits: Limits, *, fail_on_leak: bool = False
+    program: Program,
+    budget_bytes: int | None,
+    limits: Limits,
+    *,
+    fail_on_leak: bool = False,
+    sites: bool = False,
 ) -> Outcome[RunReport]:
-    """Run it to its end, whatever that is.
+    """Run it to its end, whatever that is. `sites`: have it traced, for the lines that keep memory.
 
     Raises:
         WorkerFailed: the system lets no further process start.
     """
     with temporary_folder() as folder:
-        end, heard = _run(program, limits, folder)
+        end, heard = _run(program, limits, folder, sites=sites)
         watched = heard.last(end)
     report = report_of(
         program.words,
@@ -69,12 +84,12 @@ def run(
     return Outcome(report, _broken(report, limits, fail_on_leak=fail_on_leak))
 
 
-def _run(program: Program, limits: Limits, folder: Path) -> tuple[_End, _Heard]:
+def _run(program: Program, limits: Limits, folder: Path, *, sites: bool) -> tuple[_End, _Heard]:
     events, theirs = os.pipe()
-    limit = str(limits.memory_bytes or 0)
-    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, program.kind]
+    limit, traced = str(limits.memory_bytes or 0), SITES if sites else NO_SITES
+    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, traced, program.kind]
     if program.kind == "notebook":
-        own = ["-P", "-m", "memprof.run.notebook", str(theirs), limit, str(folder)]
+        own = ["-P", "-m", "memprof.run.notebook", str(theirs), limit, traced, str(folder)]
     try:
         process = subprocess.Popen(
             [sys.executable, *own, program.target, *program.arguments], pass_fds=[theirs]

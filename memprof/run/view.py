@@ -26,7 +26,7 @@ from memprof.run.agents_view import (
     savings_text,
     timeline,
 )
-from memprof.run.work_view import jax_sections, operations_table
+from memprof.run.work_view import jax_sections, operations_table, sites_section
 from memprof.text import counted, format_size, one_line
 from memprof.values.watch import CELL, Kind, RunReport
 
@@ -36,12 +36,14 @@ def run_view(report: RunReport) -> View:
     chart, todo = timeline(report), _next(report)
     kinds, ledger = kinds_table(report.kinds), ledgers(report.kinds)
     operations = operations_table(report)
-    growth, savings = tuple(growth_text(report.watched.growth)), tuple(savings_text(report.kinds))
+    growth = tuple(growth_text(report.watched.growth, report.watched.sites))
+    savings = tuple(savings_text(report.kinds))
     sections = [
         Section("Kinds of agents", _budget(report), _of_kinds(report)),
         Section("What they hold", (_LEDGER,) if ledger else (), tuple(ledger)),
         *([Section("Looks", (), (looks_table(report.watched.looks),))] if report.kinds else []),
         *([Section("Growth", growth)] if growth else []),
+        *sites_section(report.watched.sites),
         *([Section("What a pass would make of them", savings)] if savings else []),
         *advice_section(report.advice),
         *([Section("Operations", (_OPERATIONS,), (operations,))] if operations.rows else []),
@@ -52,6 +54,7 @@ def run_view(report: RunReport) -> View:
     ]
     brief = [
         *([Section("", _budget(report), (kinds, *ledger[:1]))] if report.kinds else []),
+        *sites_section(report.watched.sites, brief=True),
         *brief_advice([each for each in report.advice if each.kind != "alike" or todo is None]),
         *([Section("Operations", growth, (operations,))] if operations.rows else []),
         *jax_sections(report, brief=True),

@@ -8,6 +8,7 @@ from memprof.render import Section, Table, source_table
 from memprof.text import counted, format_seconds, format_size, listed
 from memprof.values.watch import Look, RunReport
 from memprof.values.watch_jax import Rollout
+from memprof.values.watch_sites import Sites
 
 # On the screen, so many lines that trace; and so many parts of what a rollout returned.
 _MOST_BRIEF, _MOST = 3, 3
@@ -72,3 +73,34 @@ def _arrays(looks: Sequence[Look]) -> Iterator[Table]:
         )
         title = f"JAX's live arrays ({most.name})"
         yield Table(title, ("held by", "arrays", "bytes"), rows)
+
+
+def sites_section(found: Sites | None, *, brief: bool = False) -> Iterator[Section]:
+    """Which lines keep memory from step to step, where that was asked for."""
+    if found is None:
+        return
+    if found.failed:
+        yield Section("Sites", (f"No line can be named: {found.failed}.",))
+        return
+    steps = f"from step {found.first_step:,} to {found.last_step:,}"
+    if not found.lines:
+        yield Section("Sites", (f"No line keeps more and more {steps}.",))
+        return
+    text = (
+        f"What stays in each step of all agents, {steps}, by the line that allocates it: "
+        f"{format_size(found.traced_bytes_per_step)} in all, as tracemalloc sees it. Native memory "
+        "and JAX's arrays are not seen."
+    )
+    lines = found.lines[:_MOST_BRIEF] if brief else found.lines
+    rows = tuple(
+        (
+            each.place,
+            format_size(each.bytes_per_step),
+            each.added_to or "-",
+            each.caller.place if each.caller else "-",
+            each.text,
+        )
+        for each in lines
+    )
+    columns = ("line", "per step", "added to", "called at", "source")
+    yield Section("Sites", (text,), (Table("", columns, rows, "prose"),))

@@ -17,12 +17,15 @@ from memprof.values.measurements import Ledger, WorkerRun
 from memprof.values.profile import Advice
 from memprof.values.report import BaseReport, Caution, Environment, Interval, LeakVerdict
 from memprof.values.watch_jax import Arrays, Compiling, Rollout
+from memprof.values.watch_sites import Sites
 
 Ended = Literal["exit", "exception", "interrupted", "killed", "timeout", "memory"]
 MOST_MOMENTS = 512
 SAME_SIZE = 1.25
 """Agents are of about the same size as long as the largest is no more than so many times as large
 as the smallest."""
+SITES, NO_SITES = "sites", "-"
+"""Words for the program's process: whether it is to be traced."""
 CELL = "%%memprof"
 """The program of a report that is of a notebook's cell."""
 
@@ -231,6 +234,7 @@ class Watched(WorkerRun):
         growth: None where no agent stepped again and again.
         compiling: None where JAX was not used.
         rollouts: of PyMDP's JAX agents.
+        sites: None where nobody asked for them.
         peak_bytes: highest resident set; None where the platform cannot tell.
         watch_seconds: what watching itself took, looks included.
         finished: whether the program came to its end, and this is the last word of it.
@@ -248,6 +252,7 @@ class Watched(WorkerRun):
     growth: Growth | None
     compiling: Compiling | None = None
     rollouts: tuple[Rollout, ...] = ()
+    sites: Sites | None = None
     start_bytes: int
     peak_bytes: int | None
     watch_seconds: float

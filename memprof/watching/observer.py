@@ -27,6 +27,7 @@ from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Registry, u
 from memprof.watching.rollouts import Rollouts
 from memprof.watching.rounds import Recent, Rounds
 from memprof.watching.seen import MOST_ALONE, Seen
+from memprof.watching.sites import KeptLines
 
 _INTERVAL_SECONDS = 0.1
 _CHILDREN_EVERY = 5
@@ -48,12 +49,16 @@ class Observer:
     look, in whichever thread that was."""
 
     def __init__(
-        self, folder: str | None = None, on_look: Callable[[Observer], None] | None = None
+        self,
+        folder: str | None = None,
+        on_look: Callable[[Observer], None] | None = None,
+        sites: KeptLines | None = None,
     ) -> None:
         self._folder = folder or os.getcwd()
         self._on_look = on_look or (lambda _: None)
+        self._sites = sites
         self._registry = Registry(private_bytes, self._before_death)
-        self._rounds = Rounds(private_bytes)
+        self._rounds = Rounds(private_bytes, None if sites is None else sites.step)
         self._peaks = Peaks(self._rounds.interrupt)
         self._operations = Operations(private_bytes, self._acted, self._peaks)
         self._programs = Programs(users_line, self._operations.steps)
@@ -130,6 +135,8 @@ class Observer:
         self._operations.stop()
         self._programs.stop()
         self._rollouts.stop()
+        if self._sites is not None:
+            self._sites.stop()
 
     @property
     def stopped(self) -> bool:
@@ -201,6 +208,7 @@ class Observer:
             growth=self._rounds.growth(),
             compiling=self._programs.compiling(self._folder),
             rollouts=tuple(self._rollouts.rows(self._folder)),
+            sites=None if self._sites is None else self._sites.found(self._folder),
             start_bytes=self._start_bytes,
             peak_bytes=peak_bytes(),
             watch_seconds=self._took,

@@ -17,10 +17,13 @@ RECENT_SECONDS, RECENT_READINGS = 10.0, 60
 
 class Rounds:
     """Reads the process whenever all agents that live have acted once; as long as those are as
-    many. Of several stretches the longest counts."""
+    many. Of several stretches the longest counts. `on_step` is told of each such step, and of how
+    many objects the agents are; where it returns True, it has taken memory of its own."""
 
-    def __init__(self, read: Callable[[], int]) -> None:
-        self._read = read
+    def __init__(
+        self, read: Callable[[], int], on_step: Callable[[int], bool] | None = None
+    ) -> None:
+        self._read, self._on_step = read, on_step
         self._longest = self._latest = Stretch(0, 0)
         self._acted = self._looking = 0
 
@@ -51,6 +54,8 @@ class Rounds:
             self._latest.take(self._read)
             if self._latest.steps >= self._longest.steps:
                 self._longest = self._latest
+            if self._on_step is not None and self._on_step(alive):
+                self.interrupt()
 
     def growth(self) -> Growth | None:
         """What the longest stretch tells, judged as in `stats.growth`; None where nobody acted."""

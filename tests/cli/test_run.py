@@ -296,8 +296,40 @@ def test_a_program_that_keeps_what_it_saw_grows_and_one_that_does_not_is_clean(p
     assert (growth["verdict"], growth["agents"]) == ("leak", 3)
     assert growth["last_step"] > 60, "but for those amid a look"
     assert growth["bytes_per_step"] == pytest.approx(3 * 16_000, rel=0.1)
+    assert report()["watched"]["sites"] is None, "nobody asked"
+    own.append("--sites")
     found = program(text.format(size=0).replace("diary.append", "len"), own=own)
     assert found.returncode == 0, report()["watched"]["growth"]
+    sites = report()["watched"]["sites"]
+    assert (sites["lines"], sites["failed"]) == ([], ""), "PyMDP's history was let go of"
+    assert "No line keeps more and more" in found.stdout
+
+
+def test_the_line_that_keeps_memory_is_named_where_that_is_asked_for(program, report):
+    text = """
+    import collections, tracemalloc
+
+    agents, kept = [small(140) for _ in range(2)], []
+    last = collections.deque(maxlen=2)
+    for seen in range(40):
+        for agent in agents:
+            step(agent, seen % 10)
+            agent.prev_actions = None
+            kept.append(agent.qs.copy())
+            last.append(np.ones(500))
+    print(tracemalloc.is_tracing())
+    """
+    found = program(text, own=["--sites"])
+    assert found.returncode == 0
+    sites = report()["watched"]["sites"]
+    first, *others = sites["lines"]
+    assert first["text"] == "kept.append(agent.qs.copy())"
+    assert (first["added_to"], first["blocks_per_step"]) == ("kept", pytest.approx(4, abs=0.5))
+    assert 2 * 100 < first["bytes_per_step"] < 2 * 200, "the array, its header and one entry"
+    assert {line["caller"]["text"] for line in others} == {"agent.infer_states([seen])"}
+    assert sites["last_step"] == 32
+    assert [each["kind"] for each in report()["warnings"]][:1] == ["traced"]
+    assert "Sites" in found.stdout
 
 
 def test_looking_leaves_agents_as_they_are(program):
