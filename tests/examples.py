@@ -71,11 +71,12 @@ def show() -> None:
     for file in reports():
         _run(ROOT, "report", file, "--out", EXAMPLES)
     leaks = _printed("prev-actions-leak-steps").split("\n\nEnvironment\n")[0]
-    for path, block in {
-        "README.md": screen("grid-29"),
-        "docs/leaks.md": leaks,
-        "docs/run.md": screen("simulation-run"),
-    }.items():
+    for path, block in (
+        ("README.md", screen("grid-29")),
+        ("README.md", screen("simulation-run")),
+        ("docs/leaks.md", leaks),
+        ("docs/run.md", screen("simulation-run")),
+    ):
         file = ROOT / path
         file.write_text(_with_block(file.read_text(), block))
 

@@ -65,8 +65,15 @@ def test_the_leak_that_is_shown_is_that_of_the_committed_example(file):
     assert set(figures) <= set(re.findall(r"\d[\d.]* (?:MB|KB|B)\b", example))
 
 
-def test_its_report_is_that_of_the_committed_example():
-    assert f"```\n{examples.screen('grid-29')}\n\nWritten: reports/grid-29." in README
+@pytest.mark.parametrize("name", ["grid-29", "simulation-run"])
+def test_its_report_is_that_of_the_committed_example(name):
+    assert f"```\n{examples.screen(name)}\n\nWritten: reports/{name}." in README
+
+
+def test_its_first_script_is_the_one_that_ships():
+    script = (SCENARIOS / "simulation.py").read_text()
+    assert f"```python\n{script}```" in README
+    assert len(script.splitlines()) == 20
 
 
 def test_the_million_that_is_shown_is_that_of_the_committed_example():
