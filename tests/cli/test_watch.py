@@ -19,6 +19,7 @@ from tests.cli.test_run import SMALL
 from tests.conftest import ROOT
 
 NOBODY = 65_534
+PAGE = ROOT / "docs" / "watch.md"
 DASHBOARD = ROOT / "docs" / "grafana-dashboard.json"
 SERVICE = """
 import json, os, queue, socket, sys, threading
@@ -184,6 +185,8 @@ def test_every_metric_of_the_dashboard_is_one(service):
     assert len(wanted) > 20
     families = {metric.name for metric in Metrics(lambda: None, Alerts(None, 0.0, None)).describe()}
     assert {family_of(name, families) for name in wanted} <= families
+    said = re.findall(r"`(memprof_\w+)", PAGE.read_text())
+    assert {family_of(name, families) for name in said} == families, "docs list them all"
     service.do("agents[:] = [small(10) for _ in range(3)]")
     service.do("while not (found := watch.live().growth) or not found.verdict: all_step()")
     _, units = service.metrics()
