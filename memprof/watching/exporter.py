@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -239,8 +238,7 @@ def _listening(address: str, port: int) -> socket.socket:
     try:
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        number = error.errno or 0  # below 0 of names that are not found
-        reason = os.strerror(number) if number > 0 else str(error.strerror)
+        reason = str(error.strerror).partition(" (while ")[0]
         raise UsageError(
             f"memprof.watch: cannot serve metrics at {address}, port {port}: {reason.lower()}; "
             "choose another prometheus_port, or 0 for any that is free"

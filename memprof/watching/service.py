@@ -27,20 +27,21 @@ class Service:
 
     def __init__(self, listening: socket.socket, answer: Answer) -> None:
         listening.setblocking(False)
-        self._listening, self._file = listening, _file(listening)
+        self._listening = _Own(listening)
         self._answer = answer
         self._resting = False
         self._answered: socket.socket | None = None
-        self._waker: socket.socket | None = None
+        self._waker: _Own | None = None
         self._at_work: threading.Lock | None = None
 
     def go_on(self) -> None:
         """Hear requests from now on; none where no file can be opened."""
         self._resting = False
         try:
-            self._waker, wake = socket.socketpair()
+            waker, wake = map(_Own, socket.socketpair())
         except OSError:
             return
+        self._waker = waker
         self._at_work = unseen.start(lambda: self._serve(wake))
 
     def rest(self) -> None:
@@ -57,65 +58,80 @@ class Service:
 
     def let_go(self) -> None:
         """Close the socket."""
-        if self._is_ours():
-            self._listening.close()
-        else:
-            self._listening.detach()
+        self._listening.close()
 
-    def _is_ours(self) -> bool:
-        """A program may close all descriptors, and open files of its own under their numbers."""
-        return self._file is not None and _file(self._listening) == self._file
-
-    def _serve(self, wake: socket.socket) -> None:
-        waiting: dict[int, socket.socket] = {}
+    def _serve(self, wake: _Own) -> None:
+        waiting: list[_Own] = []
         try:
-            while not self._resting and self._is_ours():
+            while not self._resting and self._listening.is_there():
                 poll = select.poll()
-                for each in (wake, self._listening, *waiting.values()):
-                    poll.register(each, select.POLLIN)
-                for descriptor, _ in poll.poll():
-                    if descriptor in waiting:
-                        self._answer_to(waiting.pop(descriptor))
-                    elif descriptor == self._listening.fileno():
-                        self._accept(waiting, wake)
+                for each in (wake, self._listening, *waiting):
+                    poll.register(each.socket, select.POLLIN)
+                ready = {descriptor for descriptor, _ in poll.poll()}
+                asking = [each for each in waiting if each.socket.fileno() in ready]
+                for each in asking:
+                    waiting.remove(each)
+                    self._answer_to(each)
+                if self._listening.socket.fileno() in ready:
+                    self._accept(waiting, wake)
         except OSError:
-            pass  # the descriptors are gone
+            pass  # descriptors are gone
         finally:
-            for each in (wake, *waiting.values()):
+            for each in (wake, *waiting):
                 each.close()
 
-    def _accept(self, waiting: dict[int, socket.socket], wake: socket.socket) -> None:
-        if self._resting or not self._is_ours():
+    def _accept(self, waiting: list[_Own], wake: _Own) -> None:
+        if self._resting or not self._listening.is_there():
             return
         try:
-            connection, _ = self._listening.accept()
+            connection, _ = self._listening.socket.accept()
         except (BlockingIOError, ConnectionError):
             return  # who wanted to connect no longer does
-        except OSError:
-            select.select([wake], [], [], _PAUSE_SECONDS)
+        except OSError:  # no further file can be opened
+            poll = select.poll()
+            poll.register(wake.socket, select.POLLIN)
+            poll.poll(_PAUSE_SECONDS * 1000)
             return
-        waiting[connection.fileno()] = connection
+        waiting.append(_Own(connection))
         if len(waiting) > _MOST_WAITING:
-            waiting.pop(next(iter(waiting))).close()
+            waiting.pop(0).close()
 
-    def _answer_to(self, connection: socket.socket) -> None:
+    def _answer_to(self, asking: _Own) -> None:
         """Whatever goes wrong is its own loss: the program has nothing to do with it."""
-        connection.settimeout(ANSWER_SECONDS)
-        self._answered = connection
+        self._answered = asking.socket
         try:
-            if not self._resting:
-                self._answer(connection)
+            if not self._resting and asking.is_there():
+                asking.socket.settimeout(ANSWER_SECONDS)
+                self._answer(asking.socket)
         except Exception:
             pass
         finally:
             self._answered = None
-            connection.close()
+            asking.close()
 
 
-def _file(sock: socket.socket) -> tuple[int, int] | None:
-    """What its descriptor stands for."""
-    try:
-        found = os.fstat(sock.fileno())
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+class _Own:
+    """A socket that is ours as long as its number stands for it: a program may close all
+    descriptors, and open files of its own under their numbers."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._file = self._stands_for()
+
+    def is_there(self) -> bool:
+        """Whether it is still ours."""
+        return self._file is not None and self._stands_for() == self._file
+
+    def close(self) -> None:
+        """Or forget it."""
+        if self.is_there():
+            self.socket.close()
+        else:
+            self.socket.detach()
+
+    def _stands_for(self) -> tuple[int, int] | None:
+        try:
+            found = os.fstat(self.socket.fileno())
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
