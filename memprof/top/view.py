@@ -11,7 +11,7 @@ from memprof.values.live import Live, LiveKind
 from memprof.values.top import ProcessNow, Seen
 from memprof.values.watch import OperationUse
 
-_MOST_ROWS = 8
+_MOST_KINDS, _MOST_OPERATIONS = 8, 5
 _MOST_COMMAND = 200
 
 
@@ -107,9 +107,9 @@ def _kinds(kinds: Sequence[LiveKind]) -> Table:
             format_size(kind.private_bytes),
             format_size(kind.largest_bytes),
         )
-        for kind in by_size[:_MOST_ROWS]
+        for kind in by_size[:_MOST_KINDS]
     ]
-    if more := by_size[_MOST_ROWS:]:
+    if more := by_size[_MOST_KINDS:]:
         alive, built = (
             f"{sum(each):,}" for each in zip(*((k.agents, k.built) for k in more), strict=True)
         )
@@ -118,7 +118,7 @@ def _kinds(kinds: Sequence[LiveKind]) -> Table:
 
 
 def _operations(uses: Sequence[OperationUse]) -> Table:
-    by_time = sorted(uses, key=lambda use: -use.seconds)[:_MOST_ROWS]
+    by_time = sorted(uses, key=lambda use: -use.seconds)[:_MOST_OPERATIONS]
     rows = tuple(
         (
             use.operation,

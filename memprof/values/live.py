@@ -21,7 +21,7 @@ class LiveKind:
 
     Attributes:
         agents: that live; a batch of JAX agents counts each of its rows.
-        built: ever, by constructors.
+        built: ever, by constructors; a batch is one.
         private_bytes: what one holds alone, the mean at the last look; None before one.
         largest_bytes: the same of the largest.
     """

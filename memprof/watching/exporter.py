@@ -73,7 +73,7 @@ def _process(live: Live) -> Iterator[Metric]:
 
 def _kinds(live: Live) -> Iterator[Metric]:
     alive = _family("agents", "Agents that live; rows of a JAX batch count.", unit="")
-    built = _counters("agents_built", "Agents that constructors built.", ["kind", "backend"])
+    built = _counters("agents_built", "What constructors built; a JAX batch is one.", ["kind", "backend"])
     each = _family("agent_private", "What an agent holds alone, the mean.")
     most = _family("largest_agent_private", "What the largest agent holds alone.")
     for kind in live.kinds:
