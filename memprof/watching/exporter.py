@@ -73,7 +73,8 @@ def _process(live: Live) -> Iterator[Metric]:
 
 def _kinds(live: Live) -> Iterator[Metric]:
     alive = _family("agents", "Agents that live; rows of a JAX batch count.", unit="")
-    built = _counters("agents_built", "What constructors built; a JAX batch is one.", ["kind", "backend"])
+    about = "What constructors built; a JAX batch is one."
+    built = _counters("agents_built", about, ["kind", "backend"])
     each = _family("agent_private", "What an agent holds alone, the mean.")
     most = _family("largest_agent_private", "What the largest agent holds alone.")
     for kind in live.kinds:
