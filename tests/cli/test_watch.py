@@ -22,7 +22,7 @@ NOBODY = 65_534
 PAGE = ROOT / "docs" / "watch.md"
 DASHBOARD = ROOT / "docs" / "grafana-dashboard.json"
 SERVICE = """
-import json, os, queue, socket, sys, threading
+import json, os, queue, sys, threading, warnings
 import memprof
 {small}
 class Forager(Agent):

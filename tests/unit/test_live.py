@@ -10,9 +10,10 @@ import pytest
 import memprof
 from memprof.errors import UsageError
 from memprof.text import parse_seconds
+from memprof.top.ask import watched
 from memprof.values.live import Live, LiveKind
 from memprof.values.watch import Growth
-from memprof.watching import address, observer
+from memprof.watching import observer, unseen
 from memprof.watching.alerts import Alerts
 from memprof.watching.rounds import RECENT_READINGS, RECENT_SECONDS, Recent, Rounds
 
@@ -160,17 +161,18 @@ def test_what_cannot_be_watched_is_refused_at_once(given, words):
 
 
 def test_a_port_that_is_taken_is_said_before_the_block_and_nothing_is_left():
-    threads, sockets = os.listdir("/proc/self/task"), len(address.listed())
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         watch = memprof.watch(prometheus_port=port)
         with pytest.raises(UsageError, match=f"port {port}: address already in use; choose"):
             watch.__enter__()
         assert observer.current() is None
-        assert os.listdir("/proc/self/task") == threads
-        assert len(address.listed()) == sockets
-    with watch, pytest.raises(UsageError, match="it watches already"):
-        watch.__enter__()
+        assert unseen.running() == 0
+        assert os.getpid() not in watched()
+    with watch:
+        assert os.getpid() in watched()
+        with pytest.raises(UsageError, match="it watches already"):
+            watch.__enter__()
     assert watch.prometheus_port is None
 
 
