@@ -70,7 +70,7 @@ class Watch:
     ) -> None:
         if self._observer is None or not self._running:
             return
-        if self._observer in _holders:
+        if self._observer in _holders or self._pulse is not None:
             self._observer.try_to_look(END)
         if self._pulse is not None and not self._observer.stopped:
             self._judge()

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from dataclasses import replace
 
 import pytest
@@ -158,6 +159,12 @@ def test_what_cannot_be_watched_is_refused_at_once(given, words):
     with pytest.raises(UsageError) as error:
         memprof.watch(**given)
     assert words in str(error.value)
+
+
+def test_without_the_library_there_is_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(UsageError, match=r"pip install 'memprof-pymdp\[prometheus\]'"):
+        memprof.watch(prometheus_port=0)
 
 
 def test_a_port_that_is_taken_is_said_before_the_block_and_nothing_is_left():
