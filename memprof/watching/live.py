@@ -14,7 +14,7 @@ from memprof.values.live import Live, LiveKind
 from memprof.values.watch import Growth, Look, OperationUse
 from memprof.values.watch_jax import Compiling
 from memprof.watching.readings import peak_bytes
-from memprof.watching.registry import Crowd, Place, is_traced, rows_of
+from memprof.watching.registry import Crowd, Place, is_hollow, rows_of
 
 
 def live_of(
@@ -70,7 +70,7 @@ def _kinds(
 def _alive(crowd: Crowd) -> int:
     if crowd.backend == "numpy":
         return len(crowd.alive)
-    return sum(rows_of(agent) for agent in crowd.agents() if not is_traced(agent))
+    return sum(rows_of(agent) for agent in crowd.agents() if not is_hollow(agent))
 
 
 def _held(last: Look | None, name: str, backend: str) -> tuple[float | None, float | None]:

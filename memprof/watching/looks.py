@@ -11,7 +11,7 @@ from typing import Any
 
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.watch import SAME_SIZE, Kind, KindCost, Look
-from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_traced, rows_of
+from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_hollow, rows_of
 
 # A component's name, after the number of the kind that it belongs to.
 _SEPARATOR = "\0"
@@ -64,7 +64,7 @@ def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
     """All kinds of which somebody lives."""
     found = []
     for (cls, place), crowd in [*crowds.items()]:
-        agents = [agent for agent in crowd.agents() if not is_traced(agent)]
+        agents = [agent for agent in crowd.agents() if not is_hollow(agent)]
         if agents:
             rows = [rows_of(agent) for agent in agents]
             found.append(Living(cls, place, agents, rows, crowd))

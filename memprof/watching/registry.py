@@ -138,7 +138,7 @@ class Registry:
 
     def add(self, agent: Any, frame: FrameType) -> None:
         """One more agent, whose constructor `frame` called; or the same one, built anew."""
-        if os.getpid() != self._process or is_traced(agent):
+        if os.getpid() != self._process or is_hollow(agent):
             return  # a fork's are its own affair
         known = self._known.get(id(agent))
         if known is not None and known.place is not None:
@@ -160,7 +160,7 @@ class Registry:
     def meet(self, agent: Any, like: Any = None) -> None:
         """One that no constructor made, such as a copy. It is of the kind of the one that it is
         made of; where that is not known, of the only kind of its class, if no more were built."""
-        if id(agent) in self._known or os.getpid() != self._process or is_traced(agent):
+        if id(agent) in self._known or os.getpid() != self._process or is_hollow(agent):
             return
         origin = self._known.get(id(like)) if type(like) is type(agent) else None
         with self._lock:
@@ -209,13 +209,15 @@ def _derived(kind: type) -> Iterator[type]:
         yield from _derived(each)
 
 
-def is_traced(agent: Any) -> bool:
-    """Whether it is a stand-in, of which JAX makes programs."""
+def is_hollow(agent: Any) -> bool:
+    """Whether it has no arrays: it is a stand-in, of which JAX makes programs, or was donated."""
     jax = sys.modules.get("jax")
     if jax is None:
         return False
     first = next(iter(jax.tree_util.tree_leaves(vars(agent).get("A"))), None)
-    return isinstance(first, jax.core.Tracer)
+    if isinstance(first, jax.core.Tracer):
+        return True
+    return isinstance(first, jax.Array) and first.is_deleted()
 
 
 def rows_of(agent: Any) -> int:

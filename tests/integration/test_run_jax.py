@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from memprof.watching.registry import is_hollow
 from memprof.watching.sharing import sharing_of
 from tests.conftest import COMMAND
 
@@ -107,6 +108,7 @@ def batch(rows=3, **given):
 
 
 def test_what_is_shared_is_alike_to_the_last_bit_and_what_is_learned_is_each_agents_own():
+    import jax
     import jax.numpy as jnp
 
     zero = jnp.zeros((3, 4))
@@ -121,6 +123,10 @@ def test_what_is_shared_is_alike_to_the_last_bit_and_what_is_learned_is_each_age
     found = sharing_of(singles)
     assert (found.agents, found.bytes_per_agent) == (3, 4 * 4)
     assert sharing_of([batch(1)]) is None
+    given = batch()
+    assert not is_hollow(given)
+    jax.jit(lambda agent: jax.tree_util.tree_map(jnp.abs, agent), donate_argnums=0)(given)
+    assert is_hollow(given), "it holds nothing, and is no agent any more"
     refused = sharing_of([batch(1), batch(1, action_selection="stochastic")])
     assert not refused.exact
     assert "action_selection differs" in refused.refused
