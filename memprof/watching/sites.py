@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from memprof.values.watch_sites import KeptAt, Sites
+from memprof.watching.cells import cell_of
 from memprof.watching.registry import Place
 
 # Frames from an allocation up to the user's own line, through NumPy's and PyMDP's.
@@ -146,10 +147,11 @@ def _gains(first: _Mark, middle: _Mark, last: _Mark) -> dict[Place, tuple[float,
 def _line(place: Place, size: float, blocks: float, last: _Mark, folder: str) -> KeptAt:
     from memprof.instruments.source_lines import is_users, source_line, text_of
 
-    caller = next((each for each, _ in last.callers.get(place, Counter()).most_common(1)), None)
-    users = place if is_users(place[0]) else caller
+    callers = last.callers.get(place, Counter()).most_common(1)
+    caller = _named(callers[0][0]) if callers else None
+    users = _named(place) if is_users(place[0]) else caller
     adds = None if users is None else _ADDS.search(text_of(users))
-    at = source_line(place, folder)
+    at = source_line(_named(place), folder)
     return KeptAt(
         at.path,
         at.line,
@@ -159,6 +161,11 @@ def _line(place: Place, size: float, blocks: float, last: _Mark, folder: str) ->
         caller=None if caller is None else source_line(caller, folder),
         added_to=adds[1] if adds else "",
     )
+
+
+def _named(place: Place) -> Place:
+    """The same, in a notebook by its cell."""
+    return cell_of(place[0]) or place[0], place[1]
 
 
 def _is_users(place: Place) -> bool:
