@@ -133,6 +133,7 @@ class Observer:
         self._imports.stop()
         self._registry.stop()
         self._operations.stop()
+        self._peaks.stop()
         self._programs.stop()
         self._rollouts.stop()
         if self._sites is not None:

@@ -124,7 +124,7 @@ class Operations:
             finally:
                 seconds = perf_counter() - start
                 use.seconds += use.end_peak(peaks, seconds) if traced else seconds
-                if sampled:
+                if sampled and not traced:  # tracing takes memory of its own
                     use.kept_bytes += read() - before
                     use.sampled += 1
                 on_call(name, values[0] if values else None, found)

@@ -64,6 +64,11 @@ class Peaks:
             self._slowdown = max(1.0, seconds / usual_seconds)
         return max(0, peak) if whole else None
 
+    def stop(self) -> None:
+        """Trace no longer, whatever has interrupted the call that was read."""
+        if self.reading:
+            tracemalloc.stop()
+
     def spoil(self) -> None:
         """What is being read is no longer the call's alone."""
         self._spoiled = True
