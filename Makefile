@@ -30,7 +30,7 @@ help:
 	@echo "make versions     memprof beside every PyMDP that it works with (half an hour), VERSIONS=..."
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
 	@echo "make worlds       JAX agents in every kind of PyMDP's worlds against PyMDP's rollout (5 minutes)"
-	@echo "make notebooks PYMDP=PATH  agents of PyMDP's own notebooks, plain and under share and template (an hour)"
+	@echo "make notebooks PYMDP=PATH  PyMDP's own notebooks under memprof run; their agents, plain and under share and template (two hours)"
 	@echo "make random-jax   300 random JAX agents against PyMDP's own, in all forms of its arguments (an hour)"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
 	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
@@ -84,6 +84,7 @@ suite: $(VENV)/.tested
 # Nothing here is compared with a clock: that takes a machine that has nothing else to do.
 times: $(VENV)/.tested
 	$(BIN)/pytest -s tests/times/*.py
+	$(BIN)/python -m tests.first_minute
 
 # Each in an environment of its own; names, types and style are checked once, under CI's Python.
 pythons:
@@ -156,6 +157,7 @@ upstream: $(VENV)/.tested
 	$(BIN)/python -m tests.upstream $(PYMDP)
 
 notebooks: $(VENV)/.tested
+	$(BIN)/python -m tests.reach $(PYMDP)
 	$(BIN)/python -m tests.notebooks $(PYMDP)
 
 random-jax: $(VENV)/.tested

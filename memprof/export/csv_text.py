@@ -208,6 +208,9 @@ def _run(report: RunReport) -> Iterator[_Row]:
                 variant=held.name,
                 note=look.name,
             )
+    for place, process in enumerate(report.processes, 1):
+        for kind in process.kinds:
+            yield from _all(_kind(kind), variant=kind.name, note=f"process {place}: {process.name}")
     for number, call in enumerate(watched.rollouts, 1):
         for part in call.parts:
             yield _Row(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from memprof.profile.cautions import of_children
 from memprof.text import counted, format_size, one_line
 from memprof.values.report import Caution
-from memprof.values.watch import SAME_SIZE, CellFailed, Ended, Kind, Watched
+from memprof.values.watch import SAME_SIZE, CellFailed, ChildProcess, Ended, Kind, Watched
 
 _CUT_SHORT = {
     "killed": "the program was killed: what is known is what was seen until then",
@@ -21,7 +21,12 @@ _NO_END = (
 )
 
 
-def find(watched: Watched, ended: Ended, failed: CellFailed | None = None) -> Iterator[Caution]:
+def find(
+    watched: Watched,
+    ended: Ended,
+    failed: CellFailed | None = None,
+    processes: Sequence[ChildProcess] = (),
+) -> Iterator[Caution]:
     """In the order in which they matter."""
     if failed is not None:
         yield Caution(
@@ -42,18 +47,19 @@ def find(watched: Watched, ended: Ended, failed: CellFailed | None = None) -> It
             "call memprof.mark in the program while agents live",
         )
         return
-    if not watched.looks:
+    unseen = [*watched.unseen, *(name for process in processes for name in process.unseen)]
+    if not watched.looks and not processes:
         yield Caution(
             "no_agents",
-            "no agent of PyMDP was seen in the program's process; those in other processes that it "
-            "starts are not",
+            "no agent of PyMDP was seen in the program's process, nor in those that it started by "
+            "fork or multiprocessing; other programs that it starts are not looked into",
             "run the script that builds agents, or use memprof.watch in the process that does",
         )
         return
-    if watched.unseen:
+    if unseen:
         yield Caution(
             "kinds_not_looked_at",
-            f"{', '.join(watched.unseen)}: what they built went before memprof could look: nothing "
+            f"{', '.join(unseen)}: what they built went before memprof could look: nothing "
             "is known of what one costs",
             "call memprof.mark in the program while they live",
         )

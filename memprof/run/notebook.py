@@ -40,9 +40,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class _Kernels(KernelSpecManager):
     """The one kernel that there is, whichever the notebook names."""
 
-    def __init__(self, events: int, limit: str, sites: str) -> None:
+    def __init__(self, events: int, limit: str, sites: str, folder: Path) -> None:
         super().__init__()
-        own = ["-P", "-m", "memprof.run.program", str(events), limit, sites, "kernel"]
+        own = ["-P", "-m", "memprof.run.program", str(events), limit, sites, str(folder), "kernel"]
         self._command = [sys.executable, *own, "ipykernel_launcher", "-f", "{connection_file}"]
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
@@ -82,7 +82,7 @@ class _Run:
     def __init__(self, events: int, limit: str, sites: str, folder: Path, file: Path) -> None:
         self._events, self._file, self._folder = events, file, folder
         self._manager = AsyncKernelManager(
-            kernel_spec_manager=_Kernels(events, limit, sites),
+            kernel_spec_manager=_Kernels(events, limit, sites, folder),
             connection_file=str(folder / "kernel.json"),
             transport="ipc",
         )

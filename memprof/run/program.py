@@ -1,6 +1,7 @@
-"""The user's program, watched: `python -P -m memprof.run.program EVENTS LIMIT SITES KIND TARGET
-ARGUMENT...`, where LIMIT is of its data in bytes, or 0, SITES is `sites` or `-`, and KIND is
-`script`, `module`, or `kernel` for that of a notebook.
+"""The user's program, watched: `python -P -m memprof.run.program EVENTS LIMIT SITES FOLDER KIND
+TARGET ARGUMENT...`, where LIMIT is of its data in bytes, or 0, SITES is `sites` or `-`, processes
+that the program starts leave what they see in FOLDER, and KIND is `script`, `module`, or `kernel`
+for that of a notebook.
 
 It runs as it would without memprof: as `__main__`, with its own arguments, output and exit code,
 and no frame of ours in its tracebacks. What is seen goes to the descriptor EVENTS, a line of JSON
@@ -25,6 +26,7 @@ import msgspec
 from memprof.posix import limit_data
 from memprof.values.watch import SITES, Said
 from memprof.watching.observer import Observer
+from memprof.watching.processes import follow
 from memprof.watching.sites import KeptLines
 
 INTERRUPTED = 130
@@ -32,12 +34,13 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run it, and say what was seen."""
-    events, limit, sites, kind, target, *arguments = sys.argv[1:]
+    events, limit, sites, folder, kind, target, *arguments = sys.argv[1:]
     if int(limit):
         limit_data(int(limit))
     report = _Report(int(events))
     watching = Observer(on_look=report.say, sites=KeptLines() if sites == SITES else None)
     watching.start()
+    follow(watching, Path(folder))
     atexit.register(report.say_at_the_end, watching)  # the first to register is called last
     sys.argv = [target, *arguments]
     try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from memprof.values.watch import (
     NO_SITES,
     SITES,
     CellFailed,
+    ChildProcess,
     Ended,
     Kind,
     KindBudget,
@@ -40,6 +42,7 @@ from memprof.values.watch import (
     Said,
     Watched,
 )
+from memprof.watching.processes import said
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _POLL_SECONDS = 0.2
@@ -71,13 +74,14 @@ def run(
     """
     with temporary_folder() as folder:
         end, heard = _run(program, limits, folder, sites=sites)
-        watched = heard.last(end)
+        watched, processes = heard.last(end), said(folder)
     report = report_of(
         program.words,
         end.code,
         end.ended,
         watched,
         failed=heard.failed,
+        processes=processes,
         memory_limit_bytes=limits.memory_bytes,
         budget_bytes=budget_bytes,
     )
@@ -87,7 +91,7 @@ def run(
 def _run(program: Program, limits: Limits, folder: Path, *, sites: bool) -> tuple[_End, _Heard]:
     events, theirs = os.pipe()
     limit, traced = str(limits.memory_bytes or 0), SITES if sites else NO_SITES
-    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, traced, program.kind]
+    own = ["-P", "-m", "memprof.run.program", str(theirs), limit, traced, str(folder), program.kind]
     if program.kind == "notebook":
         own = ["-P", "-m", "memprof.run.notebook", str(theirs), limit, traced, str(folder)]
     try:
@@ -178,6 +182,7 @@ def report_of(
     watched: Watched,
     *,
     failed: CellFailed | None = None,
+    processes: tuple[ChildProcess, ...] = (),
     memory_limit_bytes: int | None = None,
     budget_bytes: int | None = None,
 ) -> RunReport:
@@ -190,17 +195,23 @@ def report_of(
         exit_code=exit_code,
         ended=ended,
         environment=describe_environment(backend, watched, memory_limit_bytes, None),
-        warnings=tuple(cautions.find(watched, ended, failed)),
+        warnings=tuple(cautions.find(watched, ended, failed, processes)),
         watched=watched,
         kinds=kinds,
-        budget=tuple(_judged(kind, budget_bytes) for kind in kinds if budget_bytes is not None),
+        budget=() if budget_bytes is None else tuple(_judged(kinds, processes, budget_bytes)),
+        processes=processes,
     )
     return replace(report, advice=advise(report))
 
 
-def _judged(kind: Kind, limit_bytes: int) -> KindBudget:
-    cost = kind.most_bytes
-    return KindBudget(limit_bytes, kind.name, cost, kept=cost <= limit_bytes)
+def _judged(
+    kinds: Sequence[Kind], processes: Sequence[ChildProcess], limit_bytes: int
+) -> Iterator[KindBudget]:
+    own = [(kind.name, kind) for kind in kinds]
+    theirs = [(f"{kind.name} in {each.name}", kind) for each in processes for kind in each.kinds]
+    for name, kind in (*own, *theirs):
+        cost = kind.most_bytes
+        yield KindBudget(limit_bytes, name, cost, kept=cost <= limit_bytes)
 
 
 def _broken(report: RunReport, limits: Limits, *, fail_on_leak: bool) -> MemprofError | None:

@@ -26,6 +26,7 @@ from memprof.run.agents_view import (
     savings_text,
     timeline,
 )
+from memprof.run.processes_view import brief_processes, in_processes, processes_section
 from memprof.run.work_view import jax_sections, operations_table, sites_section
 from memprof.text import counted, format_size, one_line
 from memprof.values.watch import CELL, Kind, RunReport
@@ -48,12 +49,14 @@ def run_view(report: RunReport) -> View:
         *advice_section(report.advice),
         *([Section("Operations", (_OPERATIONS,), (operations,))] if operations.rows else []),
         *jax_sections(report),
+        *processes_section(report),
         Section("Process", tuple(process_text(report)), charts=(chart,) if chart else ()),
         *warnings_section(report.warnings),
         environment_section(report.environment),
     ]
     brief = [
-        *([Section("", _budget(report), (kinds, *ledger[:1]))] if report.kinds else []),
+        *([Section("", _brief_budget(report), (kinds, *ledger[:1]))] if report.kinds else []),
+        *brief_processes(report),
         *sites_section(report.watched.sites, brief=True),
         *brief_advice([each for each in report.advice if each.kind != "alike" or todo is None]),
         *([Section("Operations", growth, (operations,))] if operations.rows else []),
@@ -64,6 +67,7 @@ def run_view(report: RunReport) -> View:
     return View(title, headline(report), tuple(sections), chart, todo, tuple(brief))
 
 
+_MOST_BUDGETS = 4
 _LEDGER = (
     "Resident bytes where the system tells them, at the moment at which agents held most. Shared "
     "is what several agents have in common; it counts once, and is no part of what one costs."
@@ -78,6 +82,11 @@ _OPERATIONS = (
 def headline(report: RunReport) -> str:
     """How many agents of which kinds lived, what one costs, and how much of that others hold
     alike."""
+    said = [_headline(report)] if report.kinds or not report.processes else []
+    return " ".join([*said, *([in_processes(report.processes)] if report.processes else [])])
+
+
+def _headline(report: RunReport) -> str:
     watched = report.watched
     if not report.kinds and (watched.built or not watched.finished):
         return "Nothing is known of agents in this program: memprof could not look at any."
@@ -127,6 +136,12 @@ def _budget(report: RunReport) -> tuple[str, ...]:
         f"{format_size(each.bytes)} of {format_size(each.limit_bytes)} per agent."
         for each in report.budget
     )
+
+
+def _brief_budget(report: RunReport) -> tuple[str, ...]:
+    lines = sorted(_budget(report), key=lambda line: "EXCEEDED" not in line)
+    more = lines[_MOST_BUDGETS:]
+    return (*lines[:_MOST_BUDGETS], *([f"{len(more)} further ones: --full."] if more else []))
 
 
 def _of_kinds(report: RunReport) -> tuple[Table, ...]:

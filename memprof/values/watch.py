@@ -278,6 +278,31 @@ class Watched(WorkerRun):
 
 
 @dataclass(frozen=True, slots=True)
+class ChildProcess:
+    """A process that the program started, by `fork` or by Python's multiprocessing, and in which
+    agents were built, or worked.
+
+    Attributes:
+        name: multiprocessing's, or `fork`.
+        started_seconds: since the program began.
+        kinds: built there, as they were when they held most.
+        unseen: kinds that were built there, and that went before anybody looked.
+        inherited: agents of the process that started it, which worked there, too; they are none of
+            its kinds.
+        peak_bytes: highest resident set; None where the platform cannot tell.
+        finished: whether it came to its end, and this is the last word of it.
+    """
+
+    name: str
+    started_seconds: float
+    kinds: tuple[Kind, ...]
+    unseen: tuple[str, ...]
+    inherited: Count
+    peak_bytes: int | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CellFailed:
     """The cell of a notebook after which no other ran.
 
@@ -317,6 +342,7 @@ class RunReport(BaseReport):
         exit_code: the program's own.
         ended: how it came to it.
         kinds: at the peak of what agents hold.
+        processes: that the program started, and that had agents; in the order of their starts.
     """
 
     kind: Literal["run"] = "run"
@@ -328,6 +354,7 @@ class RunReport(BaseReport):
     watched: Watched
     kinds: tuple[Kind, ...]
     budget: tuple[KindBudget, ...] = ()
+    processes: tuple[ChildProcess, ...] = ()
     advice: tuple[Advice, ...] = ()
 
     @property

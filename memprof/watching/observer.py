@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from memprof.text import one_line
@@ -46,18 +46,30 @@ PEAK, END, NOW = "peak", "end", "now"
 
 class Observer:
     """Watches from `start` to `stop`. What it knows is `watched()`; `on_look` is told after every
-    look, in whichever thread that was."""
+    look, in whichever thread that was; in a fork, `earlier` is the one of its parent."""
 
     def __init__(
         self,
         folder: str | None = None,
         on_look: Callable[[Observer], None] | None = None,
         sites: KeptLines | None = None,
+        earlier: Observer | None = None,
     ) -> None:
         self._folder = folder or os.getcwd()
         self._on_look = on_look or (lambda _: None)
         self._sites = sites
-        self._registry = Registry(private_bytes, self._before_death)
+        self._registry: Registry = Registry(
+            private_bytes,
+            self._before_death,
+            lambda: self._on_look(self),
+            self._built_in_fork,
+            earlier._registry if earlier else None,
+        )
+        self._is_fork = earlier is not None
+        self.follows: Callable[[int], bool] = lambda _: False
+        self.in_a_fork: Callable[[], Observer] | None = None
+        """Who watches a fork of this process; None where nobody does."""
+        self._successor: Observer | None = None
         self._rounds = Rounds(private_bytes, None if sites is None else sites.step)
         self._peaks = Peaks(self._rounds.interrupt)
         self._operations = Operations(private_bytes, self._acted, self._peaks)
@@ -90,10 +102,11 @@ class Observer:
         from memprof.watching.door import Door
 
         _current.append(self)
-        self._start, self._began = time.monotonic(), time.time()
+        self.start_seconds, self._began = time.monotonic(), time.time()
         self._start_bytes = private_bytes()
         self._imports.start()
-        self._registry.search()
+        if not self._is_fork:  # whose agents are its parent's
+            self._registry.search()
         self.go_on()
         self.parts.add(Door(self.live))
         self._on_look(self)
@@ -113,6 +126,8 @@ class Observer:
 
     def go_on(self) -> None:
         """Read the process now and then, in a thread that the program does not see."""
+        if self._stopped:
+            return
         self._resting.clear()
         self._at_work = unseen.start(self._sample)
         self.parts.go_on()
@@ -124,8 +139,30 @@ class Observer:
         self._at_work = None
         self.parts.rest()
 
+    def forked(self) -> None:
+        """This process is a fork, whose agents are its own. Most forks have none: nothing is done
+        before one is built or acts."""
+        self.start_seconds, self._stopped = time.monotonic(), True
+        if self.in_a_fork is None:
+            self.let_go()
+            return
+        self.parts.let_go()
+        if self._sites is not None:
+            self._sites.stop()
+
+    def awake(self) -> Observer:
+        """The one who watches this process: another one in a fork."""
+        if self._successor is None and self._stopped and self.in_a_fork is not None:
+            self.let_go()
+            self._successor = self.in_a_fork()
+        return self._successor or self
+
+    def _built_in_fork(self, agent: Any, frame: FrameType) -> None:
+        if (now := self.awake()) is not self:
+            now._registry.add(agent, frame)
+
     def let_go(self) -> None:
-        """Leave PyMDP alone; in a fork, too, whose agents are another process's."""
+        """Leave PyMDP alone."""
         self._stopped = True
         if self in _current:
             _current.remove(self)
@@ -141,13 +178,23 @@ class Observer:
 
     @property
     def stopped(self) -> bool:
-        """Whether it no longer watches, as in a fork."""
+        """Whether it no longer watches, as in a fork of its process."""
         return self._stopped
 
     @property
     def seconds(self) -> float:
         """Since the start."""
-        return time.monotonic() - self._start
+        return time.monotonic() - self.start_seconds
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether any kind was built, or seen."""
+        return bool(self._kinds) or bool(self._registry.built)
+
+    @property
+    def inherited(self) -> int:
+        """Agents of the process of which this one is a fork, that worked here, too."""
+        return len(self._registry.inherited)
 
     def look(self, name: str) -> Look | None:
         """Walk over all agents that live; None where none does."""
@@ -250,12 +297,15 @@ class Observer:
         self._classes = (*self._classes, kind)
 
     def _acted(self, operation: str, agent: Any, found: Any) -> None:
+        if self._stopped and (now := self.awake()) is not self:
+            now._acted(operation, agent, found)
+            return
         self._registry.turn += 1
         if isinstance(agent, self._classes):
             self._registry.meet(agent)
             if found is not agent and isinstance(found, self._classes):
                 self._registry.meet(found, like=agent)
-        if operation == ACT:
+        if operation == ACT and self._registry.alive:
             self._rounds.act(self._registry.alive, self._registry.agents)
         crowd = self._registry.alone(agent)  # nobody else sees it go
         if not self._used and self._registry.alive == 1:
@@ -291,9 +341,15 @@ class Observer:
         """Keep those that hold most, of all moments."""
         from memprof.instruments.children import children
 
-        now = children(())
+        now = children(self._followed())
         if now.started.rss_bytes > self._children.started.rss_bytes:
             self._children = now
+
+    def _followed(self) -> set[int]:
+        """Processes that have an observer of their own."""
+        from memprof.instruments.children import running
+
+        return {pid for pid in running() if self.follows(pid)}
 
     def _look_for_peak(self, *, last_chance: bool = False) -> None:
         """Look, if there are as many agents as the last time or more, something has happened since,
@@ -312,6 +368,8 @@ class Observer:
 
     def _look_at(self, crowd: Crowd) -> None:
         """Before the only agents of a kind go, perhaps."""
+        if self._stopped:
+            return
         if not self._seen:
             self._look_for_peak(last_chance=True)
         elif len(self._kinds) < MOST_ALONE and self._looking.acquire(blocking=False):
@@ -378,13 +436,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=partial(_all, Observer.rest),
         after_in_parent=partial(_all, Observer.go_on),
-        after_in_child=partial(_all, Observer.let_go),
+        after_in_child=partial(_all, Observer.forked),
     )
 
 
 def current() -> Observer | None:
     """The one that watches this process; None where none does."""
-    return _current[-1] if _current else None
+    return _current[-1].awake() if _current else None
 
 
 def _modules() -> dict[str, BackendName]:

@@ -84,10 +84,23 @@ class Crowd:
 
 class Registry:
     """Who lives. `on_death` is called when an agent of a crowd goes, in whichever thread lets it
-    go, while the others are still there."""
+    go, while the others are still there; `on_kind` when there is the first agent of a kind; and
+    `on_fork` for one that a fork of this process builds. There, `earlier` knows whom its parent
+    had."""
 
-    def __init__(self, read: Callable[[], int], on_death: Callable[[Crowd], None]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], int],
+        on_death: Callable[[Crowd], None],
+        on_kind: Callable[[], None],
+        on_fork: Callable[[Any, FrameType], None],
+        earlier: Registry | None = None,
+    ) -> None:
         self._read, self._on_death = read, on_death
+        self._on_kind, self._on_fork = on_kind, on_fork
+        self._earlier = earlier
+        self.inherited: set[int] = set()
+        """Agents of the process of which this one is a fork, that worked here, too."""
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._put_back: list[Callable[[], None]] = []
@@ -138,8 +151,11 @@ class Registry:
 
     def add(self, agent: Any, frame: FrameType) -> None:
         """One more agent, whose constructor `frame` called; or the same one, built anew."""
-        if os.getpid() != self._process or is_hollow(agent):
-            return  # a fork's are its own affair
+        if is_hollow(agent):
+            return
+        if os.getpid() != self._process:
+            self._on_fork(agent, frame)
+            return
         known = self._known.get(id(agent))
         if known is not None and known.place is not None:
             return
@@ -156,11 +172,16 @@ class Registry:
             crowd.latest.take(len(crowd.alive), self._read)
             if len(crowd.latest.agents) >= len(crowd.longest.agents):
                 crowd.longest = crowd.latest
+        if crowd.built == 1:
+            self._on_kind()
 
     def meet(self, agent: Any, like: Any = None) -> None:
         """One that no constructor made, such as a copy. It is of the kind of the one that it is
         made of; where that is not known, of the only kind of its class, if no more were built."""
         if id(agent) in self._known or os.getpid() != self._process or is_hollow(agent):
+            return
+        if self._is_inherited(agent):
+            self.inherited.add(id(agent))
             return
         origin = self._known.get(id(like)) if type(like) is type(agent) else None
         with self._lock:
@@ -172,8 +193,17 @@ class Registry:
         """Meet all that live, but for those that a constructor is only about to build."""
         kinds = {each for kind in self._backends for each in _derived(kind)}
         for thing in gc.get_objects() if self._backends else ():
-            if type(thing) in kinds and vars(thing).get("A") is not None:
+            known = type(thing) in kinds and vars(thing).get("A") is not None
+            if known and not self._is_inherited(thing):
                 self.meet(thing)
+
+    def _is_inherited(self, agent: Any) -> bool:
+        earlier = self._earlier
+        if earlier is None:
+            return False
+        crowd = earlier._known.get(id(agent))
+        mine = crowd is not None and crowd.alive.get(id(agent), _nobody)() is agent
+        return mine or earlier._is_inherited(agent)
 
     def _take(self, agent: Any, place: Place | None) -> Crowd | None:
         cls = type(agent)
@@ -195,6 +225,10 @@ class Registry:
         crowd.alive.pop(key, None)
         self._known.pop(key, None)
         self.turn += 1
+
+
+def _nobody() -> None:
+    """Of whom no reference is kept."""
 
 
 def users_line(frame: FrameType) -> Place | None:

@@ -187,6 +187,8 @@ def test_a_fork_and_a_pool_of_the_program_are_their_own(program, report):
     assert (found.returncode, found.stdout[:8]) == (0, "3\n[2]\n\ns"), found.stderr
     (kind,) = report()["kinds"]
     assert (kind["agents"], kind["built"]) == (4, 4)
+    (child,) = report()["processes"]
+    assert [kind["built"] for kind in child["kinds"]] == [9]
 
 
 def test_a_budget_is_for_every_kind(program, report):
