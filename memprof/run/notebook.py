@@ -88,17 +88,16 @@ class _Run:
         )
         notebook = read_notebook(file)
         self._client = _Client(notebook, km=self._manager, startup_timeout=_START_SECONDS)
-        self._interrupted = False
+        self._interrupted, self._ended_by = False, 0
         self._cell = 0
 
     async def to_its_end(self) -> int:
         """All cells, or those until one fails; the exit code, or minus the signal that ended
         them."""
         loop, running = asyncio.get_running_loop(), asyncio.ensure_future(self._run())
-        asked: list[int] = []
 
         def end(number: int) -> None:
-            asked.append(number)
+            self._ended_by = number
             running.cancel()
 
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
@@ -107,7 +106,7 @@ class _Run:
         try:
             return await running
         except asyncio.CancelledError:
-            return -asked[0]
+            return -self._ended_by
         finally:  # whatever it is, no kernel stays
             if self._manager.has_kernel:
                 await self._manager.shutdown_kernel(now=True)
@@ -169,6 +168,8 @@ class _Run:
 
     async def _died(self) -> int:
         """Of itself, or because someone has ended it."""
+        if self._ended_by:  # nbclient takes that for the kernel's death
+            return -self._ended_by
         provisioner: Any = self._manager.provisioner
         code: int = await provisioner.poll() or 0
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -29,7 +29,7 @@ def brief_processes(report: RunReport) -> Iterator[Section]:
     if found:
         more = found[_MOST_ON_A_SCREEN:]
         said = (f"{counted(len(more), 'further process', 'further processes')}: --full",)
-        table = _table(found[:_MOST_ON_A_SCREEN])
+        table = _few(found[:_MOST_ON_A_SCREEN])
         yield Section(_TITLE, said if more else (), (table,))
 
 
@@ -45,6 +45,7 @@ def in_processes(found: Sequence[ChildProcess]) -> str:
     return f"In {where}: {', '.join(kinds[:2]) or 'agents that nobody could look at'}{more}."
 
 
+_LEFT_OUT = ("started", "peak RSS", "by")
 _TITLE = "Processes that the program started"
 
 
@@ -62,6 +63,14 @@ def _table(found: Sequence[ChildProcess]) -> Table:
         ] or [(name, at, peak, *["-"] * 5)]
     columns = ("process", "started", "peak RSS", "kind", "alive", "built", "per agent", "by")
     return Table("", columns, tuple(rows))
+
+
+def _few(found: Sequence[ChildProcess]) -> Table:
+    """What there is room for on a screen."""
+    whole = _table(found)
+    places = [place for place, name in enumerate(whole.columns) if name not in _LEFT_OUT]
+    rows = tuple(tuple(row[place] for place in places) for row in whole.rows)
+    return Table("", tuple(whole.columns[place] for place in places), rows)
 
 
 def _inherited(found: Sequence[ChildProcess]) -> Iterator[str]:

@@ -32,6 +32,7 @@ from memprof.run.target import Program
 from memprof.text import counted, format_size
 from memprof.values.watch import (
     NO_SITES,
+    PROCESS_SUFFIX,
     SITES,
     CellFailed,
     ChildProcess,
@@ -42,7 +43,6 @@ from memprof.values.watch import (
     Said,
     Watched,
 )
-from memprof.watching.processes import said
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _POLL_SECONDS = 0.2
@@ -74,7 +74,7 @@ def run(
     """
     with temporary_folder() as folder:
         end, heard = _run(program, limits, folder, sites=sites)
-        watched, processes = heard.last(end), said(folder)
+        watched, processes = heard.last(end), _said_in(folder)
     report = report_of(
         program.words,
         end.code,
@@ -105,6 +105,15 @@ def _run(program: Program, limits: Limits, folder: Path, *, sites: bool) -> tupl
         os.close(theirs)
     heard = _Heard(events)
     return _until_it_ends(process, limits.timeout_seconds), heard
+
+
+def _said_in(folder: Path) -> tuple[ChildProcess, ...]:
+    """What processes that the program started have left, in the order in which they started."""
+    found = []
+    for file in folder.glob(f"*{PROCESS_SUFFIX}"):
+        with contextlib.suppress(OSError, msgspec.DecodeError):  # written by somebody else
+            found.append(msgspec.json.decode(file.read_bytes(), type=ChildProcess))
+    return tuple(sorted(found, key=lambda each: each.started_seconds))
 
 
 class _Heard:

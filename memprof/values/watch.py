@@ -277,6 +277,10 @@ class Watched(WorkerRun):
         return tuple(replace(kind, saving=tried.get(kind.name, kind.saving)) for kind in kinds)
 
 
+PROCESS_SUFFIX = ".process"
+"""Of the file in which a process leaves what it saw."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChildProcess:
     """A process that the program started, by `fork` or by Python's multiprocessing, and in which

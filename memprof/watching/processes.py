@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from memprof.values.watch import ChildProcess
+from memprof.values.watch import PROCESS_SUFFIX, ChildProcess
 from memprof.watching.imports import Imports
 from memprof.watching.observer import Observer
 
@@ -135,7 +135,7 @@ def _say(observer: Observer) -> None:
     (here,) = _here
     if here.observer is not observer or not (observer.has_looked or observer.inherited):
         return
-    file = here.folder / f"{os.getpid()}.process"
+    file = here.folder / f"{os.getpid()}{PROCESS_SUFFIX}"
     with contextlib.suppress(OSError):
         written = file.with_suffix(".writing")
         written.write_bytes(msgspec.json.encode(_known(here)))
@@ -160,15 +160,6 @@ def _name() -> str:
     if process is None or process.parent_process() is None:
         return "fork"
     return str(process.current_process().name)
-
-
-def said(folder: Path) -> tuple[ChildProcess, ...]:
-    """What all processes of a program have left, in the order in which they started."""
-    found = []
-    for file in folder.glob("*.process"):
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            found.append(msgspec.json.decode(file.read_bytes(), type=ChildProcess))
-    return tuple(sorted(found, key=lambda each: each.started_seconds))
 
 
 def is_followed(pid: int) -> bool:
