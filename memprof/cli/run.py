@@ -108,8 +108,9 @@ def run_command(
     there is no such program; 3 --timeout; 130 interrupted. More: memprof help run.
     """
     from memprof.cli.output import Output, Question
+    from memprof.launch.start import temporary_folder
     from memprof.posix import Limits
-    from memprof.run.run import run
+    from memprof.run.process import Running
     from memprof.run.target import Program
 
     given = list(program or [])
@@ -122,6 +123,10 @@ def run_command(
     output = Output(f"{wanted.name}-run", to)
     output.check(Question("run", wanted.subject))
     limits = Limits(timeout, memory_limit)
-    outcome = run(wanted, budget, limits, fail_on_leak=fail_on_leak, sites=sites)
+    with temporary_folder() as folder, Running(wanted, limits, folder, sites=sites) as running:
+        from memprof.run.run import run
+
+        output.load()
+        outcome = run(running, wanted.words, budget, limits, fail_on_leak=fail_on_leak)
     output.deliver(outcome.report, outcome.failure)
     raise ProgramEnded(outcome.report.exit_code)

@@ -23,7 +23,8 @@ from memprof.values.measurements import Sample
 from memprof.values.prediction import Forecasted, PredictionReport
 from memprof.values.profile import Report, Variant
 from memprof.values.report import Interval
-from memprof.values.watch import Kind, RunReport
+from memprof.values.run import RunReport
+from memprof.values.watch import Kind
 
 # What a spreadsheet takes for the beginning of a formula; East Asian ones in full width, too.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")

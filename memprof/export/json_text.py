@@ -21,7 +21,7 @@ from memprof.values.leak import LeakReport
 from memprof.values.prediction import PredictionReport
 from memprof.values.profile import Report
 from memprof.values.report import SCHEMA, ScenarioFields, ScenarioReport
-from memprof.values.watch import RunReport
+from memprof.values.run import RunReport
 
 AnyReport = Report | LeakReport | DensityReport | PredictionReport | RunReport | GateReport
 

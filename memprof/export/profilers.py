@@ -29,7 +29,7 @@ from memprof.text import counted, one_line
 from memprof.values.instruments import AllocationStack, Frame
 from memprof.values.measurements import Mark
 from memprof.values.profile import Report, Timeline, TimelineSample
-from memprof.values.watch import RunReport
+from memprof.values.run import RunReport
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 _MIB = 2**20

@@ -12,7 +12,8 @@ from memprof.profile.advice_agents import EFFECTS, HISTORY_STEPS
 from memprof.run.agents_view import is_worth, known
 from memprof.text import counted, format_seconds, format_size, listed
 from memprof.values.profile import Advice
-from memprof.values.watch import Kind, RunReport
+from memprof.values.run import RunReport
+from memprof.values.watch import Kind
 from memprof.values.watch_jax import Rollout
 
 # What is less than a twentieth of an agent, or of what a rollout returns, is not worth a change.

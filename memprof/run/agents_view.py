@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from memprof.render import Chart, Moment, Series, Table, interval
 from memprof.text import counted, format_seconds, format_size
-from memprof.values.watch import Growth, Kind, Look, RunReport, Saving
+from memprof.values.run import RunReport
+from memprof.values.watch import Growth, Kind, Look, Saving
 from memprof.values.watch_sites import Sites
 
 _MOST_KINDS, _MOST_ROWS = 6, 8

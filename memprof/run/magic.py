@@ -8,7 +8,8 @@ from typing import Any
 
 from memprof.render import document, terminal, view_of
 from memprof.run.run import report_of
-from memprof.values.watch import CELL, Ended, RunReport
+from memprof.values.run import RunReport
+from memprof.values.watch import CELL, Ended
 from memprof.watching.cells import settle
 from memprof.watching.observer import END, Observer
 

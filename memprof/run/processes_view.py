@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from memprof.render import Section, Table
 from memprof.run.agents_view import cost_of
 from memprof.text import counted, format_seconds, format_size, one_line
-from memprof.values.watch import ChildProcess, RunReport
+from memprof.values.run import RunReport
+from memprof.values.watch import ChildProcess
 
 _TEXT = (
     "Agents that were built in processes which the program started by fork or by Python's "

@@ -24,7 +24,8 @@ from pathlib import Path
 import msgspec
 
 from memprof.posix import limit_data
-from memprof.values.watch import SITES, Said
+from memprof.run.target import SITES
+from memprof.values.watch import Said
 from memprof.watching.observer import Observer
 from memprof.watching.processes import follow
 from memprof.watching.sites import KeptLines

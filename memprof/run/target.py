@@ -13,6 +13,9 @@ from typing import Any, Literal
 from memprof.errors import UsageError
 from memprof.text import raised
 
+SITES, NO_SITES = "sites", "-"
+"""Words for the program's process: whether it is to trace the lines that keep memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:

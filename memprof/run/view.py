@@ -29,7 +29,8 @@ from memprof.run.agents_view import (
 from memprof.run.processes_view import brief_processes, in_processes, processes_section
 from memprof.run.work_view import jax_sections, operations_table, sites_section
 from memprof.text import counted, format_size, one_line
-from memprof.values.watch import CELL, Kind, RunReport
+from memprof.values.run import RunReport
+from memprof.values.watch import CELL, Kind
 
 
 def run_view(report: RunReport) -> View:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from memprof.render import Section, Table, source_table
 from memprof.text import counted, format_seconds, format_size, listed
-from memprof.values.watch import Look, RunReport
+from memprof.values.run import RunReport
+from memprof.values.watch import Look
 from memprof.values.watch_jax import Rollout
 from memprof.values.watch_sites import Sites
 

@@ -14,8 +14,7 @@ from msgspec import Meta
 from memprof.text import counted, format_size, parse_size
 from memprof.values.instruments import Count, Positive, SourceLine
 from memprof.values.measurements import Ledger, WorkerRun
-from memprof.values.profile import Advice
-from memprof.values.report import BaseReport, Caution, Environment, Interval, LeakVerdict
+from memprof.values.report import Interval, LeakVerdict
 from memprof.values.watch_jax import Arrays, Compiling, Rollout
 from memprof.values.watch_sites import Sites
 
@@ -24,8 +23,6 @@ MOST_MOMENTS = 512
 SAME_SIZE = 1.25
 """Agents are of about the same size as long as the largest is no more than so many times as large
 as the smallest."""
-SITES, NO_SITES = "sites", "-"
-"""Words for the program's process: whether it is to be traced."""
 CELL = "%%memprof"
 """The program of a report that is of a notebook's cell."""
 
@@ -325,43 +322,3 @@ class Said:
 
     watched: Watched | None = None
     failed: CellFailed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KindBudget:
-    """What an agent of each kind may cost, and whether it does."""
-
-    limit_bytes: int
-    kind: str
-    bytes: float
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport(BaseReport):
-    """Everything `memprof run` found. Its JSON is the contract.
-
-    Attributes:
-        program: as the user wrote it: a file, or `-m` and a module, with its arguments.
-        exit_code: the program's own.
-        ended: how it came to it.
-        kinds: at the peak of what agents hold.
-        processes: that the program started, and that had agents; in the order of their starts.
-    """
-
-    kind: Literal["run"] = "run"
-    program: tuple[str, ...]
-    exit_code: int
-    ended: Ended
-    environment: Environment
-    warnings: tuple[Caution, ...]
-    watched: Watched
-    kinds: tuple[Kind, ...]
-    budget: tuple[KindBudget, ...] = ()
-    processes: tuple[ChildProcess, ...] = ()
-    advice: tuple[Advice, ...] = ()
-
-    @property
-    def subject(self) -> str:
-        """The program without its arguments."""
-        return " ".join(self.program[: 1 + (self.program[:1] == ("-m",))])
