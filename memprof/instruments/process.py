@@ -33,7 +33,7 @@ _SMAPS = _SELF / "smaps"
 _CLEAR_REFS = _SELF / "clear_refs"
 _SIZES = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 
-_clear_type_cache: Callable[[], None] = getattr(
+clear_type_cache: Callable[[], None] = getattr(
     sys, "_clear_internal_caches", getattr(sys, "_clear_type_cache", lambda: None)
 )
 
@@ -95,7 +95,7 @@ def collect() -> None:
     thousands of steps.
     """
     _garbage.collect()
-    _clear_type_cache()
+    clear_type_cache()
 
 
 @cache

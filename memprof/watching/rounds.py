@@ -29,7 +29,7 @@ class Rounds:
 
     @contextmanager
     def without(self) -> Iterator[None]:
-        """What comes in this block is no step: looking at agents takes memory of its own."""
+        """What comes in this block is no reading: looking at agents takes memory of its own."""
         self._looking += 1
         try:
             yield
@@ -43,19 +43,18 @@ class Rounds:
 
     def act(self, alive: int, agents: Callable[[], int]) -> None:
         """One of so many agents, or batches of them, acts; `agents` tells how many these are."""
-        if self._looking:
-            self._acted = 0
-            return
         if alive != self._latest.objects:
             self._latest, self._acted = Stretch(alive, agents()), 0
         self._acted += 1
-        if self._acted >= alive:
-            self._acted = 0
+        if self._acted < alive:
+            return
+        self._acted = 0
+        if not self._looking:
             self._latest.take(self._read)
             if self._latest.steps >= self._longest.steps:
                 self._longest = self._latest
-            if self._on_step is not None and self._on_step(alive):
-                self.interrupt()
+        if self._on_step is not None and self._on_step(alive):
+            self.interrupt()
 
     def growth(self) -> Growth | None:
         """What the longest stretch tells, judged as in `stats.growth`; None where nobody acted."""

@@ -104,10 +104,11 @@ class KeptLines:
 
 
 def _marked(step: int) -> _Mark:
+    from memprof.instruments.process import clear_type_cache, collect
     from memprof.instruments.source_lines import is_memprofs_work, is_users, place_of
 
-    if gc.isenabled():  # else garbage, and what Python keeps to hand out again, would look kept
-        gc.collect()
+    # Else garbage, names in a cache, and what Python hands out again would look kept.
+    (collect if gc.isenabled() else clear_type_cache)()
     mark = _Mark(step)
     with suppress(RuntimeError):  # another thread has stopped it
         for each in tracemalloc.take_snapshot().statistics("traceback"):
