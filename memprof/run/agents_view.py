@@ -86,7 +86,7 @@ def _ledger(kind: Kind) -> Table:
     if rest:
         private = sum(row.private_bytes for row in rest) / agents
         shared = sum(row.shared_bytes for row in rest)
-        cells.append((f"{len(rest)} smaller ones", format_size(private), format_size(shared)))
+        cells.append((counted(len(rest), "smaller one"), format_size(private), format_size(shared)))
     unexplained = kind.ledger.unexplained_bytes
     if kind.per_agent.how == "slope" and unexplained is not None:
         cells.append(("unexplained", format_size(unexplained / agents), ""))

@@ -11,6 +11,7 @@ from typing import Any
 from memprof.values.watch import OperationUse
 from memprof.watching.peaks import FIRST, TIMES, Peaks
 from memprof.watching.registry import put_back
+from memprof.watching.tracebacks import leave_out
 
 ACT = "sample_action"
 """The last of a step."""
@@ -121,6 +122,9 @@ class Operations:
                 if allocates and use.calls >= use.next_peak:
                     traced = use.begin_peak(peaks)
                 found = function(*values, **keywords)
+            except BaseException as error:
+                leave_out(error)
+                raise
             finally:
                 seconds = perf_counter() - start
                 use.seconds += use.end_peak(peaks, seconds) if traced else seconds

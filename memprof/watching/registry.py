@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from memprof.values.watch import Saving
 from memprof.watching.cells import cell_of
+from memprof.watching.tracebacks import leave_out
 
 Place = tuple[str, int]
 BackendName = Literal["numpy", "jax"]
@@ -136,7 +137,11 @@ class Registry:
 
         @wraps(build)
         def built(self: Any, *values: Any, **keywords: Any) -> None:
-            build(self, *values, **keywords)
+            try:
+                build(self, *values, **keywords)
+            except BaseException as error:
+                leave_out(error)
+                raise
             registry.add(self, sys._getframe(1))
 
         registry = self

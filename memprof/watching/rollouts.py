@@ -13,6 +13,7 @@ from typing import Any
 
 from memprof.values.watch_jax import Arrays, Rollout
 from memprof.watching.registry import Place
+from memprof.watching.tracebacks import leave_out
 
 NAME, _AGENT = "rollout", "agent"
 _RESULTS = ("last", "info")
@@ -62,7 +63,11 @@ class Rollouts:
         @wraps(rollout)
         def counted(*values: Any, **keywords: Any) -> Any:
             start = perf_counter()
-            result = rollout(*values, **keywords)
+            try:
+                result = rollout(*values, **keywords)
+            except BaseException as error:
+                leave_out(error)
+                raise
             self._take(result, perf_counter() - start, sys._getframe(1))
             last = result[0] if isinstance(result, tuple) and result else None
             if isinstance(last, dict):

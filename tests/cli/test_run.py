@@ -140,6 +140,24 @@ def test_a_program_ends_as_it_does_without_memprof(program, tmp_path, text, code
     assert last in found.stderr
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "small().infer_states([99])",
+        "small().infer_states()",
+        "Agent(A=3, B=4)",
+        "from pymdp.agent import Agent; Agent(1, 2)",
+        "from pymdp.envs.rollout import rollout; rollout(None, None, 3, None)",
+    ],
+)
+def test_what_agents_raise_looks_as_without_memprof(program, tmp_path, text):
+    found = program(f"    {text}", own=["--quiet"])
+    plain = launched([sys.executable, "simulation.py"], tmp_path)
+    assert found.returncode == plain.returncode == 1
+    assert text in found.stderr
+    assert found.stderr == plain.stderr, "with no frame of memprof's"
+
+
 def test_modules_folders_and_exit_functions_run_as_ever(program, tmp_path, report):
     package = tmp_path / "package"
     package.mkdir()
