@@ -21,7 +21,7 @@ from memprof.populations import (
     refused,
     step_seed,
 )
-from memprof.populations.world import Environments
+from memprof.populations.environment import Environments
 from memprof.text import raised
 from memprof.values.instruments import Account
 from memprof.values.population import PopulationSpec

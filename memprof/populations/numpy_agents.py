@@ -24,9 +24,9 @@ from memprof.populations import (
     refused,
     step_seed,
 )
+from memprof.populations.environment import Environments
 from memprof.populations.roster import Roster
 from memprof.populations.turn import take_turn
-from memprof.populations.world import Environments
 from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
 from memprof.text import own_traceback, raised

@@ -42,10 +42,12 @@ def _alike(report: RunReport) -> Iterator[Advice]:
         each = saving.each_of(kind.agents) or 0.0
         evidence = f"{counted(saving.agents, 'agent')} compared with the first, bit by bit"
         if saving.pass_name == "template":
-            use = format_seconds(saving.seconds_per_use)
+            use = ""
+            if saving.seconds_per_use is not None:
+                use = f", and {format_seconds(saving.seconds_per_use)} per use"
             remedy = (
                 f"Use memprof.optimize(agents) to {EFFECTS['template']}: "
-                f"{format_size(saving.bytes_per_agent)} each, and {use} per use."
+                f"{format_size(saving.bytes_per_agent)} each{use}."
             )
             evidence = (
                 f"{counted(saving.agents, 'agent')} encoded and decoded again came back the same, "
@@ -59,7 +61,7 @@ def _alike(report: RunReport) -> Iterator[Advice]:
             )
         yield Advice(
             kind="alike",
-            finding=f"{kind.name}: {format_size(kind.equal_bytes)} of "
+            finding=f"{kind.name}: {format_size(min(kind.equal_bytes, kind.per_agent.bytes))} of "
             f"{format_size(kind.per_agent.bytes)} is the same in {kind.agents:,} agents.",
             evidence=f"{evidence}.",
             remedy=remedy,
@@ -117,7 +119,8 @@ def _retracing(report: RunReport) -> Iterator[Advice]:
     ]
     if compiling is not None and lines:
         each = "; ".join(
-            f"{line.place}: {line.traces:,} traces, in {line.steps:,} of {steps:,} steps"
+            f"{line.place}: {line.traces:,} traces, "
+            f"in {min(line.steps, steps):,} of {steps:,} steps"
             for line in lines[:_MOST_NAMED]
         )
         yield Advice(

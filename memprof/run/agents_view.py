@@ -46,7 +46,7 @@ def kinds_table(kinds: Sequence[Kind]) -> Table:
             f"{kind.agents:,}",
             f"{kind.built:,}",
             cost_of(kind),
-            format_size(kind.equal_bytes),
+            format_size(min(kind.equal_bytes, kind.per_agent.bytes)),
             "-" if (saving := known(kind)) is None else format_size(saving.bytes_per_agent),
         )
         for kind in kinds
@@ -119,7 +119,7 @@ def growth_text(found: Growth | None, sites: Sites | None = None) -> Iterator[st
     each = format_size(max(0.0, found.bytes_per_step))
     floor = ""
     if found.floor_bytes is not None:
-        floor = f"; {format_size(found.floor_bytes)} would have been found"
+        floor = f"; floor {format_size(found.floor_bytes)}"
     match found.verdict:
         case "leak":
             yield (
@@ -127,7 +127,7 @@ def growth_text(found: Growth | None, sites: Sites | None = None) -> Iterator[st
                 f"{_first_of(sites)}"
             )
         case "clean":
-            yield f"Growth: none per step ({steps}{floor})."
+            yield f"Growth of the process: none per step ({steps}{floor})."
         case _:
             yield f"Growth: not decided, {each} per step so far ({steps}); let it run for longer."
 
@@ -158,10 +158,16 @@ def savings_text(kinds: Sequence[Kind]) -> Iterator[str]:
             continue
         same = "came back the same, bit by bit" if found.exact else "did NOT come back the same"
         yield (
-            f"{kind.name}: {format_size(found.bytes_per_agent)} at rest under the pass template, "
-            f"{format_seconds(found.seconds_per_use)} per use; "
+            f"{kind.name}: {format_size(found.bytes_per_agent)} at rest under the pass template"
+            f"{_per_use(found)}; "
             f"{counted(found.agents, 'agent')} {same}."
         )
+
+
+def _per_use(saving: Saving) -> str:
+    """What it takes to use an agent, where that is known: not under --sites, which takes longer."""
+    found = saving.seconds_per_use
+    return "" if found is None else f", {format_seconds(found)} per use"
 
 
 def process_text(report: RunReport) -> Iterator[str]:

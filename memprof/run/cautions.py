@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from memprof.profile.cautions import of_children
 from memprof.text import counted, format_size, one_line
 from memprof.values.report import Caution
-from memprof.values.watch import SAME_SIZE, CellFailed, ChildProcess, Ended, Kind, Watched
+from memprof.values.watch import CellFailed, ChildProcess, Ended, Watched
 
 _CUT_SHORT = {
     "killed": "the program was killed: what is known is what was seen until then",
@@ -72,12 +72,12 @@ def find(
                 "what they hold alone, and a budget is for the largest",
                 "build agents of different sizes in lines of their own",
             )
-        elif kind.per_agent.how == "slope" and kind.per_agent.bytes > SAME_SIZE * _alone(kind):
+        elif kind.grows_beyond:
             yield Caution(
                 "grows_beyond_agents",
                 f"{kind.name}: the process grew by {format_size(kind.per_agent.bytes)} per agent "
-                f"as they were built, of which one holds {format_size(_alone(kind))}: something "
-                "else was built along with them, or they hold what the ledger cannot see",
+                f"as they were built, of which one holds {format_size(kind.alone_bytes)}: "
+                "something else was built along with them, or they hold what the ledger cannot see",
                 "see what else the loop that builds them keeps",
             )
         elif kind.per_agent.how == "ledger" and kind.agents > 1:
@@ -108,8 +108,3 @@ def _of_watching(watched: Watched) -> Iterator[Caution]:
             f"a look at agents failed with {watched.failed}: what it would have shown is missing",
             "see what the agents hold that cannot be read",
         )
-
-
-def _alone(kind: Kind) -> float:
-    """What one agent holds alone, by the ledger."""
-    return sum(row.private_bytes for row in kind.ledger.rows) / kind.ledger.agents

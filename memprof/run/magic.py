@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import os
+from functools import partial
 from typing import Any
 
+from memprof.errors import UsageError
 from memprof.render import document, terminal, view_of
 from memprof.run.run import report_of
 from memprof.values.run import RunReport
@@ -21,9 +23,13 @@ _FRAME = (
 
 def register(shell: Any) -> None:
     """Give the shell, IPython's, the magic."""
-    shell.register_magic_function(
-        lambda line, cell: watch_cell(shell, cell), magic_kind="cell", magic_name="memprof"
-    )
+    shell.register_magic_function(partial(_asked, shell), magic_kind="cell", magic_name="memprof")
+
+
+def _asked(shell: Any, line: str, cell: str) -> None:
+    if line.strip():
+        raise UsageError(f"%%memprof takes no options, found {line.strip()!r}")
+    watch_cell(shell, cell)
 
 
 def watch_cell(shell: Any, cell: str) -> None:

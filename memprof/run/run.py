@@ -104,12 +104,18 @@ def _broken(report: RunReport, limits: Limits, *, fail_on_leak: bool) -> Memprof
             f"the process grows by {format_size(growth.bytes_per_step)} per step of "
             f"{counted(growth.agents, 'agent')}"
         )
+    sites = report.watched.sites
+    if fail_on_leak and sites is not None and sites.lines:  # growth is less certain when traced
+        first = sites.lines[0]
+        return LeakFound(
+            f"{first.where} keeps {format_size(first.bytes_per_step)} per step of all agents"
+        )
     over = [each for each in report.budget if not each.kept]
     if not over:
         return None
-    first = max(over, key=lambda each: each.bytes)
+    most = max(over, key=lambda each: each.bytes)
     others = f", and {counted(len(over) - 1, 'further kind')} more" if over[1:] else ""
     return BudgetExceeded(
-        f"{first.kind}: an agent costs {format_size(first.bytes)}, above the budget of "
-        f"{format_size(first.limit_bytes)}{others}"
+        f"{most.kind}: an agent costs {format_size(most.bytes)}, above the budget of "
+        f"{format_size(most.limit_bytes)}{others}"
     )

@@ -61,6 +61,10 @@ class Program:
         path = Path(self.target)
         if path.is_dir() and not (path / "__main__.py").is_file():
             raise UsageError(f"{self.target}: is a folder without __main__.py; name a script")
+        if not path.exists() and self.target.startswith("-"):
+            raise UsageError(
+                f"{self.target}: memprof run has no such option; those of the program come after it"
+            )
         if not path.exists():
             raise UsageError(
                 f"{self.target}: there is no such file. memprof run takes a script, a notebook, or "

@@ -41,8 +41,12 @@ def run_view(report: RunReport) -> View:
     growth = tuple(growth_text(report.watched.growth, report.watched.sites))
     savings = tuple(savings_text(report.kinds))
     sections = [
-        Section("Kinds of agents", _budget(report), _of_kinds(report)),
-        Section("What they hold", (_LEDGER,) if ledger else (), tuple(ledger)),
+        *(
+            [Section("Kinds of agents", _budget(report), _of_kinds(report))]
+            if report.kinds or report.budget
+            else []
+        ),
+        *([Section("What they hold", (_LEDGER,), tuple(ledger))] if ledger else []),
         *([Section("Looks", (), (looks_table(report.watched.looks),))] if report.kinds else []),
         *([Section("Growth", growth)] if growth else []),
         *sites_section(report.watched.sites),
@@ -109,8 +113,12 @@ def _said(kind: Kind) -> str:
     cost = cost_of(kind)
     equal = kind.equal_bytes / kind.per_agent.bytes if kind.per_agent.bytes else 0.0
     alike = f", {min(1.0, equal):.0%} of it equal to the others'" if kind.agents > 1 else ""
+    if kind.grows_beyond:
+        cost += f" of growth each, of which an agent itself holds {format_size(kind.alone_bytes)}"
+    else:
+        cost += " each"
     agents = counted(kind.agents, "agent")
-    return f"{agents} of {kind.name} with {cost} each{alike}{_under_a_pass(kind)}"
+    return f"{agents} of {kind.name} with {cost}{alike}{_under_a_pass(kind)}"
 
 
 def _under_a_pass(kind: Kind) -> str:

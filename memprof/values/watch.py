@@ -66,7 +66,8 @@ class Saving:
         agents: that were encoded and decoded again, after the one that is their template; or that
             were compared with the first, row by row.
         bytes_per_agent: of a record, the mean; or of the rows that are an agent's own.
-        seconds_per_use: to decode one and to encode it again; None where nothing is encoded.
+        seconds_per_use: to decode one and to encode it again; None where nothing is encoded,
+            or where tracing makes it longer.
         exact: all came back the same, bit by bit; or what is shared is alike, bit by bit.
         refused: why agents of this kind cannot be stored, or shared; empty where they can.
         once_bytes: that all of them would hold together; None where that was not measured.
@@ -119,6 +120,18 @@ class Kind:
         then no one figure is what an agent of this kind costs."""
         found = self.ledger.agent_bytes_range
         return found if found is not None and found[1] > SAME_SIZE * found[0] else None
+
+    @property
+    def alone_bytes(self) -> float:
+        """What one agent holds alone, by the ledger."""
+        return sum(row.private_bytes for row in self.ledger.rows) / self.ledger.agents
+
+    @property
+    def grows_beyond(self) -> bool:
+        """Whether the process grew by more for each agent than that holds: by what else was built
+        along with it."""
+        beyond = self.per_agent.bytes > SAME_SIZE * self.alone_bytes
+        return self.sizes is None and self.per_agent.how == "slope" and beyond
 
     @property
     def most_bytes(self) -> float:

@@ -63,12 +63,26 @@ def load() -> None:
 def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
     """All kinds of which somebody lives."""
     found = []
+    known: set[tuple[int, ...]] = set()
     for (cls, place), crowd in [*crowds.items()]:
         agents = [agent for agent in crowd.agents() if not is_hollow(agent)]
+        if crowd.backend == "jax":
+            agents = [agent for agent in agents if _is_new(agent, known)]
         if agents:
             rows = [rows_of(agent) for agent in agents]
             found.append(Living(cls, place, agents, rows, crowd))
     return found
+
+
+def _is_new(agent: Any, known: set[tuple[int, ...]]) -> bool:
+    """Whether it is no second view of the very arrays that make up another agent, as a rollout
+    returns one that has learned nothing."""
+    from jax.tree_util import tree_leaves
+
+    arrays = tuple(map(id, tree_leaves(agent)))
+    is_new = arrays not in known
+    known.add(arrays)
+    return is_new
 
 
 def look(
@@ -142,6 +156,8 @@ def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: 
     built_at = None
     if living.place is not None:
         built_at = source_line(living.place, folder)
+    # With the one that is about to go; of JAX's, some are other agents' arrays.
+    going = len(living.crowd.alive) if living.crowd.backend == "numpy" else 0
     ledger = balance(living.count, 0, rows, each)
     explained = ledger.explained_bytes or sum(row.nominal_bytes for row in rows)
     growth = explained if cost.how == "ledger" else round(cost.bytes * living.count)
@@ -150,7 +166,7 @@ def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: 
         class_name=class_name,
         built_at=built_at,
         backend=living.crowd.backend,
-        agents=max(living.count, len(living.crowd.alive)),  # with the one that is about to go
+        agents=max(living.count, going),
         built=living.crowd.built,
         per_agent=cost,
         equal_bytes=_equal_bytes(living, rows),

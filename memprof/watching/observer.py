@@ -306,7 +306,7 @@ class Observer:
             if found is not agent and isinstance(found, self._classes):
                 self._registry.meet(found, like=agent)
         if operation == ACT and self._registry.alive:
-            self._rounds.act(self._registry.alive, self._registry.agents)
+            self._rounds.act(id(agent), self._registry.alive, self._registry.agents)
         crowd = self._registry.alone(agent)  # nobody else sees it go
         if not self._used and self._registry.alive == 1:
             self._look_for_peak(last_chance=True)

@@ -16,8 +16,9 @@ RECENT_SECONDS, RECENT_READINGS = 10.0, 60
 
 
 class Rounds:
-    """Reads the process whenever all agents that live have acted once; as long as those are as
-    many. Of several stretches the longest counts. `on_step` is told of each such step, and of how
+    """Reads the process step by step: whenever all agents that live have acted, or one of them acts
+    again while others are idle; as long as those that live are as many. Of several stretches the
+    longest counts. `on_step` is told of each such step, and of how
     many objects the agents are; where it returns True, it has taken memory of its own."""
 
     def __init__(
@@ -25,7 +26,8 @@ class Rounds:
     ) -> None:
         self._read, self._on_step = read, on_step
         self._longest = self._latest = Stretch(0, 0)
-        self._acted = self._looking = 0
+        self._acted: set[int] = set()
+        self._looking = 0
 
     @contextmanager
     def without(self) -> Iterator[None]:
@@ -35,20 +37,26 @@ class Rounds:
             yield
         finally:
             self._looking -= 1
+            self._acted = set()
             self.interrupt()
 
     def interrupt(self) -> None:
         """What the process has gained since the last step is not the agents'."""
         self._latest.interrupted = bool(self._latest.readings)
 
-    def act(self, alive: int, agents: Callable[[], int]) -> None:
-        """One of so many agents, or batches of them, acts; `agents` tells how many these are."""
+    def act(self, who: int, alive: int, agents: Callable[[], int]) -> None:
+        """One of so many agents, or batches of them, has acted; `agents` tells how many these are,
+        `who` is another number for each."""
         if alive != self._latest.objects:
-            self._latest, self._acted = Stretch(alive, agents()), 0
-        self._acted += 1
-        if self._acted < alive:
-            return
-        self._acted = 0
+            self._latest, self._acted = Stretch(alive, agents()), set()
+        again = who in self._acted
+        if again:
+            self._acted = {who}
+        else:
+            self._acted.add(who)
+            if len(self._acted) < alive:
+                return
+            self._acted = set()
         if not self._looking:
             self._latest.take(self._read)
             if self._latest.steps >= self._longest.steps:

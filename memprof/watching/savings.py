@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import statistics
+import tracemalloc
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -43,7 +44,8 @@ def saving_of(agents: Sequence[Any]) -> Saving | None:
         return Saving(len(sizes), None, None, exact=False, refused=str(error))
     finally:
         storage.empty()
-    return Saving(len(sizes), statistics.fmean(sizes), statistics.fmean(seconds), exact=exact)
+    per_use = None if tracemalloc.is_tracing() else statistics.fmean(seconds)
+    return Saving(len(sizes), statistics.fmean(sizes), per_use, exact=exact)
 
 
 def _is_same(record: Any, other: Any) -> bool:

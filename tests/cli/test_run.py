@@ -339,8 +339,10 @@ def test_the_line_that_keeps_memory_is_named_where_that_is_asked_for(program, re
             last.append(np.ones(500))
     print(tracemalloc.is_tracing())
     """
-    found = program(text, own=["--sites"])
-    assert found.returncode == 0
+    found = program(text, own=["--sites", "--fail-on-leak"])
+    assert found.returncode == 1, "whatever is certain of growth"
+    assert "simulation.py:" in found.stderr
+    assert "per step of all agents" in found.stderr
     sites = report()["watched"]["sites"]
     first, *others = sites["lines"]
     assert first["text"] == "kept.append(agent.qs.copy())"

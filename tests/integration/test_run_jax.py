@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+import weakref
 
 import pytest
 
-from memprof.watching.registry import is_hollow
+from memprof.watching.looks import living
+from memprof.watching.registry import Crowd, is_hollow
 from memprof.watching.sharing import sharing_of
 from tests.conftest import COMMAND
 
@@ -105,6 +107,20 @@ def batch(rows=3, **given):
 
     model = {"A": of(jnp.eye(4)), "B": of(jnp.stack([jnp.eye(4)] * 2, -1))}
     return Agent(**{**model, **given}, batch_size=rows)
+
+
+def test_a_second_view_of_an_agents_arrays_is_no_further_agent():
+    """As a rollout returns an agent that has learned nothing."""
+    from jax.tree_util import tree_map
+
+    agent, other = batch(), batch()
+    twin = tree_map(lambda each: each, agent)
+    assert twin is not agent
+    learned = tree_map(lambda each: each + 1 if each.shape == (3, 4, 4) else each, agent)
+    alive = {id(each): weakref.ref(each) for each in (agent, twin, other, learned)}
+    (kind,) = living({(type(agent), None): Crowd("jax", None, alive=alive)})
+    assert kind.agents == [agent, other, learned]
+    assert kind.count == 9
 
 
 def test_what_is_shared_is_alike_to_the_last_bit_and_what_is_learned_is_each_agents_own():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprof.optimise.plan import Plan
-from memprof.populations.world import Environments
+from memprof.populations.environment import Environments
 from memprof.storage import constants
 from memprof.storage.constants import (
     compared_once,

@@ -50,8 +50,8 @@ class Life:
     def live(self, steps, each, per_reading=50):
         for step in range(steps):
             self.size += each
-            for _ in range(3):
-                self.rounds.act(3, lambda: 3)
+            for agent in range(3):
+                self.rounds.act(agent, 3, lambda: 3)
             if step % per_reading == 0:
                 self.seconds += RECENT_SECONDS
                 self.recent.take(self.seconds)

@@ -8,8 +8,8 @@ import pytest
 from memprof.errors import ScenarioError
 from memprof.models import check_model, model_builder, object_array
 from memprof.models.factory import builder
-from memprof.populations import world
-from memprof.populations.world import Environments, GenerativeProcess
+from memprof.populations import environment
+from memprof.populations.environment import Environments, GenerativeProcess
 from tests.conftest import ROOT
 
 
@@ -342,7 +342,7 @@ def random_world(generator, kind, **given):
 @pytest.mark.parametrize("kind", [float, np.float32, np.float16, int])
 @pytest.mark.parametrize("given", [{}, {"A": [-np.eye(3)[:, :, None].repeat(4, 2)] * 2}])
 def test_agents_that_live_at_once_draw_what_they_draw_one_by_one(kind, given, monkeypatch):
-    monkeypatch.setattr(world, "_MOST_NUMBERS", 50)  # several parts
+    monkeypatch.setattr(environment, "_MOST_NUMBERS", 50)  # several parts
     generator = np.random.default_rng(0)
     model = random_world(generator, kind, **given)
     together, alone = (Environments(lambda array, first: array) for _ in range(2))
@@ -360,6 +360,20 @@ def test_agents_that_live_at_once_draw_what_they_draw_one_by_one(kind, given, mo
             assert alone.observe(agent, action) == tuple(each[row] for each in seen)
     assert together._states == alone._states
     assert len({*together._states}) > 5
+
+
+@pytest.mark.parametrize("name", ["A_factor_list", "A_dependencies"])
+def test_the_order_of_dependencies_is_that_of_either_backend(name):
+    outcomes = np.zeros((3, 3, 3))  # outcome, factor 1, factor 0
+    outcomes[range(3), range(3)] = 1
+    stay = np.eye(3)[:, :, None]
+    model = GenerativeProcess(
+        {
+            "A": [outcomes], "B": [stay, stay], name: [[1, 0]],
+            "D": [np.array([1.0, 0, 0]), np.array([0.0, 0, 1])],
+        }
+    )  # fmt: skip
+    assert model.observe(model.first()) == (2,)
 
 
 def test_equal_worlds_are_told_from_different_ones(tmp_path):

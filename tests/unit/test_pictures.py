@@ -87,7 +87,7 @@ def test_lines_of_memprof_are_one_row_that_says_so():
     lines = (
         line("my_agents.py", 3, 50.0),
         line("memprof/storage/segments.py", 96, 40.0),
-        line("memprof/populations/world.py", 92, 30.0),
+        line("memprof/populations/environment.py", 92, 30.0),
         line("memprof/models/built_in.py", 61, 20.0),
     )
     found = [(each.place, each.bytes) for each in held_lines(lines)]

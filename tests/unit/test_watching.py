@@ -18,18 +18,18 @@ class Process:
         return self.size
 
 
-def lived(steps, each, look_at=(), look=0, agents=3):
+def lived(steps, each, look_at=(), look=0, agents=3, active=None):
     """The growth of a process that gains so much in each step of its agents, and more in a look."""
     process = Process()
     rounds = Rounds(process)
     for step in range(steps):
-        for _ in range(agents):
-            process.size += each // agents
-            rounds.act(agents, lambda: agents)
+        for agent in range(active or agents):
+            process.size += each // (active or agents)
+            rounds.act(agent, agents, lambda: agents)
         if step in look_at:
             with rounds.without():
                 process.size += look
-                rounds.act(agents, lambda: agents)  # another thread's
+                rounds.act(0, agents, lambda: agents)  # another thread's
     return rounds.growth()
 
 
@@ -41,12 +41,18 @@ def test_a_look_is_no_step_and_what_it_takes_is_no_growth():
     assert lived(60, 0, look_at=(20, 57), look=10**6).verdict == "clean"
 
 
+def test_agents_that_are_idle_make_no_step_longer():
+    found = lived(60, 48_000, agents=5, active=3)
+    assert (found.agents, found.last_step) == (5, 59), "the last is not over"
+    assert found.bytes_per_step == 48_000
+
+
 def test_growth_is_of_the_longest_stretch_of_as_many_agents():
     process = Process()
     rounds = Rounds(process)
     for agents, steps in ((2, 9), (5, 30), (4, 8)):
-        for _ in range(steps * agents):
-            rounds.act(agents, partial(int, agents))
+        for act in range(steps * agents):
+            rounds.act(act % agents, agents, partial(int, agents))
     found = rounds.growth()
     assert (found.agents, found.last_step, found.verdict) == (5, 30, "clean")
     assert lived(500, 6_000).bytes_per_step == 6_000, "readings are thinned out"

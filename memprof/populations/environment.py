@@ -23,8 +23,16 @@ from memprof.text import own_traceback, raised, shown
 _MOST_NUMBERS = 2**16
 
 
+KEYWORDS = {
+    "A": ("A_factor_list", "A_dependencies"),
+    "B": ("B_factor_list", "B_dependencies"),
+}
+"""What PyMDP's NumPy agent, and JAX's, call the factors that each matrix depends on."""
+
+
 class GenerativeProcess:
-    """The world that a model describes: states from D and B, observations from A."""
+    """The world that a model describes, in the words of either backend: states from D and B,
+    observations from A."""
 
     __slots__ = ("A", "B", "D", "_observed", "_shape", "_transition")
 
@@ -35,8 +43,8 @@ class GenerativeProcess:
         self.D: list[np.ndarray] | None = None if prior is None else list(prior)
         self._shape = tuple(b.shape[0] for b in self.B)
         factors = range(len(self.B))
-        self._observed = arguments.get("A_factor_list") or [list(factors)] * len(self.A)
-        self._transition = arguments.get("B_factor_list") or [[f] for f in factors]
+        self._observed = _first(arguments, *KEYWORDS["A"]) or [list(factors)] * len(self.A)
+        self._transition = _first(arguments, *KEYWORDS["B"]) or [[f] for f in factors]
 
     def __eq__(self, other: object) -> bool:
         """Whether both describe the same world, bit by bit."""
@@ -292,6 +300,11 @@ def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:
         array.column(index) if isinstance(array, ChangedArray) else array[(slice(None), *index)]
     )
     return column
+
+
+def _first(arguments: dict[str, Any], *names: str) -> Any:
+    """The first of these that is given."""
+    return next((arguments[name] for name in names if arguments.get(name) is not None), None)
 
 
 def _draw(probabilities: np.ndarray) -> int:
