@@ -96,6 +96,8 @@ def run_worker(
     with temporary_folder() as folder:
         fork = None if server is None else server.fork
         try:
+            if sample:
+                MemorySampler.load()
             with Worker(encode(request), _ARGUMENTS, folder, environment, halt, fork) as worker:
                 process = worker.process() if sample else None
                 sampler = None if process is None else MemorySampler(process)

@@ -272,6 +272,11 @@ class _Output:
 class MemorySampler:
     """Instrument `memory_profiler`: samples the resident set of a process until that ends."""
 
+    @staticmethod
+    def load() -> None:
+        """Import what it takes, before there is a process: a short one may have ended otherwise."""
+        import memory_profiler  # noqa: F401
+
     def __init__(self, process: int) -> None:
         self._samples: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._sample, args=(process,), daemon=True)
