@@ -14,7 +14,8 @@ fall. A leak goes on. The judgement has three parts:
    all readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each
    third of the window, and in the last no less than 0.6 of what a third gains on average: what
    slows down may be about to saturate. It gains no less than a leak of its kind has to
-   (`CycleSeries.least`).
+   (`CycleSeries.least`), and its slope, which a jump at the end hardly moves, makes up some of what
+   it gains: else one has to look longer.
 
 The floor is found by trial: the smallest steady gain that, added to the very readings, the same
 judgement takes for a leak.
@@ -39,7 +40,7 @@ GRAIN_BYTES = 16
 
 # Standard deviations of Kendall's score: one-sided 0.1 % for a verdict, 5 % to look longer.
 _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
-_SLOWING = 0.6
+_SLOWING, _TREND = 0.6, 0.3
 _SHORTEST, _FAR_QUIETER, _ALIKE = 5, 8, 0.2
 _FLOOR_STEPS = 40
 # The lesser of two gains has to be this much of the greater for the two to be one steady growth.
@@ -211,8 +212,10 @@ def _verdict(window: CycleSeries) -> LeakVerdict:
     total = readings[-1] - readings[0]
     if total < window.least * (len(readings) - 1):
         return "clean"
-    steady = last >= _SLOWING * total / 3
-    return "leak" if first > 0 and middle > 0 and steady else "inconclusive"
+    steady = first > 0 and middle > 0 and last >= _SLOWING * total / 3
+    slope = robust_fit(list(enumerate(readings))).slope
+    by_trend = slope * (len(readings) - 1) >= _TREND * total
+    return "leak" if steady and by_trend else "inconclusive"
 
 
 def _rise(window: Sequence[float]) -> float:
