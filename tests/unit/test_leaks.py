@@ -193,7 +193,7 @@ PAGE = 4096
 
 
 def test_a_jump_at_the_end_of_next_to_nothing_is_looked_at_for_longer():
-    """What malloc had handed out after cycles of JAX agents that leak nothing, once in four runs."""
+    """As malloc had handed out after cycles of JAX agents that leak nothing, in one run of four."""
     readings = [0, 0, 16, 16, 16, 32, 32, 48, 48, 64, 64, 80, 560, 1200]
     assert judge(readings, grain=16).verdict == "inconclusive"
     assert judge([*readings, *[1200] * 12], grain=16).verdict != "leak"
