@@ -18,16 +18,10 @@ from memprof.populations.alike import alike
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.text import own_traceback, raised, shown
+from memprof.upstream.keywords import JAX_NAMES
 
 # Of a column for each agent, so many at once.
 _MOST_NUMBERS = 2**16
-
-
-KEYWORDS = {
-    "A": ("A_factor_list", "A_dependencies"),
-    "B": ("B_factor_list", "B_dependencies"),
-}
-"""What PyMDP's NumPy agent, and JAX's, call the factors that each matrix depends on."""
 
 
 class GenerativeProcess:
@@ -43,8 +37,8 @@ class GenerativeProcess:
         self.D: list[np.ndarray] | None = None if prior is None else list(prior)
         self._shape = tuple(b.shape[0] for b in self.B)
         factors = range(len(self.B))
-        self._observed = _first(arguments, *KEYWORDS["A"]) or [list(factors)] * len(self.A)
-        self._transition = _first(arguments, *KEYWORDS["B"]) or [[f] for f in factors]
+        self._observed = _either(arguments, "A_factor_list") or [list(factors)] * len(self.A)
+        self._transition = _either(arguments, "B_factor_list") or [[f] for f in factors]
 
     def __eq__(self, other: object) -> bool:
         """Whether both describe the same world, bit by bit."""
@@ -302,9 +296,10 @@ def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:
     return column
 
 
-def _first(arguments: dict[str, Any], *names: str) -> Any:
-    """The first of these that is given."""
-    return next((arguments[name] for name in names if arguments.get(name) is not None), None)
+def _either(arguments: dict[str, Any], name: str) -> Any:
+    """What is given by the NumPy agent's name, or by JAX's."""
+    found = arguments.get(name)
+    return arguments.get(JAX_NAMES[name]) if found is None else found
 
 
 def _draw(probabilities: np.ndarray) -> int:

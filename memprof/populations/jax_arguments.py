@@ -25,11 +25,8 @@ from memprof.upstream.jax_agent import (
     Agent,
 )
 from memprof.upstream.jax_forms import data_of, factors_of, flattened, listed
-from memprof.upstream.keywords import JAX, check_jax_together, check_value
+from memprof.upstream.keywords import JAX, JAX_NAMES, check_jax_together, check_value
 from memprof.values.population import PopulationSpec
-
-# What NumPy agents call by other names.
-_JAX_NAMES = {"A_factor_list": "A_dependencies", "B_factor_list": "B_dependencies"}
 
 
 class Arguments:
@@ -57,7 +54,7 @@ class Arguments:
         return wrong(self._spec, self._index, name, problem)
 
     def _take(self, name: str, value: Any) -> None:
-        keyword = _JAX_NAMES.get(name, name)
+        keyword = JAX_NAMES.get(name, name)
         if keyword in self.settings:
             raise self._error(name, f"is {keyword} by its NumPy name; give one of them")
         if name == "pD" and value is not None:

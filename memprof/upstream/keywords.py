@@ -20,6 +20,8 @@ from memprof.upstream.installed import (
     version,
 )
 
+JAX_NAMES = {"A_factor_list": "A_dependencies", "B_factor_list": "B_dependencies"}
+"""Keywords of NumPy agents that JAX's have by other names."""
 _FLAG = "true or false"
 _COUNT = "a whole number, 1 or more"
 _NUMBER = "a number, 0 or more"
