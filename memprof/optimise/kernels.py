@@ -8,63 +8,22 @@ for every kind of call where the kind decides alone on how numbers are computed.
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from memprof import upstream
-from memprof.optimise.facts import Facts, is_belief
+from memprof.optimise.facts import is_belief
+from memprof.optimise.learning import BLOCK, LearningKernels
 from memprof.optimise.planning import Model, Planner, Unfit
 from memprof.optimise.pool import NEGLIGIBLE, in_range, settle
 from memprof.storage.constants import is_constant
-from memprof.upstream.functions import Basis, name_of, replaced
-from memprof.upstream.numpy_agent import maths, utils
-
-_REPLACED = [(upstream.load(module), name) for module, name in replaced()]
-_BLOCK = 4096  # numbers in a temporary: 32 KiB, which stays in the processor's cache
+from memprof.upstream.numpy_agent import maths
 
 
-class Kernels:
-    """The replacements, and what they remember of constants and of kinds of calls."""
-
-    def __init__(self) -> None:
-        self.facts = Facts()
-        own = {name: _beneath(getattr(home, name, None)) for home, name in _REPLACED}
-        self._own = SimpleNamespace(**own)
-        self._kernels = {name: getattr(self, name) for name in own}
-        ours = {id(function): self._kernels[name] for name, function in own.items()}
-        self._rests_on = {name: Basis(function, ours) for name, function in own.items()}
-        # Whether a kernel may still be used: somebody may change PyMDP at any time.
-        self._stands = SimpleNamespace(**{n: basis.stands for n, basis in self._rests_on.items()})
-
-    def install(self) -> None:
-        """Take the place of each function that is known, wherever a module of PyMDP's has it."""
-        known = {name: own for name, own in vars(self._own).items() if not self._unknown(name)}
-        _put({own: self._kernels[name] for name, own in known.items()})
-
-    def remove(self) -> None:
-        """Put PyMDP's own back, but for names that stand for something else by now."""
-        known = [name for name, basis in self._rests_on.items() if basis.unknown is None]
-        _put({own: own for own in map(vars(self._own).get, known)})
-
-    def not_replaced(self) -> dict[str, str]:
-        """Functions of which PyMDP's own, or a user's, runs, with what is not known of them."""
-        found = {}
-        for home, name in _REPLACED:
-            why, there = self._unknown(name), getattr(home, name, None)
-            if why is None and there != getattr(self, name):
-                why = name_of(there)
-            if why is not None:
-                found[name] = why
-        return found
-
-    def _unknown(self, name: str) -> str | None:
-        return self._rests_on[name].unknown or self._rests_on[name].changed()
+class Kernels(LearningKernels):
+    """All of them: what agents learn, perceive, plan and choose with."""
 
     def dot_likelihood(self, A: np.ndarray, obs: np.ndarray) -> Any:
         """A's row of the observed outcome: all others are multiplied by 0.0 and added."""
@@ -259,133 +218,6 @@ class Kernels:
         np.random.set_state(drawn)
         return settle([case], found, pymdps(*own, *choice))
 
-    def update_obs_likelihood_dirichlet_factorized(
-        self,
-        pA: np.ndarray,
-        A: np.ndarray,
-        obs: Any,
-        qs: np.ndarray,
-        A_factor_list: Sequence[list[int]],
-        lr: float = 1.0,
-        modalities: Any = "all",
-    ) -> Any:
-        """PyMDP's elementwise update, some rows at a time."""
-        own = (pA, A, obs, qs, A_factor_list, lr, modalities)
-        return self._learned_A(
-            "update_obs_likelihood_dirichlet_factorized",
-            own,
-            (pA, A, obs, lr, modalities),
-            lambda modality: qs[A_factor_list[modality]],
-        )
-
-    def update_obs_likelihood_dirichlet(
-        self,
-        pA: np.ndarray,
-        A: np.ndarray,
-        obs: Any,
-        qs: np.ndarray,
-        lr: float = 1.0,
-        modalities: Any = "all",
-    ) -> Any:
-        """The same, where every modality depends on all factors."""
-        own = (pA, A, obs, qs, lr, modalities)
-        return self._learned_A(
-            "update_obs_likelihood_dirichlet", own, (pA, A, obs, lr, modalities), lambda _: qs
-        )
-
-    def _learned_A(
-        self,
-        name: str,
-        own: tuple[Any, ...],
-        learned: tuple[Any, ...],
-        beliefs_of: Callable[[int], Any],
-    ) -> Any:
-        """`own` are PyMDP's arguments, `learned` those on which its versions agree."""
-        if not getattr(self._stands, name)():
-            return getattr(self._own, name)(*own)
-        pA, A, obs, lr, modalities = learned
-        sizes = [prior.shape[0] for prior in pA]
-        observed = utils.to_obj_array(utils.process_observation(obs, len(pA), sizes))
-        qA, changes = copy.deepcopy(pA), []
-        for modality in range(len(pA)) if modalities == "all" else modalities:
-            if sum(each is qA[modality] for each in qA) > 1:
-                qA[modality] = qA[modality].copy()  # PyMDP makes a new array of each
-            states = maths.spm_cross(beliefs_of(modality))
-            changes.append((qA[modality], A[modality], observed[modality], states, lr))
-        if not all(target.flags.c_contiguous for target, *_ in changes):
-            return getattr(self._own, name)(*own)
-        return self._learned(name, own, qA, changes)
-
-    def update_state_likelihood_dirichlet_interactions(
-        self,
-        pB: np.ndarray,
-        B: np.ndarray,
-        actions: np.ndarray,
-        qs: np.ndarray,
-        qs_prev: np.ndarray,
-        B_factor_list: Sequence[list[int]],
-        lr: float = 1.0,
-        factors: Any = "all",
-    ) -> Any:
-        """PyMDP's elementwise update, some rows at a time."""
-        own = (pB, B, actions, qs, qs_prev, B_factor_list, lr, factors)
-        if not self._stands.update_state_likelihood_dirichlet_interactions():
-            return self._own.update_state_likelihood_dirichlet_interactions(*own)
-        qB, changes = copy.deepcopy(pB), []
-        for factor in range(len(pB)) if factors == "all" else factors:
-            target, support = (each[factor][..., int(actions[factor])] for each in (qB, B))
-            before = maths.spm_cross(qs_prev[B_factor_list[factor]])
-            changes.append((target, support, qs[factor], before, lr))
-        return self._learned("update_state_likelihood_dirichlet_interactions", own, qB, changes)
-
-    def update_state_likelihood_dirichlet(
-        self,
-        pB: np.ndarray,
-        B: np.ndarray,
-        actions: np.ndarray,
-        qs: np.ndarray,
-        qs_prev: np.ndarray,
-        lr: float = 1.0,
-        factors: Any = "all",
-    ) -> Any:
-        """The same, where every factor depends on itself alone."""
-        own = (pB, B, actions, qs, qs_prev, lr, factors)
-        if not self._stands.update_state_likelihood_dirichlet():
-            return self._own.update_state_likelihood_dirichlet(*own)
-        qB, changes = copy.deepcopy(pB), []
-        for factor in range(len(pB)) if factors == "all" else factors:
-            target, support = (each[factor][:, :, int(actions[factor])] for each in (qB, B))
-            changes.append((target, support, qs[factor], qs_prev[factor], lr))
-        return self._learned("update_state_likelihood_dirichlet", own, qB, changes)
-
-    def _learned(self, name: str, own: tuple[Any, ...], posterior: Any, changes: list[Any]) -> Any:
-        """The posterior with its changes, which are elementwise: layouts decide how it is added."""
-        pymdps = getattr(self._own, name)
-        if not all(_fits(*change) for change in changes):
-            return pymdps(*own)
-        case = self.facts.kinds.of((name, *(_layout(*change) for change in changes)))
-        if not case.facts:
-            return pymdps(*own)
-        for change in changes:
-            _add_outer(*change)
-        return posterior if case.proven else settle([case], posterior, pymdps(*own))
-
-
-def _beneath(function: Any) -> Any:
-    """PyMDP's own function of a kernel: somebody may have put one back that he found earlier."""
-    while isinstance(function, MethodType) and isinstance(function.__self__, Kernels):
-        function = getattr(function.__self__._own, function.__name__)
-    return function
-
-
-def _put(functions: Mapping[Any, Any]) -> None:
-    """Put a function in the place of each, or of its kernel, in all modules of PyMDP."""
-    for module in upstream.loaded():
-        for name, value in list(vars(module).items()):
-            own = _beneath(value)
-            if isinstance(own, FunctionType) and own in functions:
-                setattr(module, name, functions[own])
-
 
 def _has_rows(A: np.ndarray, outcomes: int) -> bool:
     fits = len(A) == outcomes if A.ndim else False
@@ -406,40 +238,7 @@ def _in_parts(dot_likelihood: Callable[..., Any], A: np.ndarray, obs: np.ndarray
     At least two, because PyMDP makes a single number a float64.
     """
     states = A.reshape(len(A), -1)
-    parts = max(1, min(A.size // _BLOCK, states.shape[1] // 2))
+    parts = max(1, min(A.size // BLOCK, states.shape[1] // 2))
     return np.concatenate(
         [dot_likelihood(part, obs) for part in np.array_split(states, parts, axis=1)]
     )
-
-
-def _fits(target: np.ndarray, support: np.ndarray, x: Any, y: Any, lr: Any) -> bool:
-    """Whether adding to `target` broadcasts and converts nothing, and meets no two NaNs at once."""
-    return (
-        type(target) is type(support) is np.ndarray
-        and target.dtype == np.float64
-        and target.shape == support.shape == x.shape + y.shape
-        and is_belief(x, x.shape)
-        and is_belief(y, y.shape)
-        and isinstance(lr, float | int)
-        and math.isfinite(lr)
-    )
-
-
-def _layout(target: np.ndarray, support: np.ndarray, x: Any, y: Any, lr: Any) -> Hashable:
-    strides = target.strides, support.strides, x.strides, y.strides
-    return support.dtype, x.shape, y.shape, strides, type(lr)
-
-
-def _add_outer(
-    target: np.ndarray, support: np.ndarray, x: np.ndarray, y: np.ndarray, lr: float
-) -> None:
-    """target += lr * (x's outer product with y) * (support > 0), in PyMDP's order of operations.
-
-    Every number is computed by itself, so it does not matter how many are at a time.
-    """
-    rows = max(1, _BLOCK // y.size)
-    for start in range(0, len(x), rows):
-        block = slice(start, start + rows)
-        growth = np.multiply.outer(x[block], y)
-        growth *= (support[block] > 0).astype("float")
-        target[block] += lr * growth

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import memprof
-from memprof import upstream
 from memprof.errors import AgentActive, UsageError
 from memprof.upstream.numpy_agent import Agent, utils
 
@@ -152,4 +151,3 @@ def test_a_population_says_what_it_is_and_what_to_do_instead():
             with pytest.raises(TypeError, match=r"memprof\.reopen"):
                 refused(population)
     assert repr(population) == "<memprof population, closed>"
-    assert upstream.loaded()

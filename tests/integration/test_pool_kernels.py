@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.optimise import facts
+from memprof.optimise import facts, learning
 from memprof.optimise import kernels as module
 from memprof.optimise.kernels import Kernels
 from memprof.optimise.pool import Surprise, gathered, in_range, settle
@@ -51,7 +51,7 @@ def outcome_of(function, *arguments):
 def same_as_pymdp(kernels, name, *arguments):
     """Twice: the first time the kernel compares, and must not find a difference."""
     own = outcome_of(getattr(kernels._own, name), *arguments)
-    with patch.object(module, "settle", strictly):
+    with patch.object(module, "settle", strictly), patch.object(learning, "settle", strictly):
         for _ in range(2):
             assert outcome_of(getattr(kernels, name), *arguments) == own
 

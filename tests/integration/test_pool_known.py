@@ -9,8 +9,9 @@ import pytest
 
 import memprof
 from memprof.instruments import Stopwatch
-from memprof.optimise.kernels import _REPLACED, Kernels
+from memprof.optimise.kernels import Kernels
 from memprof.optimise.pool import Pool
+from memprof.optimise.replacements import REPLACED
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario
 from memprof.upstream import load
@@ -21,7 +22,7 @@ from tests.conftest import SCENARIOS
 
 control, learning = load("control"), load("learning")
 PYMDP = package_of("numpy")
-LEARN_B = next(name for _, name in _REPLACED if name.startswith("update_state"))
+LEARN_B = next(name for _, name in REPLACED if name.startswith("update_state"))
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ patches = pytest.mark.parametrize("where", PATCHES.values(), ids=PATCHES)
 def test_all_that_the_kernels_rest_on_is_known_and_the_table_has_nothing_else():
     kernels = Kernels()
     assert kernels._own.spm_dot is maths.spm_dot
-    assert [basis.unknown for basis in kernels._rests_on.values()] == [None] * len(_REPLACED)
+    assert [basis.unknown for basis in kernels._rests_on.values()] == [None] * len(REPLACED)
     places = [place for own in vars(kernels._own).values() for place in rests_on(own)[1]]
     called = {name_of(place.value) for place in places if name_of(place.value) in KNOWN}
     here = {name for name in KNOWN if name.rpartition(".")[0].rpartition(".")[0] == PYMDP}
