@@ -258,7 +258,8 @@ class OptimizedPopulation:
         return self._roster.working_set()
 
     def flush(self) -> None:
-        """Passivate all agents that are not in use, so that a store holds their current state.
+        """Passivate all agents that are not in use, so that a store holds their current state:
+        at once, or, if the store has a checkpoint, from the next one on.
 
         Raises:
             StoreError: some could not be stored. Those without room stay in memory, and the next
@@ -268,6 +269,34 @@ class OptimizedPopulation:
         self._check_writable()
         self._roster.flush()
 
+    def checkpoint(self) -> None:
+        """Store all agents at once, under `mmap` with a `store`. Whatever kills the program, and
+        whenever, `reopen` then gives all of them as of one checkpoint, the last that was complete,
+        with the agents that there were: a whole round, where it is called between rounds.
+
+        From the first checkpoint on, also after `reopen`, what is stored in between counts from the
+        next one on. `close` makes one, too; a program that ends without, or a `with` statement that
+        ends by an exception, leaves the last one. (Without any, each agent is stored for good
+        whenever it comes to rest.) Under `working_set` all agents are passivated.
+
+        The store takes up to twice the space, as it keeps what changes between two checkpoints.
+
+        Raises:
+            UsageError: an agent is active, or there is no store; the population is closed or
+                read-only.
+            StoreError: there is no room; the last checkpoint is still there.
+        """
+        self._check_writable()
+        if not self._plan.storage.lasts:
+            raise UsageError(
+                "checkpoint: the agents end with the program, as there is no store; use "
+                'optimize(agents, ["history", "mmap"], store=folder), or save(folder)'
+            )
+        if not self._roster.count:
+            raise UsageError("checkpoint: add an agent first; without one there is no store yet")
+        self._check_idle("make a checkpoint")
+        self._roster.checkpoint()
+
     def close(self) -> None:
         """Release all agents, and restore PyMDP's own functions; a `store` stays on disk, with the
         current state of all agents.
@@ -276,14 +305,24 @@ class OptimizedPopulation:
             UsageError: an agent is active.
             StoreError: as for `flush`; the population is still open.
         """
-        if self._close.alive and self._roster.active:
-            raise UsageError(
-                f"agents {', '.join(map(str, self._roster.active))} are active; leave their "
-                "`with` blocks before you close the population"
-            )
-        if self._close.alive and self._plan.storage.lasts:
-            self._roster.flush()
+        self._end(checkpoint=True)
+
+    def _end(self, *, checkpoint: bool) -> None:
+        storage = self._plan.storage
+        if self._close.alive:
+            self._check_idle("close the population")
+            if checkpoint and storage.has_checkpoint:
+                self._roster.checkpoint()
+            elif storage.lasts:
+                self._roster.flush()
         self._close()
+
+    def _check_idle(self, what: str) -> None:
+        if active := self._roster.active:
+            raise UsageError(
+                f"agents {', '.join(map(str, active))} are active; leave their `with` blocks "
+                f"before you {what}"
+            )
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self._roster.count:
@@ -310,7 +349,7 @@ class OptimizedPopulation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self._end(checkpoint=kind is None)
 
 
 def _rows(actions: list[np.ndarray]) -> np.ndarray:

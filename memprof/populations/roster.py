@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from operator import is_not
 from typing import Any
 
@@ -217,6 +217,35 @@ class Roster:
                     self._plan.records[index] = self._unsaved[index]
                     del self._unsaved[index]
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Let the block run while all agents are at rest, and nobody can use, add or remove one.
+
+        Raises:
+            AgentActive: one is in use.
+            StoreError: as for `flush`.
+        """
+        with self._adding:
+            self.flush()
+            if self._working_set is not None:
+                with self._working_set.still():
+                    yield
+                return
+            with self._lock:
+                if self._active:
+                    raise AgentActive(min(self._active))
+                yield
+
+    def checkpoint(self) -> None:
+        """Let the store hold all agents as they are now, for whoever opens it.
+
+        Raises:
+            AgentActive: one is in use.
+            StoreError: some could not be stored; the store is as of its last checkpoint.
+        """
+        with self.still():
+            self._plan.records.checkpoint()
+
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything held, as (agent, component, object); `EVERYBODY` for what is nobody's."""
         records = self._plan.records
@@ -243,7 +272,8 @@ class Roster:
                 _Own(self._active[index].handed if index in self._active else {})(vars(agent))
 
     def close(self) -> None:
-        """Let go of all agents, stored where that outlives us, and leave the process as it was.
+        """Let go of all agents, stored where that outlives us (but not beyond a checkpoint), and
+        leave the process as it was.
 
         Raises:
             StoreError: some could not be stored; they are as they were stored before.
@@ -251,7 +281,7 @@ class Roster:
         try:
             if self._working_set is not None:
                 self._working_set.stop()
-            if self._plan.storage.lasts:
+            if self._plan.storage.lasts and not self._plan.storage.has_checkpoint:
                 self.flush()
         finally:
             if self._working_set is not None:

@@ -3,12 +3,14 @@
     store.json     format, identity of the template, where its blobs are; published last
     template.bin   the blobs of the template, aligned; never written again
     data.mdb       the records, in LMDB: index (8 bytes, big-endian) -> CRC-32 and record; of one
-                   that was removed, the CRC-32 of that alone; and how many those are
+                   that was removed, the CRC-32 of that alone; and how many those are; since the
+                   first checkpoint also what the records were at the last one
     lock.mdb       LMDB's table of readers
     writer         locked by the process that has the store open for writing
 
 A record that was written survives the death of the process at any moment: it is committed, and in
-the page cache. Nothing is flushed to the disk by force, so a power cut can damage the store.
+the page cache; once there are checkpoints, what counts is the last one. Nothing is flushed to the
+disk by force, so a power cut can damage the store.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Self, TypeVar
 import lmdb
 
 from memprof.errors import StoreError
+from memprof.storage.checkpoints import Begun, Counts, Undo, last_key, names
 from memprof.storage.header import Header, Place, check_meta, lock_for_writing
 from memprof.storage.records import Blobs, has_left, not_negative, write_blobs
 from memprof.storage.untrusted import CREATE_AGAIN, cannot_create, check_regular, failure, shown
@@ -111,12 +114,14 @@ class DiskRecords:
         self._env = lmdb.open(
             str(folder),
             map_size=self._data_bytes(),
+            max_dbs=1,
             readonly=readonly,
             create=False,
             sync=False,
             writemap=False,  # on a full disk, writing to the map would kill the process
             max_spare_txns=0,  # a spare one has a slot in lock.mdb, which a forked child would free
         )
+        self._undo = Undo(self._env, self._salt)
         try:
             self._check_size((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
             if not readonly:
@@ -125,6 +130,8 @@ class DiskRecords:
                 self._writer = lock_for_writing(folder)
                 self._env.reader_check()
             self._check_counts()
+            if not readonly:
+                self._undo.then = self._transact(self._restore, write=True)
         except BaseException:
             self.close()
             raise
@@ -134,7 +141,8 @@ class DiskRecords:
 
         def add(transaction: _Transaction) -> int:
             index = self._count(transaction)
-            transaction.put(_key(index), self._checksum(index, record) + record, append=True)
+            last = not self.has_checkpoint  # of all keys
+            transaction.put(_key(index), self._checksum(index, record) + record, append=last)
             return index
 
         return self._transact(add, write=True)
@@ -149,14 +157,14 @@ class DiskRecords:
 
     def __contains__(self, index: int) -> bool:
         def there(transaction: _Transaction) -> bool:
-            value = transaction.get(_key(index))
+            value = self._value(transaction, index)
             return value is not None and value != self._tombstone(index)
 
         return index >= 0 and self._transact(there)
 
     def __getitem__(self, index: int) -> bytes:
         def get(transaction: _Transaction) -> bytes:
-            value = transaction.get(_key(index))
+            value = self._value(transaction, index)
             if value is None:
                 self._check_there(index, transaction)
                 raise self._damaged(f"record {index} is missing")
@@ -171,6 +179,7 @@ class DiskRecords:
     def __setitem__(self, index: int, record: bytes) -> None:
         def replace(transaction: _Transaction) -> None:
             self._check_there(index, transaction)
+            self._undo.keep(transaction, index, _key(index))
             transaction.put(_key(index), self._checksum(index, record) + record)
 
         self._transact(replace, write=True)
@@ -178,12 +187,37 @@ class DiskRecords:
     def __delitem__(self, index: int) -> None:
         def remove(transaction: _Transaction) -> None:
             self._check_there(index, transaction)
-            removed = (self._removed(transaction) + 1).to_bytes(_REMOVED_BYTES, "big")
+            self._undo.keep(transaction, index, _key(index))
             transaction.delete(_key(index))  # only so do pages that are almost empty become one
             transaction.put(_key(index), self._tombstone(index))
-            transaction.put(_REMOVED, zlib.crc32(removed, self._salt).to_bytes(4, "big") + removed)
+            self._put_removed(transaction, self._removed(transaction) + 1)
 
         self._transact(remove, write=True)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether what is written counts from the next checkpoint on only."""
+        return self._undo.then is not None
+
+    def checkpoint(self) -> None:
+        """Let the store hold what it does now, for whoever opens it, until the next checkpoint."""
+
+        def drop(transaction: _Transaction) -> tuple[lmdb._Database, Counts]:
+            now = self._now(transaction)
+            return self._undo.drop(transaction, now), now
+
+        self._undo.dropped(*self._transact(drop, write=True))
+
+    def _restore(self, transaction: _Transaction) -> Counts | None:
+        """Take back what a process that was killed has written since its last checkpoint."""
+        then = self._undo.counts(transaction)
+        if then is not None:
+            now = self._now(transaction)
+            if now != then or not self._undo.is_empty(transaction):
+                self._undo.restore(transaction, then)
+                self._put_removed(transaction, then.removed)
+                self._undo.drop(transaction, then)
+        return then
 
     def blob(self, name: str) -> memoryview:
         """A blob of the template: read-only, aligned to 64 bytes, in pages that processes share.
@@ -241,6 +275,8 @@ class DiskRecords:
                 self._env.set_mapsize(self._data_bytes())
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)  # to what the writing process has made it
+            except Begun:
+                self._undo.open()
 
     def _data_bytes(self) -> int:
         return (self._folder / _DATA).stat().st_size
@@ -253,35 +289,57 @@ class DiskRecords:
     def _check_counts(self) -> None:
         """Whether the last index, the number of records and that of removed ones agree."""
 
-        def counts(transaction: _Transaction) -> tuple[int, int, int]:
-            others = transaction.get(_REMOVED) is not None
-            found = transaction.stat()["entries"] - others
-            return self._count(transaction), found, self._removed(transaction)
+        def counts(transaction: _Transaction) -> tuple[int, Counts]:
+            others = int(transaction.get(_REMOVED) is not None) + names(transaction)
+            return transaction.stat()["entries"] - others, self._now(transaction)
 
-        count, found, removed = self._transact(counts)
+        found, (count, removed) = self._transact(counts)
         if count != found:
             raise self._damaged(f"there are {found} records where the last is number {count - 1}")
         if removed > count:
             raise self._damaged(f"{removed} of {count} records are said to be removed")
 
     def _count(self, transaction: _Transaction) -> int:
+        then = self._then(transaction)
+        return self._now_count(transaction) if then is None else then.records
+
+    def _removed(self, transaction: _Transaction) -> int:
+        then = self._then(transaction)
+        return self._now_removed(transaction) if then is None else then.removed
+
+    def _then(self, transaction: _Transaction) -> Counts | None:
+        """The last checkpoint, for those who only read and see nothing that is in none yet."""
+        return self._undo.counts(transaction) if self.readonly else None
+
+    def _now(self, transaction: _Transaction) -> Counts:
+        return Counts(self._now_count(transaction), self._now_removed(transaction))
+
+    def _now_count(self, transaction: _Transaction) -> int:
         """One more than the last index. (Each `stat` churns the interpreter's table of strings.)"""
-        cursor = transaction.cursor()
-        if not cursor.last():
+        key = last_key(transaction)
+        if key is None:
             return 0
-        key = cursor.key()
         if len(key) != _KEY_BYTES:
             raise self._damaged("the last key belongs to no record")
         return int.from_bytes(key, "big") + 1
 
+    def _value(self, transaction: _Transaction, index: int) -> memoryview | None:
+        """What counts of a record, with its checksum."""
+        key, then = _key(index), self._then(transaction)
+        if then is None:
+            return transaction.get(key)
+        if index >= then.records:
+            return None
+        return self._undo.value(transaction, key) or transaction.get(key)
+
     def _check_there(self, index: int, transaction: _Transaction) -> None:
         if index >= self._count(transaction):
             raise IndexError(f"{shown(self._folder)}: there is no record {index}")
-        value = transaction.get(_key(index))
+        value = self._value(transaction, index)
         if value is not None and value == self._tombstone(index):
             raise IndexError(has_left(index))
 
-    def _removed(self, transaction: _Transaction) -> int:
+    def _now_removed(self, transaction: _Transaction) -> int:
         value = transaction.get(_REMOVED)
         if value is None:
             return 0
@@ -290,6 +348,13 @@ class DiskRecords:
         if value[:_CHECKSUM_BYTES] != expected or len(count) != _REMOVED_BYTES:
             raise self._damaged("the number of removed records has changed since it was written")
         return int.from_bytes(count, "big")
+
+    def _put_removed(self, transaction: _Transaction, count: int) -> None:
+        if not count:
+            transaction.delete(_REMOVED)
+            return
+        removed = count.to_bytes(_REMOVED_BYTES, "big")
+        transaction.put(_REMOVED, zlib.crc32(removed, self._salt).to_bytes(4, "big") + removed)
 
     def _tombstone(self, index: int) -> bytes:
         """The mark in place of a removed record: a checksum alone, which no record is."""

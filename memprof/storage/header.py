@@ -214,6 +214,20 @@ def check_meta(path: Path) -> None:
                 raise lmdb.InvalidError("its first pages are damaged")
 
 
+def check_tree(found: bytes) -> None:
+    """Refuse a database in the file that memprof did not make.
+
+    Raises:
+        lmdb.InvalidError: as it says.
+    """
+    tree = struct.Struct(f"@{_TREE}")
+    if len(found) == tree.size:
+        _, flags, depth, *_ = tree.unpack(found)
+        if flags == _MAIN_FLAGS and depth <= _DEEPEST:
+            return
+    raise lmdb.InvalidError("a database in it is damaged")
+
+
 _NAMED_CHARACTERS = 32  # characters of the store's name in its draft's, which has to fit too
 
 

@@ -56,6 +56,11 @@ class InPlace:
         return False
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether the files hold the agents as of a checkpoint, whatever came after it."""
+        return False
+
+    @property
     def file_bytes(self) -> int:
         """What agents and template take on disk."""
         return 0

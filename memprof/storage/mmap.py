@@ -43,8 +43,9 @@ class Mmap(Template):
     them; without a `store` it is a temporary one. What an agent shares with something else stays
     in memory as well, so that it is shared for as long as the process lives; a folder that outlives
     it holds a copy, and refuses what two agents share. Each record is committed when its agent
-    comes to rest, so a killed process loses at most what active agents did. Records bring their
-    layout along. A folder holds agents of one class.
+    comes to rest, so a killed process loses at most what active agents did; after a checkpoint, all
+    of them together at the next one. Records bring their layout along. A folder holds agents of one
+    class.
     """
 
     in_files = True
@@ -86,6 +87,10 @@ class Mmap(Template):
     @property
     def lasts(self) -> bool:
         return self.folder is not None and self._temporary is None
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self._disk is not None and self._disk.has_checkpoint
 
     @property
     def file_bytes(self) -> int:

@@ -277,6 +277,25 @@ class WorkingSet:
             while self._storing:
                 self._changed.wait()
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Let the block run while all agents are at rest, and nobody can use one.
+
+        Raises:
+            AgentActive: one is in use.
+            StoreError: as for `flush`.
+        """
+        while True:
+            self.flush()
+            with self._changed:
+                while self._moving:
+                    self._changed.wait()
+                if self._used:
+                    raise AgentActive(min(self._used))
+                if not self._idle:  # as it is, unless one was activated ahead meanwhile
+                    yield
+                    return
+
     def stop(self) -> None:
         """End the thread that activates ahead, until somebody asks again."""
         helper, self._helper = self._helper, None

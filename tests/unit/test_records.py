@@ -14,7 +14,7 @@ from unittest import mock
 import lmdb
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memprof.errors import StoreError
@@ -126,6 +126,72 @@ def test_records_on_disk_behave_like_a_list(steps):
             assert len(records) == len(model)
         assert list(records) == model
         records.close()
+
+
+changes = st.one_of(
+    st.tuples(st.just("append"), contents),
+    st.tuples(st.just("set"), st.integers(0, 30), contents),
+    st.tuples(st.just("remove"), st.integers(0, 30)),
+    st.tuples(st.just("checkpoint")),
+    st.tuples(st.just("reopen"), st.booleans()),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(changes, max_size=40))
+def test_a_store_with_checkpoints_is_what_it_was_at_the_last_one(steps):
+    """Closing it makes none, nor does the death of the process, which does nothing else."""
+    with tempfile.TemporaryDirectory() as scratch, SMALL_MAP:
+        folder, model, saved = Path(scratch, "store"), [], None
+        records = DiskRecords.create(folder, IDENTITY, {})
+        for kind, *arguments in steps:
+            present = [index for index, data in enumerate(model) if data is not None]
+            if kind == "append":
+                assert records.append(arguments[0]) == len(model)
+                model.append(arguments[0])
+            elif kind == "checkpoint":
+                records.checkpoint()
+                saved = [*model]
+            elif kind == "reopen":
+                records.close()
+                model = model if saved is None else [*saved]
+                if arguments[0]:
+                    reader = DiskRecords.open(folder, None, readonly=True)
+                    assert (everything(reader), reader.removed) == (model, model.count(None))
+                    reader.close()
+                records = DiskRecords.open(folder, IDENTITY)
+            elif present and kind == "set":
+                index = present[arguments[0] % len(present)]
+                records[index] = model[index] = arguments[1]
+            elif present:
+                index = present[arguments[0] % len(present)]
+                del records[index]
+                model[index] = None
+            if kind in ("checkpoint", "reopen"):
+                assert (everything(records), records.removed) == (model, model.count(None))
+        assert (everything(records), records.removed) == (model, model.count(None))
+        records.close()
+
+
+def everything(records):
+    """All records, and None in the place of removed ones."""
+    return [records[index] if index in records else None for index in range(len(records))]  # noqa: SIM401
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("key", [b"then", b"\0" * 8])
+def test_what_a_checkpoint_keeps_is_checked(stored, key, readonly):
+    records = DiskRecords.open(stored, None)
+    records.checkpoint()
+    records[0] = b"later"
+    records.close()
+    with lmdb.open(str(stored), max_dbs=1) as env:
+        kept = env.open_db(b"undo")
+        with env.begin(db=kept, write=True) as transaction:
+            value = transaction.get(key)
+            transaction.put(key, value[:-1] + bytes([value[-1] ^ 1]))
+    with pytest.raises(StoreError, match=r"(the store|it) is damaged"):
+        DiskRecords.open(stored, None, readonly=readonly)[0]
 
 
 # --- the template's blobs
