@@ -69,7 +69,7 @@ optimize.__signature__ = Signature(_PARAMETERS)  # type: ignore[attr-defined]
 
 def reopen(
     store: Path | str,
-    agent_class: type,
+    agent_class: type | None = None,
     *,
     history_steps: int | None = None,
     working_set: int | str | None = None,
@@ -86,8 +86,9 @@ def reopen(
 
     Args:
         store: the folder.
-        agent_class: the class of the agents, with the same name and all slots, methods and other
-            attributes that it had then; it may be in another module, and have more attributes.
+        agent_class: the class of the agents, with all slots, methods and other attributes that it
+            had then; it may have others too, and another name or module, as nothing is imported by
+            the name in the store. May be omitted where it is PyMDP's own.
         history_steps: as for `optimize`; None keeps the limit that the store has.
         working_set: as for `optimize`, with the pass of that name; None is without it.
         readonly: change nothing, and let other processes write. Excludes the two options above,
@@ -96,9 +97,11 @@ def reopen(
     Raises:
         StoreError: the folder is damaged, is not such a store, is in use by another process, or
             holds agents of another class.
-        UsageError: an invalid option, or not a class of PyMDP agents.
+        UsageError: an invalid option, not a class of PyMDP agents, or none where the agents are of
+            a class of the user's own.
     """
-    check_agent_class(agent_class)
+    if agent_class is not None:
+        check_agent_class(agent_class)
     names = ("history", "pool", "mmap", *(() if working_set is None else ("working_set",)))
     given = read_options({"history_steps": history_steps, "working_set": working_set}, names)
     for name in given if readonly else ():

@@ -275,9 +275,28 @@ class Kind:
             ) from error
         return cls(place, name, tuple(slots), tuple(attributes), *pymdp)
 
+    def pymdps_own(self, folder: Path) -> type:
+        """PyMDP's own class, if this is it. Others are never imported by the name in a store.
+
+        Raises:
+            UsageError: it is another.
+        """
+        from memprof.upstream.numpy_agent import Agent
+
+        module = self.place.partition(":")[0]
+        known = self.name == "Agent" and module.partition(".")[0] == PACKAGE
+        if not known or self.slots or self.attributes:
+            name = shown(self.name)
+            raise UsageError(
+                f"agent_class: {shown(folder)} holds agents of class {shown(self.place)}; give it, "
+                f"or what has become of it: memprof.reopen(folder, {name})"
+            )
+        own: type = Agent
+        return own
+
     def check(self, kind: type, folder: Path) -> None:
-        """Whether `kind` is this class, or has become of it: it has the name, and all that was
-        there; more is fine. And whether PyMDP's own part of it is the same."""
+        """Whether `kind` is this class, or has become of it, under whatever name: it has all that
+        was there; more is fine. And whether PyMDP's own part of it is the same."""
         found = type(self).of(kind)
         if found.digest != self.digest:
             version = shown(self.pymdp)
@@ -285,7 +304,7 @@ class Kind:
                 f"{shown(folder)}: holds agents of PyMDP {version}, found {found.pymdp}, whose "
                 f"NumPy agent is another one; open it with PyMDP {version}, or {CREATE_AGAIN}"
             )
-        lacks = "" if found.name == self.name else f"the name {self.name}, "
+        lacks = ""
         for what, mine, others in (
             ("slots", self.slots, found.slots),
             ("attributes", self.attributes, found.attributes),

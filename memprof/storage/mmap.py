@@ -60,16 +60,20 @@ class Mmap(Template):
         self._holders: dict[int, tuple[int, Any]] = {}
 
     @classmethod
-    def reopen(cls, folder: Path, kind: type, *, readonly: bool = False) -> Mmap:
-        """A pass whose population is the one in `folder`, of agents of class `kind`.
+    def reopen(cls, folder: Path, kind: type | None, *, readonly: bool = False) -> Mmap:
+        """A pass whose population is the one in `folder`, of agents of class `kind`; of PyMDP's own
+        if that is None.
 
         Raises:
             StoreError: the folder is damaged, foreign, or holds agents of another class.
+            UsageError: they are of a class that has to be given.
         """
         reopened = cls(store=folder)
         reopened._disk = disk = DiskRecords.open(folder, None, readonly=readonly)
         try:
-            Kind.read(disk.blob(_KIND), folder).check(kind, folder)
+            stored = Kind.read(disk.blob(_KIND), folder)
+            kind = stored.pymdps_own(folder) if kind is None else kind
+            stored.check(kind, folder)
             reopened.passes = _passes(disk)
             reopened._exemplars.append(_mapped(kind, disk))
         except BaseException:

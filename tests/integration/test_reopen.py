@@ -134,12 +134,11 @@ def test_a_scripts_class_is_found_where_it_is_imported_from(tmp_path, monkeypatc
             assert agent.eaten
 
 
-def changed(bases=(Agent,), slots=("__secret", "seen"), without=()):
+def changed(bases=(Agent,), slots=("_Forager__secret", "seen"), without=(), name="Forager"):
     """A class Forager as one may find it later."""
-    body = {name: value for name, value in vars(Forager).items() if name not in without}
-    for name in ("__dict__", "__weakref__", "_Forager__secret", "seen"):
-        body.pop(name, None)
-    return type("Forager", bases, {**body, "__slots__": slots, "__module__": "elsewhere"})
+    left_out = {*without, "__dict__", "__weakref__", "_Forager__secret", "seen"}
+    body = {key: value for key, value in vars(Forager).items() if key not in left_out}
+    return type(name, bases, {**body, "__slots__": slots, "__module__": "elsewhere"})
 
 
 class Mixin:
@@ -150,9 +149,11 @@ class Mixin:
     "kind",
     [
         changed(),
-        changed(slots=("__secret", "more", "seen")),
+        changed(slots=("_Forager__secret", "more", "seen")),
         changed(bases=(Mixin, Agent), without=["hunger"]),
         type("Forager", (Forager,), {"more": 1}),
+        type("Gatherer", (Forager,), {}),
+        changed(name="Gatherer"),
     ],
 )
 def test_a_class_that_has_all_that_was_there_will_do(store, kind):
@@ -166,8 +167,8 @@ def test_a_class_that_has_all_that_was_there_will_do(store, kind):
 @pytest.mark.parametrize(
     ("kind", "lacks"),
     [
-        (Agent, "the name Forager, the slots _Forager__secret, seen, the attributes __init__, "),
-        (type("Gatherer", (Forager,), {}), "found .*Gatherer, which lacks the name Forager;"),
+        (Agent, "which lacks the slots _Forager__secret, seen, the attributes __init__, "),
+        (changed(name="Gatherer", without=["greed"]), "found elsewhere:Gatherer, which lacks"),
         (changed(slots=("seen",)), "lacks the slots _Forager__secret;"),
         (changed(without=["forage", "greed"]), "lacks the attributes forage, greed;"),
         (changed(without=["hunger"]), "lacks the attributes hunger;"),
@@ -181,7 +182,33 @@ def test_what_a_class_lacks_is_named(store, kind, lacks):
     memprof.reopen(store, Forager).close()  # the refusal has not left it open
 
 
-@pytest.mark.parametrize("kind", [object, Forager(**ARGUMENTS), "Forager", None])
+def test_pymdps_own_class_need_not_be_given(tmp_path):
+    memprof.optimize([Agent(**ARGUMENTS)], PASSES, store=tmp_path / "store").close()
+    for readonly in (False, True):
+        with memprof.reopen(tmp_path / "store", readonly=readonly) as population:
+            with population.activate(0) as agent:
+                assert type(agent) is Agent
+            assert population.act([3]).shape == (1, 1)
+
+
+class Namesake(Agent):
+    """A class that adds nothing, called as PyMDP's is."""
+
+
+Namesake.__name__ = Namesake.__qualname__ = "Agent"
+
+
+@pytest.mark.parametrize(("kind", "place"), [(Forager, ":Forager"), (Namesake, ":Agent")])
+def test_a_users_class_has_to_be_given(tmp_path, kind, place):
+    """It is not imported by the name that is in the store."""
+    memprof.optimize([kind(**ARGUMENTS)], PASSES, store=tmp_path / "store").close()
+    remedy = rf"{place}; give it, or .* memprof\.reopen\(folder, {place[1:]}\)"
+    with pytest.raises(UsageError, match=rf"agent_class: .*{remedy}"):
+        memprof.reopen(tmp_path / "store")
+    memprof.reopen(tmp_path / "store", kind).close()  # the refusal has not left it open
+
+
+@pytest.mark.parametrize("kind", [object, Forager(**ARGUMENTS), "Forager"])
 def test_the_class_is_one_of_agents(store, kind):
     with pytest.raises(UsageError, match="agent_class: expected the class of the agents"):
         memprof.reopen(store, kind)
