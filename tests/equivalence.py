@@ -13,10 +13,11 @@ import io
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from msgspec.structs import replace
 
 from memprof.catalogue.passes import PASSES, bound_of, candidates, passes_for
 from tests.conftest import SCENARIOS

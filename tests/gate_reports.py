@@ -91,12 +91,12 @@ FAILED = Comparison(
     "t-maze", "scenarios/t-maze.yaml", (5, 0), (), failure="the worker died of signal 9"
 )
 
-GATE = GateReport("baseline.json", (WORSE, SAME, BETTER, FAILED))
-UNCHANGED = GateReport("baseline.json", (SAME,), updated=("grid-5",))
-COMPARED = GateReport("a.json", (WORSE,), kind="compare")
+GATE = GateReport(baseline="baseline.json", scenarios=(WORSE, SAME, BETTER, FAILED))
+UNCHANGED = GateReport(baseline="baseline.json", scenarios=(SAME,), updated=("grid-5",))
+COMPARED = GateReport(baseline="a.json", scenarios=(WORSE,), kind="compare")
 SELF_CHECK = GateReport(
-    "",
-    (),
+    baseline="",
+    scenarios=(),
     alarms=(
         AlarmRate("grid-5", "marginal_bytes", "bytes", 19, 0, 1, 0.146, 120.0, 1_650.0),
         AlarmRate("grid-5", "step_ratio", "ratio", 20, 1, 0, 0.216, 0.4, 0.375),

@@ -3,15 +3,16 @@ reports."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from memprof.cli.options import (
     FIELDS,
@@ -143,7 +144,9 @@ def _with_baseline_written(outcome: GateOutcome, path: Path) -> GateOutcome:
         if outcome.baseline is not None:
             write_files({path: render_baseline(outcome.baseline)})
     except OutputError as error:
-        return replace(outcome, report=replace(outcome.report, updated=()), failure=error)
+        return dataclasses.replace(
+            outcome, report=replace(outcome.report, updated=()), failure=error
+        )
     return outcome
 
 

@@ -3,10 +3,13 @@ limit."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil
+
+from msgspec.structs import replace
 
 from memprof.density import capacity
 from memprof.errors import MeasurementError, MemoryLimitReached
@@ -79,7 +82,7 @@ def measure(variant: VariantSweep, title: str, crew: Crew, clock: Clock, workers
     limits = crew.limits
     variant.sizes = capacity.sweep_sizes(int(_FITTING * variant.lived))
     if len(variant.sizes) < _FEWEST_SIZES:
-        variant.sizes, limits = _FEW, replace(crew.limits, memory_bytes=None)
+        variant.sizes, limits = _FEW, dataclasses.replace(crew.limits, memory_bytes=None)
         variant.unlimited = True
     lived, detail = variant.lived, variant.detail
     crew.total += 1
@@ -134,7 +137,7 @@ def _in_time(limits: Limits, seconds: float | None) -> Limits:
     if seconds is None:
         return limits
     late = seconds + _GRACE_SECONDS
-    return replace(limits, timeout_seconds=min(late, limits.timeout_seconds or late))
+    return dataclasses.replace(limits, timeout_seconds=min(late, limits.timeout_seconds or late))
 
 
 def step_from_threads(variant: VariantSweep, threads: int, crew: Crew) -> None:

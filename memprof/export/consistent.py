@@ -7,8 +7,9 @@ and comparisons take for granted is checked once, where it is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from memprof.catalogue.passes import OPTIONS
 from memprof.text import cut, shown
@@ -51,10 +52,10 @@ def _intervals(value: Any, path: str) -> Iterator[Problem]:
     """Intervals that end before they begin."""
     if isinstance(value, tuple):
         for number, each in enumerate(value):
-            if is_dataclass(each) or isinstance(each, tuple):
+            if isinstance(each, Struct | tuple):
                 yield from _intervals(each, f"{path}.{number}")
-    elif is_dataclass(value):
-        for name in (each.name for each in fields(value)):
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
             found, where = getattr(value, name), f"{path}.{name}".removeprefix(".")
             if "ci95" in name and isinstance(found, tuple) and found[0] > found[1]:
                 yield where, f"expected an interval, found {found[0]:g} .. {found[1]:g}"

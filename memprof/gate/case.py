@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from memprof.catalogue.models import Npz
 from memprof.errors import MemprofError
@@ -47,7 +50,7 @@ class Case:
     def with_passes(self, passes: tuple[str, ...]) -> Case:
         """The same under these passes, such as those that `auto` found before."""
         scenario = self.loaded.scenario.model_copy(update={"passes": list(passes)})
-        return replace(self, loaded=replace(self.loaded, scenario=scenario))
+        return dataclasses.replace(self, loaded=dataclasses.replace(self.loaded, scenario=scenario))
 
 
 @dataclass(frozen=True, slots=True)

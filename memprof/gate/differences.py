@@ -7,8 +7,9 @@ import hashlib
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.stats.lines import PROCESS_GRAIN_BYTES

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from memprof.posix import PAGE_BYTES
 from memprof.stats.lines import (

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from memprof.errors import (
     CheckFailed,
@@ -195,7 +198,7 @@ def _measured_and_judged(
     try:
         now = measure(case, rules, observer)
     except MeasurementError as error:
-        return replace(_refused(case, str(error)), failure=error)
+        return dataclasses.replace(_refused(case, str(error)), failure=error)
     found = compare(now, entry.report if entry else None)
     if entry is not None and (problem := _other_environment(entry, now.report.environment)):
         found = _refused(case, f"{problem}; {_RENEW}").comparison
@@ -247,8 +250,8 @@ def _refused(case: Case, problem: str) -> _Judged:
 
 def _report(found: Sequence[_Judged], file: Path) -> GateReport:
     return GateReport(
-        str(file),
-        tuple(each.comparison for each in found),
+        baseline=str(file),
+        scenarios=tuple(each.comparison for each in found),
         complete=not any(isinstance(each.failure, Interrupted) for each in found),
     )
 
@@ -280,7 +283,9 @@ def self_check(cases: Sequence[Case], checks: int, rules: Rules, observer: Obser
         rates += alarm_rates(case.name, found)
         if failure is not None:
             break
-    report = GateReport("", (), alarms=tuple(rates), complete=failure is None, kind="self_check")
+    report = GateReport(
+        baseline="", scenarios=(), alarms=tuple(rates), complete=failure is None, kind="self_check"
+    )
     return GateOutcome(report, failure or _false_alarms(rates))
 
 
@@ -339,5 +344,7 @@ def compare_reports(
         if not each.complete:
             remedy = "measure it again: with fewer workers, intervals are wider"
             warnings.append(Caution("incomplete", f"{file} was cut short", remedy))
-    report = GateReport(files[0], (replace(found, warnings=tuple(warnings)),), kind="compare")
+    report = GateReport(
+        baseline=files[0], scenarios=(replace(found, warnings=tuple(warnings)),), kind="compare"
+    )
     return GateOutcome(report, failure_of(report))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from memprof.gate.baseline import TOO_WIDE
 from memprof.gate.next_step import next_step

@@ -14,12 +14,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
+from msgspec.structs import replace
 
 from memprof.errors import MeasurementError
 from memprof.instruments import MappedPages, failure, failures, heap

@@ -7,12 +7,13 @@ import statistics
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from time import perf_counter
 from types import FunctionType
 from typing import Any, Self, TypeVar
+
+from msgspec.structs import replace
 
 from memprof.instruments import live, process
 from memprof.instruments.source_lines import (

@@ -12,10 +12,11 @@ import statistics
 from array import array
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from memprof.instruments.heap import block_bytes, object_bytes
 from memprof.instruments.held import kind_of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from memprof.posix import PAGE_BYTES
 from memprof.stats import growth
@@ -185,7 +188,9 @@ class _Repeat:
         series, cut = self.series[name], self.cuts[name]
         found = growth.judge(series, self.start if cut is None else cut)
         if found.verdict == "leak" and len(series.readings) - (cut or 0) <= self.unconfirmed:
-            return replace(found, verdict="inconclusive", cycles_needed=self.unconfirmed)
+            return dataclasses.replace(
+                found, verdict="inconclusive", cycles_needed=self.unconfirmed
+            )
         return found
 
     def heap(self) -> CycleSeries:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import replace
 from time import perf_counter
+
+from msgspec.structs import replace
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError

@@ -4,12 +4,12 @@ or misread is refused by name."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from msgspec.structs import replace
 
 from memprof.errors import FieldError, ScenarioError, nearest
 from memprof.models import check_model, object_array

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax
 import numpy as np
+from msgspec.structs import replace
 
 from memprof.errors import ScenarioError
 from memprof.populations import check_together

@@ -3,8 +3,11 @@ one worker, plan after plan, all others."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from memprof.catalogue.passes import PASSES, candidates
 from memprof.errors import MeasurementError, WorkerTimeout
@@ -87,7 +90,7 @@ class Choice:
             return
         if not same_digests(before.digests, after.digests):  # is it the pass, or chance?
             before = self.clean(self.early, 2)
-        saved = replace(gain(before, after), per_agent_bytes=None)
+        saved = dataclasses.replace(gain(before, after), per_agent_bytes=None)
         self._findings[name] = unproved(before, after, claim, "not_checked") or found_out(
             before, after, saved, 1.0
         )

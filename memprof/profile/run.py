@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from memprof.catalogue.passes import PASSES, passes_for
 from memprof.errors import BehaviourDiverged, BudgetExceeded, CheckFailed, Interrupted, MemprofError
@@ -220,7 +222,7 @@ def limited(loaded: LoadedScenario, per_agent: int | None) -> LoadedScenario:
     if not limits:
         return loaded
     budget = Budget(per_agent=min(limits))
-    return replace(loaded, scenario=scenario.model_copy(update={"budget": budget}))
+    return dataclasses.replace(loaded, scenario=scenario.model_copy(update={"budget": budget}))
 
 
 def check(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome[Report]:

@@ -13,9 +13,11 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from memprof.errors import MemprofError
 from memprof.instruments import DirectCalls, process, walker

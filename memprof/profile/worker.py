@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from array import array
 from collections.abc import Iterable, MutableSequence, Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from memprof.catalogue import load_target
 from memprof.catalogue.instruments import INSTRUMENTS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from memprof.errors import BudgetExceeded, LeakFound, MemprofError, WorkerTimeout
 from memprof.launch.machine import describe_environment

@@ -1,12 +1,13 @@
 """What density workers measure, and the density report.
 
-Frozen dataclasses with plain fields, bytes and seconds only.
+Frozen structs with plain fields, bytes and seconds only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.values.instruments import Count, Positive, Reading
 from memprof.values.measurements import PopulationRun
@@ -25,8 +26,7 @@ Gauge = Literal["resident", "data", "virtual"]
 BoundName = Literal["--memory-limit", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "machine"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """A bound on a worker's memory.
 
     Attributes:
@@ -41,8 +41,7 @@ class Bound:
     gauge: Gauge
 
 
-@dataclass(frozen=True, slots=True)
-class DensityPoint:
+class DensityPoint(Struct, frozen=True):
     """A population of `agents` living agents that have all run the scenario's steps.
 
     Attributes:
@@ -70,8 +69,7 @@ class DensityPoint:
     stepped: int
 
 
-@dataclass(frozen=True, slots=True)
-class DensityRun(PopulationRun):
+class DensityRun(PopulationRun, frozen=True):
     """One clean worker that grew a population from size to size; behaviour is that of the first
     agents.
 
@@ -89,8 +87,7 @@ class DensityRun(PopulationRun):
     left: Reading | None
 
 
-@dataclass(frozen=True, slots=True)
-class SizeRow:
+class SizeRow(Struct, frozen=True):
     """A population of one size, averaged over the repeats.
 
     Attributes:
@@ -117,8 +114,7 @@ class SizeRow:
     optimise_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """How many agents fit in one bound on the memory of the process.
 
     Attributes:
@@ -141,8 +137,7 @@ class Room:
     empty_bytes: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """A test of the capacity: a worker under the limit that was to build a tenth more.
 
     Attributes:
@@ -156,8 +151,7 @@ class Verification:
     ended: Ended
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(Struct, frozen=True):
     """How many agents fit: the lowest of all bounds, and how that was verified if it was."""
 
     variant: VariantName
@@ -166,8 +160,7 @@ class Capacity:
     verification: Verification | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DensityVariant(BaseVariant):
+class DensityVariant(BaseVariant, frozen=True, kw_only=True):
     """The population as it grew.
 
     Attributes:
@@ -191,8 +184,7 @@ class DensityVariant(BaseVariant):
     samples: tuple[tuple[DensityPoint, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadsRow:
+class ThreadsRow(Struct, frozen=True):
     """The agents of a population stepped by several threads, compared with one thread.
 
     Attributes:
@@ -215,8 +207,7 @@ class ThreadsRow:
     growth_bytes: float
 
 
-@dataclass(frozen=True, slots=True)
-class Density:
+class Density(Struct, frozen=True):
     """What was found at each size, what follows for the capacity, and how threads did; `suite` if
     the sizes are those of the predecessor's benchmarks."""
 
@@ -226,8 +217,7 @@ class Density:
     suite: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DensityReport(ScenarioReport):
+class DensityReport(ScenarioReport, frozen=True, kw_only=True):
     """Everything `memprof density` found. Its JSON is the contract."""
 
     kind: Literal["density"] = "density"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
+
+from msgspec import Struct
 
 from memprof.text import format_limit
 from memprof.values.density import DensityVariant, Room
@@ -16,8 +17,7 @@ Unit = Literal["bytes", "seconds", "count", "rate"]
 _T_contra = TypeVar("_T_contra", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure(Generic[_T_contra]):
+class Figure(Struct, Generic[_T_contra], frozen=True):
     """A figure of a population.
 
     Attributes:

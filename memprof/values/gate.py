@@ -1,7 +1,7 @@
 """What a gate and a comparison say, one run of a scenario compared with another; and gate
 tolerances: how far each metric may move before it counts as a regression.
 
-Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
+Frozen structs with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
 95 %.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.errors import unknown
 from memprof.text import format_size, parse_size, shown
@@ -23,8 +24,7 @@ Change = Literal["better", "same", "worse", "could_not_measure", "new"]
 Unit = Literal["bytes", "ratio", "verdict"]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricChange:
+class MetricChange(Struct, frozen=True):
     """One metric of a scenario, then and now.
 
     Attributes:
@@ -54,8 +54,7 @@ class MetricChange:
     enough: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentChange:
+class ComponentChange(Struct, frozen=True):
     """A component of the ledger whose resident bytes changed.
 
     Attributes:
@@ -68,8 +67,7 @@ class ComponentChange:
     shared_bytes: float
 
 
-@dataclass(frozen=True, slots=True)
-class PassChange:
+class PassChange(Struct, frozen=True):
     """A pass that saves less, or more, of an agent's marginal cost than it did; None where it saves
     nothing beyond resolution."""
 
@@ -78,8 +76,7 @@ class PassChange:
     now_bytes: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """One scenario, then and now.
 
     Attributes:
@@ -115,8 +112,7 @@ class Comparison:
         return next((each for each in worst if each in found), "same")
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmRate:
+class AlarmRate(Struct, frozen=True):
     """How often a gate would have called a metric worse although nothing changed.
 
     Attributes:
@@ -139,8 +135,7 @@ class AlarmRate:
     allowed: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class GateReport(BaseReport):
+class GateReport(BaseReport, frozen=True, kw_only=True):
     """Everything `memprof gate` or `memprof compare` found. Its JSON is the contract.
 
     Attributes:
@@ -155,13 +150,11 @@ class GateReport(BaseReport):
     updated: tuple[str, ...] = ()
     alarms: tuple[AlarmRate, ...] = ()
     not_gated: tuple[str, ...] = ()
-    _: KW_ONLY
     kind: Literal["gate", "compare", "self_check"] = "gate"
     complete: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class BaselineEntry:
+class BaselineEntry(Struct, frozen=True):
     """What a scenario cost when the baseline was made.
 
     Attributes:
@@ -175,8 +168,7 @@ class BaselineEntry:
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Struct, frozen=True):
     """The file that a gate compares runs with; scenarios by name."""
 
     scenarios: dict[str, BaselineEntry]
@@ -196,8 +188,7 @@ MetricName = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True):
     """The larger of the two counts.
 
     Attributes:
@@ -217,8 +208,7 @@ class Tolerance:
         return " or ".join(parts + ([format_size(self.absolute)] if self.absolute else []))
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """What a gate compares.
 
     Attributes:

@@ -1,14 +1,13 @@
 """What instruments read, how far their readings can be trusted, and the rows that they return.
 
-Frozen dataclasses with plain fields, bytes and seconds only.
+Frozen structs with plain fields, bytes and seconds only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct, field
 
 MOST_COUNT, MOST_READINGS = 10**12, 1_000  # slopes are those of all pairs of readings
 Count = Annotated[int, Meta(ge=0, le=MOST_COUNT)]
@@ -17,8 +16,7 @@ PositiveSeconds = Annotated[float, Meta(gt=0)]
 """What counts and times in reports may be: nothing is divided by zero, or takes for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """Memory of the worker process at one moment; None where the platform cannot tell.
 
     Attributes:
@@ -46,8 +44,7 @@ UNSEEN = {
 """What is not seen without a reading, or the readings that stand in for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Struct, frozen=True):
     """Which readings of a worker can be trusted: each was tested there with memory of known size.
 
     Attributes:
@@ -63,8 +60,7 @@ class Calibration:
     endless_garbage: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRow:
+class ContentRow(Struct, frozen=True):
     """What one component's arrays hold, agent by agent.
 
     Attributes:
@@ -88,8 +84,7 @@ class ContentRow:
     pinned_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GainRow:
+class GainRow(Struct, frozen=True):
     """An attribute of agents that grows with every step.
 
     Attributes:
@@ -104,8 +99,7 @@ class GainRow:
     steps: Count
 
 
-@dataclass(frozen=True, slots=True)
-class ImportRow:
+class ImportRow(Struct, frozen=True):
     """What loading the modules of one top-level package took, without those of other packages that
     they import.
 
@@ -125,8 +119,7 @@ class ImportRow:
     modules: int
 
 
-@dataclass(frozen=True, slots=True)
-class OperationMemory:
+class OperationMemory(Struct, frozen=True):
     """What one operation retains, and its transient peak (traced heap, mean and worst call)."""
 
     operation: str
@@ -135,8 +128,7 @@ class OperationMemory:
     peak_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
+class SourceLine(Struct, frozen=True):
     """A line of source, with what it says; line 0 for several, of which none matters."""
 
     path: str
@@ -154,16 +146,14 @@ class SourceLine:
         return self.path.startswith("memprof/") and not self.path.startswith("memprof/models/")
 
 
-@dataclass(frozen=True, slots=True)
-class LineHotspot(SourceLine):
+class LineHotspot(SourceLine, frozen=True):
     """One that holds memory: traced bytes and blocks of one further agent."""
 
     bytes_per_agent: float
     blocks_per_agent: float
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """A line in a function that called the next; `function` is qualified by its classes, `<module>`
     outside of any, and `[unknown]` where there is no source."""
 
@@ -172,8 +162,7 @@ class Frame:
     function: str
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationStack:
+class AllocationStack(Struct, frozen=True):
     """Calls that allocated memory which is held: traced bytes and blocks of one further agent.
 
     Attributes:
@@ -187,8 +176,7 @@ class AllocationStack:
     blocks_per_agent: float
 
 
-@dataclass(frozen=True, slots=True)
-class TypeRow:
+class TypeRow(Struct, frozen=True):
     """Objects of one Python type in the population, flat sizes without what they refer to."""
 
     type_name: str
@@ -196,8 +184,7 @@ class TypeRow:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
+class DeviceRow(Struct, frozen=True):
     """Live device buffers of one component over the whole population, each buffer once."""
 
     component: str
@@ -206,15 +193,13 @@ class DeviceRow:
     buffers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retrace(SourceLine):
+class Retrace(SourceLine, frozen=True):
     """A line at which JAX retraces, although the agents have stepped before."""
 
     traces_per_step: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramMemory:
+class ProgramMemory(Struct, frozen=True):
     """What XLA says of one call of the program that agents live by, before it runs.
 
     Attributes:
@@ -245,8 +230,7 @@ class ProgramMemory:
         return self.added_bytes / self.agents / self.steps
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """What so many agents take, none of which need be there.
 
     Attributes:
@@ -269,8 +253,7 @@ class Account:
         return self.held_bytes + self.program.added_bytes + self.copied_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDetails:
+class DeviceDetails(Struct, frozen=True):
     """What JAX holds and does for a population of `agents`, beyond the bytes of its live arrays.
 
     Attributes:
@@ -302,8 +285,7 @@ class DeviceDetails:
     no_account: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(Struct, frozen=True):
     """What an instrument can say beyond one figure; empty where it cannot tell.
 
     Attributes:
@@ -326,8 +308,7 @@ class Details:
     further_bytes: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InstrumentRun:
+class InstrumentRun(Struct, frozen=True):
     """One intrusive worker: what the instrument read at each population size, and its cost.
 
     Attributes:

@@ -1,14 +1,15 @@
 """What leak workers measure, and what a leak report says.
 
-Frozen dataclasses with plain fields, bytes and seconds only. A *cycle* is one iteration of the
+Frozen structs with plain fields, bytes and seconds only. A *cycle* is one iteration of the
 check: N agents are built, run their steps and are released (`lifecycle`), or the same N agents run
 as many more steps (`steps`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.values.instruments import Count, SourceLine
 from memprof.values.measurements import WorkerRun
@@ -26,8 +27,7 @@ HEAP: tuple[SignalName, ...] = ("native", "python")
 Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
 
 
-@dataclass(frozen=True, slots=True)
-class CycleReading:
+class CycleReading(Struct, frozen=True):
     """Memory of a clean worker after one cycle, with garbage collected and freed; None where
     no reading of the platform or the backend can be trusted.
 
@@ -50,8 +50,7 @@ class CycleReading:
     data_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CycleRun(WorkerRun):
+class CycleRun(WorkerRun, frozen=True):
     """One clean worker: a reading before the first cycle, and one after each.
 
     Attributes:
@@ -64,8 +63,7 @@ class CycleRun(WorkerRun):
     compilations: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LeakRun:
+class LeakRun(Struct, frozen=True):
     """One clean worker, which let the population live in one mode after the other.
 
     Attributes:
@@ -77,8 +75,7 @@ class LeakRun:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SiteLine(SourceLine):
+class SiteLine(SourceLine, frozen=True):
     """A line that allocated some of the retained memory."""
 
     bytes_per_cycle: float
@@ -90,8 +87,7 @@ def is_memprofs_own(owner: str) -> bool:
     return f"{owner}.".startswith("memprof.") and not owner.startswith("memprof.models.")
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """One place that retains more memory in every cycle.
 
     Attributes:
@@ -139,8 +135,7 @@ class Site:
         return f"{self.owner} ({made if made == added else ', '.join(said)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Struct, frozen=True):
     """What a worker with intrusive instruments found of a leak.
 
     Attributes:
@@ -155,8 +150,7 @@ class Attribution:
     heap_bytes_per_cycle: float
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """One reading over the cycles, with its verdict; in bytes, except for `objects`.
 
     Attributes:
@@ -174,8 +168,7 @@ class Signal:
     series: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(Struct, frozen=True):
     """The verdict on one population in one mode.
 
     Attributes:
@@ -223,16 +216,14 @@ class Leak:
     sites_without: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unchecked:
+class Unchecked(Struct, frozen=True):
     """A mode that was requested but not checked, and why."""
 
     mode: Mode
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeakReport(ScenarioReport):
+class LeakReport(ScenarioReport, frozen=True, kw_only=True):
     """Everything `memprof leak` found. Its JSON is the contract.
 
     Attributes:

@@ -1,13 +1,14 @@
 """What a watched process says of itself while it lives: to its own exporter and alerts, and, as
 JSON, to `memprof top`.
 
-Frozen dataclasses with plain fields, bytes and seconds only.
+Frozen structs with plain fields, bytes and seconds only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.text import format_size
 from memprof.values.instruments import Count
@@ -15,8 +16,7 @@ from memprof.values.watch import Growth, OperationUse
 from memprof.values.watch_jax import Compiling
 
 
-@dataclass(frozen=True, slots=True)
-class LiveKind:
+class LiveKind(Struct, frozen=True):
     """The agents of one kind, now.
 
     Attributes:
@@ -34,8 +34,7 @@ class LiveKind:
     largest_bytes: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
+class Live(Struct, frozen=True, kw_only=True):
     """A watched process at one moment.
 
     Attributes:
@@ -71,8 +70,7 @@ class Live:
         return sum(kind.agents for kind in self.kinds)
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """Something that is no longer well.
 
     Attributes:

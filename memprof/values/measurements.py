@@ -1,15 +1,14 @@
 """What a worker measures and sends home: the values that cross the process border.
 
-Frozen dataclasses with plain fields, bytes and seconds only. The parent condenses them into the
+Frozen structs with plain fields, bytes and seconds only. The parent condenses them into the
 `Report` of `memprof.values.profile`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct, field
 
 from memprof.values.instruments import (
     MOST_READINGS,
@@ -21,8 +20,7 @@ from memprof.values.instruments import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GrowthPoint:
+class GrowthPoint(Struct, frozen=True):
     """Memory with `agents` living agents that have all lived the scenario's steps.
 
     `uneven_bytes` is what these agents hold alone beyond as many of the mean size, where agents
@@ -49,8 +47,7 @@ class GrowthPoint:
         return None if heap is None else heap - self.uneven_nominal_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TrendSeries:
+class TrendSeries(Struct, frozen=True):
     """Live heap bytes after each further step of the whole population, garbage collected.
 
     Attributes:
@@ -71,8 +68,7 @@ class TrendSeries:
         return bool(self.heap_bytes or self.blind)
 
 
-@dataclass(frozen=True, slots=True)
-class OperationTime:
+class OperationTime(Struct, frozen=True):
     """Total time of one operation over all agents and steps of a clean worker."""
 
     operation: str
@@ -80,8 +76,7 @@ class OperationTime:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(Struct, frozen=True):
     """Bytes of one component over the whole population; resident is None where unknown. `opaque`
     are types among its objects that may hold native memory of which they give no account."""
 
@@ -116,8 +111,7 @@ class LedgerRow:
         return self.private_resident_bytes + self.shared_resident_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """Where a population's memory is: growth of private memory for `agents` agents, by component.
 
     `explained_bytes` are the resident bytes of all components; `unexplained_bytes` is the rest of
@@ -153,8 +147,7 @@ class Ledger:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class WorkingSetUse:
+class WorkingSetUse(Struct, frozen=True):
     """What the pass `working_set` did until now.
 
     Attributes:
@@ -176,8 +169,7 @@ class WorkingSetUse:
     hibernations: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A phase of a worker's life: `label` began at `seconds` (epoch in a worker's events, since the
     worker's start in a report) for a population of `agents`."""
 
@@ -186,8 +178,7 @@ class Mark:
     agents: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Processes:
+class Processes(Struct, frozen=True):
     """So many processes: their resident sets, and what each shares with no other."""
 
     count: Count = 0
@@ -195,8 +186,7 @@ class Processes:
     own_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Children:
+class Children(Struct, frozen=True):
     """Processes that descend from a worker and run at its end; they are in none of its figures.
 
     Attributes:
@@ -208,8 +198,7 @@ class Children:
     earlier: Processes = Processes()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRun:
+class WorkerRun(Struct, frozen=True, kw_only=True):
     """What every clean worker says of itself.
 
     Attributes:
@@ -223,8 +212,7 @@ class WorkerRun:
     children: Children = Children()
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One clean worker's raw figures, which another run can be compared with.
 
     Attributes:
@@ -254,8 +242,7 @@ class Sample:
     programs_differ: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PopulationRun(WorkerRun):
+class PopulationRun(WorkerRun, frozen=True, kw_only=True):
     """What every clean worker says that has let agents live side by side.
 
     Attributes:
@@ -273,8 +260,7 @@ class PopulationRun(WorkerRun):
     digests: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement(PopulationRun):
+class Measurement(PopulationRun, frozen=True):
     """One clean worker: memory against N, time per step, trend, ledger, digests of behaviour.
 
     Attributes:
@@ -293,8 +279,7 @@ class Measurement(PopulationRun):
     ledger: Ledger
 
 
-@dataclass(frozen=True, slots=True)
-class TraceComparison:
+class TraceComparison(Struct, frozen=True):
     """Two populations compared value by value; `first_difference` is (agent, step) or None.
 
     `max_divergence_nats` is the largest divergence KL(second || first) of a belief or of a
@@ -310,8 +295,7 @@ class TraceComparison:
     first_difference: tuple[int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanTrial:
+class PlanTrial(Struct, frozen=True):
     """A plan of passes as a worker saw it that tries one after the other, on the same agents.
 
     Attributes:
@@ -344,24 +328,21 @@ class PlanTrial:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanComparison:
+class PlanComparison(Struct, frozen=True):
     """The agents of a trial against those of the plain population, value by value."""
 
     plan: tuple[str, ...]
     found: TraceComparison
 
 
-@dataclass(frozen=True, slots=True)
-class PlanTrials:
+class PlanTrials(Struct, frozen=True):
     """All that was tried of plans, in the order in which it was."""
 
     trials: tuple[PlanTrial, ...] = ()
     comparisons: tuple[PlanComparison, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadsRun:
+class ThreadsRun(Struct, frozen=True):
     """One worker in which one thread and several let the same agents live, by turns.
 
     Attributes:

@@ -5,15 +5,15 @@ time it may spend on measuring it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
+
+from msgspec import Struct
 
 EffortName = Literal["quick", "normal", "thorough"]
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Struct, frozen=True):
     """What a measurement may spend; the seconds are limits for one worker.
 
     Attributes:
@@ -69,8 +69,7 @@ EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PopulationSpec:
+class PopulationSpec(Struct, frozen=True):
     """One population of one backend.
 
     Attributes:

@@ -1,13 +1,14 @@
 """What a population would take that is not built: what a worker says of it, and the report of
 `memprof density --predict`.
 
-Frozen dataclasses with plain fields, bytes only.
+Frozen structs with plain fields, bytes only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.values.density import BoundName
 from memprof.values.instruments import Account, Positive, Reading
@@ -19,8 +20,7 @@ MOST_AGENTS = 10**8
 """The largest population that is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forecasted:
+class Forecasted(Struct, frozen=True):
     """A population that was not built.
 
     Attributes:
@@ -37,8 +37,7 @@ class Forecasted:
     peak_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastRun(WorkerRun):
+class ForecastRun(WorkerRun, frozen=True, kw_only=True):
     """One worker that built a few agents and compiled programs for more.
 
     Attributes:
@@ -61,8 +60,7 @@ class ForecastRun(WorkerRun):
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Struct, frozen=True):
     """How many agents of one variant fit.
 
     Attributes:
@@ -90,8 +88,7 @@ class Prediction:
         return self.fitting[0] if self.fitting else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictionReport(ScenarioReport):
+class PredictionReport(ScenarioReport, frozen=True, kw_only=True):
     """Everything `memprof density --predict` found. Its JSON is the contract.
 
     Attributes:

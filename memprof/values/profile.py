@@ -1,13 +1,14 @@
 """The report of a profile; its JSON is the contract with scripts and CI.
 
-Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
+Frozen structs with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
 95 %.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.values.instruments import (
     AllocationStack,
@@ -40,8 +41,7 @@ PassOutcome = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFigure:
+class AgentFigure(Struct, frozen=True):
     """What one agent costs in one part of the report, and why that is not the marginal cost; empty
     where the two agree.
 
@@ -57,8 +57,7 @@ class AgentFigure:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepSeconds:
+class StepSeconds(Struct, frozen=True):
     """Time of one agent's step: median over batches, steps and the workers that had the machine to
     themselves."""
 
@@ -66,8 +65,7 @@ class StepSeconds:
     ci95: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class OperationHotspot:
+class OperationHotspot(Struct, frozen=True):
     """One operation: time from the clean workers, bytes from the traced one (None without it)."""
 
     operation: str
@@ -77,8 +75,7 @@ class OperationHotspot:
     peak_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Hotspots:
+class Hotspots(Struct, frozen=True):
     """Where time and memory go; the stacks together hold what one more agent holds."""
 
     operations: tuple[OperationHotspot, ...]
@@ -91,8 +88,7 @@ class Hotspots:
         return tuple(each for each in self.stacks if each.bytes_per_agent > 0)
 
 
-@dataclass(frozen=True, slots=True)
-class InstrumentReading:
+class InstrumentReading(Struct, frozen=True):
     """One instrument's figure for the cost of an agent, with its overhead and blind spots.
 
     Attributes:
@@ -116,8 +112,7 @@ class InstrumentReading:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
+class Trend(Struct, frozen=True):
     """Bytes that an agent gains per further step; None if the run is too short.
 
     `verdict` and `floor_bytes`, the smallest gain that would have been found, are as in a leak
@@ -132,24 +127,21 @@ class Trend:
     last_step: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineSample:
+class TimelineSample(Struct, frozen=True):
     """Resident set of a clean worker, `seconds` after its start."""
 
     seconds: float
     rss_bytes: float
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """The resident set of one clean worker, as sampled by memory_profiler, with its phases."""
 
     samples: tuple[TimelineSample, ...]
     marks: tuple[Mark, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant(BaseVariant):
+class Variant(BaseVariant, frozen=True, kw_only=True):
     """The population as a profile has it.
 
     `file_pages_bytes` are those pages of files in the fixed cost that no other process maps; None
@@ -177,8 +169,7 @@ class Variant(BaseVariant):
     file_pages_bytes: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PassResult:
+class PassResult(Struct, frozen=True):
     """What one pass did, on top of the passes before it in the plan; None where it is not known,
     below resolution, or may not be claimed because behaviour is not what the pass claims.
 
@@ -229,8 +220,7 @@ AdviceKind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """Memory that is used without need, and what to do about it.
 
     Attributes:
@@ -250,8 +240,7 @@ class Advice:
     saves_bytes: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report(ScenarioReport):
+class Report(ScenarioReport, frozen=True, kw_only=True):
     """Everything `memprof profile` found. Its JSON is the contract."""
 
     kind: Literal["profile"] = "profile"

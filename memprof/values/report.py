@@ -1,6 +1,6 @@
 """What all commands' reports have in common; their JSON is the contract with scripts and CI.
 
-Frozen dataclasses with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
+Frozen structs with plain fields, bytes and seconds only. Intervals are pairs (low, high) at
 95 %.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from memprof.text import one_line
 from memprof.values.instruments import Count, Positive
@@ -26,8 +26,7 @@ Verdict = Literal["exact", "bounded", "diverged", "not_checked"]
 LeakVerdict = Literal["leak", "clean", "inconclusive"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioFields:
+class ScenarioFields(Struct, frozen=True, kw_only=True):
     """The fields of a scenario file, with the defaults of those that the file omits.
 
     Attributes:
@@ -64,13 +63,12 @@ class ScenarioFields:
     @classmethod
     def nested(cls, flat: Mapping[str, Any]) -> dict[str, Any]:
         """The fields from which `flat` made these values: whatever is not a field is an option."""
-        names = {each.name for each in fields(cls)} - {"options"}
+        names = {*cls.__struct_fields__} - {"options"}
         options = {name: value for name, value in flat.items() if name not in names}
         return {name: flat[name] for name in flat if name in names} | {"options": options}
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """The machine and software of the measurement; `backend` is what the backend says
     of its device and settings. Reports of older versions lack pages and build."""
 
@@ -88,8 +86,7 @@ class Environment:
     python_build: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Caution:
+class Caution(Struct, frozen=True):
     """Something a reader must know before using a figure."""
 
     kind: str
@@ -97,8 +94,7 @@ class Caution:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class PerAgent:
+class PerAgent(Struct, frozen=True):
     """The fit `memory(N) = fixed + marginal · N` of USS over all repeats (pages of files held
     at what they were before the first agent).
 
@@ -119,8 +115,7 @@ class PerAgent:
         return self.marginal_bytes if self.resolved else self.ci95_bytes[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Equivalence:
+class Equivalence(Struct, frozen=True):
     """Whether the optimised population behaves like the plain one, on the same seeds.
 
     `max_divergence_nats` is the largest Kullback-Leibler divergence of a posterior from the plain
@@ -136,8 +131,7 @@ class Equivalence:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetCheck:
+class BudgetCheck(Struct, frozen=True):
     """The marginal cost compared with the budget; its upper end where it is below resolution."""
 
     limit_bytes: int
@@ -145,8 +139,7 @@ class BudgetCheck:
     kept: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseVariant:
+class BaseVariant(Struct, frozen=True, kw_only=True):
     """The population without passes, or with them.
 
     Attributes:
@@ -174,8 +167,7 @@ class BaseVariant:
 V = TypeVar("V", bound=BaseVariant)
 
 
-@dataclass(frozen=True, slots=True)
-class Variants(Generic[V]):
+class Variants(Struct, Generic[V], frozen=True):
     """The population without passes, and with them."""
 
     before: V
@@ -193,8 +185,7 @@ class Variants(Generic[V]):
         return self.after or self.before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseReport:
+class BaseReport(Struct, frozen=True, kw_only=True):
     """What a command found.
 
     Attributes:
@@ -211,8 +202,7 @@ class BaseReport:
         return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioReport(BaseReport):
+class ScenarioReport(BaseReport, frozen=True, kw_only=True):
     """What was found of one scenario.
 
     Attributes:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.values.profile import Advice
 from memprof.values.report import BaseReport, Caution, Environment
 from memprof.values.watch import ChildProcess, Ended, Kind, Watched
 
 
-@dataclass(frozen=True, slots=True)
-class KindBudget:
+class KindBudget(Struct, frozen=True):
     """What an agent of each kind may cost, and whether it does."""
 
     limit_bytes: int
@@ -20,8 +20,7 @@ class KindBudget:
     kept: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport(BaseReport):
+class RunReport(BaseReport, frozen=True, kw_only=True):
     """Everything `memprof run` found. Its JSON is the contract.
 
     Attributes:

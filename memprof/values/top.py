@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from memprof.values.instruments import Count
 from memprof.values.live import Live
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessNow:
+class ProcessNow(Struct, frozen=True, kw_only=True):
     """What the system tells of any process; None is what it tells its user only, or not at all.
 
     Attributes:
@@ -37,8 +37,7 @@ class ProcessNow:
     children_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """A process at one moment.
 
     Attributes:

@@ -1,15 +1,15 @@
 """What a watched program holds, as its own process says it, and the report of `memprof run`.
 
-Frozen dataclasses with plain fields, bytes and seconds only. A *kind* are the agents of one class
+Frozen structs with plain fields, bytes and seconds only. A *kind* are the agents of one class
 that one line of the program builds; a *look* is one walk over all agents that live.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from memprof.text import counted, format_size, parse_size
 from memprof.values.instruments import Count, Positive, SourceLine
@@ -42,8 +42,7 @@ def per_agent_budget(text: str) -> int:
     return limit
 
 
-@dataclass(frozen=True, slots=True)
-class KindCost:
+class KindCost(Struct, frozen=True):
     """What one more agent of a kind costs.
 
     Attributes:
@@ -57,8 +56,7 @@ class KindCost:
     ci95_bytes: Interval | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
+class Saving(Struct, frozen=True):
     """What agents of a kind would take under a pass, measured beside them: those of NumPy at rest
     under `template`, those of JAX under `share`.
 
@@ -88,8 +86,7 @@ class Saving:
         return self.bytes_per_agent + (self.once_bytes or 0) / agents
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """Agents of one class that one line builds.
 
     Attributes:
@@ -139,8 +136,7 @@ class Kind:
         return max(self.per_agent.bytes, self.sizes[1] if self.sizes else 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(Struct, frozen=True):
     """Whether the process goes on growing while the same agents step.
 
     Attributes:
@@ -159,8 +155,7 @@ class Growth:
     floor_bytes: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """All agents that lived at one moment.
 
     Attributes:
@@ -205,8 +200,7 @@ class Look:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """The process at one moment: seconds since the program began, and the agents that lived."""
 
     seconds: float
@@ -214,8 +208,7 @@ class Moment:
     agents: Count
 
 
-@dataclass(frozen=True, slots=True)
-class OperationUse:
+class OperationUse(Struct, frozen=True):
     """PyMDP's operation over the whole run.
 
     Attributes:
@@ -234,8 +227,7 @@ class OperationUse:
     peaks: Count = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched(WorkerRun):
+class Watched(WorkerRun, frozen=True, kw_only=True):
     """What a program's own process has to say of it until now.
 
     Attributes:
@@ -291,8 +283,7 @@ PROCESS_SUFFIX = ".process"
 """Of the file in which a process leaves what it saw."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildProcess:
+class ChildProcess(Struct, frozen=True):
     """A process that the program started, by `fork` or by Python's multiprocessing, and in which
     agents were built, or worked.
 
@@ -316,8 +307,7 @@ class ChildProcess:
     finished: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CellFailed:
+class CellFailed(Struct, frozen=True):
     """The cell of a notebook after which no other ran.
 
     Attributes:
@@ -329,8 +319,7 @@ class CellFailed:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """One word of a program's process to memprof, or of who runs a notebook's cells."""
 
     watched: Watched | None = None

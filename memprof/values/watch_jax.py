@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memprof.values.instruments import Count, Positive, SourceLine
 
 
-@dataclass(frozen=True, slots=True)
-class TracedLine(SourceLine):
+class TracedLine(SourceLine, frozen=True):
     """A line of the user's at which JAX traces.
 
     Attributes:
@@ -19,8 +18,7 @@ class TracedLine(SourceLine):
     steps: Count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Compiling:
+class Compiling(Struct, frozen=True):
     """What JAX traced and compiled over the whole run.
 
     Attributes:
@@ -34,8 +32,7 @@ class Compiling:
     lines: tuple[TracedLine, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrays:
+class Arrays(Struct, frozen=True):
     """Arrays of JAX under one name, such as `info['qs']` or a component of agents; nominal bytes of
     all together."""
 
@@ -44,8 +41,7 @@ class Arrays:
     count: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Struct, frozen=True):
     """Calls of PyMDP's `rollout` at one line that returned as much of the same.
 
     Attributes:

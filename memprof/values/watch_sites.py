@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memprof.values.instruments import Count, SourceLine
 
 
-@dataclass(frozen=True, slots=True)
-class KeptAt(SourceLine):
+class KeptAt(SourceLine, frozen=True):
     """A line that allocates what stays, more in every step.
 
     Attributes:
@@ -31,8 +30,7 @@ class KeptAt(SourceLine):
         return self.place if self.caller is None else f"{self.place} (from {self.caller.place})"
 
 
-@dataclass(frozen=True, slots=True)
-class Sites:
+class Sites(Struct, frozen=True):
     """What stays from step to step, by the lines that allocate it.
 
     Attributes:

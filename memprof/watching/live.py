@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import psutil
+from msgspec.structs import replace
 
 from memprof.text import one_line
 from memprof.values.live import Live, LiveKind

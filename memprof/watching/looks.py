@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from time import perf_counter
 from typing import Any
+
+from msgspec.structs import replace
 
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.watch import SAME_SIZE, Kind, KindCost, Look

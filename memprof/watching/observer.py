@@ -6,10 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from types import FrameType, ModuleType
 from typing import Any
+
+from msgspec.structs import replace
 
 from memprof.text import one_line
 from memprof.upstream.installed import package_of

@@ -1,8 +1,7 @@
 """More agents than memory has room for: records in memory do not fit, records on disk do."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.errors import MemoryLimitReached
 from memprof.launch.spawn import run_worker

@@ -122,7 +122,7 @@ def test_the_lines_that_are_printed_work_on_real_agents(plan, options, tmp_path)
 
 def _report(plan, options):
     """As if the whole plan had been found to be needed."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from memprof.export.json_text import parse
     from memprof.values.profile import PassResult

@@ -1,11 +1,11 @@
 """Agents whose past is bounded behave as if it were not, and hold still in memory."""
 
 import statistics
-from dataclasses import replace
 from itertools import pairwise
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from pymdp.legacy.agent import Agent
 
 import memprof

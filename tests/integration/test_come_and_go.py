@@ -6,11 +6,11 @@ import subprocess
 import sys
 import textwrap
 import weakref
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from memprof_fake.agents import FakePopulation
+from msgspec.structs import replace
 from pymdp.legacy.agent import Agent
 
 import memprof
@@ -34,7 +34,7 @@ PLANS = [
 
 CHURN = """
     import json, sys
-    from dataclasses import replace
+    from msgspec.structs import replace
     from pathlib import Path
     from memprof.instruments import process
     from memprof.instruments import DirectCalls

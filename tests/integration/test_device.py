@@ -1,8 +1,7 @@
 """Instrument `device` on real PyMDP populations; each in a worker, as JAX cannot be unloaded."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.launch.spawn import run_worker
 from memprof.posix import Limits

@@ -3,9 +3,8 @@ of populations that were built."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.launch.spawn import run_worker
 from memprof.posix import Limits

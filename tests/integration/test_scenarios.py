@@ -8,9 +8,9 @@ passes is checked in this process where it is not the command that is asked abou
 import re
 import sys
 import weakref
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.errors import ScenarioError
 from memprof.instruments import Stopwatch, walker

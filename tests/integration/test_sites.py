@@ -3,9 +3,8 @@
 The smallest are in `test_leak_command.py`.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.launch.spawn import run_worker
 from memprof.posix import Limits

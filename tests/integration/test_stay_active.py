@@ -7,11 +7,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from pymdp.legacy import utils
 from pymdp.legacy.agent import Agent
 

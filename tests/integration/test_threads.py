@@ -2,9 +2,9 @@
 
 import sys
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.density.threads import Crew
 from memprof.errors import MemoryLimitReached, ScenarioError

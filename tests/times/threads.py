@@ -5,10 +5,10 @@ that threads can reach is the speed of one. One run resolves 5 % on an idle mach
 not, further ones add to it.
 """
 
-from dataclasses import replace
 from statistics import median
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.launch.spawn import run_worker
 from memprof.posix import Limits

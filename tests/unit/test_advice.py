@@ -2,9 +2,9 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.catalogue.passes import passes_for
 from memprof.profile.advice import advise

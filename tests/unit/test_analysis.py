@@ -1,9 +1,9 @@
 """Trend, equivalence, ledger and readings on scripted series."""
 
 import statistics
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.instruments.walker import balance
 from memprof.launch.spawn import Finished

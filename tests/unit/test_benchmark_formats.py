@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.gate import ci
 from memprof.values.gate import GateReport
@@ -96,7 +96,9 @@ def test_the_action_gets_what_was_measured_now_under_stable_names():
 def test_the_range_of_the_action_covers_the_whole_interval():
     lopsided = replace(GROWN, now_ci95=(28.1e6, 28.4e6))
     unsure = replace(GROWN, now_ci95=None)
-    first, second = action(GateReport("b", (replace(WORSE, metrics=(lopsided, unsure)),)))
+    first, second = action(
+        GateReport(baseline="b", scenarios=(replace(WORSE, metrics=(lopsided, unsure)),))
+    )
     assert first["range"] == "± 200000"
     assert "range" not in second
 
@@ -115,7 +117,7 @@ def test_bencher_gets_measures_by_slug_with_both_ends():
 
 
 def test_without_figures_there_is_nothing():
-    for report in (GateReport("b", (FAILED,)), SELF_CHECK):
+    for report in (GateReport(baseline="b", scenarios=(FAILED,)), SELF_CHECK):
         assert (action(report), measures(report)) == ([], {})
 
 
@@ -126,7 +128,7 @@ def test_without_figures_there_is_nothing():
 )
 def test_any_name_and_figure_keeps_to_the_schemas(name, now, reach):
     metric = replace(GROWN, now=now, now_ci95=(now - reach, now + reach))
-    report = GateReport("b", (replace(WORSE, name=name, metrics=(metric,)),))
+    report = GateReport(baseline="b", scenarios=(replace(WORSE, name=name, metrics=(metric,)),))
     (entry,) = action(report)
     assert entry["value"] == now
     (values,) = measures(report)[name].values()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.density.capacity import lowest, size_rows, sweep_sizes, usage
 from memprof.density.forecast import _beside_each

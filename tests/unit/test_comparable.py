@@ -2,9 +2,9 @@
 
 import platform
 import sysconfig
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.gate.differences import environment_changes, scenario_changes, scenario_hash
 from memprof.launch.machine import describe_environment

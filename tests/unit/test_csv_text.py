@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.export.csv_text import COLUMNS, render
 from memprof.export.json_text import parse
@@ -150,10 +150,10 @@ def test_a_name_is_no_formula(full_report, name):
 @given(st.text())
 def test_any_name_is_one_cell_of_one_line(name):
     worse = replace(gate_reports.WORSE, name=name)
-    rows = read(GateReport("b", (worse,)))
-    text = render(GateReport("b", (worse,)))
+    rows = read(GateReport(baseline="b", scenarios=(worse,)))
+    text = render(GateReport(baseline="b", scenarios=(worse,)))
     text.encode()
-    assert len(rows) == len(read(GateReport("b", (gate_reports.WORSE,))))
+    assert len(rows) == len(read(GateReport(baseline="b", scenarios=(gate_reports.WORSE,))))
     assert text.count("\n") == len(rows) + 1
     (cell,) = {row["scenario"] for row in rows}
     assert not cell.lstrip().startswith(("=", "+", "-", "@"))

@@ -118,7 +118,7 @@ def test_what_does_not_grow_is_no_gain():
 
 WATCHED = """
 import json, sys
-from dataclasses import asdict
+from msgspec.structs import asdict
 from memprof.instruments.imports import ImportWatch
 
 finders = list(sys.meta_path)

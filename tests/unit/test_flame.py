@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from memprof.profile.pictures import flame
 from memprof.profile.view import profile_view

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.gate.baseline import TOO_WIDE
 from memprof.gate.view import gate_view, headline
@@ -32,7 +32,7 @@ from tests.gate_reports import (
 
 
 def gate(*scenarios: Comparison) -> GateReport:
-    return GateReport("baseline.json", scenarios)
+    return GateReport(baseline="baseline.json", scenarios=scenarios)
 
 
 def section(found: GateReport, title: str) -> Section:
@@ -52,7 +52,7 @@ def hostile(text: str) -> GateReport:
         failure=text,
     )
     alarms = tuple(replace(each, scenario=text) for each in SELF_CHECK.alarms)
-    return GateReport(text, (found,), updated=(text,), alarms=alarms)
+    return GateReport(baseline=text, scenarios=(found,), updated=(text,), alarms=alarms)
 
 
 def changed(found):

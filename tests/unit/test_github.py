@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.gate import ci
 from memprof.text import for_a_log, harmless
@@ -73,7 +74,7 @@ def test_an_annotation_is_at_the_scenarios_file_with_figures_and_components():
     assert first.properties["file"] == "scenarios/grid-29.yaml"
     assert first.data.startswith("marginal_bytes worse by +28.3 MB per agent (B: +28.3 MB private")
     assert "now: 28.3 MB (28.2 MB .. 28.4 MB)" in first.data.splitlines()
-    (failed,) = commands(GateReport("b", (replace(FAILED, file=""),)))
+    (failed,) = commands(GateReport(baseline="b", scenarios=(replace(FAILED, file=""),)))
     assert "file" not in failed.properties
     assert failed.data == "the worker died of signal 9"
 
@@ -98,14 +99,16 @@ def test_any_text_reaches_the_reader_as_it_was_and_is_no_command(text, file):
     scenario = replace(
         BETTER, name=text, file=file, metrics=detail, warnings=(Caution(text, text, text),)
     )
-    worse, warning = commands(GateReport("baseline.json", (scenario,)))
+    worse, warning = commands(GateReport(baseline="baseline.json", scenarios=(scenario,)))
     assert worse.name == "error"
     text = harmless(text)
     assert worse.properties.get("file", "") == harmless(file.lstrip("="))
     assert worse.properties["title"] == f"memprof: {text}: fixed_bytes worse"
     assert worse.data.endswith(text)
     assert (warning.name, warning.data) == ("warning", f"{text}; {text}")
-    (failed,) = commands(GateReport("b", (replace(FAILED, name=text, failure=text),)))
+    (failed,) = commands(
+        GateReport(baseline="b", scenarios=(replace(FAILED, name=text, failure=text),))
+    )
     assert failed.data == text
 
 
@@ -118,7 +121,9 @@ def test_a_text_in_the_log_commands_nothing(monkeypatch):
 
 
 def test_a_path_that_is_no_unicode_can_be_printed():
-    report = GateReport("b", (replace(WORSE, file="caf\udce9.yaml", name="caf\udce9"),))
+    report = GateReport(
+        baseline="b", scenarios=(replace(WORSE, file="caf\udce9.yaml", name="caf\udce9"),)
+    )
     assert commands(report)[0].properties["file"] == "caf\ufffd.yaml"
     ci.github_annotations(report).encode()
     ci.summary(report).encode()
@@ -133,8 +138,8 @@ def test_the_summary_is_the_report_in_markdown():
 @pytest.mark.parametrize("name", ["grid", "gríd"])
 def test_a_summary_that_is_too_long_is_cut_between_lines_and_says_so(name):
     many = [replace(WORSE, name=f"{name}-{number}", seconds=0.0) for number in range(1_000)]
-    whole = ci.summary(GateReport("b", tuple(many[:5])))
-    text = ci.summary(GateReport("b", tuple(many)))
+    whole = ci.summary(GateReport(baseline="b", scenarios=tuple(many[:5])))
+    text = ci.summary(GateReport(baseline="b", scenarios=tuple(many)))
     assert 990_000 < len(text.encode()) < 2**20
     kept, cut, _ = text.rpartition("\n**The summary is truncated")
     assert cut
@@ -144,6 +149,6 @@ def test_a_summary_that_is_too_long_is_cut_between_lines_and_says_so(name):
 
 
 def test_a_line_longer_than_the_summary_is_left_out_whole():
-    text = ci.summary(GateReport("b", (replace(FAILED, failure="x" * 2**21),)))
+    text = ci.summary(GateReport(baseline="b", scenarios=(replace(FAILED, failure="x" * 2**21),)))
     assert text.startswith("# gate: 1 scenario against b\n")
     assert len(text) < 1_000

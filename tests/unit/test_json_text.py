@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.export.json_text import parse, parse_baseline, render, render_baseline
 from memprof.values.gate import Baseline, BaselineEntry, GateReport
@@ -170,12 +170,16 @@ def test_a_baseline_of_another_schema_or_damaged_is_refused(baseline):
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_names_of_any_text_read_back(name):
-    found = GateReport(name, (replace(gate_reports.WORSE, name=name, failure=name),), (name,))
+    found = GateReport(
+        baseline=name,
+        scenarios=(replace(gate_reports.WORSE, name=name, failure=name),),
+        updated=(name,),
+    )
     assert parse(render(found)) == found
 
 
 def test_a_path_that_is_no_unicode_does_not_make_a_report_unreadable(baseline):
-    found = GateReport("caf\udce9.json", ())
+    found = GateReport(baseline="caf\udce9.json", scenarios=())
     assert parse(render(found)).baseline == "caf?.json"
     (entry, *_) = baseline.scenarios.values()
     odd = Baseline({"a": replace(entry, file="caf\udce9.yaml")})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +10,7 @@ import pytest
 import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memprof.gate.ci import junit
 from memprof.values.gate import ComponentChange, GateReport
@@ -109,5 +109,5 @@ def test_any_text_leaves_it_valid(text):
         warnings=(Caution(text, text, text),),
     )
     alarms = tuple(replace(each, scenario=text) for each in SELF_CHECK.alarms)
-    suites = list(checked(GateReport(text, (found,), alarms=alarms)))
+    suites = list(checked(GateReport(baseline=text, scenarios=(found,), alarms=alarms)))
     assert [len(list(suite)) for suite in suites] == [len(WORSE.metrics) + 1, len(alarms)]

@@ -1,8 +1,7 @@
 """The verdict on a population, from scripted readings of clean workers."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.leak.verdict import attributed, verdict_on
 from memprof.posix import PAGE_BYTES

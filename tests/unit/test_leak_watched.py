@@ -1,8 +1,7 @@
 """How long a leak's sites are looked for, and in which agents."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.catalogue.passes import without_stores
 from memprof.leak.run import _watched

@@ -1,9 +1,9 @@
 """The leak worker's way from mode to mode, and the lines that its sites name; in this process."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.leak import worker
 from memprof.leak.worker import bounded

@@ -4,9 +4,9 @@ import logging
 import os
 import socket
 import sys
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 import memprof
 from memprof.errors import UsageError

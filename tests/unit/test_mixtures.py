@@ -2,10 +2,10 @@
 
 import random
 import statistics
-from dataclasses import replace
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.gate.judge import marginal
 from memprof.profile.judge import one_agent

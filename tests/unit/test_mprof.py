@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import mprof as tool
 import pytest
+from msgspec.structs import replace
 
 from memprof.export.profilers import mprof as render
 from tests import gate_reports

@@ -1,8 +1,7 @@
 """The one thing to do next, on scripted reports."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.profile.next_step import next_step
 from memprof.render import Next, View, markdown, terminal

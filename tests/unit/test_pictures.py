@@ -1,9 +1,9 @@
 """The pictures show what the tables say: the same figures, from the same report."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.export.json_text import parse
 from memprof.profile import pictures

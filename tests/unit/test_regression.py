@@ -1,9 +1,9 @@
 """The gate's judgement, on samples of known figures."""
 
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from memprof.gate import differences, judge
 from memprof.gate.baseline import cautions

@@ -1,9 +1,9 @@
 import json
 import stat
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from memprof.errors import OutputError
 from memprof.export import json_text, sinks

@@ -1,8 +1,7 @@
 """What a run's report advises, on a real run's report with other figures."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from memprof.export.json_text import parse
 from memprof.run.advice import advise

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from memprof.export.json_text import parse
 from memprof.profile.view import profile_view
@@ -64,16 +65,14 @@ def ones(value):
         return tuple(map(ones, value))
     if isinstance(value, Mapping):
         return {name: ones(each) for name, each in value.items()}
-    if not is_dataclass(value):
+    if not isinstance(value, Struct):
         return value
+    fields = {name: getattr(value, name) for name in value.__struct_fields__}
     changed = {
-        each.name: 1
-        if each.name in NUMBERS and type(getattr(value, each.name)) is int
-        else ones(getattr(value, each.name))
-        for each in fields(value)
-        if each.init
+        name: 1 if name in NUMBERS and type(found) is int else ones(found)
+        for name, found in fields.items()
     }
-    return type(value)(**changed)
+    return replace(value, **changed)
 
 
 @pytest.mark.parametrize("name", [*EXAMPLES, "gate"])
