@@ -4,6 +4,7 @@ import gc
 import importlib
 
 import sitecustomize
+import typer.main
 
 _COMMANDS = (
     *("cli.commands", "cli.output", "export.sinks", "scenario", "render.document"),
@@ -22,6 +23,8 @@ for name in (*_COMMANDS, *_WORKERS):
     importlib.import_module(f"memprof.{name}")
 for name in ("memprof_fake", "scipy.special"):
     importlib.import_module(name)
+commands = importlib.import_module("memprof.cli.commands")
+dict(typer.main.get_command(commands.app).commands)  # each is imported as it is asked for
 document = importlib.import_module("memprof.render.document")
 document._template(), document._scripts()
 bytearray(_LARGEST_OF_HEAP)

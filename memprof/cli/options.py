@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import CallbackParam, Option
+from typer import Argument, CallbackParam, Option
 
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, passes_with
@@ -143,6 +143,9 @@ class WorkerLimits:
         return Limits(self.timeout, self.memory_limit)
 
 
+OptionalScenario = Annotated[
+    Path | None, Argument(metavar="SCENARIO", help="The scenario file (YAML).")
+]
 Full = Annotated[bool, Option("--full", help="Print the whole report, not one screen.")]
 
 

@@ -11,15 +11,13 @@ from memprof.cli.options import Destination, seconds, size_of, takes
 from memprof.errors import UsageError
 from memprof.text import shown
 
-# What follows the program is its own, whatever it looks like.
-OWN_ARGUMENTS: dict[str, Any] = {
-    "ignore_unknown_options": True,
-    "allow_interspersed_args": False,
-}
-
 
 class RunCommand(TyperCommand):
-    """The command, of which `-m MODULE` is the last option of memprof's own."""
+    """The command, of which `-m MODULE` is the last option of memprof's own. What follows the
+    program is its own, whatever it looks like."""
+
+    ignore_unknown_options = True
+    allow_interspersed_args = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Tell where the program's own arguments begin."""

@@ -100,6 +100,17 @@ def load_default(command: str, overrides: Mapping[str, Any] | None = None) -> Lo
         return replace(load_scenario(path, overrides), file="")
 
 
+def load_or_default(
+    path: Path | None, command: str, overrides: Mapping[str, Any] | None = None
+) -> LoadedScenario:
+    """The scenario of the file, or where there is none that of the command.
+
+    Raises:
+        ScenarioError: it is wrong, or `overrides` do not fit it.
+    """
+    return load_default(command, overrides) if path is None else load_scenario(path, overrides)
+
+
 def _where(path: Path, lines: Mapping[str, int], field: str) -> str:
     while field and field not in lines:
         field = field.rpartition(".")[0]

@@ -194,15 +194,33 @@ def test_an_inherited_limit_is_the_workers_ceiling_too():
     assert inherited.words == "the memory limit of 3.00 GB that memprof was started with"
 
 
-@pytest.mark.parametrize(
-    "module", ["memprof.cli.commands", "memprof.leak.view", "memprof.profile.run"]
+COMMANDS = (
+    "import typer.main; from memprof.cli.commands import app; "
+    "assert len([*typer.main.get_command(app).commands.values()]) > 10"
 )
-def test_the_parent_loads_no_heavy_library(module):
-    code = (
-        f"import {module}, sys; "
+
+
+@pytest.mark.parametrize(
+    "code", [COMMANDS, "import memprof.leak.view", "import memprof.profile.run"]
+)
+def test_the_parent_loads_no_heavy_library(code):
+    code += (
+        "; import sys; "
         "print({'numpy', 'pymdp', 'jax', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_command_imports_no_other():
+    code = (
+        "import sys; from memprof.cli.commands import app; sys.argv = ['memprof', 'models']; "
+        "app(standalone_mode=False); "
+        "sys.exit(' '.join(name for name in sys.modules if name.startswith('memprof.cli.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.split() == ["memprof.cli.commands", "memprof.cli.lists"]
