@@ -54,7 +54,7 @@ def optimize(
         Place(given["store"]).check()  # before the first agent is built
     plan = default_plan(**given) if chooses else Plan.of(names, given)
     try:
-        return OptimizedPopulation(agents, plan, names)
+        return OptimizedPopulation(agents, plan, names, given)
     except BaseException:
         plan.storage.discard()  # half a population is none
         raise
@@ -116,4 +116,5 @@ def reopen(
         [new_pass(each, OF_PROGRAMS, given)] if each in names else []
         for each in ("pool", "history")
     )
-    return OptimizedPopulation((), Plan(pool, history, stored, given.get("working_set")), names)
+    plan = Plan(pool, history, stored, given.get("working_set"))
+    return OptimizedPopulation((), plan, names, given)

@@ -6,7 +6,8 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from memprof.optimise.plan import Plan
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.populations.turn import take_turn
+from memprof.storage.saving import saving
 from memprof.text import counted
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import WorkingSetUse
@@ -55,10 +57,16 @@ class OptimizedPopulation:
         passes: the names of its passes, in order.
     """
 
-    def __init__(self, agents: Iterable[Any], plan: Plan, passes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        agents: Iterable[Any],
+        plan: Plan,
+        passes: tuple[str, ...],
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Use `optimize` or `reopen`."""
         self.passes = passes
-        self._plan = plan
+        self._plan, self._options = plan, dict(options)
         self._roster = Roster(plan)
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
@@ -92,9 +100,9 @@ class OptimizedPopulation:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a population cannot be pickled or copied; keep it in files with "
-            'optimize(agents, ["history", "mmap"], store=folder), and open those with '
-            "memprof.reopen(folder, Agent)"
+            "a population cannot be pickled or deep-copied; population.save(folder) keeps it in "
+            "files, which memprof.reopen(folder, Agent) opens, and population.copy() makes another "
+            "one in memory"
         )
 
     @property
@@ -256,6 +264,60 @@ class OptimizedPopulation:
         """What the pass `working_set` has done so far; None without it."""
         self._check_open()
         return self._roster.working_set()
+
+    def save(self, folder: Path | str) -> None:
+        """Write all agents to a folder, as they are now and under their indices, for `reopen`; this
+        population is not changed by it, and has nothing to do with the folder afterwards. Of the
+        passes, the folder knows `history` and `pool`.
+
+        The folder is there, complete, when this returns. If it fails, the place is as it was; a
+        program that is killed leaves a hidden folder `.NAME.*` beside it, which `reopen` refuses.
+
+        Args:
+            folder: new or empty.
+
+        Raises:
+            UsageError: a folder cannot keep some agent: one with attributes that have no exact
+                encoding, or that it shares with something else; an agent of a second class. Or an
+                agent is active, there is none, or the population is closed.
+            StoreError: the folder cannot be used, or there is no room.
+        """
+        self._check_open()
+        self._check_idle("save the population")
+        if not len(self):
+            raise UsageError(
+                "save: there is no agent in the population, so there is nothing to save"
+            )
+        with saving(Path(folder), self.passes) as draft, self._roster.still():
+            for index in self._roster.indices():
+                with self._roster.shown(index) as activation:
+                    draft.write(activation, index)
+            draft.end(self._roster.count)
+
+    def copy(self) -> OptimizedPopulation:
+        """A second population in memory, with the same agents in the same states, under the same
+        indices and passes (`template` in place of `mmap`). Both go on by themselves.
+
+        Records are shared until they are replaced, so at first a copy of a population in memory
+        takes next to nothing. One of a population in files has to fit into memory; where it does
+        not, use `save` and `reopen`.
+
+        Raises:
+            UsageError: an agent holds what has no exact copy, or what something else holds too,
+                which both populations would share. Or an agent is active; the population is closed.
+            StoreError: an agent could not be stored, under `working_set`.
+        """
+        self._check_open()
+        self._check_idle("copy the population")
+        names = tuple(dict.fromkeys("template" if n == "mmap" else n for n in self.passes))
+        options = {name: value for name, value in self._options.items() if name != "store"}
+        with self._roster.still():
+            storage = self._plan.storage.copied()
+        plan = Plan.of(names, options)
+        plan = Plan(plan.settings, plan.transforms, storage, plan.budget_bytes)
+        for each in plan.settings:
+            each.built()
+        return OptimizedPopulation((), plan, names, options)
 
     def flush(self) -> None:
         """Passivate all agents that are not in use, so that a store holds their current state:

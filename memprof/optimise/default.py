@@ -8,7 +8,7 @@ everywhere sooner or later, and would be compressed at every rest: such agents s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from memprof.optimise.pool import Pool
 from memprof.optimise.settings import keep_freed
 from memprof.optimise.transforms import Histories, Share
 from memprof.storage.activation import Activation, Loans
+from memprof.storage.copies import copy_of
 from memprof.storage.flatten import Handed, is_objects
-from memprof.storage.template import Template
+from memprof.storage.template import LargeRecord, Template
 from memprof.text import format_size
 from memprof.upstream.attributes import LEARNS, PRIORS
 
@@ -76,6 +77,20 @@ class ByAgent(Template):
         if index in self.staying:
             return Activation(stored, Loans(self._scratch), Handed())
         return super().activate(stored, index)
+
+    def shown(self, stored: Any, index: int) -> Activation:
+        return (
+            self.activate(stored, index) if index in self.staying else super().shown(stored, index)
+        )
+
+    def _without_agents(self) -> Self:
+        other = super()._without_agents()
+        other.staying = dict(self.staying)
+        return other
+
+    def _copied(self, stored: Any) -> Any:
+        kept = isinstance(stored, (bytes, LargeRecord))
+        return super()._copied(stored) if kept else copy_of(stored)
 
     def held_by_others(self) -> list[int]:
         return [*super().held_by_others(), *self.staying]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,7 @@ from memprof.errors import UsageError, nearest
 from memprof.optimise import Pass, Setting
 from memprof.storage import compression
 from memprof.storage.activation import Activation, check_references
+from memprof.storage.agent_class import agent_class
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
 from memprof.storage.in_place import InPlace
@@ -154,6 +156,29 @@ class Plan:
         for each in reversed(self.transforms):
             each.wake(activation.agent, index, activation.loans)
         return activation
+
+    @contextmanager
+    def shown(self, stored: Any, index: int) -> Iterator[Activation]:
+        """The agent of a stored form as it would be in use, to be read in the block. Neither its
+        stored form nor the agent that somebody holds is another one afterwards."""
+        before = dict(getattr(stored, "__dict__", ()))
+        activation = self.storage.shown(stored, index)
+        agent = activation.agent
+        kind: type = type(agent)
+        for each in reversed(self.transforms):
+            each.wake(agent, index, activation.loans)
+        # No more than these, as what somebody else holds is told by counts of references.
+        replaced = {n: before[n] for n in before if vars(agent).get(n) is not before[n]}
+        del before
+        try:
+            yield activation
+        finally:
+            if agent is stored:
+                vars(agent).update(replaced)
+            else:
+                agent_class(kind).empty(agent)
+            del agent
+            activation.end()
 
     def leave(self, index: int) -> None:
         """Forget an agent, and what was kept for all of them if it was the last one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import is_not
 from typing import Any
 
@@ -14,7 +14,7 @@ from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.optimise.plan import Plan
 from memprof.populations import EVERYBODY, WORKING_SET
 from memprof.storage.activation import Activation
-from memprof.storage.constants import is_constant
+from memprof.storage.constants import of_constant
 from memprof.storage.flatten import is_objects
 from memprof.storage.history import History
 from memprof.storage.layout import copied, is_value
@@ -236,6 +236,11 @@ class Roster:
                     raise AgentActive(min(self._active))
                 yield
 
+    def shown(self, index: int) -> AbstractContextManager[Activation]:
+        """The agent as it would be in use, to be read in the block; nothing changes by it. Inside
+        `still` only."""
+        return self._plan.shown(self.read(index), index)
+
     def checkpoint(self) -> None:
         """Let the store hold all agents as they are now, for whoever opens it.
 
@@ -322,15 +327,9 @@ class _Own:
             own = list(map(self, elements))
             if any(map(is_not, own, elements)):
                 return tuple(own) if kind is tuple else filled(value, own)
-        elif kind is np.ndarray and (id(value) in self._handed or _is_of_constant(value)):
+        elif kind is np.ndarray and (id(value) in self._handed or of_constant(value)):
             return copied(value)
         return value
-
-
-def _is_of_constant(array: np.ndarray) -> bool:
-    """Whether it is a constant, or shows the memory of one."""
-    base = array.base
-    return is_constant(array) or (type(base) is np.ndarray and is_constant(base))
 
 
 _WAKING: Any = None

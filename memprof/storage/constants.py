@@ -95,6 +95,12 @@ def is_constant(array: np.ndarray) -> bool:
     return not array.flags.writeable and _by_identity.get(id(array)) is array
 
 
+def of_constant(array: np.ndarray) -> bool:
+    """Whether it is a constant, or shows the memory of one, so that nobody can write into it."""
+    base = array.base
+    return is_constant(array) or (type(base) is np.ndarray and is_constant(base))
+
+
 def segments_of(array: np.ndarray) -> Segments | None:
     """The segments of a constant or of a view of all of it, found once; None for other arrays, and
     for constants that are small or not mostly zeros."""

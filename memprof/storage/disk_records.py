@@ -18,8 +18,8 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, TypeVar
 
@@ -60,21 +60,41 @@ class DiskRecords:
         leaves a hidden folder `.NAME.*` beside it, and any exception leaves nothing.
         """
         place = Place(folder)
+        with cls._draft(place, identity, blobs):
+            pass
         try:
-            with place.draft() as draft:
-                header = Header(identity, write_blobs(draft / _BLOBS, blobs))
-                lmdb.open(str(draft), map_size=_FIRST_MAP_BYTES, sync=False).close()
-                os.truncate(draft / _DATA, _FIRST_MAP_BYTES)
-                header.write(draft)
-                place.publish(draft)
             created = cls.open(place.folder, identity)
-        except BaseException as error:
+        except BaseException:
             place.clear()
-            if isinstance(error, OSError | ValueError | lmdb.Error):
-                raise cannot_create(folder, error) from error
             raise
         created._place = place
         return created
+
+    @classmethod
+    @contextmanager
+    def draft(cls, folder: Path, identity: bytes, blobs: Mapping[str, Buffer]) -> Iterator[Self]:
+        """As `create`, but the folder appears when the block ends, with the records that were
+        written in it."""
+        with cls._draft(Place(folder), identity, blobs) as records:
+            yield records
+
+    @classmethod
+    @contextmanager
+    def _draft(cls, place: Place, identity: bytes, blobs: Mapping[str, Buffer]) -> Iterator[Self]:
+        with ExitStack() as stack:
+            with _creating(place):
+                draft = stack.enter_context(place.draft())
+                header = Header(identity, write_blobs(draft / _BLOBS, blobs))
+                lmdb.open(str(draft), map_size=_FIRST_MAP_BYTES, sync=False).close()
+                os.truncate(draft / _DATA, _FIRST_MAP_BYTES)
+                records = cls(draft, header, readonly=False)
+            try:
+                yield records
+            finally:
+                records.close()
+            with _creating(place):
+                header.write(draft)
+                place.publish(draft)
 
     def discard(self) -> None:
         """Close a store that this process has created, and leave its place as it was before."""
@@ -146,6 +166,18 @@ class DiskRecords:
             return index
 
         return self._transact(add, write=True)
+
+    def skip(self, count: int) -> None:
+        """Let the next indices, so many, be those of removed records."""
+
+        def add(transaction: _Transaction) -> None:
+            first = self._count(transaction)
+            for index in range(first, first + count):
+                transaction.put(_key(index), self._tombstone(index))
+            self._put_removed(transaction, self._removed(transaction) + count)
+
+        if count:
+            self._transact(add, write=True)
 
     def __len__(self) -> int:
         return self._transact(self._count)
@@ -367,6 +399,18 @@ class DiskRecords:
 
     def _damaged(self, found: str) -> StoreError:
         return StoreError(f"{shown(self._folder)}: {found}: the store is damaged, {CREATE_AGAIN}")
+
+
+@contextmanager
+def _creating(place: Place) -> Iterator[None]:
+    """A block that creates a store, or leaves the place as it was."""
+    try:
+        yield
+    except BaseException as error:
+        place.clear()
+        if isinstance(error, OSError | ValueError | lmdb.Error):
+            raise cannot_create(place.folder, error) from error
+        raise
 
 
 def _key(index: int) -> bytes:

@@ -7,6 +7,7 @@ import hashlib
 import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class Exemplar:
         frozen = Frozen()
         return cls(kind, {name: frozen(value) for name, value in state.items()})
 
-    @property
+    @cached_property
     def array_bytes(self) -> int:
         """Bytes of the template's arrays."""
         return sum(leaf.nbytes for leaf in arrays_in([*self.state.values()]))

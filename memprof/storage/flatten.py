@@ -66,6 +66,9 @@ class Handed(dict[int, Encoding]):
             return None
         return found if found.reference is None or found.reference is reference else None
 
+    anew = False
+    """Whether they are encoded anew, against another template."""
+
     def forget_unused(self) -> None:
         """Forget the arrays that the agent no longer holds."""
         for key in list(self):
@@ -78,6 +81,15 @@ class Handed(dict[int, Encoding]):
         return (each.array for each in self.values() if each.layout[0] == "e")
 
 
+class Anew(Handed):
+    """Arrays that memprof holds as well; that they had another encoding is of no use."""
+
+    anew = True
+
+    def known(self, array: np.ndarray, reference: Any) -> Encoding | None:
+        return None
+
+
 @dataclass(slots=True)
 class Flattener:
     """Collects the data of values; `outside` are the arrays that are kept as they are.
@@ -88,6 +100,7 @@ class Flattener:
         keeps_outside: large arrays may stay outside of the data.
         lasts: the data outlives this process, and what it takes to understand it.
         maps: all arrays that are worth comparing stay outside, to be memory-mapped.
+        apart: all arrays of numbers stay outside, to be copied as they are.
         free: bytes that arrays may take beyond those of their data, where a file is written: who
             reads it has the same allowance.
         elements: of containers, until now, each as often as it costs; counted where `free` is.
@@ -102,6 +115,7 @@ class Flattener:
     keeps_outside: bool = False
     lasts: bool = False
     maps: bool = False
+    apart: bool = False
     free: float = _UNLIMITED
     elements: int = 0
     past: int = 0
@@ -291,6 +305,8 @@ def _write_view(self: Flattener, value: np.ndarray) -> Layout:
 
 
 def _write_numbers(self: Flattener, value: np.ndarray, reference: Any) -> Layout:
+    if self.apart:
+        return self.put_outside(value)
     if not is_compact(value):
         if value.nbytes >= LARGE_BYTES and self.keeps_outside:
             return self.put_outside(value)

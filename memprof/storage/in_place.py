@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from memprof.storage.activation import Activation, Loans, Scratch
 from memprof.storage.compression import compressed, decompressed
 from memprof.storage.constants import is_constant
+from memprof.storage.copies import copy_of
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
 from memprof.storage.identity import links_of
 from memprof.storage.layout import Layout
@@ -97,6 +99,32 @@ class InPlace:
             if isinstance(value, Packed):
                 attributes[name] = value.value(activation)
         return activation
+
+    def shown(self, stored: Any, index: int) -> Activation:
+        """As `activate`, only to be read: where agents rest as records, whoever holds the agent
+        does not have this one."""
+        return self.activate(stored, index)
+
+    def copied(self) -> InPlace:
+        """The same agents once more, in memory and independent of these.
+
+        Raises:
+            UsageError: an agent holds what has no exact copy, or would be shared with the copy.
+        """
+        other = self._without_agents()
+        other._records = self._records.copied(other._copied)
+        return other
+
+    def _without_agents(self) -> Self:
+        other = copy(self)
+        other.kept_whole = dict(self.kept_whole)
+        other._records, other._layouts = MemoryRecords(), dict(self._layouts)
+        other._scratch = Scratch(self._scratch.most)
+        return other
+
+    def _copied(self, stored: Any) -> Any:
+        """The copy of what is kept of an agent."""
+        return copy_of(stored, (Packed,))
 
     def release(self, agent: Any, index: int) -> None:
         """Let go of an agent whose stored form is kept."""

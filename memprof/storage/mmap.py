@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,7 @@ from memprof.storage.constants import adopt
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
+from memprof.storage.in_place import InPlace
 from memprof.storage.layout import Layout, arranged, described, dtype_of, order_of, stored_shape
 from memprof.storage.records import Records
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
@@ -105,25 +106,29 @@ class Mmap(Template):
         if self._disk is not None:
             raise UsageError(
                 f"agents: expected one class of agents under mmap, {_name(self._exemplars[0].kind)}"
-                f", found {_name(type(agent))}; use template, or a population for each class"
+                f", found {_name(type(agent))}; {self.instead}, or use a population for each class"
             )
         if self.folder is None:
             self._temporary = TemporaryDirectory(prefix="memprof-")
             self.folder = Path(self._temporary.name) / "population"
-        blobs = _described(Exemplar.of(agent, self.keep))
+        blobs = _described(Exemplar.of(agent, self.keep), self.instead)
         blobs[_KIND] = Kind.of(type(agent)).encoded()
         blobs[_PASSES] = json.dumps(self.passes).encode()
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
             identity.update(blob)
-        self._disk = DiskRecords.create(self.folder, identity.digest(), blobs)
+        self._disk = self.create(self.folder, identity.digest(), blobs)
         return _mapped(type(agent), self._disk)
+
+    def create(self, folder: Path, identity: bytes, blobs: Mapping[str, Any]) -> DiskRecords:
+        """Make the store."""
+        return DiskRecords.create(folder, identity, blobs)
 
     def _flattener(self, activation: Activation | None) -> Flattener:
         return Flattener(
             handed=activation.handed if activation else Handed(),
-            thorough=activation is None,
+            thorough=activation is None or activation.handed.anew,
             lasts=self.lasts,
             # What differs from the template's arrays is made of copies of them.
             free=self.allowance(b"").size - self._exemplars[0].array_bytes,
@@ -142,18 +147,18 @@ class Mmap(Template):
         if odd:
             raise UsageError(
                 f"agents: expected attributes whose names are text, found {odd[0]!r}; delete it, "
-                "or leave mmap out"
+                f"or {self.instead}"
             )
         self._next_whole[index] = changes
         record = self._encoded(number, changes.layout, flattener)
-        _check_elements(flattener, record)
+        _check_elements(flattener, record, self.instead)
         return record
 
     def passivate(self, agent: Any, index: int, activation: Activation | None = None) -> Any:
         if activation is None and self.lasts and weakref.getweakrefcount(agent):
             raise UsageError(
                 f"agents: something has a weak reference to agent {index}, which would be dead "
-                "when the store is opened again; drop it, or leave mmap out"
+                f"when the store is opened again; drop it, or {self.instead}"
             )
         return super().passivate(agent, index, activation)
 
@@ -174,7 +179,7 @@ class Mmap(Template):
             remedy = "give it its own (a copy)"
         if names:
             found = ", ".join(f"{name} ({changes.reasons[name]})" for name in sorted(names))
-            raise UsageError(f"agents: {found}: {problem}; {remedy}, or leave mmap out")
+            raise UsageError(f"agents: {found}: {problem}; {remedy}, or {self.instead}")
 
     def release(self, agent: Any, index: int) -> None:
         super().release(agent, index)
@@ -193,11 +198,34 @@ class Mmap(Template):
         for each in known.held if known else ():
             self._holders.pop(id(each), None)
 
-    def activate(self, stored: Any, index: int) -> Activation:
+    def _activation(self, stored: Any, index: int, left: Any) -> Activation:
         known = self._whole.get(index)
         large = LargeRecord(stored, (), known.whole) if known else stored
         with decoding(f"{self.folder}: record {index}"):
-            return super().activate(large, index)
+            return super()._activation(large, index, left)
+
+    def shown(self, stored: Any, index: int) -> Activation:
+        # What others hold too is in a store as well, for those who open it.
+        known = self._whole.pop(index, None) if self.lasts else None
+        try:
+            return super().shown(stored, index)
+        finally:
+            if known is not None:
+                self._whole[index] = known
+
+    def copied(self) -> InPlace:
+        """All records are read and written anew: nobody but this process has written the copy."""
+        other = Template(self.keep)
+        for index in range(len(self.records)):
+            if index not in self.records:
+                del other._records[other._records.append(b"")]
+                continue
+            activation = self.shown(self.records[index], index)
+            record = other.passivate(activation.agent, index, activation)
+            self._exemplars[0].empty(activation.agent)
+            activation.end()
+            other._records.append(other._copied(record))
+        return other
 
     def unsettled(self) -> list[int]:
         return [*self._whole] if self.lasts else []
@@ -242,32 +270,32 @@ def _allowance(blobs: int, data: int) -> Allowance:
     )
 
 
-def _check_elements(flattener: Flattener, data: bytes) -> None:
+def _check_elements(flattener: Flattener, data: bytes, instead: str) -> None:
     elements, past = flattener.elements, flattener.past
     if not _allowance(0, len(data)).allows(elements, past):
         raise UsageError(
             f"agents: expected at most {_FREE_ELEMENTS:,} elements that take almost no space "
-            f"(None, empty lists) in an agent under mmap, found up to {elements + past:,}; leave "
-            "mmap out"
+            f"(None, empty lists) in an agent under mmap, found up to {elements + past:,}; "
+            f"{instead}"
         )
 
 
-def _described(exemplar: Exemplar) -> dict[str, Any]:
+def _described(exemplar: Exemplar, instead: str) -> dict[str, Any]:
     """The blobs that hold a template and its layout."""
     flattener = Flattener(maps=True, free=_FREE_BYTES)
     try:
         layout = flattener.flatten(exemplar.state)
     except NotStorable as error:
         raise UsageError(
-            f"agents: {error}: the template under mmap cannot hold it; leave mmap out"
+            f"agents: {error}: the template under mmap cannot hold it; {instead}"
         ) from None
-    _check_elements(flattener, flattener.data())
+    _check_elements(flattener, flattener.data(), instead)
     arrays = [(described(a.dtype), a.shape, order_of(a)) for a in flattener.outside]
     description = json.dumps((layout, arrays), separators=(",", ":")).encode()
     if len(description) > MOST_LAYOUT_BYTES:
         raise UsageError(
             "agents: expected a template whose layout takes at most 1 MiB under mmap, found "
-            f"{format_size(len(description))}; leave mmap out"
+            f"{format_size(len(description))}; {instead}"
         )
     blobs: dict[str, Any] = {_DESCRIPTION: description, _DATA: flattener.data()}
     for number, (array, (_, _, order)) in enumerate(zip(flattener.outside, arrays, strict=True)):

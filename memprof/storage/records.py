@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from memprof.errors import StoreError
 from memprof.storage.header import Extent
@@ -107,6 +107,14 @@ class Numbered:
         for place, value in enumerate(self._values):
             if value is not _REMOVED:
                 yield self.start + place, value
+
+    def copied(self, copy_of: Callable[[Any], Any]) -> Self:
+        """The same with copies of the values."""
+        other = type(self)()
+        other._values = [each if each is _REMOVED else copy_of(each) for each in self._values]
+        other.start, other.removed = self.start, self.removed
+        other._gone_since = self._gone_since
+        return other
 
     def close(self) -> None:
         """Forget all of them, and their numbers."""

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from memprof.errors import UsageError
 from memprof.storage.activation import Activation, Loans
 from memprof.storage.compression import compressed, decompressed
 from memprof.storage.constants import ChangedArray, constant
+from memprof.storage.copies import apart, own_array
 from memprof.storage.exemplar import Changes, Exemplar
-from memprof.storage.flatten import Flattener, Handed
+from memprof.storage.flatten import Anew, Flattener, Handed
 from memprof.storage.graph import held_bytes
 from memprof.storage.in_place import InPlace
 from memprof.storage.layout import Layout, from_json
@@ -54,10 +55,12 @@ class Template(InPlace):
     it is activated; else a new object is.
 
     Attributes:
+        instead: what else there is to do about agents that files cannot hold.
         keep: results of inference that survive rest; None for all of them.
     """
 
     INLINE = 0x7FFF
+    instead = "leave mmap out"
 
     def __init__(self, keep: tuple[str, ...] | None = None) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class Template(InPlace):
     def _flattener(self, activation: Activation | None) -> Flattener:
         return Flattener(
             handed=activation.handed if activation else Handed(),
-            thorough=activation is None,
+            thorough=activation is None or activation.handed.anew,
             keeps_outside=True,
         )
 
@@ -99,16 +102,38 @@ class Template(InPlace):
         exemplar.empty(agent)
 
     def activate(self, stored: Any, index: int) -> Activation:
+        shell = self._shells.get(index)
+        activation = self._activation(stored, index, None if shell is None else shell())
+        self._shells.pop(index, None)
+        self._referred_to.pop(index, None)
+        return activation
+
+    def shown(self, stored: Any, index: int) -> Activation:
+        activation = self._activation(stored, index, None)
+        return Activation(activation.agent, activation.loans, Anew(activation.handed))
+
+    def _activation(self, stored: Any, index: int, left: Any) -> Activation:
+        """The agent of a record: `left`, if that is what is left of it."""
         large = stored if isinstance(stored, LargeRecord) else LargeRecord(stored, (), {})
         loans, allowance = Loans(self._scratch), self.allowance(large.data)
         number, layout, values = self._decoded(large.data, allowance)
         reader = Reader(values, large.outside, loans, Handed(), allowance)
-        shell = self._shells.get(index)
-        left = None if shell is None else shell()
         agent = self._exemplars[number].unflatten(layout, large.whole, reader, left)
-        self._shells.pop(index, None)
-        self._referred_to.pop(index, None)
         return Activation(agent, loans, reader.handed)
+
+    def _without_agents(self) -> Self:
+        other = super()._without_agents()
+        other._exemplars, other._numbers = [*self._exemplars], dict(self._numbers)
+        other._known_layouts = [*self._known_layouts]
+        other._layout_numbers = dict(self._layout_numbers)
+        other._lock, other._shells, other._referred_to = threading.RLock(), {}, {}
+        return other
+
+    def _copied(self, stored: Any) -> Any:
+        if isinstance(stored, bytes):
+            return stored
+        outside = tuple(map(own_array, stored.outside))
+        return LargeRecord(stored.data, outside, apart(stored.whole, self.kept_whole))
 
     def allowance(self, record: bytes) -> Allowance:
         """The allowance for decoding a record."""
@@ -165,7 +190,7 @@ class Template(InPlace):
             if self.in_files and len(text) > MOST_LAYOUT_BYTES:
                 raise UsageError(
                     "agents: expected attributes whose layout takes at most 1 MiB under mmap, "
-                    f"found {format_size(len(text))}; leave mmap out, or keep lists and dicts of "
+                    f"found {format_size(len(text))}; {self.instead}, or keep lists and dicts of "
                     "many kinds of values out of agents"
                 )
             flattener.elements += len(text) // _TEXT_PER_ELEMENT

@@ -74,7 +74,8 @@ def all_same(layout: Layout, value: Any, known: Any) -> bool:
     if layout[0] == "=":
         return True
     if layout[0] == "F":
-        return not known.flags.writeable and all_same(layout[1], value, known)
+        frozen = type(known) is np.ndarray and not known.flags.writeable
+        return frozen and all_same(layout[1], value, known)
     if layout[0] == "o":
         same = type(known) is np.ndarray and known.shape == value.shape
         return same and all(inner == ("=",) for inner in layout[2:])
