@@ -2,6 +2,14 @@
 
 from memprof.api.memory import PopulationMemory
 from memprof.api.optimise import optimize, reopen
+from memprof.api.plan import AppliedPass, AppliedPlan
 from memprof.api.population import OptimizedPopulation
 
-__all__ = ["OptimizedPopulation", "PopulationMemory", "optimize", "reopen"]
+__all__ = [
+    "AppliedPass",
+    "AppliedPlan",
+    "OptimizedPopulation",
+    "PopulationMemory",
+    "optimize",
+    "reopen",
+]

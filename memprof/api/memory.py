@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memprof.api.plan import AppliedPlan
 from memprof.text import counted, format_size
 from memprof.values.measurements import LedgerRow
 
@@ -22,6 +23,7 @@ class PopulationMemory:
             whose source it does not know (from another release, or a user's). They run unchanged.
         passes: the names of the passes.
         because: why `optimize` chose them; empty if the caller named them.
+        plan: what each pass has done, if the population tells.
         file_bytes: what the agents and their template take in files on disk, under `mmap`; no other
             figure includes it.
     """
@@ -34,6 +36,7 @@ class PopulationMemory:
     passes: tuple[str, ...]
     because: str
     file_bytes: int = 0
+    plan: AppliedPlan | None = None
 
     @property
     def nominal_bytes(self) -> int:
@@ -65,4 +68,5 @@ class PopulationMemory:
         ]
         why = f", because {self.because}" if self.because else ""
         lines += [f"passes: {', '.join(self.passes) or 'none'}{why}"]
+        lines += [f"  {each}" for each in self.plan.passes] if self.plan else []
         return "\n".join(lines)

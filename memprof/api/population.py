@@ -14,6 +14,7 @@ import numpy as np
 
 from memprof.api.checks import check_agent
 from memprof.api.memory import PopulationMemory
+from memprof.api.plan import AppliedPlan, applied
 from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.optimise.default import ByAgent, keep_what_rest_frees
@@ -110,6 +111,17 @@ class OptimizedPopulation:
         """How `optimize` keeps the agents, and why; empty if its caller named the passes."""
         storage = self._plan.storage
         return storage.reason() if isinstance(storage, ByAgent) else ""
+
+    @property
+    def plan(self) -> AppliedPlan:
+        """The passes with their options, why they were chosen, and what each has done until now.
+
+        Raises:
+            UsageError: the population is closed.
+        """
+        self._check_open()
+        use = self._roster.working_set()
+        return applied(self._plan, self.passes, self._options, self.because, use)
 
     def add(self, agent: Any) -> int:
         """Take over one more agent, which is empty afterwards. Returns its index.
@@ -257,7 +269,7 @@ class OptimizedPopulation:
         whole, left = dict(self._plan.storage.kept_whole), self._plan.not_replaced
         disk = self._plan.storage.file_bytes
         return PopulationMemory(
-            len(self), rows, middle, whole, left, self.passes, self.because, disk
+            len(self), rows, middle, whole, left, self.passes, self.because, disk, self.plan
         )
 
     def working_set(self) -> WorkingSetUse | None:

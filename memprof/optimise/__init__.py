@@ -5,7 +5,10 @@ Ways of storing agents, which are passes as well, are in `memprof.storage`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from memprof.values.measurements import Effect
 
 if TYPE_CHECKING:
     from memprof.storage.activation import Loans
@@ -34,6 +37,10 @@ class Setting:
         """PyMDP's functions that were left as they are, or that a user replaced meanwhile, with
         what is not known of them."""
         return {}
+
+    def effect(self) -> Effect:
+        """What it has done until now."""
+        return Effect()
 
     def close(self) -> None:
         """Leave the process as it was before `install`."""
@@ -70,6 +77,10 @@ class Pass:
 
     def empty(self) -> None:
         """Let go of what was kept for all agents: there is none. Others may come."""
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        """What it has done until now; `agents` are those that rest as objects, not as records."""
+        return Effect()
 
     def world_array(self, array: Any, first: Any) -> Any:
         """The form in which an agent's environment keeps an array of the model; it would hold the

@@ -19,7 +19,7 @@ from memprof.optimise.transforms import Histories, Share
 from memprof.storage.activation import Activation, Loans
 from memprof.storage.copies import copy_of
 from memprof.storage.flatten import Handed, is_objects
-from memprof.storage.template import LargeRecord, Template
+from memprof.storage.template import Template, is_record
 from memprof.text import format_size
 from memprof.upstream.attributes import LEARNS, PRIORS
 
@@ -89,8 +89,7 @@ class ByAgent(Template):
         return other
 
     def _copied(self, stored: Any) -> Any:
-        kept = isinstance(stored, (bytes, LargeRecord))
-        return super()._copied(stored) if kept else copy_of(stored)
+        return super()._copied(stored) if is_record(stored) else copy_of(stored)
 
     def held_by_others(self) -> list[int]:
         return [*super().held_by_others(), *self.staying]

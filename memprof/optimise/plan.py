@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from memprof.catalogue import load_target
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import (
     OPTIONS,
@@ -28,7 +29,9 @@ from memprof.storage.agent_class import agent_class
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
 from memprof.storage.in_place import InPlace
+from memprof.storage.template import is_record
 from memprof.text import parse_size
+from memprof.values.measurements import Effect
 
 
 class Plan:
@@ -209,6 +212,24 @@ class Plan:
         compression.let_go()
         for each in reversed(self.settings):
             each.close()
+
+    def effect(self, name: str) -> Effect:
+        """What a pass has done until now."""
+        kind: type = load_target(PASSES[name].form(OF_PROGRAMS).target)
+        for setting in self.settings:
+            if isinstance(setting, kind):
+                return setting.effect()
+        parts: tuple[Pass | InPlace, ...] = (*self.transforms, self.storage)
+        for part in parts:
+            if isinstance(part, kind):
+                return part.effect(self._objects())
+        return Effect()
+
+    def _objects(self) -> list[Any]:
+        """The agents that rest as objects."""
+        if self.storage.in_files:
+            return []
+        return [each for _, each in self.records.items() if not is_record(each)]
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What the plan holds beside the agents, as (component, object)."""

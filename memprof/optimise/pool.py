@@ -20,6 +20,7 @@ import numpy as np
 
 from memprof.optimise import Setting
 from memprof.storage.constants import forgetting, is_constant
+from memprof.values.measurements import Effect
 
 if TYPE_CHECKING:
     from memprof.optimise.kernels import Kernels
@@ -58,6 +59,12 @@ class Pool(Setting):
             if self._kernels is not None and not _users:
                 self._kernels.remove()
             self._kernels = None
+
+    def effect(self) -> Effect:
+        if self._kernels is None:
+            return Effect()
+        names = self._kernels.replaced()
+        return Effect(f"in place of PyMDP's own: {', '.join(names) or 'no function'}")
 
     def not_replaced(self) -> dict[str, str]:
         return {} if self._kernels is None else self._kernels.not_replaced()

@@ -37,6 +37,11 @@ class Replacements:
         known = [name for name, basis in self._rests_on.items() if basis.unknown is None]
         _put({own: own for own in map(vars(self._own).get, known)})
 
+    def replaced(self) -> list[str]:
+        """The functions that kernels stand for."""
+        left = self.not_replaced()
+        return [*dict.fromkeys(name for _, name in REPLACED if name not in left)]
+
     def not_replaced(self) -> dict[str, str]:
         """Functions of which PyMDP's own, or a user's, runs, with what is not known of them."""
         found = {}

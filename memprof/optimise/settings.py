@@ -18,6 +18,7 @@ import numpy as np
 from memprof import upstream
 from memprof.optimise import Setting
 from memprof.posix import somebody_froze
+from memprof.values.measurements import Effect
 
 _LARGEST_SHARE = 0.01
 _COLLECTIONS = 8  # that a decision rests on
@@ -56,6 +57,11 @@ class GcTuning(Setting):
     def pause(self) -> None:
         _tuner.pause()
 
+    def effect(self) -> Effect:
+        if self not in _tuner.users:
+            return Effect()
+        return Effect(f"Python looks for garbage every {gc.get_threshold()[0]:,} new objects")
+
     def close(self) -> None:
         _tuner.stop(self)
 
@@ -64,26 +70,26 @@ class _Tuner:
     """The one collector of the process, and the populations that it is tuned for."""
 
     def __init__(self) -> None:
-        self._users: set[Setting] = set()
+        self.users: set[Setting] = set()
         self._thresholds = gc.get_threshold()
         self._freezes = True
         self._since: float | None = None
         self._forget()
 
     def start(self, user: Setting) -> None:
-        if not self._users:
+        if not self.users:
             self._thresholds = gc.get_threshold()
             self._freezes = not somebody_froze()
             self._since = None
             self._forget()
             gc.callbacks.append(self._collection)
-        self._users.add(user)
+        self.users.add(user)
 
     def stop(self, user: Setting) -> None:
-        if user not in self._users:
+        if user not in self.users:
             return
-        self._users.remove(user)
-        if not self._users:
+        self.users.remove(user)
+        if not self.users:
             gc.callbacks.remove(self._collection)
             gc.set_threshold(*self._thresholds)
             if self._freezes:
@@ -156,6 +162,10 @@ class LeanImports(Setting):
         if not upstream.is_loaded():
             with standing_in(*(name for name in upstream.DEFERRED if name not in sys.modules)):
                 upstream.load()
+
+    def effect(self) -> Effect:
+        names = [name for name in upstream.DEFERRED if name not in sys.modules]
+        return Effect(f"not imported: {', '.join(names) or 'nothing, all of it was before'}")
 
 
 class StandIn(ModuleType):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from operator import is_not
 from typing import Any
@@ -16,10 +16,13 @@ from memprof.storage.constants import ChangedArray, constant, is_constant, noted
 from memprof.storage.flatten import NotStorable
 from memprof.storage.history import History
 from memprof.storage.identity import held_by_user, held_elsewhere, links_of
+from memprof.storage.in_place import Packed
 from memprof.storage.layout import plain, zeros
-from memprof.storage.template_values import Constants, filled, with_arrays_changed
+from memprof.storage.template_values import Constants, arrays_in, filled, with_arrays_changed
+from memprof.text import counted, format_size
 from memprof.upstream.attributes import BELIEFS, HISTORIES, LATEST, MATRICES, MODEL
 from memprof.upstream.keywords import history_problem
+from memprof.values.measurements import Effect
 
 
 class Share(Pass):
@@ -45,6 +48,9 @@ class Share(Pass):
         for name, value in list(attributes.items()):
             if name not in users and shared.get(id(value), value) is not value:
                 attributes[name] = shared[id(value)]  # whatever its class does when one is set
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        return _held_together(agents, sorted(MODEL), "arrays of models", rows=False)
 
     def world_array(self, array: Any, first: Any) -> Any:
         return noted_equal(array)
@@ -93,6 +99,9 @@ class Policies(Pass):
     def empty(self) -> None:
         self._rows.clear()
 
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        return _held_together(agents, ["policies"], "arrays of policies", rows=True)
+
     def build(self, agent: Any, index: int) -> None:
         policies = getattr(agent, "policies", None)
         if type(policies) is not list or not policies:
@@ -137,6 +146,11 @@ class Float32(Pass):
 
     def wake(self, agent: Any, index: int, loans: Loans) -> None:
         _replace(agent, _ROUNDED, _widened)
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        arrays = {id(each): each for each in _arrays(agents, MATRICES)}
+        size = sum(each.nbytes for each in arrays.values() if each.dtype == np.float32)
+        return Effect(f"{format_size(size)} of matrices in single precision" if size else "")
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
@@ -184,6 +198,9 @@ class Belief(Pass):
             if name in attributes:
                 attributes[name] = with_arrays_changed(attributes[name], prune)
 
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        return _packed(agents, self.packs)
+
 
 def prune(distribution: np.ndarray) -> np.ndarray:
     """A distribution without its smallest entries, which sum to at most `CUT`.
@@ -212,6 +229,9 @@ class Sparse(Pass):
     """
 
     packs = MATRICES
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        return _packed(agents, self.packs)
 
     def world_array(self, array: Any, first: Any) -> Any:
         if is_constant(array):
@@ -253,3 +273,50 @@ class Histories(Pass):
             with suppress(NotStorable):  # entries of the user's own stay objects
                 entries.pack({id(attributes.get(LATEST.get(name))), *held})
             attributes[name] = entries
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        """Of the chunks, how many bytes they are less than what is in them; who rests as a record
+        has them there."""
+        kept = "all past steps" if self.steps is None else f"the last {counted(self.steps, 'step')}"
+        found = [vars(agent).get(name) for agent in agents for name in HISTORIES]
+        histories = [each for each in found if type(each) is History]
+        if not histories:
+            return Effect(f"keeps {kept}")
+        kept += f": {sum(map(len, histories)):,} entries"
+        size, raw = History.packed_bytes(histories)
+        packed = f", packed in {format_size(size)}" if size else ""
+        return Effect(f"keeps {kept}{packed}", raw - size or None)
+
+
+def _arrays(agents: Sequence[Any], names: Sequence[str]) -> list[np.ndarray]:
+    """The arrays in these attributes, of each agent once."""
+    found: list[np.ndarray] = []
+    for agent in agents:
+        attributes = vars(agent)
+        values = [attributes[name] for name in names if name in attributes]
+        found += {id(each): each for each in arrays_in(values)}.values()
+    return found
+
+
+def _held_together(agents: Sequence[Any], names: Sequence[str], what: str, rows: bool) -> Effect:
+    """How many arrays, or rows of them, are one for all that have them. What they would take
+    otherwise cannot be told: some may have been one object before."""
+    places, memory = 0, {}
+    for array in _arrays(agents, names):
+        known: Any = array if is_constant(array) else array.base
+        is_known = type(known) is np.ndarray and is_constant(known)
+        if is_known and (rows or known.nbytes == array.nbytes):
+            places += 1
+            memory[id(known)] = known.nbytes
+    size = format_size(sum(memory.values()))
+    as_few = f"{places:,} {what} held as {counted(len(memory), 'shared one')}, {size}"
+    return Effect(as_few if memory else "")
+
+
+def _packed(agents: Sequence[Any], names: Sequence[str]) -> Effect:
+    """How many attributes rest encoded."""
+    found = [vars(agent).get(name) for agent in agents for name in names]
+    packed = [each for each in found if isinstance(each, Packed)]
+    size = sum(len(each.frame) for each in packed)
+    what = f"{counted(len(packed), 'attribute')} packed in {format_size(size)}"
+    return Effect(what if packed else "")

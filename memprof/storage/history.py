@@ -89,6 +89,13 @@ class History(list[Any]):
         if limit is not None:
             self._let_go()
 
+    @staticmethod
+    def packed_bytes(histories: Iterable[History]) -> tuple[int, int]:
+        """Bytes of the entries that are bytes, and of the same without compression."""
+        chunks = [chunk for each in histories for chunk in each._chunks]
+        tails = sum(len(each._data) for each in histories)
+        return tails + sum(map(len, chunks)), tails + sum(map(content_size, chunks))
+
     def objects(self) -> list[Any]:
         """The entries that are no bytes now."""
         return super().__getitem__(slice(None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from memprof.storage.layout import Layout
 from memprof.storage.records import MemoryRecords, Records
 from memprof.storage.template_values import arrays_in
 from memprof.storage.unflatten import Reader
+from memprof.values.measurements import Effect
 
 
 class InPlace:
@@ -132,6 +133,10 @@ class InPlace:
     def drop(self, agent: Any, index: int) -> None:
         """Let go of an agent that could not be stored: it will be as it was stored before."""
         self.release(agent, index)
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        """What the pass has done until now; `agents` are those that rest as objects."""
+        return Effect()
 
     def held_by_others(self) -> list[int]:
         """Agents of which somebody still holds what is left of them."""

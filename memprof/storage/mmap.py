@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import UsageError
-from memprof.storage.activation import Activation
+from memprof.storage.activation import Activation, Scratch
 from memprof.storage.agent_class import Kind
 from memprof.storage.constants import adopt
 from memprof.storage.disk_records import DiskRecords
@@ -25,7 +25,8 @@ from memprof.storage.records import Records
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
 from memprof.storage.untrusted import decoding, parsed
-from memprof.text import format_size
+from memprof.text import counted, format_size
+from memprof.values.measurements import Effect
 
 _CONTAINERS = frozenset((list, tuple, dict, np.ndarray))
 _KIND, _PASSES, _DESCRIPTION, _DATA = "class", "passes", "description", "data"
@@ -198,11 +199,13 @@ class Mmap(Template):
         for each in known.held if known else ():
             self._holders.pop(id(each), None)
 
-    def _activation(self, stored: Any, index: int, left: Any) -> Activation:
+    def _activation(
+        self, stored: Any, index: int, left: Any, scratch: Scratch | None = None
+    ) -> Activation:
         known = self._whole.get(index)
         large = LargeRecord(stored, (), known.whole) if known else stored
         with decoding(f"{self.folder}: record {index}"):
-            return super()._activation(large, index, left)
+            return super()._activation(large, index, left, scratch)
 
     def shown(self, stored: Any, index: int) -> Activation:
         # What others hold too is in a store as well, for those who open it.
@@ -237,6 +240,14 @@ class Mmap(Template):
     def empty(self) -> None:
         """The template stays: it is in the store, and not in memory of the process's own."""
         self._scratch.clear()
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        index = next((index for index in range(len(self.records)) if index in self.records), None)
+        if index is None:
+            return Effect()
+        there = counted(len(self.records) - self.records.removed, "agent")
+        files = format_size(self.file_bytes)
+        return Effect(f"{there} in files of {files}, {self.compared(index)}")
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield from super().holdings()

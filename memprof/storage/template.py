@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from memprof.errors import UsageError
-from memprof.storage.activation import Activation, Loans
+from memprof.storage.activation import Activation, Loans, Scratch
 from memprof.storage.compression import compressed, decompressed
 from memprof.storage.constants import ChangedArray, constant
 from memprof.storage.copies import apart, own_array
@@ -24,7 +24,8 @@ from memprof.storage.in_place import InPlace
 from memprof.storage.layout import Layout, from_json
 from memprof.storage.unflatten import UNLIMITED, Allowance, Reader
 from memprof.storage.untrusted import parsed
-from memprof.text import format_size
+from memprof.text import counted, format_size
+from memprof.values.measurements import Effect
 
 _BOOKKEEPING_BYTES = 600
 """Of an active agent, around it: its activation, its place in the working set."""
@@ -112,10 +113,12 @@ class Template(InPlace):
         activation = self._activation(stored, index, None)
         return Activation(activation.agent, activation.loans, Anew(activation.handed))
 
-    def _activation(self, stored: Any, index: int, left: Any) -> Activation:
+    def _activation(
+        self, stored: Any, index: int, left: Any, scratch: Scratch | None = None
+    ) -> Activation:
         """The agent of a record: `left`, if that is what is left of it."""
         large = stored if isinstance(stored, LargeRecord) else LargeRecord(stored, (), {})
-        loans, allowance = Loans(self._scratch), self.allowance(large.data)
+        loans, allowance = Loans(scratch or self._scratch), self.allowance(large.data)
         number, layout, values = self._decoded(large.data, allowance)
         reader = Reader(values, large.outside, loans, Handed(), allowance)
         agent = self._exemplars[number].unflatten(layout, large.whole, reader, left)
@@ -161,6 +164,27 @@ class Template(InPlace):
 
     def world_array(self, array: Any, first: Any) -> Any:
         return constant(array) if array is first else ChangedArray.of(array, first)
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        indices = [index for index, each in self._records.items() if is_record(each)]
+        size = sum(_size(self._records[index]) for index in indices)
+        stay = counted(len(agents), "agent stays active", "agents stay active") if agents else ""
+        rest = f"{counted(len(indices), 'agent')} as records of {format_size(size)}"
+        rest += f", {self.compared(indices[0])}" if indices else ""
+        return Effect("; ".join(each for each in (rest if indices else "", stay) if each))
+
+    def compared(self, index: int) -> str:
+        """What one agent takes in use, without what all share, and as a record."""
+        record = self.records[index]
+        activation = self._activation(record, index, None, Scratch())
+        size = self.held_bytes(activation)
+        self._exemplars[self._number(activation.agent)].empty(activation.agent)
+        activation.end()
+        template = format_size(sum(each.array_bytes for each in self._exemplars))
+        return (
+            f"differences from a template of {template}: agent {index} takes {format_size(size)} "
+            f"in use, {format_size(_size(record))} at rest"
+        )
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield "template", [exemplar.state for exemplar in self._exemplars]
@@ -232,6 +256,19 @@ class Template(InPlace):
             self._known_layouts.append(key)
             self._layout_numbers[key] = number  # last: others look here without the lock
             return number
+
+
+def is_record(stored: Any) -> bool:
+    """Whether what is kept of an agent is a record, rather than the agent."""
+    return isinstance(stored, bytes | LargeRecord)
+
+
+def _size(record: Any) -> int:
+    """Bytes of a record."""
+    if isinstance(record, bytes):
+        return len(record)
+    large: LargeRecord = record
+    return len(large.data) + sum(array.nbytes for array in large.outside)
 
 
 def layout_of(text: bytes) -> Any:

@@ -169,6 +169,18 @@ class WorkingSetUse(Struct, frozen=True):
     hibernations: int
 
 
+class Effect(Struct, frozen=True):
+    """What a pass has done for a population until now.
+
+    Attributes:
+        what: in words, with figures that were counted; empty where there is nothing to tell.
+        saves_bytes: memory that it saves, at least; None where that cannot be counted.
+    """
+
+    what: str = ""
+    saves_bytes: int | None = None
+
+
 class Mark(Struct, frozen=True):
     """A phase of a worker's life: `label` began at `seconds` (epoch in a worker's events, since the
     worker's start in a report) for a population of `agents`."""
