@@ -8,7 +8,7 @@ import typer.main
 
 _COMMANDS = (
     *("cli.commands", "cli.output", "export.sinks", "scenario", "render.document"),
-    *("density.run", "gate.run", "leak.run", "profile.run"),
+    *("density.run", "gate.run", "leak.run", "profile.run", "run.process", "run.run"),
 )
 _WORKERS = (
     *("worker.__main__", "profile.worker", "leak.worker", "density.worker"),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import COMMAND
+from tests.conftest import COMMAND, run_command
 
 SMALL = """
     import numpy as np
@@ -37,6 +37,13 @@ def launched(command, folder):
     )
 
 
+def watched(folder, *arguments):
+    """`memprof run`: it starts the program as ever, and itself from a process that has imported
+    it."""
+    run = run_command(folder, "run", *arguments)
+    return subprocess.CompletedProcess(arguments, run.code, run.out, run.err)
+
+
 @pytest.fixture
 def program(tmp_path):
     """Writes a program after the agents above, unless it is to have none; and runs it."""
@@ -46,7 +53,7 @@ def program(tmp_path):
         indent = len(lines.strip("\n")) - len(lines.strip("\n").lstrip())
         source = "\n".join(line[indent:] for line in lines.strip("\n").split("\n"))
         (tmp_path / name).write_text(source + "\n")
-        return launched([*COMMAND, "run", *own, name, *arguments], tmp_path)
+        return watched(tmp_path, *own, name, *arguments)
 
     return run
 
@@ -185,10 +192,8 @@ def test_modules_folders_and_exit_functions_run_as_ever(program, tmp_path, repor
         "print(type(pickle.loads(pickle.dumps(Thing()))) is Thing)\n"
     )
     for way in (["-m", "package"], ["package"]):
-        plain, found = (
-            launched([*command, *way, "--help", "-m"], tmp_path)
-            for command in ([sys.executable], [*COMMAND, "run", "--quiet", "--out", way[0]])
-        )
+        plain = launched([sys.executable, *way, "--help", "-m"], tmp_path)
+        found = watched(tmp_path, "--quiet", "--out", way[0], *way, "--help", "-m")
         assert (found.returncode, found.stdout) == (0, plain.stdout), found.stderr
         assert found.stdout.endswith("at exit\n")
     assert "No agents" in (tmp_path / "-m" / "package-run.md").read_text()
@@ -246,7 +251,7 @@ def test_a_budget_is_for_every_kind(program, report):
     ],
 )
 def test_what_is_no_program_is_refused_before_anything_runs(tmp_path, arguments, words):
-    found = launched([*COMMAND, "run", *arguments], tmp_path)
+    found = watched(tmp_path, *arguments)
     assert (found.returncode, found.stdout) == (2, "")
     assert words in found.stderr
     assert list(tmp_path.iterdir()) == []
@@ -506,12 +511,12 @@ def test_agents_that_no_constructor_made_count_and_one_built_anew_is_one(program
 
 def test_agents_that_come_and_go_are_all_counted(program, report):
     found = program("""
-    for _ in range(300):
+    for _ in range(100):
         step(small(3), 1)
     """)
     assert (found.returncode, found.stderr) == (0, "")
     (kind,) = report()["kinds"]
-    assert kind["built"] == 300
+    assert kind["built"] == 100
     assert kind["per_agent"]["bytes"] > 1000
 
 
