@@ -49,6 +49,7 @@ _PROGRAMS = (
 )
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
 _ACCOUNTS = (np.ndarray, np.generic, *ACCOUNTED)
+_BESIDE = (Buffer, np.void, *ACCOUNTED)
 _LOOKED_INTO = ("numpy", "jaxlib", "torch")
 _EXTENSIONS = tuple(EXTENSION_SUFFIXES)
 _REGISTRY = "PyTreeRegistry"
@@ -67,11 +68,15 @@ class Kind:
         held: what a thing holds; some of it may be nobody's.
         opaque: the type's name, if it is written in C by others and gives no account of what it
             takes beside the object; else empty.
+        is_array: of NumPy.
+        is_plain: a thing is all that it takes: it has no memory beside itself.
     """
 
     owned: Callable[[Any], bool] | bool
     held: Callable[[Any], Iterable[Any]]
     opaque: str
+    is_array: bool
+    is_plain: bool
 
     def owns(self, thing: Any) -> bool:
         """Whether this thing is owned."""
@@ -105,7 +110,8 @@ def kind_of(kind: type) -> Kind:
     """How things of a type are dealt with."""
     found = _kinds.get(kind)
     if found is None:
-        found = Kind(_owned(kind), _held(kind), _opaque(kind))
+        is_array, is_plain = issubclass(kind, np.ndarray), not issubclass(kind, _BESIDE)
+        found = Kind(_owned(kind), _held(kind), _opaque(kind), is_array, is_plain)
         if _is_programs_class(kind):  # others go with their agents
             _kinds[kind] = found
     return found

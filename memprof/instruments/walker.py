@@ -9,17 +9,16 @@ a page.
 from __future__ import annotations
 
 import statistics
+import sys
 from array import array
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from memprof.instruments.heap import block_bytes, object_bytes
-from memprof.instruments.held import kind_of
+from memprof.instruments.held import Kind, kind_of
 from memprof.instruments.memory import (
     Buffer,
     dimensions_bytes,
@@ -34,6 +33,7 @@ from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 from memprof.values.measurements import Ledger, LedgerRow
 
 _SHARED = -2
+_NOBODYS = -1
 # Of what a batch has, this grows with its agents.
 _DATA = (np.ndarray, Buffer, bytes, bytearray)
 # Agents and worlds have rows of their own: who refers to one does not hold what it holds.
@@ -87,8 +87,9 @@ def _is_body(thing: Any) -> bool:
     return not (issubclass(kind, (list, tuple, dict, set, *_DATA)) or is_device_type(kind))
 
 
-def _of_each(held: Counter[int], agents: int) -> tuple[int, ...]:
-    return tuple(held[agent] + held[EACH] // agents for agent in range(agents))
+def _of_each(held: Mapping[int, int], agents: int) -> tuple[int, ...]:
+    each = held.get(EACH, 0) // agents if agents else 0
+    return tuple(held.get(agent, 0) + each for agent in range(agents))
 
 
 class _Found:
@@ -112,21 +113,24 @@ class _Found:
     def claim(self, root: Any, owner: int, component: str, *, of_batch: bool) -> None:
         """All that the root holds is the owner's, or of several."""
         part = self._components.setdefault(component, len(self._components))
-        places, owners = self._places, self._owners
+        places, owners, ends = self._places, self._owners, self._ends
         stack = [root]
         while stack:
             thing = stack.pop()
             cls = type(thing)
-            key = -thing.address if cls is Buffer else id(thing)
-            place, kind = places.get(key), kind_of(cls)
-            if place is None and not kind.owns(thing):
+            kind = kind_of(cls)
+            if kind.owned is False:
                 continue
-            if key in self._ends and thing is not root:
+            key = -thing.address if cls is Buffer else id(thing)
+            place = places.get(key)
+            if place is None and kind.owned is not True and not kind.owned(thing):
+                continue
+            if key in ends and thing is not root:
                 continue
             holder = EVERYBODY if of_batch and not issubclass(cls, _DATA) else owner
             if place is None:
                 places[key] = place = len(owners)
-                self._add(thing, holder, part, kind.opaque)
+                self._add(thing, holder, part, kind)
             elif owners[place] in (holder, _SHARED):
                 continue
             else:
@@ -138,60 +142,81 @@ class _Found:
                 stack.append(buffer)
             stack.extend(kind.held(thing))
 
-    def _add(self, thing: Any, holder: int, part: int, opaque: str) -> None:
-        place = len(self._owners)
-        nominal, resident, buffer = _sizes(thing, self._pages)
+    def _add(self, thing: Any, holder: int, part: int, kind: Kind) -> None:
+        if kind.is_plain:
+            nominal = sys.getsizeof(thing)
+            resident = object_bytes(nominal)
+        else:
+            nominal, resident, buffer = _sizes(thing, kind, self._pages)
+            if buffer is not None:
+                self._buffers[len(self._owners)] = buffer
+        if kind.opaque:
+            self._opaque[len(self._owners)] = kind.opaque
         self._owners.append(holder)
         self._brought_by.append(holder)
         self._parts.append(part)
         self._nominal.append(nominal)
         self._resident.append(resident)
-        if buffer is not None:
-            self._buffers[place] = buffer
-        if opaque:
-            self._opaque[place] = opaque
 
-    def brought(self) -> tuple[Counter[int], Counter[int]]:
+    def brought(self) -> tuple[dict[int, int], dict[int, int]]:
         """Resident and nominal bytes by who brought them."""
-        resident: Counter[int] = Counter()
-        nominal: Counter[int] = Counter()
-        in_use = self._components.get(WORKING_SET)
-        columns = zip(self._brought_by, self._parts, self._resident, self._nominal, strict=True)
-        for owner, part, really, named in columns:
-            if part != in_use:
-                resident[owner] += really
-                nominal[owner] += named
-        return resident, nominal
+        owners, which = np.unique(np.array(self._brought_by, np.int64), return_inverse=True)
+        in_use = self._components.get(WORKING_SET, _NOBODYS)
+        counts = np.array(self._parts, np.int64) != in_use
+        resident, nominal = (
+            _sums(which[counts], np.array(column)[counts], len(owners))
+            for column in (self._resident, self._nominal)
+        )
+        names = owners.tolist()
+        return dict(zip(names, resident, strict=True)), dict(zip(names, nominal, strict=True))
 
     def rows(self) -> tuple[LedgerRow, ...]:
         """A row for each component, in the order in which they came."""
-        found = [_Sums() for _ in self._components]
-        columns = zip(self._owners, self._parts, self._nominal, self._resident, strict=True)
-        for owner, part, nominal, resident in columns:
-            found[part].add(nominal, resident, shared=owner < 0 and owner != EACH)
-        for place, name in self._opaque.items():
-            found[self._parts[place]].opaque.add(name)
-        readable = self._pages.readable
+        owners, parts = np.array(self._owners, np.int64), np.array(self._parts, np.int64)
+        place = 2 * parts + ((owners < 0) & (owners != EACH))
+        places = 2 * len(self._components)
+        objects = np.bincount(place, minlength=places).tolist()
+        nominal = _sums(place, np.array(self._nominal), places)
+        resident = _sums(place, np.array(self._resident), places)
+        opaque: dict[int, set[str]] = {}
+        for thing, name in self._opaque.items():
+            opaque.setdefault(self._parts[thing], set()).add(name)
+        known = self._pages.readable
         return tuple(
-            each.row(component, readable=readable)
-            for component, each in zip(self._components, found, strict=True)
+            LedgerRow(
+                component=component,
+                private_nominal_bytes=nominal[own],
+                shared_nominal_bytes=nominal[own + 1],
+                private_resident_bytes=resident[own] if known else None,
+                shared_resident_bytes=resident[own + 1] if known else None,
+                objects=objects[own] + objects[own + 1],
+                opaque=tuple(sorted(opaque.get(part, ()))),
+            )
+            for part, component in enumerate(self._components)
+            for own in (2 * part,)
         )
 
 
-def _sizes(thing: Any, pages: PageTable) -> tuple[int, int, Buffer | None]:
+def _sums(places: np.ndarray, sizes: np.ndarray, count: int) -> list[int]:
+    """Of the sizes at each place."""
+    found = np.zeros(count, np.int64)
+    np.add.at(found, places, sizes)
+    return [*map(int, found)]
+
+
+def _sizes(thing: Any, kind: Kind, pages: PageTable) -> tuple[int, int, Buffer | None]:
     """Nominal and resident bytes of a thing alone. Memory of a page or more, which others may know
     by its address, is left to the buffer."""
     if type(thing) is Buffer:
         return thing.nbytes, resident_bytes(thing, pages), None
     header, own = header_bytes(thing), own_bytes(thing)
-    is_array = issubclass(type(thing), np.ndarray)  # a proxy of one says that it is an instance
-    if is_array:
+    if kind.is_array:
         resident = object_bytes(ARRAY_HEADER_BYTES) + block_bytes(dimensions_bytes(thing))
     else:
         resident = object_bytes(header if own >= PAGE_BYTES else header + own)
     if own >= PAGE_BYTES:
         return header, resident, own_buffer(thing)
-    if is_array and thing.base is None:
+    if kind.is_array and thing.base is None:
         resident += block_bytes(own)
     return header + own, resident, None
 
@@ -203,32 +228,6 @@ def resident_bytes(buffer: Buffer, pages: PageTable) -> int:
     if buffer.nbytes < PAGE_BYTES or not pages.readable:
         return block_bytes(buffer.nbytes)
     return pages.resident_bytes(buffer.address, buffer.nbytes)
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Of one component: bytes that are one's alone and several's, and what may hold more."""
-
-    objects: int = 0
-    nominal: list[int] = field(default_factory=lambda: [0, 0])
-    resident: list[int] = field(default_factory=lambda: [0, 0])
-    opaque: set[str] = field(default_factory=set)
-
-    def add(self, nominal: int, resident: int, *, shared: bool) -> None:
-        self.objects += 1
-        self.nominal[shared] += nominal
-        self.resident[shared] += resident
-
-    def row(self, component: str, *, readable: bool) -> LedgerRow:
-        return LedgerRow(
-            component=component,
-            private_nominal_bytes=self.nominal[False],
-            shared_nominal_bytes=self.nominal[True],
-            private_resident_bytes=self.resident[False] if readable else None,
-            shared_resident_bytes=self.resident[True] if readable else None,
-            objects=self.objects,
-            opaque=tuple(sorted(self.opaque)),
-        )
 
 
 def gained(rows: Iterable[LedgerRow], before: Iterable[LedgerRow]) -> Iterator[LedgerRow]:
