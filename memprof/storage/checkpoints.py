@@ -107,6 +107,8 @@ class Undo:
                 pass
         for key, value in transaction.cursor(db=self._kept):
             if len(key) == _NUMBER_BYTES:
+                if int.from_bytes(key, "big") >= then.records:
+                    raise lmdb.InvalidError("it keeps a record that its last checkpoint has not")
                 transaction.put(bytes(key), bytes(value))
 
     def is_empty(self, transaction: _Transaction) -> bool:

@@ -321,15 +321,18 @@ class DiskRecords:
     def _check_counts(self) -> None:
         """Whether the last index, the number of records and that of removed ones agree."""
 
-        def counts(transaction: _Transaction) -> tuple[int, Counts]:
+        def counts(transaction: _Transaction) -> tuple[int, Counts, Counts | None]:
             others = int(transaction.get(_REMOVED) is not None) + names(transaction)
-            return transaction.stat()["entries"] - others, self._now(transaction)
+            then = self._undo.counts(transaction)
+            return transaction.stat()["entries"] - others, self._now(transaction), then
 
-        found, (count, removed) = self._transact(counts)
+        found, (count, removed), then = self._transact(counts)
         if count != found:
             raise self._damaged(f"there are {found} records where the last is number {count - 1}")
         if removed > count:
             raise self._damaged(f"{removed} of {count} records are said to be removed")
+        if then is not None and not then.removed <= then.records <= count:
+            raise self._damaged(f"its last checkpoint has {then.records} of {count} records")
 
     def _count(self, transaction: _Transaction) -> int:
         then = self._then(transaction)

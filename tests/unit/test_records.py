@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from memprof.errors import StoreError
 from memprof.instruments import process
 from memprof.storage import disk_records
+from memprof.storage.checkpoints import Counts
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.records import MemoryRecords
 
@@ -192,6 +193,30 @@ def test_what_a_checkpoint_keeps_is_checked(stored, key, readonly):
             transaction.put(key, value[:-1] + bytes([value[-1] ^ 1]))
     with pytest.raises(StoreError, match=r"(the store|it) is damaged"):
         DiskRecords.open(stored, None, readonly=readonly)[0]
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize(("records", "removed"), [(301, 0), (10**15, 0), (300, 301)])
+def test_a_checkpoint_of_what_was_never_there_is_refused(stored, records, removed, readonly):
+    """Whoever lists the indices of so many would never end."""
+    made = DiskRecords.open(stored, None)
+    with mock.patch.object(made, "_now", return_value=Counts(records, removed)):
+        made.checkpoint()
+    made.close()
+    with pytest.raises(StoreError, match=r"its last checkpoint has .* the store is damaged"):
+        DiskRecords.open(stored, None, readonly=readonly)
+
+
+def test_a_record_that_the_last_checkpoint_has_not_is_not_put_back(stored):
+    made = DiskRecords.open(stored, None)
+    made.checkpoint()
+    made.close()
+    with lmdb.open(str(stored), max_dbs=1) as env:
+        kept = env.open_db(b"undo")
+        with env.begin(db=kept, write=True) as transaction:
+            transaction.put((10**12).to_bytes(8, "big"), b"more")
+    with pytest.raises(StoreError, match="keeps a record that its last checkpoint has not"):
+        DiskRecords.open(stored, None)
 
 
 # --- the template's blobs
