@@ -34,6 +34,10 @@ def __getattr__(name: str) -> object:
         from memprof.watching import watch
 
         return getattr(watch, name)
+    if name == "OptimizedJaxPopulation":
+        from memprof.api import jax_population  # imports JAX
+
+        return jax_population.OptimizedJaxPopulation
     if name in __all__:
         from memprof import api
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from memprof.errors import UsageError
 from memprof.storage.agent_class import is_stored
+from memprof.upstream import is_jax_agent
 from memprof.upstream.installed import agent_of
 from memprof.upstream.numpy_agent import Agent
 
@@ -16,6 +17,11 @@ def check_agent(agent: Any) -> None:
         raise UsageError(
             "agents: this agent already belongs to this population or another one; is it listed "
             "twice?"
+        )
+    if is_jax_agent(agent):
+        raise UsageError(
+            f"agents: expected agents of the NumPy backend ({agent_of('numpy')}) as the first one, "
+            f"found one of the JAX backend ({agent_of('jax')}); make a population of each"
         )
     if not isinstance(agent, Agent):
         raise UsageError(

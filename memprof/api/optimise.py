@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memprof.api.checks import check_agent_class
+from memprof.api.kinds import is_jax_store, of_jax
 from memprof.api.population import OptimizedPopulation
 from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import AUTO, new_pass
@@ -20,16 +21,23 @@ from memprof.storage.mmap import Mmap
 
 def optimize(
     agents: Iterable[Any] | Any, passes: str | Sequence[str] = "auto", **options: Any
-) -> OptimizedPopulation:
-    """A population of the caller's own PyMDP agents, stored under the given passes.
+) -> Any:
+    """A population of the caller's own PyMDP agents, stored under the given passes: an
+    `OptimizedPopulation`, or an `OptimizedJaxPopulation` of JAX agents.
 
     The iterable is consumed agent by agent, so a generator can build a population that would never
     fit in memory at once: the peak is the template, one agent and the records. An agent is empty
     after it has been taken over; arrays that the caller still holds do not change.
 
+    JAX agents have one form, without passes, and two options: `chunk`, agents that are awake at
+    once, as many as are no burden if omitted; and `store`, a new or empty folder for what is each
+    agent's own, in memory if omitted. The agents that were handed over do not change: let go of
+    them.
+
     Args:
         agents: one or many agents of PyMDP's NumPy backend (`pymdp.legacy.agent.Agent`, until
-            0.0.7.1 `pymdp.agent.Agent`, or a subclass).
+            0.0.7.1 `pymdp.agent.Agent`, or a subclass); or an agent of its JAX backend
+            (`pymdp.agent.Agent`), which is as many as its batch, or many of them.
         passes: names, as `memprof passes` lists them, or "auto" for "history", "pool" and
             "template", under which agents that learn large dense matrices stay active, because
             records would make them much slower (`OptimizedPopulation.because`).
@@ -45,6 +53,11 @@ def optimize(
         UsageError: an unknown pass, an invalid option, or something that is not such an agent.
         StoreError: the folder cannot be used.
     """
+    agents, jax = of_jax(agents, options)
+    if jax:
+        from memprof.api.jax_optimise import optimize_jax  # takes a second, as JAX does
+
+        return optimize_jax(agents, passes, options)
     names = (passes,) if isinstance(passes, str) else tuple(passes)
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names
@@ -63,6 +76,7 @@ def optimize(
 _PARAMETERS = [
     *[*signature(optimize).parameters.values()][:2],
     *(Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in NUMPY_OPTIONS),
+    Parameter("chunk", Parameter.KEYWORD_ONLY, default=None),
 ]
 optimize.__signature__ = Signature(_PARAMETERS)  # type: ignore[attr-defined]
 
@@ -74,7 +88,7 @@ def reopen(
     history_steps: int | None = None,
     working_set: int | str | None = None,
     readonly: bool = False,
-) -> OptimizedPopulation:
+) -> Any:
     """The population that `optimize(..., passes=[..., "mmap"], store=store)` left in a folder, in
     this program or in one that was killed: every agent in its last stored state, under its index.
     Removed agents are not in it. Of the passes that it was made with, `history` and `pool` work on;
@@ -83,6 +97,9 @@ def reopen(
     Only one process at a time can open a store for writing; any number may read it meanwhile, with
     `readonly=True`. They get each agent in its last stored state when they activate it, and their
     changes to it are discarded.
+
+    A store of JAX agents is whole once it was saved or closed, and refused otherwise. It has their
+    settings, too, and of their class the name.
 
     Args:
         store: the folder.
@@ -100,6 +117,11 @@ def reopen(
         UsageError: an invalid option, not a class of PyMDP agents, or none where the agents are of
             a class of the user's own.
     """
+    if is_jax_store(store):
+        from memprof.api.jax_optimise import reopen_jax
+
+        options = {"history_steps": history_steps, "working_set": working_set}
+        return reopen_jax(store, agent_class, options, readonly=readonly)
     if agent_class is not None:
         check_agent_class(agent_class)
     names = ("history", "pool", "mmap", *(() if working_set is None else ("working_set",)))

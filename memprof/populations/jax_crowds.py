@@ -11,23 +11,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random as jr
-from jax.tree_util import tree_leaves, tree_map
+from jax.tree_util import tree_map
 
 from memprof.errors import NoAccount
 from memprof.optimise.jax import Block, JaxPlan, State
 from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, Probe
 from memprof.populations.jax_account import bytes_of, program_memory, shapes_of
+from memprof.populations.jax_chunks import (
+    AWAKE_BYTES,
+    MOST_PER_CHUNK,
+    TEMPORARY_BYTES,
+    grouped,
+    padded,
+    temporary_bytes,
+)
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_template import Template, act_alone, in_groups, leaves_of, roll_alone
 from memprof.populations.jax_worlds import Worlds
 from memprof.upstream.jax_agent import COMPONENTS, Acted, Agent, Mind, act, rows_of
 from memprof.upstream.jax_world import World, rollout, rollout_keys
 from memprof.values.instruments import Account, ProgramMemory
-
-MOST_PER_CHUNK = 1024
-# What agents of one chunk may weigh while they are awake, and their temporary arrays of one group.
-_AWAKE_BYTES = 64 * 2**20
-_TEMPORARY_BYTES = 128 * 2**20
 
 REPORTED = "returned by rollout"
 
@@ -205,7 +208,7 @@ class Shared:
         agent = models.agent(range(1))
         state = State(Mind.first(agent), leaves_of(agent, self._own))
         plan.open(state)
-        self._each, self._temporary = bytes_of(state), _temporary_bytes(agent, state)
+        self._each, self._temporary = bytes_of(state), temporary_bytes(agent, state.leaves)
         self._size, self._width = self._chunked(agents, plan.chunk)
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
         self._template = Template.of(agent, self._own)
@@ -218,13 +221,9 @@ class Shared:
 
     def _chunked(self, agents: int, chunk: int | None) -> tuple[int, int]:
         """Agents per chunk, and those of it that are computed at once."""
-        size = agents
-        if self._plan.chunks:  # as chosen, else as many as may be awake; in even chunks
-            most = chunk or max(1, min(MOST_PER_CHUNK, _AWAKE_BYTES // self._each))
-            size = -(-agents // -(-agents // most))
-        groups = -(-size // max(1, min(size, _TEMPORARY_BYTES // self._temporary)))
-        width = -(-size // groups)
-        return width * groups, width
+        awake = max(1, min(MOST_PER_CHUNK, AWAKE_BYTES // self._each))
+        most = (chunk or awake) if self._plan.chunks else agents
+        return grouped(agents, most, TEMPORARY_BYTES // self._temporary)
 
     def fill(self, models: Models) -> None:
         """Build and store the agents; once, before the first step."""
@@ -305,7 +304,7 @@ class Shared:
         self._stored[chunk] = self._call.at_rest("passivate", self._plan.rest, state)
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
-        return np.pad(rows, [(0, self._size - len(rows))] + [(0, 0)] * (rows.ndim - 1), "edge")
+        return padded(rows, self._size)
 
     def _real(self, chunk: int, padded: T) -> T:
         real: T = tree_map(lambda x: x[: len(self.chunks[chunk])], padded)
@@ -379,12 +378,3 @@ Crowd = Batch | Shared
 def _of_agent(agent: Agent, owner: int) -> list[Holding]:
     arrays = vars(agent)
     return [(owner, component, arrays[name]) for name, component in COMPONENTS.items()]
-
-
-def _temporary_bytes(agent: Agent, state: State) -> int:
-    """What one agent's step needs in passing: by XLA's account twice the transitions of its action
-    or the likelihoods of its observation, and for learning some copies of what is learned."""
-    arrays: list[int] = [array.nbytes for array in agent.A]
-    arrays += [b.nbytes // b.shape[-1] for b in agent.B]
-    learned: int = sum(array.nbytes for array in tree_leaves(state.leaves))
-    return 2 * max(arrays) + 2 * learned

@@ -56,9 +56,9 @@ def act_alone(
     template: Template, state: State, observation: list[Any], key: Any
 ) -> tuple[State, Acted]:
     """`act` for one agent, without batch axes: the template agent with this agent's leaves."""
-    agent = _with_leaves(template.whole(), _batched(state.leaves))
-    agent, mind, acted = act(agent, *_batched((state.mind, observation, key)))
-    return State(_single(mind), _single(leaves_of(agent, tuple(state.leaves)))), _single(acted)
+    agent = with_leaves(template.whole(), batched(state.leaves))
+    agent, mind, acted = act(agent, *batched((state.mind, observation, key)))
+    return State(single(mind), single(leaves_of(agent, tuple(state.leaves)))), single(acted)
 
 
 def roll_alone(
@@ -71,12 +71,12 @@ def roll_alone(
     keys: tuple[Any, Any],
 ) -> tuple[State, Any, dict[str, Any]]:
     """PyMDP's rollout of the template agent with this agent's leaves."""
-    agent, mind = _with_leaves(template.whole(), _batched(state.leaves)), _batched(state.mind)
+    agent, mind = with_leaves(template.whole(), batched(state.leaves)), batched(state.mind)
     params = world.params if params is None else params
     agent, mind, carried, report = jax_world.roll_alone(
         agent, world, params, mind, carried, (*keys, search_keys)
     )
-    state = State(_single(mind), _single(leaves_of(agent, tuple(state.leaves))))
+    state = State(single(mind), single(leaves_of(agent, tuple(state.leaves))))
     return state, carried, report
 
 
@@ -102,15 +102,15 @@ def in_groups(function: Callable[..., Any], width: int, fixed: tuple[Any, ...], 
     return joined(lax.map(each, split(rows)))
 
 
-def _batched(tree: Any) -> Any:
+def batched(tree: Any) -> Any:
     return tree_map(lambda x: x[None], tree)
 
 
-def _single(tree: Any) -> Any:
+def single(tree: Any) -> Any:
     return tree_map(lambda x: x[0], tree)
 
 
-def _with_leaves(agent: Agent, leaves: dict[str, list[Any]]) -> Agent:
+def with_leaves(agent: Agent, leaves: dict[str, list[Any]]) -> Agent:
     if not leaves:
         return agent
     return eqx.tree_at(

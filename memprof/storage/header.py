@@ -38,6 +38,8 @@ from memprof.storage.untrusted import (
 IDENTITY_BYTES = 16
 
 _NAME = "store.json"
+JAX_HEADER = "jax-agents.json"
+"""The file that makes a folder a store of JAX agents, which step as arrays."""
 FORMAT = "memprof.store/4"
 """What a store calls itself; it changes with what a store holds."""
 _FAMILY, _VERSION = FORMAT.split("/")

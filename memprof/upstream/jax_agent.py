@@ -17,8 +17,9 @@ from jax import lax
 from jax.tree_util import tree_map
 from pymdp import control
 from pymdp.agent import Agent
+from pymdp.control import Policies
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "Policies"]
 
 Call = Callable[..., Any]
 
@@ -50,6 +51,21 @@ def leaves_of(agent: Agent) -> tuple[str, ...]:
     """The attributes of an agent with a row per agent of its batch; all others are settings."""
     static = {each.name for each in fields(agent) if each.metadata.get("static")}
     return tuple(name for name in vars(agent) if name not in static)
+
+
+def settings_of(agent: Agent) -> dict[str, Any]:
+    """All that agents of one program have in common: the fields without rows, but for the size of
+    the batch."""
+    rows = leaves_of(agent)
+    return {n: v for n, v in vars(agent).items() if n not in rows and n != "batch_size"}
+
+
+def made_of(kind: type[Agent], attributes: Mapping[str, Any]) -> Agent:
+    """An agent of `batch_size=1` with these attributes, as they are."""
+    made = object.__new__(kind)
+    for name, value in {**attributes, "batch_size": 1}.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def with_rows(agent: Agent, rows: Mapping[str, Any], size: int) -> Agent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -106,22 +106,34 @@ def acted(report: dict[str, Any]) -> Acted:
     return Acted([q[:, :, None] for q in report["qs"]], report["qpi"], report["action"])
 
 
-def rollout_keys(rng: Any, agents: int, steps: int) -> tuple[Any, tuple[Any, Any], Any]:
+def rollout_keys(
+    rng: Any, agents: int, steps: int, some: Any = None
+) -> tuple[Any, tuple[Any, Any], Any]:
     """The keys that PyMDP's `rollout` gives a batch of `agents`: the next root; those for actions
-    and for worlds, each of shape (steps, agents, 2); and those for the search of policies, of shape
-    (steps, 2), which the batch has in common."""
+    and for worlds, each of shape (steps, agents, 2), or of `some` of the agents alone; and those
+    for the search of policies, of shape (steps, 2), which the batch has in common."""
+
+    def of_agents(keys: Any) -> Any:
+        return keys if some is None else keys[some]
 
     def step(rng: Any, _: None) -> tuple[Any, tuple[Any, Any, Any]]:
         keys = jr.split(rng, agents + 2)
         for_action, for_search = jr.split(keys[1])
-        return keys[0], (jr.split(for_action, agents + 1)[1:], keys[2:], for_search)
+        for_actions = jr.split(for_action, agents + 1)[1:]
+        return keys[0], (of_agents(for_actions), of_agents(keys[2:]), for_search)
 
     root, (for_actions, for_worlds, for_search) = lax.scan(step, rng, None, length=steps)
     return root, (for_actions, for_worlds), for_search
 
 
 def roll_alone(
-    agent: Agent, world: World, params: Any, mind: Mind, carried: Any, keys: Any
+    agent: Agent,
+    world: World,
+    params: Any,
+    mind: Mind,
+    carried: Any,
+    keys: Any,
+    keep: Collection[str] | None = None,
 ) -> tuple[Agent, Mind, Any, dict[str, Any]]:
     """PyMDP's `rollout` for an agent of `batch_size=1`, and what it reports, without a batch axis.
 
@@ -129,6 +141,7 @@ def roll_alone(
         params: its `env_params`.
         carried: its observation and the state of its world.
         keys: those for its action, its world and its search, a row per step.
+        keep: what to report; all that PyMDP does if omitted.
     """
     from pymdp.envs.rollout import default_policy_search
 
@@ -155,10 +168,16 @@ def roll_alone(
             "env_state": place,
         }
         after = env.step(for_world, place, acted.action[0], env_params=params)
-        return (agent, mind, after), report
+        needed = {*report} if keep is None else {*keep, *(_FOR_LEARNING if offline else ())}
+        return (agent, mind, after), {name: report[name] for name in report if name in needed}
 
+    offline = agent.learning_mode == "offline"
     (agent, mind, carried), report = lax.scan(step, (agent, mind, carried), keys)
-    return _learn_offline(agent, report), mind, carried, report
+    kept = {name: report[name] for name in report if keep is None or name in keep}
+    return _learn_offline(agent, report), mind, carried, kept
+
+
+_FOR_LEARNING = ("observation", "qs", "action")
 
 
 def _learn_offline(agent: Agent, report: dict[str, Any]) -> Agent:
