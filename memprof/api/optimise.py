@@ -58,6 +58,10 @@ def optimize(
         from memprof.api.jax_optimise import optimize_jax  # takes a second, as JAX does
 
         return optimize_jax(agents, passes, options)
+    if options.pop("chunk", None) is not None:
+        raise UsageError(
+            "chunk: expected JAX agents, found NumPy agents, which step alone; leave it out"
+        )
     names = (passes,) if isinstance(passes, str) else tuple(passes)
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names

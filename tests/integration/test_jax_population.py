@@ -280,6 +280,8 @@ def test_agents_of_another_program_are_refused_by_field(more, message):
             population.add(more())
         assert len(population) == 1
     if more is numpy_agent:
+        with pytest.raises(UsageError, match="chunk: expected JAX agents"):
+            memprof.optimize([numpy_agent()], chunk=2)
         with pytest.raises(UsageError, match="found one of the JAX backend"):
             memprof.optimize([numpy_agent(), agents("t-maze", 1)])
 
