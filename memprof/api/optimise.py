@@ -143,4 +143,6 @@ def reopen(
         for each in ("pool", "history")
     )
     plan = Plan(pool, history, stored, given.get("working_set"))
+    if history_steps is None:
+        plan.history_steps = stored.history_steps
     return OptimizedPopulation((), plan, names, given)

@@ -300,7 +300,8 @@ class OptimizedPopulation:
             raise UsageError(
                 "save: there is no agent in the population, so there is nothing to save"
             )
-        with saving(Path(folder), self.passes) as draft, self._roster.still():
+        with saving(Path(folder)) as draft, self._roster.still():
+            draft.passes, draft.history_steps = self.passes, self._plan.history_steps
             for index in self._roster.indices():
                 with self._roster.shown(index) as activation:
                     draft.write(activation, index)
@@ -327,6 +328,7 @@ class OptimizedPopulation:
             storage = self._plan.storage.copied()
         plan = Plan.of(names, options)
         plan = Plan(plan.settings, plan.transforms, storage, plan.budget_bytes)
+        plan.history_steps = self._plan.history_steps
         for each in plan.settings:
             each.built()
         return OptimizedPopulation((), plan, names, options)

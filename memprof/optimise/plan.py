@@ -23,6 +23,7 @@ from memprof.catalogue.passes import (
 )
 from memprof.errors import UsageError, nearest
 from memprof.optimise import Pass, Setting
+from memprof.optimise.transforms import Histories
 from memprof.storage import compression
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.agent_class import agent_class
@@ -86,7 +87,7 @@ class Plan:
         budget = next((each.working_set for each in made["budget"]), None)
         storage = next(iter(made["storage"]), None)
         if storage is not None:
-            storage.passes = tuple(names)
+            storage.passes, storage.history_steps = tuple(names), options.get("history_steps")
         return cls(made["setting"], made["transform"], storage, budget)
 
     @property
@@ -98,6 +99,17 @@ class Plan:
     def records(self) -> Any:
         """Where the stored forms of agents are kept, by index."""
         return self.storage.records
+
+    @property
+    def history_steps(self) -> int | None:
+        """Past steps that histories keep which agents begin; None for all."""
+        return next((each.begun for each in self.transforms if isinstance(each, Histories)), None)
+
+    @history_steps.setter
+    def history_steps(self, steps: int | None) -> None:
+        for each in self.transforms:
+            if isinstance(each, Histories):
+                each.begun = steps
 
     @property
     def not_replaced(self) -> dict[str, str]:

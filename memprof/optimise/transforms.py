@@ -246,16 +246,18 @@ class Histories(Pass):
     `save_belief_hist`) and reads a few at the end.
 
     Attributes:
-        steps: entries that each history keeps; None for all of them.
+        steps: entries that each history keeps; None for all of them, or as many as one from a store
+            does.
+        begun: the same of a history that an agent begins.
     """
 
     def __init__(self, history_steps: int | None = None) -> None:
-        self.steps = history_steps
+        self.steps = self.begun = history_steps
 
     def rest(self, agent: Any, index: int) -> None:
-        if self.steps is not None:
+        if self.begun is not None:
             names = ("inference_algo", "inference_horizon")
-            problem = history_problem(self.steps, {name: getattr(agent, name) for name in names})
+            problem = history_problem(self.begun, {name: getattr(agent, name) for name in names})
             if problem:
                 raise ScenarioError("history_steps", problem)
         attributes = vars(agent)
@@ -265,7 +267,7 @@ class Histories(Pass):
             if type(entries) is list:
                 if not entries or held_elsewhere(attributes, name, references=1):
                     continue  # whoever holds the list would not see what is appended
-                entries = History(entries, self.steps)
+                entries = History(entries, self.begun)
             elif type(entries) is not History:
                 continue
             elif self.steps is not None:
@@ -277,7 +279,7 @@ class Histories(Pass):
     def effect(self, agents: Sequence[Any]) -> Effect:
         """Of the chunks, how many bytes they are less than what is in them; who rests as a record
         has them there."""
-        kept = "all past steps" if self.steps is None else f"the last {counted(self.steps, 'step')}"
+        kept = "all past steps" if self.begun is None else f"the last {counted(self.begun, 'step')}"
         found = [vars(agent).get(name) for agent in agents for name in HISTORIES]
         histories = [each for each in found if type(each) is History]
         if not histories:

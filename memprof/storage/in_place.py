@@ -35,10 +35,13 @@ class InPlace:
             exact encoding, or somebody else holds them too.
         in_files: agents at rest are in files, not in memory.
         passes: the names of the whole plan, which a store remembers.
+        history_steps: past steps that the histories of agents keep, which it remembers as well, for
+            those that have none yet; None for all.
     """
 
     in_files = False
     passes: tuple[str, ...] = ()
+    history_steps: int | None = None
 
     def __init__(self, packs: tuple[str, ...] = ()) -> None:
         self.passivates = bool(packs)

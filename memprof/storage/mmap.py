@@ -24,7 +24,7 @@ from memprof.storage.layout import Layout, arranged, described, dtype_of, order_
 from memprof.storage.records import Records
 from memprof.storage.template import MOST_LAYOUT_BYTES, LargeRecord, Template, layout_of
 from memprof.storage.unflatten import Allowance, Reader
-from memprof.storage.untrusted import decoding, parsed
+from memprof.storage.untrusted import decoding, is_count, parsed
 from memprof.text import counted, format_size
 from memprof.values.measurements import Effect
 
@@ -76,7 +76,7 @@ class Mmap(Template):
             stored = Kind.read(disk.blob(_KIND), folder)
             kind = stored.pymdps_own(folder) if kind is None else kind
             stored.check(kind, folder)
-            reopened.passes = _passes(disk)
+            reopened.passes, reopened.history_steps = _passes(disk)
             reopened._exemplars.append(_mapped(kind, disk))
         except BaseException:
             disk.close()
@@ -114,7 +114,8 @@ class Mmap(Template):
             self.folder = Path(self._temporary.name) / "population"
         blobs = _described(Exemplar.of(agent, self.keep), self.instead)
         blobs[_KIND] = Kind.of(type(agent)).encoded()
-        blobs[_PASSES] = json.dumps(self.passes).encode()
+        steps = [] if self.history_steps is None else [self.history_steps]
+        blobs[_PASSES] = json.dumps([*self.passes, *steps]).encode()
         identity = hashlib.blake2b(digest_size=16)
         for name, blob in blobs.items():
             identity.update(name.encode())
@@ -331,17 +332,20 @@ def _check_tree(value: Any, most: int) -> None:
         left += [inner for inner in each if type(inner) in _CONTAINERS]
 
 
-def _passes(disk: DiskRecords) -> tuple[str, ...]:
-    """The names of the passes that a store was made with.
+def _passes(disk: DiskRecords) -> tuple[tuple[str, ...], int | None]:
+    """The names of the passes that a store was made with, and its `history_steps`.
 
     Raises:
         StoreError: they make no sense.
     """
     with decoding(f"{disk.folder}: the names of its passes"):
         names = parsed(bytes(disk.blob(_PASSES)[: _MOST_PASSES_BYTES + 1]))
-        if type(names) is not list or not all(type(name) is str for name in names):
+        if type(names) is not list:
             raise ValueError("expected a list of names")
-        return tuple(names)
+        steps = names.pop() if names and is_count(names[-1]) and names[-1] else None
+        if not all(type(name) is str for name in names):
+            raise ValueError("expected a list of names")
+        return tuple(names), steps
 
 
 def _mapped(kind: type, disk: DiskRecords) -> Exemplar:

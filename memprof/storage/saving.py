@@ -21,9 +21,8 @@ class Draft(Mmap):
 
     instead = "keep the population in memory"
 
-    def __init__(self, folder: Path, passes: tuple[str, ...], stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         super().__init__(store=folder)
-        self.passes = passes
         self._stack = stack
 
     def create(self, folder: Path, identity: bytes, blobs: Mapping[str, Buffer]) -> DiskRecords:
@@ -48,7 +47,7 @@ class Draft(Mmap):
 
 
 @contextmanager
-def saving(folder: Path, passes: tuple[str, ...]) -> Iterator[Draft]:
+def saving(folder: Path) -> Iterator[Draft]:
     """A store in a new or empty folder, which is there once the block has ended. A process that is
     killed before leaves a hidden folder `.NAME.*` beside it, which is no store; any exception
     leaves nothing.
@@ -57,4 +56,4 @@ def saving(folder: Path, passes: tuple[str, ...]) -> Iterator[Draft]:
         StoreError: the folder cannot be used.
     """
     with ExitStack() as stack:
-        yield Draft(folder, passes, stack)
+        yield Draft(folder, stack)

@@ -208,6 +208,27 @@ def test_a_copy_takes_no_more_than_what_changes(tmp_path):
                 assert all(mine[index].B is not theirs[index].B for index in range(20))
 
 
+def test_agents_that_have_no_past_yet_keep_as_many_steps_as_the_others(tmp_path):
+    """Wherever they are opened again; a history that has a limit of its own keeps that."""
+    agents = [Agent(**model(size=4)) for _ in range(2)]
+    with memprof.optimize(agents, history_steps=3) as population:
+        population.act({0: [1]})
+        population.save(tmp_path / "saved")
+        second = population.copy()
+    with memprof.reopen(tmp_path / "saved", history_steps=7) as population:
+        population.act({0: [1]})
+    with memprof.reopen(tmp_path / "saved") as saved:
+        saved.save(tmp_path / "again")
+        third = saved.copy()
+        with second, third, memprof.reopen(tmp_path / "again") as again:
+            for population, longest in ((second, 3), (third, 7), (saved, 7), (again, 7)):
+                for _ in range(10):
+                    population.act([[2], [3]])
+                for index, limit in ((0, longest), (1, 3)):
+                    with population.activate(index) as agent:
+                        assert len(agent.prev_actions) == limit
+
+
 # --- what cannot be kept
 
 
