@@ -32,8 +32,9 @@ from memprof.watching.sites import KeptLines
 
 _INTERVAL_SECONDS = 0.1
 _CHILDREN_EVERY = 5
-# Of the time since the program began, no more is spent looking while it runs.
-_SHARE, _LEAST_SECONDS = 0.005, 0.03
+SHARE = 0.005
+"""Of the time since the program began, no more is spent looking while it runs."""
+_LEAST_SECONDS = 0.03
 # Who asks more often gets the same answer.
 _FRESH_SECONDS = 1.0
 # A look takes about so long for each agent, until there was one.
@@ -301,18 +302,21 @@ class Observer:
         if self._stopped and (now := self.awake()) is not self:
             now._acted(operation, agent, found)
             return
-        self._registry.turn += 1
-        if isinstance(agent, self._classes):
-            self._registry.meet(agent)
-            if found is not agent and isinstance(found, self._classes):
-                self._registry.meet(found, like=agent)
-        if operation == ACT and self._registry.alive:
-            self._rounds.act(id(agent), self._registry.alive, self._registry.agents)
-        crowd = self._registry.alone(agent)  # nobody else sees it go
-        if not self._used and self._registry.alive == 1:
+        registry = self._registry
+        registry.turn += 1
+        crowd = registry.crowd_of(agent)
+        if crowd is None and isinstance(agent, self._classes):
+            registry.meet(agent)
+            crowd = registry.crowd_of(agent)
+        if found is not agent and isinstance(found, self._classes):
+            registry.meet(found, like=agent)
+        alive = registry.alive
+        if operation == ACT and alive:
+            self._rounds.act(id(agent), alive, registry.agents)
+        if alive == 1 and not self._used:
             self._look_for_peak(last_chance=True)
-        elif crowd is not None and not crowd.seen:
-            self._look_at(crowd)
+        elif crowd is not None and not crowd.seen and len(crowd.alive) == 1:
+            self._look_at(crowd)  # nobody else sees it go
 
     def _rolled(self, agent: Any, found: Any) -> None:
         """A rollout of an agent has returned it anew."""
@@ -386,7 +390,7 @@ class Observer:
         self._on_look(self)
 
     def _has_time_for(self, alive: int) -> bool:
-        allowed = _LEAST_SECONDS + _SHARE * self.seconds
+        allowed = _LEAST_SECONDS + SHARE * self.seconds
         return self._took + self._each_seconds * alive <= allowed
 
     def look_now(self) -> None:

@@ -120,10 +120,9 @@ class Registry:
     def alive(self) -> int:
         return len(self._known)
 
-    def alone(self, agent: Any) -> Crowd | None:
-        """Its crowd, if it is the only one there that lives."""
-        crowd = self._known.get(id(agent))
-        return crowd if crowd is not None and len(crowd.alive) == 1 else None
+    def crowd_of(self, agent: Any) -> Crowd | None:
+        """That of an agent that lives."""
+        return self._known.get(id(agent))
 
     def agents(self) -> int:
         """How many live, each row of a batch counted."""

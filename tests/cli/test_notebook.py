@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.cli.test_run import SMALL
+from tests.cli.test_run import SMALL, watched
 from tests.conftest import COMMAND, run_command
 
 DEFINE = "\n".join(line[4:] for line in SMALL.strip("\n").split("\n"))
@@ -29,12 +29,6 @@ def written(folder, *cells, language="python", name="study.ipynb"):
     text = json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": about, "cells": made})
     (folder / name).write_text(text)
     return folder / name
-
-
-def launched(folder, *words):
-    return subprocess.run(
-        [*COMMAND, "run", *words], cwd=folder, capture_output=True, text=True, check=False
-    )
 
 
 def report(folder, name="study"):
@@ -62,7 +56,7 @@ def test_cells_run_as_in_jupyter_and_those_before_one_that_fails_are_reported(tm
         "print('never')",
     )
     before = file.read_bytes()
-    done = launched(tmp_path, "--quiet", "home/study.ipynb")
+    done = watched(tmp_path, "--quiet", "home/study.ipynb")
     assert done.returncode == 1, done.stderr
     assert done.stdout == "6\nfrom bash\n'späť'\nhome -f __main__ study.ipynb\n{'a': 1}\n"
     assert done.stderr.startswith("wrong\n")
@@ -87,7 +81,7 @@ def test_cells_run_as_in_jupyter_and_those_before_one_that_fails_are_reported(tm
 def test_every_kind_is_named_also_one_whose_only_agent_went_early(tmp_path):
     same = "agent = Agent(A=arrays(np.eye(9)), B=arrays(np.eye(9)[..., None]))\nstep(agent, 1)"
     written(tmp_path, DEFINE, same, same, "agents = [small(50) for _ in range(5)]", "del agent")
-    done = launched(tmp_path, "--budget", "per_agent=30KB", "study.ipynb")
+    done = watched(tmp_path, "--budget", "per_agent=30KB", "study.ipynb")
     assert done.returncode == 1
     assert "cell 1:12): an agent costs" in done.stderr
     kinds = {kind["name"]: kind["agents"] for kind in report(tmp_path)["kinds"]}
@@ -100,7 +94,7 @@ def test_every_kind_is_named_also_one_whose_only_agent_went_early(tmp_path):
 )
 def test_a_kernel_that_goes_is_said_to_have_gone(tmp_path, ends, code, ended):
     written(tmp_path, "import os\nprint('still here')", ends, "print('never')")
-    done = launched(tmp_path, "--quiet", "study.ipynb")
+    done = watched(tmp_path, "--quiet", "study.ipynb")
     assert (done.returncode, done.stdout) == (code, "still here\n")
     assert done.stderr == "study.ipynb: cell 2 failed; none after it ran\n"
     found = report(tmp_path)
