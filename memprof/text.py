@@ -200,16 +200,23 @@ _SPANS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)?\s*")
 
 
-def parse_seconds(text: str | float) -> float:
+A_DAY, A_YEAR = 24 * 3600.0, 365 * 24 * 3600.0
+_LONG = {A_DAY: "a day", A_YEAR: "a year"}
+
+
+def parse_seconds(text: str | float, least: float = 0.0, most: float = A_YEAR) -> float:
     """Seconds meant by `text`, such as `500 ms`, `10 s`, `2 min`, `1 h` or a plain number.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is no duration, or one that is shorter or longer than may be.
     """
     match = _SPAN.fullmatch(str(text))
     if match is None:
         raise ValueError("expected a duration such as 500 ms, 10 s, 2 min or 1 h")
-    return float(match[1]) * _SPANS[match[2] or "s"]
+    found = float(match[1]) * _SPANS[match[2] or "s"]
+    if not least <= found <= most:
+        raise ValueError(f"expected {least:g} s to {_LONG.get(most, f'{most:g} s')}")
+    return found
 
 
 def format_share(share: float) -> str:

@@ -19,14 +19,12 @@ from memprof.catalogue.backends import OF_PROGRAMS
 from memprof.catalogue.passes import OPTIONS, passes_with
 from memprof.catalogue.passes import Option as PassOption
 from memprof.errors import UsageError, option_of
-from memprof.text import cut, parse_size
+from memprof.text import A_YEAR, cut, parse_size
 from memprof.values.population import EffortName
 
 if TYPE_CHECKING:
     from memprof.posix import Limits
     from memprof.values.gate import Tolerance
-
-_YEAR = 365 * 24 * 3600
 
 
 def within(least: int, most: int) -> Callable[[CallbackParam, Any], Any]:
@@ -42,9 +40,9 @@ def within(least: int, most: int) -> Callable[[CallbackParam, Any], Any]:
 
 def seconds(option: CallbackParam, value: float | None) -> float | None:
     """A check that a number of seconds is above zero, and within a year."""
-    if value is not None and not 0 < value <= _YEAR:
+    if value is not None and not 0 < value <= A_YEAR:
         raise UsageError(
-            f"{option.opts[0]}: expected a number above 0, up to {_YEAR:,} (a year), "
+            f"{option.opts[0]}: expected a number above 0, up to {A_YEAR:,.0f} (a year), "
             f"found {value:g}"
         )
     return value

@@ -18,21 +18,18 @@ if TYPE_CHECKING:
     from memprof.top.process import Process
     from memprof.values.top import Seen
 
-_SHORTEST, _LONGEST = 0.1, 24 * 3600.0
+_SHORTEST = 0.1
 _MOST_PID = 2**22
 
 
 def _interval(text: str) -> float:
     """Seconds between two readings."""
-    from memprof.text import cut, parse_seconds
+    from memprof.text import A_DAY, cut, parse_seconds
 
     try:
-        found = parse_seconds(text)
-        if not _SHORTEST <= found <= _LONGEST:
-            raise ValueError(f"expected {_SHORTEST:g} s to a day")
+        return parse_seconds(text, _SHORTEST, A_DAY)
     except ValueError as error:
         raise UsageError(f"--interval: {error}, found {cut(text, 40)!r}") from None
-    return found
 
 
 def top_command(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 import memprof
 from memprof.errors import UsageError
-from memprof.text import parse_seconds
+from memprof.text import A_DAY, parse_seconds
 from memprof.top.ask import watched
 from memprof.values.live import Live, LiveKind
 from memprof.values.watch import Growth
@@ -37,6 +37,14 @@ def test_durations_are_read_as_people_write_them(text, seconds):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ValueError, match="expected a duration"):
         parse_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("99 ms", "a day"), ("24.1 h", "a day"), ("2 min", "60 s")]
+)
+def test_a_duration_lies_within_its_bounds(text, most):
+    with pytest.raises(ValueError, match=rf"^expected 0\.1 s to {most}$"):
+        parse_seconds(text, 0.1, 60.0 if most == "60 s" else A_DAY)
 
 
 class Life:
