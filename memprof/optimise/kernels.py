@@ -172,11 +172,12 @@ class Kernels(LearningKernels):
         policies, habits, precision = choice
         pymdps = getattr(self._own, name)
         tree = None if learns or not getattr(self._stands, name)() else self.facts.tree(policies)
-        if tree is None:
+        sizes = [(len(matrices),) for matrices in model.B]
+        if tree is None or len(own[0]) != len(sizes) or not all(map(is_belief, own[0], sizes)):
             return pymdps(*own)
         planner = Planner(model, tree, self.facts)
         try:
-            G = planner.energies(own[0])
+            G = planner.energies([belief[np.newaxis] for belief in own[0]])[:, 0]
         except Unfit:
             return pymdps(*own)
         case = self.facts.kinds.of((name, *planner.kind))

@@ -1,21 +1,23 @@
-"""Planning for `pool`: the policies of one agent as a tree, from what is known of its matrices, or
-from PyMDP's own functions, one beginning at a time."""
+"""Planning: the policies of agents with one model as a tree, from what is known of its matrices.
+
+Of other matrices `pool` asks PyMDP's own functions, one beginning at a time and so to the bit
+(`OneByOne`); `batch` multiplies them with all vectors at once, in another order (`AllAtOnce`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from memprof.optimise.facts import Facts, is_belief
+from memprof.optimise.facts import Facts
 from memprof.optimise.policies import (
     Expectations,
     Tree,
     Vectors,
-    dots,
     free_energies,
     joint,
     one_by_one,
@@ -51,11 +53,48 @@ class Model:
     paths: Any
 
 
+class Sums(Protocol):
+    """How sums over states are computed of which no facts are known; of vectors in rows."""
+
+    def product(
+        self, matrix: np.ndarray, vectors: Sequence[np.ndarray], *, by_dot: bool
+    ) -> np.ndarray:
+        """A matrix of as many axes more as there are vectors, times these; [rows, outcomes].
+        `by_dot` where PyMDP calls the matrix's own `dot`."""
+        ...
+
+    def gain(self, A: np.ndarray, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """PyMDP's spm_MDP_G; [rows]."""
+        ...
+
+    def doubt(self, numbers: np.ndarray, limit: float) -> None:
+        """Told of numbers, in rows, that PyMDP compares with a limit."""
+        ...
+
+
+class OneByOne:
+    """As PyMDP does it, row by row."""
+
+    def product(
+        self, matrix: np.ndarray, vectors: Sequence[np.ndarray], *, by_dot: bool
+    ) -> np.ndarray:
+        if by_dot:
+            return np.stack([matrix.dot(vector) for vector in vectors[0]])
+        return one_by_one(partial(maths.spm_dot, matrix), vectors)
+
+    def gain(self, A: np.ndarray, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        return one_by_one(partial(maths.spm_MDP_G, A), vectors)
+
+    def doubt(self, numbers: np.ndarray, limit: float) -> None:
+        """They have PyMDP's bits."""
+
+
 @dataclass(slots=True)
 class Planner:
-    """Plans once.
+    """Plans once, for one agent or for many.
 
     Attributes:
+        sums: what computes what no facts tell.
         cases: of the matrices of which facts were used.
         kind: how it computed: with facts or without, matrix by matrix, and with which shapes.
     """
@@ -63,36 +102,38 @@ class Planner:
     model: Model
     tree: Tree
     facts: Facts
+    sums: Sums = field(default_factory=OneByOne)
     cases: list[Case[Any]] = field(default_factory=list)
     kind: list[Any] = field(default_factory=list)
 
-    def energies(self, qs: Any) -> np.ndarray:
-        """G of every policy.
+    def energies(self, beliefs: Sequence[np.ndarray]) -> np.ndarray:
+        """G of every policy for each agent, [policies, agents], from what they believe of each
+        factor, [agents, states].
 
         Raises:
             Unfit: it is none of the kinds that this is for.
         """
         model, steps = self.model, len(self.tree.depths)
-        sizes = tuple((len(matrices),) for matrices in model.B)
+        sizes = [len(matrices) for matrices in model.B]
         if (
             self.tree.factors != len(sizes)
-            or len(qs) != len(sizes)
-            or not all(map(is_belief, qs, sizes))
+            or [belief.shape[1] for belief in beliefs] != sizes
+            or not all(map(in_range, beliefs))
         ):
             raise Unfit
-        self.kind += [steps, len(self.tree.ends), sizes, model.gains]
+        self.kind += [steps, len(self.tree.ends), *sizes, model.gains]
         utility = model.C is not None
         modalities = range(len(model.A)) if utility else ()
         preferences = [self._preferences_of(each, steps) for each in (model.C if utility else ())]
         return free_energies(
             self.tree,
-            list(qs),
+            beliefs,
             Expectations(
                 states=self._states(),
                 outcomes=[self._outcomes(modality) for modality in modalities],
                 preferences=lambda modality, step: preferences[modality][step],
                 gains=list(self._gains()) if model.gains else (),
-                costs=self._costs(qs),
+                costs=self._costs(beliefs),
             ),
         )
 
@@ -135,24 +176,21 @@ class Planner:
         entries = self._use(self.facts.matrix(matrix)) if is_plain else None
         self.kind += [matrix.shape, matrix.strides, matrix.dtype, by_dot]
 
-        def product(states: Sequence[Vectors]) -> Vectors:
-            mine = [states[factor] for factor in factors]
+        def product(vectors: Sequence[np.ndarray]) -> np.ndarray:
             if entries is not None:
-                if not in_range(mine[0]):
+                if not in_range(vectors[0]):
                     raise Unfit
-                found: Vectors = entries.products(mine[0])
+                found: np.ndarray = entries.products(vectors[0])
                 return found
-            if by_dot:
-                return np.stack([matrix.dot(vector) for vector in mine[0]])
-            return one_by_one(partial(maths.spm_dot, matrix), mine)
+            return self.sums.product(matrix, vectors, by_dot=by_dot)
 
-        return product
+        return _in_rows(product, factors)
 
     def _gains(self) -> Any:
         """A term for each modality, or one for all of them."""
         model = self.model
         if model.A_factors is None:
-            return [partial(one_by_one, partial(maths.spm_MDP_G, model.A))]
+            return [_in_rows(partial(self.sums.gain, model.A), range(len(model.B)))]
         return [self._gain(A, factors) for A, factors in zip(model.A, model.A_factors, strict=True)]
 
     def _gain(
@@ -160,33 +198,44 @@ class Planner:
     ) -> Callable[[Sequence[Vectors]], np.ndarray]:
         surprise = self._use(self.facts.surprise.of(A, None, A)) if type(A) is np.ndarray else None
 
-        def gain(states: Sequence[Vectors]) -> np.ndarray:
-            mine = [states[factor] for factor in factors]
+        def gain(vectors: Sequence[np.ndarray]) -> np.ndarray:
             if surprise is None:
-                return one_by_one(partial(maths.spm_MDP_G, A), mine)
-            likely = joint(mine)
+                return self.sums.gain(A, vectors)
+            likely = joint(vectors)
             if likely.shape[1:] != A.shape[1:] or not in_range(likely):
                 raise Unfit
-            likely = (likely * (likely > NEGLIGIBLE)).reshape(len(likely), -1)
-            if not likely.any(axis=1).all():
+            likely = likely.reshape(len(likely), -1)
+            self.sums.doubt(likely, NEGLIGIBLE)
+            found: np.ndarray | None = surprise.gains(likely)
+            if found is None:
                 raise Unfit
-            outcomes, certainty = surprise.under_all(likely)
-            found: np.ndarray = certainty - dots(outcomes, maths.spm_log_single(outcomes))
             return found
 
-        return gain
+        return _in_rows(gain, factors)
 
-    def _costs(self, qs: Any) -> list[np.ndarray | None]:
+    def _costs(self, beliefs: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         """As calc_inductive_cost finds them, which are the same at every step."""
         found: list[np.ndarray | None] = []
         paths_of_all = () if self.model.paths is None else self.model.paths
-        for belief, paths in zip(qs, paths_of_all, strict=False):
+        for belief, paths in zip(beliefs, paths_of_all, strict=False):
             if type(paths) is not np.ndarray or paths.dtype != np.float64 or paths.ndim != 2:
                 raise Unfit
-            there = np.flatnonzero(paths[:, np.argmax(belief)] == 1)
-            cost = None
-            if len(there):
-                cost = (1 - paths[max(there[0] - 1, 0), :]) * np.log(_EPSILON)
-            found.append(cost)
+            there = paths[:, np.argmax(belief, axis=1)] == 1  # [steps before the goal, agents]
+            towards = (1 - paths[np.maximum(there.argmax(axis=0) - 1, 0)]) * np.log(_EPSILON)
+            reaches = there.any(axis=0)
+            found.append(np.where(reaches[:, np.newaxis], towards, 0.0) if reaches.any() else None)
         self.kind.append(len(found))
         return found
+
+
+def _in_rows(
+    function: Callable[[Sequence[np.ndarray]], np.ndarray], factors: Sequence[int]
+) -> Callable[[Sequence[Vectors]], np.ndarray]:
+    """The function of the states of these factors, which takes the vectors in rows."""
+
+    def of_all(states: Sequence[Vectors]) -> np.ndarray:
+        mine = [states[factor] for factor in factors]
+        found = function([vectors.reshape(-1, vectors.shape[-1]) for vectors in mine])
+        return found.reshape(*mine[0].shape[:2], *found.shape[1:])
+
+    return of_all

@@ -1,5 +1,5 @@
 """Policies as a tree: what those with a common beginning expect is computed once, and all
-beginnings of one length together.
+beginnings of one length together, for one agent or for many that share a model.
 
 PyMDP rolls out one policy after the other, though 3,125 policies of five steps have but 3,905
 different beginnings among their 15,625. Every number here is computed by the operations that PyMDP
@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memprof.optimise.pool import dots
 from memprof.storage.constants import is_constant
 
 Vectors = np.ndarray
-"""Of each beginning one, in rows."""
+"""Of each beginning, one for each agent; [beginnings, agents, entries]."""
 _BLOCK = 2**17
 """Numbers in a temporary: 1 MiB. More takes longer, and a long policy has many beginnings."""
 
@@ -128,15 +129,15 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """What an agent's model tells of many beginnings at once, from the states of all factors.
+    """What agents' model tells of many beginnings at once, from the states of all factors.
 
     Attributes:
         states: of a factor after an action.
         outcomes: of each modality; none without utility.
         preferences: the logarithm of those for a modality at a step.
         gains: terms of what is learned about states; none without.
-        costs: inductive, at every step, a vector for each factor's states; None where there is
-            no path to a goal.
+        costs: inductive, at every step, of each factor's states for each agent, [agents, states];
+            None where there is no path to a goal.
     """
 
     states: Callable[[int, int, Sequence[Vectors]], Vectors]
@@ -147,10 +148,11 @@ class Expectations:
 
 
 def free_energies(tree: Tree, beliefs: Sequence[np.ndarray], model: Expectations) -> np.ndarray:
-    """G of every policy, as PyMDP's `update_posterior_policies` sums it up, without what it gains
-    of parameters."""
-    sums = np.empty((3, tree.depths[-1].count))  # utility, information gain, inductive cost
-    now = _Block(0, 0, 1, [belief[np.newaxis] for belief in beliefs], np.zeros((3, 1)))
+    """G of every policy for each agent, [policies, agents], as PyMDP's `update_posterior_policies`
+    sums it up, without what it gains of parameters. A belief of each factor: [agents, states]."""
+    agents = len(beliefs[0])
+    sums = np.empty((3, tree.depths[-1].count, agents))  # utility, information gain, inductive cost
+    now = _Block(0, 0, 1, [belief[np.newaxis] for belief in beliefs], np.zeros((3, 1, agents)))
     waiting = [now]
     while waiting:
         block = waiting.pop()
@@ -158,7 +160,7 @@ def free_energies(tree: Tree, beliefs: Sequence[np.ndarray], model: Expectations
             sums[:, block.first : block.last] = block.sums
         else:
             waiting.extend(_next(tree.depths[block.step], block, model))
-    G = np.zeros(len(tree.ends))
+    G = np.zeros((len(tree.ends), agents))
     for part in sums:
         G += part[tree.ends]  # zeros where it does not count, which change no bit
     return G
@@ -177,7 +179,7 @@ class _Block(NamedTuple):
 
 def _next(depth: Depth, block: _Block, model: Expectations) -> Iterator[_Block]:
     """What a block's beginnings go on with, in blocks that are not too large."""
-    width = sum(vectors.shape[1] for vectors in block.states)
+    width = sum(vectors[0].size for vectors in block.states)
     most = max(1, _BLOCK // width)
     first, end = depth.starts[block.first], depth.starts[block.last]
     for start in range(first, end, most):
@@ -202,34 +204,30 @@ def _after(
     is_all = last - first == depth.count
     found = []
     for factor, moves in enumerate(depth.moves):
-        after = np.empty((last - first, block.states[factor].shape[1]))
+        after = np.empty((last - first, *block.states[factor].shape[1:]))
         for move in moves:
             action, rows, parents = move if is_all else move.within(first, last, block.first)
             if len(rows):
-                before = [vectors[parents] for vectors in block.states]
+                before = block.states  # of the only beginning, as a rule of the first step
+                if len(before[0]) > 1 or len(parents) > 1:
+                    before = [vectors[parents] for vectors in before]
                 after[rows] = model.states(factor, action, before)
         found.append(after)
     return found
 
 
-def dots(vectors: Vectors, others: np.ndarray) -> np.ndarray:
-    """Of each row with the other's, or with the only other vector, by BLAS's dot as of two."""
-    found: np.ndarray = np.matmul(vectors[:, np.newaxis], others[..., np.newaxis])
-    return found[:, 0, 0]
-
-
-def joint(vectors: Sequence[Vectors]) -> np.ndarray:
+def joint(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """Each row's outer product over all factors."""
     return reduce(_outer, vectors)
 
 
-def _outer(left: np.ndarray, right: Vectors) -> np.ndarray:
+def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     spread = right.reshape(len(right), *(1,) * (left.ndim - 1), -1)
     product: np.ndarray = left[..., np.newaxis] * spread
     return product
 
 
-def one_by_one(function: Callable[[Any], Any], vectors: Sequence[Vectors]) -> np.ndarray:
+def one_by_one(function: Callable[[Any], Any], vectors: Sequence[np.ndarray]) -> np.ndarray:
     """The function of every row's vectors, in an object array as PyMDP has them."""
     return np.stack([function(_objects(row)) for row in zip(*vectors, strict=True)])
 

@@ -177,7 +177,10 @@ _TWO: dict[np.dtype[Any], Any] = {
 }
 # The states that PyMDP's spm_MDP_G looks at, and what it adds inside the logarithm.
 NEGLIGIBLE = np.exp(-16)
+_TINY = 1e-16  # what PyMDP adds inside all other logarithms
+_LOG_OF_NOTHING = np.log(np.zeros(64) + _TINY)[0]
 _FEW_ENTRIES = 2048
+_MOST_RANKS = 16
 
 
 def in_range(array: np.ndarray) -> bool:
@@ -196,21 +199,26 @@ class Entries:
     """The nonzero entries of a matrix of `height` rows; `values` is None when all are 1.0.
 
     Attributes:
-        pair: where no row has more than two: of every row the columns of both (one beyond the last
-            where there is none), and their values.
+        ranks: where no row has many: of every row the column of its first entry, its second, and so
+            on (one beyond the last where there is none), and their values.
+        identity: whether matrix @ vector is the vector.
     """
 
     rows: np.ndarray
     columns: np.ndarray
     values: np.ndarray | None
     height: int
-    pair: tuple[tuple[np.ndarray, np.ndarray | None], ...] | None
+    ranks: tuple[tuple[np.ndarray, np.ndarray | None], ...] | None
+    identity: bool
 
     @classmethod
     def of(cls, matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Entries:
         values = matrix[rows, columns].astype(np.float64)
-        pair = _pair(rows, columns, values, matrix.shape)
-        return cls(rows, columns, None if (values == 1.0).all() else values, len(matrix), pair)
+        ranks = _ranks(rows, columns, values, matrix.shape)
+        ones = bool((values == 1.0).all())
+        diagonal = np.arange(len(matrix))
+        identity = ones and all(np.array_equal(each, diagonal) for each in (rows, columns))
+        return cls(rows, columns, None if ones else values, len(matrix), ranks, identity)
 
     def product(self, vector: np.ndarray) -> np.ndarray:
         """matrix @ vector: each product rounded, then added from 0.0 on, in the entries' order."""
@@ -221,11 +229,13 @@ class Entries:
 
     def products(self, vectors: np.ndarray) -> np.ndarray:
         """The same of each row of `vectors`."""
-        if self.pair is None:
+        if self.identity and vectors.shape[1] == self.height:
+            return vectors
+        if self.ranks is None:
             return np.stack([self.product(vector) for vector in vectors])
         wider = np.zeros((len(vectors), vectors.shape[1] + 1))
         wider[:, :-1] = vectors
-        (first, its), *others = self.pair
+        (first, its), *others = self.ranks
         found: np.ndarray = wider.take(first, axis=1)
         if its is not None:
             found *= its
@@ -235,12 +245,12 @@ class Entries:
         return found
 
 
-def _pair(
+def _ranks(
     rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[tuple[np.ndarray, np.ndarray | None], ...] | None:
-    """The first entry of every row, and the second if any row has two; None if one has more."""
+    """The first entry of every row, the second of those that have two, and so on."""
     counts = np.bincount(rows, minlength=shape[0])
-    if counts.max() > 2:
+    if counts.max() > _MOST_RANKS:
         return None
     order = np.argsort(rows, kind="stable")
     starts = np.cumsum(counts) - counts
@@ -252,6 +262,12 @@ def _pair(
         column[has], value[has] = columns[entries], values[entries]
         found.append((column, None if (value == 1.0).all() else value))
     return tuple(found)
+
+
+def dots(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of each vector with the other's, or with the only other one, by BLAS's dot as of two."""
+    found: np.ndarray = np.matmul(vectors[..., np.newaxis, :], others[..., np.newaxis])
+    return found[..., 0, 0]
 
 
 def gathered(matrix: np.ndarray) -> Entries | None:
@@ -273,10 +289,15 @@ def gathered(matrix: np.ndarray) -> Entries | None:
 
 @dataclass(frozen=True, slots=True)
 class Surprise:
-    """What spm_MDP_G computes of A's columns, one per state: a state's outcomes, and sum p ln p."""
+    """What spm_MDP_G computes of A's columns, one per state: a state's outcomes, and sum p ln p.
+
+    Attributes:
+        starts: of each state, its first entry among all outcomes; and the end of all.
+    """
 
     outcomes: Entries
     certainty: np.ndarray
+    starts: np.ndarray
 
     @classmethod
     def of(cls, likelihood: np.ndarray) -> Surprise | None:
@@ -290,17 +311,37 @@ class Surprise:
         matrix = likelihood.reshape(len(likelihood), -1)
         states, outcomes = np.nonzero(matrix.T)  # state by state, as PyMDP adds them
         certainty = np.array([_certainty(column) for column in matrix.T])
-        return cls(Entries.of(matrix, outcomes, states), certainty)
+        starts = np.searchsorted(states, np.arange(matrix.shape[1] + 1))
+        return cls(Entries.of(matrix, outcomes, states), certainty, starts)
 
     def under(self, states: np.ndarray) -> tuple[np.ndarray, np.float64]:
         """Expected outcomes and certainty: PyMDP's sums over states, with zeros left out or in."""
         certainty = np.add.accumulate(states * self.certainty)[-1] + 0.0
         return self.outcomes.product(states), certainty
 
-    def under_all(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same under each row of `states`."""
-        certainty = np.add.accumulate(states * self.certainty, axis=1)[:, -1] + 0.0
-        return self.outcomes.products(states), certainty
+    def gains(self, states: np.ndarray) -> np.ndarray | None:
+        """spm_MDP_G under each row of `states`, from those that it looks at; None if it looks at
+        none in a row."""
+        rows, likely = np.divmod(np.flatnonzero(states > NEGLIGIBLE), states.shape[1])
+        if not np.bincount(rows, minlength=len(states)).all():
+            return None
+        chances = states[rows, likely]
+        certainty = np.bincount(rows, chances * self.certainty[likely], len(states))
+        counts = self.starts[likely + 1] - self.starts[likely]
+        every = np.repeat(np.arange(len(likely)), counts)
+        entries = self.starts[likely][every] + np.arange(len(every))
+        entries -= np.repeat(np.cumsum(counts) - counts, counts)
+        terms = chances[every]
+        if self.outcomes.values is not None:
+            terms *= self.outcomes.values[entries]
+        size = self.outcomes.height
+        places = rows[every] * size + self.outcomes.rows[entries]
+        outcomes = np.bincount(places, terms, len(states) * size)
+        logs = np.full(len(outcomes), _LOG_OF_NOTHING)
+        logs[places] = np.log(outcomes[places] + _TINY)
+        shape = len(states), size
+        found: np.ndarray = certainty - dots(outcomes.reshape(shape), logs.reshape(shape))
+        return found
 
 
 def _certainty(column: np.ndarray) -> np.float64:

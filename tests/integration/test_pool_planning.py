@@ -147,7 +147,7 @@ def test_a_tree_that_is_wrong_is_caught_and_not_used(monkeypatch, wrong):
         found = right(*given)
         if isinstance(found, list):
             return [0.5 * each for each in found]
-        return found + np.arange(len(found))
+        return (found.T + np.arange(len(found))).T
 
     monkeypatch.setattr(home, name, off)
     expected = [bits(each) for each in getattr(kernels._own, PLANS)(*arguments)]
