@@ -15,6 +15,7 @@ from memprof.errors import ScenarioError
 from memprof.models import OwnWorld
 from memprof.populations import ENVIRONMENT, EVERYBODY
 from memprof.populations.alike import alike
+from memprof.populations.seeds import AfterOwn, AfterWorlds, Onwards
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.text import own_traceback, raised, shown
@@ -89,15 +90,15 @@ class GenerativeProcess:
         return max(1, _MOST_NUMBERS // max(map(len, arrays)))
 
     def live(
-        self, states: np.ndarray, actions: np.ndarray | None, seeds: Sequence[int]
+        self, states: np.ndarray, actions: np.ndarray | None, drawn: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """What `first` or `next`, and then `observe`, come to for several agents at once, each with
-        `np.random` seeded by its own seed: their states and, per modality, what they observe; of
-        shape (agents,) each."""
-        chances = iter(_chances(seeds, len(self.B) + len(self.A)))
+        """What `first` or `next`, and then `observe`, come to for several agents at once: their
+        states and, per modality, what they observe; of shape (agents,) each. `drawn` is what
+        `np.random` draws for each: a number of each factor and modality, [numbers, agents]."""
+        chances = iter(drawn)
         if actions is None:
             assert self.D is not None
-            columns = [np.broadcast_to(d[:, None], (len(d), len(seeds))) for d in self.D]
+            columns = [np.broadcast_to(d[:, None], (len(d), len(states))) for d in self.D]
         else:
             was = np.unravel_index(states, self._shape)
             controls = actions.astype(int).T
@@ -184,34 +185,57 @@ class Environments:
         self._states[place] = state
         return world.observe(state)
 
+    def draws(self, agents: range) -> int | None:
+        """How many numbers a world of these draws from `np.random` at every step, where that is
+        known and the same for all; else None."""
+        process = self._worlds[agents.start]
+        if not isinstance(process, GenerativeProcess) or not process.at_once:
+            return None
+        in_common = all(self._worlds[agent] is process for agent in agents)
+        return len(process.B) + len(process.A) if in_common else None
+
     def observe_all(
         self, agents: range, actions: np.ndarray | None, seeds: Sequence[int]
     ) -> list[Any]:
         """What these agents perceive, a sequence per modality, each with `np.random` seeded by its
         own seed; `actions` has a row each, and the first time there are none."""
-        process = self._worlds[agents.start]
-        in_common = all(self._worlds[agent] is process for agent in agents)
-        if in_common and isinstance(process, GenerativeProcess) and process.at_once:
-            return self._observed_at_once(process, agents, actions, seeds)
+        if (draws := self.draws(agents)) is not None:
+            return self._observed_at_once(agents, actions, AfterWorlds(seeds, draws).uniform)
         seen = []
         for row, agent in enumerate(agents):
             np.random.seed(seeds[row])
             seen.append(self.observe(agent, None if actions is None else actions[row]))
         return list(zip(*seen, strict=True))
 
+    def observe_each(
+        self, agents: range, actions: Sequence[Any], seeds: Sequence[int]
+    ) -> tuple[Sequence[Any] | np.ndarray, Onwards]:
+        """What each of these agents perceives after its action, with `np.random` seeded by its own
+        seed; and where that goes on for the agents themselves."""
+        draws = self.draws(agents)
+        acted = [each is not None for each in actions]
+        if draws is not None and (all(acted) or not any(acted)):
+            together = np.stack(actions) if any(acted) else None
+            after = AfterWorlds(seeds, draws)
+            seen = self._observed_at_once(agents, together, after.uniform)
+            return np.stack(seen, axis=1), after
+        observed, left = [], AfterOwn()
+        for agent, action, seed in zip(agents, actions, seeds, strict=True):
+            np.random.seed(seed)
+            observed.append(self.observe(agent, action))
+            left.left_off()
+        return observed, left
+
     def _observed_at_once(
-        self,
-        process: GenerativeProcess,
-        agents: range,
-        actions: np.ndarray | None,
-        seeds: Sequence[int],
+        self, agents: range, actions: np.ndarray | None, chances: np.ndarray
     ) -> list[Any]:
+        process = self._worlds[agents.start]
         states = np.frombuffer(self._states, np.int64)[agents.start - self._worlds.start :]
         parts = []
         for first in range(0, len(agents), process.at_once):
             part = slice(first, min(len(agents), first + process.at_once))
             acted = None if actions is None else actions[part]
-            states[part], observed = process.live(states[part], acted, seeds[part])
+            states[part], observed = process.live(states[part], acted, chances[:, part])
             parts.append(observed)
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -322,15 +346,6 @@ def _drawn_all(columns: np.ndarray, chances: np.ndarray) -> np.ndarray:
     reached = chances.astype(kind) * cumulative[-1].astype(kind)
     found: np.ndarray = np.minimum((cumulative <= reached).sum(axis=0), len(cumulative) - 1)
     return found
-
-
-def _chances(seeds: Sequence[int], count: int) -> np.ndarray:
-    """So many numbers that `np.random` draws from each seed; shape (count, seeds)."""
-    found = np.empty((len(seeds), count))
-    for row, seed in zip(found, seeds, strict=True):
-        np.random.seed(seed)
-        row[:] = np.random.random_sample(count)
-    return found.T
 
 
 def _equal(left: list[Any], right: list[Any]) -> bool:
