@@ -19,9 +19,12 @@ from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.optimise.default import ByAgent, keep_what_rest_frees
 from memprof.optimise.plan import Plan
+from memprof.populations import Behaviour
+from memprof.populations.batch_turns import Turns
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
 from memprof.populations.turn import take_turn
+from memprof.storage.batch import Batch
 from memprof.storage.saving import saving
 from memprof.text import counted
 from memprof.upstream.numpy_agent import Agent
@@ -69,6 +72,8 @@ class OptimizedPopulation:
         self.passes = passes
         self._plan, self._options = plan, dict(options)
         self._roster = Roster(plan)
+        storage = plan.storage
+        self._together = Turns(storage) if isinstance(storage, Batch) else None
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
             for agent in [agents] if isinstance(agents, Agent) else agents:
@@ -217,46 +222,62 @@ class OptimizedPopulation:
         those before it have acted.
         """
         self._check_open()
-        turns = self._turns(observations, indices)
+        chosen, seen = self._due(observations, indices)
         if unknown := sorted({*learning} - _LEARNED):
             raise UsageError(f"learning: expected A, B or D, found {', '.join(map(repr, unknown))}")
-        actions = []
-        for index, observation in turns:
-            with self.activate(index) as agent:
-                try:
-                    turn = take_turn(
-                        agent,
-                        [observation] if isinstance(observation, Integral) else observation,
-                        learning,
-                        first=getattr(agent, "action", None) is None,
-                    )
-                except Exception as error:
-                    error.add_note(f"agent {index} of the population, observing {observation!r}")
-                    raise
-                actions.append(turn.action)
-        return _rows(actions)
+        if self._together is None or learning:
+            each = zip(chosen, seen, strict=True)
+            return _rows([self._turn(*turn, learning).action for turn in each])
+        self._roster.check_idle(chosen)
+        taken = self._together.take(
+            chosen, seen, lambda place: self._turn(chosen[place], seen[place])
+        )
+        return _rows([action for some in taken for action in some.actions()])
 
-    def _turns(self, observations: Any, indices: Sequence[int] | None) -> list[tuple[int, Any]]:
-        """Each agent once, with what it observes."""
+    def _turn(self, index: int, observation: Any, learning: Collection[str] = ()) -> Behaviour:
+        """One agent's turn, taken alone."""
+        with self.activate(index) as agent:
+            try:
+                return take_turn(
+                    agent,
+                    [observation] if isinstance(observation, Integral) else observation,
+                    learning,
+                    first=getattr(agent, "action", None) is None,
+                )
+            except Exception as error:
+                error.add_note(f"agent {index} of the population, observing {observation!r}")
+                raise
+
+    def _due(
+        self, observations: Any, indices: Sequence[int] | None
+    ) -> tuple[Sequence[int], Sequence[Any] | np.ndarray]:
+        """The agents whose turn it is, each once, and what each observes."""
+        everybody = indices is None and not isinstance(observations, Mapping)
+        if everybody:
+            chosen = self._roster.indices()
+        else:
+            chosen = [*(observations if indices is None else indices)]
         if isinstance(observations, Mapping):
-            chosen = [*observations] if indices is None else [*indices]
             for index in chosen:
                 if index not in observations:
                     raise UsageError(f"observations: there is none for agent {index}")
-            seen = [observations[index] for index in chosen]
+            seen: Any = [observations[index] for index in chosen]
+        elif isinstance(observations, np.ndarray) and observations.dtype.kind in "iu":
+            seen = observations
         else:
-            chosen = [*(self._roster.indices() if indices is None else indices)]
             seen = [*observations]
         if len(seen) != len(chosen):
             agents = counted(len(chosen), "agent")
             raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
+        if everybody:
+            return chosen, seen
         if len({*chosen}) != len(chosen):
             raise UsageError("indices: an agent has one turn, and one of these is there twice")
         for index in chosen:
             self._check_index(index)
             if index not in self._roster:
                 raise IndexError(f"agent {index} was removed")
-        return [*zip(chosen, seen, strict=True)]
+        return chosen, seen
 
     def memory(self) -> PopulationMemory:
         """The memory of agents at rest, and of what the passes hold for all of them.

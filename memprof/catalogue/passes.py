@@ -82,7 +82,8 @@ class PassInfo:
 
     An `early` pass is installed before PyMDP is imported: a process that tries plan after plan
     cannot tell what it does. `requires` names the passes that must
-    come before it in a plan, `requires_one` some of which one must. `auto` tries the passes that
+    come before it in a plan, `requires_one` some of which one must, and `excludes` those that must
+    not be in it. `auto` tries the passes that
     are exact or only reorder, but for those that only make sense `on_request`; and, where it keeps
     one of those that a pass is `done_by` as well, that pass.
     """
@@ -93,6 +94,7 @@ class PassInfo:
     on_request: bool = False
     requires: tuple[str, ...] = ()
     requires_one: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
     done_by: tuple[str, ...] = ()
 
     def form(self, backend: str) -> PassForm:
@@ -107,10 +109,11 @@ def _pass(
     on_request: bool = False,
     requires: tuple[str, ...] = (),
     requires_one: tuple[str, ...] = (),
+    excludes: tuple[str, ...] = (),
     done_by: tuple[str, ...] = (),
     **forms: PassForm,
 ) -> PassInfo:
-    return PassInfo(name, forms, early, on_request, requires, requires_one, done_by)
+    return PassInfo(name, forms, early, on_request, requires, requires_one, excludes, done_by)
 
 
 # In the order in which a plan applies them.
@@ -262,6 +265,20 @@ PASSES = Catalogue(
             ),
         ),
         _pass(
+            name="batch",
+            numpy=PassForm(
+                summary="agents whose models are equal rest in columns, and take their turns "
+                "together, as arrays; includes `template`",
+                cost="nothing for these, whose steps are many times faster; a record written and "
+                "read at every use of any other agent",
+                target="memprof.storage.batch:Batch",
+                bound=1e-12,
+                reorders=True,
+                kind="storage",
+            ),
+            excludes=("float32", "belief", "sparse", "mmap", "working_set"),
+        ),
+        _pass(
             name="mmap",
             numpy=PassForm(
                 summary="the template and the records in memory-mapped files, which survive a "
@@ -345,12 +362,16 @@ def passes_for(backend: str) -> tuple[str, ...]:
 
 
 def order_problem(names: Sequence[str]) -> str | None:
-    """Which of these passes lacks one before it that it needs; None where none does."""
+    """Which of these passes lacks one before it that it needs, or excludes another; None where none
+    does."""
     for position, name in enumerate(names):
         info = PASSES[name]
         for needed in (*((each,) for each in info.requires), info.requires_one):
             if needed and not {*needed} & {*names[:position]}:
                 return f"{name!r} needs {' or '.join(map(repr, needed))} before it"
+        for other in info.excludes:
+            if other in names:
+                return f"{name!r} and {other!r} exclude each other; leave one out"
     return None
 
 

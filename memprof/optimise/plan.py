@@ -77,11 +77,11 @@ class Plan:
     ) -> Plan:
         """New instances of the named passes, told those of the options that they know.
 
-        Of the two that store records, `mmap` includes `template`.
+        Of those that store records, `mmap` and `batch` include `template`.
         """
         made: dict[str, list[Any]] = {"setting": [], "transform": [], "storage": [], "budget": []}
         for name in names:
-            if name != "template" or "mmap" not in names:
+            if name != "template" or not {"mmap", "batch"} & {*names}:
                 kind = PASSES[name].form(backend).kind
                 made[kind].append(new_pass(name, backend, options))
         budget = next((each.working_set for each in made["budget"]), None)

@@ -19,7 +19,7 @@ class Replacements:
 
     def __init__(self) -> None:
         self.facts = Facts()
-        own = {name: _beneath(getattr(home, name, None)) for home, name in REPLACED}
+        own = {name: beneath(getattr(home, name, None)) for home, name in REPLACED}
         self._own = SimpleNamespace(**own)
         self._kernels = {name: getattr(self, name) for name in own}
         ours = {id(function): self._kernels[name] for name, function in own.items()}
@@ -57,7 +57,7 @@ class Replacements:
         return self._rests_on[name].unknown or self._rests_on[name].changed()
 
 
-def _beneath(function: Any) -> Any:
+def beneath(function: Any) -> Any:
     """PyMDP's own function of a kernel: somebody may have put one back that he found earlier."""
     while isinstance(function, MethodType) and isinstance(function.__self__, Replacements):
         function = getattr(function.__self__._own, function.__name__)
@@ -68,6 +68,6 @@ def _put(functions: Mapping[Any, Any]) -> None:
     """Put a function in the place of each, or of its kernel, in all modules of PyMDP."""
     for module in upstream.loaded():
         for name, value in list(vars(module).items()):
-            own = _beneath(value)
+            own = beneath(value)
             if isinstance(own, FunctionType) and own in functions:
                 setattr(module, name, functions[own])

@@ -5,7 +5,8 @@ Agents that the user's own code builds: what contradicts them, and why they fail
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from memprof.populations import (
     refused,
     step_seed,
 )
+from memprof.populations.batch_turns import TOGETHER, Taken, Turns
 from memprof.populations.environment import Environments
 from memprof.populations.roster import Roster
 from memprof.populations.turn import take_turn
+from memprof.storage.batch import Batch
 from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
 from memprof.text import own_traceback, raised
@@ -51,6 +54,9 @@ class NumpyPopulation(Population):
         spec = self._spec
         self._plan = plan = Plan.of(spec.passes, spec.options, spec.backend)
         self._roster = Roster(plan)
+        self._together = None
+        if isinstance(plan.storage, Batch) and not spec.learning:
+            self._together = Turns(plan.storage)
         self._environments = Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
         self._new: tuple[Agent, Any, dict[str, Any]] | None = None
@@ -108,6 +114,12 @@ class NumpyPopulation(Population):
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         for step in steps:
+            if self._together is not None:
+                for first in range(agents.start, agents.stop, TOGETHER):
+                    part = range(first, min(agents.stop, first + TOGETHER))
+                    turns = self._live_together(self._together, part, step)
+                    yield from map(Lived, part, repeat(step), turns)
+                continue
             for agent in self._roster.in_turn(agents):
                 yield Lived(agent, step, self._live(agent, step))
 
@@ -121,9 +133,38 @@ class NumpyPopulation(Population):
         finally:
             call("passivate", roster.rest, agent)
 
+    def _live_together(self, together: Turns, agents: range, step: int) -> Iterator[Behaviour]:
+        """All perceive, and then all take their turns; each goes on with the random numbers that
+        its world has left it."""
+        last = together.last_actions(agents) if step else [None] * len(agents)
+        seeds = [step_seed(self._spec.seed, agent, step) for agent in agents]
+        observations, onwards = self._probe.call(
+            "environment", self._environments.observe_each, agents, last, seeds
+        )
+
+        def one_by_one(place: int) -> Behaviour:
+            agent = agents[place]
+            body = self._roster.wake(agent)
+            try:
+                return self._checked(
+                    body, agent, step, lambda: self._turn(body, observations[place], step)
+                )
+            finally:
+                self._roster.rest(agent)
+
+        taken: list[Taken] = self._probe.call(
+            "turns", list, together.take(agents, observations, one_by_one, onwards)
+        )
+        return chain.from_iterable(each.behaviours() for each in taken)
+
     def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
+        return self._checked(body, agent, step, lambda: self._act(body, agent, step))
+
+    def _checked(
+        self, body: Agent, agent: int, step: int, act: Callable[[], Behaviour]
+    ) -> Behaviour:
         try:
-            return self._act(body, agent, step)
+            return act()
         except (MemprofError, MemoryError):
             raise
         except Exception as error:
@@ -137,7 +178,11 @@ class NumpyPopulation(Population):
         np.random.seed(step_seed(self._spec.seed, agent, step))
         last = body.action if step else None  # a ready agent may have acted elsewhere before
         observation: Any = call("environment", self._environments.observe, agent, last)
-        return take_turn(body, observation, self._spec.learning, first=step == 0, call=call)
+        return self._turn(body, observation, step)
+
+    def _turn(self, body: Agent, observation: Any, step: int) -> Behaviour:
+        learning, call = self._spec.learning, self._probe.call
+        return take_turn(body, observation, learning, first=step == 0, call=call)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         yield from self._roster.holdings()

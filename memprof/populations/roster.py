@@ -12,8 +12,10 @@ import numpy as np
 
 from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.optimise.plan import Plan
-from memprof.populations import EVERYBODY, WORKING_SET
+from memprof.populations import EACH, EVERYBODY, WORKING_SET
 from memprof.storage.activation import Activation
+from memprof.storage.batch import BlockRecords
+from memprof.storage.blocks import Block
 from memprof.storage.constants import of_constant
 from memprof.storage.flatten import is_objects
 from memprof.storage.history import History
@@ -145,6 +147,17 @@ class Roster:
         finally:
             del self._active[index]
 
+    def check_idle(self, indices: Iterable[int]) -> None:
+        """Refuse those that are in use.
+
+        Raises:
+            AgentActive: one is.
+        """
+        active = {*self.active}
+        for index in indices if active else ():
+            if index in active:
+                raise AgentActive(index)
+
     @property
     def active(self) -> list[int]:
         """Agents in use."""
@@ -256,6 +269,8 @@ class Roster:
         records = self._plan.records
         for index in () if self._plan.storage.in_files else self.indices():
             stored = records[index]
+            if isinstance(stored, Block):
+                continue
             if not hasattr(stored, "__dict__"):
                 yield index, "records", stored
                 continue
@@ -265,6 +280,8 @@ class Roster:
             yield index, "records", stored
         for component, held in self._plan.holdings():
             yield EVERYBODY, component, held
+        for block in records.blocks() if isinstance(records, BlockRecords) else ():
+            yield EACH, "records", block
         if self._working_set is not None:
             for index, held in self._working_set.holdings():
                 yield index, WORKING_SET, held

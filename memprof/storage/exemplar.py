@@ -245,6 +245,7 @@ class Exemplar:
                 if inner not in (("~",), ("~", _DIGEST_BYTES)):
                     raise ValueError(f"{name} is derived as {inner}")
                 derived[name] = reader.take(_DIGEST_BYTES if len(inner) > 1 else 0)
+                state[name] = None  # in its place
                 continue
             own = name in MODEL
             if own is not reader.pymdps_own:

@@ -11,7 +11,7 @@ import ast
 import hashlib
 import inspect
 import tokenize
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -62,6 +62,17 @@ KNOWN: Mapping[str, frozenset[str]] = {
             "utils.onehot": ["5524db91a475df33ed5935060af26100"],
             "utils.process_observation": ["c485e1a3f8c2824331ab8b8c97a7f916"],
             "utils.to_obj_array": ["a2a0cc396874256dab5e0e30d2269ab6"],
+            "agent.Agent.infer_policies": ["c9443bc55e682e46bd2119148d9066ce"],
+            "agent.Agent.infer_states": ["29956490bcc5a15b16509a8abf830ac6"],
+            "agent.Agent.sample_action": ["9d0bbc093e0b0af8eb3273cc107b0a1d"],
+            "agent.Agent.step_time": ["387870797c212df4d08da574f54e0bd9"],
+            "algos.fpi.run_vanilla_fpi_factorized": ["80696200b8fa02bdeae296e85e8c4078"],
+            "control.sample_policy": ["fc498064bb70de30b69ab3e48b5de1b5"],
+            "inference.update_posterior_states_factorized": ["6c7466c8b36209e05529890a4b670f06"],
+            "maths.calc_free_energy": ["d10ab34bd7fbdcfc4069eff1d13622c3"],
+            "maths.compute_accuracy": ["82c0d094a89002bf92bbf7e9c0d88acd"],
+            "maths.spm_log_obj_array": ["bae81b8a2bfda6670d31449fdd112b3f"],
+            "utils.obj_array_uniform": ["8f7b3ba0c53763574725b4fb71e83ff3"],
         },
         PACKAGE: {
             "maths.dot_likelihood": ["73d929bed92ba1b9e2c7406142334e42"],
@@ -157,9 +168,14 @@ class Basis:
         )
 
 
-def rests_on(function: Any) -> tuple[str | None, list[Place]]:
+def rests_on(
+    function: Any,
+    own: Callable[[Any], Any] = lambda value: value,
+    without: Collection[str] = (),
+) -> tuple[str | None, list[Place]]:
     """What of a function and of all that it calls is not known, the first thing; and where it finds
-    what is PyMDP's."""
+    what is PyMDP's. `own` is PyMDP's own of what is there; names that are called in no case that
+    matters are looked at `without`."""
     unknown: str | None = None
     places: dict[tuple[int, str], Place] = {}
     waiting, seen = [function], set()
@@ -169,10 +185,11 @@ def rests_on(function: Any) -> tuple[str | None, list[Place]]:
         if name in seen:
             continue
         seen.add(name)
-        digest, named = read(each)
+        digest, named = read(each, own)
         if digest not in KNOWN.get(name, ()):
             unknown = unknown or name
             continue
+        named = [place for place in named if place.name not in without]
         places |= {(id(p.home), p.name): p for p in named if not _is_foreign(p.value)}
         waiting += [place.value for place in named if isinstance(place.value, FunctionType)]
     return unknown, list(places.values())
@@ -199,7 +216,9 @@ def name_of(function: Any) -> str:
     return f"{getattr(function, '__module__', None)}.{name}"
 
 
-def read(function: Any) -> tuple[str | None, list[Place]]:
+def read(
+    function: Any, own: Callable[[Any], Any] = lambda value: value
+) -> tuple[str | None, list[Place]]:
     """The digest of all that decides on what a function computes, but for what other functions do
     that it calls: its source, its defaults, and what the names in it stand for; and those names.
 
@@ -212,7 +231,9 @@ def read(function: Any) -> tuple[str | None, list[Place]]:
     if source is None:
         return None, []
     tree, names = source
-    places = list(_places(function.__globals__, names))
+    places = [
+        place._replace(value=own(place.value)) for place in _places(function.__globals__, names)
+    ]
     stand_for = sorted(f"{place}: {_identity(place.value)}" for place in places)
     all_of_it = tree, function.__defaults__, function.__kwdefaults__, stand_for
     return hashlib.blake2b(repr(all_of_it).encode(), digest_size=16).hexdigest(), places
@@ -220,22 +241,26 @@ def read(function: Any) -> tuple[str | None, list[Place]]:
 
 @lru_cache(maxsize=64)
 def _source(code: CodeType) -> tuple[str, tuple[tuple[str, str], ...]] | None:
-    """The digest of a function's syntax tree, with the names in it, and the attributes that it
-    takes of names; if it can be read and is what runs."""
+    """The digest of a function's syntax tree, or of a method's of a class in a module, with the
+    names in it, and the attributes that it takes of names; if it can be read and is what runs."""
     first = code.co_firstlineno - 1
+    its_class = code.co_qualname.rpartition(".")[0]
     try:
         with tokenize.open(code.co_filename) as file:
             lines = file.readlines()
         # Python compiles calls of what a module imports in a way of its own; and lines count.
         above = [line if line.startswith(("import ", "from ")) else "\n" for line in lines[:first]]
+        if its_class:
+            above[-1] = f"class {its_class}:\n"
         module = ast.parse("".join(above + inspect.getblock(lines[first:])))
         compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError, tokenize.TokenError):
         return None
-    codes = [each for each in compiled.co_consts if isinstance(each, CodeType)]
+    codes, tree = _codes(compiled), module.body[-1]
+    if its_class:
+        codes, tree = _codes(codes[0]), tree.body[-1]  # type: ignore[attr-defined]
     if [_bare(each) for each in codes] != [_bare(code)]:
         return None
-    tree = module.body[-1]
     names = {(each.id, "") for each in ast.walk(tree) if isinstance(each, ast.Name)}
     names |= {
         (each.value.id, each.attr)
@@ -244,6 +269,10 @@ def _source(code: CodeType) -> tuple[str, tuple[tuple[str, str], ...]] | None:
     }
     digest = hashlib.blake2b(repr(_canonical(tree)).encode(), digest_size=16)
     return digest.hexdigest(), tuple(sorted(names))
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    return [each for each in code.co_consts if isinstance(each, CodeType)]
 
 
 def _bare(code: CodeType) -> CodeType:

@@ -1,0 +1,283 @@
+"""Pass `batch`: agents whose models are equal rest as rows of blocks, and take turns together.
+
+Everybody else is a record, as under `template`, and so is an agent that was activated, until its
+next turn.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from memprof.storage.activation import Activation, Scratch
+from memprof.storage.blocks import NEVER, Block, Form, Row, Rows
+from memprof.storage.flatten import is_objects
+from memprof.storage.history import History
+from memprof.storage.identity import Links, links_of
+from memprof.storage.in_place import InPlace
+from memprof.storage.layout import LARGE_BYTES
+from memprof.storage.records import MemoryRecords
+from memprof.storage.template import LargeRecord, Template
+from memprof.storage.template_values import arrays_in
+from memprof.text import counted, format_size
+from memprof.values.measurements import Effect
+
+CHANGED = ("qs", "q_pi", "G", "action", "prev_actions", "curr_timestep")
+"""Attributes that a turn changes: those that have columns."""
+
+
+class NotInColumns(Exception):
+    """An agent has to stay a record, and why, as a clause."""
+
+
+class Pattern:
+    """What agents have in common whose turns are taken together: all but what has columns.
+
+    Attributes:
+        record: an agent of it, without that.
+        form: how its columns look.
+        group: whoever takes their turns; None while it is not known.
+        filling: the last block of it, which may have room for more.
+    """
+
+    __slots__ = ("__weakref__", "filling", "form", "group", "record")
+
+    def __init__(self, record: bytes, form: Form) -> None:
+        self.record, self.form = record, form
+        self.group: Any = None
+        self.filling: Callable[[], Block | None] = lambda: None
+
+
+class Batch(Template):
+    """Stores agents as rows where it can.
+
+    Attributes:
+        history_steps: past actions that an agent keeps; None for all.
+        alone: agents that took their last turn one by one, and why, as a clause.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history_steps: int | None = None
+        self.alone: dict[int, str] = {}
+        self._records: BlockRecords = BlockRecords()
+        self._patterns = WeakValueDictionary[tuple[bytes, Form], Pattern]()
+        self._read: tuple[Block, Rows] | None = None  # the last block of which a row was read
+        self._reading = threading.Lock()
+
+    @property
+    def records(self) -> BlockRecords:
+        return self._records
+
+    def _activation(
+        self, stored: Any, index: int, left: Any, scratch: Scratch | None = None
+    ) -> Activation:
+        if not isinstance(stored, Block):
+            return super()._activation(stored, index, left, scratch)
+        activation = super()._activation(stored.pattern.record, index, left, scratch)
+        row = int(stored.rows_of(index))
+        _dress(activation.agent, stored, row, self._rows_of(stored))
+        return activation
+
+    def _rows_of(self, block: Block) -> Rows:
+        with self._reading:
+            if self._read is None or self._read[0] is not block:
+                self._read = block, block.load()
+            return self._read[1]
+
+    def written(self) -> None:
+        """Told when blocks have changed: what was read of them is no longer so."""
+        with self._reading:
+            self._read = None
+
+    def row(self, agent: Any, index: int, activation: Activation) -> Row:
+        """An active agent as a row. It is empty afterwards, and to be let go of.
+
+        Raises:
+            NotInColumns: it cannot be one; it is what it was.
+        """
+        found = links_of(agent, activation.handed)
+        form, values, past = _undressed(agent, found, self.history_steps)
+        attributes = vars(agent)
+        kept = {name: attributes[name] for name in CHANGED if name in attributes}
+        attributes.update(dict.fromkeys(CHANGED))  # in their places; new ones as PyMDP adds them
+        record = self.passivate(agent, index, activation)
+        if isinstance(record, LargeRecord):
+            attributes.update(kept)
+            for name in CHANGED:
+                if name not in kept:
+                    del attributes[name]
+            raise NotInColumns("some of their attributes have no encoding")
+        return Row(self._pattern(record, form), values, past)
+
+    def _pattern(self, record: bytes, form: Form) -> Pattern:
+        pattern = self._patterns.get((record, form))
+        if pattern is None:
+            pattern = self._patterns[record, form] = Pattern(record, form)
+        return pattern
+
+    def copied(self) -> InPlace:
+        other = super().copied()
+        assert isinstance(other, Batch)
+        for block in other.records.blocks():
+            pattern = other._pattern(block.pattern.record, block.pattern.form)
+            pattern.group = block.pattern.group
+            other.records.settle(block.copied(pattern))
+        return other
+
+    def _without_agents(self) -> Self:
+        other = super()._without_agents()
+        other._records, other._patterns = BlockRecords(), WeakValueDictionary()
+        other._read, other._reading = None, threading.Lock()
+        other.alone = dict(self.alone)
+        return other
+
+    def _copied(self, stored: Any) -> Any:
+        return stored if isinstance(stored, Block) else super()._copied(stored)
+
+    def effect(self, agents: Sequence[Any]) -> Effect:
+        blocks = self._records.blocks()
+        rows, size = sum(map(len, blocks)), sum(block.nbytes for block in blocks)
+        what = [f"{counted(rows, 'agent')} in columns of {format_size(size)}"] if rows else []
+        what += [each for each in [super().effect(agents).what] if each]
+        alone = Counter(self.alone.values()).most_common()
+        what += [f"{counted(n, 'agent')} acted one by one, because {why}" for why, n in alone]
+        return Effect("; ".join(what))
+
+    def leave(self, index: int) -> None:
+        super().leave(index)
+        self.alone.pop(index, None)
+
+    def empty(self) -> None:
+        super().empty()
+        self._patterns.clear()
+        self.written()
+
+    def holdings(self) -> Iterator[tuple[str, Any]]:
+        yield from super().holdings()
+        yield "template", [(each.record, each.group) for each in self._patterns.values()]
+        yield "scratch", self._read
+
+
+class BlockRecords(MemoryRecords):
+    """Records of which some are blocks, that the agents in them have in common."""
+
+    __slots__ = ()
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        block = self[index]
+        if isinstance(block, Block):
+            block.here[block.rows_of(index)] = False
+        super().__setitem__(index, value)
+
+    def settle(self, block: Block) -> None:
+        """From now on the agents whose rows are in the block rest there."""
+        for index in block.indices[block.here].tolist():
+            self._values[self._place(index)] = block
+
+    def blocks(self) -> list[Block]:
+        """Each once."""
+        found = {id(stored): stored for _, stored in self.items() if isinstance(stored, Block)}
+        return [*found.values()]
+
+
+def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Rows, np.ndarray]:
+    """What has columns, of an agent as PyMDP leaves it.
+
+    Raises:
+        NotInColumns: it is not as PyMDP leaves it.
+    """
+    own = vars(agent)
+    # PyMDP leaves the last action in two places, which is looked at below.
+    linked = {*found.linked} - {"action", "prev_actions"}
+    if {*CHANGED} & {*linked, *found.whole, *found.users}:
+        raise NotInColumns("others hold what they believe or did")
+    leaves = _Leaves(arrays_in([own[name] for name in linked]))
+    states = tuple(map(int, own["num_states"]))
+    beliefs = _objects(own.get("qs"), len(states))
+    entries = _past(own.get("prev_actions"))
+    form = Form(states, len(own["policies"]), max(own["num_controls"]), limit)
+    values = Rows.empty(1, form)
+    for belief, size, place in zip(beliefs, states, form.places, strict=True):
+        values.beliefs[0, place] = leaves(belief, (size,))
+    if "q_pi" in own or "G" in own:
+        values.planned[:] = True
+        values.policies[0] = leaves(own.get("q_pi"), (form.policies,))
+        values.energies[0] = leaves(own.get("G"), (form.policies,))
+    if type(own.get("curr_timestep")) is not int:
+        raise NotInColumns("their curr_timestep is no integer")
+    values.times[:] = own["curr_timestep"]
+    past = np.array([leaves(each, (form.factors,)) for each in entries]).reshape(-1, form.factors)
+    if not ((past >= 0) & (past < form.most) & (past == np.floor(past))).all():
+        raise NotInColumns("they did what is no action")
+    action = own.get("action")
+    if action is not None:
+        if not entries or action is not entries[-1]:
+            raise NotInColumns("their last action is not the last of prev_actions")
+        values.actions[0] = past[-1]
+    return form, values, past.astype(np.int64)
+
+
+class _Leaves:
+    """Arrays of one agent, of which none is another one, or one of `others`, or shows its
+    memory."""
+
+    def __init__(self, others: Iterable[np.ndarray]) -> None:
+        self._known: dict[int, Any] = {}
+        for array in others:
+            self._known |= {id(array): array, id(_owner(array)): _owner(array)}
+
+    def __call__(self, array: Any, shape: tuple[int, ...]) -> np.ndarray:
+        plain = (
+            type(array) is np.ndarray
+            and array.dtype == np.float64
+            and array.shape == shape
+            and array.flags.c_contiguous
+            and (array.flags.writeable or array.nbytes >= LARGE_BYTES)
+        )
+        owner = _owner(array) if plain else array
+        if not plain or id(array) in self._known or id(owner) in self._known:
+            raise NotInColumns("what they believe or did is not as PyMDP leaves it")
+        self._known |= {id(array): array, id(owner): owner}
+        return array  # type: ignore[no-any-return]
+
+
+def _owner(array: np.ndarray) -> Any:
+    return array if array.base is None else array.base
+
+
+def _objects(value: Any, count: int) -> list[Any]:
+    if not is_objects(value) or value.shape != (count,) or not value.flags.writeable:
+        raise NotInColumns("what they believe is not as PyMDP leaves it")
+    found: list[Any] = value.tolist()
+    return found
+
+
+def _past(value: Any) -> list[Any]:
+    """The entries of a history."""
+    if value is not None and (type(value) not in (list, History) or not len(value)):
+        raise NotInColumns("their prev_actions is not as PyMDP leaves it")
+    return [*(value or ())]
+
+
+def _dress(agent: Any, block: Block, row: int, rows: Rows) -> None:
+    """Give an agent what its row says."""
+    own, form = vars(agent), block.pattern.form
+    beliefs = np.empty(form.factors, dtype=object)
+    for factor, place in enumerate(form.places):
+        beliefs[factor] = rows.beliefs[row, place].copy()
+    own["qs"] = beliefs
+    for name, column in (("q_pi", rows.policies), ("G", rows.energies)):
+        if rows.planned[row]:
+            own[name] = column[row].copy()
+        else:
+            del own[name]
+    past = [*map(np.copy, block.past.row(row).astype(np.float64))]
+    own["prev_actions"] = past or None
+    own["action"] = past[-1] if rows.actions[row, 0] != NEVER else None
+    own["curr_timestep"] = int(rows.times[row])
