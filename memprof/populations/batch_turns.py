@@ -26,12 +26,12 @@ from memprof.populations.seeds import Onwards, each_below
 from memprof.populations.turn import take_turn
 from memprof.storage.activation import Activation
 from memprof.storage.agent_class import agent_class
-from memprof.storage.batch import Batch, BlockRecords, NotInColumns, Pattern
-from memprof.storage.blocks import NEVER, Block, Row, Rows
+from memprof.storage.batch import Batch, CohortRecords, NotInColumns, Pattern
+from memprof.storage.cohorts import NEVER, Cohort, Columns, Row
 from memprof.upstream.steps import PymdpsTurn, overridden
 
 LEAST = 8
-"""Agents that are worth a block: fewer take less memory as records."""
+"""Agents that are worth a cohort: fewer take less memory as records."""
 _MOST = 1024
 _NUMBERS = 2**17  # of a column: 1 MiB, which stays in the processor's cache
 TOGETHER = 4096
@@ -45,13 +45,13 @@ _COMPARED = 8  # agents of a pattern whose first turn PyMDP takes as well
 
 @dataclass(slots=True)
 class _Pending:
-    """Turns of rows of a block that are not stored yet.
+    """Turns of rows of a cohort that are not stored yet.
 
     Attributes:
         positions: of the agents in the order of turns; ascending, as `rows` are in theirs.
     """
 
-    block: Block
+    cohort: Cohort
     rows: np.ndarray
     positions: np.ndarray
     turn: Turn
@@ -97,11 +97,11 @@ class Turns:
         self._own = PymdpsTurn(beneath)
         self._acts = 0
         self._refused: deque[Pattern] = deque(maxlen=_MOST_REFUSED)  # so that it stays known
-        self._waiting: dict[Pattern, set[int]] = {}  # agents that were seen, too few for a block
+        self._waiting: dict[Pattern, set[int]] = {}  # agents that were seen, too few for a cohort
         self._tried: dict[int, int] = {}  # without company; until when that holds
 
     @property
-    def _records(self) -> BlockRecords:
+    def _records(self) -> CohortRecords:
         return self._storage.records
 
     def take(
@@ -162,7 +162,7 @@ class Turns:
         read: dict[int, np.ndarray] = {}
         for index in indices:
             stored = records[index]
-            if not isinstance(stored, Block):
+            if not isinstance(stored, Cohort):
                 with self._shown(stored, index) as activation:
                     found.append(activation.agent.action)
                 continue
@@ -182,7 +182,7 @@ class Turns:
         for position in positions:
             index = indices[position]
             stored = records[index]
-            if isinstance(stored, Block):
+            if isinstance(stored, Cohort):
                 continue
             row: Row | str = _NO_COMPANY
             if self._tried.get(index, self._acts) <= self._acts:
@@ -222,7 +222,7 @@ class Turns:
             activation.end()
 
     def _placed(self, pattern: Pattern, rows: list[tuple[int, int, Row]]) -> list[int]:
-        """Put agents of one pattern into blocks; the positions of those that stay records."""
+        """Put agents of one pattern into cohorts; the positions of those that stay records."""
         if pattern.group is None:
             pattern.group = self._group(pattern, rows[0][1])
         if isinstance(pattern.group, Uncovered):
@@ -244,11 +244,11 @@ class Turns:
         self._waiting.pop(pattern, None)
         ordered = sorted(new)
         for first in range(0, len(ordered), most):
-            block = Block.of(
+            cohort = Cohort.of(
                 pattern, {index: new[index] for index in ordered[first : first + most]}
             )
-            self._records.settle(block)
-            pattern.filling = weakref.ref(block)
+            self._records.settle(cohort)
+            pattern.filling = weakref.ref(cohort)
         return []
 
     def _group(self, pattern: Pattern, index: int) -> Group | Uncovered:
@@ -269,26 +269,26 @@ class Turns:
         that rest as rows, but have to take theirs alone."""
         records, left = self._records, []
         members: dict[int, list[int]] = defaultdict(list)
-        blocks: dict[int, Block] = {}
+        cohorts: dict[int, Cohort] = {}
         for position in positions:
             stored = records[indices[position]]
-            if isinstance(stored, Block):
-                blocks[id(stored)] = stored
+            if isinstance(stored, Cohort):
+                cohorts[id(stored)] = stored
                 members[id(stored)].append(position)
         pending = []
-        for key, found in blocks.items():
-            block = found
+        for key, found in cohorts.items():
+            cohort = found
             if 2 * len(found) < len(found.indices):
-                block = Block.of(found.pattern, found.rows())
-                records.settle(block)
+                cohort = Cohort.of(found.pattern, found.rows())
+                records.settle(cohort)
             mine = np.array(members[key])
-            rows = block.rows_of([indices[position] for position in mine.tolist()])
+            rows = cohort.rows_of([indices[position] for position in mine.tolist()])
             if isinstance(observations, np.ndarray):
                 given: Any = observations[mine]
             else:
                 given = [observations[position] for position in mine.tolist()]
-            seen, readable = _readable(given, block)
-            begun = self._turn(block, rows[readable], mine[readable], seen)
+            seen, readable = _readable(given, cohort)
+            begun = self._turn(cohort, rows[readable], mine[readable], seen)
             alone = [] if begun is None else begun.positions[begun.turn.doubtful].tolist()
             if begun is None:
                 alone = mine[readable].tolist()
@@ -304,24 +304,24 @@ class Turns:
         return pending, left
 
     def _turn(
-        self, block: Block, rows: np.ndarray, positions: np.ndarray, seen: np.ndarray
+        self, cohort: Cohort, rows: np.ndarray, positions: np.ndarray, seen: np.ndarray
     ) -> _Pending | None:
         """A turn of some rows; None where PyMDP has to take it."""
-        group = block.pattern.group
+        group = cohort.pattern.group
         if isinstance(group, Uncovered) or not len(rows):
             return None
-        before = block.load(("beliefs", "actions", "times"))
-        beliefs = [before.beliefs[rows, place] for place in block.pattern.form.places]
+        before = cohort.load(("beliefs", "actions", "times"))
+        beliefs = [before.beliefs[rows, place] for place in cohort.pattern.form.places]
         try:
             turn = group.turn(seen, beliefs, before.actions[rows])
         except Unfit:
             return None
-        pending = _Pending(block, rows, positions, turn)
+        pending = _Pending(cohort, rows, positions, turn)
         if not group.proven:
             some = np.unique(np.linspace(0, len(rows) - 1, _COMPARED).astype(int)).tolist()
             if not all(self._agrees(pending, row, seen) for row in some):
-                block.pattern.group = Uncovered("their turn differs from PyMDP's own")
-                self._refused.append(block.pattern)
+                cohort.pattern.group = Uncovered("their turn differs from PyMDP's own")
+                self._refused.append(cohort.pattern)
                 return None
             group.proven = True
         return pending
@@ -330,11 +330,11 @@ class Turns:
         """Whether PyMDP takes the same turn."""
         if pending.turn.doubtful[row]:
             return True
-        block, turn = pending.block, pending.turn
-        index = int(block.indices[pending.rows[row]])
+        cohort, turn = pending.cohort, pending.turn
+        index = int(cohort.indices[pending.rows[row]])
         state = np.random.get_state()
         try:
-            with self._shown(block, index) as activation:
+            with self._shown(cohort, index) as activation:
                 own = take_turn(activation.agent, seen[row].tolist(), first=False)
                 energies = activation.agent.G
             np.random.set_state(state)
@@ -351,10 +351,10 @@ class Turns:
         return near and np.array_equal(own.action, turn.choice.actions[row])
 
 
-def _readable(observations: Any, block: Block) -> tuple[np.ndarray, np.ndarray]:
+def _readable(observations: Any, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
     """Those of the observations that are an index for each modality, [agents, modalities]; and
     which ones they are."""
-    outcomes = block.pattern.group.outcomes
+    outcomes = cohort.pattern.group.outcomes
     if isinstance(observations, np.ndarray):
         seen = observations.reshape(len(observations), -1)
         if seen.shape[1] != len(outcomes):
@@ -421,21 +421,21 @@ def _draw_apart(pending: _Pending, onwards: Onwards) -> None:
 
 def _store(pending: _Pending, before: int) -> None:
     """Store the turns of those whose position is `before` that one."""
-    turn, block = pending.turn, pending.block
-    taken = (pending.positions < before) & ~turn.doubtful & block.here[pending.rows]
+    turn, cohort = pending.turn, pending.cohort
+    taken = (pending.positions < before) & ~turn.doubtful & cohort.here[pending.rows]
     rows = pending.rows[taken]
     if not len(rows):
         return
-    everybody = len(rows) == len(block.indices)
-    values = Rows.empty(len(rows), block.pattern.form) if everybody else block.load()
-    now = Rows(
+    everybody = len(rows) == len(cohort.indices)
+    values = Columns.empty(len(rows), cohort.pattern.form) if everybody else cohort.load()
+    now = Columns(
         np.concatenate(turn.beliefs, axis=1)[taken],
         turn.choice.actions[taken].astype(np.int64),
-        block.load(("times",)).times[rows] + 1,
+        cohort.load(("times",)).times[rows] + 1,
         np.ones(len(rows), bool),
         turn.policies[taken],
         turn.energies[taken],
     )
     values[rows] = now
-    block.store(values)
-    block.past.append(rows, now.actions)
+    cohort.store(values)
+    cohort.past.append(rows, now.actions)

@@ -14,8 +14,8 @@ from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.optimise.plan import Plan
 from memprof.populations import EACH, EVERYBODY, WORKING_SET
 from memprof.storage.activation import Activation
-from memprof.storage.batch import BlockRecords
-from memprof.storage.blocks import Block
+from memprof.storage.batch import CohortRecords
+from memprof.storage.cohorts import Cohort
 from memprof.storage.constants import of_constant
 from memprof.storage.flatten import is_objects
 from memprof.storage.history import History
@@ -269,7 +269,7 @@ class Roster:
         records = self._plan.records
         for index in () if self._plan.storage.in_files else self.indices():
             stored = records[index]
-            if isinstance(stored, Block):
+            if isinstance(stored, Cohort):
                 continue
             if not hasattr(stored, "__dict__"):
                 yield index, "records", stored
@@ -280,8 +280,8 @@ class Roster:
             yield index, "records", stored
         for component, held in self._plan.holdings():
             yield EVERYBODY, component, held
-        for block in records.blocks() if isinstance(records, BlockRecords) else ():
-            yield EACH, "records", block
+        for cohort in records.cohorts() if isinstance(records, CohortRecords) else ():
+            yield EACH, "records", cohort
         if self._working_set is not None:
             for index, held in self._working_set.holdings():
                 yield index, WORKING_SET, held

@@ -1,4 +1,4 @@
-"""Pass `batch`: agents whose models are equal rest as rows of blocks, and take turns together.
+"""Pass `batch`: agents whose models are equal rest as rows of cohorts, and take turns together.
 
 Everybody else is a record, as under `template`, and so is an agent that was activated, until its
 next turn.
@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from memprof.storage.activation import Activation, Scratch
-from memprof.storage.blocks import NEVER, Block, Form, Row, Rows
+from memprof.storage.cohorts import NEVER, Cohort, Columns, Form, Row
 from memprof.storage.flatten import is_objects
 from memprof.storage.history import History
 from memprof.storage.identity import Links, links_of
@@ -42,7 +42,7 @@ class Pattern:
         record: an agent of it, without that.
         form: how its columns look.
         group: whoever takes their turns; None while it is not known.
-        filling: the last block of it, which may have room for more.
+        filling: the last cohort of it, which may have room for more.
     """
 
     __slots__ = ("__weakref__", "filling", "form", "group", "record")
@@ -50,48 +50,46 @@ class Pattern:
     def __init__(self, record: bytes, form: Form) -> None:
         self.record, self.form = record, form
         self.group: Any = None
-        self.filling: Callable[[], Block | None] = lambda: None
+        self.filling: Callable[[], Cohort | None] = lambda: None
 
 
 class Batch(Template):
     """Stores agents as rows where it can.
 
     Attributes:
-        history_steps: past actions that an agent keeps; None for all.
         alone: agents that took their last turn one by one, and why, as a clause.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.history_steps: int | None = None
         self.alone: dict[int, str] = {}
-        self._records: BlockRecords = BlockRecords()
+        self._records: CohortRecords = CohortRecords()
         self._patterns = WeakValueDictionary[tuple[bytes, Form], Pattern]()
-        self._read: tuple[Block, Rows] | None = None  # the last block of which a row was read
+        self._read: tuple[Cohort, Columns] | None = None  # the last cohort of which a row was read
         self._reading = threading.Lock()
 
     @property
-    def records(self) -> BlockRecords:
+    def records(self) -> CohortRecords:
         return self._records
 
     def _activation(
         self, stored: Any, index: int, left: Any, scratch: Scratch | None = None
     ) -> Activation:
-        if not isinstance(stored, Block):
+        if not isinstance(stored, Cohort):
             return super()._activation(stored, index, left, scratch)
         activation = super()._activation(stored.pattern.record, index, left, scratch)
         row = int(stored.rows_of(index))
         _dress(activation.agent, stored, row, self._rows_of(stored))
         return activation
 
-    def _rows_of(self, block: Block) -> Rows:
+    def _rows_of(self, cohort: Cohort) -> Columns:
         with self._reading:
-            if self._read is None or self._read[0] is not block:
-                self._read = block, block.load()
+            if self._read is None or self._read[0] is not cohort:
+                self._read = cohort, cohort.load()
             return self._read[1]
 
     def written(self) -> None:
-        """Told when blocks have changed: what was read of them is no longer so."""
+        """Told when cohorts have changed: what was read of them is no longer so."""
         with self._reading:
             self._read = None
 
@@ -124,25 +122,25 @@ class Batch(Template):
     def copied(self) -> InPlace:
         other = super().copied()
         assert isinstance(other, Batch)
-        for block in other.records.blocks():
-            pattern = other._pattern(block.pattern.record, block.pattern.form)
-            pattern.group = block.pattern.group
-            other.records.settle(block.copied(pattern))
+        for cohort in other.records.cohorts():
+            pattern = other._pattern(cohort.pattern.record, cohort.pattern.form)
+            pattern.group = cohort.pattern.group
+            other.records.settle(cohort.copied(pattern))
         return other
 
     def _without_agents(self) -> Self:
         other = super()._without_agents()
-        other._records, other._patterns = BlockRecords(), WeakValueDictionary()
+        other._records, other._patterns = CohortRecords(), WeakValueDictionary()
         other._read, other._reading = None, threading.Lock()
         other.alone = dict(self.alone)
         return other
 
     def _copied(self, stored: Any) -> Any:
-        return stored if isinstance(stored, Block) else super()._copied(stored)
+        return stored if isinstance(stored, Cohort) else super()._copied(stored)
 
     def effect(self, agents: Sequence[Any]) -> Effect:
-        blocks = self._records.blocks()
-        rows, size = sum(map(len, blocks)), sum(block.nbytes for block in blocks)
+        cohorts = self._records.cohorts()
+        rows, size = sum(map(len, cohorts)), sum(cohort.nbytes for cohort in cohorts)
         what = [f"{counted(rows, 'agent')} in columns of {format_size(size)}"] if rows else []
         what += [each for each in [super().effect(agents).what] if each]
         alone = Counter(self.alone.values()).most_common()
@@ -164,29 +162,29 @@ class Batch(Template):
         yield "scratch", self._read
 
 
-class BlockRecords(MemoryRecords):
-    """Records of which some are blocks, that the agents in them have in common."""
+class CohortRecords(MemoryRecords):
+    """Records of which some are cohorts, that the agents in them have in common."""
 
     __slots__ = ()
 
     def __setitem__(self, index: int, value: Any) -> None:
-        block = self[index]
-        if isinstance(block, Block):
-            block.here[block.rows_of(index)] = False
+        cohort = self[index]
+        if isinstance(cohort, Cohort):
+            cohort.here[cohort.rows_of(index)] = False
         super().__setitem__(index, value)
 
-    def settle(self, block: Block) -> None:
-        """From now on the agents whose rows are in the block rest there."""
-        for index in block.indices[block.here].tolist():
-            self._values[self._place(index)] = block
+    def settle(self, cohort: Cohort) -> None:
+        """From now on the agents whose rows are in the cohort rest there."""
+        for index in cohort.indices[cohort.here].tolist():
+            self._values[self._place(index)] = cohort
 
-    def blocks(self) -> list[Block]:
+    def cohorts(self) -> list[Cohort]:
         """Each once."""
-        found = {id(stored): stored for _, stored in self.items() if isinstance(stored, Block)}
+        found = {id(stored): stored for _, stored in self.items() if isinstance(stored, Cohort)}
         return [*found.values()]
 
 
-def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Rows, np.ndarray]:
+def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Columns, np.ndarray]:
     """What has columns, of an agent as PyMDP leaves it.
 
     Raises:
@@ -202,7 +200,7 @@ def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Rows,
     beliefs = _objects(own.get("qs"), len(states))
     entries = _past(own.get("prev_actions"))
     form = Form(states, len(own["policies"]), max(own["num_controls"]), limit)
-    values = Rows.empty(1, form)
+    values = Columns.empty(1, form)
     for belief, size, place in zip(beliefs, states, form.places, strict=True):
         values.beliefs[0, place] = leaves(belief, (size,))
     if "q_pi" in own or "G" in own:
@@ -265,9 +263,9 @@ def _past(value: Any) -> list[Any]:
     return [*(value or ())]
 
 
-def _dress(agent: Any, block: Block, row: int, rows: Rows) -> None:
+def _dress(agent: Any, cohort: Cohort, row: int, rows: Columns) -> None:
     """Give an agent what its row says."""
-    own, form = vars(agent), block.pattern.form
+    own, form = vars(agent), cohort.pattern.form
     beliefs = np.empty(form.factors, dtype=object)
     for factor, place in enumerate(form.places):
         beliefs[factor] = rows.beliefs[row, place].copy()
@@ -277,7 +275,7 @@ def _dress(agent: Any, block: Block, row: int, rows: Rows) -> None:
             own[name] = column[row].copy()
         else:
             del own[name]
-    past = [*map(np.copy, block.past.row(row).astype(np.float64))]
+    past = [*map(np.copy, cohort.past.row(row).astype(np.float64))]
     own["prev_actions"] = past or None
     own["action"] = past[-1] if rows.actions[row, 0] != NEVER else None
     own["curr_timestep"] = int(rows.times[row])

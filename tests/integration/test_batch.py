@@ -178,7 +178,7 @@ def test_agents_come_and_go():
         there = [*range(1, AGENTS, 2)]
         population.act({index: [3] for index in there})
         gc.collect()
-        assert held() is None, "a block of few agents is made anew"
+        assert held() is None, "a cohort of few agents is made anew"
         assert population.add(build()) == AGENTS
         actions = population.act([3] * len(population))
         assert actions.shape == (len(there) + 1, 1)

@@ -68,12 +68,13 @@ def test_uss_follows_touched_memory_only():
     process.settle()
     before = process.read()
     lazy = fresh(64 * MIB)
-    assert process.read().uss_bytes - before.uss_bytes < MIB
+    few = 4 * MIB  # what this process shares with one that ends meanwhile is its own from then on
+    assert process.read().uss_bytes - before.uss_bytes < few
     lazy[:] = 1
-    assert process.read().uss_bytes - before.uss_bytes == pytest.approx(64 * MIB, rel=0.02)
+    assert process.read().uss_bytes - before.uss_bytes == pytest.approx(64 * MIB, abs=few)
     del lazy
     process.settle()
-    assert process.read().uss_bytes - before.uss_bytes < MIB
+    assert process.read().uss_bytes - before.uss_bytes < few
 
 
 def test_filled_blocks_leave_no_room_for_small_objects():

@@ -1,6 +1,6 @@
 """Agents at rest as rows: those that differ only in what a turn changes, a column for each of that.
 
-A block holds as many agents as take their turns together. Its columns are compressed, each for
+A cohort holds as many agents as take their turns together. Its columns are compressed, each for
 itself, so that a turn reads no more than it needs.
 """
 
@@ -54,7 +54,7 @@ class Form:
 
 
 @dataclass(slots=True)
-class Rows:
+class Columns:
     """What a turn reads and writes of agents; a row for each.
 
     Attributes:
@@ -72,7 +72,7 @@ class Rows:
     energies: np.ndarray
 
     @classmethod
-    def empty(cls, agents: int, form: Form) -> Rows:
+    def empty(cls, agents: int, form: Form) -> Columns:
         """For so many agents, of which nothing is known."""
         return cls(
             np.zeros((agents, sum(form.states))),
@@ -83,30 +83,30 @@ class Rows:
             np.zeros((agents, form.policies)),
         )
 
-    def __getitem__(self, rows: Any) -> Rows:
-        return Rows(*(getattr(self, name)[rows] for name in _COLUMNS))
+    def __getitem__(self, rows: Any) -> Columns:
+        return Columns(*(getattr(self, name)[rows] for name in _COLUMNS))
 
-    def __setitem__(self, rows: Any, values: Rows) -> None:
+    def __setitem__(self, rows: Any, values: Columns) -> None:
         for name in _COLUMNS:
             getattr(self, name)[rows] = getattr(values, name)
 
 
-_COLUMNS = Rows.__slots__
+_COLUMNS = Columns.__slots__
 
 
 class Row(NamedTuple):
     """One agent: `values` has one row, `past` is what it did, [steps, factors]."""
 
     pattern: Any
-    values: Rows
+    values: Columns
     past: np.ndarray
 
 
-class Block:
+class Cohort:
     """Agents of one pattern at rest, a row each.
 
     Attributes:
-        pattern: what they have in common; the same for all blocks of such agents.
+        pattern: what they have in common; the same for all cohorts of such agents.
         indices: the agents', ascending; [rows].
         here: whether a row is its agent's present state; [rows].
         past: what they did.
@@ -114,24 +114,24 @@ class Block:
 
     __slots__ = ("__weakref__", "_frames", "here", "indices", "past", "pattern")
 
-    def __init__(self, pattern: Any, indices: np.ndarray, rows: Rows, past: Past) -> None:
+    def __init__(self, pattern: Any, indices: np.ndarray, rows: Columns, past: Past) -> None:
         self.pattern, self.indices, self.past = pattern, indices, past
         self.here = np.ones(len(indices), bool)
         self._frames: dict[str, _Frame] = {}
         self.store(rows)
 
     @classmethod
-    def of(cls, pattern: Any, agents: Mapping[int, Row]) -> Block:
+    def of(cls, pattern: Any, agents: Mapping[int, Row]) -> Cohort:
         """These agents, in the order of their indices."""
         form, indices = pattern.form, sorted(agents)
-        values = Rows.empty(len(indices), form)
+        values = Columns.empty(len(indices), form)
         for row, index in enumerate(indices):
             values[row : row + 1] = agents[index].values
         histories = [agents[index].past for index in indices]
         past = Past.of(histories, form.factors, form.most, form.limit)
         return cls(pattern, np.array(indices, np.int64), values, past)
 
-    def copied(self, pattern: Any) -> Block:
+    def copied(self, pattern: Any) -> Cohort:
         """The same once more, independent of this, as of an equal pattern."""
         other = copy(self)
         other.pattern, other.here = pattern, self.here.copy()
@@ -160,13 +160,13 @@ class Block:
         """The rows of these agents, which have one each."""
         return np.searchsorted(self.indices, indices)
 
-    def load(self, names: Sequence[str] = _COLUMNS) -> Rows:
+    def load(self, names: Sequence[str] = _COLUMNS) -> Columns:
         """All rows, in arrays that may be written into; without the columns that are not named,
         whose place is empty."""
         nothing = np.empty(0)
-        return Rows(*(self._frames[n].array() if n in names else nothing for n in _COLUMNS))
+        return Columns(*(self._frames[n].array() if n in names else nothing for n in _COLUMNS))
 
-    def store(self, rows: Rows) -> None:
+    def store(self, rows: Columns) -> None:
         """All rows anew."""
         for name in _COLUMNS:
             self._frames[name] = _Frame.of(getattr(rows, name))
