@@ -36,7 +36,13 @@ def contents(holdings: Iterable[tuple[int, str, Any]], agents: int) -> tuple[Con
         if owner == EACH:
             batched.setdefault(component, []).append(root)
         elif owner >= 0:
-            single.setdefault(component, {}).setdefault(owner, []).append(root)
+            known = single.get(component)
+            if known is None:
+                known = single[component] = {}
+            if owner in known:
+                known[owner].append(root)
+            elif len(known) < _MOST_AGENTS:
+                known[owner] = [root]
     rows = [_of_agents(name, list(each.values())) for name, each in single.items()]
     rows += [_of_batch(name, roots, agents) for name, roots in batched.items()]
     return tuple(row for row in rows if row is not None)

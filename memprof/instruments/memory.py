@@ -95,9 +95,9 @@ def storage_of(tensor: Any) -> Iterator[Buffer]:
             yield Buffer(storage.data_ptr(), storage.nbytes(), tensor.device.type == "cpu")
 
 
-def dimensions_bytes(array: np.ndarray) -> int:
-    """What an array takes for its shape and strides."""
-    return 16 * array.ndim
+def dimensions_bytes(dimensions: int) -> int:
+    """What an array of so many takes for its shape and strides."""
+    return 16 * dimensions
 
 
 def nominal_bytes(thing: Any) -> int:
@@ -111,7 +111,7 @@ def header_bytes(thing: Any) -> int:
     """Size of a thing without memory that it has beside itself."""
     kind = type(thing)
     if issubclass(kind, np.ndarray):
-        return ARRAY_HEADER_BYTES + dimensions_bytes(thing)
+        return ARRAY_HEADER_BYTES + dimensions_bytes(thing.ndim)
     size = sys.getsizeof(thing)
     if issubclass(kind, np.void) and thing.base is not None:
         return size - int(thing.nbytes)  # which is the array's

@@ -12,6 +12,7 @@ import statistics
 import sys
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +110,8 @@ class _Found:
         # By place: memory that counts by itself; types that may hold native memory beside.
         self._buffers: dict[int, Buffer] = {}
         self._opaque: dict[int, str] = {}
+        self._set_aside: dict[int, int] = {}
+        """What is set aside for plain objects, by their sizes."""
 
     def claim(self, root: Any, owner: int, component: str, *, of_batch: bool) -> None:
         """All that the root holds is the owner's, or of several."""
@@ -145,7 +148,9 @@ class _Found:
     def _add(self, thing: Any, holder: int, part: int, kind: Kind) -> None:
         if kind.is_plain:
             nominal = sys.getsizeof(thing)
-            resident = object_bytes(nominal)
+            resident = self._set_aside.get(nominal)
+            if resident is None:
+                resident = self._set_aside[nominal] = object_bytes(nominal)
         else:
             nominal, resident, buffer = _sizes(thing, kind, self._pages)
             if buffer is not None:
@@ -209,16 +214,24 @@ def _sizes(thing: Any, kind: Kind, pages: PageTable) -> tuple[int, int, Buffer |
     by its address, is left to the buffer."""
     if type(thing) is Buffer:
         return thing.nbytes, resident_bytes(thing, pages), None
-    header, own = header_bytes(thing), own_bytes(thing)
+    own = own_bytes(thing)
     if kind.is_array:
-        resident = object_bytes(ARRAY_HEADER_BYTES) + block_bytes(dimensions_bytes(thing))
+        header, resident = _array_header(thing.ndim)
     else:
+        header = header_bytes(thing)
         resident = object_bytes(header if own >= PAGE_BYTES else header + own)
     if own >= PAGE_BYTES:
         return header, resident, own_buffer(thing)
     if kind.is_array and thing.base is None:
         resident += block_bytes(own)
     return header + own, resident, None
+
+
+@cache
+def _array_header(dimensions: int) -> tuple[int, int]:
+    """What an array takes beside its data, and what is set aside for it."""
+    shape = dimensions_bytes(dimensions)
+    return ARRAY_HEADER_BYTES + shape, object_bytes(ARRAY_HEADER_BYTES) + block_bytes(shape)
 
 
 def resident_bytes(buffer: Buffer, pages: PageTable) -> int:
