@@ -75,8 +75,8 @@ class OptimizedJaxPopulation:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a population cannot be pickled or copied; population.save(folder) keeps it in files, "
-            "and memprof.reopen(folder) opens those"
+            "a population cannot be pickled; population.copy() has the same agents, and "
+            "population.save(folder) keeps them in files, which memprof.reopen(folder) opens"
         )
 
     def indices(self) -> np.ndarray:
@@ -132,9 +132,10 @@ class OptimizedJaxPopulation:
         try:
             yield agent
         finally:
-            if index in self._active:  # else the block has replaced it
+            replaced = index not in self._active  # by the block
+            self._active.pop(index, None)
+            if not replaced:
                 self._resting.replace(self._numbering.row(index), agent, f"agent {index}")
-                del self._active[index]
 
     def replace(self, index: int, agent: Agent) -> None:
         """Store this agent, of `batch_size=1`, in the place of the one with the index; inside the
@@ -178,6 +179,8 @@ class OptimizedJaxPopulation:
             AgentActive: an agent is in use.
             UsageError: observations are not of this form; agents infer over a window of past
                 observations (mmp, vmp), or have `learn_D`, for which PyMDP has no update.
+
+        What else is raised comes with a note, if some agents have acted by then: how many.
         """
         rows = self._rows(indices)
         agent = self._resting.agent
@@ -190,11 +193,12 @@ class OptimizedJaxPopulation:
         self._resting.make_mindful()
         key, keys = split_keys(key, len(rows))
         found = Gathered(len(rows))
-        for place, some, (state, action) in over_chunks(
-            self._resting, turn, (), rows, (observed, keys), lambda state, own: (state, *own)
-        ):
-            found.add(place, action)
-            self._resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
+        with found.counted():
+            for place, some, (state, action) in over_chunks(
+                self._resting, turn, (), rows, (observed, keys), lambda state, own: (state, *own)
+            ):
+                found.add(place, action)
+                self._resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
         actions = found.result()
         return self._no_actions() if actions is None else actions, key
 
@@ -244,16 +248,17 @@ class OptimizedJaxPopulation:
             return None
         traced = self._traced(step, tree_map(lambda x: x[:1], observed), keys[0])
         found = Gathered(len(rows))
-        for place, some, (changed, result) in over_chunks(
-            self._resting,
-            traced,
-            (),
-            rows,
-            (observed, keys),
-            lambda state, own: (state.leaves, *own),
-        ):
-            found.add(place, result)
-            self._resting.put(some, None, changed)
+        with found.counted():
+            for place, some, (changed, result) in over_chunks(
+                self._resting,
+                traced,
+                (),
+                rows,
+                (observed, keys),
+                lambda state, own: (state.leaves, *own),
+            ):
+                found.add(place, result)
+                self._resting.put(some, None, changed)
         return found.result()
 
     def _traced(self, step: UserStep, observation: Any, key: Any) -> Step:
@@ -298,6 +303,8 @@ class OptimizedJaxPopulation:
         """
         rows = self._rows(None)
         check_turns(self._resting.agent, "rollout")
+        if not len(rows):
+            raise UsageError("agents: rollout expected at least one, found none; add one")
         if type(steps) is not int or steps < 1:
             raise UsageError(f"steps: expected a whole number, 1 or more; found {steps!r}")
         if env_params is not None:
@@ -350,6 +357,16 @@ class OptimizedJaxPopulation:
         )
 
     # Files.
+
+    def copy(self) -> OptimizedJaxPopulation:
+        """The same agents once more, in memory, under the same indices; the two go on
+        independently.
+
+        Raises:
+            AgentActive: an agent is in use.
+        """
+        self._rows(None)
+        return OptimizedJaxPopulation(self._resting.copied(), self._numbering.copied())
 
     def save(self, folder: Path | str) -> None:
         """Keep all agents in a new or empty folder, for `memprof.reopen`. It is there as a whole,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -211,11 +212,25 @@ class Gathered:
     """Results of chunk after chunk, joined."""
 
     def __init__(self, agents: int) -> None:
-        self._agents = agents
+        self._agents, self._done = agents, 0
         self._found: Any = None
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """A block that adds them. What it raises comes with a note, if it has added some."""
+        try:
+            yield
+        except BaseException as error:
+            if self._done:
+                error.add_note(
+                    f"{self._done} of {self._agents} agents, the first in order, had their turn "
+                    "before this, and are stored as they were then; the others are unchanged"
+                )
+            raise
 
     def add(self, place: slice, result: Any) -> None:
         """Of the agents of one chunk, padding included."""
+        self._done = place.stop
         result = tree_map(np.asarray, result)
         if self._found is None:
             self._found = tree_map(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,12 @@ class Resting:
         if {name: (each.shape, each.dtype) for name, each in rows.columns.items()} != forms:
             raise ValueError("expected columns as the template has arrays")
         self.rows, self._minded, self._chunk = rows, minded, rows.size
+
+    def copied(self) -> Resting:
+        """The same agents once more, in memory."""
+        found = copy(self)
+        found.rows, found._own, found._templates = self.rows.in_memory(), {**self._own}, {}
+        return found
 
     def _columns_of(self, name: str) -> list[str]:
         return [f"{name}.{i}" for i in range(len(tree_leaves(getattr(self.agent, name))))]

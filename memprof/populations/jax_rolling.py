@@ -95,13 +95,15 @@ def roll(
     taught = {name for letter in letters for name in (letter, f"p{letter}")} & keep
     differences = {name: Learned(getattr(agent, name), steps) for name in sorted(taught)}
     found = Gathered(len(rows))
-    for place, some, (state, report) in over_chunks(
-        resting, program, fixed, rows, (env_params, np.arange(len(rows))), arguments, size
-    ):
-        for name, kept in differences.items():
-            kept.add(report.pop(name), len(some))
-        found.add(place, report)
-        resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
+    everybody = (env_params, np.arange(len(rows)))
+    with found.counted():
+        for place, some, (state, report) in over_chunks(
+            resting, program, fixed, rows, everybody, arguments, size
+        ):
+            for name, kept in differences.items():
+                kept.add(report.pop(name), len(some))
+            found.add(place, report)
+            resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
     return Rollout({**(found.result() or {}), **differences}, root)
 
 

@@ -72,6 +72,10 @@ class Numbering:
         """The indices of agents, in the order of their rows."""
         return list(self._indices)
 
+    def copied(self) -> Numbering:
+        """The same once more."""
+        return Numbering.of(self.given, self._indices)
+
     @classmethod
     def of(cls, given: int, indices: Sequence[int]) -> Numbering:
         """That of agents in rows with these indices, of so many that were ever given."""

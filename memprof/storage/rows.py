@@ -136,7 +136,7 @@ class Rows:
         return found
 
     def in_memory(self) -> Rows:
-        """A copy of rows that are in files."""
+        """A copy of these rows in memory."""
         found = Rows(self.size)
         found._count = self._count
         for name in self._columns:

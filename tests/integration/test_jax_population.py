@@ -46,7 +46,7 @@ def turn(agent, prior, observation, key):
 
 @pytest.mark.parametrize(
     ("model", "keywords"),
-    [("t-maze", {}), ("t-maze", {"learn_A": True}), ("grid-10", {})],
+    [("t-maze", {"learn_A": True}), ("grid-10", {})],  # the others: tests.figures_jax_population
 )
 def test_agents_act_and_learn_as_pymdps_batch_does(model, keywords):
     batch = agents(model, AGENTS, **keywords)
@@ -142,6 +142,16 @@ def test_a_step_of_ones_own_runs_for_all_and_is_compiled_once():
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(whole.pA, learned, strict=True))
 
 
+def test_an_error_says_who_has_had_a_turn():
+    def step(agent, observation, key):
+        return jax.debug.callback(lambda x: 1 // int(x[0] != 2), observation) or (agent, key[None])
+
+    population = memprof.optimize(agents("t-maze", 3), chunk=1)
+    with pytest.raises(Exception) as raised:
+        population.map(step, np.arange(3), jr.split(KEY, 3))
+    assert raised.value.__notes__[-1].startswith("2 of 3 agents, the first in order")
+
+
 def test_agents_come_and_go_and_are_used_one_by_one():
     with memprof.optimize(agents("t-maze", 5, learn_A=True), chunk=2) as population:
         population.remove(1)
@@ -216,11 +226,13 @@ def test_agents_are_the_same_in_a_folder(tmp_path, in_files):
         population.act(seen, KEY)
         population.remove(2)
         population.save(copy_of)
-        whole, beliefs = population.whole(), population.beliefs()
+        whole, beliefs, branch = population.whole(), population.beliefs(), population.copy()
         if in_files:
             assert population.memory().file_bytes > 0
             with pytest.raises(StoreError, match="is open in a program"):
                 memprof.reopen(tmp_path / "live")
+    branch.replace(0, agents("t-maze", 1, learn_A=True, gamma=7.0))  # nobody else's
+    assert branch.whole().gamma.tolist() == [7.0] + [1.0] * (AGENTS - 2)
     for folder in [copy_of, *options.values()]:
         with memprof.reopen(folder, readonly=True) as read, memprof.reopen(folder) as again:
             for found in (read, again):
@@ -319,7 +331,7 @@ def test_what_cannot_be_is_refused_with_what_to_do():
         with pytest.raises(UsageError, match=message):
             call()
     for call in (iter, copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match=r"population\.(act|save)"):
+        with pytest.raises(TypeError, match=r"population\.(act|copy)\("):
             call(population)
     memory = population.memory()
     assert memory.agents == 3
