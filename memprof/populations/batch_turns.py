@@ -32,9 +32,9 @@ from memprof.upstream.steps import PymdpsTurn, overridden
 
 LEAST = 8
 """Agents that are worth a cohort: fewer take less memory as records."""
-_MOST = 1024
-_NUMBERS = 2**17  # of a column: 1 MiB, which stays in the processor's cache
-TOGETHER = 4096
+_MOST = 512
+_NUMBERS = 2**16  # of a column: half a MiB, which stays in the processor's cache
+TOGETHER = 2048
 """Agents whose turns are in the making at once."""
 _NO_COMPANY = f"fewer than {LEAST} have their model"
 _MOST_REFUSED = 64
@@ -241,7 +241,8 @@ class Turns:
             self._tried |= dict.fromkeys(new, self._acts + _UNTIL_RETRIED)
             self._alone |= dict.fromkeys(new, _NO_COMPANY)
             return [position for position, _, _ in rows]
-        self._waiting.pop(pattern, None)
+        for index in self._waiting.pop(pattern):
+            self._tried.pop(index, None)
         ordered = sorted(new)
         for first in range(0, len(ordered), most):
             cohort = Cohort.of(
