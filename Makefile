@@ -122,6 +122,7 @@ figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures_density
 	$(BIN)/python -m tests.figures_default
 	$(BIN)/python -m tests.figures_mixtures
+	$(BIN)/python -m tests.figures_act
 
 predict: $(VENV)/.tested
 	$(BIN)/python -m tests.predictions

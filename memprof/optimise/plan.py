@@ -27,6 +27,7 @@ from memprof.optimise.transforms import Histories
 from memprof.storage import compression
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.agent_class import agent_class
+from memprof.storage.cohorts import Cohort
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
 from memprof.storage.in_place import InPlace
@@ -241,7 +242,8 @@ class Plan:
         """The agents that rest as objects."""
         if self.storage.in_files:
             return []
-        return [each for _, each in self.records.items() if not is_record(each)]
+        stored = (each for _, each in self.records.items())
+        return [each for each in stored if not is_record(each) and not isinstance(each, Cohort)]
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What the plan holds beside the agents, as (component, object)."""

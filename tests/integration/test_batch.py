@@ -166,6 +166,21 @@ def test_those_who_act_a_few_at_a_time_find_each_other():
         assert alone(population) == {}
 
 
+def test_the_ledger_and_the_plan_tell_what_there_is():
+    with together(MODELS["ties"]) as population:
+        lived(MODELS["ties"], population.act)
+        with population.activate(3):
+            pass
+        memory = population.memory()
+        ((records,)) = [row for row in memory.rows if row.component == "records"]
+        cohorts = population._plan.records.cohorts()
+        assert records.private_bytes > sum(each.nbytes for each in cohorts) > 0
+        effect = population.plan.passes[-1].effect
+        assert effect.startswith(f"{AGENTS - 1} agents in columns of ")
+        assert "1 agent as records of" in effect
+        assert f"  batch: {effect}" in str(memory)
+
+
 def test_agents_come_and_go():
     build = MODELS["ties"]
     with together(build) as population:
