@@ -159,7 +159,7 @@ class Batch(Template):
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield from super().holdings()
         yield "template", [(each.record, each.group) for each in self._patterns.values()]
-        yield "scratch", self._read
+        yield "scratch", None if self._read is None else self._read[1]
 
 
 class CohortRecords(MemoryRecords):
