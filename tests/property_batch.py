@@ -56,15 +56,17 @@ def difference(life: Life, chance: int, seen: Counter[str]) -> str | None:
         passes = ["history", "pool", "batch"] if chance % 2 else ["batch"]
         with memprof.optimize(mine, passes) as population:
             found = _lived(life, plain, population, np.random.default_rng(chance))
-            why = alone(population)
-            seen.update(why)
-            seen["acted together"] += len(population) - sum(why.values())
+            seen.update(alone(population))
+            seen["together"] += population._plan.storage.company.together
             return found
 
 
 def alone(population: Any) -> dict[str, int]:
-    """How many agents took their last turn one by one, by why."""
-    return dict(Counter(population._plan.storage.alone.values()))
+    """How many turns PyMDP took one by one since this was last asked, by why."""
+    company = population._plan.storage.company
+    found = dict(company.alone)
+    company.alone.clear()
+    return found
 
 
 def _agent(model: Model, index: int, life: Life) -> Any:
@@ -149,7 +151,7 @@ class Looked:
     """What was seen of random populations.
 
     Attributes:
-        alone: agents that took their turns alone, by why.
+        alone: turns that PyMDP took one by one, by why; and those taken together.
     """
 
     populations: int = 0
@@ -188,8 +190,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     looked = look_at(wanted.count, wanted.seed)
-    for why, agents in looked.alone.most_common():
-        print(f"{agents:6} agents: {why}")
+    for why, turns in looked.alone.most_common():
+        print(f"{turns:6} turns: {why}")
     print(f"{looked.differ} of {looked.populations} random populations differ")
     return 1 if looked.differ else 0
 

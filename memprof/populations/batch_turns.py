@@ -8,7 +8,7 @@ PyMDP's decision would rest on the last bits, PyMDP takes it.
 from __future__ import annotations
 
 import weakref
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,18 +28,15 @@ from memprof.storage.activation import Activation
 from memprof.storage.agent_class import agent_class
 from memprof.storage.batch import Batch, CohortRecords, NotInColumns, Pattern
 from memprof.storage.cohorts import NEVER, Cohort, Columns, Row
+from memprof.storage.company import LEAST
 from memprof.upstream.steps import PymdpsTurn, overridden
 
-LEAST = 8
-"""Agents that are worth a cohort: fewer take less memory as records."""
 _MOST = 512
 _NUMBERS = 2**16  # of a column: half a MiB, which stays in the processor's cache
 TOGETHER = 2048
 """Agents whose turns are in the making at once."""
+_UNFIT = "their numbers are not what PyMDP's kernels are for"
 _NO_COMPANY = f"fewer than {LEAST} have their model"
-_MOST_REFUSED = 64
-_MOST_WAITING = 256  # patterns
-_UNTIL_RETRIED = 16  # calls
 _COMPARED = 8  # agents of a pattern whose first turn PyMDP takes as well
 
 
@@ -92,13 +89,14 @@ class Turns:
     """Takes the turns of a population."""
 
     def __init__(self, storage: Batch) -> None:
-        self._storage, self._alone = storage, storage.alone
+        self._storage, self._company = storage, storage.company
         self._facts = Facts()
         self._own = PymdpsTurn(beneath)
-        self._acts = 0
-        self._refused: deque[Pattern] = deque(maxlen=_MOST_REFUSED)  # so that it stays known
-        self._waiting: dict[Pattern, set[int]] = {}  # agents that were seen, too few for a cohort
-        self._tried: dict[int, int] = {}  # without company; until when that holds
+
+    def _count(self, why: str, turns: int = 1) -> None:
+        """Turns that PyMDP takes one by one."""
+        if turns:
+            self._company.alone[why] += int(turns)
 
     @property
     def _records(self) -> CohortRecords:
@@ -120,7 +118,7 @@ class Turns:
             onwards: where the random numbers of the agent at each position go on; None where all
                 draw from `np.random` in turn.
         """
-        self._acts += 1
+        self._company.calls += 1
         for first in range(0, len(indices), TOGETHER):
             positions = range(first, min(len(indices), first + TOGETHER))
             yield self._some(positions, indices, observations, one_by_one, onwards)
@@ -133,8 +131,6 @@ class Turns:
         one_by_one: Callable[[int], Behaviour],
         onwards: Onwards | None,
     ) -> Taken:
-        for position in positions:
-            self._alone.pop(indices[position], None)
         together: list[_Pending] = []
         single = [*positions]
         if (changed := self._own.changed()) is None:
@@ -142,7 +138,7 @@ class Turns:
             together, left = self._begun(positions, indices, observations)
             single = sorted({*single, *left})
         else:
-            self._alone |= {indices[p]: f"PyMDP's {changed} is not known" for p in positions}
+            self._count(f"PyMDP's {changed} is not known", len(positions))
         alone: dict[int, Behaviour] = {}
         done = positions.start
         try:
@@ -150,8 +146,7 @@ class Turns:
                 alone[done] = one_by_one(done)
             done = positions.stop
         finally:
-            for each in together:
-                _store(each, done)
+            self._company.together += sum(_store(each, done) for each in together)
             self._storage.written()
         return Taken(positions, together, alone)
 
@@ -185,11 +180,11 @@ class Turns:
             if isinstance(stored, Cohort):
                 continue
             row: Row | str = _NO_COMPANY
-            if self._tried.get(index, self._acts) <= self._acts:
+            if self._company.may_look(index):
                 key = stored if type(stored) is bytes else id(stored)
                 row = known[key] = known.get(key) or self._row(index, stored)
             if isinstance(row, str):
-                self._alone[index] = row
+                self._count(row)
                 single.append(position)
             else:
                 found[row.pattern].append((position, index, row))
@@ -226,23 +221,16 @@ class Turns:
         if pattern.group is None:
             pattern.group = self._group(pattern, rows[0][1])
         if isinstance(pattern.group, Uncovered):
-            self._alone |= {index: str(pattern.group) for _, index, _ in rows}
+            self._count(str(pattern.group), len(rows))
             return [position for position, _, _ in rows]
         new = {index: row for _, index, row in rows}
         most = max(LEAST, min(_MOST, _NUMBERS // pattern.form.width))
         filling = pattern.filling()
         if filling is not None and len(filling) < most:
             new |= filling.rows()
-        waiting = self._waiting.setdefault(pattern, set())
-        waiting.update(new)
-        while len(self._waiting) > _MOST_WAITING:
-            del self._waiting[next(iter(self._waiting))]
-        if filling is None and len(waiting) < LEAST:
-            self._tried |= dict.fromkeys(new, self._acts + _UNTIL_RETRIED)
-            self._alone |= dict.fromkeys(new, _NO_COMPANY)
+        if filling is None and not self._company.found(pattern, new):
+            self._count(_NO_COMPANY, len(rows))
             return [position for position, _, _ in rows]
-        for index in self._waiting.pop(pattern):
-            self._tried.pop(index, None)
         ordered = sorted(new)
         for first in range(0, len(ordered), most):
             cohort = Cohort.of(
@@ -258,7 +246,7 @@ class Turns:
             try:
                 return Group.of(activation.agent, self._facts)
             except Uncovered as error:
-                self._refused.append(pattern)
+                self._company.refused.append(pattern)
                 return error
 
     # ------------------------------------------------------------------------ turns together
@@ -290,18 +278,17 @@ class Turns:
                 given = [observations[position] for position in mine.tolist()]
             seen, readable = _readable(given, cohort)
             begun = self._turn(cohort, rows[readable], mine[readable], seen)
-            alone = [] if begun is None else begun.positions[begun.turn.doubtful].tolist()
             if begun is None:
-                alone = mine[readable].tolist()
-                self._alone |= {indices[p]: "their turn differs from PyMDP's own" for p in alone}
+                group = cohort.pattern.group
+                self._count(str(group) if isinstance(group, Uncovered) else _UNFIT, readable.sum())
+                left += mine[readable].tolist()
             else:
-                self._alone |= {indices[p]: "PyMDP decides on the last bits" for p in alone}
+                doubtful = begun.positions[begun.turn.doubtful].tolist()
+                self._count("PyMDP decides on the last bits", len(doubtful))
+                left += doubtful
                 pending.append(begun)
-            unread = mine[~readable].tolist()
-            self._alone |= {
-                indices[p]: "their observations are no index for each modality" for p in unread
-            }
-            left += [*alone, *unread]
+            self._count("their observations are no index for each modality", (~readable).sum())
+            left += mine[~readable].tolist()
         return pending, left
 
     def _turn(
@@ -322,7 +309,7 @@ class Turns:
             some = np.unique(np.linspace(0, len(rows) - 1, _COMPARED).astype(int)).tolist()
             if not all(self._agrees(pending, row, seen) for row in some):
                 cohort.pattern.group = Uncovered("their turn differs from PyMDP's own")
-                self._refused.append(cohort.pattern)
+                self._company.refused.append(cohort.pattern)
                 return None
             group.proven = True
         return pending
@@ -420,13 +407,13 @@ def _draw_apart(pending: _Pending, onwards: Onwards) -> None:
         choice.draw(np.array([row]), each_below)
 
 
-def _store(pending: _Pending, before: int) -> None:
-    """Store the turns of those whose position is `before` that one."""
+def _store(pending: _Pending, before: int) -> int:
+    """Store the turns of those whose position is `before` that one; how many these are."""
     turn, cohort = pending.turn, pending.cohort
     taken = (pending.positions < before) & ~turn.doubtful & cohort.here[pending.rows]
     rows = pending.rows[taken]
     if not len(rows):
-        return
+        return 0
     everybody = len(rows) == len(cohort.indices)
     values = Columns.empty(len(rows), cohort.pattern.form) if everybody else cohort.load()
     now = Columns(
@@ -440,3 +427,4 @@ def _store(pending: _Pending, before: int) -> None:
     values[rows] = now
     cohort.store(values)
     cohort.past.append(rows, now.actions)
+    return len(rows)

@@ -7,7 +7,6 @@ next turn.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -16,6 +15,7 @@ import numpy as np
 
 from memprof.storage.activation import Activation, Scratch
 from memprof.storage.cohorts import NEVER, Cohort, Columns, Form, Row
+from memprof.storage.company import Company
 from memprof.storage.flatten import is_objects
 from memprof.storage.history import History
 from memprof.storage.identity import Links, links_of
@@ -57,12 +57,12 @@ class Batch(Template):
     """Stores agents as rows where it can.
 
     Attributes:
-        alone: agents that took their last turn one by one, and why, as a clause.
+        company: which agents look for others, and how they took their turns.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.alone: dict[int, str] = {}
+        self.company = Company()
         self._records: CohortRecords = CohortRecords()
         self._patterns = WeakValueDictionary[tuple[bytes, Form], Pattern]()
         self._read: tuple[Cohort, Columns] | None = None  # the last cohort of which a row was read
@@ -132,7 +132,7 @@ class Batch(Template):
         other = super()._without_agents()
         other._records, other._patterns = CohortRecords(), WeakValueDictionary()
         other._read, other._reading = None, threading.Lock()
-        other.alone = dict(self.alone)
+        other.company = Company()
         return other
 
     def _copied(self, stored: Any) -> Any:
@@ -143,13 +143,10 @@ class Batch(Template):
         rows, size = sum(map(len, cohorts)), sum(cohort.nbytes for cohort in cohorts)
         what = [f"{counted(rows, 'agent')} in columns of {format_size(size)}"] if rows else []
         what += [each for each in [super().effect(agents).what] if each]
-        alone = Counter(self.alone.values()).most_common()
-        what += [f"{counted(n, 'agent')} acted one by one, because {why}" for why, n in alone]
+        together, alone = self.company.together, self.company.alone.most_common()
+        what += [f"{counted(together, 'turn')} taken together"] if together else []
+        what += [f"{counted(turns, 'turn')} one by one, because {why}" for why, turns in alone]
         return Effect("; ".join(what))
-
-    def leave(self, index: int) -> None:
-        super().leave(index)
-        self.alone.pop(index, None)
 
     def empty(self) -> None:
         super().empty()
@@ -159,6 +156,7 @@ class Batch(Template):
     def holdings(self) -> Iterator[tuple[str, Any]]:
         yield from super().holdings()
         yield "template", [(each.record, each.group) for each in self._patterns.values()]
+        yield "passes", self.company
         yield "scratch", None if self._read is None else self._read[1]
 
 
