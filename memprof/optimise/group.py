@@ -35,6 +35,7 @@ class Turn(NamedTuple):
         energies: G, likewise.
         choice: their actions, as far as they are not drawn.
         doubtful: those that PyMDP has to step itself, [agents].
+        exact: whether all of it has PyMDP's bits.
     """
 
     beliefs: list[np.ndarray]
@@ -42,6 +43,7 @@ class Turn(NamedTuple):
     energies: np.ndarray
     choice: Choice
     doubtful: np.ndarray
+    exact: bool
 
 
 @dataclass(slots=True)
@@ -128,7 +130,7 @@ class Group:
         if not np.isfinite(policies).all():
             raise Unfit
         choice = choose(policies, self.tree, self.controls, sums, **self._choosing())
-        return Turn(believed, policies, energies, choice, sums.doubtful)
+        return Turn(believed, policies, energies, choice, sums.doubtful, sums.exact)
 
     def _choosing(self) -> dict[str, Any]:
         return {n: self.settings[n] for n in ("sampling_mode", "action_selection", "alpha")}

@@ -26,9 +26,9 @@ from memprof.populations.seeds import Onwards, each_below
 from memprof.populations.turn import take_turn
 from memprof.storage.activation import Activation
 from memprof.storage.agent_class import agent_class
-from memprof.storage.batch import Batch, CohortRecords, NotInColumns, Pattern
+from memprof.storage.batch import Batch, CohortRecords, NotInColumns, Pattern, rests_as_data
 from memprof.storage.cohorts import NEVER, Cohort, Columns, Row
-from memprof.storage.company import LEAST
+from memprof.storage.company import LEAST, NO_COMPANY
 from memprof.upstream.steps import PymdpsTurn, overridden
 
 _MOST = 512
@@ -36,7 +36,7 @@ _NUMBERS = 2**16  # of a column: half a MiB, which stays in the processor's cach
 TOGETHER = 2048
 """Agents whose turns are in the making at once."""
 _UNFIT = "their numbers are not what PyMDP's kernels are for"
-_NO_COMPANY = f"fewer than {LEAST} have their model"
+_REORDERED = "their sums would come in another order (name the pass batch to have them so)"
 _COMPARED = 8  # agents of a pattern whose first turn PyMDP takes as well
 
 
@@ -179,10 +179,16 @@ class Turns:
             stored = records[index]
             if isinstance(stored, Cohort):
                 continue
-            row: Row | str = _NO_COMPANY
-            if self._company.may_look(index):
+            if not rests_as_data(stored):
+                self._count("they stay active")
+                single.append(position)
+                continue
+            row: Row | str | None = self._company.why(index)
+            if row is None:
                 key = stored if type(stored) is bytes else id(stored)
                 row = known[key] = known.get(key) or self._row(index, stored)
+                if isinstance(row, str):
+                    self._company.dismiss([index], row)
             if isinstance(row, str):
                 self._count(row)
                 single.append(position)
@@ -221,6 +227,7 @@ class Turns:
         if pattern.group is None:
             pattern.group = self._group(pattern, rows[0][1])
         if isinstance(pattern.group, Uncovered):
+            self._company.dismiss([index for _, index, _ in rows], str(pattern.group))
             self._count(str(pattern.group), len(rows))
             return [position for position, _, _ in rows]
         new = {index: row for _, index, row in rows}
@@ -229,7 +236,7 @@ class Turns:
         if filling is not None and len(filling) < most:
             new |= filling.rows()
         if filling is None and not self._company.found(pattern, new):
-            self._count(_NO_COMPANY, len(rows))
+            self._count(NO_COMPANY, len(rows))
             return [position for position, _, _ in rows]
         ordered = sorted(new)
         for first in range(0, len(ordered), most):
@@ -303,6 +310,10 @@ class Turns:
         try:
             turn = group.turn(seen, beliefs, before.actions[rows])
         except Unfit:
+            return None
+        if self._storage.exact_only and not turn.exact:
+            cohort.pattern.group = Uncovered(_REORDERED)
+            self._company.refused.append(cohort.pattern)
             return None
         pending = _Pending(cohort, rows, positions, turn)
         if not group.proven:

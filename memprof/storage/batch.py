@@ -22,7 +22,7 @@ from memprof.storage.identity import Links, links_of
 from memprof.storage.in_place import InPlace
 from memprof.storage.layout import LARGE_BYTES
 from memprof.storage.records import MemoryRecords
-from memprof.storage.template import LargeRecord, Template
+from memprof.storage.template import LargeRecord, Template, is_record
 from memprof.storage.template_values import arrays_in
 from memprof.text import counted, format_size
 from memprof.values.measurements import Effect
@@ -57,8 +57,11 @@ class Batch(Template):
     """Stores agents as rows where it can.
 
     Attributes:
+        exact_only: turns are taken together only where they have PyMDP's bits.
         company: which agents look for others, and how they took their turns.
     """
+
+    exact_only = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,6 +161,11 @@ class Batch(Template):
         yield "template", [(each.record, each.group) for each in self._patterns.values()]
         yield "passes", self.company
         yield "scratch", None if self._read is None else self._read[1]
+
+
+def rests_as_data(stored: Any) -> bool:
+    """Whether what is kept of an agent is a record or a row, rather than the agent."""
+    return is_record(stored) or isinstance(stored, Cohort)
 
 
 class CohortRecords(MemoryRecords):
