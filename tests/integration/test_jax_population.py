@@ -1,6 +1,7 @@
 """`memprof.optimize` for JAX agents: what PyMDP's own batch does, without the batch."""
 
 import copy
+import hashlib
 import json
 import os
 import pickle
@@ -245,6 +246,12 @@ def test_agents_are_the_same_in_a_folder(tmp_path, in_files):
             assert len(again) == AGENTS
 
 
+def rewritten(content):
+    """A header with this content, as somebody would write it who knows how."""
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return {"content": content, "digest": hashlib.blake2b(text, digest_size=16).hexdigest()}
+
+
 def test_a_folder_that_is_not_whole_is_refused(tmp_path):
     population = memprof.optimize(agents("t-maze", 3), store=tmp_path / "live", chunk=2)
     population._stored.close()  # as when the program is killed
@@ -257,9 +264,14 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"template-A\.0\.npy has other bytes"):
         memprof.reopen(tmp_path / "saved")
     found = json.loads(header.read_text())
-    for change in ({"format": "memprof.jax/0"}, {"settings": {}}, {"indices": [0, 0, 1]}):
+    for change, message in (
+        ({"format": "memprof.jax/0"}, "expected format"),
+        ({"content": found["content"] | {"chunk": 3}}, "another digest"),
+        (rewritten(found["content"] | {"settings": {}}), "expected the fields of Agent"),
+        (rewritten(found["content"] | {"indices": [0, 0, 1]}), "expected each index once"),
+    ):
         header.write_text(json.dumps({**found, **change}))
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError, match=message):
             memprof.reopen(tmp_path / "saved")
     with pytest.raises(UsageError, match=r"preprocess_fn: .* a file cannot keep"):
         memprof.optimize(agents("t-maze", 1, categorical_obs=True, preprocess_fn=lambda o: o)).save(
