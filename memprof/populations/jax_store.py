@@ -263,7 +263,10 @@ def _loaded(
     static = {each.name: bool(each.metadata.get("static")) for each in fields(kind)}
     here = {**dict.fromkeys(found["template"], False), **dict.fromkeys(settings, True)}
     if {**here, "batch_size": True} != static:
-        raise ValueError(f"expected the fields of {kind.__qualname__}")
+        raise StoreError(
+            f"{shown(folder)}: expected the fields of {kind.__qualname__}, found those of "
+            f"{shown(str(found['class']))}: say reopen(folder, agent_class=...)"
+        )
     leaves = {name: _read(folder, value) for name, value in found["template"].items()}
     agent = made_of(kind, {**settings, **leaves})
     resting = Resting(agent)

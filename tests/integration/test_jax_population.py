@@ -105,6 +105,30 @@ def test_an_iterable_is_consumed_one_by_one():
         assert "6 JAX agents" in repr(population)
 
 
+class Forager(Agent):
+    """A user's own class, with a row of its own and a setting."""
+
+    energy: jax.Array
+    name: str = eqx.field(static=True)
+
+    def __init__(self, energy, name):
+        super().__init__(**arrays_of("t-maze"))
+        self.energy, self.name = jnp.array([energy]), name
+
+
+def test_agents_of_ones_own_class_keep_what_it_adds(tmp_path):
+    with memprof.optimize(Forager(float(n), "bob") for n in range(3)) as population:
+        assert population.own == ("energy",)
+        with pytest.raises(UsageError, match=r"name: expected 'bob' .* found 'eve' in the agent"):
+            population.add(Forager(3.0, "eve"))
+        population.save(tmp_path / "agents")
+    with memprof.reopen(tmp_path / "agents", readonly=True) as population:
+        whole = population.whole()
+    assert (type(whole), whole.name, whole.energy.tolist()) == (Forager, "bob", [0, 1, 2])
+    with pytest.raises(StoreError, match=r"expected the fields of Agent, found those of .*Forager"):
+        memprof.reopen(tmp_path / "agents", Agent)
+
+
 def learn_more(agent, observation, key):
     """A user's own step: PyMDP's calls on a real agent."""
     assert agent.batch_size == 1
@@ -267,7 +291,7 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path):
     for change, message in (
         ({"format": "memprof.jax/0"}, "expected format"),
         ({"content": found["content"] | {"chunk": 3}}, "another digest"),
-        (rewritten(found["content"] | {"settings": {}}), "expected the fields of Agent"),
+        (rewritten(found["content"] | {"settings": {}}), "expected the fields of Agent, found"),
         (rewritten(found["content"] | {"indices": [0, 0, 1]}), "expected each index once"),
     ):
         header.write_text(json.dumps({**found, **change}))
