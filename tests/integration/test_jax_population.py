@@ -151,8 +151,8 @@ def test_a_step_of_ones_own_runs_for_all_and_is_compiled_once():
         traced.append(agent)
         return jax.jit(learn_more)(agent, observation, key)
 
-    batch = agents("t-maze", AGENTS, learn_A=True)
-    seen, keys = World("t-maze", AGENTS).observe(), jr.split(KEY, AGENTS)
+    batch = agents("coins", AGENTS, learn_A=True)
+    seen, keys = World("coins", AGENTS).observe(), jr.split(KEY, AGENTS)
     observation = {"seen": seen, "prior": batch.D}
     with memprof.optimize(batch, chunk=CHUNK) as population:
         beliefs, noise = population.map(step, observation, keys)
@@ -214,13 +214,13 @@ class Turntable:
         return self._seen(place), place
 
     def _seen(self, place):
-        return [place[None], place[None], place[None] % 2]
+        return [place[None]]
 
 
 def test_a_rollout_is_pymdps_and_keeps_what_is_asked():
     from pymdp.envs.rollout import rollout
 
-    batch, env = agents("t-maze", AGENTS, learn_A=True), Turntable()
+    batch, env = agents("coins", AGENTS, learn_A=True), Turntable()
     last, report = jax.jit(lambda: rollout(batch, env, 5, KEY))()
     with memprof.optimize(batch, chunk=CHUNK) as population:
         found = population.rollout(env, 6, KEY, keep=["action", "qs", "pA"])
@@ -239,7 +239,7 @@ def test_a_rollout_is_pymdps_and_keeps_what_is_asked():
         assert np.allclose(learned.at(3)[modality], theirs[:, 3], atol=1e-5)
         assert np.allclose(whole.pA[modality], last["agent"].pA[modality], atol=1e-5)
         assert not np.array_equal(learned.at(0)[modality], learned.at(-1)[modality])
-    assert learned.nbytes < sum(x.nbytes for x in report["pA"]) / 3
+    assert learned.nbytes < sum(x.nbytes for x in report["pA"]) / 2
 
 
 @pytest.mark.parametrize("in_files", [False, True])
