@@ -27,10 +27,11 @@ from memprof.optimise.transforms import Histories
 from memprof.storage import compression
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.agent_class import agent_class
-from memprof.storage.batch import rests_as_data
+from memprof.storage.cohorts import Cohort
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
 from memprof.storage.in_place import InPlace
+from memprof.storage.template import is_record
 from memprof.text import parse_size
 from memprof.values.measurements import Effect
 
@@ -242,7 +243,7 @@ class Plan:
         if self.storage.in_files:
             return []
         stored = (each for _, each in self.records.items())
-        return [each for each in stored if not rests_as_data(each)]
+        return [each for each in stored if not is_record(each) and not isinstance(each, Cohort)]
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What the plan holds beside the agents, as (component, object)."""

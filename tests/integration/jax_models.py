@@ -3,14 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from memprof.models.built_in import grid_world, random_pomdp, t_maze
+from memprof.models.built_in import grid_world, t_maze
 from memprof.upstream.jax_agent import Agent
 
-MODELS = {
-    "t-maze": t_maze(0.98, ""),
-    "grid-10": grid_world(10, ""),
-    "coins": random_pomdp([3], [2], [2], 1, ""),  # small: soon compiled
-}
+MODELS = {"t-maze": t_maze(0.98, ""), "grid-10": grid_world(10, "")}
 
 
 def arrays_of(model):
