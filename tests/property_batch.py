@@ -112,16 +112,16 @@ def _lived(life: Life, plain: list[Any], population: Any, chance: Any) -> str | 
     return None
 
 
-def unlike(plain: dict[str, Any], ours: dict[str, Any]) -> str | None:
+def unlike(plain: dict[str, Any], ours: dict[str, Any], bound: float = BOUND) -> str | None:
     if [*plain] != [*ours]:
         return f"attributes {[*ours]}, plain {[*plain]}"
     for name, value in plain.items():
-        bound = BOUND if name in _DECIDED else 0
+        most = bound if name in _DECIDED else 0
         if name == "G":
-            bound *= 1 + np.abs(value).max()
+            most *= 1 + np.abs(value).max()
         if name == "q_pi":
-            bound *= 100
-        if not _alike(value, ours[name], bound):
+            most *= 100
+        if not _alike(value, ours[name], most):
             return f"{name} is {ours[name]!r}, plain {value!r}"
     last = plain.get("prev_actions")
     if last and (last[-1] is plain["action"]) is not (ours["prev_actions"][-1] is ours["action"]):

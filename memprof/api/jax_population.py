@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
-from jax.tree_util import tree_map
 
 from memprof.api.jax_checks import check_agent, check_keys, check_once, check_rows, check_turns
 from memprof.api.memory import PopulationMemory
 from memprof.errors import AgentActive, UsageError
 from memprof.instruments import walker
 from memprof.populations import jax_store
-from memprof.populations.jax_programs import Gathered, Step, over_chunks, split_keys, turn
+from memprof.populations.jax_programs import UserStep
 from memprof.populations.jax_resting import Resting
 from memprof.populations.jax_rolling import Rollout, roll
 from memprof.populations.jax_store import Stored
+from memprof.populations.jax_turns import Steps, take_turns
 from memprof.storage.numbering import Numbering
 from memprof.text import counted, format_size
-from memprof.upstream.jax_agent import Agent, Mind, own_of
+from memprof.upstream.jax_agent import Agent, Mind
 from memprof.upstream.jax_world import PolicySearch
-
-UserStep = Callable[[Agent, Any, Any], tuple[Agent, Any]]
 
 
 class OptimizedJaxPopulation:
@@ -49,7 +47,7 @@ class OptimizedJaxPopulation:
         """Use `optimize` or `reopen`."""
         self._resting, self._numbering, self._stored = resting, numbering, stored
         self._active: dict[int, None] = {}
-        self._steps: dict[Any, Step] = {}
+        self._steps = Steps()
         self._closed = False
 
     def __len__(self) -> int:
@@ -188,30 +186,7 @@ class OptimizedJaxPopulation:
         observed = check_rows(
             "observations", observations, len(rows), modalities=agent.num_modalities
         )
-        learned = self._learned()
-        self._resting.make_own(learned)
-        self._resting.make_mindful()
-        key, keys = split_keys(key, len(rows))
-        found = Gathered(len(rows))
-        with found.counted():
-            for place, some, (state, action) in over_chunks(
-                self._resting, turn, (), rows, (observed, keys), lambda state, own: (state, *own)
-            ):
-                found.add(place, action)
-                self._resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
-        actions = found.result()
-        return self._no_actions() if actions is None else actions, key
-
-    def _learned(self) -> tuple[str, ...]:
-        """The attributes that agents change when they act."""
-        agent = self._resting.agent
-        letters = [letter for letter in "AB" if getattr(agent, f"learn_{letter}")]
-        if not letters or agent.learning_mode != "online":
-            return ()
-        return tuple(sorted(own_of(agent, (), letters)))
-
-    def _no_actions(self) -> np.ndarray:
-        return np.empty((0, Mind.first(self._resting.agent).action.shape[1]), np.int32)
+        return take_turns(self._resting, rows, observed, key)
 
     def map(
         self,
@@ -244,31 +219,7 @@ class OptimizedJaxPopulation:
         rows = self._rows(indices)
         observed = check_rows("observations", observations, len(rows))
         keys = check_keys(keys, len(rows))
-        if not len(rows):
-            return None
-        traced = self._traced(step, tree_map(lambda x: x[:1], observed), keys[0])
-        found = Gathered(len(rows))
-        with found.counted():
-            for place, some, (changed, result) in over_chunks(
-                self._resting,
-                traced,
-                (),
-                rows,
-                (observed, keys),
-                lambda state, own: (state.leaves, *own),
-            ):
-                found.add(place, result)
-                self._resting.put(some, None, changed)
-        return found.result()
-
-    def _traced(self, step: UserStep, observation: Any, key: Any) -> Step:
-        """The step, and what it changes; known from the second time on."""
-        form = (step, str(tree_map(lambda x: (x.shape[1:], x.dtype), observation)))
-        if form not in self._steps:
-            self._steps[form] = Step(step).traced(self._resting.agent, observation, key)
-        traced = self._steps[form]
-        self._resting.make_own(traced.changed)
-        return traced
+        return self._steps.run(self._resting, rows, step, observed, keys)
 
     def rollout(
         self,

@@ -17,9 +17,10 @@ from memprof.optimise.pool import Pool
 from memprof.optimise.settings import keep_freed
 from memprof.optimise.transforms import Histories, Share
 from memprof.storage.activation import Activation, Loans
+from memprof.storage.batch import Batch, rests_as_data
 from memprof.storage.copies import copy_of
 from memprof.storage.flatten import Handed, is_objects
-from memprof.storage.template import Template, is_record
+from memprof.storage.template import Template
 from memprof.text import format_size
 from memprof.upstream.attributes import LEARNS, PRIORS
 
@@ -36,16 +37,20 @@ _FREED_PER_REPLACED = 4  # what a step takes and frees at once: priors, means an
 def default_plan(history_steps: int | None = None, keep: tuple[str, ...] | None = None) -> Plan:
     """The plan that `optimize` chooses by itself; naming results to `keep` asks for records."""
     storage = ByAgent() if keep is None else Template(keep)
+    storage.history_steps = history_steps
     return Plan([Pool()], [Histories(history_steps)], storage)
 
 
-class ByAgent(Template):
-    """`template`, but agents that learn large dense matrices stay active, and share what is equal.
+class ByAgent(Batch):
+    """`template`, but agents that learn large dense matrices stay active, and share what is equal;
+    turns are taken together, as under `batch`, where they have PyMDP's bits.
 
     Attributes:
         staying: how many bytes of dense matrices each of those learns, by index.
         learn: whether any agent learns.
     """
+
+    exact_only = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +94,7 @@ class ByAgent(Template):
         return other
 
     def _copied(self, stored: Any) -> Any:
-        return super()._copied(stored) if is_record(stored) else copy_of(stored)
+        return super()._copied(stored) if rests_as_data(stored) else copy_of(stored)
 
     def held_by_others(self) -> list[int]:
         return [*super().held_by_others(), *self.staying]

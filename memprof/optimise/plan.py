@@ -27,11 +27,10 @@ from memprof.optimise.transforms import Histories
 from memprof.storage import compression
 from memprof.storage.activation import Activation, check_references
 from memprof.storage.agent_class import agent_class
-from memprof.storage.cohorts import Cohort
+from memprof.storage.batch import rests_as_data
 from memprof.storage.constants import all_segments
 from memprof.storage.identity import close_shared_containers
 from memprof.storage.in_place import InPlace
-from memprof.storage.template import is_record
 from memprof.text import parse_size
 from memprof.values.measurements import Effect
 
@@ -243,7 +242,7 @@ class Plan:
         if self.storage.in_files:
             return []
         stored = (each for _, each in self.records.items())
-        return [each for each in stored if not is_record(each) and not isinstance(each, Cohort)]
+        return [each for each in stored if not rests_as_data(each)]
 
     def holdings(self) -> Iterator[tuple[str, Any]]:
         """What the plan holds beside the agents, as (component, object)."""

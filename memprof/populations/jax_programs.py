@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax import random as jr
 from jax.tree_util import tree_leaves, tree_map
 
 from memprof.errors import UsageError
@@ -194,18 +193,6 @@ def _in_turn(call: Callable[[T, Any], Any], each: Iterable[T], devices: list[Any
             yield running.popleft()
         running.append(call(argument, devices[number % len(devices)]))
     yield from running
-
-
-def split_keys(key: Any, agents: int) -> tuple[Any, Any]:
-    """The next key, and one for each agent, as PyMDP's examples split one for a batch."""
-    keys = jr.split(key, agents + 1)
-    return keys[0], on_host(keys[1:])
-
-
-def on_host(keys: Any) -> Any:
-    """Arrays as NumPy's, but for keys of JAX's new kind, which NumPy does not have."""
-    is_key = jax.numpy.issubdtype(keys.dtype, jax.dtypes.prng_key)
-    return keys if is_key else np.asarray(keys)
 
 
 class Gathered:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -100,7 +101,6 @@ def _write(
     agent = resting.agent
     kind = type(agent)
     content = {
-        "format": FORMAT,
         "pymdp": version(),
         "class": [kind.__module__, kind.__qualname__],
         "settings": settings,
@@ -112,10 +112,17 @@ def _write(
         "given": numbering.given,
         "indices": numbering.in_rows(),
     }
-    text = json.dumps(content, separators=(",", ":")).encode()
+    whole = {"format": FORMAT, "digest": _digest(content), "content": content}
+    text = json.dumps(whole, separators=(",", ":")).encode()
     if len(text) > _MOST_BYTES:
         raise StoreError(f"{shown(folder)}: the header would take more than 64 MiB; save fewer")
     (folder / JAX_HEADER).write_bytes(text)
+
+
+def _digest(content: Any) -> str:
+    found = Digest()
+    found.add(np.frombuffer(json.dumps(content, separators=(",", ":")).encode(), np.uint8))
+    return found.text()
 
 
 def _kept(folder: Path, name: str, value: Any) -> Any:
@@ -211,7 +218,10 @@ def read_header(folder: Path) -> Mapping[str, Any]:
             "and then its agents may be of different steps: close it, or go back to a folder that "
             "save() has written"
         )
-    return found  # type: ignore[no-any-return]
+    content = found.get("content")
+    if not isinstance(content, dict) or found.get("digest") != _digest(content):
+        raise StoreError(f"{shown(folder)} is damaged ({JAX_HEADER} has another digest): {_AGAIN}")
+    return content
 
 
 def load(folder: Path, kind: type[Agent] | None, *, in_place: bool) -> tuple[Resting, Numbering]:
@@ -230,7 +240,8 @@ def load(folder: Path, kind: type[Agent] | None, *, in_place: bool) -> tuple[Res
 
 
 def _class(folder: Path, found: Mapping[str, Any]) -> type[Agent]:
-    module, name = map(str, found.get("class") or ("", ""))
+    with decoding(shown(folder), _AGAIN):
+        module, name = map(str, found["class"])
     kind = getattr(sys.modules.get(module), name, None)
     if not isinstance(kind, type) or not issubclass(kind, Agent):
         raise StoreError(
@@ -249,11 +260,15 @@ def _loaded(
     if len({*indices}) != len(indices) or not all(is_count(i) and i < given for i in indices):
         raise ValueError("expected each index once")
     settings = {name: decoded(value) for name, value in found["settings"].items()}
+    static = {each.name: bool(each.metadata.get("static")) for each in fields(kind)}
+    here = {**dict.fromkeys(found["template"], False), **dict.fromkeys(settings, True)}
+    if {**here, "batch_size": True} != static:
+        raise StoreError(
+            f"{shown(folder)}: expected the fields of {kind.__qualname__}, found those of "
+            f"{shown(str(found['class']))}: say reopen(folder, agent_class=...)"
+        )
     leaves = {name: _read(folder, value) for name, value in found["template"].items()}
     agent = made_of(kind, {**settings, **leaves})
-    expected = {each for each in kind.__dataclass_fields__ if each != "batch_size"}
-    if settings.keys() | leaves.keys() != expected or {*leaves_of(agent)} != leaves.keys():
-        raise ValueError(f"expected the fields of {kind.__qualname__}")
     resting = Resting(agent)
     rows = len(indices)
     columns = {

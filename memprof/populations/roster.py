@@ -37,7 +37,6 @@ class Roster:
         self._saving = threading.Lock()  # a record that waited must not replace a newer one
         self._lock = threading.Lock()
         self._adding = threading.Lock()
-        self._acting: list[set[int]] = []  # whose turn has not come yet, of each who lets them act
         self._installed = False
         budget = plan.budget_bytes
         self._working_set = None if budget is None else WorkingSet(self, budget)
@@ -97,7 +96,8 @@ class Roster:
                     self._unsaved.pop(index, None)
                 return
             with self._lock:
-                self._check_idle(index)
+                if index in self._active:
+                    raise AgentActive(index)
                 self._plan.leave(index)
 
     def at(self, index: int) -> Any:
@@ -119,7 +119,8 @@ class Roster:
             return self._working_set.wake(index)
         with self._lock:
             stored = self._plan.records[index]
-            self._check_idle(index)
+            if index in self._active:
+                raise AgentActive(index)
             self._active[index] = _WAKING
         try:
             activation = self._active[index] = self._plan.activate(stored, index)
@@ -146,29 +147,16 @@ class Roster:
         finally:
             del self._active[index]
 
-    @contextmanager
-    def acting(self, indices: Iterable[int]) -> Iterator[set[int]]:
-        """Let agents act together in the block: until it ends nobody can use or remove one. The set
-        is of those that wait for that; one that is taken out of it can be used before.
+    def check_idle(self, indices: Iterable[int]) -> None:
+        """Refuse those that are in use.
 
         Raises:
-            AgentActive: one is in use.
+            AgentActive: one is.
         """
-        waiting = {*indices}
-        with self._lock:
-            if self._active or self._acting:
-                for index in waiting:
-                    self._check_idle(index)
-            self._acting.append(waiting)
-        try:
-            yield waiting
-        finally:
-            with self._lock:
-                self._acting = [each for each in self._acting if each is not waiting]
-
-    def _check_idle(self, index: int) -> None:
-        if index in self._active or any(index in waiting for waiting in self._acting):
-            raise AgentActive(index)
+        active = {*self.active}
+        for index in indices if active else ():
+            if index in active:
+                raise AgentActive(index)
 
     @property
     def active(self) -> list[int]:
@@ -257,9 +245,8 @@ class Roster:
                     yield
                 return
             with self._lock:
-                busy = {*self._active}.union(*self._acting)
-                if busy:
-                    raise AgentActive(min(busy))
+                if self._active:
+                    raise AgentActive(min(self._active))
                 yield
 
     def shown(self, index: int) -> AbstractContextManager[Activation]:

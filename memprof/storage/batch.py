@@ -22,16 +22,13 @@ from memprof.storage.identity import Links, links_of
 from memprof.storage.in_place import InPlace
 from memprof.storage.layout import LARGE_BYTES
 from memprof.storage.records import MemoryRecords
-from memprof.storage.template import LargeRecord, Template
+from memprof.storage.template import LargeRecord, Template, is_record
 from memprof.storage.template_values import arrays_in
 from memprof.text import counted, format_size
 from memprof.values.measurements import Effect
 
 CHANGED = ("qs", "q_pi", "G", "action", "prev_actions", "curr_timestep")
 """Attributes that a turn changes: those that have columns."""
-
-
-_MOST_STEPS = 2**62
 
 
 class NotInColumns(Exception):
@@ -60,8 +57,11 @@ class Batch(Template):
     """Stores agents as rows where it can.
 
     Attributes:
+        exact_only: turns are taken together only where they have PyMDP's bits.
         company: which agents look for others, and how they took their turns.
     """
+
+    exact_only = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,8 +82,7 @@ class Batch(Template):
             return super()._activation(stored, index, left, scratch)
         activation = super()._activation(stored.pattern.record, index, left, scratch)
         row = int(stored.rows_of(index))
-        with self._records.changing:
-            _dress(activation.agent, stored, row, self._rows_of(stored))
+        _dress(activation.agent, stored, row, self._rows_of(stored))
         return activation
 
     def _rows_of(self, cohort: Cohort) -> Columns:
@@ -164,30 +163,21 @@ class Batch(Template):
         yield "scratch", None if self._read is None else self._read[1]
 
 
+def rests_as_data(stored: Any) -> bool:
+    """Whether what is kept of an agent is a record or a row, rather than the agent."""
+    return is_record(stored) or isinstance(stored, Cohort)
+
+
 class CohortRecords(MemoryRecords):
-    """Records of which some are cohorts, that the agents in them have in common.
+    """Records of which some are cohorts, that the agents in them have in common."""
 
-    Attributes:
-        changing: held while cohorts change, and so that none does meanwhile: agents that others use
-            may rest in them.
-    """
-
-    __slots__ = ("changing",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changing = threading.RLock()
+    __slots__ = ()
 
     def __setitem__(self, index: int, value: Any) -> None:
-        with self.changing:
-            cohort = self[index]
-            if isinstance(cohort, Cohort):
-                cohort.here[cohort.rows_of(index)] = False
-            super().__setitem__(index, value)
-
-    def __delitem__(self, index: int) -> None:
-        with self.changing:
-            super().__delitem__(index)
+        cohort = self[index]
+        if isinstance(cohort, Cohort):
+            cohort.here[cohort.rows_of(index)] = False
+        super().__setitem__(index, value)
 
     def settle(self, cohort: Cohort) -> None:
         """From now on the agents whose rows are in the cohort rest there."""
@@ -212,10 +202,10 @@ def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Colum
     if {*CHANGED} & {*linked, *found.whole, *found.users}:
         raise NotInColumns("others hold what they believe or did")
     leaves = _Leaves(arrays_in([own[name] for name in linked]))
-    states, controls = tuple(map(int, own["num_states"])), [*map(int, own["num_controls"])]
+    states = tuple(map(int, own["num_states"]))
     beliefs = _objects(own.get("qs"), len(states))
     entries = _past(own.get("prev_actions"))
-    form = Form(states, len(own["policies"]), max(controls), limit)
+    form = Form(states, len(own["policies"]), max(own["num_controls"]), limit)
     values = Columns.empty(1, form)
     for belief, size, place in zip(beliefs, states, form.places, strict=True):
         values.beliefs[0, place] = leaves(belief, (size,))
@@ -223,12 +213,11 @@ def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Colum
         values.planned[:] = True
         values.policies[0] = leaves(own.get("q_pi"), (form.policies,))
         values.energies[0] = leaves(own.get("G"), (form.policies,))
-    if type(own.get("curr_timestep")) is not int or abs(own["curr_timestep"]) >= _MOST_STEPS:
-        raise NotInColumns("their curr_timestep is no integer, or too large")
+    if type(own.get("curr_timestep")) is not int:
+        raise NotInColumns("their curr_timestep is no integer")
     values.times[:] = own["curr_timestep"]
     past = np.array([leaves(each, (form.factors,)) for each in entries]).reshape(-1, form.factors)
-    within = ~np.signbit(past) & (past < controls) & (past == np.floor(past))
-    if not within.all():
+    if not ((past >= 0) & (past < form.most) & (past == np.floor(past))).all():
         raise NotInColumns("they did what is no action")
     action = own.get("action")
     if action is not None:

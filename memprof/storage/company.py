@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, deque
 from collections.abc import Collection
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 LEAST = 8
 """Agents that are worth a cohort: fewer take less memory as records."""
 
+NO_COMPANY = f"fewer than {LEAST} have their model"
+
 _MOST_PATTERNS = 256
-_MOST_AGENTS = 2**16
-_UNTIL_RETRIED = 16  # calls
+_UNTIL_RETRIED = 64  # calls
 
 
 class Company:
-    """What is known of agents that are no rows, as much of it as takes little memory.
+    """What is known of agents that are no rows; a few bytes for each.
 
     Attributes:
         calls: how often turns were taken.
@@ -29,23 +31,39 @@ class Company:
         self.alone: Counter[str] = Counter()
         self.refused: deque[Any] = deque(maxlen=_MOST_PATTERNS)
         self._waiting: dict[Any, set[int]] = {}  # agents of a pattern, too few
-        self._until: dict[int, int] = {}  # the call in which one may look again
+        self._reasons: list[str] = []
+        self._why = array("H")  # of each agent, the number of its reason
+        self._until = array("q")  # and the call in which it may look again
 
-    def may_look(self, index: int) -> bool:
-        """Whether the agent may find company by now."""
-        return self._until.get(index, 0) <= self.calls
+    def why(self, index: int) -> str | None:
+        """Why the agent has to take its turn alone; None where that is to be found out."""
+        if index >= len(self._until) or self._until[index] <= self.calls:
+            return None
+        return self._reasons[self._why[index]]
+
+    def dismiss(self, indices: Collection[int], why: str) -> None:
+        """These agents take their turns alone, for some calls."""
+        if why not in self._reasons:
+            self._reasons.append(why)
+        missing = max(indices, default=0) + 1 - len(self._until)
+        if missing > 0:
+            self._why.frombytes(bytes(missing * self._why.itemsize))
+            self._until.frombytes(bytes(missing * self._until.itemsize))
+        number = self._reasons.index(why)
+        for index in indices:
+            self._why[index], self._until[index] = number, self.calls + _UNTIL_RETRIED
 
     def found(self, pattern: Any, agents: Collection[int]) -> bool:
-        """Whether enough agents of a pattern look for each other, these among them."""
+        """Whether enough agents of a pattern look for each other, these among them; else they are
+        dismissed."""
         waiting = self._waiting.setdefault(pattern, set())
         waiting.update(agents)
-        if len(waiting) >= LEAST:
-            for index in self._waiting.pop(pattern):
-                self._until.pop(index, None)
-            return True
-        if len(self._waiting) > _MOST_PATTERNS:
-            del self._waiting[next(iter(self._waiting))]
-        if len(self._until) > _MOST_AGENTS:
-            self._until.clear()
-        self._until |= dict.fromkeys(agents, self.calls + _UNTIL_RETRIED)
-        return False
+        if len(waiting) < LEAST:
+            self.dismiss(agents, NO_COMPANY)
+            if len(self._waiting) > _MOST_PATTERNS:
+                del self._waiting[next(iter(self._waiting))]
+            return False
+        for index in self._waiting.pop(pattern):
+            if index < len(self._until):
+                self._until[index] = 0
+        return True

@@ -3,10 +3,14 @@
 import jax.numpy as jnp
 import numpy as np
 
-from memprof.models.built_in import grid_world, t_maze
+from memprof.models.built_in import grid_world, random_pomdp, t_maze
 from memprof.upstream.jax_agent import Agent
 
-MODELS = {"t-maze": t_maze(0.98, ""), "grid-10": grid_world(10, "")}
+MODELS = {
+    "t-maze": t_maze(0.98, ""),
+    "grid-10": grid_world(10, ""),
+    "coins": random_pomdp([3], [2], [2], 1, ""),  # small: soon compiled
+}
 
 
 def arrays_of(model):

@@ -348,3 +348,18 @@ def test_seeds_draw_what_numpy_draws():
         assert np.array_equal(np.random.random_sample(3), uniform(drawn[:6])[:, place])
         expected = [np.random.choice(limit) if limit > 1 else 0 for limit in limits[place]]
         assert not enough[place] or found[place].tolist() == expected
+
+
+def test_by_default_turns_are_taken_together_where_they_have_pymdps_bits():
+    for model, reordered in (("ties", False), ("several factors", True)):
+        build = MODELS[model]
+        plain = [build() for _ in range(AGENTS)]
+        expected = lived(build, by_hand(plain))
+        with memprof.optimize(build() for _ in range(AGENTS)) as population:
+            found = lived(build, population.act)
+            assert np.array_equal(found[0], expected[0])
+            assert any("in another order" in why for why in alone(population)) is reordered
+            assert (population._plan.storage.company.together > 0) is not reordered
+            for index in (0, 9, AGENTS - 1):
+                with population.activate(index) as agent:
+                    assert property_batch.unlike(vars(plain[index]), vars(agent), bound=0) is None
