@@ -232,11 +232,14 @@ class OptimizedPopulation:
         if self._together is None or learning:
             each = zip(chosen, seen, strict=True)
             return _rows([self._turn(*turn, learning).action for turn in each])
-        self._roster.check_idle(chosen)
-        taken = self._together.take(
-            chosen, seen, lambda place: self._turn(chosen[place], seen[place])
-        )
-        return _rows([action for some in taken for action in some.actions()])
+        with self._roster.acting(chosen) as waiting:
+
+            def alone(place: int) -> Behaviour:
+                waiting.discard(chosen[place])
+                return self._turn(chosen[place], seen[place])
+
+            taken = self._together.take(chosen, seen, alone)
+            return _rows([action for some in taken for action in some.actions()])
 
     def _turn(self, index: int, observation: Any, learning: Collection[str] = ()) -> Behaviour:
         """One agent's turn, taken alone."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from memprof.optimise.planning import Unfit
 from memprof.optimise.policies import Tree
-from memprof.optimise.sums import AllAtOnce, softmax
+from memprof.optimise.sums import NEAR, AllAtOnce, softmax
 from memprof.upstream.numpy_agent import maths
 
 EQUAL = 1e-8
@@ -20,6 +22,9 @@ EQUAL = 1e-8
 _NEAR = 1e-11
 _HALF = 0.5
 """NumPy draws a binomial number in another way where the probability is larger."""
+_USUAL, _STEEPEST = 16.0, 1e3
+"""PyMDP's gamma and alpha, and a factor that is left to PyMDP: as large as they are, they make the
+last bits."""
 
 
 @dataclass(slots=True)
@@ -86,9 +91,19 @@ def choose(
     *,
     sampling_mode: str,
     action_selection: str,
+    gamma: float,
     alpha: float,
 ) -> Choice:
-    """What agents choose by their `policies`, [agents, policies]."""
+    """What agents choose by their `policies`, [agents, policies], which `gamma` has made of G.
+
+    Raises:
+        Unfit: PyMDP has to choose for all of them.
+    """
+    steep = _steepness(gamma)
+    if action_selection == "stochastic":
+        steep *= _steepness(alpha)
+    if not sums.exact and not steep <= _STEEPEST:
+        raise Unfit("their gamma or alpha is so large that the last bits decide")
     if sampling_mode == "full":
         options, outcome = [policies], tree.first.T
     else:
@@ -96,18 +111,25 @@ def choose(
     if action_selection == "stochastic":
         chances = [softmax(maths.spm_log_single(each) * alpha) for each in options]
         for each in chances:
-            sums.doubt(_of_those_left(each), _HALF)
+            if not np.isfinite(each).all():
+                raise Unfit("their alpha makes no probabilities")
+            sums.doubt(_of_those_left(each), _HALF, NEAR * steep)
         everyone = np.ones(len(policies), bool)
         return Choice(np.empty((len(policies), len(controls))), everyone, chances, outcome)
     best = []
     for each in options:
         below = each.max(axis=1, keepdims=True) - each
         best.append(below <= EQUAL)
-        sums.doubt(below, EQUAL, _NEAR)
+        sums.doubt(below, EQUAL, _NEAR * steep)
     found = np.stack([among.argmax(axis=1) for among in best], axis=1)
     draws = np.any([among.sum(axis=1) > 1 for among in best], axis=0)
     actions = found if outcome is None else outcome[found[:, 0]]
     return Choice(actions.astype(np.float64), draws, best, outcome)
+
+
+def _steepness(precision: Any) -> float:
+    """How much more a precision makes of the last bits than PyMDP's usual one; 1 if not more."""
+    return float(max(1.0, np.max(np.abs(precision)) / _USUAL))
 
 
 def _of_those_left(chances: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from memprof.optimise.pool import in_range
 from memprof.optimise.sums import AllAtOnce, softmax
 from memprof.storage.constants import constant
 from memprof.upstream.numpy_agent import Agent, maths
+from memprof.upstream.steps import READ
 
 NEVER = -1
 """In place of an action: there was none."""
@@ -89,6 +90,8 @@ class Group:
         gains = settings["use_states_info_gain"]
         utility = C if settings["use_utility"] else None
         factors = own["A_factor_list"], own["B_factor_list"]
+        if len(B) > 1 and not _as_pymdp_reads(own["mb_dict"], own["A_factor_list"], len(B)):
+            raise Uncovered("their A_factor_list is not in ascending order, or mb_dict is another")
         policies = [constant(policy) for policy in own["policies"]]
         tree = facts.tree(policies)
         if tree is None or tree.first.min() < 0 or _beyond(tree, own["num_controls"]):
@@ -133,7 +136,7 @@ class Group:
         return Turn(believed, policies, energies, choice, sums.doubtful, sums.exact)
 
     def _choosing(self) -> dict[str, Any]:
-        return {n: self.settings[n] for n in ("sampling_mode", "action_selection", "alpha")}
+        return {n: self.settings[n] for n in _CHOOSING}
 
     def _prior(
         self, beliefs: Sequence[np.ndarray], actions: np.ndarray, sums: AllAtOnce
@@ -182,14 +185,14 @@ class Group:
         return fixed_point(seen, self.model.A_factors, prior, sums, self.settings)
 
 
-_SETTINGS = (
-    *("inference_params", "gamma", "alpha", "use_utility", "use_states_info_gain"),
-    *("sampling_mode", "action_selection"),
-)
+_CHOOSING = ("sampling_mode", "action_selection", "gamma", "alpha")
+_SETTINGS = (*_CHOOSING, "inference_params", "use_utility", "use_states_info_gain")
 
 
 def not_covered(own: dict[str, Any]) -> str:
     """What of an agent's attributes PyMDP has to see to itself; empty if nothing."""
+    if lacking := sorted(READ - own.keys()):
+        return f"they have no {lacking[0]}"
     if own["inference_algo"] != "VANILLA":
         return f"they infer by {own['inference_algo']}"
     if own.get("sophisticated"):
@@ -215,6 +218,17 @@ def _constants(arrays: Any, name: str, fits: Any = in_range) -> list[np.ndarray]
             raise Uncovered(f"their {name} is no plain array of float64, from 0 to below 2")
         found.append(constant(array))
     return found
+
+
+def _as_pymdp_reads(blanket: Any, of_modalities: Any, factors: int) -> bool:
+    """Whether PyMDP's free energy, which reads a likelihood's axes as those of ascending factors,
+    and its evidence for each factor, which goes by mb_dict, are of these factors."""
+    mine = [[*map(int, on)] for on in of_modalities]
+    of_factors = [[m for m, on in enumerate(mine) if f in on] for f in range(factors)]
+    read = [
+        [[*map(int, on)] for on in blanket[f"A_{name}_list"]] for name in ("factor", "modality")
+    ]
+    return read == [mine, of_factors] and all(on == sorted({*on}) for on in mine)
 
 
 def _beyond(tree: Tree, controls: Sequence[int]) -> bool:

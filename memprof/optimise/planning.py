@@ -29,7 +29,7 @@ _EPSILON = 1e-3  # as calc_inductive_cost has it
 
 
 class Unfit(Exception):
-    """PyMDP's own function has to compute this."""
+    """PyMDP's own function has to compute this, and why, as a clause, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,9 @@ class Planner:
             self.tree.factors != len(sizes)
             or [belief.shape[1] for belief in beliefs] != sizes
             or not all(map(in_range, beliefs))
+            or any(
+                len(each) != len(model.A) for each in (model.C, model.A_factors) if each is not None
+            )
         ):
             raise Unfit
         self.kind += [steps, len(self.tree.ends), *sizes, model.gains]
@@ -220,6 +223,9 @@ class Planner:
         for belief, paths in zip(beliefs, paths_of_all, strict=False):
             if type(paths) is not np.ndarray or paths.dtype != np.float64 or paths.ndim != 2:
                 raise Unfit
+            if belief.shape[1] > 1:  # how far the second most likely state is from the first
+                second, first = np.partition(belief, -2, axis=1)[:, -2:].T
+                self.sums.doubt((first - second)[:, np.newaxis], 0.0)
             there = paths[:, np.argmax(belief, axis=1)] == 1  # [steps before the goal, agents]
             towards = (1 - paths[np.maximum(there.argmax(axis=0) - 1, 0)]) * np.log(_EPSILON)
             reaches = there.any(axis=0)

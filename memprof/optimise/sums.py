@@ -15,7 +15,7 @@ from memprof.upstream.numpy_agent import maths
 
 BOUND = 1e-12
 """Largest change of a belief that another order of sums may cause."""
-_NEAR = 1e3 * BOUND
+NEAR = 1e3 * BOUND
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class AllAtOnce:
         found: np.ndarray = likely @ certainty - dots(outcomes, maths.spm_log_single(outcomes))
         return found
 
-    def doubt(self, numbers: np.ndarray, limit: float, near: float = _NEAR) -> None:
+    def doubt(self, numbers: np.ndarray, limit: float, near: float = NEAR) -> None:
         """Note the agents some of whose numbers lie next to a limit that PyMDP compares them with.
         Rows of `numbers` are of one agent after the other, over and over."""
         if not self.exact:

@@ -25,8 +25,9 @@ from memprof.populations import (
     refused,
     step_seed,
 )
-from memprof.populations.batch_turns import TOGETHER, Taken, Turns
+from memprof.populations.batch_turns import TOGETHER, Turns
 from memprof.populations.environment import Environments
+from memprof.populations.pending import Taken
 from memprof.populations.roster import Roster
 from memprof.populations.turn import take_turn
 from memprof.storage.batch import Batch

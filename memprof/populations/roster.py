@@ -37,6 +37,7 @@ class Roster:
         self._saving = threading.Lock()  # a record that waited must not replace a newer one
         self._lock = threading.Lock()
         self._adding = threading.Lock()
+        self._acting: list[set[int]] = []  # whose turn has not come yet, of each who lets them act
         self._installed = False
         budget = plan.budget_bytes
         self._working_set = None if budget is None else WorkingSet(self, budget)
@@ -96,8 +97,7 @@ class Roster:
                     self._unsaved.pop(index, None)
                 return
             with self._lock:
-                if index in self._active:
-                    raise AgentActive(index)
+                self._check_idle(index)
                 self._plan.leave(index)
 
     def at(self, index: int) -> Any:
@@ -119,8 +119,7 @@ class Roster:
             return self._working_set.wake(index)
         with self._lock:
             stored = self._plan.records[index]
-            if index in self._active:
-                raise AgentActive(index)
+            self._check_idle(index)
             self._active[index] = _WAKING
         try:
             activation = self._active[index] = self._plan.activate(stored, index)
@@ -147,16 +146,29 @@ class Roster:
         finally:
             del self._active[index]
 
-    def check_idle(self, indices: Iterable[int]) -> None:
-        """Refuse those that are in use.
+    @contextmanager
+    def acting(self, indices: Iterable[int]) -> Iterator[set[int]]:
+        """Let agents act together in the block: until it ends nobody can use or remove one. The set
+        is of those that wait for that; one that is taken out of it can be used before.
 
         Raises:
-            AgentActive: one is.
+            AgentActive: one is in use.
         """
-        active = {*self.active}
-        for index in indices if active else ():
-            if index in active:
-                raise AgentActive(index)
+        waiting = {*indices}
+        with self._lock:
+            if self._active or self._acting:
+                for index in waiting:
+                    self._check_idle(index)
+            self._acting.append(waiting)
+        try:
+            yield waiting
+        finally:
+            with self._lock:
+                self._acting = [each for each in self._acting if each is not waiting]
+
+    def _check_idle(self, index: int) -> None:
+        if index in self._active or any(index in waiting for waiting in self._acting):
+            raise AgentActive(index)
 
     @property
     def active(self) -> list[int]:
@@ -245,8 +257,9 @@ class Roster:
                     yield
                 return
             with self._lock:
-                if self._active:
-                    raise AgentActive(min(self._active))
+                busy = {*self._active}.union(*self._acting)
+                if busy:
+                    raise AgentActive(min(busy))
                 yield
 
     def shown(self, index: int) -> AbstractContextManager[Activation]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -83,6 +83,12 @@ def _methods() -> Iterator[tuple[Callable[..., Any], str]]:
 _PAIRS = [(function, _dispatching(function, method)) for function, method in _methods()]
 _OWN = {id(function): draw for function, draw in _PAIRS}
 _PROCESSES = {id(draw): function for function, draw in _PAIRS}
+
+
+def not_numpys(names: Iterable[str]) -> str | None:
+    """The first of these functions of `np.random` that is neither NumPy's own nor a thread's."""
+    known = (*_OWN, *_PROCESSES)
+    return next((name for name in names if id(getattr(np.random, name)) not in known), None)
 
 
 def _replace(functions: Mapping[int, Callable[..., Any]]) -> None:

@@ -31,6 +31,9 @@ CHANGED = ("qs", "q_pi", "G", "action", "prev_actions", "curr_timestep")
 """Attributes that a turn changes: those that have columns."""
 
 
+_MOST_STEPS = 2**62
+
+
 class NotInColumns(Exception):
     """An agent has to stay a record, and why, as a clause."""
 
@@ -82,7 +85,8 @@ class Batch(Template):
             return super()._activation(stored, index, left, scratch)
         activation = super()._activation(stored.pattern.record, index, left, scratch)
         row = int(stored.rows_of(index))
-        _dress(activation.agent, stored, row, self._rows_of(stored))
+        with self._records.changing:
+            _dress(activation.agent, stored, row, self._rows_of(stored))
         return activation
 
     def _rows_of(self, cohort: Cohort) -> Columns:
@@ -169,15 +173,29 @@ def rests_as_data(stored: Any) -> bool:
 
 
 class CohortRecords(MemoryRecords):
-    """Records of which some are cohorts, that the agents in them have in common."""
+    """Records of which some are cohorts, that the agents in them have in common.
 
-    __slots__ = ()
+    Attributes:
+        changing: held while cohorts change, and so that none does meanwhile: agents that others use
+            may rest in them.
+    """
+
+    __slots__ = ("changing",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changing = threading.RLock()
 
     def __setitem__(self, index: int, value: Any) -> None:
-        cohort = self[index]
-        if isinstance(cohort, Cohort):
-            cohort.here[cohort.rows_of(index)] = False
-        super().__setitem__(index, value)
+        with self.changing:
+            cohort = self[index]
+            if isinstance(cohort, Cohort):
+                cohort.here[cohort.rows_of(index)] = False
+            super().__setitem__(index, value)
+
+    def __delitem__(self, index: int) -> None:
+        with self.changing:
+            super().__delitem__(index)
 
     def settle(self, cohort: Cohort) -> None:
         """From now on the agents whose rows are in the cohort rest there."""
@@ -202,10 +220,10 @@ def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Colum
     if {*CHANGED} & {*linked, *found.whole, *found.users}:
         raise NotInColumns("others hold what they believe or did")
     leaves = _Leaves(arrays_in([own[name] for name in linked]))
-    states = tuple(map(int, own["num_states"]))
+    states, controls = tuple(map(int, own["num_states"])), [*map(int, own["num_controls"])]
     beliefs = _objects(own.get("qs"), len(states))
     entries = _past(own.get("prev_actions"))
-    form = Form(states, len(own["policies"]), max(own["num_controls"]), limit)
+    form = Form(states, len(own["policies"]), max(controls), limit)
     values = Columns.empty(1, form)
     for belief, size, place in zip(beliefs, states, form.places, strict=True):
         values.beliefs[0, place] = leaves(belief, (size,))
@@ -213,11 +231,12 @@ def _undressed(agent: Any, found: Links, limit: int | None) -> tuple[Form, Colum
         values.planned[:] = True
         values.policies[0] = leaves(own.get("q_pi"), (form.policies,))
         values.energies[0] = leaves(own.get("G"), (form.policies,))
-    if type(own.get("curr_timestep")) is not int:
-        raise NotInColumns("their curr_timestep is no integer")
+    if type(own.get("curr_timestep")) is not int or abs(own["curr_timestep"]) >= _MOST_STEPS:
+        raise NotInColumns("their curr_timestep is no integer, or too large")
     values.times[:] = own["curr_timestep"]
     past = np.array([leaves(each, (form.factors,)) for each in entries]).reshape(-1, form.factors)
-    if not ((past >= 0) & (past < form.most) & (past == np.floor(past))).all():
+    within = ~np.signbit(past) & (past < controls) & (past == np.floor(past))
+    if not within.all():
         raise NotInColumns("they did what is no action")
     action = own.get("action")
     if action is not None:

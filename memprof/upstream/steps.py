@@ -66,14 +66,16 @@ def overridden(agent: Any) -> str | None:
     return next((name for name in own if name == "__slots__" or name in _STATE), None)
 
 
-_STATE = frozenset(
+READ = frozenset(
     (
-        *("A", "B", "C", "D", "E", "I", "qs", "q_pi", "G", "action", "prev_actions", "policies"),
+        *("A", "B", "C", "D", "E", "I", "action", "prev_actions", "policies"),
         *("curr_timestep", "num_obs", "num_states", "num_controls", "mb_dict", "gamma", "alpha"),
         *("A_factor_list", "B_factor_list", "inference_algo", "inference_params", "pA", "pB"),
         *("use_utility", "use_states_info_gain", "use_param_info_gain", "sampling_mode"),
-        *("action_selection", "sophisticated", "edge_handling_params", "inference_horizon"),
+        *("action_selection", "sophisticated"),
     )
 )
+"""Attributes that a turn cannot do without."""
+_STATE = READ | {"qs", "q_pi", "G", "edge_handling_params", "inference_horizon"}
 """Attributes that a turn reads or sets: a class that defines one, as a property for example, may do
 something else then."""
