@@ -119,11 +119,11 @@ scenarios: $(VENV)/.installed
 figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures
 	$(BIN)/python -m tests.figures_jax
-	$(BIN)/python -m tests.figures_jax_population
 	$(BIN)/python -m tests.figures_density
 	$(BIN)/python -m tests.figures_default
 	$(BIN)/python -m tests.figures_mixtures
 	$(BIN)/python -m tests.figures_act
+	$(BIN)/python -m tests.figures_jax_population
 
 predict: $(VENV)/.tested
 	$(BIN)/python -m tests.predictions
