@@ -135,7 +135,7 @@ alarms: $(VENV)/.tested
 	$(BIN)/python -m tests.figures_gate
 
 million: $(VENV)/.installed
-	$(BIN)/memprof density scenarios/grid-10.yaml --agents 1000000 --steps 1 --passes auto --repeats 1
+	$(BIN)/memprof density scenarios/grid-10.yaml --agents 1000000 --steps 1 --passes history,pool,batch --repeats 1
 
 soak: $(VENV)/.tested
 	$(BIN)/python -m tests.soak
