@@ -52,6 +52,7 @@ class Group:
     """What agents have in common that take turns together.
 
     Attributes:
+        kind: their class.
         states, outcomes, controls: how many there are, of each factor or modality.
         likelihoods: the logarithm of A, of each modality; [outcomes, states...].
         first: the logarithm of D, of each factor.
@@ -59,6 +60,7 @@ class Group:
         proven: whether a turn was compared with PyMDP's own.
     """
 
+    kind: type
     states: list[int]
     outcomes: list[int]
     controls: list[int]
@@ -97,6 +99,7 @@ class Group:
         if tree is None or tree.first.min() < 0 or _beyond(tree, own["num_controls"]):
             raise Uncovered("their policies are no arrays of actions, all of one shape")
         return cls(
+            kind=type(agent),
             states=[*own["num_states"]],
             outcomes=[*own["num_obs"]],
             controls=[*own["num_controls"]],

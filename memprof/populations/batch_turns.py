@@ -32,7 +32,7 @@ from memprof.storage.agent_class import agent_class
 from memprof.storage.batch import Batch, CohortRecords, NotInColumns, Pattern, rests_as_data
 from memprof.storage.cohorts import NEVER, Cohort, Row
 from memprof.storage.company import LEAST, NO_COMPANY
-from memprof.upstream.steps import PymdpsTurn, overridden
+from memprof.upstream.steps import PymdpsTurn, overridden, overrides
 
 _MOST = 512
 _NUMBERS = 2**16  # of a column: half a MiB, which stays in the processor's cache
@@ -290,6 +290,8 @@ class Turns:
             return str(group)
         if not len(rows):
             return ""
+        if (name := overrides(group.kind)) is not None:  # since they came here
+            return f"{group.kind.__name__} has its own {name}"
         before = cohort.load(("beliefs", "actions", "times"))
         beliefs = [before.beliefs[rows, place] for place in cohort.pattern.form.places]
         try:

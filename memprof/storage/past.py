@@ -16,11 +16,10 @@ _LEVEL = 9
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Rounds that are compressed; `least` is how many of them any agent acted in at least."""
+    """Rounds that are compressed."""
 
     frame: bytes
     rounds: int
-    least: int
 
 
 class Past:
@@ -46,13 +45,17 @@ class Past:
     ) -> Past:
         """That of agents that did these; [steps, factors] each."""
         past = cls(len(histories), factors, most, limit)
+        past._begin(histories)
+        return past
+
+    def _begin(self, histories: Sequence[np.ndarray]) -> None:
+        """Rows that did these, and nothing else."""
         longest = max(map(len, histories), default=0)
-        together = past._nothing(longest)
+        together = self._nothing(longest)
         for row, history in enumerate(histories):
             together[longest - len(history) :, row] = history
-        past._open = [*together]
-        past._seal()
-        return past
+        self._chunks, self._open = [], [*together]
+        self._seal()
 
     def copied(self) -> Past:
         """The same once more, independent of this."""
@@ -71,6 +74,8 @@ class Past:
         now[rows] = actions
         self._open.append(now)
         self._seal()
+        if self.limit is not None and len(self._chunks) > 2 * (self.limit // _ROUNDS + 2):
+            self._begin(self.histories())  # without what is older, whoever acts how often
 
     def row(self, row: int) -> np.ndarray:
         """What one agent did, oldest first; [steps, factors]."""
@@ -99,15 +104,9 @@ class Past:
         return np.full((rounds, self._rows, self._factors), self._none, self._dtype)
 
     def _seal(self) -> None:
-        """Make chunks of full stretches; let go of those that are older than the limit for all."""
+        """Make chunks of full stretches."""
         while len(self._open) >= 2 * _ROUNDS:
             rounds = np.stack(self._open[:_ROUNDS])
             del self._open[:_ROUNDS]
-            least = int((rounds[:, :, 0] != self._none).sum(axis=0).min(initial=_ROUNDS))
             frame = compressed(rounds.tobytes(), _LEVEL)
-            self._chunks.append(_Chunk(frame, _ROUNDS, least))
-        while self.limit is not None and self._chunks:
-            later = sum(each.least for each in self._chunks[1:])
-            if later < self.limit:
-                return
-            del self._chunks[0]
+            self._chunks.append(_Chunk(frame, _ROUNDS))

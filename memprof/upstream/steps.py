@@ -53,9 +53,14 @@ class PymdpsTurn:
 
 def overridden(agent: Any) -> str | None:
     """What of a turn the agent, or its class, does in its own way; None if nothing."""
-    kind = type(agent)
+    kind: type = type(agent)
+    return next((name for name in METHODS if name in vars(agent)), None) or overrides(kind)
+
+
+def overrides(kind: type) -> str | None:
+    """What of a turn agents of this class do in their own way; None if nothing."""
     for name in METHODS:
-        if getattr(kind, name) is not getattr(Agent, name) or name in vars(agent):
+        if getattr(kind, name) is not getattr(Agent, name):
             return name
     if kind is Agent:
         return None
@@ -77,5 +82,6 @@ READ = frozenset(
 )
 """Attributes that a turn cannot do without."""
 _STATE = READ | {"qs", "q_pi", "G", "edge_handling_params", "inference_horizon"}
+_STATE |= {"qs_hist", "q_pi_hist"}  # to which a turn appends where there are any
 """Attributes that a turn reads or sets: a class that defines one, as a property for example, may do
 something else then."""

@@ -3,6 +3,7 @@ bits it takes itself, and agents that several threads use stay whole."""
 
 import sys
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import memprof
 from memprof.errors import AgentActive
 from memprof.models.built_in import grid_world, t_maze
 from memprof.populations.turn import take_turn
+from memprof.storage.past import Past
 from memprof.upstream.installed import PACKAGE, package_of
 from memprof.upstream.numpy_agent import Agent
 from tests.property_batch import alone, unlike
@@ -279,3 +281,42 @@ def test_threads_whose_agents_rest_in_one_cohort():
                     assert len(agent.prev_actions) == agent.curr_timestep == turns + 1
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_class_that_somebody_changes_is_asked_from_then_on(monkeypatch):
+    class Forager(Agent):
+        pass
+
+    calls = []
+    with memprof.optimize((Forager(**GRID) for _ in range(AGENTS)), PASSES) as population:
+        population.act([3] * AGENTS)
+        assert alone(population) == {}
+        Forager.step_time = lambda self: calls.append(1) or Agent.step_time(self)
+        population.act([3] * AGENTS)
+        assert len(calls) == AGENTS
+        assert alone(population) == {"Forager has its own step_time": AGENTS}
+
+
+def test_a_history_that_is_its_classs_is_appended_to():
+    class Forager(Agent):
+        qs_hist: ClassVar[list] = []
+
+    with memprof.optimize((Forager(**GRID) for _ in range(AGENTS)), PASSES) as population:
+        population.act([3] * AGENTS)
+        assert len(Forager.qs_hist) == AGENTS
+
+
+def test_one_who_sleeps_does_not_let_the_others_histories_grow():
+    past, did = Past(3, 1, 5, 4), [[], [], []]
+    sizes = []
+    for step in range(600):
+        rows = [0, 1] if step % 100 else [0, 1, 2]
+        actions = np.array([[(step + row) % 5] for row in rows])
+        past.append(np.array(rows), actions)
+        for row, action in zip(rows, actions, strict=True):
+            did[row].append(action)
+        sizes.append(past.nbytes)
+    assert max(sizes[300:]) <= 1.2 * max(sizes[:300])
+    for row, found in enumerate(past.histories()):
+        assert np.array_equal(found, did[row][-4:])
+        assert np.array_equal(past.row(row), found)
