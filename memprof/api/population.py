@@ -31,6 +31,7 @@ from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import WorkingSetUse
 
 _LEARNED = {"A", "B", "D"}
+_NAMED = 10
 
 
 class OptimizedPopulation:
@@ -423,9 +424,9 @@ class OptimizedPopulation:
 
     def _check_idle(self, what: str) -> None:
         if active := self._roster.active:
+            named = ", ".join(map(str, active[:_NAMED])) + ", ..." * (len(active) > _NAMED)
             raise UsageError(
-                f"agents {', '.join(map(str, active))} are active; leave their `with` blocks "
-                f"before you {what}"
+                f"agents {named} are active; leave their `with` blocks before you {what}"
             )
 
     def _check_index(self, index: int) -> None:

@@ -173,7 +173,9 @@ class Roster:
     @property
     def active(self) -> list[int]:
         """Agents in use."""
-        return sorted(self._active) if self._working_set is None else self._working_set.used
+        if self._working_set is not None:
+            return self._working_set.used
+        return sorted({*self._active}.union(*self._acting))
 
     def in_turn(self, agents: Iterable[int]) -> Iterable[int]:
         """The agents in the order in which waking them costs least, each once."""
@@ -257,9 +259,8 @@ class Roster:
                     yield
                 return
             with self._lock:
-                busy = {*self._active}.union(*self._acting)
-                if busy:
-                    raise AgentActive(min(busy))
+                if busy := self.active:
+                    raise AgentActive(busy[0])
                 yield
 
     def shown(self, index: int) -> AbstractContextManager[Activation]:

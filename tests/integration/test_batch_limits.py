@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import memprof
-from memprof.errors import AgentActive
+from memprof.errors import AgentActive, UsageError
 from memprof.models.built_in import grid_world, t_maze
 from memprof.populations.turn import take_turn
 from memprof.storage.past import Past
@@ -243,6 +243,22 @@ def test_an_agent_whose_turn_is_in_the_making_is_in_use():
         for index in range(3 * AGENTS):
             with population.activate(index) as agent:
                 assert len(agent.prev_actions) == agent.curr_timestep == 2
+
+
+def test_a_population_whose_agents_act_is_not_closed():
+    agents = [Agent(**GRID) for _ in range(2 * AGENTS)]
+    agents[5] = Nosy(**GRID)
+    met = []
+
+    def close():
+        with pytest.raises(UsageError, match=r"agents 0, 1, 2, .*, [.]{3} are active"):
+            population.close()
+        met.append("refused")
+
+    with memprof.optimize(agents, PASSES) as population:
+        asked.append(close)
+        population.act([3] * len(agents))
+        assert met == ["refused"]
 
 
 def test_threads_whose_agents_rest_in_one_cohort():
