@@ -5,13 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from memprof.api.acting import Acting
 from memprof.api.checks import check_agent
 from memprof.api.memory import PopulationMemory
 from memprof.api.plan import AppliedPlan, applied
@@ -19,18 +19,13 @@ from memprof.errors import UsageError
 from memprof.instruments import walker
 from memprof.optimise.default import ByAgent, keep_what_rest_frees
 from memprof.optimise.plan import Plan
-from memprof.populations import Behaviour
-from memprof.populations.batch_turns import Turns
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
-from memprof.populations.turn import take_turn
-from memprof.storage.batch import Batch
 from memprof.storage.saving import saving
 from memprof.text import counted
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import WorkingSetUse
 
-_LEARNED = {"A", "B", "D"}
 _NAMED = 10
 
 
@@ -73,8 +68,7 @@ class OptimizedPopulation:
         self.passes = passes
         self._plan, self._options = plan, dict(options)
         self._roster = Roster(plan)
-        storage = plan.storage
-        self._together = Turns(storage) if isinstance(storage, Batch) else None
+        self._acting = Acting(plan.storage, self._roster)
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
             for agent in [agents] if isinstance(agents, Agent) else agents:
@@ -155,7 +149,7 @@ class OptimizedPopulation:
             UsageError: the population is closed or read-only.
         """
         self._check_writable()
-        self._check_index(index)
+        self._roster.check_index(index)
         self._roster.leave(index)
 
     def in_turn(self, indices: Iterable[int] | None = None) -> Iterator[int]:
@@ -178,7 +172,7 @@ class OptimizedPopulation:
             UsageError: the population is closed.
         """
         self._check_open()
-        self._check_index(index)
+        self._roster.check_index(index)
         agent = self._roster.wake(index)
         try:
             yield agent
@@ -227,65 +221,7 @@ class OptimizedPopulation:
         those before it have acted.
         """
         self._check_open()
-        chosen, seen = self._due(observations, indices)
-        if unknown := sorted({*learning} - _LEARNED):
-            raise UsageError(f"learning: expected A, B or D, found {', '.join(map(repr, unknown))}")
-        if self._together is None or learning:
-            each = zip(chosen, seen, strict=True)
-            return _rows([self._turn(*turn, learning).action for turn in each])
-        with self._roster.acting(chosen) as waiting:
-
-            def alone(place: int) -> Behaviour:
-                waiting.discard(chosen[place])
-                return self._turn(chosen[place], seen[place])
-
-            taken = self._together.take(chosen, seen, alone)
-            return _rows([action for some in taken for action in some.actions()])
-
-    def _turn(self, index: int, observation: Any, learning: Collection[str] = ()) -> Behaviour:
-        """One agent's turn, taken alone."""
-        with self.activate(index) as agent:
-            try:
-                return take_turn(
-                    agent,
-                    [observation] if isinstance(observation, Integral) else observation,
-                    learning,
-                    first=getattr(agent, "action", None) is None,
-                )
-            except Exception as error:
-                error.add_note(f"agent {index} of the population, observing {observation!r}")
-                raise
-
-    def _due(
-        self, observations: Any, indices: Sequence[int] | None
-    ) -> tuple[Sequence[int], Sequence[Any] | np.ndarray]:
-        """The agents whose turn it is, each once, and what each observes."""
-        everybody = indices is None and not isinstance(observations, Mapping)
-        if everybody:
-            chosen = self._roster.indices()
-        else:
-            chosen = [*(observations if indices is None else indices)]
-        if isinstance(observations, Mapping):
-            for index in chosen:
-                if index not in observations:
-                    raise UsageError(f"observations: there is none for agent {index}")
-            seen: Any = [observations[index] for index in chosen]
-        elif isinstance(observations, np.ndarray) and observations.dtype.kind in "iu":
-            seen = observations
-        else:
-            seen = [*observations]
-        if len(seen) != len(chosen):
-            agents = counted(len(chosen), "agent")
-            raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
-        if everybody:
-            return chosen, seen
-        if len({*chosen}) != len(chosen):
-            raise UsageError("indices: an agent has one turn, and one of these is there twice")
-        for index in chosen:
-            self._check_index(index)
-            if index not in self._roster:
-                raise IndexError(f"agent {index} was removed")
-        return chosen, seen
+        return self._acting.act(observations, indices, learning, self.activate)
 
     def memory(self) -> PopulationMemory:
         """The memory of agents at rest, and of what the passes hold for all of them.
@@ -429,10 +365,6 @@ class OptimizedPopulation:
                 f"agents {named} are active; leave their `with` blocks before you {what}"
             )
 
-    def _check_index(self, index: int) -> None:
-        if not 0 <= index < self._roster.count:
-            raise IndexError(f"agent {index}: there are {self._roster.count}, numbered from 0")
-
     def _check_open(self) -> None:
         if not self._close.alive:
             raise UsageError("the population is closed")
@@ -455,12 +387,3 @@ class OptimizedPopulation:
         trace: TracebackType | None,
     ) -> None:
         self._end(checkpoint=kind is None)
-
-
-def _rows(actions: list[np.ndarray]) -> np.ndarray:
-    """Actions as an array with a row for each agent."""
-    if len({len(action) for action in actions}) <= 1:
-        return np.array(actions)
-    rows = np.empty(len(actions), dtype=object)
-    rows[:] = actions
-    return rows

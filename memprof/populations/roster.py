@@ -62,6 +62,15 @@ class Roster:
         everybody = range(self.count)
         return everybody if len(self) == self.count else [i for i in everybody if i in self]
 
+    def check_index(self, index: int) -> None:
+        """Refuse an index that no agent has had.
+
+        Raises:
+            IndexError: it is one.
+        """
+        if not 0 <= index < self.count:
+            raise IndexError(f"agent {index}: there are {self.count}, numbered from 0")
+
     def add(self, agent: Any) -> int:
         """Take over a newly built agent: apply the passes, and store it. Its index."""
         with self._adding:

@@ -1,0 +1,109 @@
+"""`population.act`: whose turn it is, what each observes, and what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import UsageError
+from memprof.populations import Behaviour
+from memprof.populations.batch_turns import Turns
+from memprof.populations.roster import Roster
+from memprof.populations.turn import take_turn
+from memprof.storage.batch import Batch
+from memprof.storage.in_place import InPlace
+from memprof.text import counted
+
+_LEARNED = {"A", "B", "D"}
+Use = Callable[[int], AbstractContextManager[Any]]
+"""What makes the agent with an index ready for use in a block."""
+
+
+class Acting:
+    """Lets the agents of a roster act: together where the way of storing them allows it."""
+
+    def __init__(self, storage: InPlace, roster: Roster) -> None:
+        self._roster = roster
+        self._together = Turns(storage) if isinstance(storage, Batch) else None
+
+    def act(
+        self,
+        observations: Any,
+        indices: Sequence[int] | None,
+        learning: Collection[str],
+        use: Use,
+    ) -> np.ndarray:
+        """As `OptimizedPopulation.act`; `use` is its `activate`."""
+        chosen, seen = self._due(observations, indices)
+        if unknown := sorted({*learning} - _LEARNED):
+            raise UsageError(f"learning: expected A, B or D, found {', '.join(map(repr, unknown))}")
+        if self._together is None or learning:
+            each = zip(chosen, seen, strict=True)
+            return _rows([_turn(*turn, learning, use).action for turn in each])
+        with self._roster.acting(chosen) as waiting:
+
+            def alone(place: int) -> Behaviour:
+                waiting.discard(chosen[place])
+                return _turn(chosen[place], seen[place], (), use)
+
+            taken = self._together.take(chosen, seen, alone)
+            return _rows([action for some in taken for action in some.actions()])
+
+    def _due(
+        self, observations: Any, indices: Sequence[int] | None
+    ) -> tuple[Sequence[int], Sequence[Any] | np.ndarray]:
+        """The agents whose turn it is, each once, and what each observes."""
+        everybody = indices is None and not isinstance(observations, Mapping)
+        if everybody:
+            chosen = self._roster.indices()
+        else:
+            chosen = [*(observations if indices is None else indices)]
+        if isinstance(observations, Mapping):
+            for index in chosen:
+                if index not in observations:
+                    raise UsageError(f"observations: there is none for agent {index}")
+            seen: Any = [observations[index] for index in chosen]
+        elif isinstance(observations, np.ndarray) and observations.dtype.kind in "iu":
+            seen = observations
+        else:
+            seen = [*observations]
+        if len(seen) != len(chosen):
+            agents = counted(len(chosen), "agent")
+            raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
+        if everybody:
+            return chosen, seen
+        if len({*chosen}) != len(chosen):
+            raise UsageError("indices: an agent has one turn, and one of these is there twice")
+        for index in chosen:
+            self._roster.check_index(index)
+            if index not in self._roster:
+                raise IndexError(f"agent {index} was removed")
+        return chosen, seen
+
+
+def _turn(index: int, observation: Any, learning: Collection[str], use: Use) -> Behaviour:
+    """One agent's turn, taken alone."""
+    with use(index) as agent:
+        try:
+            return take_turn(
+                agent,
+                [observation] if isinstance(observation, Integral) else observation,
+                learning,
+                first=getattr(agent, "action", None) is None,
+            )
+        except Exception as error:
+            error.add_note(f"agent {index} of the population, observing {observation!r}")
+            raise
+
+
+def _rows(actions: list[np.ndarray]) -> np.ndarray:
+    """Actions as an array with a row for each agent."""
+    if len({len(action) for action in actions}) <= 1:
+        return np.array(actions)
+    rows = np.empty(len(actions), dtype=object)
+    rows[:] = actions
+    return rows
