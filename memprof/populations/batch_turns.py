@@ -262,12 +262,16 @@ class Turns:
                     cohort = Cohort.of(found.pattern, found.rows())
                     records.settle(cohort)
             mine = np.array(members[key])
+            if isinstance(group := cohort.pattern.group, Uncovered):  # since they came here
+                self._count(str(group), len(mine))
+                left += mine.tolist()
+                continue
             rows = cohort.rows_of([indices[position] for position in mine.tolist()])
             if isinstance(observations, np.ndarray):
                 given: Any = observations[mine]
             else:
                 given = [observations[position] for position in mine.tolist()]
-            seen, readable = indices_of(given, cohort.pattern.group.outcomes)
+            seen, readable = indices_of(given, group.outcomes)
             begun = self._turn(cohort, rows[readable], mine[readable], seen)
             if isinstance(begun, str):
                 self._count(begun, readable.sum())
@@ -286,8 +290,6 @@ class Turns:
     ) -> Pending | str:
         """A turn of some rows; or why PyMDP has to take it."""
         group = cohort.pattern.group
-        if isinstance(group, Uncovered):
-            return str(group)
         if not len(rows):
             return ""
         if (name := overrides(group.kind)) is not None:  # since they came here

@@ -12,6 +12,7 @@ from memprof.errors import AgentActive, UsageError
 from memprof.models.built_in import grid_world, t_maze
 from memprof.optimise import group
 from memprof.optimise.sums import BOUND
+from memprof.populations import batch_turns
 from memprof.populations.seeds import below, uniform, words
 from memprof.populations.turn import take_turn
 from memprof.storage.company import LEAST
@@ -348,6 +349,23 @@ def test_seeds_draw_what_numpy_draws():
         assert np.array_equal(np.random.random_sample(3), uniform(drawn[:6])[:, place])
         expected = [np.random.choice(limit) if limit > 1 else 0 for limit in limits[place]]
         assert not enough[place] or found[place].tolist() == expected
+
+
+@pytest.mark.parametrize("passes", ["auto", PASSES])
+def test_all_cohorts_of_a_model_are_told_what_the_first_one_finds(monkeypatch, passes):
+    """That its sums have no exact order, or that its turn is not PyMDP's."""
+    monkeypatch.setattr(batch_turns, "_MOST", 8)
+    build = MODELS["several factors"]
+    if passes is PASSES:
+        monkeypatch.setattr(batch_turns.Turns, "_agrees", lambda *_: False)
+    plain = [build() for _ in range(AGENTS)]
+    expected = lived(build, by_hand(plain), 3)
+    with memprof.optimize((build() for _ in range(AGENTS)), passes) as population:
+        found = lived(build, population.act, 3)
+        assert np.array_equal(found[0], expected[0])
+        ((why, turns),) = alone(population).items()
+        assert "another order" in why or "differs" in why
+        assert turns == len(expected[0])
 
 
 def test_by_default_turns_are_taken_together_where_they_have_pymdps_bits():
