@@ -293,11 +293,13 @@ class Surprise:
 
     Attributes:
         starts: of each state, its first entry among all outcomes; and the end of all.
+        single: whether each has one.
     """
 
     outcomes: Entries
     certainty: np.ndarray
     starts: np.ndarray
+    single: bool
 
     @classmethod
     def of(cls, likelihood: np.ndarray) -> Surprise | None:
@@ -312,7 +314,8 @@ class Surprise:
         states, outcomes = np.nonzero(matrix.T)  # state by state, as PyMDP adds them
         certainty = np.array([_certainty(column) for column in matrix.T])
         starts = np.searchsorted(states, np.arange(matrix.shape[1] + 1))
-        return cls(Entries.of(matrix, outcomes, states), certainty, starts)
+        single = bool((np.diff(starts) == 1).all())
+        return cls(Entries.of(matrix, outcomes, states), certainty, starts, single)
 
     def under(self, states: np.ndarray) -> tuple[np.ndarray, np.float64]:
         """Expected outcomes and certainty: PyMDP's sums over states, with zeros left out or in."""
@@ -327,15 +330,17 @@ class Surprise:
             return None
         chances = states[rows, likely]
         certainty = np.bincount(rows, chances * self.certainty[likely], len(states))
-        counts = self.starts[likely + 1] - self.starts[likely]
-        every = np.repeat(np.arange(len(likely)), counts)
-        entries = self.starts[likely][every] + np.arange(len(every))
-        entries -= np.repeat(np.cumsum(counts) - counts, counts)
-        terms = chances[every]
+        terms, entries = chances, likely
+        if not self.single:
+            counts = self.starts[likely + 1] - self.starts[likely]
+            every = np.repeat(np.arange(len(likely)), counts)
+            entries = self.starts[likely][every] + np.arange(len(every))
+            entries -= np.repeat(np.cumsum(counts) - counts, counts)
+            terms, rows = chances[every], rows[every]
         if self.outcomes.values is not None:
-            terms *= self.outcomes.values[entries]
+            terms = terms * self.outcomes.values[entries]
         size = self.outcomes.height
-        places = rows[every] * size + self.outcomes.rows[entries]
+        places = rows * size + self.outcomes.rows[entries]
         outcomes = np.bincount(places, terms, len(states) * size)
         logs = np.full(len(outcomes), _LOG_OF_NOTHING)
         logs[places] = np.log(outcomes[places] + _TINY)

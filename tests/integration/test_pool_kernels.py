@@ -286,7 +286,11 @@ MIRROR = np.eye(6)[::-1]
 FAULTS = {
     "dot_likelihood": (module, "_observed", lambda obs: 1),
     "spm_dot": (facts, "gathered", lambda _: gathered(MIRROR)),
-    "spm_MDP_G": (Surprise, "of", lambda _: Surprise(gathered(MIRROR), np.ones(6))),
+    "spm_MDP_G": (
+        Surprise,
+        "of",
+        lambda _: Surprise(gathered(MIRROR), np.ones(6), np.arange(7), single=True),
+    ),
     "calc_expected_utility": (facts, "_log_preferences", lambda C, n_steps: [C] * n_steps),
 }
 
