@@ -25,7 +25,7 @@ help:
 	@echo "make figures      what the passes have to reach, measured (an hour)"
 	@echo "make predict      what JAX agents take, predicted from shapes and measured (an hour)"
 	@echo "make equivalence  every pass alone and all together, on every scenario (an hour)"
-	@echo "make million          a million agents alive at once, each stepped (half an hour)"
+	@echo "make million          a million agents alive at once, each stepped (quarter of an hour)"
 	@echo "make alarms       what the gate catches, and its false alarms (two hours)"
 	@echo "make versions     memprof beside every PyMDP that it works with (half an hour), VERSIONS=..."
 	@echo "make upstream PYMDP=PATH  PyMDP's own legacy tests, every agent put to rest after each call"
