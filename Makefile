@@ -77,7 +77,7 @@ suite: $(VENV)/.tested
 	@failed=0; \
 	set -x; \
 	$(ABREAST) -n 3 tests/cli tests/faults tests/unit tests/browser || failed=1; \
-	$(ABREAST) -n 2 tests/accuracy tests/integration || failed=1; \
+	$(ABREAST) -n 3 tests/accuracy tests/integration || failed=1; \
 	$(BIN)/pytest -m serial $$(grep -rl mark.serial tests --include='test_*.py') || failed=1; \
 	exit $$failed
 

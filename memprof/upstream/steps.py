@@ -26,17 +26,19 @@ class PymdpsTurn:
 
     Attributes:
         unknown: what of it has another source than is known; None if all of it is known.
+        places: where it finds what is PyMDP's.
     """
 
     def __init__(self, own: Callable[[Any], Any]) -> None:
         self._own = own
         self._methods = {name: getattr(Agent, name) for name in METHODS}
-        self._places: dict[tuple[int, str], Place] = {}
+        found: dict[tuple[int, str], Place] = {}
         self.unknown: str | None = None
         for method in self._methods.values():
             unknown, places = rests_on(method, own, without=_OF_OTHERS)
             self.unknown = self.unknown or unknown
-            self._places |= {(id(place.home), place.name): place for place in places}
+            found |= {(id(place.home), place.name): place for place in places}
+        self.places = tuple(found.values())
 
     def changed(self) -> str | None:
         """What of it is not PyMDP's own, or not any more; None where all of it is."""
@@ -45,7 +47,7 @@ class PymdpsTurn:
         for name, method in self._methods.items():
             if getattr(Agent, name) is not method:
                 return name_of(getattr(Agent, name))
-        for place in self._places.values():
+        for place in self.places:
             if self._own(place.home.get(place.name)) is not place.value:
                 return str(place)
         return None

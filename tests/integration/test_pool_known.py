@@ -11,13 +11,14 @@ import memprof
 from memprof.instruments import Stopwatch
 from memprof.optimise.kernels import Kernels
 from memprof.optimise.pool import Pool
-from memprof.optimise.replacements import REPLACED
+from memprof.optimise.replacements import REPLACED, beneath
 from memprof.populations.numpy_agents import NumpyPopulation
 from memprof.scenario import load_scenario
 from memprof.upstream import load
 from memprof.upstream.functions import KNOWN, name_of, read, rests_on
 from memprof.upstream.installed import package_of
 from memprof.upstream.numpy_agent import Agent, maths, utils
+from memprof.upstream.steps import METHODS, PymdpsTurn
 from tests.conftest import SCENARIOS
 
 control, learning = load("control"), load("learning")
@@ -84,9 +85,16 @@ def test_all_that_the_kernels_rest_on_is_known_and_the_table_has_nothing_else():
     assert kernels._own.spm_dot is maths.spm_dot
     assert [basis.unknown for basis in kernels._rests_on.values()] == [None] * len(REPLACED)
     places = [place for own in vars(kernels._own).values() for place in rests_on(own)[1]]
+    turn = PymdpsTurn(beneath)  # which `batch` rests on, from 1.0 on
+    methods = set()
+    if PYMDP.endswith("legacy"):
+        assert turn.unknown is None
+        places += turn.places
+        methods = {f"{PYMDP}.agent.Agent.{name}" for name in METHODS}
     called = {name_of(place.value) for place in places if name_of(place.value) in KNOWN}
-    here = {name for name in KNOWN if name.rpartition(".")[0].rpartition(".")[0] == PYMDP}
-    assert called | {name_of(own) for own in vars(kernels._own).values()} == here
+    others = "pymdp.legacy." if PYMDP == "pymdp" else "-"
+    here = {n for n in KNOWN if n.startswith(f"{PYMDP}.") and not n.startswith(others)}
+    assert called | methods | {name_of(own) for own in vars(kernels._own).values()} == here
     assert {"maths.softmax", "maths.EPS_VAL", "utils.obj_array", "control.softmax_obj_arr"} <= {
         str(place).removeprefix(f"{PYMDP}.") for place in places
     }
