@@ -15,12 +15,10 @@ from memprof.optimise.planning import Model, Planner, Unfit
 from memprof.optimise.policies import Tree
 from memprof.optimise.pool import in_range
 from memprof.optimise.sums import AllAtOnce, softmax
+from memprof.storage.cohorts import NEVER
 from memprof.storage.constants import constant
 from memprof.upstream.numpy_agent import Agent, maths
 from memprof.upstream.steps import READ
-
-NEVER = -1
-"""In place of an action: there was none."""
 
 
 class Uncovered(Exception):

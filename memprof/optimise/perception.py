@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from memprof.optimise.pool import dots
+from memprof.optimise.pool import TINY, dots
 from memprof.optimise.sums import AllAtOnce, softmax
-
-_TINY = 1e-16  # as calc_free_energy adds it
 
 
 def fixed_point(
@@ -110,7 +108,7 @@ def _summed(
 def _divergence(beliefs: Sequence[np.ndarray], prior: Sequence[np.ndarray]) -> np.ndarray:
     """Of beliefs from their prior, summed over factors; [agents]."""
     each = [
-        dots(mine, np.log(mine + _TINY)) - dots(mine, expected)
+        dots(mine, np.log(mine + TINY)) - dots(mine, expected)
         for mine, expected in zip(beliefs, prior, strict=True)
     ]
     found: np.ndarray = np.sum(each, axis=0)

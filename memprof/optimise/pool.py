@@ -177,8 +177,8 @@ _TWO: dict[np.dtype[Any], Any] = {
 }
 # The states that PyMDP's spm_MDP_G looks at, and what it adds inside the logarithm.
 NEGLIGIBLE = np.exp(-16)
-_TINY = 1e-16  # what PyMDP adds inside all other logarithms
-_LOG_OF_NOTHING = np.log(np.zeros(64) + _TINY)[0]
+TINY = 1e-16  # what PyMDP adds inside all other logarithms
+_LOG_OF_NOTHING = np.log(np.zeros(64) + TINY)[0]
 _FEW_ENTRIES = 2048
 _MOST_RANKS = 16
 
@@ -343,7 +343,7 @@ class Surprise:
         places = rows * size + self.outcomes.rows[entries]
         outcomes = np.bincount(places, terms, len(states) * size)
         logs = np.full(len(outcomes), _LOG_OF_NOTHING)
-        logs[places] = np.log(outcomes[places] + _TINY)
+        logs[places] = np.log(outcomes[places] + TINY)
         shape = len(states), size
         found: np.ndarray = certainty - dots(outcomes.reshape(shape), logs.reshape(shape))
         return found
