@@ -32,7 +32,7 @@ from memprof.watching.sites import KeptLines
 
 _INTERVAL_SECONDS = 0.1
 _CHILDREN_EVERY = 5
-SHARE = 0.005
+SHARE = 0.003
 """Of the time since the program began, no more is spent looking while it runs."""
 _LEAST_SECONDS = 0.03
 # Who asks more often gets the same answer.
@@ -74,7 +74,7 @@ class Observer:
         self._successor: Observer | None = None
         self._rounds = Rounds(private_bytes, None if sites is None else sites.step)
         self._peaks = Peaks(self._rounds.interrupt)
-        self._operations = Operations(private_bytes, self._acted, self._peaks)
+        self._operations = Operations(private_bytes, self._acted, self._peaks, self._registry)
         self._programs = Programs(users_line, self._operations.steps)
         agents = dict.fromkeys(_modules(), self._found)
         self._rollouts = Rollouts(users_line, self._rolled)
@@ -148,6 +148,7 @@ class Observer:
         if self.in_a_fork is None:
             self.let_go()
             return
+        self._registry.unsettle()
         self.parts.let_go()
         if self._sites is not None:
             self._sites.stop()
@@ -295,7 +296,7 @@ class Observer:
         looks.load()
         backend = _modules()[module.__name__]
         self._registry.watch(kind, backend)
-        self._operations.watch(kind, allocates=backend == "numpy")
+        self._operations.watch(kind, backend)
         self._classes = (*self._classes, kind)
 
     def _acted(self, operation: str, agent: Any, found: Any) -> None:
@@ -303,7 +304,6 @@ class Observer:
             now._acted(operation, agent, found)
             return
         registry = self._registry
-        registry.turn += 1
         crowd = registry.crowd_of(agent)
         if crowd is None and isinstance(agent, self._classes):
             registry.meet(agent)
@@ -317,6 +317,8 @@ class Observer:
             self._look_for_peak(last_chance=True)
         elif crowd is not None and not crowd.seen and len(crowd.alive) == 1:
             self._look_at(crowd)  # nobody else sees it go
+        if crowd is not None:
+            crowd.settled = crowd.seen and (alive > 1 or self._used > 0)
 
     def _rolled(self, agent: Any, found: Any) -> None:
         """A rollout of an agent has returned it anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from time import perf_counter
@@ -10,7 +11,7 @@ from typing import Any
 
 from memprof.values.watch import OperationUse
 from memprof.watching.peaks import FIRST, TIMES, Peaks
-from memprof.watching.registry import put_back
+from memprof.watching.registry import BackendName, Registry, put_back
 from memprof.watching.tracebacks import leave_out
 
 ACT = "sample_action"
@@ -20,34 +21,50 @@ NAMES = (
     "update_A", "update_B", "update_D", "infer_parameters", "update_empirical_prior",
 )  # fmt: skip
 """Methods of PyMDP's agents that are a part of a step."""
-# One call of so many is read before and after; a reading takes about 15 microseconds.
-_SAMPLED = 16
+# One call of so many is read before and after, the second first: the first one also fills caches.
+_SAMPLED, _FIRST_SAMPLE = 64, 2
+
+# Told of the seconds that a call took as it was read, it gives those that it would have taken.
+_End = Callable[[float], float]
 
 
 class Use:
     """What one operation did until now. Threads may lose one another's calls: it is a count, and no
     lock is worth it."""
 
-    __slots__ = ("calls", "kept_bytes", "next_peak", "peak_bytes", "peaks", "sampled", "seconds")
+    __slots__ = (
+        "calls", "kept_bytes", "next_peak", "next_reading", "next_sample", "peak_bytes", "peaks",
+        "sampled", "seconds",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, allocates: bool) -> None:
         self.calls = self.sampled = self.kept_bytes = self.peaks = 0
         self.seconds = 0.0
         self.peak_bytes: int | None = None
-        self.next_peak = FIRST
+        self.next_peak = FIRST if allocates else sys.maxsize
+        self.next_sample = self.next_reading = _FIRST_SAMPLE
 
     @property
     def usual_seconds(self) -> float:
         """Of a call before this one, the mean."""
         return self.seconds / max(1, self.calls - 1)
 
-    def begin_peak(self, peaks: Peaks) -> bool:
-        """Read what this call allocates at once, if it is better to."""
-        self.next_peak = TIMES * self.calls
-        return peaks.begin(self.usual_seconds)
+    def begin(self, read: Callable[[], int], peaks: Peaks) -> _End | None:
+        """Read the call that comes: what it allocates at once, or keeps. None if it is better not
+        to."""
+        peak, sample = self.calls >= self.next_peak, self.calls >= self.next_sample
+        if peak:
+            self.next_peak = TIMES * self.calls
+        if sample:
+            self.next_sample = self.calls + _SAMPLED
+        self.next_reading = min(self.next_peak, self.next_sample)
+        if peak and peaks.begin(self.usual_seconds):
+            return partial(self._end_peak, peaks)
+        if sample and not peaks.reading:  # tracing takes memory of its own
+            return partial(self._end_sample, read, read())
+        return None
 
-    def end_peak(self, peaks: Peaks, seconds: float) -> float:
-        """The call is over, after so many seconds; those that it would have taken unread."""
+    def _end_peak(self, peaks: Peaks, seconds: float) -> float:
         usual = self.usual_seconds
         found = peaks.end(seconds, usual)
         if found is not None:
@@ -55,25 +72,34 @@ class Use:
             self.peak_bytes = max(found, self.peak_bytes or 0)
         return min(seconds, usual)
 
+    def _end_sample(self, read: Callable[[], int], before: int, seconds: float) -> float:
+        self.kept_bytes += read() - before
+        self.sampled += 1
+        return seconds
+
 
 class Operations:
-    """Counts calls of PyMDP's methods; `on_call` is told of each when it is over: its name,
-    its agent, and what it came to, or None."""
+    """Counts calls of PyMDP's methods. `on_call` is told of a call when it is over: its name, its
+    agent, and what it came to, or None; but of none that tells nothing new."""
 
     def __init__(
-        self, read: Callable[[], int], on_call: Callable[[str, Any, Any], None], peaks: Peaks
+        self,
+        read: Callable[[], int],
+        on_call: Callable[[str, Any, Any], None],
+        peaks: Peaks,
+        registry: Registry,
     ) -> None:
-        self._read, self._on_call, self._peaks = read, on_call, peaks
+        self._read, self._on_call, self._peaks, self._registry = read, on_call, peaks, registry
         self._put_back: list[Callable[[], None]] = []
         self.uses: dict[str, Use] = {}
 
-    def watch(self, kind: type, *, allocates: bool) -> None:
+    def watch(self, kind: type, backend: BackendName) -> None:
         """Count those of this class; a class derived from it that overrides one calls it as ever,
-        or does not. `allocates`: what it computes with is memory of Python's."""
+        or does not."""
         for name in NAMES:
             found = kind.__dict__.get(name)
             if found is not None:
-                setattr(kind, name, self._counted(name, found, allocates=allocates))
+                setattr(kind, name, self._counted(name, found, backend))
                 self._put_back.append(partial(put_back, kind, name, vars(kind)[name], found))
 
     def steps(self) -> int:
@@ -101,37 +127,36 @@ class Operations:
             if use.calls
         )
 
-    def _counted(self, name: str, method: Any, *, allocates: bool) -> Any:
+    def _counted(self, name: str, method: Any, backend: BackendName) -> Any:
         """The same method, which counts; equinox wraps those of its modules, so that they are
         functions with arrays to JAX: it wraps this one likewise."""
         function = method if isinstance(method, FunctionType) else getattr(method, "method", None)
         if not callable(function):
             return method
-        use = self.uses.setdefault(name, Use())
-        read, on_call, peaks = self._read, self._on_call, self._peaks
+        # Python and tracemalloc see what NumPy allocates, and its agents change in place.
+        in_place = backend == "numpy"
+        use = self.uses.setdefault(name, Use(allocates=in_place))
+        read, on_call, peaks, registry = self._read, self._on_call, self._peaks, self._registry
+        tells = name == ACT or not in_place
 
         @wraps(function)
         def counted(*values: Any, **keywords: Any) -> Any:
             use.calls += 1
-            # The first one also fills caches.
-            sampled = use.calls % _SAMPLED == 2 and not peaks.reading
-            before = read() if sampled else 0
-            found, traced = None, False
+            end = use.begin(read, peaks) if use.calls >= use.next_reading else None
+            found = None
             start = perf_counter()
             try:
-                if allocates and use.calls >= use.next_peak:
-                    traced = use.begin_peak(peaks)
                 found = function(*values, **keywords)
             except BaseException as error:
                 leave_out(error)
                 raise
             finally:
                 seconds = perf_counter() - start
-                use.seconds += use.end_peak(peaks, seconds) if traced else seconds
-                if sampled and not traced:  # tracing takes memory of its own
-                    use.kept_bytes += read() - before
-                    use.sampled += 1
-                on_call(name, values[0] if values else None, found)
+                use.seconds += seconds if end is None else end(seconds)
+                registry.turn += 1
+                agent = values[0] if values else None
+                if tells or not registry.is_settled(agent):
+                    on_call(name, agent, found)
             return found
 
         return counted if function is method else type(method)(counted)

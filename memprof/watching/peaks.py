@@ -14,7 +14,7 @@ from memprof.watching import unseen
 FIRST, TIMES = 3, 2
 # Of the time since the start, no more is spent on it. A call that is read takes about so many times
 # as long, until it is known.
-_SHARE, _LEAST_SECONDS, _SLOWDOWN = 0.003, 0.01, 5.0
+_SHARE, _LEAST_SECONDS, _SLOWDOWN = 0.002, 0.01, 5.0
 
 
 class Peaks:

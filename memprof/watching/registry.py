@@ -63,6 +63,7 @@ class Crowd:
         longest, latest: stretches of constructions.
         turn: of the registry, at the last construction.
         seen: whether anybody has looked at them.
+        settled: whether a call of theirs tells nothing new.
         saving: what was measured with so many agents as `tried_with`.
     """
 
@@ -74,6 +75,7 @@ class Crowd:
     latest: Built = field(default_factory=Built)
     turn: int = -1
     seen: bool = False
+    settled: bool = False
     saving: Saving | None = None
     tried_with: int = 0
 
@@ -123,6 +125,16 @@ class Registry:
     def crowd_of(self, agent: Any) -> Crowd | None:
         """That of an agent that lives."""
         return self._known.get(id(agent))
+
+    def is_settled(self, agent: Any) -> bool:
+        """Whether a call of this agent tells nothing new."""
+        crowd = self._known.get(id(agent))
+        return crowd is not None and crowd.settled
+
+    def unsettle(self) -> None:
+        """Whatever calls, it is news."""
+        for crowd in self.crowds.values():
+            crowd.settled = False
 
     def agents(self) -> int:
         """How many live, each row of a batch counted."""

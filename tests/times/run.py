@@ -1,6 +1,7 @@
 """What it costs to be watched by `memprof run`. Alone on the machine."""
 
 import os
+import signal
 import subprocess
 import sys
 from statistics import median
@@ -14,8 +15,18 @@ from memprof.watching.observer import END, Observer
 from tests.conftest import COMMAND, SCENARIOS
 
 PAIRS = 10
-NUMPY = """
-import time
+PAUSE = """
+import os, sys, time
+
+def pause():
+    global began
+    print(os.getpid(), time.perf_counter() - began[0], time.process_time() - began[1], flush=True)
+    sys.stdin.readline()
+    began = time.perf_counter(), time.process_time()
+"""
+NUMPY = (
+    PAUSE
+    + """
 from pathlib import Path
 from memprof.models import model_builder
 from memprof.scenario import load_scenario
@@ -23,22 +34,24 @@ from pymdp.legacy.agent import Agent
 
 spec = load_scenario(Path({path!r})).spec(())
 build = model_builder(spec.model, spec.folder, spec.builder)
-start = time.perf_counter()
+began = time.perf_counter(), time.process_time()
 agents = [Agent(**build(number).arguments) for number in range(100)]
 for step in range(100):
     for number, agent in enumerate(agents):
         agent.infer_states([(7 * step + number) % 100])
         agent.infer_policies()
         agent.sample_action()
-print(time.perf_counter() - start)
+    pause()
 """
-JAX = """
-import time
+)
+JAX = (
+    PAUSE
+    + """
 import jax
 import jax.numpy as jnp
 from pymdp.agent import Agent
 
-start = time.perf_counter()
+began = time.perf_counter(), time.process_time()
 SIZE, STATES = 20, 9
 identity = jnp.eye(STATES)
 moves = jnp.stack([identity, jnp.roll(identity, 1, 0)], -1)
@@ -47,6 +60,7 @@ agent = Agent(
     [jnp.broadcast_to(moves, (SIZE, STATES, STATES, 2))],
     [jnp.zeros((SIZE, STATES))], [jnp.ones((SIZE, STATES)) / STATES], batch_size=SIZE,
 )
+pause()
 
 
 @jax.jit
@@ -62,53 +76,92 @@ for step in range(200):
     key, mine = jax.random.split(key)
     seen = [jnp.full((SIZE, 1), step % STATES)]
     action, prior = turn(agent, seen, prior, mine)
+    if step % 50 == 0:
+        jax.block_until_ready(action)
+        pause()
 jax.block_until_ready(action)
-print(time.perf_counter() - start)
+pause()
 """
+)
 
 
-def seconds(*command):
-    """Of the whole command, and of what the program says of itself."""
-    alone = {name: value for name, value in os.environ.items() if "CACHE" not in name}
-    start = perf_counter()
-    said = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=alone
-    ).stdout  # JAX compiles, as it does for users
-    return perf_counter() - start, float(said.splitlines()[0])
+class Program:
+    """One that works from one `pause` to the next when it is told to, and is stopped meanwhile."""
+
+    def __init__(self, *command):
+        alone = {name: value for name, value in os.environ.items() if "CACHE" not in name}
+        self._running = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=alone
+        )  # JAX compiles, as it does for users
+        self.seconds = []
+        self._pid = 0
+        self._stop()
+
+    def go_on(self):
+        """False if it has ended."""
+        os.kill(self._pid, signal.SIGCONT)
+        self._running.stdin.write("\n")
+        self._running.stdin.flush()
+        return self._stop()
+
+    def end(self):
+        if self._pid:
+            os.kill(self._pid, signal.SIGCONT)
+        self._running.communicate()
+        assert self._running.returncode == 0
+
+    def _stop(self):
+        said = self._running.stdout.readline().split()
+        if not said:
+            self._pid = 0
+            return False
+        self._pid = int(said[0])
+        self.seconds.append([*map(float, said[1:])])
+        os.kill(self._pid, signal.SIGSTOP)
+        return True
 
 
-def paired(folder, program, pairs):
-    """Plain and watched in turn: seconds by kind, of whole commands and of programs."""
+def paired(folder, program):
+    """The same program plain and watched, from pause to pause in turn: the seconds of each, by the
+    clock and of the processor. What a machine does to one it does to the other, as long as that
+    lasts longer than a pause."""
     (folder / "program.py").write_text(program)
     file = str(folder / "program.py")
-    commands = {
-        "plain": (sys.executable, file),
-        "watched": (*COMMAND, "run", "--quiet", "--out", str(folder), file),
-    }
-    found = {name: [] for name in commands}
-    for turn in range(pairs + 1):
-        for name in sorted(commands, reverse=bool(turn % 2)):
-            found[name].append(seconds(*commands[name]))
-    return {name: list(zip(*each[1:], strict=True)) for name, each in found.items()}
+    plain = Program(sys.executable, file)
+    watched = Program(*COMMAND, "run", "--quiet", "--out", str(folder), file)
+    while plain.go_on() & watched.go_on():
+        pass
+    watched.end()
+    plain.end()
+    assert len(plain.seconds) == len(watched.seconds) > 1
+    return np.array([plain.seconds, watched.seconds]).sum(axis=1)
 
 
 @pytest.mark.parametrize(
     "program", [NUMPY.format(path=str(SCENARIOS / "grid-10.yaml")), JAX], ids=["NumPy", "JAX"]
 )
 def test_a_program_takes_hardly_longer_for_being_watched(tmp_path, program):
-    times = paired(tmp_path, program, PAIRS)
-    whole, own = (
-        median(b / a for a, b in zip(times["plain"][part], times["watched"][part], strict=True))
-        for part in (0, 1)
+    pairs = np.array([paired(tmp_path, program) for _ in range(PAIRS)])
+    took = np.median(pairs[:, 0, 0])
+    ratio, of_processor = np.median(pairs[:, 1] / pairs[:, 0], axis=0)
+    print(
+        f"\n{took:.1f} s: {ratio:.3f} times as long watched, {of_processor:.3f} of processor time"
     )
-    took = median(times["plain"][1])
-    print(f"\n{took:.1f} s: {own:.3f} times as long watched, the whole command {whole:.3f} times")
-    assert own < 1.02
+    assert ratio < 1.02
+
+
+def seconds(*command):
+    start = perf_counter()
+    subprocess.run(command, capture_output=True, check=True)
+    return perf_counter() - start
 
 
 def test_a_script_without_agents_takes_half_a_second_more(tmp_path):
-    times = paired(tmp_path, "print(0.0)", PAIRS)
-    more = median(times["watched"][0]) - median(times["plain"][0])
+    (tmp_path / "program.py").write_text("print('nothing')")
+    file = str(tmp_path / "program.py")
+    watched = *COMMAND, "run", "--quiet", "--out", str(tmp_path), file
+    times = [(seconds(*watched), seconds(sys.executable, file)) for _ in range(PAIRS)]
+    more = median(watched - plain for watched, plain in times)
     print(f"\nmemprof run adds {more:.2f} s")
     assert more < 0.5
 
