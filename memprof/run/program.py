@@ -19,6 +19,7 @@ import threading
 import types
 from collections.abc import Callable
 from functools import partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import msgspec
@@ -103,7 +104,9 @@ def _run(kind: str, target: str) -> None:
         return
     sys.path.insert(0, str(path.resolve().parent))
     file = os.path.abspath(target)
-    main.__dict__.update(__file__=file, __cached__=None)
+    main.__dict__.update(
+        __file__=file, __cached__=None, __loader__=SourceFileLoader("__main__", file)
+    )
     with io.open_code(file) as stream:
         source = stream.read()
     exec(compile(source, file, "exec", dont_inherit=True), main.__dict__)

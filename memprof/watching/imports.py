@@ -13,17 +13,17 @@ Then = Callable[[ModuleType], None]
 
 
 class Imports(importlib.abc.MetaPathFinder):
-    """Tells of modules by their names: of each once, when it is loaded. In use between `start` and
-    `stop`."""
+    """Tells of modules by their names, whenever one is loaded: a program may look for one and not
+    load it, or load it anew. In use between `start` and `stop`."""
 
     def __init__(self, wanted: Mapping[str, Then]) -> None:
         self._wanted = dict(wanted)
 
     def start(self) -> None:
         """What is loaded already is told of now."""
-        for name in [*self._wanted]:
+        for name, then in self._wanted.items():
             if (module := sys.modules.get(name)) is not None:
-                self._wanted.pop(name)(module)
+                then(module)
         sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
@@ -43,7 +43,7 @@ class Imports(importlib.abc.MetaPathFinder):
             spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Told(spec.loader, self._wanted.pop(fullname))
+                    spec.loader = _Told(spec.loader, self._wanted[fullname])
                 return spec
         return None
 
@@ -53,6 +53,9 @@ class _Told(importlib.abc.Loader):
 
     def __init__(self, loader: Any, then: Then) -> None:
         self._loader, self._then = loader, then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         found: ModuleType | None = self._loader.create_module(spec)

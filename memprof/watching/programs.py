@@ -29,7 +29,9 @@ class Programs:
         self._jax: Any = None
 
     def watch(self, jax: ModuleType) -> None:
-        """Begin to listen."""
+        """Begin to listen; a module that is loaded anew has the same ears."""
+        if self._jax is not None:
+            return
         from memprof.instruments.device import COMPILED, TRACED
 
         self._events = TRACED, COMPILED

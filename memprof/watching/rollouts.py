@@ -6,7 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from time import perf_counter
 from types import FrameType, ModuleType
 from typing import Any
@@ -43,21 +43,20 @@ class Rollouts:
         self._line_of, self._on_agent = line_of, on_agent
         self._uses: dict[tuple[Place | None, Parts], _Use] = {}
         self._returned: dict[int, weakref.ref[Any]] = {}
-        self._ours: Any = None
-        self._found: Any = None
+        self._put_back: list[Callable[[], None]] = []
 
     def watch(self, module: ModuleType) -> None:
         """Count the function of this module, under its name in whichever module has it."""
         found = getattr(module, NAME, None)
         if callable(found):
-            self._found, self._ours = found, self._counted(found)
-            _replace(found, self._ours)
+            ours = self._counted(found)
+            _replace(found, ours)
+            self._put_back.append(partial(_replace, ours, found))
 
     def stop(self) -> None:
         """Leave it as it was."""
-        if self._ours is not None:
-            _replace(self._ours, self._found)
-        self._ours = None
+        while self._put_back:
+            self._put_back.pop()()
 
     def _counted(self, rollout: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(rollout)

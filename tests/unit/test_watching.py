@@ -1,8 +1,10 @@
 """The parts of the observer of a program, alone."""
 
-import importlib
+import importlib.util
 import sys
 from functools import partial
+
+import pytest
 
 from memprof.watching.imports import Imports
 from memprof.watching.registry import Built
@@ -86,3 +88,30 @@ def test_a_module_is_told_of_when_it_is_imported_and_is_as_it_would_be(tmp_path,
     assert type(module.__spec__.loader).__name__ == "SourceFileLoader"
     assert module.__loader__ is module.__spec__.loader
     assert imports not in sys.meta_path
+
+
+def test_a_module_that_was_only_looked_for_or_is_loaded_anew_is_told_of(tmp_path, monkeypatch):
+    """As programs do that ask what is installed before they import it."""
+    (tmp_path / "looked_for.py").write_text("value = 3\n")
+    (tmp_path / "broken_once.py").write_text("import sys\nsys.once.pop()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "once", [], raising=False)
+    told = []
+    imports = Imports({"looked_for": told.append, "broken_once": told.append})
+    imports.start()
+    try:
+        spec = importlib.util.find_spec("looked_for")
+        assert spec.loader.get_source("looked_for") == "value = 3\n"
+        assert told == []
+        module = importlib.import_module("looked_for")
+        importlib.reload(module)
+        with pytest.raises(IndexError):
+            importlib.import_module("broken_once")
+        sys.once.append(1)
+        broken = importlib.import_module("broken_once")
+    finally:
+        imports.stop()
+        for name in ("looked_for", "broken_once"):
+            sys.modules.pop(name, None)
+    assert told == [module, module, broken]
+    assert type(module.__spec__.loader).__name__ == "SourceFileLoader"
