@@ -4,11 +4,15 @@ import importlib.util
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 
+from memprof.storage.template import LargeRecord
+from memprof.upstream.numpy_agent import Agent
 from memprof.watching.imports import Imports
 from memprof.watching.registry import Built
 from memprof.watching.rounds import Rounds
+from memprof.watching.savings import _is_same, saving_of
 
 
 class Process:
@@ -115,3 +119,26 @@ def test_a_module_that_was_only_looked_for_or_is_loaded_anew_is_told_of(tmp_path
             sys.modules.pop(name, None)
     assert told == [module, module, broken]
     assert type(module.__spec__.loader).__name__ == "SourceFileLoader"
+
+
+class Diary:
+    """What an agent has of one's own, and what no record can hold."""
+
+    def __init__(self):
+        self.pages = [0.5]
+
+
+def test_agents_that_keep_a_thing_of_ones_own_come_back_the_same():
+    """It stays whole, so that both hold it for a moment, which is no difference."""
+    eye = np.eye(6)
+    moves = np.stack([eye, np.roll(eye, 1, 0)], 2)
+    agents = [Agent(A=eye, B=moves) for _ in range(4)]
+    for agent in agents:
+        agent.infer_states([0])
+        agent.infer_policies()
+        agent.sample_action()
+        agent.diary = Diary()
+    found = saving_of(agents)
+    assert (found.agents, found.refused, found.exact) == (3, "", True)
+    records = [LargeRecord(b"", (), {"diary": each.diary}) for each in agents[:2]]
+    assert not _is_same(*records), "another's is one"
