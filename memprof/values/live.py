@@ -21,7 +21,7 @@ class LiveKind(Struct, frozen=True):
 
     Attributes:
         agents: that live; a batch of JAX agents counts each of its rows.
-        built: ever, by constructors; a batch is one.
+        built: ever, by constructors; a batch counts each of its rows.
         private_bytes: what one holds alone, the mean at the last look; None before one.
         largest_bytes: the same of the largest.
     """

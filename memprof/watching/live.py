@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psutil
-from msgspec.structs import replace
 
 from memprof.text import one_line
 from memprof.values.live import Live, LiveKind
+from memprof.values.measurements import Ledger
 from memprof.values.watch import Growth, Look, OperationUse
 from memprof.values.watch_jax import Compiling
 from memprof.watching.readings import peak_bytes
-from memprof.watching.registry import Crowd, Place, is_hollow, rows_of
+from memprof.watching.registry import Crowd, is_hollow, rows_of
 
 
 def live_of(
-    crowds: Sequence[tuple[tuple[type, Place | None], Crowd]],
+    crowds: Sequence[Crowd],
     looks: Sequence[Look],
     folder: str,
     *,
@@ -40,7 +40,7 @@ def live_of(
         uss_bytes=uss,
         resident_bytes=resident,
         peak_bytes=peak_bytes(),
-        kinds=_kinds(crowds, last, folder),
+        kinds=tuple(_kinds(crowds, last, folder)),
         shared_bytes=last.shared_bytes if last else 0,
         looked_seconds=last.seconds if last else None,
         operations=operations,
@@ -50,42 +50,28 @@ def live_of(
     )
 
 
-def _kinds(
-    crowds: Sequence[tuple[tuple[type, Place | None], Crowd]], last: Look | None, folder: str
-) -> tuple[LiveKind, ...]:
-    """Classes that a function makes anew in each call are one kind: their name is the same."""
+def _kinds(crowds: Sequence[Crowd], last: Look | None, folder: str) -> Iterator[LiveKind]:
     from memprof.watching.looks import name_of
 
-    found: dict[tuple[str, str], LiveKind] = {}
-    for (cls, place), crowd in crowds:
-        name = one_line(name_of(cls, place, folder))
-        key = name, crowd.backend
-        kind = found.setdefault(key, LiveKind(name, crowd.backend, 0, 0, *_held(last, *key)))
-        found[key] = replace(
-            kind, agents=kind.agents + _alive(crowd), built=kind.built + crowd.built
-        )
-    return tuple(found.values())
+    ledgers = {kind.name: kind.ledger for kind in (last.kinds if last else ())}
+    for crowd in crowds:
+        name = name_of(crowd, folder)
+        held = _held(ledgers.get(name))
+        yield LiveKind(one_line(name), crowd.backend, _alive(crowd), crowd.built, *held)
 
 
 def _alive(crowd: Crowd) -> int:
     if crowd.backend == "numpy":
         return len(crowd.alive)
-    return sum(rows_of(agent) for agent in crowd.agents() if not is_hollow(agent))
+    return sum(rows_of(agent, crowd.backend) for agent in crowd.agents() if not is_hollow(agent))
 
 
-def _held(last: Look | None, name: str, backend: str) -> tuple[float | None, float | None]:
-    """What one agent of that name holds alone, and what the largest does."""
-    ledgers = [
-        kind.ledger
-        for kind in (last.kinds if last else ())
-        if (one_line(kind.name), kind.backend) == (name, backend)
-    ]
-    if not ledgers:
+def _held(ledger: Ledger | None) -> tuple[float | None, float | None]:
+    """What one agent of a kind holds alone, and what the largest does."""
+    if ledger is None:
         return None, None
-    agents = sum(ledger.agents for ledger in ledgers)
-    mean = sum(ledger.private_each() * ledger.agents for ledger in ledgers) / agents
-    ranges = [ledger.agent_bytes_range for ledger in ledgers]
-    return mean, max(mean, *(most[1] for most in ranges if most))
+    mean, sizes = ledger.private_each(), ledger.agent_bytes_range
+    return mean, max(mean, sizes[1]) if sizes else mean
 
 
 def _sizes() -> tuple[int | None, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from time import perf_counter
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.watch import SAME_SIZE, Kind, KindCost, Look
-from memprof.watching.registry import MANY_MORE, BackendName, Crowd, Place, is_hollow, rows_of
+from memprof.watching.registry import MANY_MORE, BackendName, Crowd, is_hollow, rows_of
 
 # A component's name, after the number of the kind that it belongs to.
 _SEPARATOR = "\0"
@@ -28,11 +28,9 @@ class Living:
     Attributes:
         agents: objects; each of JAX's may be a batch.
         rows: how many agents each is.
-        crowds: that they were built in, of which the first gives the kind its line.
+        crowd: that they were built in, which gives the kind its line.
     """
 
-    cls: type
-    place: Place | None
     agents: Sequence[Any]
     rows: Sequence[int]
     crowd: Crowd
@@ -62,17 +60,17 @@ def load() -> None:
     import_module("memprof.watching.live")
 
 
-def living(crowds: dict[tuple[type, Place | None], Crowd]) -> list[Living]:
+def living(crowds: Iterable[Crowd]) -> list[Living]:
     """All kinds of which somebody lives."""
     found = []
     known: set[tuple[int, ...]] = set()
-    for (cls, place), crowd in [*crowds.items()]:
+    for crowd in crowds:
         agents = [agent for agent in crowd.agents() if not is_hollow(agent)]
         if crowd.backend == "jax":
             agents = [agent for agent in agents if _is_new(agent, known)]
         if agents:
-            rows = [rows_of(agent) for agent in agents]
-            found.append(Living(cls, place, agents, rows, crowd))
+            rows = [rows_of(agent, crowd.backend) for agent in agents]
+            found.append(Living(agents, rows, crowd))
     return found
 
 
@@ -152,39 +150,41 @@ def _kind(living: Living, rows: list[LedgerRow], each: Sequence[float], folder: 
 
     mean = statistics.fmean(each)
     alike = max(each) <= SAME_SIZE * min(each)
-    cost = _cost(living.crowd, mean) if alike else KindCost(mean, "ledger")
-    cls = living.cls
-    class_name = f"{cls.__module__}.{cls.__qualname__}"
-    built_at = None
-    if living.place is not None:
-        built_at = source_line(living.place, folder)
+    cost = _cost(living, mean) if alike else KindCost(mean, "ledger")
+    crowd = living.crowd
+    built_at = None if crowd.place is None else source_line(crowd.place, folder)
     # With the one that is about to go; of JAX's, some are other agents' arrays.
-    going = len(living.crowd.alive) if living.crowd.backend == "numpy" else 0
+    going = len(crowd.alive) if crowd.backend == "numpy" else 0
     ledger = balance(living.count, 0, rows, each)
     explained = ledger.explained_bytes or sum(row.nominal_bytes for row in rows)
     growth = explained if cost.how == "ledger" else round(cost.bytes * living.count)
     return Kind(
-        name=name_of(cls, living.place, folder),
-        class_name=class_name,
+        name=name_of(crowd, folder),
+        class_name=_class_name(crowd.cls),
         built_at=built_at,
-        backend=living.crowd.backend,
+        backend=crowd.backend,
         agents=max(living.count, going),
-        built=living.crowd.built,
+        built=crowd.built,
         per_agent=cost,
         equal_bytes=_equal_bytes(living, rows),
-        saving=living.crowd.saving,
+        saving=crowd.saving,
         ledger=_grown(ledger, growth),
     )
 
 
-def name_of(cls: type, place: Place | None, folder: str) -> str:
-    """The class with the line, as a reader tells kinds apart."""
+def name_of(crowd: Crowd, folder: str) -> str:
+    """The class with the line, as a reader tells kinds apart: no two have the same."""
     from memprof.instruments.source_lines import short_path
 
-    if place is None:
-        return cls.__qualname__
-    path, line = place
-    return f"{cls.__qualname__} ({short_path(path, folder)}:{line})"
+    name = _class_name(crowd.cls) if crowd.shares_name else crowd.cls.__qualname__
+    if crowd.place is None:
+        return name
+    path, line = crowd.place
+    return f"{name} ({short_path(path, folder)}:{line})"
+
+
+def _class_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _grown(ledger: Ledger, growth: int) -> Ledger:
@@ -193,18 +193,18 @@ def _grown(ledger: Ledger, growth: int) -> Ledger:
     return replace(ledger, growth_bytes=growth, unexplained_bytes=unexplained)
 
 
-def _cost(crowd: Crowd, held_bytes: float) -> KindCost:
+def _cost(living: Living, held_bytes: float) -> KindCost:
     """The slope of the process over the agents as they were built, where it fits and is no less
     than what they hold: for what they took later, such as histories, no line is known."""
     from memprof.stats.lines import FITS, memory_line
 
-    built = crowd.longest
+    built, (rows, *others) = living.crowd.longest, {*living.rows}
     points = [*zip(built.agents, built.private_bytes, strict=True)]
-    if len(points) >= _FEWEST_READINGS:
+    if len(points) >= _FEWEST_READINGS and not others:
         line = memory_line(points[_FIRST:])
-        if line.is_known_to(FITS) and line.slope >= held_bytes * (1 - FITS):
-            ends = line.slope - line.half_width, line.slope + line.half_width
-            return KindCost(line.slope, "slope", ends)
+        slope, half = line.slope / rows, line.half_width / rows
+        if line.is_known_to(FITS) and slope >= held_bytes * (1 - FITS):
+            return KindCost(slope, "slope", (slope - half, slope + half))
     return KindCost(held_bytes, "ledger")
 
 

@@ -226,10 +226,7 @@ class Observer:
         self._peaks.spoil()
         if in_use and name != PEAK:
             self._registry.search()
-        crowds = self._registry.crowds
-        if crowd is not None:
-            crowds = {key: each for key, each in [*crowds.items()] if each is crowd}
-        kinds = looks.living(crowds)
+        kinds = looks.living(self._registry.crowds if crowd is None else [crowd])
         if not kinds:
             return None
         for kind in kinds:
@@ -282,8 +279,8 @@ class Observer:
     def _named(self) -> Iterator[tuple[str, Crowd]]:
         from memprof.watching.looks import name_of
 
-        for (cls, place), crowd in [*self._registry.crowds.items()]:
-            yield name_of(cls, place, self._folder), crowd
+        for crowd in self._registry.crowds:
+            yield name_of(crowd, self._folder), crowd
 
     def _found(self, module: ModuleType) -> None:
         """A module of agents was imported."""
@@ -415,7 +412,7 @@ class Observer:
         if last is None or self.seconds - last.seconds >= age:
             self._peaks.spoil()
             found = live_of(
-                [*self._registry.crowds.items()],
+                self._registry.crowds,
                 [*self._looks.values()],
                 self._folder,
                 began=self._began,

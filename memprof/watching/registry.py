@@ -55,10 +55,13 @@ class Built:
 
 @dataclass(slots=True)
 class Crowd:
-    """The agents of one class that one line of the program builds.
+    """The agents of one class that one line of the program builds. A function that makes its class
+    anew in each call makes one of that name.
 
     Attributes:
-        built: how many were, ever.
+        cls: the first of that name.
+        shares_name: whether the line builds agents of another module's class of that name, too.
+        built: how many were, ever; each row of a batch counted.
         alive: by the address of each; numbers of agents in a batch are told when it is looked at.
         longest, latest: stretches of constructions.
         turn: of the registry, at the last construction.
@@ -68,7 +71,9 @@ class Crowd:
     """
 
     backend: BackendName
+    cls: type
     place: Place | None
+    shares_name: bool = False
     built: int = 0
     alive: dict[int, weakref.ref[Any]] = field(default_factory=dict)
     longest: Built = field(default_factory=Built)
@@ -109,14 +114,19 @@ class Registry:
         self._put_back: list[Callable[[], None]] = []
         self._backends: dict[type, BackendName] = {}
         self._known: dict[int, Crowd] = {}
-        self.crowds: dict[tuple[type, Place | None], Crowd] = {}
+        self._crowds: dict[tuple[str, str, Place | None], Crowd] = {}
         self.turn = 0
         """Goes up with whatever comes between two constructions of one kind."""
 
     @property
+    def crowds(self) -> list[Crowd]:
+        """All kinds that there were until now."""
+        return [*self._crowds.values()]
+
+    @property
     def built(self) -> int:
         """Ever, of whatever kind."""
-        return sum(crowd.built for crowd in [*self.crowds.values()])
+        return sum(crowd.built for crowd in self.crowds)
 
     @property
     def alive(self) -> int:
@@ -133,13 +143,12 @@ class Registry:
 
     def unsettle(self) -> None:
         """Whatever calls, it is news."""
-        for crowd in self.crowds.values():
+        for crowd in self.crowds:
             crowd.settled = False
 
     def agents(self) -> int:
         """How many live, each row of a batch counted."""
-        living = [agent for crowd in [*self.crowds.values()] for agent in crowd.agents()]
-        return sum(map(rows_of, living))
+        return sum(rows_of(each, crowd.backend) for crowd in self.crowds for each in crowd.agents())
 
     def watch(self, kind: type, backend: BackendName) -> None:
         """Take down every agent that the constructor of PyMDP's class `kind` ends with, also of
@@ -180,7 +189,8 @@ class Registry:
             crowd = self._take(agent, place)
             if crowd is None:
                 return
-            crowd.built += 1
+            is_first = not crowd.built
+            crowd.built += rows_of(agent, crowd.backend)
             if crowd.turn != self.turn:
                 crowd.latest = Built()
             self.turn += 1
@@ -188,7 +198,7 @@ class Registry:
             crowd.latest.take(len(crowd.alive), self._read)
             if len(crowd.latest.agents) >= len(crowd.longest.agents):
                 crowd.longest = crowd.latest
-        if crowd.built == 1:
+        if is_first:
             self._on_kind()
 
     def meet(self, agent: Any, like: Any = None) -> None:
@@ -201,7 +211,10 @@ class Registry:
             return
         origin = self._known.get(id(like)) if type(like) is type(agent) else None
         with self._lock:
-            places = {place for cls, place in self.crowds if cls is type(agent) and place}
+            name = _name_of(type(agent))
+            places = {
+                each.place for each in self.crowds if _name_of(each.cls) == name and each.place
+            }
             only = next(iter(places)) if len(places) == 1 else None
             self._take(agent, only if origin is None else origin.place)
 
@@ -228,7 +241,7 @@ class Registry:
         )
         if backend is None:
             return None
-        crowd = self.crowds.setdefault((cls, place), Crowd(backend, place))
+        crowd = self._crowd(backend, cls, place)
         key = id(agent)
         if (earlier := self._known.get(key)) is not None:
             earlier.alive.pop(key, None)
@@ -236,11 +249,24 @@ class Registry:
         self._known[key] = crowd
         return crowd
 
+    def _crowd(self, backend: BackendName, cls: type, place: Place | None) -> Crowd:
+        name = _name_of(cls)
+        found = self._crowds.get((*name, place))
+        if found is None:
+            others = [each for each in self.crowds if each.place == place]
+            shares_name = any(each.cls.__qualname__ == cls.__qualname__ for each in others)
+            found = self._crowds[*name, place] = Crowd(backend, cls, place, shares_name)
+        return found
+
     def _gone(self, crowd: Crowd, key: int) -> None:
         self._on_death(crowd)
         crowd.alive.pop(key, None)
         self._known.pop(key, None)
         self.turn += 1
+
+
+def _name_of(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
 
 
 def _nobody() -> None:
@@ -270,8 +296,10 @@ def is_hollow(agent: Any) -> bool:
     return isinstance(first, jax.Array) and first.is_deleted()
 
 
-def rows_of(agent: Any) -> int:
+def rows_of(agent: Any, backend: BackendName) -> int:
     """How many agents an object is: the rows of a JAX batch."""
+    if backend == "numpy":
+        return 1  # whatever a class of one's own calls its batch
     size = getattr(agent, "batch_size", 1)
     return size if isinstance(size, int) and size > 0 else 1
 
@@ -288,17 +316,29 @@ def _place_of(agent: Any, frame: FrameType) -> Place | None:
     from memprof.upstream.installed import folder
 
     home = str(folder())
+    own = set() if agent is None else _constructors(type(agent))
     for each in _outwards(frame):
         file = each.f_code.co_filename
         path = cell_of(file) or file
         if is_library(path) or is_memprofs(path) or path.startswith(home):
             continue
-        code = each.f_code
-        own = agent is not None and code.co_name == "__init__" and code.co_argcount > 0
-        if own and each.f_locals.get(code.co_varnames[0]) is agent:
+        if id(each.f_code) in own:
+            own.remove(id(each.f_code))  # further out it is another agent's, which builds this one
             continue
         return path, each.f_lineno
     return None
+
+
+def _constructors(kind: type) -> set[int]:
+    """The code of the constructors of a class, and of what is wrapped around them. A frame's own
+    variables say more, but to read them changes what the program's `locals()` returned."""
+    found = set()
+    for each in kind.__mro__:
+        build = vars(each).get("__init__")
+        while build is not None:
+            found.add(id(getattr(build, "__code__", None)))
+            build = getattr(build, "__wrapped__", None)
+    return found
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

@@ -509,6 +509,68 @@ def test_agents_that_no_constructor_made_count_and_one_built_anew_is_one(program
         assert kind["per_agent"]["bytes"] > 24_000
 
 
+def test_classes_of_one_name_and_those_with_a_batch_of_their_own_are_counted_right(
+    program, report, tmp_path
+):
+    for number in (1, 2):
+        text = "from pymdp.legacy.agent import Agent\nclass Forager(Agent):\n    batch_size = 32\n"
+        (tmp_path / f"team_{number}.py").write_text(text)
+    found = program("""
+    import team_1, team_2
+
+    def made_anew(size):
+        class Walker(Agent): pass
+        return Walker(A=arrays(np.eye(size)), B=arrays(np.stack([np.eye(size)] * 2, 2)))
+
+    model = {"A": arrays(np.eye(30)), "B": arrays(np.stack([np.eye(30)] * 2, 2))}
+    teams = [team_1.Forager] * 3 + [team_2.Forager] * 5
+    agents = [Forager(**model) for Forager in teams]
+    agents += [made_anew(size) for size in (20, 30, 40)]
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    kinds = {kind["name"].partition(" (")[0]: kind for kind in report()["kinds"]}
+    counts = {name: (kind["agents"], kind["built"]) for name, kind in kinds.items()}
+    assert counts == {
+        "Forager": (3, 3),
+        "team_2.Forager": (5, 5),
+        "made_anew.<locals>.Walker": (3, 3),
+    }
+
+
+def test_constructors_are_told_by_their_code_and_what_is_local_to_them_stays_as_it_is(
+    program, report
+):
+    """To read a frame's variables holds them, and adds to what `locals()` has returned."""
+    found = program("""
+    from functools import wraps
+
+    def checked(build):
+        @wraps(build)
+        def wrapper(self, *values):
+            return build(self, *values)
+        return wrapper
+
+    class Forager(Agent):
+        @checked
+        def __init__(self, size, young=0):
+            given, array = locals(), np.zeros(3)
+            super().__init__(A=arrays(np.eye(size)), B=arrays(np.stack([np.eye(size)] * 2, 2)))
+            self.young = [Forager(size) for _ in range(young)]
+            array.resize(5)
+            print(sorted(given))
+
+    forager = Forager(20, 2)
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    lines = found.stdout.split("\n")
+    assert lines[:3] == ["['__class__', 'self', 'size', 'young']"] * 3
+    texts = {kind["built_at"]["text"]: kind["built"] for kind in report()["kinds"]}
+    assert texts == {
+        "forager = Forager(20, 2)": 1,
+        "self.young = [Forager(size) for _ in range(young)]": 2,
+    }
+
+
 def test_agents_that_come_and_go_are_all_counted(program, report):
     found = program("""
     for _ in range(100):

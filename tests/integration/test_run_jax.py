@@ -65,7 +65,7 @@ def test_a_batch_counts_its_rows_and_what_jax_compiles_has_the_users_line(tmp_pa
     report = json.loads((tmp_path / "reports" / "batch-run.json").read_text())
     looks = {look["name"]: look for look in report["watched"]["looks"]}
     (kind,) = looks["lived"]["kinds"]
-    assert (kind["agents"], kind["built"], kind["backend"]) == (6, 1, "jax")
+    assert (kind["agents"], kind["built"], kind["backend"]) == (6, 6, "jax")
     rows = {row["component"]: row for row in kind["ledger"]["rows"]}
     for name, numbers in {"A": 12 * 12, "B": 12 * 12 * 2}.items():
         assert rows[name]["private_nominal_bytes"] == 6 * 4 * numbers, "no more than the arrays"
@@ -118,7 +118,7 @@ def test_a_second_view_of_an_agents_arrays_is_no_further_agent():
     assert twin is not agent
     learned = tree_map(lambda each: each + 1 if each.shape == (3, 4, 4) else each, agent)
     alive = {id(each): weakref.ref(each) for each in (agent, twin, other, learned)}
-    (kind,) = living({(type(agent), None): Crowd("jax", None, alive=alive)})
+    (kind,) = living([Crowd("jax", type(agent), None, alive=alive)])
     assert kind.agents == [agent, other, learned]
     assert kind.count == 9
 

@@ -10,7 +10,8 @@ import pytest
 from memprof.storage.template import LargeRecord
 from memprof.upstream.numpy_agent import Agent
 from memprof.watching.imports import Imports
-from memprof.watching.registry import Built
+from memprof.watching.looks import Living, _cost
+from memprof.watching.registry import Built, Crowd
 from memprof.watching.rounds import Rounds
 from memprof.watching.savings import _is_same, saving_of
 
@@ -142,3 +143,15 @@ def test_agents_that_keep_a_thing_of_ones_own_come_back_the_same():
     assert (found.agents, found.refused, found.exact) == (3, "", True)
     records = [LargeRecord(b"", (), {"diary": each.diary}) for each in agents[:2]]
     assert not _is_same(*records), "another's is one"
+
+
+def test_the_cost_of_batches_in_a_loop_is_that_of_one_agent():
+    crowd = Crowd("jax", Agent, None)
+    for batches in range(1, 30):
+        crowd.longest.take(batches, partial(int, batches * 10 * 50_000))
+    batch = object()
+    cost = _cost(Living([batch] * 29, [10] * 29, crowd), 49_000.0)
+    assert (cost.how, cost.bytes) == ("slope", pytest.approx(50_000))
+    assert cost.ci95_bytes[0] <= cost.bytes <= cost.ci95_bytes[1]
+    mixed = _cost(Living([batch] * 29, [10] * 28 + [3], crowd), 49_000.0)
+    assert (mixed.how, mixed.bytes) == ("ledger", 49_000)
