@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import SCENARIOS
 
 
+@pytest.mark.usefixtures("users_compiler")
 def test_a_leak_is_shown_and_named_and_the_compiled_loop_holds_still(memprof, tmp_path):
     run = memprof(
         "profile", SCENARIOS / "leak-eager-jax.yaml", "--agents", 2, "--steps", 2,

@@ -50,7 +50,7 @@ class Told(Observer):
 
 
 @pytest.fixture
-def profiled(scenario, tmp_path, monkeypatch):
+def profiled(scenario, tmp_path, monkeypatch, users_compiler):
     """A JAX population of which nobody has compiled anything, profiled in two workers each."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -18,6 +18,7 @@ BOUNDED = ("--passes", "history,pool,template", "--history-steps", 4)
         ("leaks/eager-jax", "steps", ("--passes", "jit")),
     ],
 )
+@pytest.mark.usefixtures("users_compiler")
 def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, mode, options):
     path = SCENARIOS / f"{scenario}.yaml"
     run = memprof(

@@ -34,6 +34,7 @@ def work(request):
     return run_worker(request, Limits(timeout_seconds=300), lambda mark: None).value
 
 
+@pytest.mark.usefixtures("users_compiler")
 def test_a_population_takes_what_was_predicted_and_each_part_counts(monkeypatch):
     """Without outputs, temporaries or what agents hold, the prediction is off by far more. A
     program that comes from a file takes other memory than one that is compiled."""
