@@ -48,7 +48,6 @@ main()
 @pytest.mark.parametrize(
     ("name", "agents", "how"),
     [
-        ("grid-10", 40, "slope"),
         ("grid-29", 8, "slope"),
         ("learning-10", 30, "slope"),
         ("t-maze", 60, "ledger"),
