@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType, ModuleType
 from typing import Any
@@ -86,7 +87,7 @@ class Observer:
         self._recent = Recent(self._rounds)
         self.parts = Parts()
         self._live: Live | None = None
-        self._looking = threading.Lock()
+        self._looking, self._amid_look = threading.RLock(), False
         self._resting = threading.Event()
         self._at_work: threading.Lock | None = None
         self._stopped = False
@@ -200,11 +201,25 @@ class Observer:
         return len(self._registry.inherited)
 
     def look(self, name: str) -> Look | None:
-        """Walk over all agents that live; None where none does."""
-        with self._looking:
-            found = self._look(name, in_use=True)
+        """Walk over all agents that live; None where none does, or amid another look."""
+        with self._turn(wait=True) as mine:
+            found = self._look(name, in_use=True) if mine else None
         self._on_look(self)
         return found
+
+    @contextmanager
+    def _turn(self, *, wait: bool) -> Iterator[bool]:
+        """Whether this thread may look: not while another one does, for which it may `wait`, nor
+        amid a look of its own, as what a signal calls would."""
+        if not self._looking.acquire(blocking=wait):
+            yield False
+            return
+        mine, self._amid_look = not self._amid_look, True
+        try:
+            yield mine
+        finally:
+            self._amid_look = not mine
+            self._looking.release()
 
     def try_to_look(self, name: str) -> Look | None:
         """The same for who must not be disturbed: a look that fails is none, and `watched` says
@@ -365,10 +380,11 @@ class Observer:
         news = last_chance and alive > MANY_MORE * self._used
         if not news and (turn == self._seen_turn or not self._has_time_for(alive)):
             return
-        if self._looking.acquire(blocking=False):  # else one is at work, perhaps this very thread
-            self._seen, self._seen_turn = alive, turn
-            self._used = alive if last_chance else self._used
-            self._look_and_release(PEAK, in_use=last_chance)
+        with self._turn(wait=False) as mine:
+            if mine:
+                self._seen, self._seen_turn = alive, turn
+                self._used = alive if last_chance else self._used
+                self._look_quietly(PEAK, in_use=last_chance)
 
     def _look_at(self, crowd: Crowd) -> None:
         """Before the only agents of a kind go, perhaps."""
@@ -376,16 +392,16 @@ class Observer:
             return
         if not self._seen:
             self._look_for_peak(last_chance=True)
-        elif len(self._kinds) < MOST_ALONE and self._looking.acquire(blocking=False):
-            self._look_and_release(PEAK, in_use=True, crowd=crowd)
+        elif len(self._kinds) < MOST_ALONE:
+            with self._turn(wait=False) as mine:
+                if mine:
+                    self._look_quietly(PEAK, in_use=True, crowd=crowd)
 
-    def _look_and_release(self, name: str, *, in_use: bool, crowd: Crowd | None = None) -> None:
+    def _look_quietly(self, name: str, *, in_use: bool, crowd: Crowd | None = None) -> None:
         try:
             self._look(name, in_use=in_use, crowd=crowd)
         except Exception as error:
             self._fail(error)
-        finally:
-            self._looking.release()
         self._on_look(self)
 
     def _has_time_for(self, alive: int) -> bool:
@@ -400,9 +416,10 @@ class Observer:
         step = seen_steps < steps < seen_steps + _STEPS_BETWEEN
         if turn == seen_turn or (alive == seen and step) or not self._has_time_for(alive):
             return
-        if self._looking.acquire(blocking=False):
-            self._seen_now = alive, turn, steps
-            self._look_and_release(NOW, in_use=False)
+        with self._turn(wait=False) as mine:
+            if mine:
+                self._seen_now = alive, turn, steps
+                self._look_quietly(NOW, in_use=False)
 
     def live(self, age: float = _FRESH_SECONDS) -> Live:
         """What is known at this moment; or was, no more than so many seconds ago."""

@@ -571,6 +571,31 @@ def test_constructors_are_told_by_their_code_and_what_is_local_to_them_stays_as_
     }
 
 
+def test_a_mark_amid_another_in_the_same_thread_is_none_and_nobody_waits(program, report):
+    """As a signal's, which comes at any moment."""
+    found = program("""
+    import memprof
+
+    class Shy(Agent):
+        asked = 0
+
+        @property
+        def __dict__(self):
+            Shy.asked += 1
+            memprof.mark("inner")
+            return object.__getattribute__(self, "hidden")
+
+    agents = [small() for _ in range(3)]
+    agents[0].hidden = dict(agents[0].__dict__)
+    agents[0].__class__ = Shy
+    memprof.mark("outer")
+    print(Shy.asked > 0)
+    """, own=["--timeout", "100"])  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("True\n")
+    assert "outer" in {look["name"] for look in report()["watched"]["looks"]}
+
+
 def test_agents_that_come_and_go_are_all_counted(program, report):
     found = program("""
     for _ in range(100):
