@@ -28,6 +28,7 @@ from memprof.populations.jax_template import (
     single,
     with_leaves,
 )
+from memprof.posix import return_freed
 from memprof.text import shown
 from memprof.upstream import jax_world
 from memprof.upstream.jax_agent import Agent, Mind
@@ -174,7 +175,10 @@ def over_chunks(
         mine = tree_map(lambda x: _padded(x, place, size), brought)
         given = jax.device_put(arguments(resting.state(taken), mine), device)
         template = resting.template(device)
-        return place, some, in_groups(function, width, (template, *fixed), given)
+        found = in_groups(function, width, (template, *fixed), given)
+        if resting.is_new((function, size)):
+            return_freed()  # by XLA, which frees half of what it takes to compile
+        return place, some, found
 
     places = [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
     yield from _in_turn(call, places, jax.local_devices())

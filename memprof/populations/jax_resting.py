@@ -52,6 +52,7 @@ class Resting:
         self._own: dict[str, list[str]] = {}
         self._minded = False
         self._templates: dict[Any, Template] = {}
+        self._compiled: set[Any] = set()
         self.rows = Rows(chunk or _MOST_PER_CHUNK, folder)
 
     def __len__(self) -> int:
@@ -183,6 +184,13 @@ class Resting:
             self._templates[device] = jax.device_put(made, device)
         return self._templates[device]
 
+    def is_new(self, program: Any) -> bool:
+        """Whether these agents were not asked about this program before."""
+        found = (program, self.own)
+        new = found not in self._compiled
+        self._compiled.add(found)
+        return new
+
     def state(self, taken: Mapping[str, np.ndarray]) -> State:
         """The state of agents whose rows were taken; without a mind, if they have none."""
         qs = [taken[column] for column in _belief_columns(taken)]
@@ -271,7 +279,9 @@ def _head(value: Any) -> Any:
 
 def _first_row(array: Any) -> Any:
     """Sliced on the host, for which nothing has to be compiled. NumPy knows no weak types."""
-    return array[:1] if getattr(array, "weak_type", False) else jnp.array(np.asarray(array)[:1])
+    if getattr(array, "weak_type", False):
+        return array[:1]
+    return jax.device_put(np.array(np.asarray(array)[:1]))  # a copy: the batch can go
 
 
 def _repeated(array: Any, size: int) -> Any:

@@ -78,33 +78,42 @@ def roll(
     resting.make_own(learned)
     resting.make_mindful()
     keep = frozenset((keep,) if isinstance(keep, str) else keep)
-    # By a program for a chunk as it rests, which most often is the one for all chunks.
+    program, world = Roll(keep), World.of(env, policy_search)
     size, _ = resting.width(resting.rows.size)
-    first = padded(np.arange(min(len(rows), size)), size)
-    root, keys, for_search = _keys(key, len(rows), steps, first)
-    program, fixed = Roll(keep), (World.of(env, policy_search), for_search)
-    one = tree_map(lambda x: x[0], (_leaves_of_first(resting), env_params, keys))
-    each = _reported_bytes(program, (resting.template(jax.local_devices()[0]), *fixed, *one))
-    del keys
+    _, keys, for_search = _keys.eval_shape(key, len(rows), steps, _first(len(rows), size))
+    one = tree_map(_shape_of_first, (_leaves_of_first(resting), env_params, keys))
+    template = resting.template(jax.local_devices()[0])
+    each = _reported_bytes(program, (template, world, for_search, *one))
 
     def arguments(state: State, mine: Any) -> tuple[Any, ...]:
         params, some = mine
         return state.leaves, params, _keys(key, len(rows), steps, some)[1]
 
-    size = even(len(rows), max(1, min(size, AWAKE_BYTES // max(1, each))))
+    size, _ = resting.width(even(len(rows), max(1, min(size, AWAKE_BYTES // max(1, each)))))
+    root, keys, for_search = _keys(key, len(rows), steps, _first(len(rows), size))
+    del keys
     taught = {name for letter in letters for name in (letter, f"p{letter}")} & keep
     differences = {name: Learned(getattr(agent, name), steps) for name in sorted(taught)}
     found = Gathered(len(rows))
     everybody = (env_params, np.arange(len(rows)))
     with found.counted():
         for place, some, (state, report) in over_chunks(
-            resting, program, fixed, rows, everybody, arguments, size
+            resting, program, (world, for_search), rows, everybody, arguments, size
         ):
             for name, kept in differences.items():
                 kept.add(report.pop(name), len(some))
             found.add(place, report)
             resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
     return Rollout({**(found.result() or {}), **differences}, root)
+
+
+def _first(agents: int, size: int) -> np.ndarray:
+    """The first chunk of so many agents."""
+    return padded(np.arange(min(agents, size)), size)
+
+
+def _shape_of_first(rows: Any) -> Any:
+    return jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype)
 
 
 def _leaves_of_first(resting: Resting) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Mind(NamedTuple):
     @classmethod
     def first(cls, agent: Agent) -> Mind:
         """Before the first step."""
-        action = -jnp.ones((agent.batch_size, agent.policies.policy_arr.shape[-1]), jnp.int32)
+        action = np.full((agent.batch_size, agent.policies.policy_arr.shape[-1]), -1, np.int32)
         return cls([d[:, None] for d in agent.D], action)
 
 

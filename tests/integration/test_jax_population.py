@@ -18,6 +18,8 @@ from jax.tree_util import tree_leaves
 
 import memprof
 from memprof.errors import AgentActive, StoreError, UsageError
+from memprof.populations import jax_programs
+from memprof.posix import return_freed
 from memprof.upstream.jax_agent import Agent
 from memprof.upstream.numpy_agent import Agent as NumpyAgent
 from memprof.upstream.numpy_agent import utils
@@ -144,8 +146,9 @@ def learned_twice(batch, seen):
     return beliefs, once.infer_parameters(once.infer_states(seen, batch.D), seen, None).pA
 
 
-def test_a_step_of_ones_own_runs_for_all_and_is_compiled_once():
-    traced = []
+def test_a_step_of_ones_own_runs_for_all_and_is_compiled_once(monkeypatch):
+    traced, trimmed = [], []
+    monkeypatch.setattr(jax_programs, "return_freed", lambda: trimmed.append(return_freed()))
 
     def step(agent, observation, key):
         traced.append(agent)
@@ -159,6 +162,7 @@ def test_a_step_of_ones_own_runs_for_all_and_is_compiled_once():
         assert len(traced) == 2  # what it changes, and the program
         population.map(step, observation, keys)
         assert len(traced) == 2
+        assert len(trimmed) == 1  # after compiling, and not in every chunk or turn
         assert population.own == ("A", "pA")  # and nothing that it only passes on
         whole = population.whole()
     expected, learned = jax.jit(learned_twice)(batch, seen)
