@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral
 from typing import Any
@@ -61,19 +61,8 @@ class Acting:
         if everybody:
             chosen = self._roster.indices()
         else:
-            chosen = [*(observations if indices is None else indices)]
-        if isinstance(observations, Mapping):
-            for index in chosen:
-                if index not in observations:
-                    raise UsageError(f"observations: there is none for agent {index}")
-            seen: Any = [observations[index] for index in chosen]
-        elif isinstance(observations, np.ndarray) and observations.dtype.kind in "iu":
-            seen = observations
-        else:
-            seen = [*observations]
-        if len(seen) != len(chosen):
-            agents = counted(len(chosen), "agent")
-            raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
+            chosen = [_index(each) for each in (observations if indices is None else indices)]
+        seen = _seen(observations, chosen)
         if everybody:
             return chosen, seen
         if len({*chosen}) != len(chosen):
@@ -85,13 +74,44 @@ class Acting:
         return chosen, seen
 
 
+def _seen(observations: Any, chosen: Sequence[int]) -> Sequence[Any] | np.ndarray:
+    """What each of these agents observes."""
+    if isinstance(observations, Mapping):
+        for index in chosen:
+            if index not in observations:
+                raise UsageError(f"observations: there is none for agent {index}")
+        return [observations[index] for index in chosen]
+    if not isinstance(observations, Iterable) or getattr(observations, "ndim", 1) == 0:
+        raise UsageError(f"observations: expected one for each agent, found {observations!r}")
+    indices = isinstance(observations, np.ndarray) and observations.dtype.kind in "iu"
+    seen: Any = observations if indices else [*observations]
+    if len(seen) != len(chosen):
+        agents = counted(len(chosen), "agent")
+        raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
+    return seen  # type: ignore[no-any-return]
+
+
+def _index(given: Any) -> int:
+    """The index of an agent, not a mask: `True` would be agent 1."""
+    if isinstance(given, Integral) and not isinstance(given, bool):
+        return int(given)
+    raise UsageError(f"indices: expected those of agents, found {given!r}")
+
+
 def _turn(index: int, observation: Any, learning: Collection[str], use: Use) -> Behaviour:
     """One agent's turn, taken alone."""
     with use(index) as agent:
+        for letter in sorted(learning):
+            if getattr(agent, f"p{letter}", None) is None:
+                raise UsageError(
+                    f"learning: agent {index} has no p{letter}, the counts of what it learns; "
+                    f"build it with p{letter}, or leave {letter} out"
+                )
+        single = isinstance(observation, Integral) or getattr(observation, "ndim", 1) == 0
         try:
             return take_turn(
                 agent,
-                [observation] if isinstance(observation, Integral) else observation,
+                [observation] if single else observation,
                 learning,
                 first=getattr(agent, "action", None) is None,
             )

@@ -32,6 +32,8 @@ def take_turn(
     if any(isinstance(each, np.ndarray) and each.ndim for each in observation):
         observation = _distributions(observation, agent.num_obs)
         infer_states = partial(infer_states, distr_obs=True)
+    else:  # `update_A` takes an array of indices for a one-hot vector
+        observation = tuple(observation)
     beliefs = call("infer_states", infer_states, observation)
     if "A" in learning:
         call("update_A", agent.update_A, observation)

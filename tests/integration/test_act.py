@@ -114,6 +114,31 @@ def test_one_modality_needs_no_list_and_one_agent_no_list_either():
         assert [len(row) for row in acted] == [1, 1, 2]
 
 
+@pytest.mark.parametrize("form", [np.array, list, lambda rows: [*map(np.array, rows)]])
+@pytest.mark.parametrize("seen", [[[1], [2]], [1, 2]], ids=["rows", "numbers"])
+def test_learners_count_the_outcome_that_they_observe_in_whatever_form(form, seen):
+    np.random.seed(7)
+    A, B = utils.random_A_matrix([3], [4]), utils.random_B_matrix([4], [2])
+    learners = [Agent(A=A, B=B, pA=utils.dirichlet_like(A)) for _ in seen]
+    with memprof.optimize(learners) as population:
+        population.act(form(seen), learning=["A"])
+        for index, outcome in enumerate([1, 2]):
+            own = Agent(A=A, B=B, pA=utils.dirichlet_like(A))
+            own.infer_states([outcome])
+            own.update_A([outcome])
+            with population.activate(index) as agent:
+                assert agent.pA[0].tobytes() == own.pA[0].tobytes()
+
+
+def test_who_has_no_counts_learns_nothing():
+    A, B = utils.random_A_matrix([3], [4]), utils.random_B_matrix([4], [2])
+    with memprof.optimize(Agent(A=A, B=B)) as population:
+        with pytest.raises(UsageError, match="learning: agent 0 has no pA"):
+            population.act([1], learning=["A"])
+        with population.activate(0) as agent:
+            assert agent.prev_actions is None, "nothing has happened"
+
+
 def test_what_cannot_act_is_refused_before_anybody_has():
     with memprof.optimize(learners("deterministic")) as population:
         population.remove(1)
@@ -124,6 +149,10 @@ def test_what_cannot_act_is_refused_before_anybody_has():
             (observed(0)[:1], [9], IndexError, "agent 9"),
             (observed(0)[:2], [0, 0], UsageError, "one of these is there twice"),
             (everybody, [0, 1], UsageError, "there is none for agent 1"),
+            (observed(0)[:2], [True, False], UsageError, "indices: .* found True"),
+            ({"2": observed(0)[2]}, None, UsageError, "indices: .* found '2'"),
+            (None, None, UsageError, "expected one for each agent, found None"),
+            (np.array(0), None, UsageError, r"expected one for each agent, found array\(0\)"),
         ):
             with pytest.raises(error, match=said):
                 population.act(observations, indices)
