@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
@@ -25,11 +26,13 @@ from memprof.storage.records import MemoryRecords
 from memprof.storage.template import LargeRecord, Template, is_record
 from memprof.storage.template_values import arrays_in
 from memprof.text import counted, format_size
+from memprof.upstream.attributes import set_by_pymdp
 from memprof.values.measurements import Effect
 
 CHANGED = ("qs", "q_pi", "G", "action", "prev_actions", "curr_timestep")
 """Attributes that a turn changes: those that have columns."""
 
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 _MOST_STEPS = 2**62
 
@@ -71,7 +74,8 @@ class Batch(Template):
         self.company = Company()
         self._records: CohortRecords = CohortRecords()
         self._patterns = WeakValueDictionary[tuple[bytes, Form], Pattern]()
-        self._read: tuple[Cohort, Columns] | None = None  # the last cohort of which a row was read
+        # the last cohort of which a row was read
+        self._read: tuple[Cohort, Columns, list[tuple[Any, ...]]] | None = None
         self._reading = threading.Lock()
 
     @property
@@ -86,14 +90,14 @@ class Batch(Template):
         activation = super()._activation(stored.pattern.record, index, left, scratch)
         row = int(stored.rows_of(index))
         with self._records.changing:
-            _dress(activation.agent, stored, row, self._rows_of(stored))
+            _dress(activation.agent, stored, row, *self._rows_of(stored))
         return activation
 
-    def _rows_of(self, cohort: Cohort) -> Columns:
+    def _rows_of(self, cohort: Cohort) -> tuple[Columns, list[tuple[Any, ...]]]:
         with self._reading:
             if self._read is None or self._read[0] is not cohort:
-                self._read = cohort, cohort.load()
-            return self._read[1]
+                self._read = cohort, cohort.load(), cohort.named()
+            return self._read[1:]
 
     def written(self) -> None:
         """Told when cohorts have changed: what was read of them is no longer so."""
@@ -109,8 +113,14 @@ class Batch(Template):
         found = links_of(agent, activation.handed)
         form, values, past = _undressed(agent, found, self.history_steps)
         attributes = vars(agent)
-        kept = {name: attributes[name] for name in CHANGED if name in attributes}
-        attributes.update(dict.fromkeys(CHANGED))  # in their places; new ones as PyMDP adds them
+        kind: type = type(agent)
+        users = attributes.keys() - set_by_pymdp(kind)
+        names = [name for name in attributes if name in users and type(attributes[name]) in _PLAIN]
+        named = tuple(attributes[name] for name in names)
+        form = replace(form, names=tuple(names))
+        kept = {name: attributes[name] for name in (*CHANGED, *names) if name in attributes}
+        # in their places; new ones as PyMDP adds them
+        attributes.update(dict.fromkeys((*CHANGED, *names)))
         record = self.passivate(agent, index, activation)
         if isinstance(record, LargeRecord):
             attributes.update(kept)
@@ -118,7 +128,7 @@ class Batch(Template):
                 if name not in kept:
                     del attributes[name]
             raise NotInColumns("some of their attributes have no encoding")
-        return Row(self._pattern(record, form), values, past)
+        return Row(self._pattern(record, form), values, past, named)
 
     def _pattern(self, record: bytes, form: Form) -> Pattern:
         pattern = self._patterns.get((record, form))
@@ -164,7 +174,7 @@ class Batch(Template):
         yield from super().holdings()
         yield "template", [(each.record, each.group) for each in self._patterns.values()]
         yield "passes", self.company
-        yield "scratch", None if self._read is None else self._read[1]
+        yield "scratch", None if self._read is None else self._read[1:]
 
 
 def rests_as_data(stored: Any) -> bool:
@@ -288,9 +298,12 @@ def _past(value: Any) -> list[Any]:
     return [*(value or ())]
 
 
-def _dress(agent: Any, cohort: Cohort, row: int, rows: Columns) -> None:
+def _dress(
+    agent: Any, cohort: Cohort, row: int, rows: Columns, named: Sequence[tuple[Any, ...]]
+) -> None:
     """Give an agent what its row says."""
     own, form = vars(agent), cohort.pattern.form
+    own.update(zip(form.names, named[row], strict=True))
     beliefs = np.empty(form.factors, dtype=object)
     for factor, place in enumerate(form.places):
         beliefs[factor] = rows.beliefs[row, place].copy()

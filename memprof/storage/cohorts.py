@@ -6,6 +6,7 @@ itself, so that a turn reads no more than it needs.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ class Form:
         policies: how many there are.
         most: the largest action that there can be.
         limit: past actions that an agent keeps; None for all.
+        names: of its user's attributes, those that are one number, text or the like each.
     """
 
     states: tuple[int, ...]
     policies: int
     most: int
     limit: int | None
+    names: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -95,11 +98,13 @@ _COLUMNS = Columns.__slots__
 
 
 class Row(NamedTuple):
-    """One agent: `values` has one row, `past` is what it did, [steps, factors]."""
+    """One agent: `values` has one row, `past` is what it did, [steps, factors], and `named` has the
+    values of the form's `names`."""
 
     pattern: Any
     values: Columns
     past: np.ndarray
+    named: tuple[Any, ...]
 
 
 class Cohort:
@@ -112,10 +117,18 @@ class Cohort:
         past: what they did.
     """
 
-    __slots__ = ("__weakref__", "_frames", "here", "indices", "past", "pattern")
+    __slots__ = ("__weakref__", "_frames", "_named", "here", "indices", "past", "pattern")
 
-    def __init__(self, pattern: Any, indices: np.ndarray, rows: Columns, past: Past) -> None:
+    def __init__(
+        self,
+        pattern: Any,
+        indices: np.ndarray,
+        rows: Columns,
+        past: Past,
+        named: Sequence[tuple[Any, ...]],
+    ) -> None:
         self.pattern, self.indices, self.past = pattern, indices, past
+        self._named = compressed(marshal.dumps([*named])) if pattern.form.names else b""
         self.here = np.ones(len(indices), bool)
         self._frames: dict[str, _Frame] = {}
         self.store(rows)
@@ -129,7 +142,8 @@ class Cohort:
             values[row : row + 1] = agents[index].values
         histories = [agents[index].past for index in indices]
         past = Past.of(histories, form.factors, form.most, form.limit)
-        return cls(pattern, np.array(indices, np.int64), values, past)
+        named = [agents[index].named for index in indices]
+        return cls(pattern, np.array(indices, np.int64), values, past, named)
 
     def copied(self, pattern: Any) -> Cohort:
         """The same once more, independent of this, as of an equal pattern."""
@@ -140,11 +154,20 @@ class Cohort:
 
     def rows(self) -> dict[int, Row]:
         """The agents that rest here, by index."""
-        values, histories = self.load(), self.past.histories()
+        values, histories, named = self.load(), self.past.histories(), self.named()
         return {
-            int(self.indices[row]): Row(self.pattern, values[row : row + 1], histories[row])
+            int(self.indices[row]): Row(
+                self.pattern, values[row : row + 1], histories[row], named[row]
+            )
             for row in np.flatnonzero(self.here).tolist()
         }
+
+    def named(self) -> list[tuple[Any, ...]]:
+        """Of each row the values of the form's `names`."""
+        if not self._named:
+            return [()] * len(self.indices)
+        found: list[tuple[Any, ...]] = marshal.loads(decompressed(self._named))
+        return found
 
     def __len__(self) -> int:
         """How many agents rest here."""
@@ -154,7 +177,7 @@ class Cohort:
     def nbytes(self) -> int:
         """Of all that its agents do not have in common with others."""
         frames = sum(len(each.data) for each in self._frames.values())
-        return frames + self.past.nbytes + self.indices.nbytes + self.here.nbytes
+        return frames + len(self._named) + self.past.nbytes + self.indices.nbytes + self.here.nbytes
 
     def rows_of(self, indices: Any) -> Any:
         """The rows of these agents, which have one each."""

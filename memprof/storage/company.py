@@ -10,7 +10,7 @@ from typing import Any
 LEAST = 8
 """Agents that are worth a cohort: fewer take less memory as records."""
 
-NO_COMPANY = f"fewer than {LEAST} have their model"
+NO_COMPANY = f"fewer than {LEAST} are alike in model and attributes"
 
 _MOST_PATTERNS = 256
 _UNTIL_RETRIED = 64  # calls

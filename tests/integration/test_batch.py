@@ -138,7 +138,7 @@ def test_others_take_their_turns_in_between():
         assert found[1] == expected[1]
         assert alone(population) == {
             "Own has its own infer_policies": 3,
-            "fewer than 8 have their model": 3,
+            "fewer than 8 are alike in model and attributes": 3,
             "they keep their past beliefs (save_belief_hist)": 3,
             "Agent has its own infer_states": 3,
         }
@@ -158,11 +158,45 @@ def test_what_an_agent_of_the_users_holds_twice_stays_one_object():
             assert np.array_equal(agent.remembered[0], np.full(16, 1 / 16))
 
 
+def test_names_and_numbers_of_the_users_may_differ(tmp_path):
+    odd = [None, True, 1, 1.0, -0.0, float("nan"), 2**80, "", "a\0", "\ud800", b"b\0"]
+
+    def named():
+        agents = [MODELS["ties"]() for _ in range(AGENTS)]
+        for index, agent in enumerate(agents):
+            agent.name, agent.mark = f"agent {index}", odd[index % len(odd)]
+        return agents
+
+    def state(agent):
+        own = {**vars(agent), "prev_actions": [*agent.prev_actions]}
+        return [(name, repr(value)) for name, value in own.items()]
+
+    own = named()
+    expected = lived(MODELS["ties"], by_hand(own))
+    with memprof.optimize(named(), PASSES) as population:
+        found = lived(MODELS["ties"], population.act)
+        assert np.array_equal(found[0], expected[0])
+        assert alone(population) == {}
+        with population.activate(3) as agent:
+            agent.name = own[3].name = "another"
+            del agent.mark, own[3].mark
+        population.remove(5)
+        for act in (population.act, by_hand(own)):
+            np.random.seed(5)
+            act([[3]] * 4, range(4))
+        population.save(tmp_path / "agents")
+        for several in (population, population.copy(), memprof.reopen(tmp_path / "agents")):
+            with several:
+                for index in {*range(AGENTS)} - {5}:
+                    with several.activate(index) as agent:
+                        assert state(agent) == state(own[index])
+
+
 def test_those_who_act_a_few_at_a_time_find_each_other():
     with together(MODELS["ties"]) as population:
         for first in range(0, 12, 4):
             population.act([3] * 4, range(first, first + 4))
-        assert alone(population) == {"fewer than 8 have their model": 4}
+        assert alone(population) == {"fewer than 8 are alike in model and attributes": 4}
         population.act([3] * 4, range(4))
         assert alone(population) == {}
 
