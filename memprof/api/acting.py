@@ -16,6 +16,7 @@ from memprof.populations.roster import Roster
 from memprof.populations.turn import take_turn
 from memprof.storage.batch import Batch
 from memprof.storage.in_place import InPlace
+from memprof.storage.numbering import agents_due
 from memprof.text import counted
 
 _LEARNED = {"A", "B", "D"}
@@ -61,12 +62,10 @@ class Acting:
         if everybody:
             chosen = self._roster.indices()
         else:
-            chosen = [_index(each) for each in (observations if indices is None else indices)]
+            chosen = agents_due(observations if indices is None else indices)
         seen = _seen(observations, chosen)
         if everybody:
             return chosen, seen
-        if len({*chosen}) != len(chosen):
-            raise UsageError("indices: an agent has one turn, and one of these is there twice")
         for index in chosen:
             self._roster.check_index(index)
             if index not in self._roster:
@@ -89,13 +88,6 @@ def _seen(observations: Any, chosen: Sequence[int]) -> Sequence[Any] | np.ndarra
         agents = counted(len(chosen), "agent")
         raise UsageError(f"observations: expected one for each of {agents}, found {len(seen)}")
     return seen  # type: ignore[no-any-return]
-
-
-def _index(given: Any) -> int:
-    """The index of an agent, not a mask: `True` would be agent 1."""
-    if isinstance(given, Integral) and not isinstance(given, bool):
-        return int(given)
-    raise UsageError(f"indices: expected those of agents, found {given!r}")
 
 
 def _turn(index: int, observation: Any, learning: Collection[str], use: Use) -> Behaviour:

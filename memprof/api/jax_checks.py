@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -117,13 +116,3 @@ def check_keys(keys: Any, agents: int) -> Any:
             f"{tuple(found.shape)}; {remedy}"
         )
     return found if is_new else np.asarray(found)
-
-
-def check_once(indices: Sequence[int] | None) -> None:
-    """Check that nobody is named twice.
-
-    Raises:
-        UsageError: somebody is.
-    """
-    if indices is not None and len({*map(int, indices)}) != len(indices):
-        raise UsageError("indices: an agent has one turn, and one of these is there twice")

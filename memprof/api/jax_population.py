@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from memprof.api.jax_checks import check_agent, check_keys, check_once, check_rows, check_turns
+from memprof.api.jax_checks import check_agent, check_keys, check_rows, check_turns
 from memprof.api.memory import PopulationMemory
 from memprof.errors import AgentActive, UsageError
 from memprof.instruments import walker
@@ -20,7 +20,7 @@ from memprof.populations.jax_resting import Resting
 from memprof.populations.jax_rolling import Rollout, roll
 from memprof.populations.jax_store import Stored
 from memprof.populations.jax_turns import Steps, take_turns
-from memprof.storage.numbering import Numbering
+from memprof.storage.numbering import Numbering, agents_due
 from memprof.text import counted, format_size
 from memprof.upstream.jax_agent import Agent, Mind
 from memprof.upstream.jax_world import PolicySearch
@@ -354,9 +354,9 @@ class OptimizedJaxPopulation:
     def _rows(self, indices: Sequence[int] | None) -> np.ndarray:
         """The rows of agents that are not in use."""
         self._check_open()
-        check_once(indices)
-        self._check_idle(self._active if indices is None else indices)
-        return self._numbering.rows(indices)
+        due = None if indices is None else agents_due(indices)
+        self._check_idle(self._active if due is None else due)
+        return self._numbering.rows(due)
 
     def _check_idle(self, indices: Iterable[int]) -> None:
         self._check_open()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+from memprof.errors import UsageError
 
 _GONE = -1
 
@@ -85,3 +89,23 @@ class Numbering:
             found._rows[index] = row
         found._indices = array("q", indices)
         return found
+
+
+def agents_due(indices: Iterable[Any]) -> list[int]:
+    """The indices of agents whose turn it is.
+
+    Raises:
+        UsageError: somebody is named twice, or not by an index, as in a mask.
+    """
+    due = []
+    for given in indices:
+        try:
+            index = None if isinstance(given, bool) else operator.index(given)
+        except TypeError:
+            index = None
+        if index is None:
+            raise UsageError(f"indices: expected those of agents, found {given!r}")
+        due.append(index)
+    if len({*due}) != len(due):
+        raise UsageError("indices: an agent has one turn, and one of these is there twice")
+    return due

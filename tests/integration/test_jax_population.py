@@ -363,6 +363,7 @@ def test_what_cannot_be_is_refused_with_what_to_do():
         (lambda: population.map(lambda a, o, k: (a, a.D[0][0]), seen, keys), "batch axis of 1"),
         (lambda: population.map(shrunk, seen, keys), r"D\[0\]: expected .* found .* returns"),
         (lambda: population.act(seen, KEY, [0, 0, 1]), "is there twice"),
+        (lambda: population.beliefs(np.array([True, False])), "indices: .* found .*True"),
         (lambda: memprof.optimize(agents("t-maze", 1), passes="share"), "passes: expected 'auto'"),
         (lambda: memprof.optimize(agents("t-maze", 1), keep=["qs"]), "keep: .* NumPy agents only"),
         (lambda: memprof.optimize(agents("t-maze", 1), chunk=0), "chunk: expected a whole number"),
