@@ -155,8 +155,9 @@ class OptimizedJaxPopulation:
         self, observations: Sequence[Any], key: Any, indices: Sequence[int] | None = None
     ) -> tuple[np.ndarray, Any]:
         """One turn of every agent, in the order of PyMDP's `infer_and_plan`: it perceives, plans,
-        learns (as `learn_A`, `learn_B` and `learning_mode` of the agent say) and acts. The prior is
-        D before an agent's first action, and follows from its last belief and action afterwards.
+        learns (as `learn_A`, `learn_B` and `learning_mode` of the agent say, A from its first
+        observation on, as in PyMDP's `rollout`) and acts. The prior is D before an agent's first
+        action, and follows from its last belief and action afterwards.
 
         Chance is that of the example in PyMDP's `Agent` for a batch of as many: `keys =
         jax.random.split(key, agents + 1)`; `keys[1:]` go to `sample_action`, one each, and
