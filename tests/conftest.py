@@ -33,17 +33,11 @@ SCENARIOS = ROOT / "scenarios"
 LEAN, _SUPPORT = (Path(__file__).parent / name for name in ("lean", "support"))
 _LONGEST = {
     *("test_figures", "test_gate_regressions", "test_ci", "test_density_command", "test_jax"),
-    *("test_jax_command", "test_jax_options", "test_leak_command", "test_sites", "test_quirks"),
+    *("test_jax_command", "test_leak_command", "test_sites", "test_quirks"),
     *("test_pages", "test_gate", "test_workers", "test_gate_workers", "test_leak_workers"),
     *("test_run", "test_servers", "test_density_workers", "test_processes", "test_notebook"),
-    *(
-        "test_jax_population",
-        "test_predict",
-        "test_tutorial",
-        "test_advice_on_agents",
-        "test_run_jax",
-        "test_run_truth",
-    ),
+    *("test_predict", "test_tutorial", "test_advice_on_agents", "test_run_jax", "test_run_truth"),
+    *("test_auto", "test_jax_compiling", "test_jax_given", "test_scenarios"),
     "test_retention",  # looks at all objects, of which there are few at first
 }
 COMMAND = [sys.executable, "-P", "-m", "memprof"]
