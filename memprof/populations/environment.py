@@ -15,10 +15,10 @@ from memprof.errors import ScenarioError
 from memprof.models import OwnWorld
 from memprof.populations import ENVIRONMENT, EVERYBODY
 from memprof.populations.alike import alike
+from memprof.populations.lone_world import LoneWorld
 from memprof.populations.seeds import AfterOwn, AfterWorlds, Onwards
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
-from memprof.text import own_traceback, raised, shown
 from memprof.upstream.keywords import JAX_NAMES
 
 # Of a column for each agent, so many at once.
@@ -131,6 +131,9 @@ class Environments:
         self._env: Any = None
         self._worlds = Numbered()
         self._states = array("q")  # from the first world that is not forgotten
+        self.begun: set[int] = set()
+        """Agents whose world has ended an episode: what they perceived last is the first of the
+        next, and nobody has told them yet."""
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
         """One more agent's environment, `own` or sampled from the model in `arguments`."""
@@ -138,7 +141,9 @@ class Environments:
         if isinstance(own, OwnWorld):
             own = self._stepped(own)
         if own is not None:
-            self._worlds.append(UserEnvironment(own, [a.shape[0] for a in arguments["A"]]))
+            outcomes = [array.shape[0] for array in arguments["A"]]
+            controls = [array.shape[-1] for array in arguments["B"]]
+            self._worlds.append(LoneWorld(own, outcomes, controls))
             return
         process = GenerativeProcess(arguments)
         for name in ("A", "B"):
@@ -177,9 +182,12 @@ class Environments:
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives after `action`; the first time, without one."""
-        world: GenerativeProcess | UserEnvironment = self._worlds[agent]
-        if isinstance(world, UserEnvironment):
-            return world.reset() if action is None else world.step(action)
+        world: GenerativeProcess | LoneWorld = self._worlds[agent]
+        if isinstance(world, LoneWorld):
+            seen = world.observe(action)
+            if world.begins and action is not None:
+                self.begun.add(agent)
+            return seen
         place = agent - self._worlds.start
         state = world.first() if action is None else world.next(self._states[place], action)
         self._states[place] = state
@@ -205,6 +213,13 @@ class Environments:
         for row, agent in enumerate(agents):
             np.random.seed(seeds[row])
             seen.append(self.observe(agent, None if actions is None else actions[row]))
+            if agent in self.begun:
+                raise ScenarioError(
+                    "steps",
+                    f"the world of agent {agent} has ended before the scenario's last step, and "
+                    "agents of this backend go through one episode only; ask for fewer steps, or "
+                    "return a world that does not end",
+                )
         return list(zip(*seen, strict=True))
 
     def observe_each(
@@ -244,73 +259,9 @@ class Environments:
         for agent, world in self._worlds.items():
             if world is not self._first:
                 yield agent, ENVIRONMENT, world
-            if isinstance(world, UserEnvironment):
+            if isinstance(world, LoneWorld):
                 yield agent, ENVIRONMENT, world.own
         yield EVERYBODY, ENVIRONMENT, [self._first, self._states]
-
-
-class UserEnvironment:
-    """A factory's own environment; what it raises or returns is checked and named.
-
-    One index per modality is an observation; a plain index stands for one modality, and an array
-    per modality for a distribution over its outcomes. Both may be JAX's arrays.
-    """
-
-    __slots__ = ("_outcomes", "own")
-
-    def __init__(self, environment: Any, outcomes: Sequence[int]) -> None:
-        self.own = environment
-        self._outcomes = tuple(outcomes)
-
-    def reset(self) -> Sequence[Any]:
-        return self._checked("reset", ())
-
-    def step(self, action: Sequence[float]) -> Sequence[Any]:
-        return self._checked("step", (action,))
-
-    def _checked(self, method: str, arguments: tuple[Any, ...]) -> Sequence[Any]:
-        name = f"{type(self.own).__name__}.{method}()"
-        try:
-            observation = getattr(self.own, method)(*arguments)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ScenarioError(
-                "model.callable",
-                f"the environment's {name} raised {raised(error)}",
-                detail=own_traceback(error),
-            ) from None
-        seen = self._seen(observation)
-        if seen is None:
-            raise ScenarioError(
-                "model.callable",
-                f"the environment's {name} returned {shown(observation)}; expected one index per "
-                f"modality of A, below {', '.join(map(str, self._outcomes))}",
-            )
-        return seen
-
-    def _seen(self, observation: Any) -> list[Any] | None:
-        """An index or a distribution for each modality; None where it is something else."""
-        if isinstance(observation, int | float) or getattr(observation, "ndim", None) == 0:
-            observation = (observation,)
-        if not hasattr(observation, "__len__") or len(observation) != len(self._outcomes):
-            return None
-        seen = [_modality(*each) for each in zip(observation, self._outcomes, strict=True)]
-        return None if any(each is None for each in seen) else seen
-
-
-def _modality(seen: Any, outcomes: int) -> int | np.ndarray | None:
-    """What was seen of one modality, as PyMDP and its users write it: an index, also as an array of
-    one number, or an array of a number for each outcome, with or without an axis for the time."""
-    try:
-        array = np.asarray(seen)
-    except (TypeError, ValueError):
-        return None
-    if array.dtype.kind not in "iufb":
-        return None
-    if array.size == 1 and 0 <= array.item() < outcomes and array.item() == int(array.item()):
-        return int(array.item())
-    return array.reshape(outcomes) if array.shape in ((outcomes,), (1, outcomes)) else None
 
 
 def _column(array: Any, index: tuple[int, ...]) -> np.ndarray:

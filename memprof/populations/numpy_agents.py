@@ -29,7 +29,7 @@ from memprof.populations.batch_turns import TOGETHER, Turns
 from memprof.populations.environment import Environments
 from memprof.populations.pending import Taken
 from memprof.populations.roster import Roster
-from memprof.populations.turn import take_turn
+from memprof.populations.turn import begin_anew, take_turn
 from memprof.storage.batch import Batch
 from memprof.storage.constants import compared_once
 from memprof.storage.flatten import is_objects
@@ -142,13 +142,18 @@ class NumpyPopulation(Population):
         observations, onwards = self._probe.call(
             "environment", self._environments.observe_each, agents, last, seeds
         )
+        while self._environments.begun:
+            self._probe.call("reset", self._begin_anew, self._environments.begun.pop())
 
         def one_by_one(place: int) -> Behaviour:
             agent = agents[place]
             body = self._roster.wake(agent)
             try:
                 return self._checked(
-                    body, agent, step, lambda: self._turn(body, observations[place], step)
+                    body,
+                    agent,
+                    step,
+                    lambda: self._turn(body, observations[place], first=step == 0),
                 )
             finally:
                 self._roster.rest(agent)
@@ -157,6 +162,13 @@ class NumpyPopulation(Population):
             "turns", list, together.take(agents, observations, one_by_one, onwards)
         )
         return chain.from_iterable(each.behaviours() for each in taken)
+
+    def _begin_anew(self, agent: int) -> None:
+        body = self._roster.wake(agent)
+        try:
+            begin_anew(body)
+        finally:
+            self._roster.rest(agent)
 
     def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
         return self._checked(body, agent, step, lambda: self._act(body, agent, step))
@@ -179,11 +191,16 @@ class NumpyPopulation(Population):
         np.random.seed(step_seed(self._spec.seed, agent, step))
         last = body.action if step else None  # a ready agent may have acted elsewhere before
         observation: Any = call("environment", self._environments.observe, agent, last)
-        return self._turn(body, observation, step)
+        first = step == 0
+        if agent in self._environments.begun:
+            self._environments.begun.remove(agent)
+            call("reset", begin_anew, body)
+            first = True
+        return self._turn(body, observation, first=first)
 
-    def _turn(self, body: Agent, observation: Any, step: int) -> Behaviour:
+    def _turn(self, body: Agent, observation: Any, *, first: bool) -> Behaviour:
         learning, call = self._spec.learning, self._probe.call
-        return take_turn(body, observation, learning, first=step == 0, call=call)
+        return take_turn(body, observation, learning, first=first, call=call)
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         yield from self._roster.holdings()

@@ -17,6 +17,17 @@ def plainly(_: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
+def begin_anew(agent: Any) -> None:
+    """A new episode: PyMDP's `reset`, which leaves what was learned and the histories; and nothing
+    that came before enters its inference, so that its D is the prior again."""
+    agent.reset()
+    agent.action = None
+    if agent.inference_algo == "MMP":
+        agent.prev_obs, agent.prev_actions = [], None
+        if hasattr(agent, "q_pi_hist"):
+            agent.q_pi_hist = []
+
+
 def take_turn(
     agent: Any,
     observation: Any,
