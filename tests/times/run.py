@@ -129,10 +129,12 @@ def paired(folder, program):
     file = str(folder / "program.py")
     plain = Program(sys.executable, file)
     watched = Program(*COMMAND, "run", "--quiet", "--out", str(folder), file)
-    while plain.go_on() & watched.go_on():
-        pass
-    watched.end()
-    plain.end()
+    try:
+        while plain.go_on() & watched.go_on():
+            pass
+    finally:
+        for each in (watched, plain):
+            each.end()
     assert len(plain.seconds) == len(watched.seconds) > 1
     return np.array([plain.seconds, watched.seconds]).sum(axis=1)
 
