@@ -166,7 +166,7 @@ def _one_more(spec: PopulationSpec, first: int, further: int) -> Details:
     tracemalloc.stop()
     process.collect()
     tracemalloc.start(_STACK_FRAMES)
-    population = population_class(spec.backend)(spec, NamedCalls())
+    population = population_class(spec)(spec, NamedCalls())
     seconds = spec.effort.watch_seconds
     steps = _first_ones(population, first, min(spec.steps, _TRACED_STEPS), seconds)
     process.collect()

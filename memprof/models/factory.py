@@ -54,8 +54,8 @@ def builder(
             something else; its own traceback goes along.
     """
     folders = [str(Path(folder, each)) for each in path] or [folder]
-    function = _import(callable, str(Path(folder, file)) if file else "", folders)
-    takes_agent = "agent" in _signature(function, callable, params).parameters
+    function = imported(callable, str(Path(folder, file)) if file else "", folders)
+    takes_agent = "agent" in signature_of(function, callable, params).parameters
 
     def build(agent: int) -> GenerativeModel:
         index = {"agent": agent} if takes_agent else {}
@@ -105,13 +105,20 @@ def _check_new(ready: Any, index: int, target: str) -> None:
         _firsts[target] = ready
 
 
-def _import(target: str, file: str, path: Sequence[str]) -> Callable[..., Any]:
+def imported(
+    target: str, file: str, path: Sequence[str], field: str = "model"
+) -> Callable[..., Any]:
+    """The function or class `module:name`, as `import_module` finds its module.
+
+    Raises:
+        ScenarioError: at `field`.callable: it cannot be imported.
+    """
     module_name, _, function_name = target.partition(":")
     try:
         module = import_module(module_name, file, path)
     except Exception as error:
         raise ScenarioError(
-            "model.callable",
+            f"{field}.callable",
             f"cannot import {module_name}: {raised(error)}{_remedy(error, module_name, path)}",
             detail=own_traceback(error),
         ) from None
@@ -119,29 +126,38 @@ def _import(target: str, file: str, path: Sequence[str]) -> Callable[..., Any]:
     if not callable(function):
         known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
         raise ScenarioError(
-            "model.callable",
+            f"{field}.callable",
             f"{module_name} has no function {function_name!r}; {nearest(function_name, known)}",
         )
     found: Callable[..., Any] = function
     return found
 
 
-def _signature(
-    function: Callable[..., Any], target: str, params: dict[str, Any]
+def signature_of(
+    function: Callable[..., Any],
+    target: str,
+    params: dict[str, Any],
+    field: str = "model",
+    own: str = "agent",
 ) -> inspect.Signature:
+    """Of a function that is to take `params`, and memprof's `own` parameter if it has that.
+
+    Raises:
+        ScenarioError: at `field`: it does not take them.
+    """
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # it is written in C, or says something else of itself
         raise ScenarioError(
-            "model.callable",
+            f"{field}.callable",
             f"the parameters of {target} cannot be determined; expected a Python function",
         ) from None
-    index = {"agent": 0} if "agent" in signature.parameters else {}
+    index = {own: 0} if own in signature.parameters else {}
     try:
         signature.bind(**{**params, **index})
     except TypeError as error:
         raise ScenarioError(
-            "model.params", f"{error}; {target}{signature}, found {sorted(params)}"
+            f"{field}.params", f"{error}; {target}{signature}, found {sorted(params)}"
         ) from None
     return signature
 

@@ -55,10 +55,14 @@ class Population(Protocol):
         stride: steps that one call of `live` is best asked for; more than one where a backend runs
             many steps as one computation.
         rebuilds: it has to be built anew to have more agents.
+        compiles: the first step of as many agents as there have not been compiles.
+        group: their number has to be a multiple of this.
     """
 
     stride: int = 1
     rebuilds: bool = False
+    compiles: bool = False
+    group: int = 1
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 
@@ -135,9 +139,10 @@ class Population(Protocol):
         ...
 
 
-def population_class(backend: str) -> type[Population]:
-    """The population class of a backend; imports the backend."""
-    cls: type[Population] = load_target(BACKENDS[backend].population)
+def population_class(spec: PopulationSpec) -> type[Population]:
+    """The class of such a population; imports its backend."""
+    backend = BACKENDS[spec.backend]
+    cls: type[Population] = load_target(backend.joint if spec.world else backend.population)
     return cls
 
 

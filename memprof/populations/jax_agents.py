@@ -60,7 +60,7 @@ class JaxPopulation(Population):
     PyMDP's batch is fixed.
     """
 
-    rebuilds = True
+    rebuilds = compiles = True
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec = spec

@@ -131,7 +131,13 @@ def _modality(seen: Any, outcomes: int) -> int | np.ndarray | None:
     return array.reshape(outcomes) if is_one else None
 
 
-def as_space(space: Any, action: Sequence[float], controls: Sequence[int], world: Any) -> Any:
+def as_space(
+    space: Any,
+    action: Sequence[float],
+    controls: Sequence[int],
+    world: Any,
+    field: str = "model.callable",
+) -> Any:
     """An action, a control per factor, as a space of Gymnasium has it: of those factors that have a
     choice, one number for a `Discrete` space, and an array for a `MultiDiscrete` one.
 
@@ -146,7 +152,7 @@ def as_space(space: Any, action: Sequence[float], controls: Sequence[int], world
         value = chosen[0]
     if value is None or not space.contains(value):
         raise ScenarioError(
-            "model.callable",
+            field,
             f"the actions of {type(world).__name__} are {shown(space)}; found {chosen}, from "
             f"factors with {', '.join(map(str, controls))} controls. Expected a Discrete space for "
             "one factor that has a choice, or a MultiDiscrete one for several",

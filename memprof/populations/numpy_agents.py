@@ -58,9 +58,13 @@ class NumpyPopulation(Population):
         self._together = None
         if isinstance(plan.storage, Batch) and not spec.learning:
             self._together = Turns(plan.storage)
-        self._environments = Environments(plan.world_array)
+        self._environments = self._surroundings(plan)
         self._handed: dict[str, Any] | None = None
         self._new: tuple[Agent, Any, dict[str, Any]] | None = None
+
+    def _surroundings(self, plan: Plan) -> Any:
+        """Where agents find what they perceive."""
+        return Environments(plan.world_array)
 
     def __len__(self) -> int:
         return len(self._roster)

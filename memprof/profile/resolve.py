@@ -107,7 +107,7 @@ def _go_on(request: Measure, batches: Batches, readings: Readings, start: float)
 def resolve_anew(request: Measure, each_bytes: float, batches: Batches, readings: Readings) -> None:
     """The same for a population that is built anew for every size, of agents of `each_bytes`: a
     hundred times as many take about as long as twice, so it is built for as many as it needs."""
-    least = max(batches.sizes[-1], FEWEST_POINTS)
+    least = max(batches.sizes[-1], FEWEST_POINTS * batches.growth.population.group)
     most = request.most or (_most(request, each_bytes, batches) if request.resolve else least)
     sizes = [most, least] if most >= 2 * least else [least]
     batches.growth.record_no_more()  # in a batch of another size they may differ in the last bit

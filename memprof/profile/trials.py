@@ -162,7 +162,7 @@ class _Bench:
             for _, elapsed in growth.stretches(new, range(steps)):
                 was, waited = waited, waited_seconds()
                 seconds.append(max(_TICK_SECONDS, elapsed - (waited - was)))
-            compiled = population.rebuilds and len(seconds) > 1
+            compiled = population.compiles and len(seconds) > 1
             life = own_seconds() - start
             yield _Lived(population, peak_known, life, seconds[1:] if compiled else seconds)
         finally:

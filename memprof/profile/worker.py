@@ -76,7 +76,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     file_bytes, working_set = population.file_bytes, population.working_set()
     programs_differ, first_calls = False, watch.times()
     if population.rebuilds:
-        programs_differ = not population.keep_programs()
+        programs_differ = population.compiles and not population.keep_programs()
         batches.time_again()
         contents = _Contents.of(population, at_n, programs, channel)
         resolve_anew(request, contents.each_bytes, batches, readings)

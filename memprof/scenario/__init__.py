@@ -23,7 +23,7 @@ from memprof.scenario.problems import problem_of
 from memprof.scenario.schema import Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
 from memprof.text import cut, read_text
-from memprof.values.population import EFFORTS, PopulationSpec
+from memprof.values.population import EFFORTS, PopulationSpec, WorldSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class LoadedScenario:
 
     def spec(self, passes: tuple[str, ...]) -> PopulationSpec:
         """The population with these passes, as a worker builds it."""
-        scenario = self.scenario
+        scenario, world = self.scenario, self.scenario.world
         return PopulationSpec(
             backend=scenario.backend,
             model=scenario.model.model_dump(exclude={"private"}),
@@ -55,6 +55,7 @@ class LoadedScenario:
             folder=str(self.path.parent.resolve()),
             effort=EFFORTS[scenario.effort],
             builder=scenario.model.builder,
+            world=None if world is None else WorldSpec(world.callable, world.params),
         )
 
     def where(self, field: str) -> str:

@@ -93,6 +93,14 @@ class Budget(Strict):
     per_agent: Size = Field(description="largest marginal cost of an agent with the passes")
 
 
+class World(Strict):
+    callable: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="package.module:function, in the scenario file's folder or installed",
+    )
+    params: Annotated[dict[str, Any], open_fields("world.params")] = Field(default_factory=dict)
+
+
 class _Scenario(Strict):
     """One population to measure, before and after the passes."""
 
@@ -104,6 +112,11 @@ class _Scenario(Strict):
     description: str = ""
     backend: BackendName = OF_PROGRAMS
     model: AnyModel
+    world: World | None = Field(
+        default=None,
+        description="where agents meet, with PettingZoo's parallel interface; omitted, each lives "
+        "alone",
+    )
     effort: EffortName = Field(
         default="normal",
         description="how long to measure: quick gives a first answer from one worker, with no "
@@ -209,6 +222,8 @@ class _Scenario(Strict):
                 "model.private",
                 "false contradicts a model that differs between agents; remove it",
             )
+        if self.world is not None:
+            _check_backend(self, "world", [name for name, each in BACKENDS.items() if each.joint])
         if backend.check:
             load_target(backend.check)(self)
             _check_for_agent(self)

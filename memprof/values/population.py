@@ -69,6 +69,13 @@ EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
 )
 
 
+class WorldSpec(Struct, frozen=True):
+    """A world in which agents meet: `callable`, `module:function`, makes it of `params`."""
+
+    callable: str
+    params: dict[str, Any]
+
+
 class PopulationSpec(Struct, frozen=True):
     """One population of one backend.
 
@@ -84,6 +91,7 @@ class PopulationSpec(Struct, frozen=True):
         folder: absolute path against which files and factories are looked up.
         effort: how much time measuring may take.
         builder: `module:function` that makes the models; empty for `memprof.models.built_in`.
+        world: where agents meet; None where each lives alone.
     """
 
     backend: str
@@ -101,3 +109,4 @@ class PopulationSpec(Struct, frozen=True):
     folder: str
     effort: Effort = EFFORTS["normal"]
     builder: str = ""
+    world: WorldSpec | None = None

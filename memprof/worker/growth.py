@@ -165,8 +165,11 @@ class Batches:
         of that size: it is on no line. What rebuilding leaves behind grows from one to the next: in
         an order that is the same from its end, that is no slope over them.
         """
+        group = self._population.group
+        most = -(-most // group)
         least = max(_FEWEST_IN_BATCH, most // _THIRD)
         between = (least + most) // 2
+        most, between, least = (group * each for each in (most, between, least))
         for size in (most, between, least):
             self._visit(size)
         for size in (most, least, between, least, most):
@@ -205,7 +208,7 @@ class Batches:
             place, share = self.timed * self._steps + step, agents * len(steps)
             self._step_seconds[place] = seconds / share
             self._step_cpu_seconds[place] = cpu_seconds / share
-        if self._population.rebuilds and self.compile_seconds is None:
+        if self._population.compiles and self.compile_seconds is None:
             self.compile_seconds = seconds
         self.reference.take()
 

@@ -58,7 +58,7 @@ def backend_of(spec: PopulationSpec) -> type[Population]:
     for name in spec.passes:
         if PASSES[name].early:
             load_target(PASSES[name].form(spec.backend).target)().install()
-    return population_class(spec.backend)
+    return population_class(spec)
 
 
 def warm_up(spec: PopulationSpec, channel: Channel) -> None:
@@ -67,7 +67,7 @@ def warm_up(spec: PopulationSpec, channel: Channel) -> None:
     channel.progress("warm up")
     population = backend_of(spec)(spec, Stopwatch())
     growth = Growth(population, spec.steps, DigestTrace(1, spec.steps))
-    new, _ = growth.build(1)
+    new, _ = growth.build(population.group)
     growth.live(new, range(max(population.stride, min(2, spec.steps))))
     population.close()
     population.drop_caches()

@@ -28,7 +28,8 @@ class Crowd:
     """A population of nobody, which keeps count of who is there and how long each has lived. It
     takes a while to build one, and none to let it live."""
 
-    rebuilds, stride = False, 1
+    rebuilds = compiles = False
+    stride = group = 1
     file_bytes, kept_whole = 0, ()
     now = 0.0
 
@@ -94,9 +95,9 @@ def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
 
 
 class Anew(Crowd):
-    """A crowd that is built anew for every size; it notes which."""
+    """A crowd that is built anew, and compiles, for every size; it notes which."""
 
-    rebuilds = True
+    rebuilds = compiles = True
 
     def __init__(self):
         super().__init__()
@@ -106,6 +107,20 @@ class Anew(Crowd):
         self.last, self.lived = agents, [0] * agents
         self.sizes.append(agents)
         return range(agents)
+
+
+class Pairs(Anew):
+    """Two of them live in a world, and nothing is compiled."""
+
+    compiles, group = False, 2
+
+
+def test_a_population_of_pairs_is_read_with_whole_pairs_only():
+    batches = growth.Batches(growth.Growth(crowd := Pairs(), 3), 10, mock.Mock())
+    assert list(batches) == [10]
+    assert len(batches.step_seconds) == 3, "no step compiles"
+    assert [*batches.anew(10)] == [10, 4, 6, 4, 10]
+    assert [size % 2 for size in crowd.sizes] == [0] * len(crowd.sizes)
 
 
 @pytest.mark.parametrize("agents", [1, 2, 3, 4, 5, 20, 30])

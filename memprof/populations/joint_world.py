@@ -1,0 +1,268 @@
+"""Worlds in which agents meet: all act, and then the world moves once. Their interface is that of
+PettingZoo's parallel worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from memprof.errors import ScenarioError
+from memprof.models.factory import imported, signature_of
+from memprof.populations import ENVIRONMENT, EVERYBODY, step_seed
+from memprof.populations.lone_world import as_space, expected, seen_of
+from memprof.populations.seeds import AfterWorlds, Onwards
+from memprof.text import own_traceback, raised, shown
+from memprof.values.population import PopulationSpec
+
+_FIELD = "world"
+_INTERFACE = (
+    "expected PettingZoo's parallel interface: reset(seed=...) -> observations, infos; "
+    "step(actions) -> observations, rewards, terminations, truncations, infos; each a dict by the "
+    "agent's name"
+)
+
+
+@dataclass(slots=True)
+class _World:
+    """One world, and who lives in it.
+
+    Attributes:
+        first: the index of its first agent; the others follow, in the order of `names`.
+        seen: what those that live perceive, by name.
+        actions: what those that have acted did, as the world takes it.
+    """
+
+    own: Any
+    first: int
+    names: list[str]
+    seen: dict[str, Any] = field(default_factory=dict)
+    actions: dict[str, Any] = field(default_factory=dict)
+
+    def call(self, method: str, *values: Any, **keywords: Any) -> tuple[dict[str, Any], ...]:
+        """What the world's method returns, which is as many dicts as there should be."""
+        name = f"{type(self.own).__name__}.{method}()"
+        try:
+            returned = getattr(self.own, method)(*values, **keywords)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ScenarioError(
+                _FIELD, f"{name} raised {raised(error)}", detail=own_traceback(error)
+            ) from None
+        dicts = returned if isinstance(returned, tuple) else ()
+        if len(dicts) != {"reset": 2, "step": 5}[method] or not isinstance(dicts[0], Mapping):
+            raise ScenarioError(_FIELD, f"{name} returned {shown(returned)}; {_INTERFACE}")
+        return tuple(dict(each) for each in dicts)
+
+    def begin(self, **seed: int) -> None:
+        """An episode."""
+        seen, _ = self.call("reset", **seed)
+        if self.names and {*seen} != {*self.names}:
+            raise ScenarioError(
+                _FIELD,
+                f"{type(self.own).__name__}.reset() returned observations of {_listed(seen)}; "
+                f"expected those of {_listed(self.names)}",
+            )
+        self.names = self.names or [*seen]
+        self.seen = seen
+
+    def move(self) -> None:
+        """All that live have acted."""
+        seen, _, terminated, truncated, _ = self.call("step", self.actions)
+        self.actions = {}
+        here = {name for name in self.seen if not (terminated.get(name) or truncated.get(name))}
+        for name in seen:
+            if name not in self.names and not (terminated.get(name) or truncated.get(name)):
+                raise ScenarioError(
+                    _FIELD,
+                    f"{type(self.own).__name__}.step() returned an observation of {name!r}, whom "
+                    f"reset() had not; expected {_listed(self.names)}",
+                )
+        for name in here:
+            if name not in seen:
+                raise ScenarioError(
+                    _FIELD,
+                    f"{type(self.own).__name__}.step() returned no observation of {name!r}, who "
+                    "neither terminated nor was truncated",
+                )
+        self.seen = {name: seen[name] for name in self.seen if name in here}
+
+
+class JointWorlds:
+    """Worlds of a population: one for all its agents, or one for each group of as many as it is
+    made for. Agents find them in place of `Environments`.
+
+    A world that takes `agents`, the names of those that will live in it, is one for all. Another
+    one says by its first `reset` who lives in it.
+
+    Attributes:
+        group: agents of a world, if that is the same for any number of them; else 1.
+        begun: agents that have been told of a new episode by what they perceived last only.
+    """
+
+    def __init__(self, spec: PopulationSpec) -> None:
+        assert spec.world is not None
+        self._seed, self._called = spec.seed, spec.world.callable
+        self._make = _maker(spec)
+        self._shapes: list[tuple[list[int], list[int]]] = []
+        self._worlds: list[_World] = []
+        self._made: _World | None = None
+        self.begun: set[int] = set()
+        self.group = 1
+        if not self._make.takes_names:
+            self._made = self._new(0, ())
+            self.group = len(self._made.names)
+
+    def _new(self, first: int, names: Sequence[str]) -> _World:
+        np.random.seed(step_seed(self._seed, -1 - first, -1))
+        world = _World(self._make(names), first, [*names])
+        world.begin(seed=step_seed(self._seed, -1 - first, -1) >> 1)
+        if not world.names:
+            raise ScenarioError(_FIELD, f"{self._called}: reset() returned no observations")
+        return world
+
+    def add(self, own: Any, arguments: dict[str, Any]) -> None:
+        """One more agent, whose model this is."""
+        if own is not None:
+            raise ScenarioError(
+                _FIELD,
+                "the model's function returns an environment of each agent's own, and the scenario "
+                "has one in which they meet; remove one of them",
+            )
+        outcomes = [array.shape[0] for array in arguments["A"]]
+        self._shapes.append((outcomes, [array.shape[-1] for array in arguments["B"]]))
+
+    def begin(self) -> None:
+        """All agents are there: make the worlds in which they live.
+
+        Raises:
+            ScenarioError: the last one would not be full.
+        """
+        agents = len(self._shapes)
+        if self._make.takes_names:
+            self._worlds = [self._new(0, [f"agent_{number}" for number in range(agents)])]
+            return
+        if agents % self.group:
+            raise ScenarioError(
+                "agents",
+                f"expected a multiple of {self.group}, as many as live in a world of "
+                f"{self._called}; found {agents}",
+            )
+        assert self._made is not None
+        further = (self._new(first, ()) for first in range(self.group, agents, self.group))
+        self._worlds = [self._made, *further]
+
+    def present(self) -> Iterator[range]:
+        """The agents that live, in stretches. Where none is left in a world, its next episode
+        begins."""
+        start = stop = 0
+        for world in self._worlds:
+            if not world.seen:
+                world.begin()
+                self.begun.update(range(world.first, world.first + len(world.names)))
+            for place, name in enumerate(world.names):
+                agent = world.first + place
+                if name not in world.seen:
+                    continue
+                if agent != stop:
+                    if start < stop:
+                        yield range(start, stop)
+                    start = agent
+                stop = agent + 1
+        if start < stop:
+            yield range(start, stop)
+
+    def _place(self, agent: int) -> tuple[_World, str]:
+        world = self._worlds[0 if self._make.takes_names else agent // self.group]
+        return world, world.names[agent - world.first]
+
+    def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
+        """What an agent perceives; its last action is known."""
+        world, name = self._place(agent)
+        seen = seen_of(world.seen[name], self._shapes[agent][0])
+        if seen is None:
+            raise ScenarioError(
+                _FIELD,
+                f"{type(world.own).__name__} has {name} observe {shown(world.seen[name])}; "
+                f"{expected(self._shapes[agent][0])}",
+            )
+        return seen
+
+    def observe_each(
+        self, agents: range, actions: Sequence[Any], seeds: Sequence[int]
+    ) -> tuple[Sequence[Any], Onwards]:
+        """As of `Environments`."""
+        return [self.observe(agent, None) for agent in agents], AfterWorlds(seeds, 0)
+
+    def take(self, agent: int, action: Sequence[float]) -> None:
+        """What an agent does."""
+        world, name = self._place(agent)
+        space = getattr(world.own, "action_space", None)
+        if space is not None:
+            action = as_space(space(name), action, self._shapes[agent][1], world.own, _FIELD)
+        world.actions[name] = action
+
+    def move(self, step: int) -> None:
+        """All that live have acted: let the worlds move."""
+        for world in self._worlds:
+            np.random.seed(step_seed(self._seed, -1 - world.first, step))
+            world.move()
+
+    def close(self) -> None:
+        """Let go of the worlds, which PettingZoo's are told."""
+        made = self._worlds or [each for each in [self._made] if each is not None]
+        for world in made:
+            close = getattr(world.own, "close", None)
+            if callable(close):
+                close()
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        """As of `Environments`; a world is nobody's alone."""
+        yield EVERYBODY, ENVIRONMENT, self._worlds
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes worlds."""
+
+    function: Callable[..., Any]
+    called: str
+    params: dict[str, Any]
+    takes_names: bool
+
+    def __call__(self, names: Sequence[str]) -> Any:
+        given = {"agents": [*names]} if self.takes_names else {}
+        try:
+            world = self.function(**self.params, **given)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ScenarioError(
+                f"{_FIELD}.callable",
+                f"{self.called} failed: {raised(error)}",
+                detail=own_traceback(error),
+            ) from None
+        for method in ("reset", "step"):
+            if not callable(getattr(world, method, None)):
+                raise ScenarioError(
+                    f"{_FIELD}.callable",
+                    f"{type(world).__name__} has no {method}(); {_INTERFACE}",
+                )
+        return world
+
+
+def _maker(spec: PopulationSpec) -> _Maker:
+    world = spec.world
+    assert world is not None
+    function = imported(world.callable, "", [spec.folder], _FIELD)
+    known = signature_of(function, world.callable, world.params, _FIELD, "agents")
+    return _Maker(function, world.callable, world.params, "agents" in known.parameters)
+
+
+def _listed(names: Any) -> str:
+    some = [*names]
+    rest = f" and {len(some) - 5} more" if len(some) > 5 else ""
+    return ", ".join(map(repr, some[:5])) + rest
