@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -222,14 +223,14 @@ def say(text: str) -> None:
 
 
 def listed(files: Iterable[Path]) -> str:
-    """Files in a line; those that differ behind the first dot as one, as a shell expands it."""
-    suffixes: dict[Path, list[str]] = {}
+    """Files in a line; those that differ behind a dot as one, as a shell expands it."""
+    alike: dict[Path, list[str]] = {}
     for file in files:
-        stem, dot, suffix = file.name.partition(".")
-        suffixes.setdefault(file.with_name(f"{stem}{dot}"), []).append(suffix)
-    return one_line(
-        ", ".join(
-            f"{start}{found[0]}" if len(found) == 1 else f"{start}{{{','.join(found)}}}"
-            for start, found in suffixes.items()
-        )
-    )
+        stem, dot, _ = file.name.partition(".")
+        alike.setdefault(file.with_name(f"{stem}{dot}"), []).append(str(file))
+    words = []
+    for names in alike.values():
+        start = commonprefix(names).rpartition(".")[0]  # noqa: RUF071 (of names, not of paths)
+        ends = ",".join(name.removeprefix(f"{start}.") for name in names)
+        words.append(names[0] if len(names) == 1 else f"{start}.{{{ends}}}")
+    return one_line(", ".join(words))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memprof.cli.options import Destination
-from memprof.cli.output import Output, Question
+from memprof.cli.output import Output, Question, listed
 from memprof.errors import LeakFound, OutputError, Undecided, UsageError
 from memprof.export.sinks import write_files
 from memprof.scenario import load_default
@@ -109,3 +109,15 @@ def test_a_full_device_is_an_error_and_stays_a_device():
     with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
         write_files({Path("/dev/full"): "text"})
     assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["out.d/a.json", "out.d/a.md"], "out.d/a.{json,md}"),
+        (["pkg.mod-run.json", "pkg.mod-run.md"], "pkg.mod-run.{json,md}"),
+        (["g.json", "g.speedscope.json", "h.json"], "g.{json,speedscope.json}, h.json"),
+    ],
+)
+def test_files_are_listed_as_a_shell_expands_them(names, line):
+    assert listed(map(Path, names)) == line
