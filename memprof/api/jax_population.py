@@ -35,7 +35,7 @@ class OptimizedJaxPopulation:
     run on all devices of the process. What all agents have in common is not copied for each, so XLA
     multiplies matrices where PyMDP's batch multiplies a matrix of its own for each agent. Actions
     are those of PyMDP's batch with the same keys; beliefs may differ in the last places, as those
-    of batches of two sizes do.
+    of batches of two sizes do, and that decides between policies that are equally good.
 
     `add` and `remove` let agents come and go; an index is never reused. Results are in the order of
     the agents' indices. Not for several threads at once.
