@@ -55,7 +55,7 @@ def live(
         contextlib.redirect_stdout(io.StringIO()) as printed,  # PyMDP's MMP prints
     ):
         values = ValueTrace(stream, compare=bool(passes))
-        population = population_class(spec.backend)(spec, DirectCalls())
+        population = population_class(spec)(spec, DirectCalls())
         crowd = population.grow(agents)
         for step in range(steps):
             for lived in population.live(crowd, range(step, step + 1)):

@@ -19,7 +19,7 @@ from memprof.launch.limits import bounds
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.posix import Limits
-from memprof.profile.auto import judged
+from memprof.profile.auto import changes_order, judged
 from memprof.profile.cautions import of_workers
 from memprof.profile.run import budget_check, diverged, over_budget
 from memprof.profile.workers import Runs, compared_with_plain
@@ -92,7 +92,7 @@ def density(
                 workers = (scenario.repeats - repeat) * len(variants) - number
                 title = f"{variant.name}, repeat {repeat + 1} of {scenario.repeats}"
                 measure(variant, title, crew, clock, workers)
-        verdict = _equivalence(variants, crew)
+        verdict = _equivalence(variants, loaded, crew)
         for variant in variants if asked.threads else ():
             step_from_threads(variant, asked.threads or 1, crew)
         for number, variant in enumerate(variants if asked.verify else ()):
@@ -103,7 +103,7 @@ def density(
     if not known or known[0].name != "before":
         raise _nothing(variants, failure)
     condensed = [_condensed(each) for each in known]
-    verdict = verdict or _equivalence(variants, None)
+    verdict = verdict or _equivalence(variants, loaded, None)
     report = DensityReport(
         scenario=scenario.reported,
         file=loaded.file,
@@ -142,7 +142,9 @@ def _variants(plan: tuple[str, ...], asked: Asked, steps: int) -> list[VariantSw
     return [VariantSweep("before", (), steps, sizes), VariantSweep("after", plan, steps, beyond)]
 
 
-def _equivalence(variants: list[VariantSweep], crew: Crew | None) -> Equivalence:
+def _equivalence(
+    variants: list[VariantSweep], loaded: LoadedScenario, crew: Crew | None
+) -> Equivalence:
     """Whether the first agents behave alike; value by value where their digests differ, if there is
     a crew to find out."""
     if len(variants) < 2:
@@ -154,15 +156,15 @@ def _equivalence(variants: list[VariantSweep], crew: Crew | None) -> Equivalence
     before, after = ([run.digests[:agents] for run in each.runs] for each in variants)
     if not equivalence.reproducible(before):
         return equivalence.not_reproducible()
-    if equivalence.same_digests(before, after):
+    same, plan = equivalence.same_digests(before, after), variants[1].passes
+    if same and not changes_order(loaded.spec(plan)):
         return equivalence.exact(agents, variants[0].steps)
     if crew is None:
-        return equivalence.not_checked("the digests differ, and the comparison was not finished")
-    plan = variants[1].passes
+        return equivalence.not_finished(same=same)
     found = compared_with_plain(plan, len(before), crew)
     if found is None:
         return equivalence.not_reproducible()
-    return judged(found, plan, crew.loaded.scenario.backend)
+    return judged(found, plan, loaded.scenario.backend, same_digests=same)
 
 
 def _lines(variant: VariantSweep) -> list[DensityRun]:

@@ -32,11 +32,13 @@ class Probe(Protocol):
 
 
 class Behaviour(NamedTuple):
-    """What an agent believed and did in one step: the values that equivalence compares."""
+    """What an agent believed and did in one step: the values that equivalence compares. What it
+    perceived is known where its turn was taken alone."""
 
     beliefs: Any
     policies: Any
     action: Any
+    observation: Any = None
 
 
 class Lived(NamedTuple):

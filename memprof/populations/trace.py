@@ -11,6 +11,11 @@ import numpy as np
 from memprof.populations import Behaviour
 from memprof.values.measurements import TraceComparison
 
+_HASHED = 3
+"""Of a behaviour: beliefs, policies and action."""
+_STORED = 3
+"""Arrays of a step in a file: what it believed, what it did, what it perceived."""
+
 
 class DigestTrace:
     """Hashes of every agent's behaviour at every step, in memory that is reserved beforehand; of
@@ -32,7 +37,7 @@ class DigestTrace:
         if agent >= self._agents or step >= self._steps:
             return
         # As little as can be: it runs between steps, whose time it must not change.
-        data = b"".join([leaf.tobytes() for leaf in _leaves(behaviour)])
+        data = b"".join([leaf.tobytes() for leaf in _leaves(behaviour[:_HASHED])])
         place = agent * self._steps + step
         start = place * self._WIDTH
         digest = hashlib.blake2b(data, digest_size=self._WIDTH).digest()
@@ -52,13 +57,14 @@ class DigestTrace:
 class ValueTrace:
     """Every value, written to a file; or compared with such a file while it is produced.
 
-    The two populations may take the agents of a step in different orders.
+    The two populations may take the agents of a step in different orders. Where that changes no
+    more than what they perceive, they behave differently all the same.
     """
 
     def __init__(self, file: BinaryIO, *, compare: bool) -> None:
         self._file = file
         self._compare = compare
-        self._read: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._read: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         self._agents: set[int] = set()
         self._steps = self._actions = self._equal = 0
         self._error = self._divergence = 0.0
@@ -68,12 +74,12 @@ class ValueTrace:
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
         """Write one agent's step, or hold it against the step in the file."""
         beliefs = _flat((behaviour.beliefs, behaviour.policies))
-        action = _flat(behaviour.action)
+        action, seen = _flat(behaviour.action), _flat(behaviour.observation)
         if not self._compare:
-            for values in (np.array([agent, step]), beliefs, action):
+            for values in (np.array([agent, step]), beliefs, action, seen):
                 np.save(self._file, values)
             return
-        expected_beliefs, expected_action = self._expected(agent, step)
+        expected_beliefs, expected_action, expected_seen = self._expected(agent, step)
         self._agents.add(agent)
         self._steps = max(self._steps, step + 1)
         self._actions += 1
@@ -87,14 +93,17 @@ class ValueTrace:
             vectors = _leaves((behaviour.beliefs, behaviour.policies))
             self._divergence = max(self._divergence, _divergence(vectors, expected_beliefs))
         same_beliefs = beliefs.tobytes() == expected_beliefs.tobytes()
-        if self._first is None and not (same_action and same_beliefs):
+        known = seen.size and expected_seen.size
+        same_seen = not known or np.array_equal(seen, expected_seen)
+        if self._first is None and not (same_action and same_beliefs and same_seen):
             self._first = (agent, step)
 
-    def _expected(self, agent: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Beliefs and action in the file; what comes before them there is kept until its turn."""
+    def _expected(self, agent: int, step: int) -> tuple[np.ndarray, ...]:
+        """Beliefs, action and observation in the file; what comes before them there is kept until
+        its turn."""
         while (agent, step) not in self._read:
             read_agent, read_step = np.load(self._file).tolist()
-            self._read[read_agent, read_step] = np.load(self._file), np.load(self._file)
+            self._read[read_agent, read_step] = tuple(np.load(self._file) for _ in range(_STORED))
         return self._read.pop((agent, step))
 
     def comparison(self) -> TraceComparison:

@@ -54,7 +54,7 @@ def take_turn(
         call("update_D", agent.update_D, beliefs)
     policies, _ = call("infer_policies", agent.infer_policies)
     action = call("sample_action", agent.sample_action)
-    return Behaviour(beliefs, policies, action)
+    return Behaviour(beliefs, policies, action, observation)
 
 
 def _distributions(observation: Sequence[Any], outcomes: Sequence[int]) -> np.ndarray:

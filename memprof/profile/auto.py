@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from msgspec.structs import replace
+
 from memprof.catalogue.passes import PASSES, bound_of, candidates, only_reorders
 from memprof.errors import WorkerFailed
 from memprof.profile.passes import Cost, Plan, cost_of_trials
 from memprof.profile.search import Search
-from memprof.stats.equivalence import judge
+from memprof.stats.equivalence import exact, judge
 from memprof.values.measurements import PlanTrial, PlanTrials, TraceComparison
 from memprof.values.population import PopulationSpec
 from memprof.values.report import Equivalence
+
+_ORDER = (
+    "agents step in another order under these passes, and what they do depends on it: if they meet "
+    "in a world, make it the scenario's field world, in which order makes no difference"
+)
 
 
 class Untried(Exception):
@@ -93,6 +100,19 @@ class Tried:
         return judged(found, plan, self._spec.backend)
 
 
-def judged(found: TraceComparison, plan: Plan, backend: str) -> Equivalence:
-    """Whether a plan keeps to what its passes claim of behaviour, value by value."""
-    return judge(found, bound_of(plan, backend), only_reorders(plan, backend))
+def changes_order(spec: PopulationSpec) -> bool:
+    """Whether agents step in another order under the passes where they may see one another: in
+    worlds that the user's own code makes. Digests, of a few agents at a time, do not tell."""
+    own = spec.model["kind"] == "factory" and spec.world is None
+    return own and any(PASSES[name].form(spec.backend).kind == "budget" for name in spec.passes)
+
+
+def judged(
+    found: TraceComparison, plan: Plan, backend: str, *, same_digests: bool = False
+) -> Equivalence:
+    """Whether a plan keeps to what its passes claim of behaviour, value by value; `same_digests`,
+    where only the order of agents can make a difference."""
+    if same_digests and found.first_difference is None:
+        return exact(found.agents, found.steps)
+    verdict = judge(found, bound_of(plan, backend), only_reorders(plan, backend))
+    return replace(verdict, detail=f"{verdict.detail}; {_ORDER}") if same_digests else verdict

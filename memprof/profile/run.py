@@ -16,7 +16,7 @@ from memprof.launch.runner import Crew, Observer, Outcome
 from memprof.posix import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
-from memprof.profile.auto import judged
+from memprof.profile.auto import changes_order, judged
 from memprof.profile.passes import cost_of
 from memprof.profile.rows import waterfall
 from memprof.profile.workers import Runs, VariantRuns
@@ -149,11 +149,12 @@ def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
     if runs.after is None:
         return equivalence.exact(scenario.agents, scenario.steps, "auto kept no pass")
     after = [run.digests for run in runs.after.clean]
-    if equivalence.same_digests(before, after):
+    same = equivalence.same_digests(before, after)
+    if same and not changes_order(runs.crew.loaded.spec(runs.plan)):
         return equivalence.exact(scenario.agents, scenario.steps)
     if runs.comparison is None:
-        return equivalence.not_checked("the digests differ, and the comparison was not finished")
-    return judged(runs.comparison, runs.plan, scenario.backend)
+        return equivalence.not_finished(same=same)
+    return judged(runs.comparison, runs.plan, scenario.backend, same_digests=same)
 
 
 def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:

@@ -15,6 +15,7 @@ from memprof.catalogue.instruments import INSTRUMENTS
 from memprof.errors import MeasurementError
 from memprof.launch.runner import Crew, Measuring
 from memprof.launch.spawn import Finished
+from memprof.profile.auto import changes_order
 from memprof.profile.choice import Choice
 from memprof.profile.passes import Cost, Plan, cost_of
 from memprof.stats.equivalence import reproducible, same_digests
@@ -64,7 +65,7 @@ class Runs(Measuring):
             the plan find the programs there, and differ by less.
         compiling_failures: why a plan of passes has none.
         choice: how `auto` came to its plan.
-        comparison: value by value, where digests differ.
+        comparison: value by value, where digests differ or do not tell all.
         reproducible: False where the plain population differs from itself, value by value.
         resolve: clean workers go on until they know well what an agent costs.
     """
@@ -339,15 +340,19 @@ class Runs(Measuring):
         return 1 + passes + (1 + min(1, passes)) * max(0, len(instruments) - 1)
 
     def _is_to_compare(self) -> bool:
-        """Whether digests differ; but where the plain population differs from itself, no value
-        could put that right."""
+        """Whether digests differ, or do not tell all; but where the plain population differs from
+        itself, no value could put that right."""
         if self.after is None:
             return False
         before, after = ([run.digests for run in v.clean] for v in (self.before, self.after))
-        return reproducible(before) and not same_digests(before, after)
+        if not reproducible(before):
+            return False
+        spec = self.crew.loaded.spec(self.plan)
+        return not same_digests(before, after) or changes_order(spec)
 
     def _compare(self) -> None:
-        """Where digests differ, run both populations once more and compare value by value."""
+        """Where digests differ or do not tell all, run both populations once more and compare
+        value by value."""
         if self._is_to_compare():
             repeats = len(self.before.clean)
             self.comparison = compared_with_plain(self.plan, repeats, self.crew)

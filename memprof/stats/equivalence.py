@@ -30,6 +30,12 @@ def not_checked(why: str) -> Equivalence:
     return Equivalence("not_checked", 0, 0, None, None, None, why)
 
 
+def not_finished(*, same: bool) -> Equivalence:
+    """No verdict, since values were not compared to the end; `same`, digests are equal."""
+    what = "agents step in another order" if same else "the digests differ"
+    return not_checked(f"{what}, and the comparison was not finished")
+
+
 def not_reproducible() -> Equivalence:
     """No verdict, since the plain population is not what it was."""
     return not_checked(

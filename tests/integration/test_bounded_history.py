@@ -37,7 +37,7 @@ def growth_bytes(passes, history_steps):
     of the interpreter's own, such as that of interned names, may double in any of them."""
     spec = load_scenario(SCENARIOS / "grid-5.yaml").spec(passes)
     spec = replace(spec, agents=10, steps=20, options={"history_steps": history_steps})
-    cycles = Cycles(population_class("numpy"), spec, "steps")
+    cycles = Cycles(population_class(spec), spec, "steps")
     readings = []
     for _ in range(7):
         cycles.run()

@@ -51,7 +51,7 @@ def live(tmp_path):
             seed=0,
             folder=str(tmp_path),
         )
-        population = population_class("jax")(spec, DirectCalls())
+        population = population_class(spec)(spec, DirectCalls())
         trace = ValueTrace(file, compare=compare)
         agents = population.grow(3)
         for step in range(0, 8, population.stride):

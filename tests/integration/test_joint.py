@@ -1,6 +1,9 @@
 """Agents that meet: all act, and then their world moves once."""
 
 import importlib
+import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +16,7 @@ from memprof.populations import population_class, step_seed
 from memprof.populations.joint_agents import JointPopulation
 from memprof.scenario import load_scenario
 from memprof.upstream.numpy_agent import Agent
+from tests.conftest import COMMAND
 
 PLAZA = """
 import numpy as np
@@ -261,3 +265,54 @@ def test_jax_agents_cannot_meet(spec, tmp_path):
     (tmp_path / "plaza.yaml").write_text(f"{text}backend: jax\n")
     with pytest.raises(ScenarioError, match="only the numpy backend has it"):
         load_scenario(tmp_path / "plaza.yaml")
+
+
+SQUARE = """
+from plaza import visitor
+
+where = {}  # of everybody
+
+class Visitor:
+    def __init__(self, number):
+        self.number = number
+
+    def look(self):
+        here = where[self.number]
+        return here, min(sum(place == here for place in where.values()) - 1, 2)
+
+    def reset(self):
+        where[self.number] = self.number % 5
+        return self.look()
+
+    def step(self, action):
+        where[self.number] = (where[self.number] + int(action[0])) % 5
+        return self.look()
+
+def make(agent):
+    return visitor(), Visitor(agent)
+"""
+
+
+@pytest.mark.parametrize("meet", [True, False])
+def test_agents_that_meet_elsewhere_do_not_behave_the_same_in_another_order(
+    spec, tmp_path, meet, monkeypatch
+):
+    """Their digests are equal: what they see of each other changes no belief."""
+    spec()
+    (tmp_path / "square.py").write_text(
+        SQUARE
+        if meet
+        else SQUARE.replace("where[self.number]", "self.here").replace("where.values()", "[here]")
+    )
+    path = tmp_path / "square.yaml"
+    path.write_text(
+        "name: square\nmodel: {kind: factory, callable: 'square:make'}\nagents: 12\nsteps: 6\n"
+        "passes: [template, working_set]\nworking_set: 6KB\nrepeats: 1\ninstruments: none\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    command = [*COMMAND, "profile", str(path), "--quiet", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    report = json.loads((tmp_path / "out" / "square.json").read_text())
+    assert done.returncode == (1 if meet else 0), done.stderr
+    assert report["equivalence"]["verdict"] == ("diverged" if meet else "exact")
+    assert ("agents step in another order" in done.stderr) == meet

@@ -19,7 +19,7 @@ def live(passes):
         differs=False, agent={"policy_len": 1}, learning=(), passes=passes,
         options={}, loop="", agents=4, steps=5, seed=0, folder="",
     )
-    population, digests = population_class("numpy")(spec, DirectCalls()), DigestTrace(4, 5)
+    population, digests = population_class(spec)(spec, DirectCalls()), DigestTrace(4, 5)
     for lived in population.live(population.grow(4), range(5)):
         digests.record(*lived)
     return population, digests.per_agent()

@@ -39,7 +39,7 @@ def spec_of(path, passes, agents=AGENTS, steps=STEPS):
 def lived_by_threads(path, passes, running=4):
     """Digests of agents that four threads let live, by turns with this one."""
     spec = spec_of(path, passes)
-    population = population_class(spec.backend)(spec, DirectCalls())
+    population = population_class(spec)(spec, DirectCalls())
     digests = DigestTrace(AGENTS, STEPS)
     try:
         population.grow(AGENTS)

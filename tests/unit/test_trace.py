@@ -94,6 +94,16 @@ def test_values_tell_how_far_apart_and_from_which_step_on():
     assert (found.actions_equal, found.actions_compared) == (2, 3)
 
 
+def test_whoever_perceives_something_else_behaves_differently():
+    """But digests are of beliefs, policies and actions; and what is taken together has no more."""
+    plain = [behaviour()._replace(observation=seen) for seen in ([0], [1], [2])]
+    found = compared(plain, [plain[0], plain[1]._replace(observation=[2]), plain[2]])
+    assert found.first_difference == (0, 1)
+    assert found.max_abs_belief_error == 0
+    assert compared(plain, [behaviour()] * 3).first_difference is None
+    assert digests(*plain) == digests(*[behaviour()] * 3)
+
+
 def test_nan_or_another_shape_is_never_a_small_difference():
     plain = [behaviour()]
     assert compared(plain, [behaviour(beliefs=np.nan)]).max_abs_belief_error is None
