@@ -28,7 +28,7 @@ Anything else is a bug: it keeps its traceback, and the command ends with 3.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from memprof.text import harmless, quoted, shown
@@ -75,6 +75,9 @@ class UsageError(MemprofError):
     exit_code = 2
 
 
+_NAMED = 10
+
+
 class AgentActive(UsageError):
     """An agent is requested while it is in use."""
 
@@ -82,6 +85,14 @@ class AgentActive(UsageError):
         super().__init__(
             f"agent {index} is active already; leave its `with` block before it is activated again"
         )
+
+
+def in_use(agents: Sequence[int], what: str) -> UsageError:
+    """Why `what` is not done while these agents are active."""
+    some = ", ".join(map(str, agents[:_NAMED])) + ", ..." * (len(agents) > _NAMED)
+    if len(agents) == 1:
+        return UsageError(f"agent {some} is active; leave its `with` block before you {what}")
+    return UsageError(f"agents {some} are active; leave their `with` blocks before you {what}")
 
 
 class ScenarioError(UsageError):

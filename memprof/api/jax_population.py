@@ -12,7 +12,7 @@ import numpy as np
 
 from memprof.api.jax_checks import check_agent, check_keys, check_rows, check_turns
 from memprof.api.memory import PopulationMemory
-from memprof.errors import AgentActive, UsageError
+from memprof.errors import AgentActive, UsageError, in_use
 from memprof.instruments import walker
 from memprof.populations import jax_store
 from memprof.populations.jax_programs import UserStep
@@ -342,10 +342,7 @@ class OptimizedJaxPopulation:
         if self._closed:
             return
         if self._active:
-            raise UsageError(
-                f"agents {', '.join(map(str, self._active))} are active; leave their `with` blocks "
-                "before you close the population"
-            )
+            raise in_use([*self._active], "close the population")
         if self._stored is not None:
             self._stored.finish(self._resting, self._numbering)
             self._stored.close()

@@ -15,7 +15,7 @@ from memprof.api.acting import Acting
 from memprof.api.checks import check_agent
 from memprof.api.memory import PopulationMemory
 from memprof.api.plan import AppliedPlan, applied
-from memprof.errors import UsageError
+from memprof.errors import UsageError, in_use
 from memprof.instruments import walker
 from memprof.optimise.default import ByAgent, keep_what_rest_frees
 from memprof.optimise.plan import Plan
@@ -25,8 +25,6 @@ from memprof.storage.saving import saving
 from memprof.text import counted
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import WorkingSetUse
-
-_NAMED = 10
 
 
 class OptimizedPopulation:
@@ -71,7 +69,8 @@ class OptimizedPopulation:
         self._acting = Acting(plan.storage, self._roster)
         self._close = weakref.finalize(self, self._roster.close)  # once, at the latest at exit
         try:
-            for agent in [agents] if isinstance(agents, Agent) else agents:
+            one = isinstance(agents, Agent) or not isinstance(agents, Iterable)
+            for agent in [agents] if one else agents:
                 self._take(agent)
         except BaseException:
             self._roster.give_back()
@@ -360,10 +359,7 @@ class OptimizedPopulation:
 
     def _check_idle(self, what: str) -> None:
         if active := self._roster.active:
-            named = ", ".join(map(str, active[:_NAMED])) + ", ..." * (len(active) > _NAMED)
-            raise UsageError(
-                f"agents {named} are active; leave their `with` blocks before you {what}"
-            )
+            raise in_use(active, what)
 
     def _check_open(self) -> None:
         if not self._close.alive:

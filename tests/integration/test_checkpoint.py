@@ -223,7 +223,7 @@ def test_a_checkpoint_wants_every_agent_at_rest(store):
     with memprof.reopen(store, Walker) as population:
         with (
             population.activate(3),
-            pytest.raises(UsageError, match=r"agents 3 are active; leave .* make a checkpoint"),
+            pytest.raises(UsageError, match=r"agent 3 is active; leave .* make a checkpoint"),
         ):
             population.checkpoint()
         started, done = threading.Event(), threading.Event()

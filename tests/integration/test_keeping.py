@@ -289,7 +289,7 @@ def test_two_classes_an_empty_population_and_active_agents(tmp_path):
         for attempt in (lambda: population.save(tmp_path / "saved"), population.copy):
             with (
                 population.activate(1),
-                pytest.raises(UsageError, match="agents 1 are active; leave their"),
+                pytest.raises(UsageError, match="agent 1 is active; leave its"),
             ):
                 attempt()
         population.remove(0)

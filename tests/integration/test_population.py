@@ -260,6 +260,7 @@ def test_an_exception_in_the_block_stores_the_agent_as_it_is_then():
             "auto",
             f"expected PyMDP agents ({agent_of('numpy')}), found builtins.obj",
         ),
+        (None, "auto", "found builtins.NoneType"),
         ([], ["shard"], "did you mean 'share'?"),
         ([], ["auto", "share"], "passes: unknown name 'auto'"),
         ([], "tempate", "did you mean 'template'?"),
@@ -297,7 +298,7 @@ def test_arrays_of_the_users_own_can_be_written_to():
 
 def test_a_closed_population_says_so_and_an_active_one_is_not_closed():
     population = memprof.optimize([Agent(**model(size=4))])
-    with population.activate(0), pytest.raises(UsageError, match="agents 0 are active"):
+    with population.activate(0), pytest.raises(UsageError, match="agent 0 is active"):
         population.close()
     with pytest.raises(IndexError, match="there are 1, numbered from 0"):
         population.activate(7).__enter__()
