@@ -15,12 +15,13 @@ import pytest
 
 from memprof.launch.start import Halt, Worker, temporary_folder
 
-# What each of these starts lasts a minute; the worker says who that is, and has said all then.
 HEAD = """
 import atexit, json, os, signal, sys, threading, time
 def say(**event):
     os.write(int(sys.argv[1]), json.dumps(event).encode() + b"\\n")
 """
+# What each of these starts lasts a minute; the worker says who that is, has said all then, and goes
+# on once it has been looked at.
 STAYS = {
     "a forked child": """
         child = os.fork()
@@ -115,9 +116,15 @@ def test_a_parent_is_gone_when_its_first_thread_is():
 @pytest.mark.parametrize("what", STAYS)
 def test_what_stays_is_not_waited_for_and_does_not_stay(what):
     with temporary_folder() as folder:
-        with launch(STAYS[what], folder) as worker:
+        looked_at = folder / "looked at"
+        waits = f"""
+        while not os.path.exists({str(looked_at)!r}):
+            time.sleep(0.01)
+        """
+        with launch(STAYS[what] + waits, folder) as worker:
             stays = json.loads(said(worker))["pids"]
             assert all(map(alive, stays)), "what was said is here before they end"
+            looked_at.touch()
             worker.let_go()
         assert not any(map(alive, stays))
         itself = "pids=[os.getpid()]" in STAYS[what]
