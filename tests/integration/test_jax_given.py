@@ -55,7 +55,7 @@ def lived(found, agents=2):
     """What agents believed and did, a row per agent and step; as long as one rollout, or so."""
     found.grow(agents)
     steps = [
-        (agent, np.concatenate([np.ravel(q) for q in (*done.beliefs, *done[1:])]))
+        (agent, np.concatenate([np.ravel(q) for q in (*done.beliefs, done.policies, done.action)]))
         for first in range(0, 3, found.stride)
         for agent, _, done in found.live(range(agents), range(first, first + found.stride))
     ]

@@ -304,7 +304,9 @@ def lived(found):
     steps = [[], []]
     for first in range(0, 2, found.stride):
         for agent, _, done in found.live(range(2), range(first, first + found.stride)):
-            steps[agent].append(np.concatenate([np.ravel(q) for q in (*done.beliefs, *done[1:])]))
+            steps[agent].append(
+                np.concatenate([np.ravel(q) for q in (*done.beliefs, done.policies, done.action)])
+            )
     return [np.array(each) for each in steps]
 
 
