@@ -35,7 +35,7 @@ _INTERVAL_SECONDS = 0.1
 _CHILDREN_EVERY = 5
 SHARE = 0.003
 """Of the time since the program began, no more is spent looking while it runs."""
-_LEAST_SECONDS = 0.03
+_LEAST_SECONDS = 0.01
 # Who asks more often gets the same answer.
 _FRESH_SECONDS = 1.0
 # A look takes about so long for each agent, until there was one.
