@@ -19,7 +19,7 @@ class Backend:
 
     Attributes:
         population: `module:class` of its `Population`.
-        joint: the same of agents that meet in a world; empty where they cannot.
+        meet: its agents can live in one world.
         check: `module:function` that takes a scenario's fields and raises a `FieldError` at what
             its agents cannot have; empty for none.
         generative: its agents are built of generative models, which PyMDP's are; else of those
@@ -36,7 +36,7 @@ class Backend:
 
     name: str
     population: str
-    joint: str = ""
+    meet: bool = False
     check: str = ""
     generative: bool = True
     packages: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ BACKENDS = Catalogue(
         Backend(
             name="numpy",
             population="memprof.populations.numpy_agents:NumpyPopulation",
-            joint="memprof.populations.joint_agents:JointPopulation",
+            meet=True,
             check="memprof.upstream.keywords:check_numpy",
             imports=("memprof.populations.numpy_agents",),
         ),

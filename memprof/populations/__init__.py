@@ -23,6 +23,9 @@ EVERYBODY, EACH, PROGRAM = -1, -3, -4
 AGENT, ENVIRONMENT, WORKING_SET = "other agent objects", "environment", "working set"
 
 
+_COMPANY = "memprof.populations.company:Company"
+
+
 class Probe(Protocol):
     """Watches the operations of agents: an instrument's hook into a population."""
 
@@ -59,12 +62,16 @@ class Population(Protocol):
         rebuilds: it has to be built anew to have more agents.
         compiles: the first step of as many agents as there have not been compiles.
         group: their number has to be a multiple of this.
+        aside_seconds, aside_cpu_seconds: time that went to agents of other kinds until now, which
+            is none of that for these.
     """
 
     stride: int = 1
     rebuilds: bool = False
     compiles: bool = False
     group: int = 1
+    aside_seconds: float = 0.0
+    aside_cpu_seconds: float = 0.0
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 
@@ -143,8 +150,8 @@ class Population(Protocol):
 
 def population_class(spec: PopulationSpec) -> type[Population]:
     """The class of such a population; imports its backend."""
-    backend = BACKENDS[spec.backend]
-    cls: type[Population] = load_target(backend.joint if spec.world else backend.population)
+    own = BACKENDS[spec.backend].population
+    cls: type[Population] = load_target(_COMPANY if spec.kinds or spec.world else own)
     return cls
 
 

@@ -15,7 +15,7 @@ from memprof.populations import ENVIRONMENT, EVERYBODY, step_seed
 from memprof.populations.lone_world import as_space, expected, seen_of
 from memprof.populations.seeds import AfterWorlds, Onwards
 from memprof.text import own_traceback, raised, shown
-from memprof.values.population import PopulationSpec
+from memprof.values.population import WorldSpec
 
 _FIELD = "world"
 _INTERFACE = (
@@ -30,16 +30,22 @@ class _World:
     """One world, and who lives in it.
 
     Attributes:
-        first: the index of its first agent; the others follow, in the order of `names`.
+        first: the index of its first agent; the others follow, in the order of their names.
+        names: of its agents, kind by kind.
         seen: what those that live perceive, by name.
         actions: what those that have acted did, as the world takes it.
     """
 
     own: Any
     first: int
-    names: list[str]
+    names: list[list[str]]
     seen: dict[str, Any] = field(default_factory=dict)
     actions: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def everybody(self) -> list[str]:
+        """All names."""
+        return [name for names in self.names for name in names]
 
     def call(self, method: str, *values: Any, **keywords: Any) -> tuple[dict[str, Any], ...]:
         """What the world's method returns, which is as many dicts as there should be."""
@@ -60,13 +66,14 @@ class _World:
     def begin(self, **seed: int) -> None:
         """An episode."""
         seen, _ = self.call("reset", **seed)
-        if self.names and {*seen} != {*self.names}:
+        expected = self.everybody
+        if expected and {*seen} != {*expected}:
             raise ScenarioError(
                 _FIELD,
                 f"{type(self.own).__name__}.reset() returned observations of {_listed(seen)}; "
-                f"expected those of {_listed(self.names)}",
+                f"expected those of {_listed(expected)}",
             )
-        self.names = self.names or [*seen]
+        self.names = self.names if expected else [[*seen]]
         self.seen = seen
 
     def move(self) -> None:
@@ -74,12 +81,13 @@ class _World:
         seen, _, terminated, truncated, _ = self.call("step", self.actions)
         self.actions = {}
         here = {name for name in self.seen if not (terminated.get(name) or truncated.get(name))}
+        known = {*self.everybody}
         for name in seen:
-            if name not in self.names and not (terminated.get(name) or truncated.get(name)):
+            if name not in known and not (terminated.get(name) or truncated.get(name)):
                 raise ScenarioError(
                     _FIELD,
                     f"{type(self.own).__name__}.step() returned an observation of {name!r}, whom "
-                    f"reset() had not; expected {_listed(self.names)}",
+                    f"reset() had not; expected {_listed(known)}",
                 )
         for name in here:
             if name not in seen:
@@ -93,47 +101,42 @@ class _World:
 
 class JointWorlds:
     """Worlds of a population: one for all its agents, or one for each group of as many as it is
-    made for. Agents find them in place of `Environments`.
+    made for.
 
     A world that takes `agents`, the names of those that will live in it, is one for all. Another
-    one says by its first `reset` who lives in it.
+    one says by its first `reset` who lives in it, who are of one kind.
 
     Attributes:
         group: agents of a world, if that is the same for any number of them; else 1.
-        begun: agents that have been told of a new episode by what they perceived last only.
+        surroundings: of each kind; where agents find them in place of `Environments`.
     """
 
-    def __init__(self, spec: PopulationSpec) -> None:
-        assert spec.world is not None
-        self._seed, self._called = spec.seed, spec.world.callable
-        self._make = _maker(spec)
-        self._shapes: list[tuple[list[int], list[int]]] = []
+    def __init__(self, world: WorldSpec, folder: str, kinds: Sequence[str]) -> None:
+        self._seed, self._called, self._kinds = world.seed, world.callable, kinds
+        self._make = _maker(world, folder)
         self._worlds: list[_World] = []
         self._made: _World | None = None
-        self.begun: set[int] = set()
+        self.surroundings = [Surroundings(self, kind) for kind in range(len(kinds))]
         self.group = 1
-        if not self._make.takes_names:
-            self._made = self._new(0, ())
-            self.group = len(self._made.names)
-
-    def _new(self, first: int, names: Sequence[str]) -> _World:
-        np.random.seed(step_seed(self._seed, -1 - first, -1))
-        world = _World(self._make(names), first, [*names])
-        world.begin(seed=step_seed(self._seed, -1 - first, -1) >> 1)
-        if not world.names:
-            raise ScenarioError(_FIELD, f"{self._called}: reset() returned no observations")
-        return world
-
-    def add(self, own: Any, arguments: dict[str, Any]) -> None:
-        """One more agent, whose model this is."""
-        if own is not None:
+        if self._make.takes_names:
+            return
+        if len(kinds) > 1:
             raise ScenarioError(
                 _FIELD,
-                "the model's function returns an environment of each agent's own, and the scenario "
-                "has one in which they meet; remove one of them",
+                f"{self._called} takes no agents, and so lives with as many as it is made for; "
+                "kinds are measured by their numbers, each varied apart. Give it a parameter "
+                "agents, the list of their names: predator_0, predator_1 ...",
             )
-        outcomes = [array.shape[0] for array in arguments["A"]]
-        self._shapes.append((outcomes, [array.shape[-1] for array in arguments["B"]]))
+        self._made = self._new(0, [])
+        self.group = len(self._made.everybody)
+
+    def _new(self, first: int, names: list[list[str]]) -> _World:
+        np.random.seed(step_seed(self._seed, -1 - first, -1))
+        world = _World(self._make([name for each in names for name in each]), first, names)
+        world.begin(seed=step_seed(self._seed, -1 - first, -1) >> 1)
+        if not world.everybody:
+            raise ScenarioError(_FIELD, f"{self._called}: reset() returned no observations")
+        return world
 
     def begin(self) -> None:
         """All agents are there: make the worlds in which they live.
@@ -141,30 +144,40 @@ class JointWorlds:
         Raises:
             ScenarioError: the last one would not be full.
         """
-        agents = len(self._shapes)
+        counts = [len(each.shapes) for each in self.surroundings]
         if self._make.takes_names:
-            self._worlds = [self._new(0, [f"agent_{number}" for number in range(agents)])]
+            names = [
+                [f"{kind or 'agent'}_{number}" for number in range(count)]
+                for kind, count in zip(self._kinds, counts, strict=True)
+            ]
+            self._worlds = [self._new(0, names)]
             return
+        (agents,) = counts
         if agents % self.group:
             raise ScenarioError(
                 "agents",
                 f"expected a multiple of {self.group}, as many as live in a world of "
                 f"{self._called}; found {agents}",
             )
-        assert self._made is not None
-        further = (self._new(first, ()) for first in range(self.group, agents, self.group))
-        self._worlds = [self._made, *further]
+        first = self._made or self._new(0, [])
+        self._made = None
+        further = (self._new(first, []) for first in range(self.group, agents, self.group))
+        self._worlds = [first, *further]
 
-    def present(self) -> Iterator[range]:
-        """The agents that live, in stretches. Where none is left in a world, its next episode
-        begins."""
+    def go_on(self) -> None:
+        """Where nobody is left in a world, its next episode begins."""
+        for world in self._worlds:
+            if world.seen:
+                continue
+            world.begin()
+            for each, names in zip(self.surroundings, world.names, strict=True):
+                each.begun.update(range(world.first, world.first + len(names)))
+
+    def present(self, kind: int) -> Iterator[range]:
+        """The agents of a kind that live, in stretches."""
         start = stop = 0
         for world in self._worlds:
-            if not world.seen:
-                world.begin()
-                self.begun.update(range(world.first, world.first + len(world.names)))
-            for place, name in enumerate(world.names):
-                agent = world.first + place
+            for agent, name in enumerate(world.names[kind], world.first):
                 if name not in world.seen:
                     continue
                 if agent != stop:
@@ -175,19 +188,70 @@ class JointWorlds:
         if start < stop:
             yield range(start, stop)
 
-    def _place(self, agent: int) -> tuple[_World, str]:
+    def place(self, kind: int, agent: int) -> tuple[_World, str]:
+        """Where an agent lives, and its name there."""
         world = self._worlds[0 if self._make.takes_names else agent // self.group]
-        return world, world.names[agent - world.first]
+        return world, world.names[kind][agent - world.first]
+
+    def move(self, step: int) -> None:
+        """All that live have acted: let the worlds move."""
+        for world in self._worlds:
+            np.random.seed(step_seed(self._seed, -1 - world.first, step))
+            world.move()
+
+    def close(self) -> None:
+        """Let go of the worlds, which PettingZoo's are told, and of whoever lives in them."""
+        for world in self._worlds or [each for each in [self._made] if each is not None]:
+            close = getattr(world.own, "close", None)
+            if callable(close):
+                close()
+        self._worlds, self._made = [], None
+        for each in self.surroundings:
+            each.clear()
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        """As of `Environments`; a world is nobody's alone."""
+        yield EVERYBODY, ENVIRONMENT, self._worlds
+
+
+class Surroundings:
+    """What the agents of one kind find in their worlds.
+
+    Attributes:
+        shapes: of each agent, the outcomes of every modality, and the controls of every factor.
+        begun: agents that have been told of a new episode by what they perceived last only.
+    """
+
+    def __init__(self, worlds: JointWorlds, kind: int) -> None:
+        self._worlds, self._kind = worlds, kind
+        self.clear()
+
+    def clear(self) -> None:
+        """Nobody is there."""
+        self.shapes: list[tuple[list[int], list[int]]] = []
+        self.begun: set[int] = set()
+
+    def add(self, own: Any, arguments: dict[str, Any]) -> None:
+        """One more agent, whose model this is."""
+        if own is not None:
+            raise ScenarioError(
+                _FIELD,
+                "the model's function returns an environment of each agent's own, and the scenario "
+                "has one in which they meet; remove one of them",
+            )
+        outcomes = [array.shape[0] for array in arguments["A"]]
+        shape = outcomes, [array.shape[-1] for array in arguments["B"]]
+        self.shapes.append(self.shapes[-1] if self.shapes[-1:] == [shape] else shape)
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives; its last action is known."""
-        world, name = self._place(agent)
-        seen = seen_of(world.seen[name], self._shapes[agent][0])
+        world, name = self._worlds.place(self._kind, agent)
+        seen = seen_of(world.seen[name], self.shapes[agent][0])
         if seen is None:
             raise ScenarioError(
                 _FIELD,
                 f"{type(world.own).__name__} has {name} observe {shown(world.seen[name])}; "
-                f"{expected(self._shapes[agent][0])}",
+                f"{expected(self.shapes[agent][0])}",
             )
         return seen
 
@@ -199,29 +263,15 @@ class JointWorlds:
 
     def take(self, agent: int, action: Sequence[float]) -> None:
         """What an agent does."""
-        world, name = self._place(agent)
+        world, name = self._worlds.place(self._kind, agent)
         space = getattr(world.own, "action_space", None)
         if space is not None:
-            action = as_space(space(name), action, self._shapes[agent][1], world.own, _FIELD)
+            action = as_space(space(name), action, self.shapes[agent][1], world.own, _FIELD)
         world.actions[name] = action
 
-    def move(self, step: int) -> None:
-        """All that live have acted: let the worlds move."""
-        for world in self._worlds:
-            np.random.seed(step_seed(self._seed, -1 - world.first, step))
-            world.move()
-
-    def close(self) -> None:
-        """Let go of the worlds, which PettingZoo's are told."""
-        made = self._worlds or [each for each in [self._made] if each is not None]
-        for world in made:
-            close = getattr(world.own, "close", None)
-            if callable(close):
-                close()
-
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
-        """As of `Environments`; a world is nobody's alone."""
-        yield EVERYBODY, ENVIRONMENT, self._worlds
+        """None: the worlds are everybody's."""
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +304,8 @@ class _Maker:
         return world
 
 
-def _maker(spec: PopulationSpec) -> _Maker:
-    world = spec.world
-    assert world is not None
-    function = imported(world.callable, "", [spec.folder], _FIELD)
+def _maker(world: WorldSpec, folder: str) -> _Maker:
+    function = imported(world.callable, "", [folder], _FIELD)
     known = signature_of(function, world.callable, world.params, _FIELD, "agents")
     return _Maker(function, world.callable, world.params, "agents" in known.parameters)
 

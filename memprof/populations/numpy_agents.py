@@ -43,9 +43,11 @@ from memprof.values.population import PopulationSpec
 
 
 class NumpyPopulation(Population):
-    """Agents that perceive, learn, plan and act as in PyMDP's own examples."""
+    """Agents that perceive, learn, plan and act as in PyMDP's own examples; each in a world of its
+    own, or where `surroundings` has them live with others."""
 
-    def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
+    def __init__(self, spec: PopulationSpec, probe: Probe, surroundings: Any = None) -> None:
+        self._surroundings = surroundings
         self._spec = spec
         self._probe = probe
         self._model = model_builder(spec.model, spec.folder, spec.builder)
@@ -58,13 +60,9 @@ class NumpyPopulation(Population):
         self._together = None
         if isinstance(plan.storage, Batch) and not spec.learning:
             self._together = Turns(plan.storage)
-        self._environments = self._surroundings(plan)
+        self._environments = self._surroundings or Environments(plan.world_array)
         self._handed: dict[str, Any] | None = None
         self._new: tuple[Agent, Any, dict[str, Any]] | None = None
-
-    def _surroundings(self, plan: Plan) -> Any:
-        """Where agents find what they perceive."""
-        return Environments(plan.world_array)
 
     def __len__(self) -> int:
         return len(self._roster)

@@ -21,7 +21,7 @@ from memprof.profile.passes import cost_of
 from memprof.profile.rows import waterfall
 from memprof.profile.workers import Runs, VariantRuns
 from memprof.scenario import LoadedScenario
-from memprof.scenario.schema import Budget, Scenario
+from memprof.scenario.schema import PER_AGENT, Scenario
 from memprof.stats import equivalence
 from memprof.stats.lines import mean_interval, mean_of_known, median_half_width, process_bytes
 from memprof.text import format_size
@@ -198,9 +198,9 @@ def diverged(
 def budget_check(scenario: Scenario, cost: PerAgent) -> BudgetCheck | None:
     """The marginal cost against the budget, its upper end where it is below resolution; None if
     there is no budget."""
-    if scenario.budget is None:
+    limit = scenario.limit_bytes
+    if limit is None:
         return None
-    limit = scenario.budget.per_agent
     return BudgetCheck(limit, cost.at_most_bytes, cost.at_most_bytes <= limit)
 
 
@@ -218,11 +218,10 @@ def over_budget(budget: BudgetCheck | None) -> BudgetExceeded | None:
 def limited(loaded: LoadedScenario, per_agent: int | None) -> LoadedScenario:
     """The scenario with a budget of `per_agent` bytes, or its own if that is lower."""
     scenario = loaded.scenario
-    limits = [scenario.budget.per_agent] if scenario.budget else []
-    limits += [per_agent] if per_agent is not None else []
+    limits = [limit for limit in (scenario.limit_bytes, per_agent) if limit is not None]
     if not limits:
         return loaded
-    budget = Budget(per_agent=min(limits))
+    budget = {PER_AGENT: min(limits)}
     return dataclasses.replace(loaded, scenario=scenario.model_copy(update={"budget": budget}))
 
 

@@ -10,17 +10,19 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from memprof.catalogue.models import Npz
 from memprof.errors import ScenarioError, UsageError, option_of
+from memprof.scenario.kinds import of_kind
 from memprof.scenario.problems import problem_of
-from memprof.scenario.schema import Scenario
+from memprof.scenario.schema import Kind, Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
 from memprof.text import cut, read_text
 from memprof.values.population import EFFORTS, PopulationSpec, WorldSpec
@@ -28,22 +30,51 @@ from memprof.values.population import EFFORTS, PopulationSpec, WorldSpec
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:
-    """A valid scenario, the file that it came from, and the line of each field in it; `file` is the
-    same as the user named it, empty where it stands in none of the user's."""
+    """A valid scenario, and the file that it came from.
+
+    Attributes:
+        lines: of each field in the file.
+        file: the same file as the user named it, empty where it stands in none of the user's.
+        whole: the scenario of which this is one kind, called `kind`; None where it is no kind.
+        plans: the passes of kinds, where `auto` has chosen them.
+    """
 
     scenario: Scenario
     path: Path
     lines: Mapping[str, int]
     file: str = ""
+    whole: LoadedScenario | None = None
+    kind: str = ""
+    plans: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> list[LoadedScenario]:
+        """Each kind, in the company of the others; none where all agents are of one."""
+        return [
+            replace(self, scenario=of_kind(self.scenario, number), whole=self, kind=kind.name)
+            for number, kind in enumerate(self.scenario.kinds)
+        ]
 
     def spec(self, passes: tuple[str, ...]) -> PopulationSpec:
-        """The population with these passes, as a worker builds it."""
-        scenario, world = self.scenario, self.scenario.world
+        """The population with these passes, as a worker builds it. Kinds have them alike, or what
+        was chosen for each."""
+
+        def plan(kind: str) -> tuple[str, ...]:
+            return self.plans.get(kind, ()) if passes and self.scenario.auto else passes
+
+        kinds = (self.whole or self).kinds
+        own = tuple(each._of_one(plan(each.kind)) for each in kinds)
+        return msgspec.structs.replace(self._of_one(passes), kinds=own, along=self.kind)
+
+    def _of_one(self, passes: tuple[str, ...]) -> PopulationSpec:
+        """The same as if there were no other kinds."""
+        scenario, world, model = self.scenario, self.scenario.world, self.scenario.model
+        seed = (self.whole or self).scenario.seed
         return PopulationSpec(
             backend=scenario.backend,
-            model=scenario.model.model_dump(exclude={"private"}),
-            private=scenario.model.private,
-            differs=scenario.model.differs,
+            model=model.model_dump(exclude={"private"}) if model else {"kind": "kinds"},
+            private=model is None or model.private,
+            differs=model is None or model.differs,
             agent=dict(scenario.agent),
             learning=tuple(scenario.learning),
             passes=passes,
@@ -54,8 +85,9 @@ class LoadedScenario:
             seed=scenario.seed,
             folder=str(self.path.parent.resolve()),
             effort=EFFORTS[scenario.effort],
-            builder=scenario.model.builder,
-            world=None if world is None else WorldSpec(world.callable, world.params),
+            builder=model.builder if model else "",
+            world=None if world is None else WorldSpec(world.callable, world.params, seed),
+            name=self.kind,
         )
 
     def where(self, field: str) -> str:
@@ -77,7 +109,8 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
         return option_of(option) if option in overrides else _where(path, lines, field)
 
     loaded = LoadedScenario(_checked({**raw, **overrides}, where), path, lines, str(path))
-    _check_files(loaded)
+    for each in loaded.kinds or [loaded]:
+        _check_files(each)
     return loaded
 
 
@@ -136,11 +169,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def _checked(fields: dict[str, Any], where: Callable[[str], str]) -> Scenario:
+    place = ""
     try:
-        return Scenario.model_validate(fields)
+        scenario = Scenario.model_validate(fields)
+        for number in range(len(scenario.kinds)):
+            place = f"kinds.{number}."
+            of_kind(scenario, number)
     except ValidationError as error:
         field, problem = problem_of(error.errors())
+        if place and field.partition(".")[0] in Kind.model_fields:
+            field = place + field
         raise ScenarioError(field, problem, where=where(field)) from None
+    return scenario
 
 
 def _check_files(loaded: LoadedScenario) -> None:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from memprof.catalogue.backends import BACKENDS
 from memprof.catalogue.models import MODELS
 from memprof.errors import FieldError, nearest
-from memprof.scenario.schema import Budget, Scenario
+from memprof.scenario.schema import Kind, Scenario
 from memprof.text import cut, shown
 
 _NUMERAL = re.compile(r"[+-]?\d+(\.\d*)?")
@@ -53,9 +53,9 @@ def problem_of(found: Sequence[ErrorDetails]) -> tuple[str, str]:
         case "missing":
             return field, "is missing; add it"
         case "union_tag_not_found":
-            return "model.kind", f"is missing; {nearest('', MODELS)}"
+            return f"{field}.kind", f"is missing; {nearest('', MODELS)}"
         case "union_tag_invalid":
-            return "model.kind", MODELS.unknown(str(first["ctx"]["tag"]))
+            return f"{field}.kind", MODELS.unknown(str(first["ctx"]["tag"]))
         case "literal_error" if field == "backend" and isinstance(first["input"], str):
             return field, BACKENDS.unknown(first["input"])
         case "extra_forbidden":
@@ -74,9 +74,11 @@ def problem_of(found: Sequence[ErrorDetails]) -> tuple[str, str]:
 def _place(found: ErrorDetails) -> tuple[list[str], type[BaseModel]]:
     """Where it is in the file, and the fields that may stand there."""
     location = [str(part) for part in found["loc"]]
-    if location[:1] == ["model"] and len(location) > 1 and location[1] in MODELS:
-        return [location[0], *location[2:]], MODELS[location[1]]  # the union's tag is no field
-    return location, Budget if location[:1] == ["budget"] else Scenario
+    kind = location[:2] if location[:1] == ["kinds"] else []
+    field = location[len(kind) :]
+    if field[:1] == ["model"] and len(field) > 1 and field[1] in MODELS:
+        return [*kind, field[0], *field[2:]], MODELS[field[1]]  # the union's tag is no field
+    return location, Kind if kind else Scenario
 
 
 def _dotted(location: Sequence[str]) -> str:

@@ -66,6 +66,10 @@ else:
     AnyModel = Annotated[Union[tuple(MODELS.values())], Field(discriminator="kind")]  # noqa: UP007
     Loop = Literal[tuple(dict.fromkeys(loop for each in BACKENDS.values() for loop in each.loops))]
 
+Learned = Literal["A", "B", "D"]
+_MOST_AGENTS = 10**7
+MOST_NAME = 100
+
 
 def _effort(fields: Mapping[str, Any]) -> Effort:
     return EFFORTS[fields.get("effort", "normal")]
@@ -89,8 +93,9 @@ def _own_repeats(fields: dict[str, Any]) -> int:
     return _effort(fields).repeats
 
 
-class Budget(Strict):
-    per_agent: Size = Field(description="largest marginal cost of an agent with the passes")
+_OF_KINDS = ("model", "agents", "agent", "learning")
+PER_AGENT = "per_agent"
+"""The budget of a scenario with one kind of agents."""
 
 
 class World(Strict):
@@ -101,17 +106,67 @@ class World(Strict):
     params: Annotated[dict[str, Any], open_fields("world.params")] = Field(default_factory=dict)
 
 
+def _field_of(option: Option) -> tuple[Any, Any]:
+    """Type and declaration of the field that tells passes an option."""
+    one_of: Any = Literal
+    match option.kind:
+        case "count":
+            kind: Any = Count
+        case "size":
+            kind = Size
+        case _:
+            kind = GenericAlias(list, (one_of[option.choices],))
+    return kind | None, Field(default=None, description=option.description)
+
+
+def _with_options(base: type[Strict]) -> Any:
+    """The same with fields that tell passes their options."""
+    return create_model(  # type: ignore[call-overload]
+        base.__name__.removeprefix("_"),
+        __base__=base,
+        __module__=__name__,
+        __doc__=base.__doc__,
+        **{name: _field_of(each) for name, each in OPTIONS.items() if each.kind != "folder"},
+    )
+
+
+class _Kind(Strict):
+    """A part of a population, with a model and figures of its own."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9-]*$",
+        max_length=40,
+        description="letters, digits and dashes: agents are called predator_0, predator_1 ...",
+    )
+    agents: int = Field(ge=1, le=_MOST_AGENTS)
+    model: AnyModel
+    agent: Annotated[dict[str, Any], open_fields("agent")] = Field(default_factory=dict)
+    learning: list[Learned] = Field(default_factory=list)
+
+
+if TYPE_CHECKING:
+    Kind = _Kind
+else:
+    Kind = _with_options(_Kind)
+
+
 class _Scenario(Strict):
     """One population to measure, before and after the passes."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        max_length=100,
+        max_length=MOST_NAME,
         description="letters, digits, dots, dashes and underscores: it names the report's files",
     )
     description: str = ""
     backend: BackendName = OF_PROGRAMS
-    model: AnyModel
+    model: AnyModel = Field(default=None)  # type: ignore[assignment]  # where there are kinds
+    kinds: list[Kind] = Field(
+        default_factory=list,
+        description="parts of the population that differ in more than their state, in place of "
+        "model, agents, agent and learning; other fields are for all, and passes' options also for "
+        "one",
+    )
     world: World | None = Field(
         default=None,
         description="where agents meet, with PettingZoo's parallel interface; omitted, each lives "
@@ -122,13 +177,13 @@ class _Scenario(Strict):
         description="how long to measure: quick gives a first answer from one worker, with no "
         "instruments unless asked for; thorough is for a paper",
     )
-    agents: int = Field(default=20, ge=1, le=10**7)
+    agents: int = Field(default=20, ge=1, le=_MOST_AGENTS)
     steps: int = Field(default=20, ge=1, le=10**6)
     seed: int = Field(default=0, ge=0, lt=2**32)
     agent: Annotated[dict[str, Any], open_fields("agent")] = Field(
         default_factory=dict, description="keyword arguments of the PyMDP agent"
     )
-    learning: list[Literal["A", "B", "D"]] = Field(default_factory=list)
+    learning: list[Learned] = Field(default_factory=list)
     passes: Passes = Field(
         default_factory=_own_passes,
         description="names in the order of application; auto measures which of them help",
@@ -154,12 +209,21 @@ class _Scenario(Strict):
         le=1000,
         description="fresh workers per variant; if omitted, 1, 3 or 9, depending on the effort",
     )
-    budget: Budget | None = None
+    budget: dict[str, Size] | None = Field(
+        default=None,
+        description="largest marginal cost of an agent with the passes: per_agent, or that of each "
+        "kind by its name",
+    )
     tolerances: dict[str, str | int] = Field(
         default_factory=dict,
         description="how far a metric may move before memprof gate calls it worse, by name: 5%, "
         "2MB, or 5% or 2MB",
     )
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The budget of an agent; None where there is none, or there are kinds."""
+        return (self.budget or {}).get(PER_AGENT)
 
     @property
     def allowances(self) -> dict[str, Tolerance]:
@@ -179,7 +243,8 @@ class _Scenario(Strict):
     @property
     def reported(self) -> ScenarioFields:
         """The fields as a report has them."""
-        return msgspec.convert(ScenarioFields.nested(self.model_dump(mode="json")), ScenarioFields)
+        fields = self.model_dump(mode="json", exclude={"model"} if self.kinds else None)
+        return msgspec.convert(ScenarioFields.nested(fields), ScenarioFields)
 
     @property
     def auto(self) -> bool:
@@ -202,6 +267,20 @@ class _Scenario(Strict):
                 raise FieldError(f"tolerances.{cut(str(name))}", str(error)) from None
         return tolerances
 
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_kinds(cls, fields: Any) -> Any:
+        """With kinds, there are as many agents as they have together."""
+        kinds = fields.get("kinds") if isinstance(fields, dict) else None
+        if not isinstance(kinds, list) or not kinds:
+            return fields
+        for name in _OF_KINDS:
+            if name in fields:
+                raise FieldError(name, "each of the kinds has its own; remove it")
+        counts = [each.get("agents", 0) if isinstance(each, dict) else 0 for each in kinds]
+        known = all(type(count) is int and count > 0 for count in counts)
+        return {**fields, "agents": sum(counts)} if known else fields
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         readers = {
@@ -213,6 +292,14 @@ class _Scenario(Strict):
         if not self.auto:
             _check_passes(self.passes, self.backend)
         _check_options(self)
+        _check_budget(self)
+        if self.world is not None:
+            _check_backend(self, "world", [name for name, each in BACKENDS.items() if each.meet])
+        if self.kinds:  # what else there is to check, each of them has
+            _once([each.name for each in self.kinds], "kinds", "name")
+            return self
+        if self.model is None:
+            raise FieldError("model", "is missing; add it")
         backend, those = BACKENDS[self.backend], self.model.backends
         if self.backend not in those if those else not backend.generative:
             found = f"is for backend {' and '.join(those)}" if those else "is a generative model"
@@ -222,37 +309,16 @@ class _Scenario(Strict):
                 "model.private",
                 "false contradicts a model that differs between agents; remove it",
             )
-        if self.world is not None:
-            _check_backend(self, "world", [name for name, each in BACKENDS.items() if each.joint])
         if backend.check:
             load_target(backend.check)(self)
             _check_for_agent(self)
         return self
 
 
-def _field_of(option: Option) -> tuple[Any, Any]:
-    """Type and declaration of the field that tells passes an option."""
-    one_of: Any = Literal
-    match option.kind:
-        case "count":
-            kind: Any = Count
-        case "size":
-            kind = Size
-        case _:
-            kind = GenericAlias(list, (one_of[option.choices],))
-    return kind | None, Field(default=None, description=option.description)
-
-
 if TYPE_CHECKING:
     Scenario = _Scenario
 else:
-    Scenario = create_model(
-        "Scenario",
-        __base__=_Scenario,
-        __module__=__name__,
-        __doc__=_Scenario.__doc__,
-        **{name: _field_of(each) for name, each in OPTIONS.items() if each.kind != "folder"},
-    )
+    Scenario = _with_options(_Scenario)
 
 
 def _once(names: Sequence[str], field: str, what: str) -> None:
@@ -314,6 +380,16 @@ def _check_options(scenario: Scenario) -> None:
                 name,
                 f"takes effect under the {one} {' and '.join(takers)} only; add {add} to passes",
             )
+
+
+def _check_budget(scenario: Scenario) -> None:
+    """It is of one kind of agents, or of some by name."""
+    known = [each.name for each in scenario.kinds] or [PER_AGENT]
+    for name in scenario.budget or ():
+        if name not in known:
+            raise FieldError(f"budget.{cut(name)}", f"unknown field; {nearest(name, known)}")
+    if scenario.budget is not None and not scenario.budget:
+        raise FieldError(f"budget.{known[0]}", "is missing; add it")
 
 
 def _check_backend(scenario: Scenario, field: str, backends: Sequence[str]) -> None:

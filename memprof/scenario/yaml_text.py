@@ -145,11 +145,15 @@ def _refusal(problem: str, place: Node | yaml.Event) -> YamlProblem:
 
 
 def _lines(root: Node) -> dict[str, int]:
-    """The line of each field."""
+    """The line of each field; those in lists are numbered."""
     lines: dict[str, int] = {}
     waiting = [(root, "")]
     while waiting:
         node, prefix = waiting.pop(0)
+        for number, value in enumerate(node.value if isinstance(node, SequenceNode) else ()):
+            name = f"{prefix}.{number}"
+            lines[name] = value.start_mark.line + 1
+            waiting.append((value, name))
         for key, value in node.value if isinstance(node, MappingNode) else ():
             name = f"{prefix}.{key.value}" if prefix else str(key.value)
             line = key.start_mark.line + 1

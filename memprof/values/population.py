@@ -74,6 +74,7 @@ class WorldSpec(Struct, frozen=True):
 
     callable: str
     params: dict[str, Any]
+    seed: int = 0
 
 
 class PopulationSpec(Struct, frozen=True):
@@ -92,6 +93,12 @@ class PopulationSpec(Struct, frozen=True):
         effort: how much time measuring may take.
         builder: `module:function` that makes the models; empty for `memprof.models.built_in`.
         world: where agents meet; None where each lives alone.
+        kinds: the parts of the population, with names, passes and seeds of their own; empty where
+            all agents are of one.
+        along: that of the kinds whose number is `agents`, and whose model, passes and options are
+            here, while the others have as many as they have in `kinds`. Empty where `agents` are of
+            all kinds, in the proportions of `kinds`.
+        name: of a kind.
     """
 
     backend: str
@@ -110,3 +117,6 @@ class PopulationSpec(Struct, frozen=True):
     effort: Effort = EFFORTS["normal"]
     builder: str = ""
     world: WorldSpec | None = None
+    kinds: tuple[PopulationSpec, ...] = ()
+    along: str = ""
+    name: str = ""

@@ -39,6 +39,7 @@ class ScenarioFields(Struct, frozen=True, kw_only=True):
     description: str = ""
     backend: str
     model: dict[str, Any] = field(default_factory=dict)
+    kinds: tuple[dict[str, Any], ...] = ()
     world: dict[str, Any] | None = None
     effort: EffortName = "normal"
     agents: Positive

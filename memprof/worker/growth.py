@@ -60,9 +60,9 @@ class Growth:
     def build(self, agents: int) -> tuple[range, float]:
         """Let there be `agents` agents: those that are new, and the seconds of it. They are to live
         the scenario's steps next."""
-        start = perf_counter()
+        start, aside = perf_counter(), self.population.aside_seconds
         new = self.population.grow(agents)
-        seconds = perf_counter() - start
+        seconds = perf_counter() - start - (self.population.aside_seconds - aside)
         before = [] if self.population.rebuilds else self._lived
         self._lived = _merged([*before, (new.stop, self.steps)])
         return new, seconds
@@ -100,14 +100,14 @@ class Growth:
             yield stretch, self._stretch(agents, stretch)
 
     def _stretch(self, agents: range, steps: range) -> float:
-        elapsed = 0.0
+        elapsed, aside = 0.0, self.population.aside_seconds
         lives = self.population.live(agents, steps)
         while True:
             start = perf_counter()
             lived = next(lives, None)
             elapsed += perf_counter() - start
             if lived is None:
-                return elapsed
+                return elapsed - (self.population.aside_seconds - aside)
             if self._recorder is not None:
                 self._recorder.record(*lived)
             del lived
@@ -194,13 +194,16 @@ class Batches:
         if counts:
             self._build_seconds[self.timed] = seconds / len(new)
         self._on_progress("step", size)
-        start = process_time()
+        start = self._processor_seconds()
         for steps, elapsed in self.growth.stretches(new, range(self._steps)):
             process.clear_free_lists()
             if counts:
-                self._take(steps, len(new), elapsed, process_time() - start)
-            start = process_time()
+                self._take(steps, len(new), elapsed, self._processor_seconds() - start)
+            start = self._processor_seconds()
         self.timed += counts
+
+    def _processor_seconds(self) -> float:
+        return process_time() - self._population.aside_cpu_seconds
 
     def _take(self, steps: range, agents: int, seconds: float, cpu_seconds: float) -> None:
         """Keep the time of steps that so many agents lived."""

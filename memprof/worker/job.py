@@ -55,7 +55,7 @@ class Channel:
 
 def backend_of(spec: PopulationSpec) -> type[Population]:
     """The population class of the backend, with the early passes installed before its import."""
-    for name in spec.passes:
+    for name in dict.fromkeys(name for each in (spec, *spec.kinds) for name in each.passes):
         if PASSES[name].early:
             load_target(PASSES[name].form(spec.backend).target)().install()
     return population_class(spec)
@@ -63,11 +63,13 @@ def backend_of(spec: PopulationSpec) -> type[Population]:
 
 def warm_up(spec: PopulationSpec, channel: Channel) -> None:
     """Let imports, caches and thread pools happen before the baseline: one agent, two steps,
-    or as many as the population lives at once."""
+    or as many as the population lives at once; of a world for all, the scenario's, which it is
+    made for."""
     channel.progress("warm up")
     population = backend_of(spec)(spec, Stopwatch())
     growth = Growth(population, spec.steps, DigestTrace(1, spec.steps))
-    new, _ = growth.build(population.group)
+    at_once = spec.world is not None and population.group == 1
+    new, _ = growth.build(spec.agents if at_once else population.group)
     growth.live(new, range(max(population.stride, min(2, spec.steps))))
     population.close()
     population.drop_caches()

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from memprof.errors import ScenarioError, UsageError
 from memprof.instruments import Stopwatch
 from memprof.populations import population_class, step_seed
-from memprof.populations.joint_agents import JointPopulation
+from memprof.populations.company import Company
 from memprof.scenario import load_scenario
 from memprof.upstream.numpy_agent import Agent
 from tests.conftest import COMMAND
@@ -219,7 +219,7 @@ def test_a_world_of_pettingzoo_is_for_two(spec, passes, options, bound):
 
 
 def test_a_population_that_is_built_anew_lives_the_same_life(spec):
-    population = JointPopulation(spec(), Stopwatch())
+    population = Company(spec(), Stopwatch())
     lives = []
     for agents in (AGENTS, 3, AGENTS):
         turns = population.live(population.grow(agents), range(4))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from memprof.density import worker as density
-from memprof.populations import Behaviour, Lived
+from memprof.populations import Behaviour, Lived, Population
 from memprof.populations.trace import DigestTrace
 from memprof.posix import waited_seconds
 from memprof.profile import worker as profile
@@ -24,7 +24,7 @@ from memprof.worker import growth
 EACH_BYTES, EACH_SECONDS = 1000, 0.5
 
 
-class Crowd:
+class Crowd(Population):
     """A population of nobody, which keeps count of who is there and how long each has lived. It
     takes a while to build one, and none to let it live."""
 

@@ -124,7 +124,7 @@ def test_a_pass_may_follow_what_it_requires(tmp_path):
 
 def test_the_shape_that_the_readme_shows_is_read_whole(tmp_path):
     loaded = load_scenario(SCENARIOS / "grid-29.yaml")
-    assert loaded.scenario.budget.per_agent == 4000
+    assert loaded.scenario.limit_bytes == 4000
     assert loaded.spec(("share",)).model == {"kind": "grid_world", "size": 29, "inductive": False}
     assert loaded.where("budget.per_agent").endswith("grid-29.yaml:11")
 

@@ -1,0 +1,282 @@
+"""Populations of agents that have company: of other kinds, or in a world in which they meet."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import gcd
+from time import perf_counter, process_time
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from memprof.catalogue import load_target
+from memprof.catalogue.backends import BACKENDS
+from memprof.errors import ScenarioError, UsageError
+from memprof.populations import EVERYBODY, PROGRAM, Lived, Population, Probe
+from memprof.populations.joint_world import JointWorlds
+from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import PopulationSpec
+
+T = TypeVar("T")
+
+_OF_KINDS = ("model", "agent", "learning")
+"""Fields of which each kind has its own."""
+
+
+class Company(Population):
+    """Kinds of agents side by side, each a population of its own; and agents that meet, of any
+    number of kinds: in a step all perceive, plan and act, and then the world moves. In which order
+    they do makes no difference.
+
+    Along one kind, all numbers of agents and all that is told of them are that kind's: the others,
+    as many as the scenario has, are there as well. Else agents of all kinds take turns in coming,
+    so that any number of them has the scenario's proportions.
+
+    Where agents meet, the population is built anew whenever it grows: a world begins with those who
+    live in it.
+    """
+
+    def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
+        self._spec, self._probe = spec, probe
+        own = replace(spec, kinds=(), along="")
+        specs = [own if each.name == spec.along else each for each in spec.kinds] or [own]
+        grow = [each for each in specs if each.name == spec.along] if spec.along else specs
+        self._worlds = None
+        if spec.world is not None:
+            names = [each.name for each in specs]
+            self._worlds = JointWorlds(spec.world, spec.folder, names)
+        turns = iter(_turns([each.agents for each in grow]))
+        self._parts = [
+            self._part(number, each, next(turns) if each in grow else None)
+            for number, each in enumerate(specs)
+        ]
+        self._growing = [each for each in self._parts if each.grows]
+        self._others = [each for each in self._parts if not each.grows]
+        first = self._growing[0].population
+        self.stride, self.compiles = first.stride, first.compiles
+        self.rebuilds = first.rebuilds or self._worlds is not None
+        self.group = self._worlds.group if self._worlds else 1
+        self._come = 0
+
+    def _part(self, number: int, spec: PopulationSpec, places: _Places | None) -> _Part:
+        build = load_target(BACKENDS[spec.backend].population)
+        place = f"kinds.{number}" if self._spec.kinds else ""
+        met = [self._worlds.surroundings[number]] if self._worlds else []
+        with named_fields(place):
+            population = build(spec, self._probe if places else _Unwatched(), *met)
+        return _Part(number, spec, population, place, places is not None, places or _ALL)
+
+    def __len__(self) -> int:
+        return sum(len(each.population) for each in self._growing)
+
+    def grow(self, agents: int) -> range:
+        if self._worlds is not None and len(self):
+            self.close()
+        there = 0 if self.rebuilds else len(self)
+        first = self._come = 0 if self.rebuilds else self._come
+        with self._aside():
+            self._settle_others()
+        self._come += agents - there
+        for each in self._growing:
+            new = each.places.below(self._come) - each.places.below(first)
+            if new:
+                each.grow(new + (0 if self.rebuilds else len(each.population)))
+        if self._worlds is not None:
+            self._probe.call("environment", self._worlds.begin)
+        return range(first, self._come)
+
+    def _settle_others(self) -> None:
+        """Let the other kinds be there; where they do not meet these, they have lived by now."""
+        for each in self._others:
+            if len(each.population):
+                continue
+            new = each.grow(each.spec.agents)
+            for _ in each.live(new, range(self._spec.steps)) if self._worlds is None else ():
+                pass
+
+    def leave(self, agents: range) -> None:
+        if self._worlds is not None:
+            raise UsageError("agents that meet cannot leave: their world says who goes")
+        for each in self._growing:
+            each.population.leave(each.places.within(agents))
+
+    def close(self) -> None:
+        if self._worlds is not None:
+            self._worlds.close()
+        for each in self._parts:
+            each.population.close()
+        self._come = 0
+
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        """Where agents meet, all of them, whichever are asked for; but for those that their world
+        has let go."""
+        if self._worlds is None:
+            for each in self._growing:
+                yield from each.live(each.places.within(agents), steps)
+            return
+        for step in steps:
+            self._worlds.go_on()
+            for each in self._growing:
+                yield from self._meet(each, self._worlds, step)
+            with self._aside():
+                for each in self._others:
+                    for _ in self._meet(each, self._worlds, step):
+                        pass
+            with self._aside(
+                share=1 - len(self) / sum(len(each.population) for each in self._parts)
+            ):
+                self._probe.call("environment", self._worlds.move, step)
+
+    def _meet(self, part: _Part, worlds: JointWorlds, step: int) -> Iterator[Lived]:
+        """All of a kind that live perceive, plan and say what they do."""
+        take = worlds.surroundings[part.number].take
+        for present in worlds.present(part.number):
+            for lived in part.population.live(present, range(step, step + 1)):
+                take(lived.agent, lived.behaviour.action)
+                yield part.numbered(lived)
+
+    @contextmanager
+    def _aside(self, share: float = 1.0) -> Iterator[None]:
+        """Time in here is that of other kinds, for such a share."""
+        start, cpu_start = perf_counter(), process_time()
+        yield
+        self.aside_seconds += share * (perf_counter() - start)
+        self.aside_cpu_seconds += share * (process_time() - cpu_start)
+
+    def holdings(self) -> Iterator[tuple[int, str, Any]]:
+        for part in self._parts:
+            for agent, component, held in part.population.holdings():
+                if part.grows or agent == PROGRAM:
+                    yield agent if agent < 0 else part.places[agent], component, held
+                else:
+                    yield EVERYBODY, f"kind {part.spec.name}", held
+        if self._worlds is not None:
+            yield from self._worlds.holdings()
+
+    @property
+    def file_bytes(self) -> int:
+        return sum(each.population.file_bytes for each in self._growing)
+
+    @property
+    def kept_whole(self) -> tuple[str, ...]:
+        found = (name for each in self._growing for name in each.population.kept_whole)
+        return tuple(dict.fromkeys(found))
+
+    def working_set(self) -> WorkingSetUse | None:
+        uses = [use for each in self._growing if (use := each.population.working_set())]
+        names = WorkingSetUse.__struct_fields__
+        total = {name: sum(getattr(use, name) for use in uses) for name in names}
+        return WorkingSetUse(**total) if uses else None
+
+    def facts(self) -> dict[str, str]:
+        return {
+            name: fact for each in self._growing for name, fact in each.population.facts().items()
+        }
+
+    def keep_programs(self) -> bool:
+        kept = [each.population.keep_programs() for each in self._parts]
+        return all(kept)
+
+    def drop_caches(self) -> bool:
+        freed = [each.population.drop_caches() for each in self._parts]
+        return any(freed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Which agents of all those that come in turns are of one kind: in every `period` of them those
+    at the `offsets`."""
+
+    period: int
+    offsets: tuple[int, ...]
+
+    def __getitem__(self, agent: int) -> int:
+        """The place of an agent among all, by its number in its kind."""
+        rounds, place = divmod(agent, len(self.offsets))
+        return rounds * self.period + self.offsets[place]
+
+    def below(self, count: int) -> int:
+        """How many of the first `count` are of the kind."""
+        rounds, place = divmod(count, self.period)
+        return rounds * len(self.offsets) + bisect_left(self.offsets, place)
+
+    def within(self, agents: range) -> range:
+        """Their numbers in the kind, of the agents at these places."""
+        return range(self.below(agents.start), self.below(agents.stop))
+
+
+_ALL = _Places(1, (0,))
+
+
+def _turns(counts: Sequence[int]) -> list[_Places]:
+    """The places of kinds that have so many agents each: one of each kind comes first, and then
+    whichever has the fewest for its share (Webster's method), so that any number of agents has
+    about these proportions, and every multiple of the period exactly."""
+    divisor = gcd(*counts)
+    shares = [count // divisor for count in counts]
+    taken: list[list[int]] = [[] for _ in counts]
+    for place in range(sum(shares)):
+        waiting = [kind for kind, each in enumerate(taken) if not each]
+        next_one = min(
+            waiting or [kind for kind, each in enumerate(taken) if len(each) < shares[kind]],
+            key=lambda kind: (2 * len(taken[kind]) + 1) / shares[kind],
+        )
+        taken[next_one].append(place)
+    return [_Places(sum(shares), tuple(each)) for each in taken]
+
+
+@dataclass(slots=True)
+class _Part:
+    """One kind.
+
+    Attributes:
+        number: among all kinds.
+        field: the scenario's where its own fields are.
+        grows: it is one of those that figures are about; the others are as many as they are.
+        places: of its agents among all those.
+    """
+
+    number: int
+    spec: PopulationSpec
+    population: Population
+    field: str
+    grows: bool
+    places: _Places
+
+    def grow(self, agents: int) -> range:
+        """Let there be so many."""
+        with named_fields(self.field):
+            return self.population.grow(agents)
+
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        """As of a population, with the agents' places."""
+        with named_fields(self.field):
+            for lived in self.population.live(agents, steps):
+                yield self.numbered(lived)
+
+    def numbered(self, lived: Lived) -> Lived:
+        """The same with the agent's place."""
+        if self.places.period == 1:
+            return lived
+        return lived._replace(agent=self.places[lived.agent])
+
+
+@contextmanager
+def named_fields(place: str) -> Iterator[None]:
+    """Fields of a kind that are wrong are named where they are, at `place`."""
+    try:
+        yield
+    except ScenarioError as error:
+        if not place or error.field.partition(".")[0] not in _OF_KINDS:
+            raise
+        raise ScenarioError(f"{place}.{error.field}", error.problem, detail=error.detail) from None
+
+
+class _Unwatched:
+    """The probe of agents that no figure is about."""
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
+        return function(*arguments)
