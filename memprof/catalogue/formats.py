@@ -15,7 +15,7 @@ from memprof.errors import OutputError
 from memprof.text import raised
 
 VIEWS = {
-    "profile": "memprof.profile.view:profile_view",
+    "profile": "memprof.profile.kinds_view:view",
     "leak": "memprof.leak.view:leak_view",
     "density": "memprof.density.view:density_view",
     "prediction": "memprof.density.predict_view:predict_view",

@@ -42,6 +42,13 @@ def density_command(
             help="After the sweep, also grow to this many.",
         ),
     ] = None,
+    grow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Grow one of the scenario's kinds, beside the others; else all in proportion.",
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -107,6 +114,7 @@ def density_command(
             "--threads": threads,
             "--suite": suite,
             "--memory-limit": workers.memory_limit,
+            "--grow": grow,
         }
         _predict(scenario, agents, device_memory, measured, changed, workers, to)
         return
@@ -119,6 +127,15 @@ def density_command(
     if verify and workers.memory_limit is None:
         raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     loaded = load_or_default(scenario, "suite" if suite else "density", changed)
+    kinds = {each.kind: each for each in loaded.kinds}
+    if grow is not None and grow not in kinds:
+        has = f"expected {' or '.join(kinds)}" if kinds else "the scenario has no kinds"
+        raise UsageError(f"--grow: {has}, found {grow}")
+    if threads is not None and (kinds or loaded.scenario.world):
+        raise UsageError(
+            "--threads: is for agents of one kind that each live alone, which threads can step at "
+            "once. Remove it"
+        )
     if not BACKENDS[loaded.scenario.backend].together:
         threads = threads or (SUITE_THREADS if suite else None)
     elif threads is not None:
@@ -131,6 +148,10 @@ def density_command(
     from memprof.density.run import Asked, density
 
     sizes = SUITE_SIZES if suite else sweep_sizes(100 if max_agents is None else max_agents)
+    if grow is not None:
+        loaded = kinds[grow]
+    elif kinds:  # one of each at least
+        sizes = tuple(dict.fromkeys(max(size, len(kinds)) for size in sizes))
     asked = Asked(sizes, agents, verify, time_limit, threads, suite)
     name = loaded.scenario.name
     Output(f"{name}-density", to).answer(

@@ -164,7 +164,8 @@ def _cases(files: Sequence[Path], changed: Overrides, verdicts: Verdicts) -> lis
     from memprof.scenario import load_scenario
 
     given = verdicts.tolerances()
-    cases = [case_of(load_scenario(file, changed), given) for file in files]
+    loaded = [load_scenario(file, changed) for file in files]
+    cases = [case_of(each, given) for whole in loaded for each in whole.kinds or [whole]]
     twice = [name for name, count in Counter(each.name for each in cases).items() if count > 1]
     if twice:
         where = ", ".join(each.file for each in cases if each.name == twice[0])

@@ -21,8 +21,9 @@ from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.posix import Limits
 from memprof.profile.auto import changes_order, judged
 from memprof.profile.cautions import of_workers
+from memprof.profile.kinds import choose
 from memprof.profile.run import budget_check, diverged, over_budget
-from memprof.profile.workers import Runs, compared_with_plain
+from memprof.profile.workers import compared_with_plain
 from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.lines import mean_of_known, process_bytes, since_baseline
@@ -83,7 +84,8 @@ def density(
     verdict: Equivalence | None = None
     measuring = Measuring()
     with measuring.kept(lambda: True):
-        plan = Runs(crew).choose()
+        plan = choose(crew)
+        loaded = crew.loaded
         clock = Clock(asked.seconds)
         variants = _variants(plan, asked, scenario.steps)
         crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))

@@ -6,7 +6,7 @@ and comparisons take for granted is checked once, where it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -86,8 +86,12 @@ def _scenario(scenario: ScenarioFields) -> Iterator[Problem]:
 
 
 def _profile(report: Report) -> Iterator[Problem]:
+    found = [each.name for each in report.kinds]
     for name, variant in _both(report.variants):
         yield from _variant(variant, f"variants.{name}")
+        names = [each.name for each in variant.kinds]
+        if names != found:
+            yield f"variants.{name}.kinds", f"expected {_names(found)}, found {_names(names)}"
 
 
 def _both(variants: Variants[V]) -> Iterator[tuple[VariantName, V]]:
@@ -97,6 +101,10 @@ def _both(variants: Variants[V]) -> Iterator[tuple[VariantName, V]]:
         yield "after", variants.after
 
 
+def _names(kinds: Sequence[str]) -> str:
+    return cut(", ".join(kinds), 200) or "none"
+
+
 def _variant(variant: Variant, path: str) -> Iterator[Problem]:
     yield from _cost(variant.per_agent, f"{path}.per_agent")
     for number, sample in enumerate(variant.samples):
@@ -104,6 +112,8 @@ def _variant(variant: Variant, path: str) -> Iterator[Problem]:
     for number, stack in enumerate(variant.hotspots.stacks):
         where = f"{path}.hotspots.stacks.{number}.frames"
         yield from _between(where, len(stack.frames), 0, _MOST_FRAMES)
+    for number, kind in enumerate(variant.kinds):
+        yield from _variant(kind, f"{path}.kinds.{number}")
     if variant.timeline is not None:
         seconds = [each.seconds for each in variant.timeline.samples]
         yield from _rising(f"{path}.timeline.samples", "seconds", seconds)

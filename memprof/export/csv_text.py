@@ -110,6 +110,8 @@ def _rows(report: AnyReport) -> Iterator[_Row]:
 def _profile(report: Report) -> Iterator[_Row]:
     for name, variant in report.variants.named():
         yield from _all(_variant(variant), variant=name)
+    for kind in report.of_kinds():
+        yield from _all(_profile(kind), scenario=kind.scenario.name)
 
 
 def _variant(variant: Variant) -> Iterator[_Row]:

@@ -13,13 +13,12 @@ from msgspec.structs import replace
 from memprof.catalogue.models import Npz
 from memprof.errors import MemprofError
 from memprof.gate import differences, judge
-from memprof.launch.runner import Crew, Observer
+from memprof.launch.runner import Crew, Named, Observer
 from memprof.posix import Limits
 from memprof.profile.run import condense
 from memprof.profile.workers import Runs
 from memprof.scenario import LoadedScenario
 from memprof.values.gate import DEFAULTS, Comparison, MetricChange, Tolerance
-from memprof.values.measurements import Mark
 from memprof.values.profile import Report
 
 
@@ -41,10 +40,14 @@ class Case:
     def hash(self) -> str:
         """Of all that decides on the figures: fields of the scenario, and its model's file."""
         values = self.loaded.scenario.model_dump(mode="json")
-        model = self.loaded.scenario.model
-        if isinstance(model, Npz):
-            content = (self.loaded.path.parent / model.path).read_bytes()
-            values["model"]["content"] = hashlib.sha256(content).hexdigest()
+        whole = self.loaded.whole
+        if whole is not None:  # in the company of which it was measured
+            values["company"] = whole.scenario.model_dump(mode="json", exclude={"model"})
+        models = [each.scenario.model for each in (whole.kinds if whole else [self.loaded])]
+        files = [each.path for each in models if isinstance(each, Npz)]
+        if files:
+            contents = [(self.loaded.path.parent / each).read_bytes() for each in files]
+            values["model"]["content"] = hashlib.sha256(b"".join(contents)).hexdigest()
         return differences.scenario_hash(values)
 
     def with_passes(self, passes: tuple[str, ...]) -> Case:
@@ -113,7 +116,7 @@ def measure(case: Case, rules: Rules, observer: Observer, doing: str = "") -> Me
         MeasurementError: nothing was measured.
     """
     started = time.monotonic()
-    crew = Crew(case.loaded, rules.limits, _Named(observer, f"{case.name}{doing}"))
+    crew = Crew(case.loaded, rules.limits, Named(observer, f"{case.name}{doing}"))
     return Measured(case, rules, Runs(crew).run_clean(), started)
 
 
@@ -147,20 +150,3 @@ def comparison(
         passes=differences.passes(was, now) if changed else (),
         before_passes=differences.before_passes(was, now) if changed else (),
     )
-
-
-class _Named(Observer):
-    """An observer that is told which scenario a worker measures."""
-
-    def __init__(self, observer: Observer, name: str) -> None:
-        self._observer = observer
-        self._name = name
-
-    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
-        self._observer.worker(f"{self._name}: {title}", number, total, left_seconds)
-
-    def phase(self, title: str, mark: Mark) -> None:
-        self._observer.phase(f"{self._name}: {title}", mark)
-
-    def known(self, finding: str) -> None:
-        self._observer.known(f"{self._name}: {finding}")

@@ -78,6 +78,23 @@ class Observer:
         """A figure is known, in words; it may become more certain."""
 
 
+class Named(Observer):
+    """An observer that is told what a worker measures, a scenario or a kind."""
+
+    def __init__(self, observer: Observer, name: str) -> None:
+        self._observer = observer
+        self._name = name
+
+    def worker(self, title: str, number: int, total: int, left_seconds: float | None) -> None:
+        self._observer.worker(f"{self._name}: {title}", number, total, left_seconds)
+
+    def phase(self, title: str, mark: Mark) -> None:
+        self._observer.phase(f"{self._name}: {title}", mark)
+
+    def known(self, finding: str) -> None:
+        self._observer.known(f"{self._name}: {finding}")
+
+
 CLOCKLESS = ("extend", "ledger")
 """Phases that begin when a worker has timed its last step."""
 # More than that wait for memory rather than for a processor.

@@ -129,7 +129,10 @@ def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> Popu
         return spec
     others = tuple(name for name in spec.passes if name != "history")
     return replace(
-        spec, passes=("history", *others), options={**spec.options, "history_steps": history_steps}
+        spec,
+        passes=("history", *others),
+        options={**spec.options, "history_steps": history_steps},
+        kinds=tuple(bounded(each, mode, history_steps) for each in spec.kinds),
     )
 
 

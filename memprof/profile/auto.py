@@ -103,8 +103,10 @@ class Tried:
 def changes_order(spec: PopulationSpec) -> bool:
     """Whether agents step in another order under the passes where they may see one another: in
     worlds that the user's own code makes. Digests, of a few agents at a time, do not tell."""
-    own = spec.model["kind"] == "factory" and spec.world is None
-    return own and any(PASSES[name].form(spec.backend).kind == "budget" for name in spec.passes)
+    each = spec.kinds or (spec,)
+    names = {name for those in (spec, *each) for name in those.passes}
+    own = spec.world is None and any(those.model["kind"] == "factory" for those in each)
+    return own and any(PASSES[name].form(spec.backend).kind == "budget" for name in names)
 
 
 def judged(

@@ -17,6 +17,7 @@ from memprof.posix import Limits
 from memprof.profile import cautions, judge
 from memprof.profile.advice import advise
 from memprof.profile.auto import changes_order, judged
+from memprof.profile.kinds import profile_kinds
 from memprof.profile.passes import cost_of
 from memprof.profile.rows import waterfall
 from memprof.profile.workers import Runs, VariantRuns
@@ -37,9 +38,11 @@ def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outco
         ScenarioError: a worker found the scenario wrong.
         MeasurementError: nothing was measured.
     """
+    if loaded.kinds:
+        return profile_kinds(loaded, lambda each, told: profile(each, limits, told), observer)
     runs = Runs(Crew(loaded, limits, observer)).run_all()
     report = condense(runs, loaded, limits)
-    return Outcome(report, runs.failure or _broken_check(report))
+    return Outcome(report, runs.failure or _broken_check(report, loaded.kind))
 
 
 def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
@@ -176,10 +179,12 @@ def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassR
     return verdict, rows
 
 
-def _broken_check(report: Report) -> MemprofError | None:
+def _broken_check(report: Report, kind: str) -> MemprofError | None:
     broken = [each.name for each in report.passes if each.kept and each.outcome == "diverged"]
     plan = report.variants.after.passes if report.variants.after else ()
-    return diverged(report.equivalence, broken or plan, "saving") or over_budget(report.budget)
+    return diverged(report.equivalence, broken or plan, "saving") or over_budget(
+        report.budget, kind or PER_AGENT
+    )
 
 
 def diverged(
@@ -204,12 +209,12 @@ def budget_check(scenario: Scenario, cost: PerAgent) -> BudgetCheck | None:
     return BudgetCheck(limit, cost.at_most_bytes, cost.at_most_bytes <= limit)
 
 
-def over_budget(budget: BudgetCheck | None) -> BudgetExceeded | None:
-    """What a command ends with where a budget is broken."""
+def over_budget(budget: BudgetCheck | None, name: str = PER_AGENT) -> BudgetExceeded | None:
+    """What a command ends with where a budget of that name is broken."""
     if budget is None or budget.kept:
         return None
     return BudgetExceeded(
-        f"budget.per_agent: expected at most {format_size(budget.limit_bytes)}, found "
+        f"budget.{name}: expected at most {format_size(budget.limit_bytes)}, found "
         f"{format_size(budget.marginal_bytes)} per agent with the passes; add passes, or raise "
         "the budget"
     )

@@ -54,7 +54,7 @@ _OF_ALL_AT_ONCE = {
     "compile and step": "is the first step, with programs that an earlier worker compiled, if they "
     "can be kept",
 }
-_SAME = {
+SAME = {
     "exact": "It behaves the same, bit for bit.",
     "bounded": "It behaves the same within the bound of its passes.",
 }
@@ -92,7 +92,7 @@ def _brief(report: Report) -> Section:
     """The figures that most people look for."""
     variants = [variant for _, variant in report.variants.named()]
     rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=_all(report)))
-    text = [*largest_components(report.variants.before.ledger), *_growth(report)]
+    text = [*largest_components(report.variants.before.ledger), *growth_lines(report)]
     if report.budget is not None and not report.budget.kept:
         text.append(budget_line(report.budget))
     return Section("", tuple(text), (Table("", _columns(variants), rows),))
@@ -102,7 +102,7 @@ def _all(report: Report) -> str:
     return counted(report.scenario.agents, "agent")
 
 
-def _growth(report: Report) -> Iterator[str]:
+def growth_lines(report: Report) -> Iterator[str]:
     """What a population that lives on gains, what does so, and what stops it."""
     before, final = report.variants.before, report.variants.final
     if before.trend.verdict != "leak":
@@ -129,7 +129,7 @@ def _columns(variants: Sequence[Variant]) -> tuple[str, ...]:
 def headline(report: Report) -> str:
     """What an agent cost, what it costs now, and whether it still does the same."""
     before, after = report.variants.before, report.variants.after
-    cost = f"An agent costs {_marginal(before)}"
+    cost = f"An agent costs {marginal_words(before)}"
     if after is None:
         return f"{cost}."
     if not after.passes:
@@ -137,15 +137,17 @@ def headline(report: Report) -> str:
     names = ", ".join(after.passes)
     match report.equivalence.verdict:
         case "exact" | "bounded":
-            same = _SAME[report.equivalence.verdict]
-            return f"{cost}; with {names} {_marginal(after)}: {_reduction(before, after)}. {same}"
+            same = SAME[report.equivalence.verdict]
+            return (
+                f"{cost}; with {names} {marginal_words(after)}: {reduction(before, after)}. {same}"
+            )
         case "diverged":
             return f"{cost}; with {names} agents behave differently, so no saving is claimed."
         case _:
             return f"{cost}; behaviour with {names} was not checked, so no saving is claimed."
 
 
-def _marginal(variant: Variant) -> str:
+def marginal_words(variant: Variant) -> str:
     cost = variant.per_agent
     if not cost.resolved:
         return f"at most {format_size(cost.ci95_bytes[1])} (below resolution)"
@@ -153,7 +155,7 @@ def _marginal(variant: Variant) -> str:
     return f"{format_size(cost.marginal_bytes)} ({low} to {high})"
 
 
-def _reduction(before: Variant, after: Variant) -> str:
+def reduction(before: Variant, after: Variant) -> str:
     """The reduction, and the least that both intervals allow to claim."""
     was, now = before.per_agent, after.per_agent
     if was.marginal_bytes <= 0:
@@ -189,7 +191,7 @@ def _before_and_after(report: Report) -> Section:
     after = report.variants.after
     if after is not None and after.passes:
         if report.equivalence.verdict in ("exact", "bounded"):
-            text.append(f"Reduction: {_reduction(report.variants.before, after)}.")
+            text.append(f"Reduction: {reduction(report.variants.before, after)}.")
         text.append(f"Equivalence: {_equivalence(report)}.")
     if report.budget is not None:
         text.append(budget_line(report.budget))
@@ -370,7 +372,7 @@ def _trend(report: Report) -> Section:
     rows = tuple((name, *_trend_row(variant.trend)) for name, variant in report.variants.named())
     columns = ("", "verdict", "per agent and step", "95 % interval", "floor", "steps")
     text = (
-        *_growth(report),
+        *growth_lines(report),
         "Bytes that an agent gains per further step: the slope of the live heap (malloc and "
         "Python's small objects) after garbage collection, with the whole population alive. It is "
         "judged as in memprof leak, which runs longer and says where the growth is.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from memprof.values.measurements import TraceComparison
 from memprof.values.report import Equivalence
@@ -41,6 +41,35 @@ def not_reproducible() -> Equivalence:
     return not_checked(
         "the plain population itself behaves differently in two runs with the same seed"
     )
+
+
+_WORST = ("diverged", "not_checked", "bounded", "exact")
+
+
+def of_all(kinds: Mapping[str, Equivalence]) -> Equivalence:
+    """The verdict on all kinds of agents by name: that on the one that keeps to its claim least."""
+    verdict = next(each for each in _WORST if each in [k.verdict for k in kinds.values()])
+    those = {name: each for name, each in kinds.items() if each.verdict == verdict}
+    agreed = [each.action_agreement for each in kinds.values()]
+    compared = sum(each.agents for each in kinds.values())
+    agreement = sum(each.agents * (each.action_agreement or 0.0) for each in kinds.values()) / max(
+        1, compared
+    )
+    return Equivalence(
+        verdict,
+        compared,
+        max(each.steps for each in kinds.values()),
+        None if None in agreed else agreement,
+        _largest([each.max_abs_belief_error for each in kinds.values()]),
+        _largest([each.max_divergence_nats for each in kinds.values()]),
+        "; ".join(f"{name}: {each.detail}" for name, each in those.items()),
+    )
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [each for each in values if each is not None]
+    return max(known) if len(known) == len(values) else None
 
 
 def judge(

@@ -6,9 +6,11 @@ Frozen structs with plain fields, bytes and seconds only. Intervals are pairs (l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from memprof.values.instruments import (
     AllocationStack,
@@ -17,6 +19,7 @@ from memprof.values.instruments import (
     GainRow,
     ImportRow,
     LineHotspot,
+    Positive,
     TypeRow,
 )
 from memprof.values.measurements import (
@@ -27,9 +30,11 @@ from memprof.values.measurements import (
 from memprof.values.report import (
     BaseVariant,
     BudgetCheck,
+    Caution,
     Equivalence,
     Interval,
     LeakVerdict,
+    ScenarioFields,
     ScenarioReport,
     Variants,
 )
@@ -148,7 +153,8 @@ class Variant(BaseVariant, frozen=True, kw_only=True):
     in older reports. `compile_seconds` is the first step of all agents, where the backend compiles
     in it. `device` is
     there if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
-    `imports` if any was that has a worker of its own.
+    `imports` if any was that has a worker of its own. Where there are `kinds`, what instruments,
+    hotspots and samples tell is theirs.
     """
 
     imports_bytes: float
@@ -167,6 +173,16 @@ class Variant(BaseVariant, frozen=True, kw_only=True):
     imports: tuple[ImportRow, ...] = ()
     one_agent: tuple[AgentFigure, ...] = ()
     file_pages_bytes: float | None = None
+    kinds: tuple[KindVariant, ...] = ()
+
+
+class KindVariant(Variant, frozen=True, kw_only=True):
+    """One kind of agents in a population of several, measured by varying the number of these alone:
+    what it costs, holds and does is theirs; what the process has as a whole is that of all."""
+
+    name: str
+    agents: Positive
+    equivalence: Equivalence
 
 
 class PassResult(Struct, frozen=True):
@@ -240,8 +256,24 @@ class Advice(Struct, frozen=True):
     saves_bytes: float | None = None
 
 
+class KindFound(Struct, frozen=True, kw_only=True):
+    """What was found of one kind, beside its variants; each field as in a report of it alone."""
+
+    name: str
+    scenario: ScenarioFields
+    passes: tuple[PassResult, ...]
+    equivalence: Equivalence
+    budget: BudgetCheck | None
+    warnings: tuple[Caution, ...]
+    advice: tuple[Advice, ...] = ()
+
+
 class Report(ScenarioReport, frozen=True, kw_only=True):
-    """Everything `memprof profile` found. Its JSON is the contract."""
+    """Everything `memprof profile` found. Its JSON is the contract.
+
+    Where there are several kinds, the variants are of all agents: what one costs is the mean over
+    them, and each kind has variants of its own in these. Passes, budgets and advice are by kind.
+    """
 
     kind: Literal["profile"] = "profile"
     variants: Variants[Variant]
@@ -249,3 +281,23 @@ class Report(ScenarioReport, frozen=True, kw_only=True):
     equivalence: Equivalence
     budget: BudgetCheck | None
     advice: tuple[Advice, ...] = ()
+    kinds: tuple[KindFound, ...] = ()
+
+    def of_kinds(self) -> Iterator[Report]:
+        """A report of each kind alone; none where all agents are of one."""
+        before, after = (
+            {each.name: each for each in (variant.kinds if variant else ())}
+            for variant in (self.variants.before, self.variants.after)
+        )
+        for found in self.kinds:
+            yield replace(
+                self,
+                scenario=found.scenario,
+                variants=Variants(before[found.name], after.get(found.name)),
+                passes=found.passes,
+                equivalence=found.equivalence,
+                budget=found.budget,
+                warnings=found.warnings,
+                advice=found.advice,
+                kinds=(),
+            )

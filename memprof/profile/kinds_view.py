@@ -1,0 +1,205 @@
+"""The view of a profile of several kinds of agents: each kind beside the others, and then alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from memprof.profile.next_step import next_step
+from memprof.profile.view import (
+    SAME,
+    growth_lines,
+    marginal_words,
+    profile_view,
+    reduction,
+)
+from memprof.render import (
+    Bars,
+    BarSeries,
+    Next,
+    Section,
+    Table,
+    View,
+    brief_advice,
+    brief_warnings,
+    environment_section,
+    figure_rows,
+    warnings_section,
+)
+from memprof.text import counted, format_seconds, format_size
+from memprof.values.figures import FIXED, PEAK, PROFILE, TOTAL
+from memprof.values.profile import Advice, Report, Variant
+
+_WHOLE = (FIXED, TOTAL, PEAK)
+
+
+def view(report: Report) -> View:
+    """Of whichever agents there are."""
+    return _of_kinds(report) if report.kinds else profile_view(report)
+
+
+def _of_kinds(report: Report) -> View:
+    kinds = {found.name: each for found, each in zip(report.kinds, report.of_kinds(), strict=True)}
+    scenario = report.scenario
+    title = (
+        f"{scenario.name}: {counted(scenario.agents, 'agent')} of {counted(len(kinds), 'kind')}, "
+        f"{counted(scenario.steps, 'step')}"
+    )
+    sections = [
+        _beside(report, kinds),
+        *warnings_section(report.warnings),
+        *(section for name, each in kinds.items() for section in _alone(name, each)),
+        environment_section(report.environment),
+    ]
+    brief = (
+        _brief(report, kinds),
+        *brief_advice(list(_advice(kinds))),
+        *brief_warnings(report.warnings),
+    )
+    return View(title, headline(report), tuple(sections), _bars(kinds), _next(kinds), brief)
+
+
+def headline(report: Report) -> str:
+    """What an agent of each kind cost, what it costs now, and whether all still do the same."""
+    said = []
+    for found, each in zip(report.kinds, report.of_kinds(), strict=True):
+        before, after = each.variants.before, each.variants.after
+        cost = f"An agent of kind {found.name} costs {marginal_words(before)}"
+        if after is not None and after.passes and each.equivalence.verdict in SAME:
+            cost += f", with {', '.join(after.passes)} {marginal_words(after)}"
+            cost += f" ({reduction(before, after)})"
+        said.append(cost)
+    text = f"{'. '.join(said)}."
+    after = report.variants.after
+    if after is None or not after.passes:
+        return text
+    verdict = report.equivalence.verdict
+    if verdict in SAME:
+        return f"{text} All behave the same{SAME[verdict].removeprefix('It behaves the same')}"
+    what = "behave differently" if verdict == "diverged" else "were not checked"
+    return f"{text} Agents {what} with the passes: {report.equivalence.detail}."
+
+
+def _brief(report: Report, kinds: dict[str, Report]) -> Section:
+    """The figures that most people look for."""
+    growing = [f"{name}: {line}" for name, each in kinds.items() for line in growth_lines(each)]
+    return Section("", tuple(growing), (_costs(report, kinds), _whole(report)))
+
+
+def _costs(report: Report, kinds: dict[str, Report]) -> Table:
+    """What agents of each kind cost, and the mean over all."""
+    rows = [
+        (name, f"{each.scenario.agents:,}", *_figures(each), _budget(each))
+        for name, each in kinds.items()
+    ]
+    rows.append(("all", f"{report.scenario.agents:,}", *_figures(report), ""))
+    columns = ("kind", "agents", "before", "after", "step before", "step after", "budget")
+    there = [n for n, _ in enumerate(columns) if any(row[n] not in ("", "-") for row in rows)]
+    return Table(
+        "marginal per agent, and its time per step",
+        tuple(columns[n] for n in there),
+        tuple(tuple(row[n] for n in there) for row in rows),
+    )
+
+
+def _figures(report: Report) -> tuple[str, ...]:
+    before, after = report.variants.before, report.variants.after
+    after = after if after is not None and after.passes else None
+    return _cost(before), _cost(after), _step(before), _step(after)
+
+
+def _cost(variant: Variant | None) -> str:
+    if variant is None:
+        return "-"
+    cost = variant.per_agent
+    size = format_size(cost.at_most_bytes)
+    return size if cost.resolved else f"at most {size}"
+
+
+def _step(variant: Variant | None) -> str:
+    return "-" if variant is None else format_seconds(variant.step_seconds.median)
+
+
+def _budget(report: Report) -> str:
+    if report.budget is None:
+        return "-"
+    limit = format_size(report.budget.limit_bytes)
+    return f"{limit} {'met' if report.budget.kept else 'EXCEEDED'}"
+
+
+def _whole(report: Report) -> Table:
+    """What the process takes with all agents."""
+    variants = [variant for _, variant in report.variants.named()]
+    words = counted(report.scenario.agents, "agent")
+    rows = tuple(figure_rows(_WHOLE, variants, agents=words))
+    return Table("", ("", "before", "after")[: len(variants) + 1], rows)
+
+
+def _beside(report: Report, kinds: dict[str, Report]) -> Section:
+    text = [
+        "Each kind was measured in the company of the others, its own number varied alone: what "
+        "an agent costs is the slope of USS against the number of its kind. The last row is the "
+        "mean over all agents.",
+    ]
+    if report.equivalence.verdict != "not_checked":
+        text.append(f"Equivalence: {report.equivalence.verdict}; {report.equivalence.detail}.")
+    variants = [variant for _, variant in report.variants.named()]
+    rows = tuple(figure_rows(PROFILE, variants, agents=counted(report.scenario.agents, "agent")))
+    ledgers = tuple(_ledger(name, variant) for name, variant in report.variants.named())
+    table = Table("all agents", ("", "before", "after")[: len(variants) + 1], rows)
+    return Section("Kinds", tuple(text), (_costs(report, kinds), table, *ledgers))
+
+
+def _ledger(name: str, variant: Variant) -> Table:
+    """Where all agents' memory is."""
+    rows = [
+        (row.component, format_size(row.private_bytes), format_size(row.shared_bytes))
+        for row in variant.ledger.rows
+    ]
+    rows.append(("unexplained", format_size(variant.ledger.unexplained_bytes), ""))
+    return Table(f"ledger, {name}", ("", "agents alone", "shared"), tuple(rows))
+
+
+def _alone(name: str, report: Report) -> Iterator[Section]:
+    """All that is known of one kind."""
+    own = profile_view(report)
+    first, *others = [each for each in own.sections if not each.reference]
+    yield _titled(first, name, own.headline)
+    for each in others:
+        yield _titled(each, name)
+
+
+def _titled(section: Section, name: str, *said: str) -> Section:
+    """A section of one kind's view among those of all."""
+    title = f"{name}: {section.title[:1].lower()}{section.title[1:]}"
+    return dataclasses.replace(section, title=title, text=(*said, *section.text))
+
+
+def _advice(kinds: dict[str, Report]) -> Iterator[Advice]:
+    for name, report in kinds.items():
+        for each in report.advice:
+            yield replace(each, finding=f"{name}: {each.finding}")
+
+
+def _bars(kinds: dict[str, Report]) -> Bars:
+    """What agents cost, before and after; the upper end where it is below resolution."""
+    before = [each.variants.before.per_agent.at_most_bytes for each in kinds.values()]
+    series = [BarSeries("before", tuple(max(0.0, cost) for cost in before), "before")]
+    afters = [each.variants.after for each in kinds.values()]
+    if any(after is not None and after.passes for after in afters):
+        costs = [None if a is None else max(0.0, a.per_agent.at_most_bytes) for a in afters]
+        series.append(BarSeries("after", tuple(costs), "after"))
+    alt = ", ".join(f"{n} {format_size(cost)}" for n, cost in zip(kinds, before, strict=True))
+    return Bars.visible("memory per agent (USS)", alt, "bytes", list(kinds), series)
+
+
+def _next(kinds: dict[str, Report]) -> Next | None:
+    """What to do about the kind that costs most in all."""
+    broken = [each for each in kinds.values() if each.budget is not None and not each.budget.kept]
+    most = max(
+        broken or kinds.values(),
+        key=lambda each: each.scenario.agents * each.variants.before.per_agent.marginal_bytes,
+    )
+    return next_step(most)
