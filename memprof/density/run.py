@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from memprof.density import capacity
@@ -20,12 +20,13 @@ from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.posix import Limits
 from memprof.profile.auto import changes_order, judged
-from memprof.profile.cautions import of_workers
+from memprof.profile.cautions import of_difference, of_workers
 from memprof.profile.kinds import choose
 from memprof.profile.run import budget_check, diverged, over_budget
 from memprof.profile.workers import compared_with_plain
 from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
+from memprof.stats.equivalence import Parting
 from memprof.stats.lines import mean_of_known, process_bytes, since_baseline
 from memprof.text import counted, format_size
 from memprof.values.density import (
@@ -149,6 +150,8 @@ def _equivalence(
 ) -> Equivalence:
     """Whether the first agents behave alike; value by value where their digests differ, if there is
     a crew to find out."""
+    if (differs := _differs(variants)) is not None:
+        return equivalence.not_checked(differs.words)
     if len(variants) < 2:
         return equivalence.not_checked("no passes to check")
     runs = [run for each in variants for run in each.runs]
@@ -156,17 +159,25 @@ def _equivalence(
     if agents == 0 or not all(each.runs for each in variants):
         return equivalence.not_checked("the passes were not measured")
     before, after = ([run.digests[:agents] for run in each.runs] for each in variants)
-    if not equivalence.reproducible(before):
-        return equivalence.not_reproducible()
     same, plan = equivalence.same_digests(before, after), variants[1].passes
     if same and not changes_order(loaded.spec(plan)):
         return equivalence.exact(agents, variants[0].steps)
     if crew is None:
         return equivalence.not_finished(same=same)
     found = compared_with_plain(plan, len(before), crew)
-    if found is None:
-        return equivalence.not_reproducible()
-    return judged(found, plan, loaded.scenario.backend, same_digests=same)
+    if isinstance(found, Parting):
+        return equivalence.not_checked(found.words)
+    return judged(found, loaded.spec(plan), plan, same_digests=same)
+
+
+def _differs(variants: Sequence[VariantSweep]) -> Parting | None:
+    """Where the plain population differs from itself in two repeats; None as far as is known."""
+    runs = variants[0].runs
+    agents = min((min(run.lived, len(run.digests)) for run in runs), default=0)
+    if not agents or equivalence.reproducible([run.digests[:agents] for run in runs]):
+        return None
+    whole = all(run.lived >= len(run.digests) for run in runs)
+    return equivalence.parting([run.course for run in runs] if whole else []) or Parting()
 
 
 def _lines(variant: VariantSweep) -> list[DensityRun]:
@@ -229,6 +240,8 @@ def _cautions(
     if len(threaded) > 1 and verdict.verdict == "exact":
         evidence = "agents stepped by several threads behave differently with the passes"
         yield Caution("threads_diverged", evidence, "report this as a bug, with the scenario")
+    if (differs := _differs(variants)) is not None:
+        yield of_difference(differs)
     yield from _unjudged(variants, machine)
     for each in variants:
         for kind, said, remedy in _of_variant(each):

@@ -222,6 +222,7 @@ class Sweep:
             facts=self._population.facts(),
             kept_whole=self._population.kept_whole,
             digests=self._watch.digests.per_agent(),
+            course=self._watch.digests.course(),
             calibration=process.calibration(),
             children=children(self._earlier),
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 from memprof.catalogue import load_target
 from memprof.catalogue.backends import BACKENDS
@@ -188,6 +191,13 @@ def check_together(
             raise ScenarioError(error.field, str(error)) from None
         problem = f"{keyword} of agent {agent}: {error}"
         raise ScenarioError(model_field(spec), problem) from None
+
+
+def begin_random(seed: int) -> None:
+    """From here on, what the user's own code draws from `np.random` and `random` is the same in
+    every run."""
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 def step_seed(seed: int, agent: int, step: int) -> int:

@@ -1,6 +1,7 @@
 """What turns an agent's action into its next observation.
 
-All chance comes from the global `np.random`, which the population seeds per agent and step.
+All chance comes from the global `np.random`, and in worlds of the user's own also from `random`,
+which the population seeds per agent and step.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from memprof.errors import ScenarioError
 from memprof.models import OwnWorld
-from memprof.populations import ENVIRONMENT, EVERYBODY
+from memprof.populations import ENVIRONMENT, EVERYBODY, begin_random
 from memprof.populations.alike import alike
 from memprof.populations.lone_world import LoneWorld
 from memprof.populations.seeds import AfterOwn, AfterWorlds, Onwards
@@ -180,6 +181,10 @@ class Environments:
         if self._worlds.removed == len(self._worlds):
             self._first = self._env = None
 
+    def is_own(self, agent: int) -> bool:
+        """Whether an agent's world is of the user's own code."""
+        return isinstance(self._worlds[agent], LoneWorld)
+
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives after `action`; the first time, without one."""
         world: GenerativeProcess | LoneWorld = self._worlds[agent]
@@ -211,7 +216,7 @@ class Environments:
             return self._observed_at_once(agents, actions, AfterWorlds(seeds, draws).uniform)
         seen = []
         for row, agent in enumerate(agents):
-            np.random.seed(seeds[row])
+            begin_random(seeds[row])
             seen.append(self.observe(agent, None if actions is None else actions[row]))
             if agent in self.begun:
                 raise ScenarioError(
@@ -236,7 +241,7 @@ class Environments:
             return np.stack(seen, axis=1), after
         observed, left = [], AfterOwn()
         for agent, action, seed in zip(agents, actions, seeds, strict=True):
-            np.random.seed(seed)
+            begin_random(seed)
             observed.append(self.observe(agent, action))
             left.left_off()
         return observed, left

@@ -17,6 +17,7 @@ from memprof.populations import (
     Lived,
     Population,
     Probe,
+    begin_random,
     model_field,
     refused,
     step_seed,
@@ -189,7 +190,7 @@ class JaxPopulation(Population):
             )
 
     def _model_of(self, agent: int) -> GenerativeModel:
-        np.random.seed(step_seed(self._spec.seed, agent, -1))
+        begin_random(step_seed(self._spec.seed, agent, -1))
         model = self._model(agent)
         if is_agent(model.agent):
             raise ScenarioError(

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from memprof.errors import ScenarioError
 from memprof.models.factory import imported, signature_of
-from memprof.populations import ENVIRONMENT, EVERYBODY, step_seed
+from memprof.populations import ENVIRONMENT, EVERYBODY, begin_random, step_seed
 from memprof.populations.lone_world import as_space, expected, seen_of
 from memprof.populations.seeds import AfterWorlds, Onwards
 from memprof.text import own_traceback, raised, shown
@@ -131,7 +129,7 @@ class JointWorlds:
         self.group = len(self._made.everybody)
 
     def _new(self, first: int, names: list[list[str]]) -> _World:
-        np.random.seed(step_seed(self._seed, -1 - first, -1))
+        begin_random(step_seed(self._seed, -1 - first, -1))
         world = _World(self._make([name for each in names for name in each]), first, names)
         world.begin(seed=step_seed(self._seed, -1 - first, -1) >> 1)
         if not world.everybody:
@@ -196,7 +194,7 @@ class JointWorlds:
     def move(self, step: int) -> None:
         """All that live have acted: let the worlds move."""
         for world in self._worlds:
-            np.random.seed(step_seed(self._seed, -1 - world.first, step))
+            begin_random(step_seed(self._seed, -1 - world.first, step))
             world.move()
 
     def close(self) -> None:
@@ -242,6 +240,10 @@ class Surroundings:
         outcomes = [array.shape[0] for array in arguments["A"]]
         shape = outcomes, [array.shape[-1] for array in arguments["B"]]
         self.shapes.append(self.shapes[-1] if self.shapes[-1:] == [shape] else shape)
+
+    def is_own(self, agent: int) -> bool:
+        """As of `Environments`; what an agent perceives is known already."""
+        return False
 
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives; its last action is known."""

@@ -5,6 +5,7 @@ Agents that the user's own code builds: what contradicts them, and why they fail
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from typing import Any
@@ -20,6 +21,7 @@ from memprof.populations import (
     Lived,
     Population,
     Probe,
+    begin_random,
     check_together,
     model_field,
     refused,
@@ -84,7 +86,7 @@ class NumpyPopulation(Population):
 
     def _build(self, index: int) -> None:
         """PyMDP's agent and its world; taken over at once where there is nothing to optimise."""
-        np.random.seed(step_seed(self._spec.seed, index, -1))
+        begin_random(step_seed(self._spec.seed, index, -1))
         model = self._model(index)
         arguments = {**model.arguments, **self._spec.agent}
         if model.agent is not None:
@@ -150,6 +152,8 @@ class NumpyPopulation(Population):
         def one_by_one(place: int) -> Behaviour:
             agent = agents[place]
             body = self._roster.wake(agent)
+            if type(body) is not Agent:
+                random.seed(seeds[place])
             try:
                 return self._checked(
                     body,
@@ -163,7 +167,9 @@ class NumpyPopulation(Population):
         taken: list[Taken] = self._probe.call(
             "turns", list, together.take(agents, observations, one_by_one, onwards)
         )
-        return chain.from_iterable(each.behaviours() for each in taken)
+        behaviours = chain.from_iterable(each.behaviours() for each in taken)
+        for did, seen in zip(behaviours, observations, strict=True):
+            yield Behaviour(did.beliefs, did.policies, did.action, seen)
 
     def _begin_anew(self, agent: int) -> None:
         body = self._roster.wake(agent)
@@ -190,7 +196,10 @@ class NumpyPopulation(Population):
 
     def _act(self, body: Agent, agent: int, step: int) -> Behaviour:
         call = self._probe.call
-        np.random.seed(step_seed(self._spec.seed, agent, step))
+        seed = step_seed(self._spec.seed, agent, step)
+        np.random.seed(seed)
+        if type(body) is not Agent or self._environments.is_own(agent):
+            random.seed(seed)  # of which PyMDP draws nothing
         last = body.action if step else None  # a ready agent may have acted elsewhere before
         observation: Any = call("environment", self._environments.observe, agent, last)
         first = step == 0

@@ -11,47 +11,80 @@ import numpy as np
 from memprof.populations import Behaviour
 from memprof.values.measurements import TraceComparison
 
-_HASHED = 3
+_DID = 3
 """Of a behaviour: beliefs, policies and action."""
 _STORED = 3
 """Arrays of a step in a file: what it believed, what it did, what it perceived."""
 
 
 class DigestTrace:
-    """Hashes of every agent's behaviour at every step, in memory that is reserved beforehand; of
-    agents that are built anew and live again, those of their first life.
+    """Hashes of every agent's behaviour at every step, and of what it perceived where that is
+    known, in memory that is reserved beforehand; of agents that are built anew and live again,
+    those of their first life.
 
     Cheap enough for the clean worker: equal digests prove bit-identical behaviour, and only when
     they differ does a `ValueTrace` have to say by how much.
     """
 
-    _WIDTH = 16
-
     def __init__(self, agents: int, steps: int) -> None:
         self._agents, self._steps = agents, steps
-        self._digests = bytearray(b"\xff") * (agents * steps * self._WIDTH)
+        self._seen, self._did = _Hashes(agents, steps, 8), _Hashes(agents, steps, 16)
         self._known = bytearray(agents * steps)
+        self._perceives = False
 
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
         """Keep the hash of one agent's step; agents and steps beyond the reserved are left out."""
         if agent >= self._agents or step >= self._steps:
             return
-        # As little as can be: it runs between steps, whose time it must not change.
-        data = b"".join([leaf.tobytes() for leaf in _leaves(behaviour[:_HASHED])])
         place = agent * self._steps + step
-        start = place * self._WIDTH
-        digest = hashlib.blake2b(data, digest_size=self._WIDTH).digest()
-        if not self._known[place]:  # how many lives there are is a matter of time
-            self._known[place] = True
-            self._digests[start : start + self._WIDTH] = digest
+        if self._known[place]:  # how many lives there are is a matter of time
+            return
+        self._known[place] = True
+        # As little as can be: it runs between steps, whose time it must not change.
+        self._did.put(place, behaviour[:_DID])
+        if behaviour.observation is not None:
+            self._perceives = True
+            self._seen.put(place, _flat(behaviour.observation))
 
     def per_agent(self) -> tuple[str, ...]:
         """One digest per agent, over all its steps."""
-        row = self._steps * self._WIDTH
         return tuple(
-            hashlib.blake2b(self._digests[start : start + row], digest_size=self._WIDTH).hexdigest()
-            for start in range(0, len(self._digests), row)
+            _hash(self._did.of_agent(agent) + self._seen.of_agent(agent), 16)
+            for agent in range(self._agents)
         )
+
+    def course(self) -> tuple[str, ...]:
+        """Two hashes per step, over all agents: of what they perceived, empty where that is not
+        known, and of what they then believed and did."""
+        course = list[str]()
+        for step in range(self._steps):
+            course.append(_hash(self._seen.of_step(step), 8) if self._perceives else "")
+            course.append(_hash(self._did.of_step(step), 8))
+        return tuple(course)
+
+
+class _Hashes:
+    """A hash of so many bytes for each agent and step."""
+
+    def __init__(self, agents: int, steps: int, width: int) -> None:
+        self._width, self._row = width, steps * width
+        self._bytes = bytearray(b"\xff") * (agents * self._row)
+
+    def put(self, place: int, values: Any) -> None:
+        data = b"".join([leaf.tobytes() for leaf in _leaves(values)])
+        start, width = place * self._width, self._width
+        self._bytes[start : start + width] = hashlib.blake2b(data, digest_size=width).digest()
+
+    def of_agent(self, agent: int) -> bytearray:
+        return self._bytes[agent * self._row : (agent + 1) * self._row]
+
+    def of_step(self, step: int) -> bytes:
+        rows = np.frombuffer(self._bytes, np.uint8).reshape(-1, self._row)
+        return rows[:, step * self._width : (step + 1) * self._width].tobytes()
+
+
+def _hash(data: bytes | bytearray, size: int) -> str:
+    return hashlib.blake2b(data, digest_size=size).hexdigest()
 
 
 class ValueTrace:
@@ -70,6 +103,7 @@ class ValueTrace:
         self._error = self._divergence = 0.0
         self._comparable = True
         self._first: tuple[int, int] | None = None
+        self._perceived = False
 
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
         """Write one agent's step, or hold it against the step in the file."""
@@ -96,7 +130,7 @@ class ValueTrace:
         known = seen.size and expected_seen.size
         same_seen = not known or np.array_equal(seen, expected_seen)
         if self._first is None and not (same_action and same_beliefs and same_seen):
-            self._first = (agent, step)
+            self._first, self._perceived = (agent, step), not same_seen
 
     def _expected(self, agent: int, step: int) -> tuple[np.ndarray, ...]:
         """Beliefs, action and observation in the file; what comes before them there is kept until
@@ -120,6 +154,7 @@ class ValueTrace:
             max_abs_belief_error=error,
             max_divergence_nats=divergence,
             first_difference=self._first,
+            perceived=self._perceived,
         )
 
 

@@ -38,6 +38,7 @@ def take_turn(
 ) -> Behaviour:
     """`observation`, a sequence, has an index or a distribution for each modality. `learning` names
     the parameters (A, B, D) that the agent learns: B from its second turn on, D in its `first`."""
+    seen = observation
     previous = agent.qs if "B" in learning and not first else None
     infer_states = agent.infer_states
     if any(isinstance(each, np.ndarray) and each.ndim for each in observation):
@@ -54,7 +55,7 @@ def take_turn(
         call("update_D", agent.update_D, beliefs)
     policies, _ = call("infer_policies", agent.infer_policies)
     action = call("sample_action", agent.sample_action)
-    return Behaviour(beliefs, policies, action, observation)
+    return Behaviour(beliefs, policies, action, seen)
 
 
 def _distributions(observation: Sequence[Any], outcomes: Sequence[int]) -> np.ndarray:

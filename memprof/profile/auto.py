@@ -97,7 +97,7 @@ class Tried:
     def _compared(self, plan: Plan) -> Equivalence:
         known = (each.found for each in self.known.comparisons if each.plan == plan)
         found = next(known, None) or self._compare(plan)
-        return judged(found, plan, self._spec.backend)
+        return judged(found, self._spec, plan)
 
 
 def changes_order(spec: PopulationSpec) -> bool:
@@ -110,11 +110,13 @@ def changes_order(spec: PopulationSpec) -> bool:
 
 
 def judged(
-    found: TraceComparison, plan: Plan, backend: str, *, same_digests: bool = False
+    found: TraceComparison, spec: PopulationSpec, plan: Plan, *, same_digests: bool = False
 ) -> Equivalence:
     """Whether a plan keeps to what its passes claim of behaviour, value by value; `same_digests`,
-    where only the order of agents can make a difference."""
+    where only the order of agents could make a difference."""
     if same_digests and found.first_difference is None:
         return exact(found.agents, found.steps)
-    verdict = judge(found, bound_of(plan, backend), only_reorders(plan, backend))
-    return replace(verdict, detail=f"{verdict.detail}; {_ORDER}") if same_digests else verdict
+    verdict = judge(found, bound_of(plan, spec.backend), only_reorders(plan, spec.backend))
+    if found.perceived and changes_order(replace(spec, passes=plan)):
+        return replace(verdict, detail=f"{verdict.detail}; {_ORDER}")
+    return verdict

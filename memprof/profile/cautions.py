@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memprof.profile.passes import FASTER
+from memprof.stats.equivalence import Parting
 from memprof.stats.lines import resolving_agents
 from memprof.text import counted, format_seconds, format_size, listed
 from memprof.upstream.installed import DISTRIBUTION, SPAN, TRIED, untried
@@ -17,7 +18,9 @@ _EXPLAINED = 0.8
 _NOISY_TIME = 0.1
 _REMEDIES = {
     "incomplete": "run it again",
-    "not_checked": "draw all random numbers of the model and its environment from np.random",
+    "not_deterministic": "draw all random numbers of models, worlds and agents from np.random or "
+    "random, which memprof seeds, or from a generator that the world's reset(seed=...) seeds",
+    "not_checked": "run it again",
     "not_replaced": f"they run unchanged; pool replaces only original functions of PyMDP {SPAN}",
     "endless_garbage": "create no garbage in finalizers and callbacks, or accept the readings: "
     "they are steady if the amount is always the same",
@@ -59,13 +62,17 @@ def find(
     verdict: Equivalence,
     passes: Sequence[PassResult],
     failure: BaseException | None,
+    differs: Parting | None = None,
     max_slowdown: float | None = None,
     runs: Sequence[WorkerRun] = (),
 ) -> tuple[Caution, ...]:
-    """All cautions, the gravest first. `max_slowdown` is the limit that `auto` was given, `runs`
+    """All cautions, the gravest first. `differs`: the plain population does so from itself.
+    `max_slowdown` is the limit that `auto` was given, `runs`
     are the clean workers."""
     found = list(of_workers(failure, runs))
-    if after is not None and verdict.verdict == "not_checked":
+    if differs is not None:
+        found.append(of_difference(differs))
+    elif after is not None and verdict.verdict == "not_checked":
         found.append(_caution("not_checked", f"behaviour was not compared: {verdict.detail}"))
     found += [
         Caution("no_saving", f"{each.name}: {each.detail}", _FOR_SPEED)
@@ -118,6 +125,11 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
             "every garbage collection found new garbage, made by finalizers or callbacks of the "
             "collector; the rest is in the readings",
         )
+
+
+def of_difference(differs: Parting) -> Caution:
+    """The plain population differs from itself."""
+    return _caution("not_deterministic", f"{differs.words}; nothing is claimed of behaviour")
 
 
 def of_children(children: Children, whose: str) -> Caution:

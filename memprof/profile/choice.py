@@ -16,7 +16,7 @@ from memprof.profile.auto import Tried, Untried
 from memprof.profile.passes import Cost, Plan, gain
 from memprof.profile.rows import chosen, found_out, unproved, waterfall
 from memprof.profile.search import HELPS, Finding, Search
-from memprof.stats.equivalence import same_digests
+from memprof.stats.equivalence import Parting, same_digests
 from memprof.values.measurements import PlanTrial, PlanTrials
 from memprof.values.profile import Claim, PassResult
 from memprof.values.report import Verdict
@@ -53,6 +53,11 @@ class Choice:
     def findings(self) -> Mapping[str, Finding]:
         """What came of each pass that was tried."""
         return {**self._findings, **self.search.findings}
+
+    @property
+    def differs(self) -> Parting | None:
+        """Where two trials of the plain population part; None as far as is known."""
+        return self.search.differs
 
     def make(self) -> None:
         """Search.

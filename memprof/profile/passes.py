@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from memprof.posix import PAGE_BYTES
-from memprof.stats.equivalence import Digests
+from memprof.stats.equivalence import Course, Digests
 from memprof.stats.lines import (
     NORMAL,
     PROCESS_GRAIN_BYTES,
@@ -61,7 +61,7 @@ class Cost:
         step_time: the logarithm of the time per step that is the agents' own. Worker by worker, it
             is processor time: some of them run beside others; behaviour was taken down in it. Trial
             by trial in one worker, it is relative to the plain population's (`PlanTrial.paces`).
-        digests: behaviour of every agent, one entry per worker or trial.
+        digests: behaviour of every agent, one entry per worker or trial; `courses` likewise.
     """
 
     per_agent: PerAgent
@@ -73,6 +73,7 @@ class Cost:
     digests: tuple[Digests, ...]
     known_bytes: float | None
     once_bytes: float
+    courses: tuple[Course, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ def cost_of(clean: Sequence[Measurement], compiling: Measurement | None = None) 
         ),
         step_time=_step_time([run.sample.step_cpu_seconds for run in clean]),
         digests=tuple(run.digests for run in clean),
+        courses=tuple(run.course for run in clean),
         known_bytes=known,
         once_bytes=once,
     )
@@ -161,6 +163,7 @@ def cost_of_trials(trials: Sequence[PlanTrial], paces: Sequence[float], agents: 
         transient_bytes=min(peaks, default=None),
         step_time=Estimate(tuple(map(math.log, paces)), None),
         digests=tuple((each.digest,) for each in trials),
+        courses=tuple(each.course for each in trials),
         known_bytes=first.asked_bytes,
         once_bytes=math.inf,  # the growth is the ledger's own
     )

@@ -71,6 +71,7 @@ def condense(runs: Runs, loaded: LoadedScenario, limits: Limits) -> Report:
             verdict,
             [each for each in passes if each.kept],
             runs.failure,
+            runs.differs,
             scenario.max_slowdown if scenario.auto else None,
             clean,
         ),
@@ -142,22 +143,21 @@ def _step_seconds(workers: Sequence[Sequence[float]]) -> StepSeconds:
 
 
 def _equivalence(runs: Runs, scenario: Scenario) -> Equivalence:
+    if runs.differs is not None:
+        return equivalence.not_checked(runs.differs.words)
     if runs.after is None and (runs.plan or runs.failure or not scenario.passes):
         return equivalence.not_checked(
             "no passes to check" if not scenario.passes else "the passes were not measured"
         )
-    before = [run.digests for run in (*runs.before.clean, *runs.trials.get((), ()))]
-    if not (equivalence.reproducible(before) and runs.reproducible):
-        return equivalence.not_reproducible()
     if runs.after is None:
         return equivalence.exact(scenario.agents, scenario.steps, "auto kept no pass")
-    after = [run.digests for run in runs.after.clean]
+    before, after = ([run.digests for run in v.clean] for v in (runs.before, runs.after))
     same = equivalence.same_digests(before, after)
     if same and not changes_order(runs.crew.loaded.spec(runs.plan)):
         return equivalence.exact(scenario.agents, scenario.steps)
     if runs.comparison is None:
         return equivalence.not_finished(same=same)
-    return judged(runs.comparison, runs.plan, scenario.backend, same_digests=same)
+    return judged(runs.comparison, runs.crew.loaded.spec(()), runs.plan, same_digests=same)
 
 
 def _behaviour(runs: Runs, scenario: Scenario) -> tuple[Equivalence, tuple[PassResult, ...]]:

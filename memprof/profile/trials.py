@@ -192,6 +192,7 @@ class _Bench:
             fixed_bytes=self._empty_bytes + shared,
             transient_bytes=None if peak is None else peak - rest.rss_bytes,
             digest=blake2b("".join(digests.per_agent()).encode(), digest_size=16).hexdigest(),
+            course=digests.course(),
         )
 
     def _compare(self, plan: Plan) -> TraceComparison:

@@ -118,6 +118,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         working_set=working_set,
         facts=population.facts(),
         digests=digests.per_agent(),
+        course=digests.course(),
         calibration=process.calibration(residency=residency_failure()),
         children=children(earlier),
     )

@@ -18,7 +18,7 @@ from memprof.launch.spawn import Finished
 from memprof.profile.auto import changes_order
 from memprof.profile.choice import Choice
 from memprof.profile.passes import Cost, Plan, cost_of
-from memprof.stats.equivalence import reproducible, same_digests
+from memprof.stats.equivalence import Parting, parting, reproducible, same_digests
 from memprof.text import format_size
 from memprof.values.instruments import InstrumentRun
 from memprof.values.measurements import Measurement, TraceComparison
@@ -66,7 +66,7 @@ class Runs(Measuring):
         compiling_failures: why a plan of passes has none.
         choice: how `auto` came to its plan.
         comparison: value by value, where digests differ or do not tell all.
-        reproducible: False where the plain population differs from itself, value by value.
+        parted: where the plain population differs from itself, value by value.
         resolve: clean workers go on until they know well what an agent costs.
     """
 
@@ -80,7 +80,7 @@ class Runs(Measuring):
     compiling_failures: dict[Plan, MeasurementError] = field(default_factory=dict)
     choice: Choice | None = None
     comparison: TraceComparison | None = None
-    reproducible: bool = True
+    parted: Parting | None = None
     resolve: bool = True
 
     def run_all(self) -> Runs:
@@ -339,13 +339,21 @@ class Runs(Measuring):
         passes = max(len(scenario.passes), 1 if scenario.auto else 0)
         return 1 + passes + (1 + min(1, passes)) * max(0, len(instruments) - 1)
 
+    @property
+    def differs(self) -> Parting | None:
+        """Where the plain population differs from itself in two runs; None as far as is known."""
+        clean = [*self.before.clean, *self.trials.get((), ())]
+        if not reproducible([run.digests for run in clean]):
+            return parting([run.course for run in clean]) or Parting()
+        return self.parted or (None if self.choice is None else self.choice.differs)
+
     def _is_to_compare(self) -> bool:
         """Whether digests differ, or do not tell all; but where the plain population differs from
         itself, no value could put that right."""
         if self.after is None:
             return False
         before, after = ([run.digests for run in v.clean] for v in (self.before, self.after))
-        if not reproducible(before):
+        if self.differs is not None:
             return False
         spec = self.crew.loaded.spec(self.plan)
         return not same_digests(before, after) or changes_order(spec)
@@ -355,8 +363,11 @@ class Runs(Measuring):
         value by value."""
         if self._is_to_compare():
             repeats = len(self.before.clean)
-            self.comparison = compared_with_plain(self.plan, repeats, self.crew)
-            self.reproducible = self.comparison is not None
+            found = compared_with_plain(self.plan, repeats, self.crew)
+            if isinstance(found, Parting):
+                self.parted = found
+            else:
+                self.comparison = found
 
 
 def _in_words(found: Cost) -> str:
@@ -380,15 +391,15 @@ def _most_traces(repeats: int) -> int:
     return 3 if repeats == 1 else 2
 
 
-def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison | None:
-    """Every value of the population under a plan against the plain one; None where the plain one,
-    of which only one of the `repeats` is known, differs from itself."""
+def compared_with_plain(plan: Plan, repeats: int, crew: Crew) -> TraceComparison | Parting:
+    """Every value of the population under a plan against the plain one; or where the plain one, of
+    which only one of the `repeats` is known, differs from itself."""
     with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
         file = Path(folder) / "trace"
         if repeats == 1:
             itself = compared((), (), "before, again", file, crew)
             if itself.first_difference is not None:
-                return None
+                return Parting(itself.first_difference[1], itself.perceived)
         return compared((), plan, "after", file, crew)
 
 

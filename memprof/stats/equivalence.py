@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from memprof.values.measurements import TraceComparison
 from memprof.values.report import Equivalence
 
 Digests = tuple[str, ...]
+Course = tuple[str, ...]
+"""Two hashes per step: of what all agents perceived, and of what they then believed and did."""
 
 
 def same_digests(before: Sequence[Digests], after: Sequence[Digests]) -> bool:
@@ -18,6 +21,46 @@ def same_digests(before: Sequence[Digests], after: Sequence[Digests]) -> bool:
 def reproducible(repeats: Sequence[Digests]) -> bool:
     """Whether the plain population does the same in every run; else nothing can be compared."""
     return len(set(repeats)) == 1
+
+
+class Parting(NamedTuple):
+    """Where two runs of the plain population part that should be the same.
+
+    Attributes:
+        step: the first one in which they differ; None where that is not known.
+        by_world: agents perceived something else there, although all had done the same; None where
+            what they perceived is not known.
+    """
+
+    step: int | None = None
+    by_world: bool | None = None
+
+    @property
+    def words(self) -> str:
+        """In a sentence."""
+        if self.step is None or self.by_world is None:
+            return "the plain population itself behaves differently in two runs with the same seed"
+        if not self.by_world:
+            return (
+                "the agents are not deterministic: in two runs with the same seed they perceive "
+                f"the same, and believe or do something else at step {self.step}"
+            )
+        before = "although all did the same before" if self.step else "before any has acted"
+        world = "the world" if self.step else "the world, or the model that it follows,"
+        return (
+            f"{world} is not deterministic: in two runs with the same seed agents perceive "
+            f"something else at step {self.step}, {before}"
+        )
+
+
+def parting(courses: Sequence[Course]) -> Parting | None:
+    """Where several runs of the plain population part; None where they do not."""
+    for place, hashes in enumerate(zip(*courses, strict=False)):
+        if len({*hashes}) > 1:
+            step = place // 2
+            perceived = courses[0][2 * step]
+            return Parting(step, place % 2 == 0 if perceived else None)
+    return None
 
 
 def exact(agents: int, steps: int, why: str = "all digests are equal") -> Equivalence:
@@ -34,13 +77,6 @@ def not_finished(*, same: bool) -> Equivalence:
     """No verdict, since values were not compared to the end; `same`, digests are equal."""
     what = "agents step in another order" if same else "the digests differ"
     return not_checked(f"{what}, and the comparison was not finished")
-
-
-def not_reproducible() -> Equivalence:
-    """No verdict, since the plain population is not what it was."""
-    return not_checked(
-        "the plain population itself behaves differently in two runs with the same seed"
-    )
 
 
 _WORST = ("diverged", "not_checked", "bounded", "exact")

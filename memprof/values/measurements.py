@@ -262,7 +262,10 @@ class PopulationRun(WorkerRun, frozen=True, kw_only=True):
         file_bytes: what the population takes in files on disk with the agents that were asked for.
         kept_whole: attributes that a pass could not encode exactly, with their types.
         working_set: what that pass did until then; None without it.
-        digests: per agent, the hash of its beliefs, policy posteriors and actions at each step.
+        digests: per agent, the hash of what it perceived, of its beliefs, policy posteriors and
+            actions at each step.
+        course: two hashes per step, over all agents: of what they perceived, empty where that is
+            not known, and of what they then believed and did.
     """
 
     baseline: Reading
@@ -270,6 +273,7 @@ class PopulationRun(WorkerRun, frozen=True, kw_only=True):
     kept_whole: tuple[str, ...]
     working_set: WorkingSetUse | None
     digests: tuple[str, ...]
+    course: tuple[str, ...] = ()
 
 
 class Measurement(PopulationRun, frozen=True):
@@ -295,7 +299,8 @@ class TraceComparison(Struct, frozen=True):
     """Two populations compared value by value; `first_difference` is (agent, step) or None.
 
     `max_divergence_nats` is the largest divergence KL(second || first) of a belief or of a
-    posterior over policies; None where one is infinite or the two cannot be compared.
+    posterior over policies; None where one is infinite or the two cannot be compared. `perceived`:
+    in the first difference, the agent perceived something else.
     """
 
     agents: Count
@@ -305,6 +310,7 @@ class TraceComparison(Struct, frozen=True):
     max_abs_belief_error: float | None
     max_divergence_nats: float | None
     first_difference: tuple[int, int] | None
+    perceived: bool = False
 
 
 class PlanTrial(Struct, frozen=True):
@@ -325,6 +331,7 @@ class PlanTrial(Struct, frozen=True):
             before or after: by the clock, without the time for which others had the processor.
         plain_pace: the same of that population itself, after over before.
         digest: of the behaviour of all these agents.
+        course: as of a `PopulationRun`.
     """
 
     plan: tuple[str, ...]
@@ -338,6 +345,7 @@ class PlanTrial(Struct, frozen=True):
     paces: tuple[PositiveSeconds, ...] = ()
     plain_pace: PositiveSeconds = 1.0
     digest: str = ""
+    course: tuple[str, ...] = ()
 
 
 class PlanComparison(Struct, frozen=True):

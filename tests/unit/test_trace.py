@@ -5,6 +5,7 @@ import pytest
 
 from memprof.populations import Behaviour, step_seed
 from memprof.populations.trace import DigestTrace, ValueTrace
+from memprof.stats.equivalence import Parting, parting
 
 
 def objects(*arrays):
@@ -95,13 +96,13 @@ def test_values_tell_how_far_apart_and_from_which_step_on():
 
 
 def test_whoever_perceives_something_else_behaves_differently():
-    """But digests are of beliefs, policies and actions; and what is taken together has no more."""
+    """Where it is known what they perceive."""
     plain = [behaviour()._replace(observation=seen) for seen in ([0], [1], [2])]
     found = compared(plain, [plain[0], plain[1]._replace(observation=[2]), plain[2]])
     assert found.first_difference == (0, 1)
     assert found.max_abs_belief_error == 0
     assert compared(plain, [behaviour()] * 3).first_difference is None
-    assert digests(*plain) == digests(*[behaviour()] * 3)
+    assert digests(*plain) != digests(*[behaviour()] * 3)
 
 
 def test_nan_or_another_shape_is_never_a_small_difference():
@@ -142,3 +143,33 @@ def test_seeds_depend_on_run_agent_and_step_and_on_nothing_else():
     assert len(seeds) == 3 * 30 * 31
     assert all(0 <= seed < 2**32 for seed in seeds)
     assert step_seed(0, 1, 2) == step_seed(0, 1, 2)
+
+
+def course(*steps):
+    trace = DigestTrace(agents=2, steps=len(steps))
+    for step, values in enumerate(steps):
+        trace.record(1, step, values)
+    return trace.course()
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, None),
+        ({"observation": [3], "beliefs": 0.5}, Parting(1, by_world=True)),
+        ({"observation": [3]}, Parting(1, by_world=True)),
+        ({"beliefs": 0.5}, Parting(1, by_world=False)),
+    ],
+)
+def test_two_courses_part_where_the_world_or_the_agents_first_do_otherwise(changes, found):
+    def lived(observation=(1,), **believed):
+        return behaviour(**believed)._replace(observation=observation)
+
+    plain, later = [lived(), lived(), lived()], lived(beliefs=0.75, observation=[2])
+    other = [lived(), lived(**changes), later if changes else lived()]
+    assert parting([course(*plain), course(*plain), course(*other)]) == found
+
+
+def test_what_is_not_known_of_observations_blames_nobody():
+    assert parting([course(behaviour()), course(behaviour(0.5))]) == Parting(0, None)
+    assert "the plain population itself" in Parting(0, None).words
