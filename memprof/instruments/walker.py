@@ -29,7 +29,7 @@ from memprof.instruments.memory import (
     own_bytes,
 )
 from memprof.instruments.residency import PageTable
-from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, PROGRAM, WORKING_SET
+from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, PROGRAM, WORKING_SET, WORLD
 from memprof.posix import ARRAY_HEADER_BYTES, PAGE_BYTES
 from memprof.values.measurements import Ledger, LedgerRow
 
@@ -38,7 +38,8 @@ _NOBODYS = -1
 # Of what a batch has, this grows with its agents.
 _DATA = (np.ndarray, Buffer, bytes, bytearray)
 # Agents and worlds have rows of their own: who refers to one does not hold what it holds.
-_ENDS = (AGENT, ENVIRONMENT)
+_WORLDS = (ENVIRONMENT, WORLD)
+_ENDS = (AGENT, *_WORLDS)
 
 
 class Walk(NamedTuple):
@@ -138,7 +139,7 @@ class _Found:
                 continue
             else:
                 owners[place] = _SHARED  # and so is all that it refers to
-                is_worlds = component == ENVIRONMENT and self._parts[place] != part
+                is_worlds = component in _WORLDS and self._parts[place] != part
                 if owner != PROGRAM and not is_worlds:
                     self._brought_by[place] = _SHARED
             if (buffer := self._buffers.get(place)) is not None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 EVERYBODY, EACH, PROGRAM = -1, -3, -4
 # Components that are told from all others.
 AGENT, ENVIRONMENT, WORKING_SET = "other agent objects", "environment", "working set"
+WORLD = "world"
 
 
 _COMPANY = "memprof.populations.company:Company"

@@ -9,7 +9,7 @@ from typing import Any
 
 from memprof.errors import ScenarioError
 from memprof.models.factory import imported, signature_of
-from memprof.populations import ENVIRONMENT, EVERYBODY, begin_random, step_seed
+from memprof.populations import ENVIRONMENT, EVERYBODY, WORLD, begin_random, step_seed
 from memprof.populations.lone_world import as_space, expected, seen_of
 from memprof.populations.seeds import AfterWorlds, Onwards
 from memprof.text import own_traceback, raised, shown
@@ -209,6 +209,8 @@ class JointWorlds:
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """As of `Environments`; a world is nobody's alone."""
+        for world in self._worlds:
+            yield EVERYBODY, WORLD, world.own
         yield EVERYBODY, ENVIRONMENT, self._worlds
 
 

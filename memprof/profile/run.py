@@ -114,6 +114,7 @@ def _variant(runs: VariantRuns, compiling: Measurement | None) -> Variant:
         compile_seconds=statistics.median(compiled) if compiled else None,
         build_seconds=statistics.median([s for run in timed for s in run.build_seconds]),
         ledger=clean[0].ledger,
+        world=clean[0].world,
         instruments=judge.side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(timed, traced),

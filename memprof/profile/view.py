@@ -29,6 +29,7 @@ from memprof.values.measurements import Ledger, LedgerRow
 from memprof.values.profile import Report, Trend, Variant
 
 _MOST_LINES = 8
+_LITTLE = 0.01
 _GROWS = {"leak": "grows", "clean": "steady"}
 """What a population that lives on does; whether that is a leak, a leak check says."""
 _ONE_AGENT = {
@@ -92,10 +93,28 @@ def _brief(report: Report) -> Section:
     """The figures that most people look for."""
     variants = [variant for _, variant in report.variants.named()]
     rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=_all(report)))
-    text = [*largest_components(report.variants.before.ledger), *growth_lines(report)]
+    before = report.variants.before
+    text = [*largest_components(before.ledger), *_world(report), *growth_lines(report)]
     if report.budget is not None and not report.budget.kept:
         text.append(budget_line(report.budget))
     return Section("", tuple(text), (Table("", _columns(variants), rows),))
+
+
+def _world(report: Report) -> Iterator[str]:
+    """What the world holds in which agents meet."""
+    if (world := report.variants.before.world) is None:
+        return
+    size, each = format_size(world.bytes), format_size(world.bytes_per_agent)
+    grows, little = report.scenario.agents * world.bytes_per_agent, _LITTLE * world.bytes
+    if abs(grows) < little:
+        of_that = "whatever their number"
+    elif world.fixed_bytes < -little:
+        of_that = f"by {each} more for one more; that grows with their number"
+    elif world.fixed_bytes < little:
+        of_that = f"{each} for each agent"
+    else:
+        of_that = f"{format_size(world.fixed_bytes)} fixed and {each} for each agent"
+    yield f"The world holds {size} with {_all(report)}: {of_that}."
 
 
 def _all(report: Report) -> str:
@@ -283,6 +302,7 @@ def _ledger(report: Report) -> Section:
         "several (in total). The first agent's A and B are also its environment's and count as "
         "shared, so a further agent holds somewhat more than the mean. Share is of the growth of "
         "the process.",
+        *_world(report),
     )
     drawn = [
         pictures.ledger_tree(name, variant.ledger) for name, variant in report.variants.named()

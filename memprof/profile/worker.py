@@ -19,7 +19,7 @@ from memprof.instruments.children import children, running
 from memprof.instruments.imports import ImportWatch
 from memprof.instruments.program import program_holdings
 from memprof.instruments.residency import residency_failure
-from memprof.populations import Population
+from memprof.populations import WORLD, Population
 from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.posix import own_seconds
 from memprof.profile.resolve import Readings, resolve, resolve_anew
@@ -34,6 +34,7 @@ from memprof.values.measurements import (
     Sample,
     TraceComparison,
     TrendSeries,
+    WorldMemory,
 )
 from memprof.values.population import Effort, PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
@@ -91,6 +92,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     trend = TrendSeries(len(population), spec.steps + 1, 1, ())
     if request.trend:
         trend = _live_on(batches, trend_heap, channel, effort)
+    world = _world(contents, walked, batches) if spec.world else None
     channel.progress("done")
     del filled
     return Measurement(
@@ -113,6 +115,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         # Calls for more agents take longer.
         operations=first_calls if population.rebuilds else watch.times(),
         ledger=ledger,
+        world=world,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
         working_set=working_set,
@@ -157,6 +160,21 @@ class _Contents(NamedTuple):
         """With what each of the scenario's agents holds alone."""
         growth = self.private_bytes - baseline.private_bytes
         return walker.balance(self.agents, growth, self.rows, held)
+
+
+def _world(contents: _Contents, walked: walker.Walk, batches: Batches) -> WorldMemory:
+    """What the world of all holds, and by how much that grows with their number: `walked` is a
+    population of more agents. If there is none, half as many tell."""
+    population = batches.growth.population
+    if len(population) == contents.agents:
+        batches.growth.come(population.group * (len(population) // population.group // 2))
+        walked = walker.walk(population.holdings(), len(population))
+    size, other = (
+        sum(row.private_bytes + row.shared_bytes for row in each.rows if row.component == WORLD)
+        for each in (contents.walked, walked)
+    )
+    each = (size - other) / (contents.agents - len(population))
+    return WorldMemory(size, size - contents.agents * each, each)
 
 
 def _evened(

@@ -147,6 +147,23 @@ class Ledger(Struct, frozen=True):
         )
 
 
+class WorldMemory(Struct, frozen=True):
+    """What a world in which agents meet holds after the scenario's steps, resident where that is
+    known; or all of its kind, where a world is for some of the agents.
+
+    Attributes:
+        bytes: with the scenario's agents.
+        fixed_bytes: of these, what it would hold without agents, by the line through `bytes` and
+            what it holds with another number of them; less than none where it grows faster than
+            their number.
+        bytes_per_agent: what it holds more for one more, by that line.
+    """
+
+    bytes: float
+    fixed_bytes: float
+    bytes_per_agent: float
+
+
 class WorkingSetUse(Struct, frozen=True):
     """What the pass `working_set` did until now.
 
@@ -285,6 +302,7 @@ class Measurement(PopulationRun, frozen=True):
         compile_seconds: the first step of all agents, compilation included; None where the backend
             does not compile.
         build_seconds: building one agent, passes included, averaged over a batch.
+        world: None where every agent has a world of its own.
     """
 
     sample: Sample
@@ -293,6 +311,7 @@ class Measurement(PopulationRun, frozen=True):
     build_seconds: tuple[float, ...]
     operations: tuple[OperationTime, ...]
     ledger: Ledger
+    world: WorldMemory | None = None
 
 
 class TraceComparison(Struct, frozen=True):
