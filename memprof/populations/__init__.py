@@ -13,7 +13,7 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.errors import FieldError, NoAccount, ScenarioError
 from memprof.text import own_traceback, raised
 from memprof.values.instruments import Account
-from memprof.values.measurements import WorkingSetUse
+from memprof.values.measurements import Rewards, WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
@@ -122,6 +122,10 @@ class Population(Protocol):
 
     def working_set(self) -> WorkingSetUse | None:
         """What the pass `working_set` did until now; None without it."""
+        return None
+
+    def rewards(self) -> Rewards | None:
+        """What the agents' worlds gave them until now; None where they give nothing."""
         return None
 
     def facts(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError, UsageError
 from memprof.populations import EVERYBODY, PROGRAM, Lived, Population, Probe
 from memprof.populations.joint_world import JointWorlds
-from memprof.values.measurements import WorkingSetUse
+from memprof.values.measurements import Rewards, WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 T = TypeVar("T")
@@ -170,6 +170,13 @@ class Company(Population):
         names = WorkingSetUse.__struct_fields__
         total = {name: sum(getattr(use, name) for use in uses) for name in names}
         return WorkingSetUse(**total) if uses else None
+
+    def rewards(self) -> Rewards | None:
+        found = [each for part in self._growing if (each := part.population.rewards())]
+        count = sum(each.count for each in found)
+        return (
+            Rewards(sum(each.mean * each.count for each in found) / count, count) if count else None
+        )
 
     def facts(self) -> dict[str, str]:
         return {

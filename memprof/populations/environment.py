@@ -17,6 +17,7 @@ from memprof.models import OwnWorld
 from memprof.populations import ENVIRONMENT, EVERYBODY, begin_random
 from memprof.populations.alike import alike
 from memprof.populations.lone_world import LoneWorld
+from memprof.populations.rewards import RewardSum
 from memprof.populations.seeds import AfterOwn, AfterWorlds, Onwards
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
@@ -132,6 +133,7 @@ class Environments:
         self._env: Any = None
         self._worlds = Numbered()
         self._states = array("q")  # from the first world that is not forgotten
+        self.rewards = RewardSum()
         self.begun: set[int] = set()
         """Agents whose world has ended an episode: what they perceived last is the first of the
         next, and nobody has told them yet."""
@@ -189,7 +191,11 @@ class Environments:
         """What an agent perceives after `action`; the first time, without one."""
         world: GenerativeProcess | LoneWorld = self._worlds[agent]
         if isinstance(world, LoneWorld):
-            seen = world.observe(action)
+            try:
+                seen = world.observe(action, self.rewards)
+            except ScenarioError as error:
+                problem = f"agent {agent}: {error.problem}"
+                raise ScenarioError(error.field, problem, detail=error.detail) from None
             if world.begins and action is not None:
                 self.begun.add(agent)
             return seen

@@ -25,6 +25,7 @@ from memprof.populations import (
 from memprof.populations.environment import Environments
 from memprof.text import raised
 from memprof.values.instruments import Account
+from memprof.values.measurements import Rewards
 from memprof.values.population import PopulationSpec
 
 try:
@@ -298,6 +299,9 @@ class JaxPopulation(Population):
             for name, value in added.items():
                 yield agent, name, value
         yield from self._environments.holdings()
+
+    def rewards(self) -> Rewards | None:
+        return self._environments.rewards.total()
 
     def facts(self) -> dict[str, str]:
         device = jax.local_devices()[0]

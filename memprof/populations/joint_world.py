@@ -11,6 +11,7 @@ from memprof.errors import ScenarioError
 from memprof.models.factory import imported, signature_of
 from memprof.populations import ENVIRONMENT, EVERYBODY, WORLD, begin_random, step_seed
 from memprof.populations.lone_world import as_space, expected, seen_of
+from memprof.populations.rewards import RewardSum
 from memprof.populations.seeds import AfterWorlds, Onwards
 from memprof.text import own_traceback, raised, shown
 from memprof.values.population import WorldSpec
@@ -57,7 +58,8 @@ class _World:
                 _FIELD, f"{name} raised {raised(error)}", detail=own_traceback(error)
             ) from None
         dicts = returned if isinstance(returned, tuple) else ()
-        if len(dicts) != {"reset": 2, "step": 5}[method] or not isinstance(dicts[0], Mapping):
+        count = {"reset": 2, "step": 5}[method]
+        if len(dicts) != count or not all(isinstance(each, Mapping) for each in dicts):
             raise ScenarioError(_FIELD, f"{name} returned {shown(returned)}; {_INTERFACE}")
         return tuple(dict(each) for each in dicts)
 
@@ -74,9 +76,12 @@ class _World:
         self.names = self.names if expected else [[*seen]]
         self.seen = seen
 
-    def move(self) -> None:
-        """All that live have acted."""
-        seen, _, terminated, truncated, _ = self.call("step", self.actions)
+    def move(self, rewarded: Sequence[RewardSum]) -> None:
+        """All that live have acted; what each is given goes to that of its kind."""
+        seen, rewards, terminated, truncated, _ = self.call("step", self.actions)
+        if rewards:
+            for names, given in zip(self.names, rewarded, strict=True):
+                self._reward(names, rewards, given)
         self.actions = {}
         here = {name for name in self.seen if not (terminated.get(name) or truncated.get(name))}
         known = {*self.everybody}
@@ -95,6 +100,16 @@ class _World:
                     "neither terminated nor was truncated",
                 )
         self.seen = {name: seen[name] for name in self.seen if name in here}
+
+    def _reward(self, names: list[str], rewards: Mapping[str, Any], given: RewardSum) -> None:
+        """Of those with these names, whoever has acted gets what is in `rewards`."""
+        for name in names:
+            if name in self.actions and not given.add(rewards.get(name)):
+                raise ScenarioError(
+                    _FIELD,
+                    f"{type(self.own).__name__}.step() returned the reward "
+                    f"{shown(rewards[name])} for {name}; expected a finite number",
+                )
 
 
 class JointWorlds:
@@ -193,9 +208,10 @@ class JointWorlds:
 
     def move(self, step: int) -> None:
         """All that live have acted: let the worlds move."""
+        rewarded = [each.rewards for each in self.surroundings]
         for world in self._worlds:
             begin_random(step_seed(self._seed, -1 - world.first, step))
-            world.move()
+            world.move(rewarded)
 
     def close(self) -> None:
         """Let go of the worlds, which PettingZoo's are told, and of whoever lives in them."""
@@ -220,6 +236,7 @@ class Surroundings:
     Attributes:
         shapes: of each agent, the outcomes of every modality, and the controls of every factor.
         begun: agents that have been told of a new episode by what they perceived last only.
+        rewards: what their worlds gave them.
     """
 
     def __init__(self, worlds: JointWorlds, kind: int) -> None:
@@ -230,6 +247,7 @@ class Surroundings:
         """Nobody is there."""
         self.shapes: list[tuple[list[int], list[int]]] = []
         self.begun: set[int] = set()
+        self.rewards = RewardSum()
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
         """One more agent, whose model this is."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from memprof.errors import ScenarioError
+from memprof.populations.rewards import RewardSum
 from memprof.text import own_traceback, raised, shown
 
 _MOST_SEED = 2**31
@@ -37,9 +38,11 @@ class LoneWorld:
         self._outcomes, self._controls = tuple(outcomes), tuple(controls)
         self.begins, self._ended = True, False
 
-    def observe(self, action: Sequence[float] | None) -> Sequence[Any]:
+    def observe(
+        self, action: Sequence[float] | None, rewards: RewardSum | None = None
+    ) -> Sequence[Any]:
         """What the agent perceives after its action; without one, and after the end of an episode,
-        the first of the next."""
+        the first of the next. What it is given besides goes to the `rewards`."""
         self.begins = action is None or self._ended
         if action is None or self._ended:
             returned = self._call("reset", **self._seed(first=action is None))
@@ -49,7 +52,13 @@ class LoneWorld:
             return self._checked("reset", returned)
         returned = self._call("step", self._act(action))
         if _is_gymnasiums(returned, 5):
-            returned, _, terminated, truncated, _ = returned
+            returned, reward, terminated, truncated, _ = returned
+            if rewards is not None and not rewards.add(reward):
+                raise ScenarioError(
+                    "model.callable",
+                    f"the environment's {self._name('step')} returned the reward {shown(reward)}; "
+                    "expected a finite number",
+                )
             self._ended = bool(terminated) or bool(truncated)
         return self._checked("step", returned)
 

@@ -40,7 +40,7 @@ from memprof.upstream import is_jax_agent
 from memprof.upstream.attributes import keywords_of
 from memprof.upstream.keywords import check_numpy_together
 from memprof.upstream.numpy_agent import Agent, utils
-from memprof.values.measurements import WorkingSetUse
+from memprof.values.measurements import Rewards, WorkingSetUse
 from memprof.values.population import PopulationSpec
 
 
@@ -227,6 +227,9 @@ class NumpyPopulation(Population):
 
     def working_set(self) -> WorkingSetUse | None:
         return self._roster.working_set()
+
+    def rewards(self) -> Rewards | None:
+        return self._environments.rewards.total()
 
     def facts(self) -> dict[str, str]:
         left = [f"{name} ({what})" for name, what in self._plan.not_replaced.items()]

@@ -115,6 +115,7 @@ def _variant(runs: VariantRuns, compiling: Measurement | None) -> Variant:
         build_seconds=statistics.median([s for run in timed for s in run.build_seconds]),
         ledger=clean[0].ledger,
         world=clean[0].world,
+        rewards=clean[0].rewards,
         instruments=judge.side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(timed, traced),

@@ -94,7 +94,12 @@ def _brief(report: Report) -> Section:
     variants = [variant for _, variant in report.variants.named()]
     rows = tuple(figure_rows(PROFILE_BRIEF, variants, ends=False, agents=_all(report)))
     before = report.variants.before
-    text = [*largest_components(before.ledger), *_world(report), *growth_lines(report)]
+    text = [
+        *largest_components(before.ledger),
+        *_world(report),
+        *_rewards(report),
+        *growth_lines(report),
+    ]
     if report.budget is not None and not report.budget.kept:
         text.append(budget_line(report.budget))
     return Section("", tuple(text), (Table("", _columns(variants), rows),))
@@ -115,6 +120,17 @@ def _world(report: Report) -> Iterator[str]:
     else:
         of_that = f"{format_size(world.fixed_bytes)} fixed and {each} for each agent"
     yield f"The world holds {size} with {_all(report)}: {of_that}."
+
+
+def _rewards(report: Report) -> Iterator[str]:
+    """What worlds gave agents, before and after."""
+    before, final = report.variants.before.rewards, report.variants.final.rewards
+    if before is not None:
+        after = "" if final is None or final == before else f", with passes {final.mean:.4g}"
+        yield (
+            f"Agents are given a reward of {before.mean:.4g} per step{after}: the mean of "
+            f"{counted(before.count, 'reward')}."
+        )
 
 
 def _all(report: Report) -> str:
@@ -226,6 +242,7 @@ def _before_and_after(report: Report) -> Section:
             "This is a first answer, at effort quick; --effort normal takes longer, narrows the "
             "intervals and adds the instruments."
         )
+    text += _rewards(report)
     timelines = ((name, variant.timeline) for name, variant in named if variant.timeline)
     drawn = [
         *pictures.component_bars(named),

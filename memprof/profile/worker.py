@@ -75,6 +75,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     peak = process.peak_rss_bytes() if peak_known else None
     at_n = readings.at(spec.agents)
     file_bytes, working_set = population.file_bytes, population.working_set()
+    rewards = population.rewards()
     programs_differ, first_calls = False, watch.times()
     if population.rebuilds:
         programs_differ = population.compiles and not population.keep_programs()
@@ -116,6 +117,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         operations=first_calls if population.rebuilds else watch.times(),
         ledger=ledger,
         world=world,
+        rewards=rewards,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
         working_set=working_set,

@@ -345,6 +345,10 @@ class Runs(Measuring):
         clean = [*self.before.clean, *self.trials.get((), ())]
         if not reproducible([run.digests for run in clean]):
             return parting([run.course for run in clean]) or Parting()
+        clean += self.after.clean if self.after else []
+        alike = [run for run in clean if run.digests == clean[0].digests]
+        if len({run.rewards for run in alike}) > 1:
+            return Parting(in_rewards=True)
         return self.parted or (None if self.choice is None else self.choice.differs)
 
     def _is_to_compare(self) -> bool:

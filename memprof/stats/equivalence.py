@@ -30,14 +30,21 @@ class Parting(NamedTuple):
         step: the first one in which they differ; None where that is not known.
         by_world: agents perceived something else there, although all had done the same; None where
             what they perceived is not known.
+        in_rewards: they differ in nothing but what agents were given.
     """
 
     step: int | None = None
     by_world: bool | None = None
+    in_rewards: bool = False
 
     @property
     def words(self) -> str:
         """In a sentence."""
+        if self.in_rewards:
+            return (
+                "the world is not deterministic: in two runs with the same seed agents perceive "
+                "and do the same, and are rewarded otherwise"
+            )
         if self.step is None or self.by_world is None:
             return "the plain population itself behaves differently in two runs with the same seed"
         if not self.by_world:

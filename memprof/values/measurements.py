@@ -147,6 +147,18 @@ class Ledger(Struct, frozen=True):
         )
 
 
+class Rewards(Struct, frozen=True):
+    """What worlds gave agents while these lived the scenario's steps, as far as they gave any.
+
+    Attributes:
+        mean: of one agent in one step.
+        count: so many there were.
+    """
+
+    mean: float
+    count: Positive
+
+
 class WorldMemory(Struct, frozen=True):
     """What a world in which agents meet holds after the scenario's steps, resident where that is
     known; or all of its kind, where a world is for some of the agents.
@@ -303,6 +315,7 @@ class Measurement(PopulationRun, frozen=True):
             does not compile.
         build_seconds: building one agent, passes included, averaged over a batch.
         world: None where every agent has a world of its own.
+        rewards: None where the worlds give none.
     """
 
     sample: Sample
@@ -312,6 +325,7 @@ class Measurement(PopulationRun, frozen=True):
     operations: tuple[OperationTime, ...]
     ledger: Ledger
     world: WorldMemory | None = None
+    rewards: Rewards | None = None
 
 
 class TraceComparison(Struct, frozen=True):

@@ -25,6 +25,7 @@ from memprof.values.instruments import (
 from memprof.values.measurements import (
     Ledger,
     Mark,
+    Rewards,
     Sample,
     WorldMemory,
 )
@@ -152,7 +153,8 @@ class Variant(BaseVariant, frozen=True, kw_only=True):
 
     `file_pages_bytes` are those pages of files in the fixed cost that no other process maps; None
     in older reports. `compile_seconds` is the first step of all agents, where the backend compiles
-    in it. `world` is None where every agent has a world of its own. `device` is
+    in it. `world` is None where every agent has a world of its own, `rewards` where
+    worlds give none. `device` is
     there if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
     `imports` if any was that has a worker of its own. Where there are `kinds`, what instruments,
     hotspots and samples tell is theirs.
@@ -175,6 +177,7 @@ class Variant(BaseVariant, frozen=True, kw_only=True):
     one_agent: tuple[AgentFigure, ...] = ()
     file_pages_bytes: float | None = None
     world: WorldMemory | None = None
+    rewards: Rewards | None = None
     kinds: tuple[KindVariant, ...] = ()
 
 
