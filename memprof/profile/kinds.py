@@ -16,7 +16,7 @@ from memprof.profile.passes import Plan
 from memprof.profile.workers import Runs
 from memprof.scenario import LoadedScenario
 from memprof.stats.equivalence import of_all
-from memprof.values.measurements import Ledger, LedgerRow, WorkingSetUse
+from memprof.values.measurements import Ledger, LedgerRow, Rewards, WorkingSetUse, WorldMemory
 from memprof.values.profile import (
     Hotspots,
     KindFound,
@@ -163,6 +163,8 @@ def _variant(reports: dict[str, Report], variants: Sequence[Variant]) -> Variant
         timeline=None,
         samples=(),
         file_pages_bytes=last.file_pages_bytes,
+        world=_world(agents, variants),
+        rewards=_rewards(variants),
         kinds=kinds,
     )
 
@@ -227,6 +229,23 @@ def _ledger(names: Sequence[str], agents: Sequence[int], variants: Sequence[Vari
         rows=tuple(sorted(rows, key=lambda row: -row.private_bytes - row.shared_bytes)),
         mean_agent_bytes=sum(alone.values()) / sum(agents),
     )
+
+
+def _world(agents: Sequence[int], variants: Sequence[Variant]) -> WorldMemory | None:
+    """The one of all, with the mean over all agents of what one more adds."""
+    worlds = [each.world for each in variants if each.world is not None]
+    if len(worlds) < len(variants):
+        return None
+    grows = sum(n * each.bytes_per_agent for n, each in zip(agents, worlds, strict=True))
+    size = worlds[-1].bytes
+    return WorldMemory(size, size - grows, grows / sum(agents))
+
+
+def _rewards(variants: Sequence[Variant]) -> Rewards | None:
+    """Those of all kinds together."""
+    found = [each.rewards for each in variants if each.rewards is not None]
+    count = sum(each.count for each in found)
+    return Rewards(sum(each.mean * each.count for each in found) / count, count) if count else None
 
 
 def _trend(agents: Sequence[int], trends: Sequence[Trend]) -> Trend:

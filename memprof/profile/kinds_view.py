@@ -14,6 +14,8 @@ from memprof.profile.view import (
     marginal_words,
     profile_view,
     reduction,
+    reward_lines,
+    world_lines,
 )
 from memprof.render import (
     Bars,
@@ -84,8 +86,9 @@ def headline(report: Report) -> str:
 
 def _brief(report: Report, kinds: dict[str, Report]) -> Section:
     """The figures that most people look for."""
-    growing = [f"{name}: {line}" for name, each in kinds.items() for line in growth_lines(each)]
-    return Section("", tuple(growing), (_costs(report, kinds), _whole(report)))
+    text = [*world_lines(report), *reward_lines(report)]
+    text += [f"{name}: {line}" for name, each in kinds.items() for line in growth_lines(each)]
+    return Section("", tuple(text), (_costs(report, kinds), _whole(report)))
 
 
 def _costs(report: Report, kinds: dict[str, Report]) -> Table:
@@ -143,6 +146,7 @@ def _beside(report: Report, kinds: dict[str, Report]) -> Section:
         "an agent costs is the slope of USS against the number of its kind. The last row is the "
         "mean over all agents.",
     ]
+    text += [*world_lines(report), *reward_lines(report)]
     if report.equivalence.verdict != "not_checked":
         text.append(f"Equivalence: {report.equivalence.verdict}; {report.equivalence.detail}.")
     variants = [variant for _, variant in report.variants.named()]

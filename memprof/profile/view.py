@@ -26,7 +26,7 @@ from memprof.text import counted, format_seconds, format_share, format_size, lis
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.figures import PROFILE, PROFILE_BRIEF
 from memprof.values.measurements import Ledger, LedgerRow
-from memprof.values.profile import Report, Trend, Variant
+from memprof.values.profile import KindVariant, Report, Trend, Variant
 
 _MOST_LINES = 8
 _LITTLE = 0.01
@@ -96,8 +96,8 @@ def _brief(report: Report) -> Section:
     before = report.variants.before
     text = [
         *largest_components(before.ledger),
-        *_world(report),
-        *_rewards(report),
+        *world_lines(report),
+        *reward_lines(report),
         *growth_lines(report),
     ]
     if report.budget is not None and not report.budget.kept:
@@ -105,11 +105,15 @@ def _brief(report: Report) -> Section:
     return Section("", tuple(text), (Table("", _columns(variants), rows),))
 
 
-def _world(report: Report) -> Iterator[str]:
+def world_lines(report: Report) -> Iterator[str]:
     """What the world holds in which agents meet."""
-    if (world := report.variants.before.world) is None:
+    variant = report.variants.before
+    if (world := variant.world) is None:
         return
     size, each = format_size(world.bytes), format_size(world.bytes_per_agent)
+    if isinstance(variant, KindVariant):
+        yield f"The world holds {size} with agents of all kinds, {each} for each {variant.name}."
+        return
     grows, little = report.scenario.agents * world.bytes_per_agent, _LITTLE * world.bytes
     if abs(grows) < little:
         of_that = "whatever their number"
@@ -122,7 +126,7 @@ def _world(report: Report) -> Iterator[str]:
     yield f"The world holds {size} with {_all(report)}: {of_that}."
 
 
-def _rewards(report: Report) -> Iterator[str]:
+def reward_lines(report: Report) -> Iterator[str]:
     """What worlds gave agents, before and after."""
     before, final = report.variants.before.rewards, report.variants.final.rewards
     if before is not None:
@@ -242,7 +246,7 @@ def _before_and_after(report: Report) -> Section:
             "This is a first answer, at effort quick; --effort normal takes longer, narrows the "
             "intervals and adds the instruments."
         )
-    text += _rewards(report)
+    text += reward_lines(report)
     timelines = ((name, variant.timeline) for name, variant in named if variant.timeline)
     drawn = [
         *pictures.component_bars(named),
@@ -319,7 +323,7 @@ def _ledger(report: Report) -> Section:
         "several (in total). The first agent's A and B are also its environment's and count as "
         "shared, so a further agent holds somewhat more than the mean. Share is of the growth of "
         "the process.",
-        *_world(report),
+        *world_lines(report),
     )
     drawn = [
         pictures.ledger_tree(name, variant.ledger) for name, variant in report.variants.named()

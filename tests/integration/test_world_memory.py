@@ -122,3 +122,22 @@ def test_a_world_that_keeps_every_observation_is_found_with_its_line(memprof, la
     said = " ".join(run.out.split())
     assert f"{'Land' if joint else 'Room'}.diary (" in said
     assert f"land.py:{line})" in said.partition("first at ")[2][:80]
+
+
+def test_of_several_kinds_each_has_its_part_in_the_world(memprof, land):
+    path = land(params={"fixed": 1_000_000, "each": 50_000})
+    fields = yaml.safe_load(path.read_text())
+    del fields["agents"]
+    model = fields.pop("model")
+    numbers = {"hawk": 4, "dove": 8}
+    fields["kinds"] = [{"name": name, "agents": n, "model": model} for name, n in numbers.items()]
+    path.write_text(yaml.safe_dump(fields))
+    run = memprof("profile", path, "--passes", "none")
+    assert run.code == 0, run.err
+    before = run.report()["variants"]["before"]
+    for found in (before, *before["kinds"]):
+        assert found["world"]["bytes"] == pytest.approx(1_600_000, rel=0.01)
+        assert found["world"]["bytes_per_agent"] == pytest.approx(50_000, rel=0.02)
+        assert found["rewards"] == {"mean": 1.0, "count": 3 * numbers.get(found.get("name"), 12)}
+    assert before["kinds"][1]["world"]["fixed_bytes"] == pytest.approx(1_200_000, rel=0.01)
+    assert "for each agent" in " ".join(run.out.split())
