@@ -122,6 +122,8 @@ figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures_density
 	$(BIN)/python -m tests.figures_default
 	$(BIN)/python -m tests.figures_mixtures
+	$(BIN)/python -m tests.figures_kinds
+	$(BIN)/python -m tests.figures_meet
 	$(BIN)/python -m tests.figures_act
 	$(BIN)/python -m tests.figures_jax_population
 

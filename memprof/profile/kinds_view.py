@@ -26,6 +26,7 @@ from memprof.render import (
     View,
     brief_advice,
     brief_warnings,
+    budget_line,
     environment_section,
     figure_rows,
     warnings_section,
@@ -70,8 +71,8 @@ def headline(report: Report) -> str:
         before, after = each.variants.before, each.variants.after
         cost = f"An agent of kind {found.name} costs {marginal_words(before)}"
         if after is not None and after.passes and each.equivalence.verdict in SAME:
-            cost += f", with {', '.join(after.passes)} {marginal_words(after)}"
-            cost += f" ({reduction(before, after)})"
+            names = ", ".join(after.passes)
+            cost += f"; with {names} {marginal_words(after)}: {reduction(before, after)}"
         said.append(cost)
     text = f"{'. '.join(said)}."
     after = report.variants.after
@@ -88,48 +89,42 @@ def _brief(report: Report, kinds: dict[str, Report]) -> Section:
     """The figures that most people look for."""
     text = [*world_lines(report), *reward_lines(report)]
     text += [f"{name}: {line}" for name, each in kinds.items() for line in growth_lines(each)]
+    text += [line for line in _budgets(kinds) if "EXCEEDED" in line]
     return Section("", tuple(text), (_costs(report, kinds), _whole(report)))
+
+
+def _budgets(kinds: dict[str, Report]) -> Iterator[str]:
+    for name, each in kinds.items():
+        if each.budget is not None:
+            yield f"{name}: {budget_line(each.budget)}"
 
 
 def _costs(report: Report, kinds: dict[str, Report]) -> Table:
     """What agents of each kind cost, and the mean over all."""
+    everybody = {**kinds, "all": report}
+    variants = [[v for _, v in each.variants.named()] for each in everybody.values()]
+    most = max(map(len, variants))
     rows = [
-        (name, f"{each.scenario.agents:,}", *_figures(each), _budget(each))
-        for name, each in kinds.items()
+        (
+            name,
+            f"{each.scenario.agents:,}",
+            *map(_cost, those),
+            *["-"] * (most - len(those)),
+            " \N{RIGHTWARDS ARROW} ".join(map(_step, those)),
+        )
+        for (name, each), those in zip(everybody.items(), variants, strict=True)
     ]
-    rows.append(("all", f"{report.scenario.agents:,}", *_figures(report), ""))
-    columns = ("kind", "agents", "before", "after", "step before", "step after", "budget")
-    there = [n for n, _ in enumerate(columns) if any(row[n] not in ("", "-") for row in rows)]
-    return Table(
-        "marginal per agent, and its time per step",
-        tuple(columns[n] for n in there),
-        tuple(tuple(row[n] for n in there) for row in rows),
-    )
+    columns = ("kind", "agents", *("before", "after")[:most], "time per step")
+    return Table("marginal cost of an agent", columns, tuple(rows))
 
 
-def _figures(report: Report) -> tuple[str, ...]:
-    before, after = report.variants.before, report.variants.after
-    after = after if after is not None and after.passes else None
-    return _cost(before), _cost(after), _step(before), _step(after)
+def _cost(variant: Variant) -> str:
+    size = format_size(variant.per_agent.at_most_bytes)
+    return size if variant.per_agent.resolved else f"at most {size}"
 
 
-def _cost(variant: Variant | None) -> str:
-    if variant is None:
-        return "-"
-    cost = variant.per_agent
-    size = format_size(cost.at_most_bytes)
-    return size if cost.resolved else f"at most {size}"
-
-
-def _step(variant: Variant | None) -> str:
-    return "-" if variant is None else format_seconds(variant.step_seconds.median)
-
-
-def _budget(report: Report) -> str:
-    if report.budget is None:
-        return "-"
-    limit = format_size(report.budget.limit_bytes)
-    return f"{limit} {'met' if report.budget.kept else 'EXCEEDED'}"
+def _step(variant: Variant) -> str:
+    return format_seconds(variant.step_seconds.median)
 
 
 def _whole(report: Report) -> Table:
