@@ -213,7 +213,7 @@ def _measured(path: Path) -> Report:
         raise UsageError(
             f"{path}: expected a report of memprof profile, found one of kind {found.kind!r}"
         )
-    if not measured(found):
+    if not all(map(measured, [*found.of_kinds()] or [found])):
         raise UsageError(
             f"{path}: has no raw samples of the population with its passes; measure it again"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -324,7 +324,8 @@ def compare_reports(
     tolerances are those of the scenario now, which those given replace.
 
     Raises:
-        NotComparable: the reports are from environments whose figures cannot be compared.
+        NotComparable: the reports are from environments whose figures cannot be compared, or of
+            other kinds of agents.
     """
     changed = environment_changes(was.environment, now.environment)
     if changed:
@@ -332,19 +333,46 @@ def compare_reports(
             f"{files[0]} and {files[1]} are from environments whose figures cannot be compared: "
             f"{'; '.join(changed)}; measure both in one environment"
         )
+    found = tuple(
+        replace(_verdicts(*each, files[1], tolerances), warnings=tuple(_differing(*each, files)))
+        for each in _pairs(was, now, files)
+    )
+    report = GateReport(baseline=files[0], scenarios=found, kind="compare")
+    return GateOutcome(report, failure_of(report))
+
+
+def _pairs(was: Report, now: Report, files: tuple[str, str]) -> list[tuple[Report, Report]]:
+    """What is compared with what: where there are several kinds, each with itself.
+
+    Raises:
+        NotComparable: there are other kinds now.
+    """
+    before, after = ([each.name for each in report.kinds] for report in (was, now))
+    if before != after:
+        said = [", ".join(names) or "none" for names in (before, after)]
+        raise NotComparable(
+            f"{files[1]}: expected agents of kinds {said[0]}, as in {files[0]}; found {said[1]}. "
+            "Measure both with the same kinds"
+        )
+    if not after:
+        return [(was, now)]
+    return list(zip(was.of_kinds(), now.of_kinds(), strict=True))
+
+
+def _verdicts(
+    was: Report, now: Report, file: str, tolerances: Mapping[str, Tolerance]
+) -> Comparison:
     allowed = {**DEFAULTS, **read_tolerances(now.scenario.tolerances), **tolerances}
-    metrics = judge(was, now, allowed)
-    found = comparison(now.scenario.name, files[1], was, now, metrics)
+    return comparison(now.scenario.name, file, was, now, judge(was, now, allowed))
+
+
+def _differing(was: Report, now: Report, files: tuple[str, str]) -> Iterator[Caution]:
+    """What a reader must know of the two."""
     others = scenario_changes(was.scenario.flat(), now.scenario.flat())
-    warnings = []
     if others:
         remedy = "the changes may come from the scenario rather than from the code"
-        warnings.append(Caution("other_scenario", "; ".join(others), remedy))
+        yield Caution("other_scenario", "; ".join(others), remedy)
     for file, each in zip(files, (was, now), strict=True):
         if not each.complete:
             remedy = "measure it again: with fewer workers, intervals are wider"
-            warnings.append(Caution("incomplete", f"{file} was cut short", remedy))
-    report = GateReport(
-        baseline=files[0], scenarios=(replace(found, warnings=tuple(warnings)),), kind="compare"
-    )
-    return GateOutcome(report, failure_of(report))
+            yield Caution("incomplete", f"{file} was cut short", remedy)
