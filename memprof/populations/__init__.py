@@ -25,6 +25,7 @@ EVERYBODY, EACH, PROGRAM = -1, -3, -4
 # Components that are told from all others.
 AGENT, ENVIRONMENT, WORKING_SET = "other agent objects", "environment", "working set"
 WORLD = "world"
+PUT_BACK = "put back by resets"
 
 
 _COMPANY = "memprof.populations.company:Company"

@@ -118,7 +118,7 @@ class Company(Population):
                 yield from each.live(each.places.within(agents), steps)
             return
         for step in steps:
-            self._worlds.go_on()
+            self._worlds.go_on(step, anew=self._spec.begins(step))
             for each in self._growing:
                 yield from self._meet(each, self._worlds, step)
             with self._aside():

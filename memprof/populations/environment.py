@@ -228,8 +228,9 @@ class Environments:
                 raise ScenarioError(
                     "steps",
                     f"the world of agent {agent} has ended before the scenario's last step, and "
-                    "agents of this backend go through one episode only; ask for fewer steps, or "
-                    "return a world that does not end",
+                    "agents of this backend begin anew all at once; ask for fewer steps, set "
+                    "episodes: {steps: ...} to so many as no world ends in, or return a world that "
+                    "does not end",
                 )
         return list(zip(*seen, strict=True))
 

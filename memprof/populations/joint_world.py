@@ -177,11 +177,14 @@ class JointWorlds:
         further = (self._new(first, []) for first in range(self.group, agents, self.group))
         self._worlds = [first, *further]
 
-    def go_on(self) -> None:
-        """Where nobody is left in a world, its next episode begins."""
+    def go_on(self, step: int, *, anew: bool) -> None:
+        """Where nobody is left in a world, its next episode begins with this step; in all of them
+        `anew`, but for the first step of all, which they are ready for."""
         for world in self._worlds:
-            if world.seen:
+            if world.seen and not (anew and step):
                 continue
+            # No other draws are of such a step; and -1 and -2 have one hash.
+            begin_random(step_seed(self._seed, -1 - world.first, -3 - step))
             world.begin()
             for each, names in zip(self.surroundings, world.names, strict=True):
                 each.begun.update(range(world.first, world.first + len(names)))

@@ -31,12 +31,12 @@ class LoneWorld:
         begins: the last observation is the first of an episode.
     """
 
-    __slots__ = ("_controls", "_ended", "_outcomes", "begins", "own")
+    __slots__ = ("_controls", "_ended", "_is_new", "_outcomes", "begins", "own")
 
     def __init__(self, own: Any, outcomes: Sequence[int], controls: Sequence[int]) -> None:
         self.own = own
         self._outcomes, self._controls = tuple(outcomes), tuple(controls)
-        self.begins, self._ended = True, False
+        self.begins, self._ended, self._is_new = True, False, True
 
     def observe(
         self, action: Sequence[float] | None, rewards: RewardSum | None = None
@@ -45,10 +45,10 @@ class LoneWorld:
         the first of the next. What it is given besides goes to the `rewards`."""
         self.begins = action is None or self._ended
         if action is None or self._ended:
-            returned = self._call("reset", **self._seed(first=action is None))
+            returned = self._call("reset", **self._seed())
             if _is_gymnasiums(returned, 2):
                 returned = returned[0]
-            self._ended = False
+            self._ended = self._is_new = False
             return self._checked("reset", returned)
         returned = self._call("step", self._act(action))
         if _is_gymnasiums(returned, 5):
@@ -62,9 +62,9 @@ class LoneWorld:
             self._ended = bool(terminated) or bool(truncated)
         return self._checked("step", returned)
 
-    def _seed(self, *, first: bool) -> dict[str, int]:
+    def _seed(self) -> dict[str, int]:
         """Gymnasium's: once, and the world goes on with random numbers of its own."""
-        if not first:
+        if not self._is_new:
             return {}
         try:
             takes = "seed" in inspect.signature(self.own.reset).parameters

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
@@ -27,10 +28,12 @@ from memprof.populations import (
     refused,
     step_seed,
 )
+from memprof.populations.as_built import AsBuilt
 from memprof.populations.batch_turns import TOGETHER, Turns
 from memprof.populations.environment import Environments
 from memprof.populations.pending import Taken
 from memprof.populations.roster import Roster
+from memprof.populations.seeds import AfterResets
 from memprof.populations.turn import begin_anew, take_turn
 from memprof.storage.batch import Batch
 from memprof.storage.constants import compared_once
@@ -42,6 +45,8 @@ from memprof.upstream.keywords import check_numpy_together
 from memprof.upstream.numpy_agent import Agent, utils
 from memprof.values.measurements import Rewards, WorkingSetUse
 from memprof.values.population import PopulationSpec
+
+T = TypeVar("T")
 
 
 class NumpyPopulation(Population):
@@ -63,6 +68,7 @@ class NumpyPopulation(Population):
         if isinstance(plan.storage, Batch) and not spec.learning:
             self._together = Turns(plan.storage)
         self._environments = self._surroundings or Environments(plan.world_array)
+        self._built = AsBuilt(spec.episodes.puts_back if spec.episodes else ())
         self._handed: dict[str, Any] | None = None
         self._new: tuple[Agent, Any, dict[str, Any]] | None = None
 
@@ -81,6 +87,7 @@ class NumpyPopulation(Population):
         for agent in agents:
             self._roster.leave(agent)
             self._environments.leave(agent)
+            self._built.leave(agent)
         if not len(self):
             self._handed = None
 
@@ -113,6 +120,7 @@ class NumpyPopulation(Population):
         assert self._new is not None
         agent, environment, world = self._new
         self._new = None  # what no agent needs any more is freed in here
+        self._built.add(agent)
         with compared_once():
             self._roster.add(agent)
             self._environments.add(environment, world)
@@ -141,13 +149,18 @@ class NumpyPopulation(Population):
     def _live_together(self, together: Turns, agents: range, step: int) -> Iterator[Behaviour]:
         """All perceive, and then all take their turns; each goes on with the random numbers that
         its world has left it."""
-        last = together.last_actions(agents) if step else [None] * len(agents)
+        begins = self._spec.begins(step)
+        last = [None] * len(agents) if begins else together.last_actions(agents)
         seeds = [step_seed(self._spec.seed, agent, step) for agent in agents]
         observations, onwards = self._probe.call(
             "environment", self._environments.observe_each, agents, last, seeds
         )
-        while self._environments.begun:
-            self._probe.call("reset", self._begin_anew, self._environments.begun.pop())
+        told = self._environments.begun.intersection(agents)
+        self._environments.begun -= told
+        if anew := agents if begins and step else sorted(told):
+            onwards = AfterResets(onwards)
+            for agent in anew:
+                self._begin_anew(agent, step, onwards.drawing(agent - agents.start))
 
         def one_by_one(place: int) -> Behaviour:
             agent = agents[place]
@@ -171,19 +184,22 @@ class NumpyPopulation(Population):
         for did, seen in zip(behaviours, observations, strict=True):
             yield Behaviour(did.beliefs, did.policies, did.action, seen)
 
-    def _begin_anew(self, agent: int) -> None:
+    def _begin_anew(self, agent: int, step: int, drawing: AbstractContextManager[None]) -> None:
+        """An agent at rest, which may be in the block of those who draw."""
         body = self._roster.wake(agent)
+        is_users = type(body) is not Agent
+        if is_users:
+            random.seed(step_seed(self._spec.seed, agent, step))
         try:
-            begin_anew(body)
+            with drawing if is_users else nullcontext():  # PyMDP draws nothing
+                self._checked(body, agent, step, lambda: self._reset(body, agent))
         finally:
             self._roster.rest(agent)
 
     def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
         return self._checked(body, agent, step, lambda: self._act(body, agent, step))
 
-    def _checked(
-        self, body: Agent, agent: int, step: int, act: Callable[[], Behaviour]
-    ) -> Behaviour:
+    def _checked(self, body: Agent, agent: int, step: int, act: Callable[[], T]) -> T:
         try:
             return act()
         except (MemprofError, MemoryError):
@@ -200,14 +216,19 @@ class NumpyPopulation(Population):
         np.random.seed(seed)
         if type(body) is not Agent or self._environments.is_own(agent):
             random.seed(seed)  # of which PyMDP draws nothing
-        last = body.action if step else None  # a ready agent may have acted elsewhere before
+        begins = self._spec.begins(step)
+        last = None if begins else body.action  # a ready agent may have acted elsewhere before
         observation: Any = call("environment", self._environments.observe, agent, last)
-        first = step == 0
-        if agent in self._environments.begun:
-            self._environments.begun.remove(agent)
-            call("reset", begin_anew, body)
-            first = True
-        return self._turn(body, observation, first=first)
+        begun = self._environments.begun
+        if agent in begun:
+            begun.remove(agent)
+            begins = True
+        if begins and step:
+            self._reset(body, agent)
+        return self._turn(body, observation, first=begins)
+
+    def _reset(self, body: Agent, agent: int) -> None:
+        self._probe.call("reset", begin_anew, body, self._built.of(agent))
 
     def _turn(self, body: Agent, observation: Any, *, first: bool) -> Behaviour:
         learning, call = self._spec.learning, self._probe.call
@@ -216,6 +237,7 @@ class NumpyPopulation(Population):
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         yield from self._roster.holdings()
         yield from self._environments.holdings()
+        yield from self._built.holdings()
 
     @property
     def file_bytes(self) -> int:

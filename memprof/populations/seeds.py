@@ -6,7 +6,8 @@ Seeding one generator takes longer than all that an agent's world draws in a ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -135,6 +136,36 @@ class AfterOwn:
         for row, place in enumerate(places.tolist()):
             self.go_on(place)
             found[row] = each_below(limits[row])
+        return found
+
+
+class AfterResets:
+    """Onwards from where agents have left `np.random` that draw as they begin anew; from where
+    their worlds have, for all others."""
+
+    def __init__(self, worlds: Onwards) -> None:
+        self._worlds = worlds
+        self._states: dict[int, Any] = {}
+
+    @contextmanager
+    def drawing(self, place: int) -> Iterator[None]:
+        """A block in which the agent at this place may draw."""
+        self._worlds.go_on(place)
+        yield
+        self._states[place] = np.random.get_state()
+
+    def go_on(self, place: int) -> None:
+        if place in self._states:
+            np.random.set_state(self._states[place])
+        else:
+            self._worlds.go_on(place)
+
+    def below(self, places: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        found = self._worlds.below(places, limits)
+        for row, place in enumerate(places.tolist()):
+            if place in self._states:
+                self.go_on(place)
+                found[row] = each_below(limits[row])
         return found
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ def plainly(_: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def begin_anew(agent: Any) -> None:
+def begin_anew(agent: Any, built: Mapping[str, Any] = MappingProxyType({})) -> None:
     """A new episode: PyMDP's `reset`, which leaves what was learned and the histories; and nothing
-    that came before enters its inference, so that its D is the prior again."""
+    that came before enters its inference, so that its D is the prior again. What it was `built`
+    with, by attribute, it has again."""
+    vars(agent).update(built)  # MMP begins with D
     agent.reset()
+    vars(agent).update(built)  # PyMDP has made A and B of their counts
     agent.action = None
     if agent.inference_algo == "MMP":
         agent.prev_obs, agent.prev_actions = [], None

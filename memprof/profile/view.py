@@ -45,6 +45,7 @@ _OPERATIONS = {
     "environment": "is the agent's world",
     "activate": "turns the record of an agent at rest into the agent",
     "passivate": "turns it back",
+    "reset": "is its next episode",
 }
 _OF_ALL_AT_ONCE = {
     "build": "makes all agents",
@@ -52,6 +53,7 @@ _OF_ALL_AT_ONCE = {
     "environment": "is their worlds",
     "activate": "turns records of agents at rest into agents",
     "passivate": "turns them back",
+    "reset": "is their next episode",
     "compile and step": "is the first step, with programs that an earlier worker compiled, if they "
     "can be kept",
 }

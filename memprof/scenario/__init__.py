@@ -25,7 +25,7 @@ from memprof.scenario.problems import problem_of
 from memprof.scenario.schema import Kind, Scenario
 from memprof.scenario.yaml_text import MOST_BYTES, YamlProblem, read_yaml
 from memprof.text import cut, read_text
-from memprof.values.population import EFFORTS, PopulationSpec, WorldSpec
+from memprof.values.population import EFFORTS, EpisodeSpec, PopulationSpec, WorldSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,20 @@ class LoadedScenario:
             builder=model.builder if model else "",
             world=None if world is None else WorldSpec(world.callable, world.params, seed),
             name=self.kind,
+            episodes=_episodes(scenario),
         )
 
     def where(self, field: str) -> str:
         """`file:line` of the field, or of the nearest field around it."""
         return _where(self.path, self.lines, field)
+
+
+def _episodes(scenario: Scenario) -> EpisodeSpec | None:
+    if scenario.episodes is None:
+        return None
+    kept = scenario.learning if scenario.episodes.keep is None else scenario.episodes.keep
+    forgotten = tuple(letter for letter in scenario.learning if letter not in kept)
+    return EpisodeSpec(scenario.episodes.steps, forgotten)
 
 
 def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> LoadedScenario:

@@ -18,6 +18,11 @@ def of_kind(scenario: Scenario, number: int) -> Scenario:
     kind = scenario.kinds[number]
     for_all = scenario.model_dump(exclude_unset=True, exclude={"kinds", "agents", "budget"})
     own = kind.model_dump(exclude_unset=True)
+    if scenario.episodes is not None and scenario.episodes.keep is not None:
+        mine = [letter for letter in scenario.episodes.keep if letter in kind.learning]
+        for_all["episodes"] = {**for_all["episodes"], "keep": mine}
+        if not kind.learning:
+            del for_all["episodes"]["keep"]
     limit = (scenario.budget or {}).get(kind.name)
     room = MOST_NAME - len(kind.name) - 1
     fields = {**for_all, **own, "name": f"{scenario.name[:room]}.{kind.name}"}

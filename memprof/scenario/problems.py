@@ -13,11 +13,12 @@ from pydantic_core import ErrorDetails
 from memprof.catalogue.backends import BACKENDS
 from memprof.catalogue.models import MODELS
 from memprof.errors import FieldError, nearest
-from memprof.scenario.schema import Kind, Scenario
+from memprof.scenario.schema import Episodes, Kind, Scenario, World
 from memprof.text import cut, shown
 
 _NUMERAL = re.compile(r"[+-]?\d+(\.\d*)?")
 _FIELDS = "fields such as `name: value`"
+_NESTED: dict[str, type[BaseModel]] = {"world": World, "episodes": Episodes}
 _KINDS = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -78,6 +79,8 @@ def _place(found: ErrorDetails) -> tuple[list[str], type[BaseModel]]:
     field = location[len(kind) :]
     if field[:1] == ["model"] and len(field) > 1 and field[1] in MODELS:
         return [*kind, field[0], *field[2:]], MODELS[field[1]]  # the union's tag is no field
+    if len(location) > 1 and location[0] in _NESTED:
+        return location, _NESTED[location[0]]
     return location, Kind if kind else Scenario
 
 

@@ -57,6 +57,21 @@ Instruments = Annotated[
     ),
 ]
 
+Learned = Literal["A", "B", "D"]
+
+Kept = Annotated[
+    list[Learned],
+    BeforeValidator(lambda letters: [] if letters == "none" else letters),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "none"},
+                {"type": "array", "items": {"enum": ["A", "B", "D"]}},
+            ]
+        },
+    ),
+]
+
 if TYPE_CHECKING:
     BackendName: TypeAlias = str
     AnyModel: TypeAlias = Model
@@ -66,7 +81,6 @@ else:
     AnyModel = Annotated[Union[tuple(MODELS.values())], Field(discriminator="kind")]  # noqa: UP007
     Loop = Literal[tuple(dict.fromkeys(loop for each in BACKENDS.values() for loop in each.loops))]
 
-Learned = Literal["A", "B", "D"]
 _MOST_AGENTS = 10**7
 MOST_NAME = 100
 
@@ -150,6 +164,14 @@ else:
     Kind = _with_options(_Kind)
 
 
+class Episodes(Strict):
+    steps: int = Field(ge=1, description="so many steps each")
+    keep: Kept | None = Field(
+        default=None,
+        description="what of learning lasts from one to the next, or none; omitted, all of it",
+    )
+
+
 class _Scenario(Strict):
     """One population to measure, before and after the passes."""
 
@@ -171,6 +193,10 @@ class _Scenario(Strict):
         default=None,
         description="where agents meet, with PettingZoo's parallel interface; omitted, each lives "
         "alone",
+    )
+    episodes: Episodes | None = Field(
+        default=None,
+        description="agents and their worlds begin anew after so many steps; omitted, never",
     )
     effort: EffortName = Field(
         default="normal",
@@ -295,6 +321,8 @@ class _Scenario(Strict):
         _check_budget(self)
         if self.world is not None:
             _check_backend(self, "world", [name for name, each in BACKENDS.items() if each.meet])
+        if self.episodes is not None:
+            _check_episodes(self, self.episodes)
         if self.kinds:  # what else there is to check, each of them has
             _once([each.name for each in self.kinds], "kinds", "name")
             return self
@@ -390,6 +418,39 @@ def _check_budget(scenario: Scenario) -> None:
             raise FieldError(f"budget.{cut(name)}", f"unknown field; {nearest(name, known)}")
     if scenario.budget is not None and not scenario.budget:
         raise FieldError(f"budget.{known[0]}", "is missing; add it")
+
+
+def _check_episodes(scenario: Scenario, episodes: Episodes) -> None:
+    """They end within the scenario, and keep what is learned."""
+    found = f"found episodes of {episodes.steps} and steps: {scenario.steps}"
+    if episodes.steps > scenario.steps:
+        raise FieldError(
+            "episodes.steps",
+            f"expected no more than steps; {found}. Lower it, or raise steps; without episodes, "
+            "there is one that does not end",
+        )
+    if scenario.loop == "rollout" and scenario.steps % episodes.steps:
+        raise FieldError(
+            "episodes.steps",
+            f"expected whole episodes under loop: rollout, each of which is one call of PyMDP's; "
+            f"{found}. Set steps: {-(-scenario.steps // episodes.steps) * episodes.steps}, or use "
+            "loop: jit",
+        )
+    if episodes.keep is None:
+        return
+    learned = {*scenario.learning}.union(*(kind.learning for kind in scenario.kinds))
+    if not learned:
+        raise FieldError(
+            "episodes.keep",
+            "says what of learning lasts, and learning is empty: what agents learn by code of "
+            "their own is theirs to put back. Remove keep, or say what they learn in learning",
+        )
+    _once(episodes.keep, "episodes.keep", "entry")
+    for letter in episodes.keep:
+        if letter not in learned:
+            raise FieldError(
+                "episodes.keep", f"{letter} is not in learning; {nearest('', learned)}"
+            )
 
 
 def _check_backend(scenario: Scenario, field: str, backends: Sequence[str]) -> None:

@@ -77,6 +77,18 @@ class WorldSpec(Struct, frozen=True):
     seed: int = 0
 
 
+class EpisodeSpec(Struct, frozen=True):
+    """Agents and their worlds begin anew after every so many `steps`.
+
+    Attributes:
+        puts_back: what of A, B and D is then again what an agent was built with; the rest of what
+            it learned stays.
+    """
+
+    steps: int
+    puts_back: tuple[str, ...] = ()
+
+
 class PopulationSpec(Struct, frozen=True):
     """One population of one backend.
 
@@ -99,6 +111,7 @@ class PopulationSpec(Struct, frozen=True):
             here, while the others have as many as they have in `kinds`. Empty where `agents` are of
             all kinds, in the proportions of `kinds`.
         name: of a kind.
+        episodes: None where there is one without an end.
     """
 
     backend: str
@@ -120,3 +133,14 @@ class PopulationSpec(Struct, frozen=True):
     kinds: tuple[PopulationSpec, ...] = ()
     along: str = ""
     name: str = ""
+    episodes: EpisodeSpec | None = None
+
+    def begins(self, step: int) -> bool:
+        """Whether an episode begins with this step."""
+        return step == 0 or (self.episodes is not None and step % self.episodes.steps == 0)
+
+    def whole(self, steps: int) -> int:
+        """So many steps, and as many more as it takes to have whole episodes: what agents hold at
+        the beginning and the end of them can be compared."""
+        length = 1 if self.episodes is None else self.episodes.steps
+        return -(-steps // length) * length

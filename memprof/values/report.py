@@ -41,6 +41,7 @@ class ScenarioFields(Struct, frozen=True, kw_only=True):
     model: dict[str, Any] = field(default_factory=dict)
     kinds: tuple[dict[str, Any], ...] = ()
     world: dict[str, Any] | None = None
+    episodes: dict[str, Any] | None = None
     effort: EffortName = "normal"
     agents: Positive
     steps: Positive
