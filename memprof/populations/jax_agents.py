@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise, starmap
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ from memprof.populations.jax_given import memory_error
 from memprof.populations.jax_models import Models
 from memprof.populations.jax_worlds import Worlds
 from memprof.upstream import is_agent
-from memprof.upstream.jax_agent import Acted
+from memprof.upstream.jax_agent import Acted, own_of
 from memprof.upstream.jax_world import World
 from memprof.upstream.jax_world import acted as rolled
 
@@ -69,7 +70,9 @@ class JaxPopulation(Population):
         self._probe = probe
         self._model = model_builder(spec.model, spec.folder, spec.builder)
         self._rolls = spec.loop == "rollout"
-        self.stride = spec.steps if self._rolls else 1
+        self.stride = spec.episodes.steps if spec.episodes else spec.steps
+        if not self._rolls:
+            self.stride = 1
         plan = self._new_plan()
         self._compiles = plan.compiles or plan.shares or spec.loop == "jit"
         self._keeps = False
@@ -128,11 +131,13 @@ class JaxPopulation(Population):
                 self._environments.add(model.environment, model.world or described)
         worlds = self._worlds(models, each) if self._rolls else Worlds(World())
         plan, root = self._new_plan(), jr.PRNGKey(self._spec.seed)
+        episodes = self._spec.episodes
+        again = own_of(models.template, (), episodes.puts_back if episodes else ())
         if plan.shares:
-            self._crowd = Shared(models, agents, plan, self._probe, root, worlds)
+            self._crowd = Shared(models, agents, plan, self._probe, root, worlds, again)
         else:
             self._crowd = Batch(
-                models, agents, plan, self._probe, root, self._compiles, worlds, self._rolls
+                models, agents, plan, self._probe, root, self._compiles, worlds, self._rolls, again
             )
         return models
 
@@ -227,12 +232,21 @@ class JaxPopulation(Population):
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         try:
-            yield from self._roll(steps) if self._rolls else self._step(steps)
+            for part in self._parts(steps):
+                if part.start and self._spec.begins(part.start):
+                    assert self._crowd is not None
+                    self._crowd.begin()
+                yield from self._roll(part) if self._rolls else self._step(part)
         except (ScenarioError, MemoryError):
             raise
         except Exception as error:
             failed = refused(self._spec, error, f"failed at step {steps.start}")
             raise memory_error(error) or failed from None
+
+    def _parts(self, steps: range) -> Iterator[range]:
+        """The steps, in stretches of one episode each."""
+        cuts = [step for step in steps[1:] if self._spec.begins(step)]
+        yield from starmap(range, pairwise([steps.start, *cuts, steps.stop]))
 
     def _step(self, steps: range) -> Iterator[Lived]:
         assert self._crowd is not None
@@ -255,7 +269,7 @@ class JaxPopulation(Population):
     def _observe(self, chunk: range, step: int) -> list[np.ndarray]:
         """What the agents perceive, per modality."""
         actions = None
-        if step and self._actions is not None:
+        if self._actions is not None and not self._spec.begins(step):
             actions = self._actions[chunk.start : chunk.stop]
         seeds = [step_seed(self._spec.seed, agent, step) for agent in chunk]
         seen = self._environments.observe_all(chunk, actions, seeds)

@@ -3,7 +3,7 @@ over what is each agent's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from jax.tree_util import tree_map
 
 from memprof.errors import NoAccount
 from memprof.optimise.jax import Block, JaxPlan, State
-from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, Probe
+from memprof.populations import AGENT, EACH, ENVIRONMENT, EVERYBODY, PUT_BACK, Probe
 from memprof.populations.jax_account import bytes_of, program_memory, shapes_of
 from memprof.populations.jax_chunks import (
     AWAKE_BYTES,
@@ -26,7 +26,14 @@ from memprof.populations.jax_chunks import (
     temporary_bytes,
 )
 from memprof.populations.jax_models import Models
-from memprof.populations.jax_template import Template, act_alone, in_groups, leaves_of, roll_alone
+from memprof.populations.jax_template import (
+    Template,
+    act_alone,
+    in_groups,
+    leaves_of,
+    roll_alone,
+    with_leaves,
+)
 from memprof.populations.jax_worlds import Worlds
 from memprof.upstream.jax_agent import COMPONENTS, Acted, Agent, Mind, act, rows_of
 from memprof.upstream.jax_world import World, rollout, rollout_keys
@@ -107,7 +114,10 @@ class Batch:
         compiled: bool,
         worlds: Worlds,
         rolls: bool,
+        again: Collection[str] = (),
     ) -> None:
+        """Args: again: attributes that agents have, at the beginning of every episode, as they were
+        built."""
         self.chunks = [range(agents)]
         self._agent = models.agent(range(agents))
         self._plan, self._root = plan, root
@@ -115,7 +125,9 @@ class Batch:
         self._call = _Calls(probe, plan)
         self._rolls = rolls
         self._stored: Any = None
-        self._carry: dict[str, Any] | None = worlds.carry(range(agents)) or None
+        self._start: dict[str, Any] | None = worlds.carry(range(agents)) or None
+        self._carry, self._begins = self._start, True
+        self._built = leaves_of(self._agent, tuple(again))
         self._reported: dict[str, Any] | None = None
         self._act = jax.jit(act) if compiled else None
         self._rollout = jax.jit(rollout, static_argnums=3) if compiled else rollout
@@ -124,6 +136,13 @@ class Batch:
         """Build and store the agents; once, before the first step."""
         state = State(Mind.first(self._agent), {})
         self._stored = self._call.at_rest("optimise", self._plan.rest, state)
+
+    def begin(self) -> None:
+        """The next episode of all agents, from their D on: what they learned stays, but for what is
+        as it was built again."""
+        self._agent = with_leaves(self._agent, self._built)
+        self._stored = self._plan.rest(State(Mind.first(self._agent), {}))
+        self._carry, self._begins = self._start, True
 
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         """One step of a chunk's agents, who perceive `observation`."""
@@ -142,14 +161,15 @@ class Batch:
         """What PyMDP's rollout reports of several steps of a chunk's agents; arrays (agents, steps,
         ...)."""
         carry = self._carry
-        if self._reported is not None:  # not the first time
+        if not self._begins:
             mind = self._plan.wake(self._stored).mind
             carry = {**(carry or {}), "qs": mind.qs, "action": mind.action}
         arguments = (self._agent, self._world, self._params, steps, self._root, carry)
         last, self._reported = self._call.program(self._rollout, *arguments)
+        self._root = last["rng_key"]
         self._agent = last.pop("agent")
         self._stored = self._plan.rest(State(Mind(last.pop("qs"), last.pop("action")), {}))
-        self._carry = {**last, "agent": self._agent}
+        self._carry, self._begins = {**last, "agent": self._agent}, False
         return self._reported
 
     def account(self, agents: int, chunk: int | None) -> Account:
@@ -179,10 +199,11 @@ class Batch:
         return [
             *_of_agent(self._agent, EACH),
             (EACH, "beliefs (qs)", self._stored),
-            (EACH, ENVIRONMENT, [self._carry, self._params]),
+            (EACH, ENVIRONMENT, [self._carry, self._start, self._params]),
             (EVERYBODY, ENVIRONMENT, self._world.holdings()),
             (EACH, REPORTED, self._reported),
             (EACH, AGENT, self._agent),
+            (EACH, PUT_BACK, self._built),
         ]
 
 
@@ -201,7 +222,9 @@ class Shared:
         probe: Probe,
         root: Any,
         worlds: Worlds,
+        again: Collection[str] = (),
     ) -> None:
+        """Args: again: as of `Batch`."""
         self._own, self._plan, self._root, self._worlds = models.own, plan, root, worlds
         self._agents = agents
         self._call = _Calls(probe, plan)
@@ -212,6 +235,8 @@ class Shared:
         self._size, self._width = self._chunked(agents, plan.chunk)
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
         self._template = Template.of(agent, self._own)
+        self._again = tuple(again)
+        self._built: list[Any] = []
         self._first: State | None = state
         self._stored: list[Any] = []
         self._carried: list[Any] = []
@@ -235,17 +260,41 @@ class Shared:
                 )
             )
         self._first = None
+        self._built = [*self._stored] if self._again else []
 
     def _first_state(self, models: Models, state: State, chunk: range) -> State:
-        rows = [*chunk, *[chunk[-1]] * (self._size - len(chunk))]
-        given = self._worlds.carry(rows)
         if models.differing:
-            agent = models.agent(rows)
+            agent = models.agent(self._rows(chunk))
             found = State(Mind.first(agent), leaves_of(agent, self._own))
         else:
-            found = tree_map(lambda x: jnp.broadcast_to(x, (len(rows), *x.shape[1:])), state)
-        mind = found.mind._replace(**{n: given[n] for n in Mind._fields if n in given})
-        return State(mind, found.leaves)
+            found = self._repeated(state)
+        return self._at_start(found, chunk)
+
+    def begin(self) -> None:
+        """As of `Batch`."""
+        for number, chunk in enumerate(self.chunks):
+            leaves = dict(self._wake(number).leaves)
+            if self._again:
+                built = self._plan.wake(self._built[number]).leaves
+                leaves |= {name: built[name] for name in self._again}
+            agent = self._template.agent
+            mind = Mind.first(agent, leaves.get("D") or self._repeated(agent.D))
+            self._rest(number, self._at_start(State(mind, leaves), chunk))
+        self._carried = []
+
+    def _at_start(self, state: State, chunk: range) -> State:
+        """With what the agents' `initial_carry` says of their minds."""
+        given = self._worlds.carry(self._rows(chunk))
+        mind = state.mind._replace(**{n: given[n] for n in Mind._fields if n in given})
+        return State(mind, state.leaves)
+
+    def _rows(self, chunk: range) -> list[int]:
+        return [*chunk, *[chunk[-1]] * (self._size - len(chunk))]
+
+    def _repeated(self, one: T) -> T:
+        """Arrays of one row as those of a chunk."""
+        found: T = tree_map(lambda x: jnp.broadcast_to(x, (self._size, *x.shape[1:])), one)
+        return found
 
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         """One step of a chunk's agents, who perceive `observation`."""
@@ -357,6 +406,7 @@ class Shared:
                     found.append((EACH, COMPONENTS.get(name, AGENT), arrays))
             else:
                 found.append((EACH, "records", stored))
+        found += [(EACH, PUT_BACK, built) for built in self._built]
         found += [(EACH, ENVIRONMENT, carried) for carried in self._carried]
         found += [(EACH, REPORTED, reported) for reported in self._reported]
         found.append((EVERYBODY, ENVIRONMENT, self._worlds.world.holdings()))

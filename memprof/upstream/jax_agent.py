@@ -139,10 +139,12 @@ class Mind(NamedTuple):
     action: Any
 
     @classmethod
-    def first(cls, agent: Agent) -> Mind:
-        """Before the first step."""
-        action = np.full((agent.batch_size, agent.policies.policy_arr.shape[-1]), -1, np.int32)
-        return cls([d[:, None] for d in agent.D], action)
+    def first(cls, agent: Agent, D: list[Any] | None = None) -> Mind:
+        """Before the first step of an episode; with D of their own, of as many agents as it has
+        rows."""
+        D = agent.D if D is None else D
+        action = np.full((len(D[0]), agent.policies.policy_arr.shape[-1]), -1, np.int32)
+        return cls([d[:, None] for d in D], action)
 
 
 class Acted(NamedTuple):

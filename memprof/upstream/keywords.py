@@ -135,6 +135,15 @@ class Asked(Protocol):
     def loop(self) -> str | None: ...
     @property
     def steps(self) -> int: ...
+    @property
+    def episodes(self) -> Lasting | None: ...
+
+
+class Lasting(Protocol):
+    """Episodes."""
+
+    @property
+    def steps(self) -> int: ...
 
 
 def check_numpy_together(keywords: Mapping[str, Any], asked: Asked) -> None:
@@ -168,7 +177,7 @@ def check_jax_together(keywords: Mapping[str, Any], asked: Asked) -> None:
             f"{asked.loop}. Set loop: rollout, or learning_mode: online",
         )
     if algorithm in _OVER_WINDOWS:
-        _check_length(algorithm, keywords.get("inference_horizon"), asked.steps)
+        _check_length(algorithm, keywords.get("inference_horizon"), asked)
     if "D" in asked.learning and asked.loop == "rollout":
         raise FieldError(
             "learning", "PyMDP's rollout has no update of D. Leave D out, or use loop: jit"
@@ -279,10 +288,11 @@ def _check_windows(algorithm: str, asked: Asked, online: bool) -> None:
                 )
 
 
-def _check_length(algorithm: str, horizon: int | None, steps: int) -> None:
+def _check_length(algorithm: str, horizon: int | None, asked: Asked) -> None:
     """PyMDP's rollout fails with a window of one step."""
-    for name, length in (("agent.inference_horizon", horizon), ("steps", steps)):
-        if length == 1 and (name != "steps" or horizon is None):
+    lasts = ("episodes.steps", asked.episodes.steps) if asked.episodes else ("steps", asked.steps)
+    for name, length in (("agent.inference_horizon", horizon), lasts):
+        if length == 1 and (name == "agent.inference_horizon" or horizon is None):
             raise FieldError(
                 name,
                 f"PyMDP's {algorithm} needs a window of two steps or more, found 1; set it to 2",
