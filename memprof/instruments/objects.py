@@ -41,7 +41,7 @@ class ObjectGraph(DirectCalls):
             types=tuple(TypeRow(name, count, size) for name, count, size in rows[:_MOST_TYPES]),
             contents=contents(population.holdings(), len(population)),
             # The last, since the agents live on for it.
-            gains=gains(population, spec.steps, spec.effort.gain_seconds),
+            gains=gains(population, spec),
         )
 
 
@@ -49,22 +49,23 @@ def _roots(population: Population) -> list[Any]:
     return [thing for _, _, thing in population.holdings() if thing is not None]
 
 
-def gains(population: Population, lived: int, seconds: float) -> tuple[GainRow, ...]:
+def gains(population: Population, spec: PopulationSpec) -> tuple[GainRow, ...]:
     """Attributes that gain as much per step between the first two of three marks as between the
-    last two, largest first, while some agents live on from the step `lived`, for about so many
-    seconds from mark to mark.
+    last two, largest first, while some agents live on after the scenario's steps: whole episodes
+    from mark to mark, or for about the effort's time.
 
     An object that several attributes lead to is the first one's. Agents of one batch (JAX) have no
     attributes of their own that could grow, and agents that end earlier are not watched.
     """
-    agents = range(min(_MOST_AGENTS, len(population)))
+    agents, lived = range(min(_MOST_AGENTS, len(population))), spec.steps
     if not _held(population, agents):
         return ()
     try:
         start = perf_counter()
         live(population, agents, range(lived, lived + 1))
         each = perf_counter() - start
-        steps = max(_FEWEST_STEPS, min(_MOST_STEPS, int(seconds / max(each, 1e-9))))
+        in_time = int(spec.effort.gain_seconds / max(each, 1e-9))
+        steps = spec.whole(max(_FEWEST_STEPS, min(_MOST_STEPS, in_time)))
         marks = [_held(population, agents)]
         for first in (lived + 1, lived + 1 + steps):
             live(population, agents, range(first, first + steps))

@@ -15,7 +15,7 @@ from memprof.profile.cautions import of_workers
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.text import format_size
-from memprof.values.leak import Leak, LeakReport, LeakRun, Mode, Unchecked
+from memprof.values.leak import Leak, LeakReport, LeakRun, Mode, Unchecked, cycle_steps
 from memprof.values.report import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
@@ -130,14 +130,20 @@ class _Check(Measuring):
 
     def verdicts(self) -> Iterator[Leak]:
         """On each mode that was looked at, up to the first that leaks."""
-        scenario = self.crew.loaded.scenario
+        spec = self.crew.loaded.spec(self.passes)
         for mode in self.modes:
             series = [each.runs[mode] for each in self.runs if mode in each.runs]
             if not series:
                 return
             kept = self.history_steps if mode == "steps" else None
             found = verdict_on(
-                series, mode, self.cycles, scenario.agents, scenario.steps, self.passes, kept
+                series,
+                mode,
+                self.cycles,
+                spec.agents,
+                cycle_steps(spec, mode),
+                self.passes,
+                kept,
             )
             yield found
             if found.verdict == "leak":

@@ -15,7 +15,7 @@ from memprof.instruments.device import Compilations, device_failure, live_device
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations import Population, Probe
 from memprof.stats import growth
-from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode
+from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode, cycle_steps
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import LiveInCycles
 from memprof.worker.growth import Growth, Records
@@ -175,11 +175,11 @@ class Cycles:
 
     def _run(self) -> None:
         if self._growth is not None:
-            self._growth.live_on(self._spec.agents, self._spec.steps)
+            self._growth.live_on(self._spec.agents, self._growth.steps)
             process.clear_free_lists()
             return
         population = self._type(self._spec, self._probe)
-        growth = Growth(population, self._spec.steps)
+        growth = Growth(population, cycle_steps(self._spec, self._mode))
         growth.come(self._spec.agents)
         self.facts = self.facts or population.facts()
         if self._mode == "steps":

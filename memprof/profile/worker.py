@@ -36,7 +36,7 @@ from memprof.values.measurements import (
     TrendSeries,
     WorldMemory,
 )
-from memprof.values.population import Effort, PopulationSpec
+from memprof.values.population import PopulationSpec
 from memprof.values.requests import Measure, ReadThrough, Trace
 from memprof.worker.growth import (
     FEWEST_POINTS,
@@ -50,7 +50,7 @@ _TREND_READINGS = 12
 
 def measure(request: Measure, channel: Channel) -> Measurement:
     """The clean worker: no instrument but readings of the process between steps."""
-    spec, effort = request.spec, request.spec.effort
+    spec = request.spec
     process.expect_process()
     start = process.at_start()
     channel.progress("import")
@@ -92,7 +92,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     ledger = contents.ledger(baseline, held)
     trend = TrendSeries(len(population), spec.steps + 1, 1, ())
     if request.trend:
-        trend = _live_on(batches, trend_heap, channel, effort)
+        trend = _live_on(batches, spec, trend_heap, channel)
     world = _world(contents, walked, batches) if spec.world else None
     channel.progress("done")
     del filled
@@ -281,17 +281,17 @@ def trace(request: Trace, channel: Channel) -> TraceComparison:
 
 
 def _live_on(
-    batches: Batches, sizes: MutableSequence[int], channel: Channel, effort: Effort
+    batches: Batches, spec: PopulationSpec, sizes: MutableSequence[int], channel: Channel
 ) -> TrendSeries:
     """Let agents live on for as many steps again, reading the heap on the way.
 
     With many agents, what a step leaves behind is far above what the process's own caches still
     gain. As many live on as take the effort's time: the scenario's at least, for twice as long at
     most, but for as few readings as can be judged. Ends early when steps are slow; nothing is read
-    where the platform has no figure.
+    where the platform has no figure. All readings are at the same place of an episode.
     """
-    growth = batches.growth
-    stride = max(growth.population.stride, growth.steps // len(sizes))
+    growth, effort = batches.growth, spec.effort
+    stride = spec.whole(max(growth.population.stride, growth.steps // len(sizes)))
     agents = batches.agents_within(effort.trend_seconds, len(sizes) * stride)
     channel.progress("trend", agents)
     count, start = 0, own_seconds()

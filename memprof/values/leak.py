@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from memprof.values.instruments import Count, SourceLine
 from memprof.values.measurements import WorkerRun
+from memprof.values.population import PopulationSpec
 from memprof.values.report import (
     Interval,
     LeakVerdict,
@@ -25,6 +26,12 @@ SignalName = Literal["native", "python", "objects", "process", "mapped", "device
 HEAP: tuple[SignalName, ...] = ("native", "python")
 """The signals that together are all that is handed out."""
 Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
+
+
+def cycle_steps(spec: PopulationSpec, mode: Mode) -> int:
+    """Steps of a cycle: agents that live on have whole episodes in each, so that they are at the
+    same place of one at every reading."""
+    return spec.whole(spec.steps) if mode == "steps" else spec.steps
 
 
 class CycleReading(Struct, frozen=True):

@@ -118,3 +118,87 @@ def test_pymdps_own_leak_is_found_and_ends_with_a_bounded_history(memprof):
     assert "--passes history --history-steps" in " ".join(plain.out.split())
     held = memprof("leak", path, *short, "--passes", "history", "--history-steps", 8)
     assert held.code == 0
+
+
+KEEPS = """
+import numpy as np
+from pymdp.legacy.agent import Agent
+
+class Keeper(Agent):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.kept = []
+
+    def reset(self, init_qs=None):
+        if hasattr(self, "kept"):
+            drawn = np.random.rand(40)
+            self.kept.append(drawn)
+        return super().reset(init_qs)
+
+class Tidy(Agent):
+    def __init__(self, **arguments):
+        self.seen = []
+        super().__init__(**arguments)
+
+    def infer_states(self, *arguments, **keywords):
+        self.seen.append(np.zeros(40))
+        return super().infer_states(*arguments, **keywords)
+
+    def reset(self, init_qs=None):
+        self.seen.clear()
+        return super().reset(init_qs)
+
+def arguments(**more):
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0] = np.eye(4)
+    B[0] = np.stack([np.eye(4), np.roll(np.eye(4), 1, axis=0)], axis=2)
+    return {"A": A, "B": B, **more}
+
+def keeper():
+    return Keeper(**arguments())
+
+def tidy():
+    return Tidy(**arguments())
+
+def mmp():
+    return arguments(inference_algo="MMP", inference_horizon=2)
+"""
+
+
+def keeps(folder, model, **fields):
+    (folder / "keeps.py").write_text(KEEPS)
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    (folder / "keeps.yaml").write_text(
+        f"name: keeps\nmodel: {{kind: factory, callable: 'keeps:{model}'}}\nagents: 5\nsteps: 5\n"
+        "episodes: {steps: 3}\nrepeats: 1\neffort: quick\n" + "\n".join(lines)
+    )
+    return folder / "keeps.yaml"
+
+
+def test_what_a_reset_leaves_behind_is_a_leak_with_its_line(memprof, tmp_path):
+    path = keeps(tmp_path, "keeper", passes="[share, template]")
+    run = memprof("leak", path)
+    assert run.code == 1, run.out + run.err
+    leak = run.report("keeps-leak")["leak"]
+    assert (leak["mode"], leak["steps"]) == ("steps", 6)
+    site = leak["sites"][0]
+    assert (site["owner"], site["objects_per_cycle"]) == ("Keeper.kept", 5 * 2)
+    made = KEEPS.splitlines().index("            drawn = np.random.rand(40)") + 1
+    where = f"Keeper.kept (made at keeps.py:{made}, added at keeps.py:{made + 1})"
+    assert f"first at {where}" in run.err
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("tidy", ("--mode", "steps", "--passes", "history", "--history-steps", 4)),
+        ("mmp", ("--mode", "steps", "--passes", "none")),
+    ],
+)
+def test_what_a_reset_empties_is_no_growth(memprof, tmp_path, model, options):
+    path = keeps(tmp_path, model)
+    run = memprof("leak", path, *options)
+    assert run.code == 0, run.out + run.err
+    path.write_text(path.read_text().replace("episodes: {steps: 3}\n", ""))
+    run = memprof("leak", path, *options)
+    assert run.code == 1, run.out + run.err

@@ -14,7 +14,7 @@ from memprof.instruments.contents import contents
 from memprof.instruments.imports import ImportWatch
 from memprof.instruments.objects import gains
 from memprof.populations import EACH, EVERYBODY
-from memprof.values.population import PopulationSpec
+from memprof.values.population import EpisodeSpec, PopulationSpec
 from tests.conftest import ROOT
 
 
@@ -93,12 +93,15 @@ def test_a_batch_is_compared_along_its_first_axis():
     assert found.zeros == pytest.approx((4 * 190 - 1) / 800)
 
 
-def population(growth, passes=()):
-    spec = PopulationSpec(
+def spec_of(growth, passes=(), episodes=None):
+    return PopulationSpec(
         backend="fake", model={"size": 1000, "growth": growth, "delay": 0.0, "fault": "none"},
         private=True, differs=False, agent={}, learning=(), passes=passes,
-        options={}, loop="", folder="", seed=0, agents=3, steps=2,
+        options={}, loop="", folder="", seed=0, agents=3, steps=2, episodes=episodes,
     )  # fmt: skip
+
+
+def population(spec):
     found = FakePopulation(spec, DirectCalls())
     for _ in found.live(found.grow(3), range(2)):
         pass
@@ -106,14 +109,22 @@ def population(growth, passes=()):
 
 
 def test_an_attribute_that_grows_is_found_with_what_it_gains():
-    (found,) = gains(population(growth=152 - sys.getsizeof(bytearray(1)) + 1), 2, 0.4)
+    spec = spec_of(growth=152 - sys.getsizeof(bytearray(1)) + 1)
+    (found,) = gains(population(spec), spec)
     assert found.attribute == "FakeAgent.gained"
     assert found.bytes_per_step == pytest.approx(152 + 8, abs=4)  # and its place in the list
     assert (found.agents, found.steps) == (3, 32)
 
 
 def test_what_does_not_grow_is_no_gain():
-    assert gains(population(growth=0), 2, 0.4) == ()
+    assert gains(population(spec_of(growth=0)), spec_of(growth=0)) == ()
+
+
+def test_whole_episodes_lie_between_two_marks():
+    spec = spec_of(growth=152, episodes=EpisodeSpec(7))
+    assert [spec.whole(steps) for steps in (1, 7, 8)] == [7, 7, 14]
+    (found,) = gains(population(spec), spec)
+    assert found.steps == 2 * 21
 
 
 WATCHED = """

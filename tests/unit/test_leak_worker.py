@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from memprof.leak import worker
-from memprof.leak.worker import bounded
+from memprof.leak.worker import Cycles, bounded
+from memprof.populations import Population
 from memprof.scenario import load_default
-from memprof.values.leak import LeakRun
+from memprof.values.leak import LeakRun, cycle_steps
+from memprof.values.population import EpisodeSpec
 
 SPEC = load_default("leak").spec(("policies", "history"))
 
@@ -88,3 +90,25 @@ def test_only_agents_that_live_on_have_their_histories_bounded():
     assert bounded(SPEC, "steps", None) == SPEC
     expected = replace(SPEC, passes=("history", "policies"), options={"history_steps": 16})
     assert bounded(SPEC, "steps", 16) == expected
+
+
+def test_agents_that_live_on_have_whole_episodes_in_a_cycle():
+    spec = replace(SPEC, steps=50, episodes=EpisodeSpec(20))
+    assert (cycle_steps(spec, "lifecycle"), cycle_steps(spec, "steps")) == (50, 60)
+    assert cycle_steps(replace(spec, episodes=None), "steps") == 50
+    lived = []
+
+    class Lives(Population):
+        def __init__(self, spec, probe):
+            pass
+
+        def grow(self, agents):
+            return range(agents)
+
+        def live(self, agents, steps):
+            lived.extend(steps)
+            return iter(())
+
+    life = Cycles(Lives, spec, "steps")
+    life.run(3)
+    assert lived == [*range(180)]
