@@ -19,7 +19,8 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import IO, Any
@@ -39,6 +40,11 @@ _ASKED = 64
 """Small blocks that are taken at once to see how large one is."""
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 _UNUSED_POOLS = re.compile(rb"^(\d+) unused pools \* (\d+) bytes", re.MULTILINE)
+_CHUNKS = re.compile(rb'<(?:size|unsorted) from="\d+" to="\d+" total="(\d+)" count="([1-9]\d*)"/>')
+_HEADER = ctypes.sizeof(ctypes.c_size_t)
+_ALIGNED = 2 * _HEADER
+_FILLINGS = 3
+"""What is left of a chunk that was larger is free again."""
 _HOOKS = 3 * ctypes.sizeof(ctypes.c_size_t)  # Objects/obmalloc.c, PYMEM_DEBUG_EXTRA_BYTES
 
 
@@ -156,11 +162,11 @@ def block_bytes(size: int) -> int:
 
 
 def fill_free_blocks() -> list[object]:
-    """Objects that take up the free blocks; keep them while measuring.
+    """Objects that take up the free blocks, and malloc's free chunks; keep them while measuring.
 
-    Imports leave about a megabyte of free blocks behind, which cannot be given back. The first
-    agents would move in there and look free; with the blocks taken, every agent costs what the
-    thousandth would.
+    Imports leave about a megabyte of free blocks behind, and some 200 KB of chunks, which cannot be
+    given back. The first agents would move in there and look free; with these taken, every agent
+    costs what the thousandth would.
     """
     table, hooks = _table(), _hook_bytes()
     filled: list[object] = []
@@ -171,6 +177,7 @@ def fill_free_blocks() -> list[object]:
     if pools is not None:
         count, pool_size = int(pools[1]), int(pools[2])
         filled += [_object_of(_LARGEST - hooks) for _ in range(count * (pool_size // _LARGEST))]
+    filled.append(tried().malloc.filled())
     return filled
 
 
@@ -300,6 +307,60 @@ class Malloc:
         """Return free memory to the system."""
         if hasattr(psutil, "heap_trim"):
             psutil.heap_trim()
+
+    def filled(self) -> object:
+        """Blocks that take up the free chunks between those in use; keep it while measuring. None
+        where there is no account of them. Source: malloc_info(3)."""
+        library = c_library()
+        if type(self) is not Malloc or not hasattr(library, "malloc_info"):
+            return None
+        filling = _Filling()
+        for _ in range(_FILLINGS):
+            filling.take(_free_chunks(library))
+        return filling
+
+
+class _Filling:
+    """Blocks from malloc, until nothing refers to this."""
+
+    def __init__(self) -> None:
+        self._blocks = array("Q")
+
+    def take(self, chunks: Sequence[tuple[int, int]]) -> None:
+        """Fill as many chunks of each size."""
+        malloc = c_library().malloc
+        for size, count in chunks:
+            self._blocks.extend(malloc(size - _HEADER) or 0 for _ in range(count))
+
+    def __del__(self) -> None:
+        free = c_library().free
+        for block in self._blocks:
+            free(block)
+
+
+def _free_chunks(library: Any) -> list[tuple[int, int]]:
+    """Bytes of a chunk, and how many there are, of those that are free between others in the main
+    arena; where sizes differ, their mean."""
+    found = []
+    for total, count in _CHUNKS.findall(_malloc_info(library)):
+        size = int(total) // int(count) & -_ALIGNED  # which may have a flag in its last bit
+        found.append((max(size, 2 * _ALIGNED), int(count)))
+    return found
+
+
+def _malloc_info(library: Any) -> bytes:
+    """What malloc says of its main arena, which is that of the main thread."""
+    library.open_memstream.restype = ctypes.c_void_p
+    library.open_memstream.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    library.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    library.fclose.argtypes = [ctypes.c_void_p]
+    text, size = ctypes.c_void_p(), ctypes.c_size_t()
+    stream = library.open_memstream(ctypes.byref(text), ctypes.byref(size))
+    library.malloc_info(0, stream)
+    library.fclose(stream)
+    said = ctypes.string_at(text, size.value)
+    library.free(text)
+    return said.partition(b"</heap>")[0]
 
 
 class _Jemalloc(Malloc):

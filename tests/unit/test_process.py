@@ -3,6 +3,7 @@
 import gc
 import mmap
 import os
+import platform
 import sys
 
 import numpy as np
@@ -96,6 +97,29 @@ def test_filled_blocks_leave_no_room_for_small_objects():
     assert free < 0.2 * 20_000 * 144
     assert paid > 0.9 * 20_000 * 144
     del pin, kept, kept_too, filled
+
+
+def test_filled_chunks_leave_no_room_for_small_arrays():
+    """What malloc has free between blocks in use, as imports leave it behind."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc says which chunks are free")
+    count, size = 20_000, 600
+    held = [np.ones(size // 8) for _ in range(count)]
+    pins = held[::2]
+    del held
+    gc.collect()
+
+    def growth():
+        before = process.read().private_bytes
+        arrays = [np.ones(size // 8) for _ in range(count // 4)]
+        return process.read().private_bytes - before, arrays
+
+    free, kept = growth()
+    filled = heap.fill_free_blocks()
+    paid, kept_too = growth()
+    assert free < 0.3 * count / 4 * size
+    assert paid > 0.95 * count / 4 * size
+    del pins, kept, kept_too, filled
 
 
 def test_the_peak_is_that_since_the_reset():
