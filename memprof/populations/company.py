@@ -134,7 +134,7 @@ class Company(Population):
         """All of a kind that live perceive, plan and say what they do."""
         take = worlds.surroundings[part.number].take
         for present in worlds.present(part.number):
-            for lived in part.population.live(present, range(step, step + 1)):
+            for lived in part.lived(present, range(step, step + 1)):
                 take(lived.agent, lived.behaviour.action)
                 yield part.numbered(lived)
 
@@ -258,11 +258,14 @@ class _Part:
         with named_fields(self.field):
             return self.population.grow(agents)
 
-    def live(self, agents: range, steps: range) -> Iterator[Lived]:
-        """As of a population, with the agents' places."""
+    def lived(self, agents: range, steps: range) -> Iterator[Lived]:
+        """As of a population."""
         with named_fields(self.field):
-            for lived in self.population.live(agents, steps):
-                yield self.numbered(lived)
+            yield from self.population.live(agents, steps)
+
+    def live(self, agents: range, steps: range) -> Iterator[Lived]:
+        """The same, with the agents' places."""
+        return map(self.numbered, self.lived(agents, steps))
 
     def numbered(self, lived: Lived) -> Lived:
         """The same with the agent's place."""
