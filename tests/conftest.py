@@ -37,7 +37,7 @@ _LONGEST = {
     *("test_pages", "test_gate", "test_workers", "test_gate_workers", "test_leak_workers"),
     *("test_run", "test_servers", "test_density_workers", "test_processes", "test_notebook"),
     *("test_predict", "test_tutorial", "test_advice_on_agents", "test_run_jax", "test_run_truth"),
-    *("test_auto", "test_jax_compiling", "test_jax_given", "test_scenarios"),
+    *("test_auto", "test_jax_compiling", "test_jax_given", "test_scenarios", "test_kinds"),
     "test_retention",  # looks at all objects, of which there are few at first
 }
 COMMAND = [sys.executable, "-P", "-m", "memprof"]

@@ -151,12 +151,12 @@ def _with_baseline_written(outcome: GateOutcome, path: Path) -> GateOutcome:
 
 
 def _files(known: Baseline | str, path: Path) -> list[Path]:
-    """The scenario files that a baseline was made of."""
+    """The scenario files that a baseline was made of; one has as many entries as kinds."""
     entries = {} if isinstance(known, str) else known.scenarios
     if not entries:
         problem = known if isinstance(known, str) else f"{path} is empty"
         raise NotComparable(f"{problem}; name the scenarios, and add --update to make one")
-    return [path.parent / entry.file for entry in entries.values()]
+    return [path.parent / file for file in dict.fromkeys(each.file for each in entries.values())]
 
 
 def _cases(files: Sequence[Path], changed: Overrides, verdicts: Verdicts) -> list[Case]:

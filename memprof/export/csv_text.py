@@ -97,7 +97,7 @@ def _rows(report: AnyReport) -> Iterator[_Row]:
         case RunReport():
             return _run(report)
         case Report():
-            rows = _profile(report)
+            return _profile(report)
         case LeakReport():
             rows = _leak(report)
         case DensityReport():
@@ -108,10 +108,11 @@ def _rows(report: AnyReport) -> Iterator[_Row]:
 
 
 def _profile(report: Report) -> Iterator[_Row]:
+    """All agents, and then each kind, under the name of its own scenario."""
     for name, variant in report.variants.named():
-        yield from _all(_variant(variant), variant=name)
+        yield from _all(_variant(variant), scenario=report.scenario.name, variant=name)
     for kind in report.of_kinds():
-        yield from _all(_profile(kind), scenario=kind.scenario.name)
+        yield from _profile(kind)
 
 
 def _variant(variant: Variant) -> Iterator[_Row]:
