@@ -132,7 +132,7 @@ class JaxPopulation(Population):
         worlds = self._worlds(models, each) if self._rolls else Worlds(World())
         plan, root = self._new_plan(), jr.PRNGKey(self._spec.seed)
         episodes = self._spec.episodes
-        again = own_of(models.template, (), episodes.puts_back if episodes else ())
+        again = own_of(models.template, (), episodes.puts_back) if episodes else None
         if plan.shares:
             self._crowd = Shared(models, agents, plan, self._probe, root, worlds, again)
         else:

@@ -114,10 +114,10 @@ class Batch:
         compiled: bool,
         worlds: Worlds,
         rolls: bool,
-        again: Collection[str] = (),
+        again: Collection[str] | None = None,
     ) -> None:
         """Args: again: attributes that agents have, at the beginning of every episode, as they were
-        built."""
+        built; None where there is only one."""
         self.chunks = [range(agents)]
         self._agent = models.agent(range(agents))
         self._plan, self._root = plan, root
@@ -125,9 +125,9 @@ class Batch:
         self._call = _Calls(probe, plan)
         self._rolls = rolls
         self._stored: Any = None
-        self._start: dict[str, Any] | None = worlds.carry(range(agents)) or None
-        self._carry, self._begins = self._start, True
-        self._built = leaves_of(self._agent, tuple(again))
+        self._carry: dict[str, Any] | None = worlds.carry(range(agents)) or None
+        self._start, self._begins = None if again is None else self._carry, True
+        self._built = leaves_of(self._agent, tuple(again or ()))
         self._reported: dict[str, Any] | None = None
         self._act = jax.jit(act) if compiled else None
         self._rollout = jax.jit(rollout, static_argnums=3) if compiled else rollout
@@ -222,7 +222,7 @@ class Shared:
         probe: Probe,
         root: Any,
         worlds: Worlds,
-        again: Collection[str] = (),
+        again: Collection[str] | None = None,
     ) -> None:
         """Args: again: as of `Batch`."""
         self._own, self._plan, self._root, self._worlds = models.own, plan, root, worlds
@@ -235,7 +235,7 @@ class Shared:
         self._size, self._width = self._chunked(agents, plan.chunk)
         self.chunks = [range(i, min(agents, i + self._size)) for i in range(0, agents, self._size)]
         self._template = Template.of(agent, self._own)
-        self._again = tuple(again)
+        self._again = tuple(again or ())
         self._built: list[Any] = []
         self._first: State | None = state
         self._stored: list[Any] = []

@@ -172,7 +172,7 @@ class NumpyPopulation(Population):
                     body,
                     agent,
                     step,
-                    lambda: self._turn(body, observations[place], first=step == 0),
+                    lambda: self._turn(body, observations[place], first=begins),
                 )
             finally:
                 self._roster.rest(agent)
