@@ -113,10 +113,12 @@ class ValueTrace:
             for values in (np.array([agent, step]), beliefs, action, seen):
                 np.save(self._file, values)
             return
-        expected_beliefs, expected_action, expected_seen = self._expected(agent, step)
-        self._agents.add(agent)
-        self._steps = max(self._steps, step + 1)
-        self._actions += 1
+        self._count(agent, step)
+        expected = self._expected(agent, step)
+        if expected is None:
+            self._miss(agent, step)
+            return
+        expected_beliefs, expected_action, expected_seen = expected
         same_action = np.array_equal(action, expected_action)
         self._equal += same_action
         if beliefs.shape != expected_beliefs.shape:
@@ -132,16 +134,41 @@ class ValueTrace:
         if self._first is None and not (same_action and same_beliefs and same_seen):
             self._first, self._perceived = (agent, step), not same_seen
 
-    def _expected(self, agent: int, step: int) -> tuple[np.ndarray, ...]:
+    def _count(self, agent: int, step: int) -> None:
+        """One of the two populations has an agent that lives this step."""
+        self._agents.add(agent)
+        self._steps = max(self._steps, step + 1)
+        self._actions += 1
+
+    def _miss(self, agent: int, step: int) -> None:
+        """The other one has not: its world has let the agent go. Nothing bounds that."""
+        self._comparable = False
+        if self._first is None or step < self._first[1]:
+            self._first, self._perceived = (agent, step), False
+
+    def _expected(self, agent: int, step: int) -> tuple[np.ndarray, ...] | None:
         """Beliefs, action and observation in the file; what comes before them there is kept until
-        its turn."""
+        its turn. None if they are not there."""
         while (agent, step) not in self._read:
-            read_agent, read_step = np.load(self._file).tolist()
-            self._read[read_agent, read_step] = tuple(np.load(self._file) for _ in range(_STORED))
+            if not self._read_on():
+                return None
         return self._read.pop((agent, step))
 
+    def _read_on(self) -> bool:
+        """Read the next agent's step; False at the end of the file."""
+        try:
+            agent, step = np.load(self._file).tolist()
+        except EOFError:
+            return False
+        self._read[agent, step] = tuple(np.load(self._file) for _ in range(_STORED))
+        return True
+
     def comparison(self) -> TraceComparison:
-        """What the comparison found."""
+        """What the comparison found; with it, this ends."""
+        while self._compare and (self._read or self._read_on()):
+            (agent, step), _ = self._read.popitem()
+            self._count(agent, step)
+            self._miss(agent, step)
         error, divergence = (
             value if self._comparable and np.isfinite(value) else None
             for value in (self._error, self._divergence)
