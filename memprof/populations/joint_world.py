@@ -10,7 +10,7 @@ from typing import Any
 from memprof.errors import ScenarioError
 from memprof.models.factory import imported, signature_of
 from memprof.populations import ENVIRONMENT, EVERYBODY, WORLD, begin_random, step_seed
-from memprof.populations.lone_world import as_space, expected, seen_of
+from memprof.populations.lone_world import as_space, expected, is_end, seen_of
 from memprof.populations.rewards import RewardSum
 from memprof.populations.seeds import AfterWorlds, Onwards
 from memprof.text import own_traceback, raised, shown
@@ -77,16 +77,19 @@ class _World:
         self.seen = seen
 
     def move(self, rewarded: Sequence[RewardSum]) -> None:
-        """All that live have acted; what each is given goes to that of its kind."""
-        seen, rewards, terminated, truncated, _ = self.call("step", self.actions)
+        """All that live have acted; what each is given goes to that of its kind. The world's dict
+        of actions is its own, and tells nothing of who was woken first."""
+        actions = {name: self.actions[name] for name in self.seen}
+        seen, rewards, terminated, truncated, _ = self.call("step", actions)
         if rewards:
             for names, given in zip(self.names, rewarded, strict=True):
                 self._reward(names, rewards, given)
         self.actions = {}
-        here = {name for name in self.seen if not (terminated.get(name) or truncated.get(name))}
+        gone = self._gone(terminated) | self._gone(truncated)
+        here = {name for name in self.seen if name not in gone}
         known = {*self.everybody}
         for name in seen:
-            if name not in known and not (terminated.get(name) or truncated.get(name)):
+            if name not in known and name not in gone:
                 raise ScenarioError(
                     _FIELD,
                     f"{type(self.own).__name__}.step() returned an observation of {name!r}, whom "
@@ -100,6 +103,17 @@ class _World:
                     "neither terminated nor was truncated",
                 )
         self.seen = {name: seen[name] for name in self.seen if name in here}
+
+    def _gone(self, ends: Mapping[str, Any]) -> set[str]:
+        """Whose life is over, by what the world says of each."""
+        for name, value in ends.items():
+            if is_end(value) is None:
+                raise ScenarioError(
+                    _FIELD,
+                    f"{type(self.own).__name__}.step() returned {shown(value)} for {name} as a "
+                    "termination or truncation; expected True or False",
+                )
+        return {name for name, value in ends.items() if value}
 
     def _reward(self, names: list[str], rewards: Mapping[str, Any], given: RewardSum) -> None:
         """Of those with these names, whoever has acted gets what is in `rewards`."""

@@ -59,7 +59,14 @@ class LoneWorld:
                     f"the environment's {self._name('step')} returned the reward {shown(reward)}; "
                     "expected a finite number",
                 )
-            self._ended = bool(terminated) or bool(truncated)
+            ends = [is_end(each) for each in (terminated, truncated)]
+            if None in ends:
+                raise ScenarioError(
+                    "model.callable",
+                    f"the environment's {self._name('step')} returned terminated "
+                    f"{shown(terminated)} and truncated {shown(truncated)}; expected True or False",
+                )
+            self._ended = any(ends)
         return self._checked("step", returned)
 
     def _seed(self) -> dict[str, int]:
@@ -101,6 +108,16 @@ class LoneWorld:
 
     def _name(self, method: str) -> str:
         return f"{type(self.own).__name__}.{method}()"
+
+
+def is_end(value: Any) -> bool | None:
+    """Whether an episode ends, as worlds say it; None where that says neither."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return bool(value)
+    except (TypeError, ValueError):  # an array of several
+        return None
 
 
 def expected(outcomes: Sequence[int]) -> str:
