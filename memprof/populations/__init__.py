@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -57,6 +58,19 @@ class Lived(NamedTuple):
     behaviour: Behaviour
 
 
+@dataclass(slots=True)
+class Aside:
+    """Time within that of a population that is none of it: by the clock, in which it waited for a
+    processor, and of the processor."""
+
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+NOTHING_ASIDE = Aside()
+
+
 class Population(Protocol):
     """Agents that are built and live step by step. A class of them may derive from this one: what
     it says nothing of is then as it is for most.
@@ -67,16 +81,14 @@ class Population(Protocol):
         rebuilds: it has to be built anew to have more agents.
         compiles: the first step of as many agents as there have not been compiles.
         group: their number has to be a multiple of this.
-        aside_seconds, aside_cpu_seconds: time that went to agents of other kinds until now, which
-            is none of that for these.
+        aside: time that went to agents of other kinds until now.
     """
 
     stride: int = 1
     rebuilds: bool = False
     compiles: bool = False
     group: int = 1
-    aside_seconds: float = 0.0
-    aside_cpu_seconds: float = 0.0
+    aside: Aside = NOTHING_ASIDE
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from memprof.catalogue import load_target
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError, UsageError
-from memprof.populations import EVERYBODY, PROGRAM, Lived, Population, Probe
+from memprof.populations import EVERYBODY, PROGRAM, Aside, Lived, Population, Probe
 from memprof.populations.joint_world import JointWorlds
+from memprof.posix import waited_seconds
 from memprof.values.measurements import Rewards, WorkingSetUse
 from memprof.values.population import PopulationSpec
 
@@ -59,6 +60,7 @@ class Company(Population):
         self.stride, self.compiles = first.stride, first.compiles
         self.rebuilds = first.rebuilds or self._worlds is not None
         self.group = self._worlds.group if self._worlds else 1
+        self.aside = Aside()
         self._come = 0
 
     def _part(self, number: int, spec: PopulationSpec, places: _Places | None) -> _Part:
@@ -141,10 +143,13 @@ class Company(Population):
     @contextmanager
     def _aside(self, share: float = 1.0) -> Iterator[None]:
         """Time in here is that of other kinds, for such a share."""
-        start, cpu_start = perf_counter(), process_time()
+        before = perf_counter(), waited_seconds(), process_time()
         yield
-        self.aside_seconds += share * (perf_counter() - start)
-        self.aside_cpu_seconds += share * (process_time() - cpu_start)
+        after = perf_counter(), waited_seconds(), process_time()
+        seconds, waited, cpu = (share * (b - a) for a, b in zip(before, after, strict=True))
+        self.aside.seconds += seconds
+        self.aside.waited_seconds += waited
+        self.aside.cpu_seconds += cpu
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         for part in self._parts:

@@ -158,9 +158,9 @@ class _Bench:
             start = own_seconds()
             new, _ = growth.build(agents)
             seconds = list[float]()
-            waited = waited_seconds()
+            waited = waited_seconds() - population.aside.waited_seconds
             for _, elapsed in growth.stretches(new, range(steps)):
-                was, waited = waited, waited_seconds()
+                was, waited = waited, waited_seconds() - population.aside.waited_seconds
                 seconds.append(max(_TICK_SECONDS, elapsed - (waited - was)))
             compiled = population.compiles and len(seconds) > 1
             life = own_seconds() - start

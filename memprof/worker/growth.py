@@ -60,9 +60,9 @@ class Growth:
     def build(self, agents: int) -> tuple[range, float]:
         """Let there be `agents` agents: those that are new, and the seconds of it. They are to live
         the scenario's steps next."""
-        start, aside = perf_counter(), self.population.aside_seconds
+        start, aside = perf_counter(), self.population.aside.seconds
         new = self.population.grow(agents)
-        seconds = perf_counter() - start - (self.population.aside_seconds - aside)
+        seconds = perf_counter() - start - (self.population.aside.seconds - aside)
         before = [] if self.population.rebuilds else self._lived
         self._lived = _merged([*before, (new.stop, self.steps)])
         return new, seconds
@@ -100,14 +100,14 @@ class Growth:
             yield stretch, self._stretch(agents, stretch)
 
     def _stretch(self, agents: range, steps: range) -> float:
-        elapsed, aside = 0.0, self.population.aside_seconds
+        elapsed, aside = 0.0, self.population.aside.seconds
         lives = self.population.live(agents, steps)
         while True:
             start = perf_counter()
             lived = next(lives, None)
             elapsed += perf_counter() - start
             if lived is None:
-                return elapsed - (self.population.aside_seconds - aside)
+                return elapsed - (self.population.aside.seconds - aside)
             if self._recorder is not None:
                 self._recorder.record(*lived)
             del lived
@@ -203,7 +203,7 @@ class Batches:
         self.timed += counts
 
     def _processor_seconds(self) -> float:
-        return process_time() - self._population.aside_cpu_seconds
+        return process_time() - self._population.aside.cpu_seconds
 
     def _take(self, steps: range, agents: int, seconds: float, cpu_seconds: float) -> None:
         """Keep the time of steps that so many agents lived."""
