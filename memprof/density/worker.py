@@ -265,14 +265,17 @@ class Sweep:
     def _step_seconds(self, most: int) -> float:
         """One step of one agent, the first `most` stepping in turn: the median of a few rounds
         where a round is short."""
-        rounds: list[float] = []
+        rounds, spent = list[float](), 0.0
         stride = self._population.stride
         enough = _ROUNDS_SHARE * self._effort.round_seconds
-        while not rounds or (sum(rounds) < enough and len(rounds) < _MOST_ROUNDS):
+        while not rounds or (spent < enough and len(rounds) < _MOST_ROUNDS):
             self._look("round", most)
-            rounds.append(self._growth.live_on(most, stride) / stride)
+            before = self._growth.turns
+            seconds = self._growth.live_on(most, stride)
+            spent += seconds / stride
+            rounds.append(seconds / max(1, self._growth.turns - before))
             self._watch.tell()
-        return statistics.median(rounds) / most
+        return statistics.median(rounds)
 
     def _optimised(self) -> float:
         """Seconds that the passes have taken for new agents."""

@@ -81,6 +81,7 @@ class Population(Protocol):
         rebuilds: it has to be built anew to have more agents.
         compiles: the first step of as many agents as there have not been compiles.
         group: their number has to be a multiple of this.
+        born: agents that came into a world while those lived that were asked for, until now.
         aside: time that went to agents of other kinds until now.
     """
 
@@ -89,6 +90,7 @@ class Population(Protocol):
     compiles: bool = False
     group: int = 1
     aside: Aside = NOTHING_ASIDE
+    born: int = 0
 
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None: ...
 

@@ -72,6 +72,9 @@ class Company(Population):
         return _Part(number, spec, population, place, places is not None, places or _ALL)
 
     def __len__(self) -> int:
+        """Those that are born in a world are not among them."""
+        if self._worlds is not None:
+            return self._come
         return sum(len(each.population) for each in self._growing)
 
     def grow(self, agents: int) -> range:
@@ -110,7 +113,7 @@ class Company(Population):
             self._worlds.close()
         for each in self._parts:
             each.population.close()
-        self._come = 0
+        self._come = self.born = 0
 
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         """Where agents meet, all of them, whichever are asked for; but for those that their world
@@ -121,16 +124,35 @@ class Company(Population):
             return
         for step in steps:
             self._worlds.go_on(step, anew=self._spec.begins(step))
+            self._come_and_go(self._worlds)
             for each in self._growing:
                 yield from self._meet(each, self._worlds, step)
             with self._aside():
                 for each in self._others:
                     for _ in self._meet(each, self._worlds, step):
                         pass
-            with self._aside(
-                share=1 - len(self) / sum(len(each.population) for each in self._parts)
-            ):
+            with self._aside(share=self._others_share()):
                 self._probe.call("environment", self._worlds.move, step)
+            with self._aside():
+                self._come_and_go(self._worlds)
+
+    def _come_and_go(self, worlds: JointWorlds) -> None:
+        """Let those of the born go for good whom their world has let go, and build those that are
+        born now."""
+        for part in self._parts:
+            around = worlds.surroundings[part.number]
+            for agent in around.gone():
+                part.population.leave(range(agent, agent + 1))
+            while around.coming:
+                (agent,) = part.grow(len(part.population) + 1)
+                around.come(agent)
+                self.born += 1
+
+    def _others_share(self) -> float:
+        of_all, growing = (
+            sum(len(each.population) for each in parts) for parts in (self._parts, self._growing)
+        )
+        return 1 - growing / of_all
 
     def _meet(self, part: _Part, worlds: JointWorlds, step: int) -> Iterator[Lived]:
         """All of a kind that live perceive, plan and say what they do."""

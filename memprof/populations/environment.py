@@ -183,6 +183,11 @@ class Environments:
         if self._worlds.removed == len(self._worlds):
             self._first = self._env = None
 
+    def is_new(self, agent: int) -> bool:
+        """Whether an agent came later than others and has its first turn now: none, in worlds of
+        their own."""
+        return False
+
     def is_own(self, agent: int) -> bool:
         """Whether an agent's world is of the user's own code."""
         return isinstance(self._worlds[agent], LoneWorld)

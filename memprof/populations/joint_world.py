@@ -13,6 +13,7 @@ from memprof.populations import ENVIRONMENT, EVERYBODY, WORLD, begin_random, ste
 from memprof.populations.lone_world import as_space, expected, is_end, seen_of
 from memprof.populations.rewards import RewardSum
 from memprof.populations.seeds import AfterWorlds, Onwards
+from memprof.storage.records import Numbered
 from memprof.text import own_traceback, raised, shown
 from memprof.values.population import WorldSpec
 
@@ -31,6 +32,7 @@ class _World:
     Attributes:
         first: the index of its first agent; the others follow, in the order of their names.
         names: of its agents, kind by kind.
+        born: the kinds of those that came later and live, by name.
         seen: what those that live perceive, by name.
         actions: what those that have acted did, as the world takes it.
     """
@@ -38,6 +40,7 @@ class _World:
     own: Any
     first: int
     names: list[list[str]]
+    born: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Any] = field(default_factory=dict)
     actions: dict[str, Any] = field(default_factory=dict)
 
@@ -76,33 +79,32 @@ class _World:
         self.names = self.names if expected else [[*seen]]
         self.seen = seen
 
-    def move(self, rewarded: Sequence[RewardSum]) -> None:
+    def move(self, rewarded: Sequence[RewardSum]) -> list[str]:
         """All that live have acted; what each is given goes to that of its kind. The world's dict
-        of actions is its own, and tells nothing of who was woken first."""
+        of actions is its own, and tells nothing of who was woken first. Returns the names of those
+        that are born."""
         actions = {name: self.actions[name] for name in self.seen}
         seen, rewards, terminated, truncated, _ = self.call("step", actions)
-        if rewards:
-            for names, given in zip(self.names, rewarded, strict=True):
-                self._reward(names, rewards, given)
+        for given, names in zip(rewarded, self.names, strict=True) if rewards else ():
+            self._reward(names, rewards, given)
+        for name, kind in self.born.items() if rewards else ():
+            self._reward([name], rewards, rewarded[kind])
         self.actions = {}
         gone = self._gone(terminated) | self._gone(truncated)
-        here = {name for name in self.seen if name not in gone}
-        known = {*self.everybody}
-        for name in seen:
-            if name not in known and name not in gone:
-                raise ScenarioError(
-                    _FIELD,
-                    f"{type(self.own).__name__}.step() returned an observation of {name!r}, whom "
-                    f"reset() had not; expected {_listed(known)}",
-                )
-        for name in here:
-            if name not in seen:
+        for name in self.seen:
+            if name not in gone and name not in seen:
                 raise ScenarioError(
                     _FIELD,
                     f"{type(self.own).__name__}.step() returned no observation of {name!r}, who "
                     "neither terminated nor was truncated",
                 )
-        self.seen = {name: seen[name] for name in self.seen if name in here}
+        here = {name: seen[name] for name in self.seen if name not in gone}
+        new = [name for name in seen if name not in here and name not in gone]
+        if new:  # or else a scenario's agent that is gone until the next episode
+            known = {*self.everybody}
+            new = [name for name in new if name not in known]
+        self.seen = here | {name: seen[name] for name in new}
+        return new
 
     def _gone(self, ends: Mapping[str, Any]) -> set[str]:
         """Whose life is over, by what the world says of each."""
@@ -115,7 +117,7 @@ class _World:
                 )
         return {name for name, value in ends.items() if value}
 
-    def _reward(self, names: list[str], rewards: Mapping[str, Any], given: RewardSum) -> None:
+    def _reward(self, names: Sequence[str], rewards: Mapping[str, Any], given: RewardSum) -> None:
         """Of those with these names, whoever has acted gets what is in `rewards`."""
         for name in names:
             if name in self.actions and not given.add(rewards.get(name)):
@@ -217,9 +219,14 @@ class JointWorlds:
                 stop = agent + 1
         if start < stop:
             yield range(start, stop)
+        for agent in self.surroundings[kind].born:
+            yield range(agent, agent + 1)
 
     def place(self, kind: int, agent: int) -> tuple[_World, str]:
         """Where an agent lives, and its name there."""
+        born = self.surroundings[kind].born.get(agent)
+        if born is not None:
+            return born
         world = self._worlds[0 if self._make.takes_names else agent // self.group]
         return world, world.names[kind][agent - world.first]
 
@@ -228,7 +235,27 @@ class JointWorlds:
         rewarded = [each.rewards for each in self.surroundings]
         for world in self._worlds:
             begin_random(step_seed(self._seed, -1 - world.first, step))
-            world.move(rewarded)
+            for name in world.move(rewarded):
+                kind = world.born[name] = self._kind_of(name)
+                self.surroundings[kind].coming.append((world, name))
+
+    def _kind_of(self, name: str) -> int:
+        """Of an agent that is born.
+
+        Raises:
+            ScenarioError: its name does not tell.
+        """
+        kinds = [each for each in self._kinds if name.startswith(f"{each}_")]
+        if len(self._kinds) == 1:
+            return 0
+        if not kinds:
+            raise ScenarioError(
+                _FIELD,
+                f"{self._called}: step() returned an observation of {name!r}, whom reset() had "
+                "not. Who is born is called by the kind, as "
+                f"{' or '.join(f'{each}_NUMBER' for each in self._kinds)}",
+            )
+        return self._kinds.index(max(kinds, key=len))
 
     def close(self) -> None:
         """Let go of the worlds, which PettingZoo's are told, and of whoever lives in them."""
@@ -253,6 +280,8 @@ class Surroundings:
     Attributes:
         shapes: of each agent, the outcomes of every modality, and the controls of every factor.
         begun: agents that have been told of a new episode by what they perceived last only.
+        born: where those live that came later, and their names there.
+        coming: where agents are born that have not been built yet, and their names there.
         rewards: what their worlds gave them.
     """
 
@@ -262,8 +291,12 @@ class Surroundings:
 
     def clear(self) -> None:
         """Nobody is there."""
-        self.shapes: list[tuple[list[int], list[int]]] = []
+        self.shapes = Numbered()
+        self._shape: tuple[list[int], list[int]] | None = None
         self.begun: set[int] = set()
+        self.born: dict[int, tuple[_World, str]] = {}
+        self.coming: list[tuple[_World, str]] = []
+        self._new: set[int] = set()
         self.rewards = RewardSum()
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
@@ -276,7 +309,33 @@ class Surroundings:
             )
         outcomes = [array.shape[0] for array in arguments["A"]]
         shape = outcomes, [array.shape[-1] for array in arguments["B"]]
-        self.shapes.append(self.shapes[-1] if self.shapes[-1:] == [shape] else shape)
+        if shape != self._shape:
+            self._shape = shape
+        self.shapes.append(self._shape)
+
+    def gone(self) -> list[int]:
+        """Those that came later, and are there no more."""
+        gone = [agent for agent, (world, name) in self.born.items() if name not in world.seen]
+        for agent in gone:
+            world, name = self.born.pop(agent)
+            world.born.pop(name, None)
+        return gone
+
+    def come(self, agent: int) -> None:
+        """The next of those that are `coming` has been built."""
+        self.born[agent] = self.coming.pop(0)
+        self._new.add(agent)
+
+    def leave(self, agent: int) -> None:
+        """As of `Environments`; its world knows."""
+        self._new.discard(agent)
+        del self.shapes[agent]
+
+    def is_new(self, agent: int) -> bool:
+        """Whether an agent came later and has its first turn now."""
+        new = agent in self._new
+        self._new.discard(agent)
+        return new
 
     def is_own(self, agent: int) -> bool:
         """As of `Environments`; what an agent perceives is known already."""

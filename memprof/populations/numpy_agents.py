@@ -225,7 +225,8 @@ class NumpyPopulation(Population):
             begins = True
         if begins and step:
             self._reset(body, agent)
-        return self._turn(body, observation, first=begins)
+        first = begins or self._environments.is_new(agent)
+        return self._turn(body, observation, first=first)
 
     def _reset(self, body: Agent, agent: int) -> None:
         self._probe.call("reset", begin_anew, body, self._built.of(agent))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -22,19 +23,28 @@ class DigestTrace:
     known, in memory that is reserved beforehand; of agents that are built anew and live again,
     those of their first life.
 
+    Other agents are left out, or, `with_others`, hashed together: those that are born in a world.
+    What comes after `finish` is left out.
+
     Cheap enough for the clean worker: equal digests prove bit-identical behaviour, and only when
     they differ does a `ValueTrace` have to say by how much.
     """
 
-    def __init__(self, agents: int, steps: int) -> None:
+    def __init__(self, agents: int, steps: int, *, with_others: bool = False) -> None:
         self._agents, self._steps = agents, steps
+        self._others = array("Q", [0]) * (steps if with_others else 0)
+        self._finished = False
         self._seen, self._did = _Hashes(agents, steps, 8), _Hashes(agents, steps, 16)
         self._known = bytearray(agents * steps)
         self._perceives = False
 
     def record(self, agent: int, step: int, behaviour: Behaviour) -> None:
-        """Keep the hash of one agent's step; agents and steps beyond the reserved are left out."""
-        if agent >= self._agents or step >= self._steps:
+        """Keep the hash of one agent's step; steps beyond the reserved are left out."""
+        if agent >= self._agents:
+            if step < len(self._others) and not self._finished:
+                self._add(agent, step, behaviour)
+            return
+        if step >= self._steps:
             return
         place = agent * self._steps + step
         if self._known[place]:  # how many lives there are is a matter of time
@@ -46,12 +56,26 @@ class DigestTrace:
             self._perceives = True
             self._seen.put(place, _flat(behaviour.observation))
 
+    def finish(self) -> None:
+        """The first life of all is over."""
+        self._finished = True
+
+    def _add(self, agent: int, step: int, behaviour: Behaviour) -> None:
+        """Nobody knows how many others there will be: one number per step is for all, in whichever
+        order they come."""
+        values = (agent, *behaviour)
+        data = b"".join([np.asarray(leaf, np.float64).tobytes() for leaf in _leaves(values)])
+        digest = hashlib.blake2b(data, digest_size=8).digest()
+        self._others[step] = (self._others[step] + int.from_bytes(digest, "little")) % 2**64
+
     def per_agent(self) -> tuple[str, ...]:
-        """One digest per agent, over all its steps."""
-        return tuple(
+        """One digest per agent, over all its steps; and, if there were any, one of all others."""
+        each = (
             _hash(self._did.of_agent(agent) + self._seen.of_agent(agent), 16)
             for agent in range(self._agents)
         )
+        others = [_hash(self._others.tobytes(), 16)] if any(self._others) else []
+        return (*each, *others)
 
     def course(self) -> tuple[str, ...]:
         """Two hashes per step, over all agents: of what they perceived, empty where that is not
@@ -59,7 +83,8 @@ class DigestTrace:
         course = list[str]()
         for step in range(self._steps):
             course.append(_hash(self._seen.of_step(step), 8) if self._perceives else "")
-            course.append(_hash(self._did.of_step(step), 8))
+            others = self._others[step : step + 1].tobytes()
+            course.append(_hash(self._did.of_step(step) + others, 8))
         return tuple(course)
 
 

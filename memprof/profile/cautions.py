@@ -31,6 +31,8 @@ _REMEDIES = {
     "child_processes": "measure what runs in them by itself, or add their memory to these figures",
     "unexplained": "see the lines of --instruments tracemalloc for the rest; native memory is in "
     "no component",
+    "born": "read figures per agent as those of one of the scenario's with its share of the born; "
+    "time per step is the mean over all that lived it",
     "kept_whole": "if that matters, keep data instead of functions and other objects in the agent",
     "retracing": "compile the step: loop: jit, or the pass jit; jax.clear_caches() frees the "
     "cached programs",
@@ -170,6 +172,12 @@ def _of_variant(variant: Variant) -> Iterator[tuple[str, str]]:
             if opaque := {name for row in ledger.rows for name in row.opaque}:
                 said += f"; {listed(sorted(opaque))} may hold native memory, of which nothing tells"
             yield "unexplained", said
+    if variant.born:
+        yield (
+            "born",
+            f"{counted(variant.born, 'agent')} were born in the world while the scenario's lived; "
+            "what they take is in the figures for each of the scenario's",
+        )
     if variant.kept_whole:
         names = ", ".join(variant.kept_whole)
         yield "kept_whole", f"{names} cannot be encoded exactly and stays whole"

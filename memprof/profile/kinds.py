@@ -165,6 +165,7 @@ def _variant(reports: dict[str, Report], variants: Sequence[Variant]) -> Variant
         file_pages_bytes=last.file_pages_bytes,
         world=_world(agents, variants),
         rewards=_rewards(variants),
+        born=last.born,
         kinds=kinds,
     )
 

@@ -116,6 +116,7 @@ def _variant(runs: VariantRuns, compiling: Measurement | None) -> Variant:
         ledger=clean[0].ledger,
         world=clean[0].world,
         rewards=clean[0].rewards,
+        born=clean[0].born,
         instruments=judge.side_by_side(clean, runs.instruments, runs.failures, runs.sampled),
         hotspots=Hotspots(
             judge.operations(timed, traced),

@@ -119,7 +119,7 @@ class _Bench:
         changes, is in all of them."""
         self._channel.progress(f"try {' + '.join(plan) or 'no passes'}", self._agents)
         first = self._seconds(())
-        digests = DigestTrace(self._agents, self._spec.steps)
+        digests = DigestTrace(self._agents, self._spec.steps, with_others=True)
         with self._lived(plan, self._agents, self._spec.steps, digests, fresh=True) as lived:
             found = self._figures(plan, lived, digests)
         again, last = self._seconds(plan), self._seconds(())

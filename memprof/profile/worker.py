@@ -57,7 +57,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     population_type = backend_of(spec)
     imported = process.read()
     warm_up(spec, channel)
-    watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps)
+    watch, digests = Stopwatch(), DigestTrace(spec.agents, spec.steps, with_others=True)
     population = population_type(spec, watch)
     growth = Growth(population, spec.steps, digests)
     batches = Batches(growth, spec.agents, channel.progress)
@@ -75,7 +75,8 @@ def measure(request: Measure, channel: Channel) -> Measurement:
     peak = process.peak_rss_bytes() if peak_known else None
     at_n = readings.at(spec.agents)
     file_bytes, working_set = population.file_bytes, population.working_set()
-    rewards = population.rewards()
+    rewards, born = population.rewards(), population.born
+    digests.finish()
     programs_differ, first_calls = False, watch.times()
     if population.rebuilds:
         programs_differ = population.compiles and not population.keep_programs()
@@ -118,6 +119,7 @@ def measure(request: Measure, channel: Channel) -> Measurement:
         ledger=ledger,
         world=world,
         rewards=rewards,
+        born=born,
         file_bytes=file_bytes,
         kept_whole=population.kept_whole,
         working_set=working_set,

@@ -316,6 +316,7 @@ class Measurement(PopulationRun, frozen=True):
         build_seconds: building one agent, passes included, averaged over a batch.
         world: None where every agent has a world of its own.
         rewards: None where the worlds give none.
+        born: agents that came into the world while the scenario's lived.
     """
 
     sample: Sample
@@ -326,6 +327,7 @@ class Measurement(PopulationRun, frozen=True):
     ledger: Ledger
     world: WorldMemory | None = None
     rewards: Rewards | None = None
+    born: Count = 0
 
 
 class TraceComparison(Struct, frozen=True):

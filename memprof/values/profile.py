@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from memprof.values.instruments import (
     AllocationStack,
     ContentRow,
+    Count,
     DeviceDetails,
     GainRow,
     ImportRow,
@@ -153,9 +154,9 @@ class Variant(BaseVariant, frozen=True, kw_only=True):
 
     `file_pages_bytes` are those pages of files in the fixed cost that no other process maps; None
     in older reports. `compile_seconds` is the first step of all agents, where the backend compiles
-    in it. `world` is None where every agent has a world of its own, `rewards` where
-    worlds give none. `device` is
-    there if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
+    in it. `world` is None where every agent has a world of its own, `rewards` where worlds give
+    none; `born` counts agents that came into a world while the scenario's lived. `device` is there
+    if the instrument of that name was asked for, `contents` and `gains` if `pympler` was, and
     `imports` if any was that has a worker of its own. Where there are `kinds`, what instruments,
     hotspots and samples tell is theirs.
     """
@@ -178,6 +179,7 @@ class Variant(BaseVariant, frozen=True, kw_only=True):
     file_pages_bytes: float | None = None
     world: WorldMemory | None = None
     rewards: Rewards | None = None
+    born: Count = 0
     kinds: tuple[KindVariant, ...] = ()
 
 

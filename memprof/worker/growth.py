@@ -10,6 +10,7 @@ import statistics
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from math import isnan, nan
 from time import perf_counter, process_time, thread_time
 from typing import Generic, Protocol, TypeVar
 
@@ -43,7 +44,12 @@ class Recorder(Protocol):
 
 class Growth:
     """A population that grows and lives, in stretches of as many steps at once as suit it. What
-    comes between them, and which is the last, is for each command to say."""
+    comes between them, and which is the last, is for each command to say.
+
+    Attributes:
+        turns: steps of single agents until now: fewer than all where a world lets some go, more
+            where some are born in it.
+    """
 
     def __init__(
         self, population: Population, steps: int, recorder: Recorder | None = None
@@ -52,6 +58,7 @@ class Growth:
         self.steps = steps
         self._recorder = recorder
         self._lived: list[tuple[int, int]] = []  # up to which agent, how many steps
+        self.turns = 0
 
     def record_no_more(self) -> None:
         """What agents do from now on is not taken down."""
@@ -108,6 +115,7 @@ class Growth:
             elapsed += perf_counter() - start
             if lived is None:
                 return elapsed - (self.population.aside.seconds - aside)
+            self.turns += 1
             if self._recorder is not None:
                 self._recorder.record(*lived)
             del lived
@@ -194,23 +202,24 @@ class Batches:
         if counts:
             self._build_seconds[self.timed] = seconds / len(new)
         self._on_progress("step", size)
-        start = self._processor_seconds()
+        start, turns = self._processor_seconds(), self.growth.turns
         for steps, elapsed in self.growth.stretches(new, range(self._steps)):
             process.clear_free_lists()
             if counts:
-                self._take(steps, len(new), elapsed, self._processor_seconds() - start)
-            start = self._processor_seconds()
+                lived = self.growth.turns - turns
+                self._take(steps, lived, elapsed, self._processor_seconds() - start)
+            start, turns = self._processor_seconds(), self.growth.turns
         self.timed += counts
 
     def _processor_seconds(self) -> float:
         return process_time() - self._population.aside.cpu_seconds
 
-    def _take(self, steps: range, agents: int, seconds: float, cpu_seconds: float) -> None:
-        """Keep the time of steps that so many agents lived."""
+    def _take(self, steps: range, turns: int, seconds: float, cpu_seconds: float) -> None:
+        """Keep the time of steps that took so many turns; none where nobody was there."""
         for step in steps:
-            place, share = self.timed * self._steps + step, agents * len(steps)
-            self._step_seconds[place] = seconds / share
-            self._step_cpu_seconds[place] = cpu_seconds / share
+            place = self.timed * self._steps + step
+            self._step_seconds[place] = seconds / turns if turns else nan
+            self._step_cpu_seconds[place] = cpu_seconds / turns if turns else nan
         if self._population.compiles and self.compile_seconds is None:
             self.compile_seconds = seconds
         self.reference.take()
@@ -223,8 +232,8 @@ class Batches:
 
     @property
     def step_seconds(self) -> tuple[float, ...]:
-        """One agent's step, averaged over the new agents, for every size and step; but for those
-        that a population compiled in, unless it lived no others."""
+        """One agent's step, averaged over the new agents that lived it, for every size and step if
+        any did; but for those that a population compiled in, unless it lived no others."""
         return self._but_compiled(self._step_seconds)
 
     @property
@@ -236,7 +245,9 @@ class Batches:
         compiled = self._population.stride if self.compile_seconds is not None else 0
         first = compiled if compiled < self._steps else 0
         known = enumerate(seconds[: self.timed * self._steps])
-        return tuple(each for place, each in known if place % self._steps >= first)
+        return tuple(
+            each for place, each in known if place % self._steps >= first and not isnan(each)
+        )
 
     def extend_to(self, agents: int) -> None:
         """Grow on, in batches as large as the first: larger ones would fragment memory more."""
@@ -266,7 +277,8 @@ class Batches:
         return min(len(self._population), max(self._agents, within))
 
     def _seconds_per_step(self) -> float:
-        return statistics.fmean(self._step_seconds[: self.timed * self._steps])
+        known = self._step_seconds[: self.timed * self._steps]
+        return statistics.fmean(each for each in known if not isnan(each))
 
 
 Points = Sequence[tuple[int, int]]

@@ -29,9 +29,9 @@ def objects(*arrays):
 class Plaza:
     '''A ring of five corners: an agent sees its own, and how many others are there: 0, 1, more.'''
 
-    def __init__(self, agents, leaves=None, lost=None, born=None, renamed=False, actions=2):
+    def __init__(self, agents, leaves=None, lost=None, renamed=False, actions=2):
         self.possible_agents = [*agents]
-        self.leaves, self.lost, self.born, self.renamed = leaves, lost, born, renamed
+        self.leaves, self.lost, self.renamed = leaves, lost, renamed
         self.actions = actions
         self.episode = 0
 
@@ -61,8 +61,6 @@ class Plaza:
         seen = self.look()
         if self.lost in seen:
             del seen[self.lost]
-        if self.born:
-            seen[self.born] = (0, 0)
         gone = {name: self.time == (self.leaves or 99) + int(name.rpartition("_")[2])
                 for name in self.where}
         self.where = {name: place for name, place in self.where.items() if not gone[name]}
@@ -235,7 +233,6 @@ def test_a_population_that_is_built_anew_lives_the_same_life(spec):
     ("given", "field", "words"),
     [
         ({"lost": "agent_3"}, "world", "returned no observation of 'agent_3'"),
-        ({"born": "stranger"}, "world", "an observation of 'stranger', whom reset() had not"),
         ({"renamed": True, "leaves": 2}, "world", "'AGENT_0', 'AGENT_1'"),
         ({"actions": 1}, "world", "found [1]"),
         ({"colour": 1}, "world.params", "colour"),

@@ -24,6 +24,12 @@ from memprof.worker import growth
 EACH_BYTES, EACH_SECONDS = 1000, 0.5
 
 
+def all_lived(agents, steps, value=None):
+    """Every agent has lived every step, and all it did is the value."""
+    did = Behaviour(value, value, value)
+    return (Lived(agent, step, did) for step in steps for agent in agents)
+
+
 class Crowd(Population):
     """A population of nobody, which keeps count of who is there and how long each has lived. It
     takes a while to build one, and none to let it live."""
@@ -53,7 +59,7 @@ class Crowd(Population):
         for agent in agents:
             assert steps.start == self.lived[agent], "it goes on where it ended"
             self.lived[agent] = steps.stop
-        return iter(())
+        return all_lived(agents, steps)
 
     def facts(self):
         return None
@@ -176,7 +182,7 @@ def test_what_compiling_takes_is_no_time_of_further_agents(monkeypatch):
 
     def live(agents, steps):
         crowd.now += living
-        yield from ()
+        yield from all_lived(agents, steps)
 
     crowd.grow, crowd.live = grow, live
     batches = growth.Batches(growth.Growth(crowd, 1), 20, mock.Mock())
@@ -190,10 +196,7 @@ class Counting(Anew):
     """Agents of a factory with a state of its own: those that are built anew do something else."""
 
     def live(self, agents, steps):
-        lives = np.array([len(self.sizes)])
-        yield from (
-            Lived(agent, step, Behaviour(lives, lives, lives)) for step in steps for agent in agents
-        )
+        yield from all_lived(agents, steps, np.array([len(self.sizes)]))
 
 
 @pytest.mark.parametrize("most", [0, 20])
@@ -263,7 +266,7 @@ def test_a_busy_machine_leaves_no_fewer_readings_of_a_trend(monkeypatch, others,
         def live(self, agents, steps):
             nonlocal now
             now += 10.0
-            return iter(())
+            return all_lived(agents, steps)
 
     crowd = Slow()
     batches = growth.Batches(growth.Growth(crowd, 1), 1, mock.Mock())
