@@ -61,19 +61,22 @@ class Numbered:
     """Values numbered from 0 in the order in which they come; each can be replaced or removed, and
     no number is given again.
 
-    Removed ones are forgotten in stretches from the start, so that where the oldest leave first, or
-    all, nothing of them stays; else each leaves a pointer.
+    Removed ones are forgotten in stretches, from the start and from the first one removed on: so
+    nothing of them stays where the oldest leave first, or all, or the oldest of those that came
+    after some which stay; else each leaves a pointer.
 
     Attributes:
         start: all below it were removed, and are forgotten.
         removed: how many were removed.
     """
 
-    __slots__ = ("_gone_since", "_values", "removed", "start")
+    __slots__ = ("_gap", "_gap_place", "_gone_since", "_values", "removed", "start")
 
     def __init__(self) -> None:
         self._values: list[Any] = []
         self.start = self.removed = self._gone_since = 0
+        # Before the value at this place so many are forgotten.
+        self._gap_place = self._gap = 0
 
     def append(self, value: Any) -> int:
         """Add a value and return its number."""
@@ -82,10 +85,10 @@ class Numbered:
 
     def __len__(self) -> int:
         """The number of values ever added, which is the next number."""
-        return self.start + len(self._values)
+        return self.start + len(self._values) + self._gap
 
     def __contains__(self, index: int) -> bool:
-        place = index - self.start
+        place = self._place_of(index)
         return 0 <= place < len(self._values) and self._values[place] is not _REMOVED
 
     def __getitem__(self, index: int) -> Any:
@@ -106,7 +109,7 @@ class Numbered:
         """Numbers and values of the entries that were not removed."""
         for place, value in enumerate(self._values):
             if value is not _REMOVED:
-                yield self.start + place, value
+                yield self.start + place + (self._gap if place >= self._gap_place else 0), value
 
     def copied(self, copy_of: Callable[[Any], Any]) -> Self:
         """The same with copies of the values."""
@@ -114,25 +117,50 @@ class Numbered:
         other._values = [each if each is _REMOVED else copy_of(each) for each in self._values]
         other.start, other.removed = self.start, self.removed
         other._gone_since = self._gone_since
+        other._gap_place, other._gap = self._gap_place, self._gap
         return other
 
     def close(self) -> None:
         """Forget all of them, and their numbers."""
         self._values.clear()
-        self.start = self.removed = self._gone_since = 0
+        self.start = self.removed = self._gone_since = self._gap_place = self._gap = 0
+
+    def _place_of(self, index: int) -> int:
+        """Where a value is; below 0 if it is forgotten."""
+        place = index - self.start
+        if place < self._gap_place:
+            return place
+        place -= self._gap
+        return place if place >= self._gap_place else -1
 
     def _place(self, index: int) -> int:
-        place = not_negative(index) - self.start
+        place = self._place_of(not_negative(index))
         if place < 0 or self._values[place] is _REMOVED:
             raise IndexError(has_left(index))
         return place
 
     def _forget(self) -> None:
-        """Drop the places of removed values at the start."""
-        here = (place for place, value in enumerate(self._values) if value is not _REMOVED)
-        first = next(here, len(self._values))
+        """Drop the places of removed values at the start, and at the gap, which begins with the
+        first of the others."""
+        first = self._removed_from(0)
         del self._values[:first]
         self.start += first
+        if first >= self._gap_place:
+            self.start += self._gap
+            self._gap_place = self._gap = 0
+        else:
+            self._gap_place -= first
+        if not self._gap:
+            here = (place for place, value in enumerate(self._values) if value is _REMOVED)
+            self._gap_place = next(here, 0)
+        more = self._removed_from(self._gap_place)
+        del self._values[self._gap_place : self._gap_place + more]
+        self._gap += more
+
+    def _removed_from(self, place: int) -> int:
+        """How many values in a row are removed, from a place on."""
+        here = (at for at in range(place, len(self._values)) if self._values[at] is not _REMOVED)
+        return next(here, len(self._values)) - place
 
 
 class MemoryRecords(Numbered):

@@ -272,7 +272,8 @@ def test_a_busy_machine_leaves_no_fewer_readings_of_a_trend(monkeypatch, others,
     batches = growth.Batches(growth.Growth(crowd, 1), 1, mock.Mock())
     assert list(batches) == [1]
     monkeypatch.setattr(profile, "own_seconds", lambda: now - others * now)
-    trend = profile._live_on(batches, array("q", [0]) * 12, mock.Mock(), EFFORTS["quick"])
+    spec = SimpleNamespace(effort=EFFORTS["quick"], steps=1, whole=lambda steps: steps)
+    trend = profile._live_on(batches, spec, array("q", [0]) * 12, mock.Mock())
     assert len(trend.heap_bytes) == readings
 
 

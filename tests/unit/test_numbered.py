@@ -45,3 +45,36 @@ def test_those_that_left_first_are_forgotten():
     assert sys.getsizeof(numbered._values) < 1_000
     with pytest.raises(IndexError, match="agent 5 has left the population"):
         numbered[5]
+
+
+@given(st.integers(0, 20), st.lists(st.integers(1, 30), max_size=300))
+def test_a_dictionary_beside_some_that_stay(stay, lives):
+    """As in a world into which agents come and go, while the first ones stay."""
+    numbered, known = Numbered(), {}
+    for number in range(stay):
+        known[numbered.append(number)] = number
+    ends = {}
+    for time, life in enumerate(lives):
+        number = numbered.append(time)
+        known[number], ends[number] = time, time + life
+        for gone in [each for each, end in ends.items() if end == time]:
+            del numbered[gone], known[gone], ends[gone]
+    assert dict(numbered.items()) == known
+    assert len(numbered) == stay + len(lives)
+    for number in range(len(numbered) + 1):
+        assert (number in numbered) == (number in known)
+    copied = numbered.copied(lambda each: each)
+    assert dict(copied.items()) == known
+    assert copied.append("next") == len(numbered)
+
+
+def test_those_that_come_and_go_beside_others_are_forgotten():
+    numbered = Numbered()
+    for number in range(10_000):
+        numbered.append(number)
+        if number >= 16:
+            del numbered[number - 10]
+    assert [number for number, _ in numbered.items()] == [*range(6), *range(9_990, 10_000)]
+    assert sys.getsizeof(numbered._values) < 1_000
+    with pytest.raises(IndexError, match="agent 50 has left the population"):
+        numbered[50]
