@@ -364,7 +364,10 @@ class Surroundings:
         world, name = self._worlds.place(self._kind, agent)
         space = getattr(world.own, "action_space", None)
         if space is not None:
-            action = as_space(space(name), action, self.shapes[agent][1], world.own, _FIELD)
+            try:
+                action = as_space(space(name), action, self.shapes[agent][1], world.own, _FIELD)
+            except ScenarioError as error:
+                raise ScenarioError(error.field, f"{name}: {error.problem}") from None
         world.actions[name] = action
 
     def holdings(self) -> Iterator[tuple[int, str, Any]]:

@@ -235,6 +235,7 @@ def test_a_population_that_is_built_anew_lives_the_same_life(spec):
         ({"lost": "agent_3"}, "world", "returned no observation of 'agent_3'"),
         ({"renamed": True, "leaves": 2}, "world", "'AGENT_0', 'AGENT_1'"),
         ({"actions": 1}, "world", "found [1]"),
+        ({"actions": 1}, "world", "agent_0: the actions of Plaza are Discrete(1)"),
         ({"colour": 1}, "world.params", "colour"),
         ({"world": "plaza:Piazza"}, "world.callable", "plaza has no function 'Piazza'"),
         ({"world": "plaza:alone"}, "world", "expected PettingZoo's parallel interface"),
