@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import gcd
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,14 +151,37 @@ def density_command(
     sizes = SUITE_SIZES if suite else sweep_sizes(100 if max_agents is None else max_agents)
     if grow is not None:
         loaded = kinds[grow]
-    elif kinds:  # one of each at least
-        sizes = tuple(dict.fromkeys(max(size, len(kinds)) for size in sizes))
+    elif kinds:
+        sizes = _in_proportion(sizes, agents, [each.scenario.agents for each in kinds.values()])
     asked = Asked(sizes, agents, verify, time_limit, threads, suite)
     name = loaded.scenario.name
     Output(f"{name}-density", to).answer(
         Question("density", name),
         lambda observer: density(loaded, asked, workers.limits(), observer),
     )
+
+
+def _in_proportion(
+    sizes: Sequence[int], agents: int | None, counts: Sequence[int]
+) -> tuple[int, ...]:
+    """Sizes at which kinds have the proportions of their `counts` exactly: a slope over others
+    would be that of the kinds that came last.
+
+    Raises:
+        UsageError: there is no room for two of them, or for one in `agents`.
+    """
+    period = sum(counts) // gcd(*counts)
+    proportions = f"{period:,} agents of {len(counts)} kinds have the scenario's proportions"
+    for option, least, found in (
+        ("--max-agents", 2 * period, sizes[-1]),
+        ("--agents", period, agents),
+    ):
+        if found is not None and found < least:
+            raise UsageError(
+                f"{option}: expected at least {least:,}, since {proportions}; found {found:,}. "
+                "Raise it, or grow one kind with --grow"
+            )
+    return tuple(dict.fromkeys(max(period, size - size % period) for size in sizes))
 
 
 def _predict(

@@ -170,7 +170,7 @@ class Sweep:
         )
         for agents in sizes:
             try:
-                self._grow_to(agents)
+                self._grow_to(agents + -agents % self._population.period)
             except (MemoryError, ScenarioError):
                 return  # nobody asked for these; what was measured stands
             self._keep(self._read())
@@ -178,9 +178,11 @@ class Sweep:
                 return
 
     def take_last(self) -> None:
-        """Read the population that time has left, where it is much of a new size."""
+        """Read the population that time has left, where it is much of a new size, and has kinds in
+        their proportions."""
+        agents = len(self._population)
         largest = max((each.agents for each in self._points), default=1)
-        if len(self._population) >= _NEW_SIZE * largest:
+        if agents >= _NEW_SIZE * largest and agents % self._population.period == 0:
             self._keep(self._read())
 
     def replace(self, seconds: float) -> int:

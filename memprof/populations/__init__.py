@@ -81,6 +81,7 @@ class Population(Protocol):
         rebuilds: it has to be built anew to have more agents.
         compiles: the first step of as many agents as there have not been compiles.
         group: their number has to be a multiple of this.
+        period: at multiples of this, kinds have their proportions exactly.
         born: agents that came into a world while those lived that were asked for, until now.
         aside: time that went to agents of other kinds until now.
     """
@@ -89,6 +90,7 @@ class Population(Protocol):
     rebuilds: bool = False
     compiles: bool = False
     group: int = 1
+    period: int = 1
     aside: Aside = NOTHING_ASIDE
     born: int = 0
 

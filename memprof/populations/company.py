@@ -60,6 +60,7 @@ class Company(Population):
         self.stride, self.compiles = first.stride, first.compiles
         self.rebuilds = first.rebuilds or self._worlds is not None
         self.group = self._worlds.group if self._worlds else 1
+        self.period = self._growing[0].places.period
         self.aside = Aside()
         self._come = 0
 
