@@ -101,7 +101,7 @@ def _budgets(kinds: dict[str, Report]) -> Iterator[str]:
 
 def _costs(report: Report, kinds: dict[str, Report]) -> Table:
     """What agents of each kind cost, and the mean over all."""
-    everybody = {**kinds, "all": report}
+    everybody = {**kinds, "all kinds": report}  # no kind can have such a name
     variants = [[v for _, v in each.variants.named()] for each in everybody.values()]
     most = max(map(len, variants))
     rows = [

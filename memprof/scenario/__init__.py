@@ -118,8 +118,9 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Loa
         return option_of(option) if option in overrides else _where(path, lines, field)
 
     loaded = LoadedScenario(_checked({**raw, **overrides}, where), path, lines, str(path))
-    for each in loaded.kinds or [loaded]:
-        _check_files(each)
+    for number, each in enumerate(loaded.kinds):
+        _check_files(each, f"kinds.{number}.model.path")
+    _check_files(loaded, "model.path")
     return loaded
 
 
@@ -192,8 +193,8 @@ def _checked(fields: dict[str, Any], where: Callable[[str], str]) -> Scenario:
     return scenario
 
 
-def _check_files(loaded: LoadedScenario) -> None:
-    """What can be said about a model's file without reading arrays."""
+def _check_files(loaded: LoadedScenario, field: str) -> None:
+    """What can be said about a model's file, named in the field, without reading arrays."""
     model = loaded.scenario.model
     if not isinstance(model, Npz):
         return
@@ -204,7 +205,7 @@ def _check_files(loaded: LoadedScenario) -> None:
         problem = f"expected an .npz file as numpy.savez writes it, found something else: {path}"
     else:
         return
-    raise ScenarioError("model.path", problem, where=loaded.where("model.path"))
+    raise ScenarioError(field, problem, where=loaded.where(field))
 
 
 def scenario_of_function(

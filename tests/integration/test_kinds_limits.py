@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from msgspec.structs import replace
 
 from memprof.errors import ScenarioError
@@ -14,6 +15,7 @@ from memprof.populations import Behaviour, population_class
 from memprof.populations.trace import ValueTrace
 from memprof.scenario import load_scenario
 from memprof.stats.equivalence import judge
+from tests.integration.test_kinds import FAKES, MIB
 
 RING = """
 import numpy as np
@@ -149,3 +151,63 @@ def test_an_agent_that_lives_longer_in_one_of_two_populations_behaves_differentl
     assert found.first_difference == (1, 2)
     assert (found.actions_compared, found.actions_equal) == (12, 10)
     assert judge(found, 1e-5).verdict == judge(found).verdict == "diverged"
+
+
+def test_a_file_that_is_missing_is_named_in_its_kind(tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "name: two\nkinds:\n"
+        "  - {name: one, agents: 2, model: {kind: grid_world, size: 3}}\n"
+        "  - {name: two, agents: 2, model: {kind: npz, path: no.npz}}\n"
+    )
+
+    with pytest.raises(ScenarioError, match="no such file") as error:
+        load_scenario(path)
+
+    assert error.value.field == "kinds.1.model.path"
+    assert str(error.value).startswith(f"{path}:4: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--max-agents", 20), "--max-agents: expected at least 22, since 11 agents of 2 kinds"),
+        (("--max-agents", 22, "--agents", 5), "--agents: expected at least 11, since"),
+    ],
+)
+def test_density_does_not_take_part_of_a_proportion_for_the_whole(
+    memprof, tmp_path, options, words
+):
+    run = memprof("density", fakes(tmp_path), *options)
+
+    assert (run.code, run.err.count("\n")) == (2, 1)
+    assert words in run.err
+
+
+def test_a_rare_kind_is_in_the_cost_of_an_agent(memprof, tmp_path):
+    run = memprof("density", fakes(tmp_path), "--max-agents", 25)
+
+    assert run.code == 0, run.err
+    before = run.report("case-density")["variants"]["before"]
+    assert [each["agents"] for each in before["samples"][0]][:2] == [11, 22]
+    assert before["per_agent"]["marginal_bytes"] == pytest.approx(20 / 11 * MIB, rel=0.03)
+
+
+def test_a_kind_that_is_called_all_has_a_row_of_its_own(memprof, tmp_path):
+    run = memprof("profile", fakes(tmp_path, rare="all"), "--full")
+
+    assert run.code == 0, run.err
+    rows = [line.split("  ") for line in run.out.splitlines() if "  " in line]
+    named = {row[1].strip() if not row[0] else row[0].strip() for row in rows}
+    assert {"all", "common", "all kinds"} <= named
+
+
+def fakes(folder, rare="rare"):
+    """One agent of 10 MiB among ten of 1 MiB."""
+    kinds = [
+        {"name": name, "agents": agents, "model": {"kind": "buffer", "size": size}}
+        for name, agents, size in ((rare, 1, 10 * MIB), ("common", 10, MIB))
+    ]
+    path = folder / "case.yaml"
+    path.write_text(yaml.safe_dump({**FAKES, "kinds": kinds}))
+    return path
