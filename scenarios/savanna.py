@@ -28,6 +28,7 @@ def predator() -> dict:
         "C": objects(-distances(cells), np.array([0.0, 3.0])),
         "E": HABITS,
         "action_selection": "stochastic",
+        "use_states_info_gain": False,  # what is seen leaves nothing to find out
     }
 
 
@@ -40,6 +41,7 @@ def prey() -> dict:
         "C": objects(2 * distances(cells)),
         "E": HABITS,
         "action_selection": "stochastic",
+        "use_states_info_gain": False,  # what is seen leaves nothing to find out
     }
 
 

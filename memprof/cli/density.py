@@ -47,7 +47,7 @@ def density_command(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="Grow one of the scenario's kinds, beside the others; else all in proportion.",
+            help="Grow this kind beside the others.",
         ),
     ] = None,
     verify: Annotated[

@@ -175,8 +175,9 @@ class Population(Protocol):
 
 def population_class(spec: PopulationSpec) -> type[Population]:
     """The class of such a population; imports its backend."""
-    own = BACKENDS[spec.backend].population
-    cls: type[Population] = load_target(_COMPANY if spec.kinds or spec.world else own)
+    cls: type[Population] = load_target(BACKENDS[spec.backend].population)
+    if spec.kinds or spec.world:
+        cls = load_target(_COMPANY)
     return cls
 
 

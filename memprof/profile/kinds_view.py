@@ -46,8 +46,9 @@ def view(report: Report) -> View:
 def _of_kinds(report: Report) -> View:
     kinds = {found.name: each for found, each in zip(report.kinds, report.of_kinds(), strict=True)}
     scenario = report.scenario
+    of_kinds = counted(len(scenario.kinds), "kind")
     title = (
-        f"{scenario.name}: {counted(scenario.agents, 'agent')} of {counted(len(kinds), 'kind')}, "
+        f"{scenario.name}: {counted(scenario.agents, 'agent')} of {of_kinds}, "
         f"{counted(scenario.steps, 'step')}"
     )
     sections = [
@@ -101,7 +102,8 @@ def _budgets(kinds: dict[str, Report]) -> Iterator[str]:
 
 def _costs(report: Report, kinds: dict[str, Report]) -> Table:
     """What agents of each kind cost, and the mean over all."""
-    everybody = {**kinds, "all kinds": report}  # no kind can have such a name
+    whole = len(kinds) == len(report.scenario.kinds)
+    everybody = {**kinds, "all kinds": report} if whole else kinds  # no kind has such a name
     variants = [[v for _, v in each.variants.named()] for each in everybody.values()]
     most = max(map(len, variants))
     rows = [

@@ -33,6 +33,7 @@ PASSES = [
 def savanna(folder, *, meet=True, **fields):
     """The shipped scenario, small; or its agents each alone."""
     values = yaml.safe_load((SCENARIOS / "savanna.yaml").read_text())
+    del values["budget"]
     for kind, agents in zip(values["kinds"], (PREDATORS, PREY), strict=True):
         kind["agents"] = agents
         kind["model"]["path"] = [str(SCENARIOS)]

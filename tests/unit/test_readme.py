@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from memprof.scenario import load_scenario
 from tests import examples
@@ -27,6 +28,7 @@ def test_its_scenarios_are_valid(tmp_path, text):
         ["share"],
         ["share", "pool", "template"],
         ["share", "template"],
+        ["share", "history", "template"],
     )
 
 
@@ -68,6 +70,15 @@ def test_the_leak_that_is_shown_is_that_of_the_committed_example(file):
 @pytest.mark.parametrize("name", ["grid-29", "simulation-run"])
 def test_its_report_is_that_of_the_committed_example(name):
     assert f"```\n{examples.screen(name)}\n\nWritten: reports/{name}." in README
+
+
+def test_its_kinds_are_those_that_ship():
+    """In eight lines."""
+    shown = re.search(r"```yaml\n(name: savanna\n.*?)```", README, re.DOTALL)[1]
+    shipped = yaml.safe_load((SCENARIOS / "savanna.yaml").read_text())
+    del shipped["description"]
+    assert yaml.safe_load(shown) == shipped
+    assert len(shown.splitlines()) == 8
 
 
 def test_its_first_script_is_the_one_that_ships():
