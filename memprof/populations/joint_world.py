@@ -245,7 +245,7 @@ class JointWorlds:
         Raises:
             ScenarioError: its name does not tell.
         """
-        kinds = [each for each in self._kinds if name.startswith(f"{each}_")]
+        kinds = [each for each in self._kinds if str(name).startswith(f"{each}_")]
         if len(self._kinds) == 1:
             return 0
         if not kinds:

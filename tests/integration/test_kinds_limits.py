@@ -51,6 +51,8 @@ class Ring:
         if self.does == "ends with text":
             ends = "False"
         seen = dict.fromkeys(self.names, self.place % 5)
+        if self.does == "calls one by a number":
+            seen[7] = 0
         given, ends = dict.fromkeys(self.names, 1.0), dict.fromkeys(self.names, ends)
         return seen, given, ends, {}, {}
 """
@@ -129,6 +131,11 @@ def test_an_end_that_is_no_truth_value_is_named(spec, does):
         lived(spec(does))
 
     assert error.value.field == "world"
+
+
+def test_a_name_that_is_no_text_and_of_no_kind_is_named(spec):
+    with pytest.raises(ScenarioError, match="an observation of 7, whom reset"):
+        lived(spec("calls one by a number"))
 
 
 @pytest.mark.parametrize("gone_in", ["the first", "the second"])
