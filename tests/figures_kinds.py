@@ -23,6 +23,8 @@ RUNS = 10
 WITHIN, COVERED = 0.03, 0.95
 SIZES = {"remembers": (400_000, 60_000), "models": (70, 30)}
 """Of a large and of a small agent: bytes that it remembers; states that its model has."""
+COUNTS = {"remembers": {400_000: 500, 60_000: 3_000}, "models": {70: 1_500, 30: 6_000}}
+"""Agents of a truth: 200 MB, beside which what was free before them does not count."""
 
 FACTORY = '''
 """Agents of PyMDP of known size, and a world in which they see nothing of each other."""
@@ -93,7 +95,7 @@ print((private() - start) / count)
 def truth(folder: Path, make: str, size: int) -> float:
     """What an agent costs a process of such agents."""
     done = subprocess.run(
-        [sys.executable, "-c", TRUTH, make, str(size), "400"],
+        [sys.executable, "-c", TRUTH, make, str(size), str(COUNTS[make][size])],
         cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return float(done.stdout)

@@ -33,6 +33,9 @@ _LARGE, _FEWEST_LARGE = 0.1, 4
 SUREST = 0.004
 """Nobody knows an agent better than this: the same array of a megabyte takes a page more or less,
 as it lies in the heap or in a mapping of its own, and that changes with what was freed before."""
+_BETWEEN = 0.01
+"""Free memory between what agents hold may be so much of what they cost: how much, differs with
+their number and with what was freed before."""
 NORMAL = 1.96
 """97.5 % quantile of the normal distribution."""
 FITS = 0.05
@@ -166,8 +169,9 @@ def per_agent(
 
     `held_bytes` is what an agent holds alone, resident, by the ledger; the mean over the agents.
     When the process grew by less, they moved into memory that was freed before, and more of them
-    would not find any: so the interval reaches up to it. A line that fits well stays the cost, and
-    one that does not gives way: there the cost is no less than what agents are known to hold.
+    would not find any: so the interval reaches up to it; and down to it where the process grew by a
+    little more, which is free memory between what they hold. A line that fits well stays the cost,
+    and one that does not gives way: there the cost is no less than what agents are known to hold.
 
     Lines that have their scatter `in_common`, such as that of programs for a size each, are no
     surer for being several; where they do not fit, the cost is what agents are known to hold.
@@ -179,7 +183,11 @@ def per_agent(
     slope, (low, high) = mean_interval([line.slope for line in lines], within)
     low, high = min(low, slope * (1 - SUREST)), max(high, slope * (1 + SUREST))
     least = slope if held_bytes is None else held_bytes
-    interval = (low, high if least <= slope else max(high, least * (1 + SUREST)))
+    interval = low, high
+    if least > slope:
+        interval = low, max(high, least * (1 + SUREST))
+    elif least >= slope * (1 - _BETWEEN):
+        interval = min(low, least * (1 - SUREST)), high
     fits = (high - low) / 2 <= FITS * slope
     known = min(high, max(low, least)) if in_common else max(slope, least)
     return PerAgent(

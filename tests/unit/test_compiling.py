@@ -1,6 +1,8 @@
 """Workers of a backend that compiles, here of one that has nothing to compile: which there are, and
 what is kept of them."""
 
+import mmap
+
 import pytest
 
 from memprof.errors import Interrupted, WorkerDied, WorkerFailed
@@ -93,7 +95,9 @@ def test_the_worker_that_compiled_is_reported_where_no_other_was_measured(runs, 
     cost = report.variants.before.per_agent
     assert (report.complete, report.variants.before.repeats) == (False, 1)
     agents = report.scenario.agents
-    assert cost.fixed_bytes + agents * cost.marginal_bytes == pytest.approx(cost.at_n_bytes)
+    # Where the population has been read at that size again with the same result, it is on the line.
+    total = cost.fixed_bytes + agents * cost.marginal_bytes
+    assert total == pytest.approx(cost.at_n_bytes, abs=mmap.PAGESIZE)
 
 
 def test_a_plan_finds_nothing_that_another_one_compiled(tmp_path, monkeypatch):
