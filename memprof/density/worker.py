@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from math import lcm
 from time import perf_counter
 
 from msgspec.structs import replace
@@ -63,8 +64,8 @@ def grow(request: Grow, channel: Channel) -> DensityRun:
     build = backend_of(request.spec)
     sweep = Sweep(build, request.spec, sizes, request.seconds, channel)
     try:
-        for size in sizes:
-            sweep.visit(size, whole_round=size == sizes[-1])
+        for size in sweep.sizes:
+            sweep.visit(size, whole_round=size == sweep.sizes[-1])
         if request.resolve:
             sweep.resolve()
         replaced, time_up = sweep.replace(effort.replace_seconds), False
@@ -112,6 +113,7 @@ class Sweep:
     Attributes:
         there: the agents that are there and have lived the scenario's steps.
         agent_seconds: building an agent and letting it live the scenario's steps.
+        sizes: those that were asked for, of whole worlds and in proportion.
     """
 
     def __init__(
@@ -129,6 +131,8 @@ class Sweep:
         self._points = Records(DensityPoint, _MOST_POINTS)
         self._population = build(spec, self._stopwatch)
         self._growth = Growth(self._population, spec.steps, self._watch)
+        self._multiple = lcm(self._population.group, self._population.period)
+        self.sizes = tuple(dict.fromkeys(map(self._whole, sizes)))
         self.there, self.agent_seconds = range(0), 0.0
         self._told = 0
         self._built, self._build_seconds, self._optimised_before = 0, 0.0, 0.0
@@ -140,6 +144,10 @@ class Sweep:
         self._filled = heap.fill_free_blocks()
         process.reset_peak()
         self._baseline = process.read()
+
+    def _whole(self, agents: int) -> int:
+        """So many, or the next more that worlds can be filled with, in proportion."""
+        return agents + -agents % self._multiple
 
     def visit(self, agents: int, *, whole_round: bool) -> None:
         """Grow to `agents`, read the process, and let the agents step once more.
@@ -170,7 +178,7 @@ class Sweep:
         )
         for agents in sizes:
             try:
-                self._grow_to(agents + -agents % self._population.period)
+                self._grow_to(self._whole(agents))
             except (MemoryError, ScenarioError):
                 return  # nobody asked for these; what was measured stands
             self._keep(self._read())
@@ -182,7 +190,7 @@ class Sweep:
         their proportions."""
         agents = len(self._population)
         largest = max((each.agents for each in self._points), default=1)
-        if agents >= _NEW_SIZE * largest and agents % self._population.period == 0:
+        if agents >= _NEW_SIZE * largest and agents == self._whole(agents):
             self._keep(self._read())
 
     def replace(self, seconds: float) -> int:

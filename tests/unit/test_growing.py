@@ -127,6 +127,9 @@ def test_a_population_of_pairs_is_read_with_whole_pairs_only():
     assert len(batches.step_seconds) == 3, "no step compiles"
     assert [*batches.anew(10)] == [10, 4, 6, 4, 10]
     assert [size % 2 for size in crowd.sizes] == [0] * len(crowd.sizes)
+    spec = SimpleNamespace(steps=1, effort=EFFORTS["normal"])
+    sweep = density.Sweep(lambda *_: Pairs(), spec, (1, 2, 5, 10), None, mock.Mock())
+    assert sweep.sizes == (2, 6, 10)
 
 
 @pytest.mark.parametrize("agents", [1, 2, 3, 4, 5, 20, 30])
