@@ -146,6 +146,7 @@ def _beside(report: Report, kinds: dict[str, Report]) -> Section:
     text += [*world_lines(report), *reward_lines(report)]
     if report.equivalence.verdict != "not_checked":
         text.append(f"Equivalence: {report.equivalence.verdict}; {report.equivalence.detail}.")
+    text += _budgets(kinds)
     variants = [variant for _, variant in report.variants.named()]
     rows = tuple(figure_rows(PROFILE, variants, agents=counted(report.scenario.agents, "agent")))
     ledgers = tuple(_ledger(name, variant) for name, variant in report.variants.named())

@@ -33,7 +33,7 @@ _LARGE, _FEWEST_LARGE = 0.1, 4
 SUREST = 0.004
 """Nobody knows an agent better than this: the same array of a megabyte takes a page more or less,
 as it lies in the heap or in a mapping of its own, and that changes with what was freed before."""
-_BETWEEN = 0.01
+_BETWEEN = 0.02
 """Free memory between what agents hold may be so much of what they cost: how much, differs with
 their number and with what was freed before."""
 NORMAL = 1.96
