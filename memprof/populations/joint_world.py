@@ -159,10 +159,15 @@ class JointWorlds:
         self._made = self._new(0, [])
         self.group = len(self._made.everybody)
 
+    def _seed_of(self, first: int, step: int) -> int:
+        """Of a world by its first agent, as `step_seed` has it for agents: these are not negative,
+        and -1 has the hash of -2."""
+        return step_seed(self._seed, -2 - first, step)
+
     def _new(self, first: int, names: list[list[str]]) -> _World:
-        begin_random(step_seed(self._seed, -1 - first, -1))
+        begin_random(self._seed_of(first, -1))
         world = _World(self._make([name for each in names for name in each]), first, names)
-        world.begin(seed=step_seed(self._seed, -1 - first, -1) >> 1)
+        world.begin(seed=self._seed_of(first, -1) >> 1)
         if not world.everybody:
             raise ScenarioError(_FIELD, f"{self._called}: reset() returned no observations")
         return world
@@ -199,8 +204,8 @@ class JointWorlds:
         for world in self._worlds:
             if world.seen and not (anew and step):
                 continue
-            # No other draws are of such a step; and -1 and -2 have one hash.
-            begin_random(step_seed(self._seed, -1 - world.first, -3 - step))
+            # No other draws are of such a step.
+            begin_random(self._seed_of(world.first, -3 - step))
             world.begin()
             for each, names in zip(self.surroundings, world.names, strict=True):
                 each.begun.update(range(world.first, world.first + len(names)))
@@ -234,7 +239,7 @@ class JointWorlds:
         """All that live have acted: let the worlds move."""
         rewarded = [each.rewards for each in self.surroundings]
         for world in self._worlds:
-            begin_random(step_seed(self._seed, -1 - world.first, step))
+            begin_random(self._seed_of(world.first, step))
             for name in world.move(rewarded):
                 kind = world.born[name] = self._kind_of(name)
                 self.surroundings[kind].coming.append((world, name))

@@ -88,6 +88,12 @@ def visitor():
 def with_a_world_of_its_own():
     return visitor(), Alone()
 
+class Booth(Plaza):
+    '''For one visitor.'''
+
+    def __init__(self):
+        super().__init__(["visitor"])
+
 def player():
     '''Sees the other's last move.'''
     return {
@@ -148,7 +154,7 @@ def by_hand(spec, world, group=AGENTS, model="visitor"):
         np.random.seed(step_seed(SEED, number, -1))
         agents.append(Agent(**getattr(module, model)()))
     for first in range(0, AGENTS, group):
-        seed = step_seed(SEED, -1 - first, -1)
+        seed = step_seed(SEED, -2 - first, -1)
         own = world(module)
         seen, _ = own.reset(seed=seed >> 1)
         names = [*seen]
@@ -169,7 +175,7 @@ def by_hand(spec, world, group=AGENTS, model="visitor"):
                 action = agent.sample_action()
                 found[number, step] = np.concatenate([*beliefs, policies, action])
                 actions[name] = int(action[0])
-            np.random.seed(step_seed(SEED, -1 - first, step))
+            np.random.seed(step_seed(SEED, -2 - first, step))
             seen, _, terminated, truncated, _ = own.step(actions)
             seen = {
                 name: each
@@ -214,6 +220,15 @@ def test_a_world_of_pettingzoo_is_for_two(spec, passes, options, bound):
     expected = by_hand(spec(), lambda _: rps_v2.parallel_env(max_cycles=4), 2, "player")
     assert len(expected) == AGENTS * STEPS
     assert_same(found, expected, bound)
+
+
+def test_worlds_for_one_each_begin_in_their_own_way(spec):
+    population = Company(spec(world="plaza:Booth"), Stopwatch())
+    population.grow(AGENTS)
+    worlds = [each for _, component, each in population.holdings() if component == "world"]
+    begun = [tuple(world.rng.bit_generator.state["state"].values()) for world in worlds]
+    population.close()
+    assert len({*begun}) == len(begun) == AGENTS
 
 
 def test_a_population_that_is_built_anew_lives_the_same_life(spec):
