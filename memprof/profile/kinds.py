@@ -78,10 +78,10 @@ def choose(crew: Crew) -> Plan:
 def combined(loaded: LoadedScenario, reports: dict[str, Report]) -> Report:
     """The report of all agents."""
     found = list(reports.values())
-    afters = [each.variants.after for each in found]
+    afters = {name: after for name, each in reports.items() if (after := each.variants.after)}
     after = None
-    if all(each is not None for each in afters):
-        after = _variant(reports, [each for each in afters if each is not None])
+    if afters:  # of those kinds that are known, where it was cut short
+        after = _variant({name: reports[name] for name in afters}, list(afters.values()))
     last = found[-1]
     return structs.replace(
         last,
@@ -129,10 +129,6 @@ def _variant(reports: dict[str, Report], variants: Sequence[Variant]) -> Variant
     def mean(figure: Callable[[Variant], float]) -> float:
         values = zip(agents, map(figure, variants), strict=True)
         return sum(count * value for count, value in values) / sum(agents)
-
-    def known_mean(figure: Callable[[Variant], Interval | None]) -> Interval | None:
-        found = [figure(each) for each in variants]
-        return _interval(agents, [each for each in found if each]) if all(found) else None
 
     step = _interval(agents, [each.step_seconds.ci95 for each in variants])
     kinds = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -32,10 +32,10 @@ from memprof.render import (
     warnings_section,
 )
 from memprof.text import counted, format_seconds, format_size
-from memprof.values.figures import FIXED, PEAK, PROFILE, TOTAL
+from memprof.values.figures import FIXED, PEAK, PROFILE, TOTAL, Figure
 from memprof.values.profile import Advice, Report, Variant
 
-_WHOLE = (FIXED, TOTAL, PEAK)
+_WHOLE: tuple[Figure[Variant], ...] = (FIXED, TOTAL, PEAK)
 
 
 def view(report: Report) -> View:
@@ -91,7 +91,7 @@ def _brief(report: Report, kinds: dict[str, Report]) -> Section:
     text = [*world_lines(report), *reward_lines(report)]
     text += [f"{name}: {line}" for name, each in kinds.items() for line in growth_lines(each)]
     text += [line for line in _budgets(kinds) if "EXCEEDED" in line]
-    return Section("", tuple(text), (_costs(report, kinds), _whole(report)))
+    return Section("", tuple(text), (_costs(report, kinds), *_whole(report, "", _WHOLE)))
 
 
 def _budgets(kinds: dict[str, Report]) -> Iterator[str]:
@@ -102,10 +102,10 @@ def _budgets(kinds: dict[str, Report]) -> Iterator[str]:
 
 def _costs(report: Report, kinds: dict[str, Report]) -> Table:
     """What agents of each kind cost, and the mean over all."""
-    whole = len(kinds) == len(report.scenario.kinds)
-    everybody = {**kinds, "all kinds": report} if whole else kinds  # no kind has such a name
-    variants = [[v for _, v in each.variants.named()] for each in everybody.values()]
+    everybody = {**kinds, "all kinds": report}  # no kind has such a name
+    variants = [[v for _, v in each.variants.named()] for each in kinds.values()]
     most = max(map(len, variants))
+    variants.append(_of_all(report))
     rows = [
         (
             name,
@@ -115,6 +115,7 @@ def _costs(report: Report, kinds: dict[str, Report]) -> Table:
             " \N{RIGHTWARDS ARROW} ".join(map(_step, those)),
         )
         for (name, each), those in zip(everybody.items(), variants, strict=True)
+        if those
     ]
     columns = ("kind", "agents", *("before", "after")[:most], "time per step")
     return Table("marginal cost of an agent", columns, tuple(rows))
@@ -129,29 +130,34 @@ def _step(variant: Variant) -> str:
     return format_seconds(variant.step_seconds.median)
 
 
-def _whole(report: Report) -> Table:
+def _of_all(report: Report) -> list[Variant]:
+    """The variants of which all kinds are known: others have no mean over all agents."""
+    count = len(report.scenario.kinds)
+    return [variant for _, variant in report.variants.named() if len(variant.kinds) == count]
+
+
+def _whole(report: Report, title: str, figures: Sequence[Figure[Variant]]) -> Iterator[Table]:
     """What the process takes with all agents."""
-    variants = [variant for _, variant in report.variants.named()]
+    variants = _of_all(report)
     words = counted(report.scenario.agents, "agent")
-    rows = tuple(figure_rows(_WHOLE, variants, agents=words))
-    return Table("", ("", "before", "after")[: len(variants) + 1], rows)
+    rows = tuple(figure_rows(figures, variants, agents=words))
+    if variants:
+        yield Table(title, ("", "before", "after")[: len(variants) + 1], rows)
 
 
 def _beside(report: Report, kinds: dict[str, Report]) -> Section:
     text = [
         "Each kind was measured in the company of the others, its own number varied alone: what "
-        "an agent costs is the slope of USS against the number of its kind. The last row is the "
+        "an agent costs is the slope of USS against the number of its kind, and for all kinds the "
         "mean over all agents.",
     ]
     text += [*world_lines(report), *reward_lines(report)]
     if report.equivalence.verdict != "not_checked":
         text.append(f"Equivalence: {report.equivalence.verdict}; {report.equivalence.detail}.")
     text += _budgets(kinds)
-    variants = [variant for _, variant in report.variants.named()]
-    rows = tuple(figure_rows(PROFILE, variants, agents=counted(report.scenario.agents, "agent")))
-    ledgers = tuple(_ledger(name, variant) for name, variant in report.variants.named())
-    table = Table("all agents", ("", "before", "after")[: len(variants) + 1], rows)
-    return Section("Kinds", tuple(text), (_costs(report, kinds), table, *ledgers))
+    ledgers = (_ledger(*each) for each in report.variants.named() if each[1] in _of_all(report))
+    whole = _whole(report, "all agents", PROFILE)
+    return Section("Kinds", tuple(text), (_costs(report, kinds), *whole, *ledgers))
 
 
 def _ledger(name: str, variant: Variant) -> Table:
