@@ -59,6 +59,8 @@ def problem_of(found: Sequence[ErrorDetails]) -> tuple[str, str]:
             return f"{field}.kind", MODELS.unknown(str(first["ctx"]["tag"]))
         case "literal_error" if field == "backend" and isinstance(first["input"], str):
             return field, BACKENDS.unknown(first["input"])
+        case "extra_forbidden" if siblings is Kind and location[-1] in Scenario.model_fields:
+            return field, "is the same for all kinds; move it out of kinds"
         case "extra_forbidden":
             return field, f"unknown field; {nearest(location[-1], siblings.model_fields)}"
         case "string_pattern_mismatch":

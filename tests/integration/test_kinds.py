@@ -177,6 +177,11 @@ GRID = {"kind": "grid_world", "size": 3}
         ({"kinds": [{"name": "a", "agents": 0, "model": GRID}]}, "kinds.0.agents", "at least 1"),
         ({"kinds": [{"name": "a", "model": GRID}]}, "kinds.0.agents", "is missing"),
         ({"kinds": [{"name": "a_b", "agents": 1, "model": GRID}]}, "kinds.0.name", "dashes"),
+        (
+            {"kinds": [{"name": "a", "agents": 1, "model": GRID, "backend": "jax"}]},
+            "kinds.0.backend",
+            "the same for all kinds",
+        ),
         ({"kinds": []}, "model", "is missing"),
         ({"agents": 5}, "agents", "each of the kinds has its own"),
         ({"model": GRID}, "model", "each of the kinds has its own"),
