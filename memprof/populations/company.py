@@ -128,14 +128,13 @@ class Company(Population):
             self._come_and_go(self._worlds)
             for each in self._growing:
                 yield from self._meet(each, self._worlds, step)
-            with self._aside():
-                for each in self._others:
+            for each in self._others:
+                with self._aside():
                     for _ in self._meet(each, self._worlds, step):
                         pass
             with self._aside(share=self._others_share()):
                 self._probe.call("environment", self._worlds.move, step)
-            with self._aside():
-                self._come_and_go(self._worlds)
+            self._come_and_go(self._worlds)
 
     def _come_and_go(self, worlds: JointWorlds) -> None:
         """Let those of the born go for good whom their world has let go, and build those that are
@@ -145,11 +144,14 @@ class Company(Population):
             for agent in around.gone():
                 part.population.leave(range(agent, agent + 1))
             while around.coming:
-                (agent,) = part.grow(len(part.population) + 1)
+                with self._aside():
+                    (agent,) = part.grow(len(part.population) + 1)
                 around.come(agent)
                 self.born += 1
 
     def _others_share(self) -> float:
+        if not self._others:
+            return 0.0
         of_all, growing = (
             sum(len(each.population) for each in parts) for parts in (self._parts, self._growing)
         )
@@ -165,7 +167,10 @@ class Company(Population):
 
     @contextmanager
     def _aside(self, share: float = 1.0) -> Iterator[None]:
-        """Time in here is that of other kinds, for such a share."""
+        """Time in here is that of other kinds, for such a share; nobody looks at clocks for none."""
+        if not share:
+            yield
+            return
         before = perf_counter(), waited_seconds(), process_time()
         yield
         after = perf_counter(), waited_seconds(), process_time()
