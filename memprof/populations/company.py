@@ -167,7 +167,7 @@ class Company(Population):
 
     @contextmanager
     def _aside(self, share: float = 1.0) -> Iterator[None]:
-        """Time in here is that of other kinds, for such a share; nobody looks at clocks for none."""
+        """Time in here is that of other kinds, for such a share; no clock is asked for none."""
         if not share:
             yield
             return

@@ -143,6 +143,8 @@ def seen_of(observation: Any, outcomes: Sequence[int]) -> list[Any] | None:
 def _modality(seen: Any, outcomes: int) -> int | np.ndarray | None:
     """What was seen of one modality, as PyMDP and its users write it: an index, also as an array of
     one number, or an array of a number for each outcome, with or without an axis for the time."""
+    if type(seen) is int and 0 <= seen < outcomes:  # in no time
+        return seen
     try:
         array = np.asarray(seen)
     except (TypeError, ValueError):
