@@ -134,7 +134,7 @@ from memprof.profile import run
 measured = []
 
 def counted(loaded, *others, real=run.check):
-    measured.append(f"{loaded.scenario.name}:{loaded.scenario.budget}")
+    measured.append(f"{loaded.scenario.name}:per_agent={loaded.scenario.limit_bytes}")
     return real(loaded, *others)
 
 run.check = counted
