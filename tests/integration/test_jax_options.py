@@ -57,8 +57,9 @@ def live(tmp_path):
         for step in range(0, 8, population.stride):
             for lived in population.live(agents, range(step, step + population.stride)):
                 trace.record(*lived)
+        found = trace.comparison()
         file.seek(0)
-        return trace.comparison()
+        return found
 
     return run
 
