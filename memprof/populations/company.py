@@ -160,10 +160,11 @@ class Company(Population):
     def _meet(self, part: _Part, worlds: JointWorlds, step: int) -> Iterator[Lived]:
         """All of a kind that live perceive, plan and say what they do."""
         take = worlds.surroundings[part.number].take
-        for present in worlds.present(part.number):
-            for lived in part.lived(present, range(step, step + 1)):
-                take(lived.agent, lived.behaviour.action)
-                yield part.numbered(lived)
+        with named_fields(part.field):
+            for present in worlds.present(part.number):
+                for lived in part.population.live(present, range(step, step + 1)):
+                    take(lived.agent, lived.behaviour.action)
+                    yield part.numbered(lived)
 
     @contextmanager
     def _aside(self, share: float = 1.0) -> Iterator[None]:
@@ -291,14 +292,11 @@ class _Part:
         with named_fields(self.field):
             return self.population.grow(agents)
 
-    def lived(self, agents: range, steps: range) -> Iterator[Lived]:
-        """As of a population."""
-        with named_fields(self.field):
-            yield from self.population.live(agents, steps)
-
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
-        """The same, with the agents' places."""
-        return map(self.numbered, self.lived(agents, steps))
+        """As of a population, with the agents' places."""
+        with named_fields(self.field):
+            for lived in self.population.live(agents, steps):
+                yield self.numbered(lived)
 
     def numbered(self, lived: Lived) -> Lived:
         """The same with the agent's place."""

@@ -108,14 +108,20 @@ class _World:
 
     def _gone(self, ends: Mapping[str, Any]) -> set[str]:
         """Whose life is over, by what the world says of each."""
+        gone = set()
         for name, value in ends.items():
-            if is_end(value) is None:
+            if value is False:
+                continue
+            over = is_end(value)
+            if over is None:
                 raise ScenarioError(
                     _FIELD,
                     f"{type(self.own).__name__}.step() returned {shown(value)} for {name} as a "
                     "termination or truncation; expected True or False",
                 )
-        return {name for name, value in ends.items() if value}
+            if over:
+                gone.add(name)
+        return gone
 
     def _reward(self, names: Sequence[str], rewards: Mapping[str, Any], given: RewardSum) -> None:
         """Of those with these names, whoever has acted gets what is in `rewards`."""

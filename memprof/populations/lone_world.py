@@ -130,21 +130,25 @@ def expected(outcomes: Sequence[int]) -> str:
 
 def seen_of(observation: Any, outcomes: Sequence[int]) -> list[Any] | None:
     """An index or a distribution for each modality; None where it is something else."""
+    if type(observation) is tuple and len(observation) == len(outcomes):
+        for seen, count in zip(observation, outcomes, strict=True):
+            if type(seen) is not int or not 0 <= seen < count:
+                break
+        else:  # as most worlds have it
+            return list(observation)
     if isinstance(observation, int | float) or getattr(observation, "ndim", None) == 0:
         observation = (observation,)
     if not hasattr(observation, "__len__") or len(observation) != len(outcomes):
         return None
     if isinstance(observation, dict | set | str | bytes):
         return None
-    seen = [_modality(*each) for each in zip(observation, outcomes, strict=True)]
-    return None if any(each is None for each in seen) else seen
+    modalities = [_modality(*each) for each in zip(observation, outcomes, strict=True)]
+    return None if any(each is None for each in modalities) else modalities
 
 
 def _modality(seen: Any, outcomes: int) -> int | np.ndarray | None:
     """What was seen of one modality, as PyMDP and its users write it: an index, also as an array of
     one number, or an array of a number for each outcome, with or without an axis for the time."""
-    if type(seen) is int and 0 <= seen < outcomes:  # in no time
-        return seen
     try:
         array = np.asarray(seen)
     except (TypeError, ValueError):

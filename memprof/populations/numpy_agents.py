@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, TypeVar
 
@@ -197,7 +198,7 @@ class NumpyPopulation(Population):
             self._roster.rest(agent)
 
     def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
-        return self._checked(body, agent, step, lambda: self._act(body, agent, step))
+        return self._checked(body, agent, step, partial(self._act, body, agent, step))
 
     def _checked(self, body: Agent, agent: int, step: int, act: Callable[[], T]) -> T:
         try:

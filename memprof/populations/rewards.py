@@ -25,6 +25,9 @@ class RewardSum:
         value = _number(reward)
         if value is None:
             return False
+        self._count += 1
+        if not value:
+            return True
         partials = []
         for each in self._partials:
             high = value + each
@@ -33,7 +36,6 @@ class RewardSum:
                 partials.append(low)
             value = high
         self._partials = [*partials, value]
-        self._count += 1
         return True
 
     def total(self) -> Rewards | None:
@@ -44,6 +46,8 @@ class RewardSum:
 
 
 def _number(reward: Any) -> float | None:
+    if type(reward) is float:
+        return reward if math.isfinite(reward) else None
     if isinstance(reward, str | bytes) or getattr(reward, "size", 1) != 1:
         return None
     try:

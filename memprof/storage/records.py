@@ -92,6 +92,8 @@ class Numbered:
         return 0 <= place < len(self._values) and self._values[place] is not _REMOVED
 
     def __getitem__(self, index: int) -> Any:
+        if index >= 0 and not self.removed:
+            return self._values[index]
         return self._values[self._place(index)]
 
     def __setitem__(self, index: int, value: Any) -> None:
