@@ -103,10 +103,11 @@ class ByHand:
             for number in reversed(range(len(self._agents))):
                 agent, name = self._agents[number], self._names[number]
                 np.random.seed(step_seed(SEED, number, step))
-                beliefs = agent.infer_states([*self._seen[name]])
+                seen = [*self._seen[name]]
+                beliefs = agent.infer_states(seen)
                 policies, _ = agent.infer_policies()
                 actions[name] = action = agent.sample_action()
-                yield number, step, Behaviour(beliefs, policies, action)
+                yield number, step, Behaviour(beliefs, policies, action, seen)
             np.random.seed(step_seed(SEED, -1, step))
             self._seen, *_ = self._world.step(actions)
 
