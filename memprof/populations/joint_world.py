@@ -35,6 +35,7 @@ class _World:
         born: the kinds of those that came later and live, by name.
         seen: what those that live perceive, by name.
         actions: what those that have acted did, as the world takes it.
+        space: the world's `action_space`, if it has one.
     """
 
     own: Any
@@ -43,6 +44,7 @@ class _World:
     born: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Any] = field(default_factory=dict)
     actions: dict[str, Any] = field(default_factory=dict)
+    space: Callable[[str], Any] | None = None
 
     @property
     def everybody(self) -> list[str]:
@@ -78,6 +80,7 @@ class _World:
             )
         self.names = self.names if expected else [[*seen]]
         self.seen = seen
+        self.space = getattr(self.own, "action_space", None)
 
     def move(self, rewarded: Sequence[RewardSum]) -> list[str]:
         """All that live have acted; what each is given goes to that of its kind. The world's dict
@@ -308,6 +311,7 @@ class Surroundings:
         self.born: dict[int, tuple[_World, str]] = {}
         self.coming: list[tuple[_World, str]] = []
         self._new: set[int] = set()
+        self._observed: tuple[int, Any, str] = (-1, None, "")
         self.rewards = RewardSum()
 
     def add(self, own: Any, arguments: dict[str, Any]) -> None:
@@ -355,6 +359,7 @@ class Surroundings:
     def observe(self, agent: int, action: Sequence[float] | None) -> Sequence[Any]:
         """What an agent perceives; its last action is known."""
         world, name = self._worlds.place(self._kind, agent)
+        self._observed = agent, world, name
         seen = seen_of(world.seen[name], self.shapes[agent][0])
         if seen is None:
             raise ScenarioError(
@@ -372,11 +377,14 @@ class Surroundings:
 
     def take(self, agent: int, action: Sequence[float]) -> None:
         """What an agent does."""
-        world, name = self._worlds.place(self._kind, agent)
-        space = getattr(world.own, "action_space", None)
-        if space is not None:
+        last, world, name = self._observed
+        if last != agent:  # they took their turns together
+            world, name = self._worlds.place(self._kind, agent)
+        if world.space is not None:
             try:
-                action = as_space(space(name), action, self.shapes[agent][1], world.own, _FIELD)
+                action = as_space(
+                    world.space(name), action, self.shapes[agent][1], world.own, _FIELD
+                )
             except ScenarioError as error:
                 raise ScenarioError(error.field, f"{name}: {error.problem}") from None
         world.actions[name] = action
