@@ -200,17 +200,12 @@ class Company(Population):
         return tuple(dict.fromkeys(found))
 
     def working_set(self) -> WorkingSetUse | None:
-        uses = [use for each in self._growing if (use := each.population.working_set())]
-        names = WorkingSetUse.__struct_fields__
-        total = {name: sum(getattr(use, name) for use in uses) for name in names}
-        return WorkingSetUse(**total) if uses else None
+        found = (each.population.working_set() for each in self._growing)
+        return WorkingSetUse.together([use for use in found if use])
 
     def rewards(self) -> Rewards | None:
-        found = [each for part in self._growing if (each := part.population.rewards())]
-        count = sum(each.count for each in found)
-        return (
-            Rewards(sum(each.mean * each.count for each in found) / count, count) if count else None
-        )
+        found = (each.population.rewards() for each in self._growing)
+        return Rewards.together([given for given in found if given])
 
     def facts(self) -> dict[str, str]:
         return {

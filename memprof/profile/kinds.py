@@ -145,7 +145,9 @@ def _variant(reports: dict[str, Report], variants: Sequence[Variant]) -> Variant
         peak_bytes=last.peak_bytes,
         file_bytes=sum(each.file_bytes for each in variants),
         kept_whole=tuple(sorted({name for each in variants for name in each.kept_whole})),
-        working_set=_working_set(variants),
+        working_set=WorkingSetUse.together(
+            [each.working_set for each in variants if each.working_set]
+        ),
         build_seconds=mean(lambda each: each.build_seconds),
         imports_bytes=last.imports_bytes,
         rss_bytes=last.rss_bytes,
@@ -160,7 +162,7 @@ def _variant(reports: dict[str, Report], variants: Sequence[Variant]) -> Variant
         samples=(),
         file_pages_bytes=last.file_pages_bytes,
         world=_world(agents, variants),
-        rewards=_rewards(variants),
+        rewards=Rewards.together([each.rewards for each in variants if each.rewards]),
         born=last.born,
         kinds=kinds,
     )
@@ -213,10 +215,8 @@ def _ledger(names: Sequence[str], agents: Sequence[int], variants: Sequence[Vari
         if held or shared:
             rows.append(LedgerRow(row.component, held, shared, held, shared, row.objects))
     more = (last.agents - agents[-1]) * variants[-1].per_agent.marginal_bytes
-    growth, explained = (
-        round(last.growth_bytes - more),
-        sum(row.private_bytes + row.shared_bytes for row in rows),
-    )
+    growth = round(last.growth_bytes - more)
+    explained = sum(row.private_bytes + row.shared_bytes for row in rows)
     return Ledger(
         agents=sum(agents),
         growth_bytes=growth,
@@ -238,13 +238,6 @@ def _world(agents: Sequence[int], variants: Sequence[Variant]) -> WorldMemory | 
     return WorldMemory(size, size - grows, grows / sum(agents))
 
 
-def _rewards(variants: Sequence[Variant]) -> Rewards | None:
-    """Those of all kinds together."""
-    found = [each.rewards for each in variants if each.rewards is not None]
-    count = sum(each.count for each in found)
-    return Rewards(sum(each.mean * each.count for each in found) / count, count) if count else None
-
-
 def _trend(agents: Sequence[int], trends: Sequence[Trend]) -> Trend:
     """The mean over all agents; they grow where one kind does."""
     verdicts = [each.verdict for each in trends]
@@ -260,17 +253,6 @@ def _trend(agents: Sequence[int], trends: Sequence[Trend]) -> Trend:
         floor_bytes=None,
         first_step=min(each.first_step for each in trends),
         last_step=max(each.last_step for each in trends),
-    )
-
-
-def _working_set(variants: Sequence[Variant]) -> WorkingSetUse | None:
-    """Those of all kinds together."""
-    uses = [each.working_set for each in variants if each.working_set is not None]
-    names = WorkingSetUse.__struct_fields__
-    return (
-        WorkingSetUse(*(sum(getattr(use, name) for use in uses) for name in names))
-        if uses
-        else None
     )
 
 

@@ -6,6 +6,7 @@ Frozen structs with plain fields, bytes and seconds only. The parent condenses t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
@@ -158,6 +159,12 @@ class Rewards(Struct, frozen=True):
     mean: float
     count: Positive
 
+    @classmethod
+    def together(cls, parts: Sequence[Rewards]) -> Rewards | None:
+        """Those of several parts of a population; None if there are none."""
+        count = sum(each.count for each in parts)
+        return cls(sum(each.mean * each.count for each in parts) / count, count) if count else None
+
 
 class WorldMemory(Struct, frozen=True):
     """What a world in which agents meet holds after the scenario's steps, resident where that is
@@ -196,6 +203,13 @@ class WorkingSetUse(Struct, frozen=True):
     activations: int
     activated_ahead: int
     hibernations: int
+
+    @classmethod
+    def together(cls, uses: Sequence[WorkingSetUse]) -> WorkingSetUse | None:
+        """Those of several parts of a population; None if there are none."""
+        if not uses:
+            return None
+        return cls(*(sum(getattr(use, name) for use in uses) for name in cls.__struct_fields__))
 
 
 class Effect(Struct, frozen=True):
