@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+from tests.alone import cost_alone
 from tests.conftest import COMMAND, ROOT
 
 RUNS = 10
@@ -67,38 +68,6 @@ class World:
         none = dict.fromkeys(self.names, False)
         return dict.fromkeys(self.names, 1), dict.fromkeys(self.names, 0.0), none, none, {}
 '''
-TRUTH = """
-import gc, re, sys
-from pathlib import Path
-import factory
-
-make, size, count = getattr(factory, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-
-def private():
-    gc.collect()
-    found = Path("/proc/self/smaps_rollup").read_text()
-    return 1024 * int(re.search(r"^Anonymous: +(\\d+) kB$", found, re.M)[1])
-
-def lived():
-    agent = make(size)
-    agent.infer_states([0]); agent.infer_policies(); agent.sample_action()
-    agent.infer_states([1]); agent.infer_policies(); agent.sample_action()
-    return agent
-
-keep = [lived() for _ in range(count // 2)]
-start = private()
-keep += [lived() for _ in range(count)]
-print((private() - start) / count)
-"""
-
-
-def truth(folder: Path, make: str, size: int) -> float:
-    """What an agent costs a process of such agents."""
-    done = subprocess.run(
-        [sys.executable, "-c", TRUTH, make, str(size), str(COUNTS[make][size])],
-        cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return float(done.stdout)
 
 
 def profile(folder: Path, make: str, place: str, seed: int) -> dict[str, dict]:
@@ -138,9 +107,10 @@ def main() -> int:
         folder = Path(name)
         (folder / "factory.py").write_text(FACTORY)
         truths = {
-            make: dict(
-                zip(("large", "small"), (truth(folder, make, s) for s in sizes), strict=True)
-            )
+            make: {
+                kind: cost_alone(folder, make, size, COUNTS[make][size])
+                for kind, size in zip(("large", "small"), sizes, strict=True)
+            }
             for make, sizes in SIZES.items()
         }
         asked = list(product(SIZES, ("alone", "joint"), range(RUNS)))

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+from tests.alone import cost_alone
 from tests.conftest import COMMAND, ROOT
 
 AGENTS, LARGE, SMALL = 20, 1_000_000, 50_000
@@ -56,38 +57,6 @@ def make(agent, agents, large, order, sizes):
         is_large = random.Random(large).sample(range(agents), agents).index(number) < large
     return agent_of(sizes[is_large])
 '''
-TRUTH = """
-import gc, os, re, sys
-from pathlib import Path
-from factory import agent_of
-
-size, count = map(int, sys.argv[1:])
-
-def private():
-    gc.collect()
-    found = Path("/proc/self/smaps_rollup").read_text()
-    return 1024 * int(re.search(r"^Anonymous: +(\\d+) kB$", found, re.M)[1])
-
-def lived():
-    agent = agent_of(size)
-    agent.infer_states([0]); agent.infer_policies(); agent.sample_action()
-    agent.infer_states([1]); agent.infer_policies(); agent.sample_action()
-    return agent
-
-keep = [lived() for _ in range(count // 2)]
-start = private()
-keep += [lived() for _ in range(count)]
-print((private() - start) / count)
-"""
-
-
-def truth(folder: Path, size: int) -> float:
-    """What an agent of one size costs a process of such agents."""
-    done = subprocess.run(
-        [sys.executable, "-c", TRUTH, str(size), str(2 * 10**8 // size)],
-        cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return float(done.stdout)
 
 
 def profile(folder: Path, large: int, order: str) -> dict:
@@ -117,7 +86,9 @@ def main() -> int:
     ):
         folder = Path(name)
         (folder / "factory.py").write_text(FACTORY)
-        small, large = (truth(folder, size) for size in (SMALL, LARGE))
+        small, large = (
+            cost_alone(folder, "agent_of", size, 2 * 10**8 // size) for size in (SMALL, LARGE)
+        )
         print(f"Alone, a small agent costs {small:,.0f} bytes, a large one {large:,.0f}.\n")
         print("| large | order | truth | marginal cost | interval | off by | inside |")
         print("|---|---|---|---|---|---|---|", flush=True)
