@@ -89,6 +89,29 @@ class EpisodeSpec(Struct, frozen=True):
     puts_back: tuple[str, ...] = ()
 
 
+class Share(Struct, frozen=True):
+    """Which agents of a whole population one of its parts has: `first`, `first + every`, and so
+    on. By default it has all of them.
+
+    In the part they are numbered anew, from 0 on and without gaps: their own numbers.
+    """
+
+    first: int = 0
+    every: int = 1
+
+    def index(self, own: int) -> int:
+        """The number in the whole of the agent with this number of its own."""
+        return self.first + own * self.every
+
+    def own(self, index: int) -> int:
+        """The number in the part of an agent of the whole that is in it."""
+        return (index - self.first) // self.every
+
+    def __contains__(self, index: int) -> bool:
+        """Whether this agent of the whole is in the part."""
+        return index >= self.first and (index - self.first) % self.every == 0
+
+
 class PopulationSpec(Struct, frozen=True):
     """One population of one backend.
 
@@ -112,6 +135,7 @@ class PopulationSpec(Struct, frozen=True):
             all kinds, in the proportions of `kinds`.
         name: of a kind.
         episodes: None where there is one without an end.
+        share: which agents of the whole population these are: own numbers are places in it.
     """
 
     backend: str
@@ -134,6 +158,7 @@ class PopulationSpec(Struct, frozen=True):
     along: str = ""
     name: str = ""
     episodes: EpisodeSpec | None = None
+    share: Share = Share()
 
     def begins(self, step: int) -> bool:
         """Whether an episode begins with this step."""
