@@ -1,25 +1,119 @@
-"""Which agents of a whole population a part of it has."""
+import copy
+import gc
+import weakref
 
-from __future__ import annotations
-
+import numpy as np
 import pytest
 
-from memprof.values.population import Share
+from memprof.optimise.transforms import Share
+from memprof.storage.constants import is_constant
 
 
-@pytest.mark.parametrize("every", [1, 2, 7])
-def test_stripes_are_the_whole_each_agent_once(every: int) -> None:
-    stripes = [Share(first, every) for first in range(every)]
-    for index in range(40):
-        (stripe,) = (each for each in stripes if index in each)
-        assert stripe.index(stripe.own(index)) == index
+class Agent:
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
 
 
-def test_own_numbers_have_no_gaps_and_begin_with_0() -> None:
-    share = Share(2, 3)
-    assert [share.own(index) for index in range(20) if index in share] == [*range(6)]
+def objects(*arrays):
+    out = np.empty(len(arrays), dtype=object)
+    for position, array in enumerate(arrays):
+        out[position] = array
+    return out
 
 
-def test_a_share_is_everybody_unless_it_says_otherwise() -> None:
-    assert all(index in Share() and Share().own(index) == index for index in range(5))
-    assert 1 not in Share(2, 1)
+def shared_pair(make):
+    share, pair = Share(), [Agent(A=make()), Agent(A=make())]
+    for index, agent in enumerate(pair):
+        share.build(agent, index)
+    return [agent.A for agent in pair]
+
+
+def test_equal_arrays_in_any_container_become_one():
+    for wrap in (objects, lambda a: [a], lambda a: (a,), lambda a: objects(objects(a))):
+        one, two = shared_pair(lambda wrap=wrap: wrap(np.arange(1000.0)))
+        while not (isinstance(one, np.ndarray) and one.dtype != object):
+            assert one is not two, "containers stay private"
+            assert type(one) is type(two)
+            one, two = one[0], two[0]
+        assert one is two
+        assert np.array_equal(one, np.arange(1000.0))
+    one, two = shared_pair(lambda: {"k": np.arange(5.0)})
+    assert one["k"] is two["k"]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (np.array([0.0]), np.array([-0.0])),
+        (np.zeros(4), np.zeros((2, 2))),
+        (np.zeros(2, np.float64), np.zeros(2, np.int64)),
+        (np.ones((3, 3)), np.asfortranarray(np.ones((3, 3)))),
+        (np.array([1.0]), np.array([np.nextafter(1.0, 2.0)])),
+    ],
+)
+def test_arrays_that_differ_in_any_bit_or_in_layout_stay_apart(left, right):
+    share, agents = Share(), [Agent(A=left), Agent(A=right)]
+    for index, agent in enumerate(agents):
+        share.build(agent, index)
+    assert agents[0].A is not agents[1].A
+    assert not np.shares_memory(agents[0].A, agents[1].A)
+
+
+def test_nan_of_the_same_bits_is_shared():
+    one, two = shared_pair(lambda: np.array([np.nan, 1.0]))
+    assert one is two
+
+
+def test_writing_into_a_shared_array_is_refused_and_replacing_it_is_private():
+    share, agents = Share(), [Agent(B=objects(np.ones(4))) for _ in range(2)]
+    for index, agent in enumerate(agents):
+        share.build(agent, index)
+    with pytest.raises(ValueError, match="read-only"):
+        agents[0].B[0][0] = 5
+    agents[0].B[0] = agents[0].B[0].copy()
+    agents[0].B[0][0] = 5
+    assert agents[1].B[0][0] == 1
+
+
+def test_arrays_that_the_user_still_holds_are_not_changed():
+    mine, outer = np.ones(4), objects(np.ones(4))
+    inner = outer[0]
+    Share().build(Agent(A=mine, B=outer), 0)
+    mine[0] = 2
+    assert outer[0] is inner
+    outer[0][0] = 3
+
+
+def test_arrays_without_data_and_of_other_types_are_left_working():
+    for make in (lambda: np.empty(0), lambda: np.empty((0, 3)), lambda: np.array(5.0)):
+        one, two = shared_pair(make)
+        assert one is two
+        assert one.shape == make().shape
+    for thing in ("text", 3, None, len):
+        assert shared_pair(lambda thing=thing: thing)[0] is thing
+
+
+def test_an_array_that_nobody_holds_any_more_is_let_go():
+    agent = Agent(A=np.full(1000, 7.25))
+    Share().build(agent, 0)
+    alive = weakref.ref(agent.A)
+    assert is_constant(agent.A)
+    del agent
+    gc.collect()
+    assert alive() is None
+
+
+def test_two_arrays_of_one_agent_stay_two():
+    """PyMDP deep-copies priors and writes into one; aliases would make it write into both."""
+    prior = objects(np.ones(3), np.ones(3))
+    one, two = Agent(pB=prior), Agent(pB=objects(np.ones(3), np.ones(3)))
+    for index, agent in enumerate((one, two)):
+        Share().build(agent, index)
+    learned = copy.deepcopy(one.pB)
+    learned[0] += 1
+    assert learned[1].tolist() == [1, 1, 1]
+    assert all(np.shares_memory(left, right) for left, right in zip(one.pB, two.pB, strict=True))
+    same = np.ones(4)
+    aliased = Agent(A=objects(same, same))
+    Share().build(aliased, 0)
+    assert aliased.A[0] is aliased.A[1]
