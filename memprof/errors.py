@@ -30,6 +30,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from memprof.text import harmless, quoted, shown
 
@@ -45,6 +46,14 @@ class MemprofError(Exception):
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(harmless(quoted(message)))
         self.detail = harmless(quoted(detail))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The same error in another process, whatever its constructor takes."""
+        return _again, (type(self), self.args), vars(self)
+
+
+def _again(kind: type[MemprofError], args: tuple[Any, ...]) -> MemprofError:
+    return kind.__new__(kind, *args)
 
 
 class CheckFailed(MemprofError):
