@@ -15,6 +15,8 @@
         ├── WorkerTimeout          the worker exceeded --timeout
         ├── MemoryLimitReached     the worker reached --memory-limit
         ├── BackendFailed          the backend is missing or does not start
+        ├── ClusterError           Ray, or a node of its cluster, is not as it has to be
+        │   └── ShardLost          a shard has died, and nothing says what its agents were
         ├── NoAccount              nothing tells what a program takes before it runs
         ├── Undecided              too few or too noisy readings to decide
         ├── NotComparable          no baseline, or one of another scenario or environment
@@ -155,6 +157,14 @@ class MemoryLimitReached(MeasurementError):
 
 class BackendFailed(MeasurementError):
     """The backend is missing or does not start."""
+
+
+class ClusterError(MeasurementError):
+    """Ray does not start or answer, its nodes differ in what they run, or one has no room."""
+
+
+class ShardLost(ClusterError):
+    """A shard has died, and there is no checkpoint from which its agents could go on."""
 
 
 class NoAccount(MeasurementError):

@@ -117,6 +117,11 @@ def segments_of(array: np.ndarray) -> Segments | None:
     return known[1]
 
 
+def all_constants() -> list[np.ndarray]:
+    """All constants of this process that somebody holds."""
+    return [*_by_identity.values()]
+
+
 def all_segments() -> list[Segments]:
     """All segments kept for the constants of this process, for the ledger."""
     return [found for _, found in list(_segments.values()) if found is not None]

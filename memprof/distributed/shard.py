@@ -1,0 +1,122 @@
+"""A shard: one of Ray's actors, a process that holds a part of a population."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Collection, Sequence
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memprof.catalogue import load_target
+from memprof.distributed.nodes import raylet_of_here, read_node
+from memprof.storage.constants import adopt, all_constants
+from memprof.storage.layout import LARGE_BYTES, Order, arranged, is_compact, order_of
+from memprof.upstream.installed import version
+from memprof.values.distributed import NodeMemory
+
+
+class Vacant(Exception):
+    """The shard holds nothing: Ray has started it anew."""
+
+
+class Place(NamedTuple):
+    """Where a shard is, and what runs there."""
+
+    node: str
+    pid: int
+    raylet: int
+    versions: dict[str, str]
+
+
+class Shard:
+    """Holds one object, and calls its methods for the driver, one after the other.
+
+    After Ray has started it anew it is vacant, until it is told again what to hold.
+    """
+
+    def __init__(self) -> None:
+        self._held: Any = None
+        self._mapped: list[np.ndarray] = []
+
+    def place(self) -> Place:
+        """Where this is."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return Place(node, os.getpid(), raylet_of_here(), versions())
+
+    def share(self, arrays: Sequence[Stored]) -> None:
+        """Have these, which are in the node's object store, in place of arrays of its own with the
+        same content."""
+        self._mapped = [adopt(each.array()) for each in arrays]
+
+    def hold(self, target: str, *arguments: Any) -> Any:
+        """Hold what `module:name` makes; what its `begun` says."""
+        self._held = None
+        self._held = load_target(target)(*arguments)
+        return self._held.begun()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What a method of the held object returns.
+
+        Raises:
+            Vacant: there is none.
+        """
+        if self._held is None:
+            raise Vacant
+        return getattr(self._held, method)(*arguments)
+
+    def replay(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Any:
+        """Call all that was called before; what the last one returns. What an earlier one raises,
+        it has raised before."""
+        result = None
+        for number, (method, arguments) in enumerate(calls):
+            try:
+                result = self.call(method, *arguments)
+            except Vacant:
+                raise
+            except Exception:
+                if number == len(calls) - 1:
+                    raise
+        return result
+
+    def node(
+        self, name: str, shards: Collection[int], driver: int | None, session: str
+    ) -> NodeMemory:
+        """See `read_node`, of the node that this shard is on."""
+        return read_node(name, raylet_of_here(), shards, driver, session)
+
+
+class Stored(NamedTuple):
+    """An array as it is put into the object store, which keeps no other memory order than C's."""
+
+    content: np.ndarray
+    order: Order
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Stored:
+        order = order_of(array)
+        return cls(array if order == "C" else array.transpose(*order), order)
+
+    def array(self) -> np.ndarray:
+        """The array, in the memory that the content has."""
+        return arranged(self.content, self.order)
+
+
+def large_constants() -> list[Stored]:
+    """What the agents of this process have in common, as far as it is worth sharing."""
+    large = (each for each in all_constants() if each.nbytes >= LARGE_BYTES)
+    return [Stored.of(each) for each in large if is_compact(each)]
+
+
+def versions() -> dict[str, str]:
+    """What has to be the same wherever agents of one population are."""
+    return {
+        "Python": platform.python_version(),
+        "memprof": metadata.version("memprof-pymdp"),
+        "PyMDP": version(),
+        "NumPy": np.__version__,
+    }
