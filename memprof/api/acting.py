@@ -1,9 +1,9 @@
-"""`population.act`: whose turn it is, what each observes, and what they did."""
+"""`population.act` and `map`: whose turn it is, what each observes, and what they did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from numbers import Integral
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 
 from memprof.errors import UsageError
 from memprof.populations import Behaviour
-from memprof.populations.batch_turns import Turns
+from memprof.populations.batch_turns import TOGETHER, Turns
+from memprof.populations.pending import each_alone
 from memprof.populations.roster import Roster
+from memprof.populations.seeds import AfterSeeds, Onwards, undisturbed
 from memprof.populations.turn import take_turn
 from memprof.storage.batch import Batch
 from memprof.storage.in_place import InPlace
 from memprof.storage.numbering import agents_due
-from memprof.text import counted
+from memprof.text import counted, shown
 
 _LEARNED = {"A", "B", "D"}
+_SEEDS = 2**32
 Use = Callable[[int], AbstractContextManager[Any]]
 """What makes the agent with an index ready for use in a block."""
 
@@ -36,23 +39,52 @@ class Acting:
         observations: Any,
         indices: Sequence[int] | None,
         learning: Collection[str],
+        seeds: Sequence[int] | np.ndarray | None,
         use: Use,
     ) -> np.ndarray:
         """As `OptimizedPopulation.act`; `use` is its `activate`."""
         chosen, seen = self._due(observations, indices)
         if unknown := sorted({*learning} - _LEARNED):
             raise UsageError(f"learning: expected A, B or D, found {', '.join(map(repr, unknown))}")
+        if seeds is None:
+            return self._acted(chosen, seen, learning, None, use)
+        after = AfterSeeds(_checked(seeds, len(chosen)), TOGETHER)
+        with undisturbed():
+            return self._acted(chosen, seen, learning, after, use)
+
+    def _acted(
+        self,
+        chosen: Sequence[int],
+        seen: Sequence[Any] | np.ndarray,
+        learning: Collection[str],
+        onwards: Onwards | None,
+        use: Use,
+    ) -> np.ndarray:
         if self._together is None or learning:
-            each = zip(chosen, seen, strict=True)
-            return _rows([_turn(*turn, learning, use).action for turn in each])
+            places = each_alone(range(len(chosen)), onwards)
+            return _rows([_turn(chosen[at], seen[at], learning, use).action for at in places])
         with self._roster.acting(chosen) as waiting:
 
             def alone(place: int) -> Behaviour:
                 waiting.discard(chosen[place])
                 return _turn(chosen[place], seen[place], (), use)
 
-            taken = self._together.take(chosen, seen, alone)
+            taken = self._together.take(chosen, seen, alone, onwards)
             return _rows([action for some in taken for action in some.actions()])
+
+    def map(
+        self,
+        step: Callable[[Any, Any], Any],
+        observations: Any,
+        indices: Sequence[int] | None,
+        use: Use,
+    ) -> list[Any]:
+        """As `OptimizedPopulation.map`; `use` is its `activate`."""
+        found = []
+        for index, observation in zip(*self._due(observations, indices), strict=True):
+            with use(index) as agent, _named(index, observation):
+                found.append(step(agent, observation))
+        return found
 
     def _due(
         self, observations: Any, indices: Sequence[int] | None
@@ -90,6 +122,20 @@ def _seen(observations: Any, chosen: Sequence[int]) -> Sequence[Any] | np.ndarra
     return seen  # type: ignore[no-any-return]
 
 
+def _checked(seeds: Sequence[int] | np.ndarray, agents: int) -> list[int]:
+    """Seeds of `np.random`, one for each of so many agents."""
+    found = np.asarray(seeds)
+    if found.shape != (agents,):
+        whose = counted(agents, "agent")
+        raise UsageError(f"seeds: expected one for each of {whose}, found {shown(seeds)}")
+    if agents and not (found.dtype.kind in "iu" and found.min() >= 0 and found.max() < _SEEDS):
+        raise UsageError(
+            f"seeds: expected whole numbers below 2**32, as np.random.seed takes; found "
+            f"{shown(seeds)}"
+        )
+    return found.tolist()  # type: ignore[no-any-return]
+
+
 def _turn(index: int, observation: Any, learning: Collection[str], use: Use) -> Behaviour:
     """One agent's turn, taken alone."""
     with use(index) as agent:
@@ -100,16 +146,23 @@ def _turn(index: int, observation: Any, learning: Collection[str], use: Use) -> 
                     f"build it with p{letter}, or leave {letter} out"
                 )
         single = isinstance(observation, Integral) or getattr(observation, "ndim", 1) == 0
-        try:
+        with _named(index, observation):
             return take_turn(
                 agent,
                 [observation] if single else observation,
                 learning,
                 first=getattr(agent, "action", None) is None,
             )
-        except Exception as error:
-            error.add_note(f"agent {index} of the population, observing {observation!r}")
-            raise
+
+
+@contextmanager
+def _named(index: int, observation: Any) -> Iterator[None]:
+    """A block whose errors name the agent that is in it."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"agent {index} of the population, observing {observation!r}")
+        raise
 
 
 def _rows(actions: list[np.ndarray]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -190,10 +190,11 @@ class OptimizedPopulation:
         indices: Sequence[int] | None = None,
         *,
         learning: Collection[str] = (),
+        seeds: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """One turn of every agent: it perceives what it observes, learns, plans and acts. Agents
         take their turns in the order of `indices`; what they draw by chance comes from `np.random`
-        in that order, whatever the passes.
+        in that order, whatever the passes, unless there are `seeds`.
 
         Agents whose models are equal take them together, as arrays, which is many times faster:
         under the pass `batch`, and by default where all sums have PyMDP's bits. All others, and
@@ -206,6 +207,9 @@ class OptimizedPopulation:
             indices: the agents whose turn it is; all if omitted, or those in the mapping.
             learning: of "A", "B" and "D", what agents learn: B from their second action on, D at
                 their first one.
+            seeds: for each agent whose turn it is, in their order, what `np.random` is seeded with
+                before: what it draws depends neither on the order nor on who else acts. `np.random`
+                is afterwards what it was before.
 
         Returns:
             Their actions, a row for each, [agents, control factors]; an object array of rows where
@@ -214,13 +218,40 @@ class OptimizedPopulation:
         Raises:
             IndexError: there is no such agent, or no longer.
             AgentActive: an agent is in use.
-            UsageError: as many observations as agents are expected; the population is closed.
+            UsageError: as many observations, or seeds, as agents are expected; the population is
+                closed.
 
         Whatever PyMDP raises comes with a note that names the agent. It is stored as it was then;
         those before it have acted.
         """
         self._check_open()
-        return self._acting.act(observations, indices, learning, self.activate)
+        return self._acting.act(observations, indices, learning, seeds, self.activate)
+
+    def map(
+        self,
+        step: Callable[[Any, Any], Any],
+        observations: Sequence[Any] | np.ndarray | Mapping[int, Any],
+        indices: Sequence[int] | None = None,
+    ) -> list[Any]:
+        """The user's own step of every agent, one after the other: `step(agent, observation)` with
+        the agent active, which is stored again afterwards.
+
+        Args:
+            observations: one for each agent, of whatever kind, in the order of `indices`, or by the
+                index of the agent.
+            indices: the agents whose turn it is; all if omitted, or those in the mapping.
+
+        Returns:
+            What the steps return, in that order.
+
+        Raises:
+            IndexError, AgentActive, UsageError: as for `act`.
+
+        Whatever `step` raises comes with a note that names the agent. It is stored as it was then;
+        those before it have taken their steps.
+        """
+        self._check_open()
+        return self._acting.map(step, observations, indices, self.activate)
 
     def memory(self) -> PopulationMemory:
         """The memory of agents at rest, and of what the passes hold for all of them.

@@ -23,7 +23,7 @@ from memprof.optimise.replacements import beneath
 from memprof.optimise.sums import BOUND
 from memprof.populations import Behaviour
 from memprof.populations.observed import indices_of
-from memprof.populations.pending import Pending, Taken, in_turn, stored
+from memprof.populations.pending import Pending, Taken, each_alone, in_turn, stored
 from memprof.populations.seeds import Onwards, each_below
 from memprof.populations.thread_random import not_numpys
 from memprof.populations.turn import take_turn
@@ -83,7 +83,8 @@ class Turns:
             positions = range(first, min(len(indices), first + TOGETHER))
             if self._taker == threading.get_ident():  # in the turn of one that has others act
                 self._count("they acted during the turn of another", len(positions))
-                yield Taken(positions, [], {each: one_by_one(each) for each in positions})
+                alone = {each: one_by_one(each) for each in each_alone(positions, onwards)}
+                yield Taken(positions, [], alone)
                 continue
             with self._taking:
                 self._taker = threading.get_ident()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,9 +77,7 @@ def in_turn(
     if onwards is not None:
         for each in together:
             _draw_apart(each, onwards)
-        for where in np.flatnonzero(alone).tolist():
-            onwards.go_on(positions[where])
-            yield positions[where]
+        yield from each_alone((positions[at] for at in np.flatnonzero(alone).tolist()), onwards)
         return
     waiting = np.flatnonzero((place >= 0) | alone)
     ends = np.flatnonzero(np.diff(np.where(alone, -2 - np.arange(len(place)), place)[waiting])) + 1
@@ -90,11 +88,21 @@ def in_turn(
             together[place[run[0]]].turn.choice.draw(row[run], each_below)
 
 
+def each_alone(positions: Iterable[int], onwards: Onwards | None) -> Iterator[int]:
+    """These positions one after the other, with random numbers that go on as they do there."""
+    for position in positions:
+        if onwards is not None:
+            onwards.go_on(position)
+        yield position
+
+
 def _draw_apart(pending: Pending, onwards: Onwards) -> None:
     """Let agents draw, each from random numbers of its own."""
     choice = pending.turn.choice
     rows = np.flatnonzero(choice.draws & ~pending.turn.doubtful)
     places = pending.positions[rows]
+    if not len(rows):
+        return
     if choice.among_equals:
         choice.draw(rows, lambda limits: onwards.below(places, limits))
         return

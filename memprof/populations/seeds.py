@@ -118,6 +118,26 @@ class AfterWorlds:
         return found
 
 
+class AfterSeeds:
+    """Onwards from seeds of which nothing was drawn yet. Once somebody draws, what follows from so
+    many of them `together` is found at once, part by part: it takes 1.6 KB for each."""
+
+    def __init__(self, seeds: Sequence[int], together: int) -> None:
+        self._seeds, self._together = seeds, together
+        self._part, self._known = range(0), AfterWorlds((), 0)
+
+    def go_on(self, place: int) -> None:
+        np.random.seed(self._seeds[place])
+
+    def below(self, places: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        """Of places in one part."""
+        if places[0] not in self._part:
+            first = int(places[0]) // self._together * self._together
+            self._part = range(first, first + self._together)
+            self._known = AfterWorlds(self._seeds[first : first + self._together], 0)
+        return self._known.below(places - self._part.start, limits)
+
+
 class AfterOwn:
     """Onwards from the states in which worlds of the user's own have left `np.random`."""
 
@@ -167,6 +187,16 @@ class AfterResets:
                 self.go_on(place)
                 found[row] = each_below(limits[row])
         return found
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A block after which `np.random` goes on as if nothing had been drawn in it."""
+    state = np.random.get_state()
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 def each_below(limits: np.ndarray) -> np.ndarray:
