@@ -19,7 +19,7 @@ from memprof.populations.jax_programs import UserStep
 from memprof.populations.jax_resting import Resting
 from memprof.populations.jax_rolling import Rollout, roll
 from memprof.populations.jax_store import Stored
-from memprof.populations.jax_turns import Steps, take_turns
+from memprof.populations.jax_turns import Steps, keys_of, take_turns
 from memprof.storage.numbering import Numbering, agents_due
 from memprof.text import counted, format_size
 from memprof.upstream.jax_agent import Agent, Mind
@@ -152,7 +152,12 @@ class OptimizedJaxPopulation:
     # Agents live.
 
     def act(
-        self, observations: Sequence[Any], key: Any, indices: Sequence[int] | None = None
+        self,
+        observations: Sequence[Any],
+        key: Any = None,
+        indices: Sequence[int] | None = None,
+        *,
+        keys: Any = None,
     ) -> tuple[np.ndarray, Any]:
         """One turn of every agent, in the order of PyMDP's `infer_and_plan`: it perceives, plans,
         learns (as `learn_A`, `learn_B` and `learning_mode` of the agent say, A from its first
@@ -169,15 +174,20 @@ class OptimizedJaxPopulation:
                 `categorical_obs`.
             key: a key of JAX.
             indices: the agents whose turn it is; all if omitted. Observations are in this order.
+            keys: in place of `key`, one for each agent whose turn it is, in their order. What an
+                agent does then does not depend on who else acts: with its key of `keys[1:]` above,
+                it does what it does among all. What it believes has the bits that it has there
+                where chunks are as large, and may differ in the last places where they are not.
 
         Returns:
-            Their actions, shape (agents, control factors), and the next key.
+            Their actions, shape (agents, control factors), and the next key; None for `keys`.
 
         Raises:
             IndexError: there is no such agent, or no longer.
             AgentActive: an agent is in use.
             UsageError: observations are not of this form; agents infer over a window of past
-                observations (mmp, vmp), or have `learn_D`, for which PyMDP has no update.
+                observations (mmp, vmp), or have `learn_D`, for which PyMDP has no update; there is
+                no key, or `key` and `keys`.
 
         What else is raised comes with a note, if some agents have acted by then: how many.
         """
@@ -187,7 +197,14 @@ class OptimizedJaxPopulation:
         observed = check_rows(
             "observations", observations, len(rows), modalities=agent.num_modalities
         )
-        return take_turns(self._resting, rows, observed, key)
+        if (key is None) is (keys is None):
+            found = "neither" if key is None else "both"
+            raise UsageError(
+                f"key: expected a key, or keys, one for each agent; found {found}; give one of them"
+            )
+        each, following = keys_of(key, len(rows)) if keys is None else (keys, None)
+        each = check_keys(each, len(rows))
+        return take_turns(self._resting, rows, observed, each), following
 
     def map(
         self,

@@ -14,15 +14,17 @@ from memprof.populations.jax_resting import Resting
 from memprof.upstream.jax_agent import Agent, Mind, own_of
 
 
-def take_turns(
-    resting: Resting, rows: np.ndarray, observed: Any, key: Any
-) -> tuple[np.ndarray, Any]:
-    """Agents perceive, plan, learn and act: their actions, and the next key. Keys are split as
-    PyMDP's examples split one for a batch."""
+def keys_of(key: Any, agents: int) -> tuple[Any, Any]:
+    """A key for each of so many agents, and the next key, as PyMDP's examples split one."""
+    keys = jr.split(key, agents + 1)
+    return _on_host(keys[1:]), keys[0]
+
+
+def take_turns(resting: Resting, rows: np.ndarray, observed: Any, keys: Any) -> np.ndarray:
+    """Agents perceive, plan, learn and act, each with a key of its own: their actions."""
     learned = _learned(resting.agent)
     resting.make_own(learned)
     resting.make_mindful()
-    keys = jr.split(key, len(rows) + 1)
     found = Gathered(len(rows))
     with found.counted():
         for place, some, (state, action) in over_chunks(
@@ -30,15 +32,15 @@ def take_turns(
             turn,
             (),
             rows,
-            (observed, _on_host(keys[1:])),
+            (observed, keys),
             lambda state, own: (state, *own),
         ):
             found.add(place, action)
             resting.put(some, state.mind, {name: state.leaves[name] for name in learned})
-    actions = found.result()
+    actions: np.ndarray | None = found.result()
     if actions is None:
-        actions = np.empty((0, Mind.first(resting.agent).action.shape[1]), np.int32)
-    return actions, keys[0]
+        return np.empty((0, Mind.first(resting.agent).action.shape[1]), np.int32)
+    return actions
 
 
 def _learned(agent: Agent) -> tuple[str, ...]:
