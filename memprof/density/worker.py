@@ -9,10 +9,9 @@ from time import perf_counter
 
 from msgspec.structs import replace
 
+from memprof.density.gauge import Gauge, OwnProcess
 from memprof.errors import ScenarioError
-from memprof.instruments import Stopwatch, heap, process
-from memprof.instruments.children import children, running
-from memprof.launch.limits import left_bytes, scarce
+from memprof.instruments import Stopwatch
 from memprof.populations import Behaviour, Population
 from memprof.populations.trace import DigestTrace
 from memprof.stats import lines
@@ -42,8 +41,6 @@ before."""
 _RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
-_SCARCE = 0.04
-"""With less of the machine's memory left, the kernel would soon end a process, most likely ours."""
 _WATCHED = 100
 """Agents whose behaviour is noted down; and the largest population whose is, where it is built anew
 for every size, since each may round differently."""
@@ -61,8 +58,10 @@ def grow(request: Grow, channel: Channel) -> DensityRun:
     """
     warm_up(request.spec, channel)
     sizes, effort = request.sizes, request.spec.effort
-    build = backend_of(request.spec)
-    sweep = Sweep(build, request.spec, sizes, request.seconds, channel)
+    population = backend_of(request.spec)
+    sweep = Sweep(
+        population, OwnProcess(), request.spec, sizes, request.seconds, channel, channel.part
+    )
     try:
         for size in sweep.sizes:
             sweep.visit(size, whole_round=size == sweep.sizes[-1])
@@ -119,12 +118,15 @@ class Sweep:
     def __init__(
         self,
         build: Callable[[PopulationSpec, Stopwatch], Population],
+        gauge: Gauge,
         spec: PopulationSpec,
         sizes: Sequence[int],
         seconds: float | None,
         channel: Channel,
+        on_part: Callable[[DensityRun], None],
     ) -> None:
-        self._channel, self._effort = channel, spec.effort
+        self._gauge, self._channel, self._on_part = gauge, channel, on_part
+        self._effort = spec.effort
         self._stopwatch = Stopwatch()
         digests = DigestTrace(min(_WATCHED, sizes[-1]), spec.steps)
         self._watch = _Watch(digests, seconds, channel)
@@ -138,12 +140,7 @@ class Sweep:
         self._built, self._build_seconds, self._optimised_before = 0, 0.0, 0.0
         self._use: WorkingSetUse | None = None
         self._file_bytes = 0
-        process.expect_process()
-        self._earlier = running()
-        process.settle()
-        self._filled = heap.fill_free_blocks()
-        process.reset_peak()
-        self._baseline = process.read()
+        self._baseline = gauge.begin()
 
     def _whole(self, agents: int) -> int:
         """So many, or the next more that worlds can be filled with, in proportion."""
@@ -173,7 +170,7 @@ class Sweep:
             share=_RESOLVE_FACTOR,
             seconds_left=lambda: end - perf_counter(),
             agent_seconds=lambda: self.agent_seconds,
-            room_bytes=lambda: _RESOLVE_SHARE * left_bytes(),
+            room_bytes=lambda: _RESOLVE_SHARE * self._gauge.left_bytes(),
             first=(0, self._baseline.private_bytes),
         )
         for agents in sizes:
@@ -215,8 +212,8 @@ class Sweep:
             self._population.close()
             self._population.drop_caches()
         self.there = range(0)
-        process.settle()
-        return process.read()
+        self._gauge.settle()
+        return self._gauge.read()
 
     def run(self) -> DensityRun:
         """What was measured so far."""
@@ -233,8 +230,8 @@ class Sweep:
             kept_whole=self._population.kept_whole,
             digests=self._watch.digests.per_agent(),
             course=self._watch.digests.course(),
-            calibration=process.calibration(),
-            children=children(self._earlier),
+            calibration=self._gauge.calibration(),
+            children=self._gauge.children(),
         )
 
     def _orderly(self) -> bool:
@@ -245,8 +242,8 @@ class Sweep:
         self._built, self._build_seconds = 0, 0.0
         self._optimised_before = self._optimised()
         while (count := len(self._population)) < agents:
-            if count and scarce(_SCARCE):
-                raise MemoryError(f"less than {_SCARCE:.0%} of the machine's memory is left")
+            if count and (scarce := self._gauge.scarce_words()):
+                raise MemoryError(scarce)
             self._come(agents)
             if len(self._population) >= self._told * (1 + _TOLD_SHARE):
                 self._tell()
@@ -296,10 +293,9 @@ class Sweep:
         """Settle, and read; no step is timed yet."""
         agents = len(self._population)
         self._channel.progress("settle", agents)
-        process.settle()
-        sizes, reading = process.status(), process.read()
-        peak_rss = process.peak_rss_bytes()
-        process.reset_peak()
+        self._gauge.settle()
+        sizes, reading = self._gauge.sizes(), self._gauge.read()
+        peak_rss = self._gauge.peak_rss_bytes()
         optimising, built = self._optimised() - self._optimised_before, max(1, self._built)
         return DensityPoint(
             agents=agents,
@@ -323,7 +319,7 @@ class Sweep:
     def _tell(self) -> None:
         """Send home what is known so far; a population that was told of has lived."""
         self._told = len(self.there)
-        self._channel.part(self.run())
+        self._on_part(self.run())
 
     def _sizes(self) -> Points:
         return [(each.agents, each.reading.private_bytes) for each in self._points]

@@ -83,14 +83,17 @@ def sweep(crowd, monkeypatch):
     def read():
         return Reading(0, None, None, EACH_BYTES * len(crowd), None)
 
-    process = mock.Mock(**{"status.return_value": {}, "peak_rss_bytes.return_value": None})
-    process.read = read
-    monkeypatch.setattr(density, "process", process)
-    monkeypatch.setattr(density, "heap", mock.Mock())
-    monkeypatch.setattr(density, "left_bytes", lambda: 4 * 5 * EACH_BYTES)
-    monkeypatch.setattr(density, "scarce", lambda share: False)
+    gauge = mock.Mock(read=read, begin=read)
+    gauge.sizes.return_value = {}
+    gauge.peak_rss_bytes.return_value = None
+    gauge.left_bytes.return_value = 4 * 5 * EACH_BYTES
+    gauge.scarce_words.return_value = ""
     spec = SimpleNamespace(steps=2, effort=Effort(resolve_seconds=1000 * EACH_SECONDS))
-    return density.Sweep(lambda *_: crowd, spec, (10, 20, 40), None, mock.Mock())
+    return swept(crowd, gauge, spec, (10, 20, 40))
+
+
+def swept(population, gauge, spec, sizes):
+    return density.Sweep(lambda *_: population, gauge, spec, sizes, None, mock.Mock(), mock.Mock())
 
 
 def test_the_time_to_build_an_agent_is_that_of_the_new_ones_alone(crowd):
@@ -128,7 +131,7 @@ def test_a_population_of_pairs_is_read_with_whole_pairs_only():
     assert [*batches.anew(10)] == [10, 4, 6, 4, 10]
     assert [size % 2 for size in crowd.sizes] == [0] * len(crowd.sizes)
     spec = SimpleNamespace(steps=1, effort=EFFORTS["normal"])
-    sweep = density.Sweep(lambda *_: Pairs(), spec, (1, 2, 5, 10), None, mock.Mock())
+    sweep = swept(Pairs(), mock.Mock(), spec, (1, 2, 5, 10))
     assert sweep.sizes == (2, 6, 10)
 
 
