@@ -112,6 +112,25 @@ class Share(Struct, frozen=True):
         return index >= self.first and (index - self.first) % self.every == 0
 
 
+WorldPlace = Literal["driver", "actor"]
+
+
+class EngineSpec(Struct, frozen=True):
+    """Ray, over whose actors a population is spread.
+
+    Attributes:
+        shards: how many; None for one for each processor of the cluster.
+        address: of a cluster that runs, or `auto`; None for one of this machine alone, which is
+            started for the time of use.
+        world: where the world is in which agents meet: in the process that asks, or in an actor of
+            its own.
+    """
+
+    shards: int | None = None
+    address: str | None = None
+    world: WorldPlace = "driver"
+
+
 class PopulationSpec(Struct, frozen=True):
     """One population of one backend.
 
@@ -136,6 +155,7 @@ class PopulationSpec(Struct, frozen=True):
         name: of a kind.
         episodes: None where there is one without an end.
         share: which agents of the whole population these are: own numbers are places in it.
+        engine: what spreads them over processes; None where they are in this one.
     """
 
     backend: str
@@ -159,6 +179,7 @@ class PopulationSpec(Struct, frozen=True):
     name: str = ""
     episodes: EpisodeSpec | None = None
     share: Share = Share()
+    engine: EngineSpec | None = None
 
     def begins(self, step: int) -> bool:
         """Whether an episode begins with this step."""
