@@ -22,6 +22,7 @@ from memprof.populations.seeds import AfterOwn, AfterWorlds, Onwards
 from memprof.storage.constants import ChangedArray, same_bits
 from memprof.storage.records import Numbered
 from memprof.upstream.keywords import JAX_NAMES
+from memprof.values.population import WHOLE, Share
 
 # Of a column for each agent, so many at once.
 _MOST_NUMBERS = 2**16
@@ -124,11 +125,12 @@ class Environments:
 
     Agents whose models are equal share one process, and the states of all are one array, so that an
     environment costs an agent next to nothing. `kept_as` is the form in which a process keeps an
-    array, given the same array of the first process.
+    array, given the same array of the first process; `share` says by which numbers others know the
+    agents.
     """
 
-    def __init__(self, kept_as: Callable[[Any, Any], Any]) -> None:
-        self._kept_as = kept_as
+    def __init__(self, kept_as: Callable[[Any, Any], Any], share: Share = WHOLE) -> None:
+        self._kept_as, self._share = kept_as, share
         self._first: GenerativeProcess | None = None
         self._env: Any = None
         self._worlds = Numbered()
@@ -199,7 +201,7 @@ class Environments:
             try:
                 seen = world.observe(action, self.rewards)
             except ScenarioError as error:
-                problem = f"agent {agent}: {error.problem}"
+                problem = f"agent {self._share.index(agent)}: {error.problem}"
                 raise ScenarioError(error.field, problem, detail=error.detail) from None
             if world.begins and action is not None:
                 self.begun.add(agent)
@@ -232,10 +234,10 @@ class Environments:
             if agent in self.begun:
                 raise ScenarioError(
                     "steps",
-                    f"the world of agent {agent} has ended before the scenario's last step, and "
-                    "agents of this backend begin anew all at once; ask for fewer steps, set "
-                    "episodes: {steps: ...} to so many as no world ends in, or return a world that "
-                    "does not end",
+                    f"the world of agent {self._share.index(agent)} has ended before the "
+                    "scenario's last step, and agents of this backend begin anew all at once; ask "
+                    "for fewer steps, set episodes: {steps: ...} to so many as no world ends in, "
+                    "or return a world that does not end",
                 )
         return list(zip(*seen, strict=True))
 

@@ -73,6 +73,12 @@ class JaxPopulation(Population):
         self.stride = spec.episodes.steps if spec.episodes else spec.steps
         if not self._rolls:
             self.stride = 1
+        elif spec.share.every > 1:
+            raise ScenarioError(
+                "loop",
+                "rollout gives each agent random numbers by the size of its batch, and a part of a "
+                "population is one of another size; set loop: jit",
+            )
         plan = self._new_plan()
         self._compiles = plan.compiles or plan.shares or spec.loop == "jit"
         self._keeps = False
@@ -83,7 +89,7 @@ class JaxPopulation(Population):
 
     def _empty(self) -> None:
         self._crowd: Crowd | None = None
-        self._environments = Environments(lambda array, first: array)
+        self._environments = Environments(lambda array, first: array, self._spec.share)
         self._actions: np.ndarray | None = None
         self._added: list[dict[str, Any]] = []
         self._preprocess: Any = None
@@ -130,14 +136,15 @@ class JaxPopulation(Population):
             else:
                 self._environments.add(model.environment, model.world or described)
         worlds = self._worlds(models, each) if self._rolls else Worlds(World())
+        numbers = self._numbers(agents)
         plan, root = self._new_plan(), jr.PRNGKey(self._spec.seed)
         episodes = self._spec.episodes
         again = own_of(models.template, (), episodes.puts_back) if episodes else None
         if plan.shares:
-            self._crowd = Shared(models, agents, plan, self._probe, root, worlds, again)
+            self._crowd = Shared(models, numbers, plan, self._probe, root, worlds, again)
         else:
             self._crowd = Batch(
-                models, agents, plan, self._probe, root, self._compiles, worlds, self._rolls, again
+                models, numbers, plan, self._probe, root, self._compiles, worlds, self._rolls, again
             )
         return models
 
@@ -149,13 +156,17 @@ class JaxPopulation(Population):
             self._check_batch(models.size, first)
             yield from ((first, world) for world in models.repeat(agents))
             return
-        for agent in range(agents):
-            if agent and not self._models_differ():
+        for number, agent in enumerate(self._numbers(agents)):
+            if number and not self._models_differ():
                 yield first, models.world
                 continue
-            model = self._model_of(agent) if agent else first
+            model = self._model_of(agent) if agent and self._models_differ() else first
             (world,) = models.take([model.made])
             yield model, world
+
+    def _numbers(self, agents: int) -> range:
+        """So many agents, by their numbers in the whole."""
+        return self._spec.share.indices(range(agents))
 
     def _check_start(self, described: dict[str, Any]) -> None:
         """The world draws its first states from D, of which PyMDP's agent takes anything."""
@@ -271,7 +282,8 @@ class JaxPopulation(Population):
         actions = None
         if self._actions is not None and not self._spec.begins(step):
             actions = self._actions[chunk.start : chunk.stop]
-        seeds = [step_seed(self._spec.seed, agent, step) for agent in chunk]
+        numbers = self._spec.share.indices(chunk)
+        seeds = [step_seed(self._spec.seed, agent, step) for agent in numbers]
         seen = self._environments.observe_all(chunk, actions, seeds)
         return list(map(self._modality, seen, self._outcomes))
 

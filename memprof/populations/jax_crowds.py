@@ -107,7 +107,7 @@ class Batch:
     def __init__(
         self,
         models: Models,
-        agents: int,
+        numbers: range,
         plan: JaxPlan,
         probe: Probe,
         root: Any,
@@ -116,16 +116,21 @@ class Batch:
         rolls: bool,
         again: Collection[str] | None = None,
     ) -> None:
-        """Args: again: attributes that agents have, at the beginning of every episode, as they were
-        built; None where there is only one."""
-        self.chunks = [range(agents)]
-        self._agent = models.agent(range(agents))
+        """
+        Args:
+            numbers: of the agents in the whole, which their keys are made of.
+            again: attributes that agents have, at the beginning of every episode, as they were
+                built; None where there is only one.
+        """
+        agents = range(len(numbers))
+        self.chunks, self._numbers = [agents], numbers
+        self._agent = models.agent(agents)
         self._plan, self._root = plan, root
-        self._world, self._params = worlds.world, worlds.params(range(agents))
+        self._world, self._params = worlds.world, worlds.params(agents)
         self._call = _Calls(probe, plan)
         self._rolls = rolls
         self._stored: Any = None
-        self._carry: dict[str, Any] | None = worlds.carry(range(agents)) or None
+        self._carry: dict[str, Any] | None = worlds.carry(agents) or None
         self._start, self._begins = None if again is None else self._carry, True
         self._built = leaves_of(self._agent, tuple(again or ()))
         self._reported: dict[str, Any] | None = None
@@ -148,7 +153,7 @@ class Batch:
         """One step of a chunk's agents, who perceive `observation`."""
         acted: Acted
         mind = self._plan.wake(self._stored).mind
-        keys = _keys(self._root, step, jnp.arange(len(self.chunks[0])))
+        keys = _keys(self._root, step, np.asarray(self._numbers))
         arguments = (self._agent, mind, observation, keys)
         if self._act is None:
             self._agent, mind, acted = act(*arguments, call=self._call)
@@ -217,16 +222,17 @@ class Shared:
     def __init__(
         self,
         models: Models,
-        agents: int,
+        numbers: range,
         plan: JaxPlan,
         probe: Probe,
         root: Any,
         worlds: Worlds,
         again: Collection[str] | None = None,
     ) -> None:
-        """Args: again: as of `Batch`."""
+        """Args: numbers, again: as of `Batch`."""
+        agents = len(numbers)
         self._own, self._plan, self._root, self._worlds = models.own, plan, root, worlds
-        self._agents = agents
+        self._agents, self._numbers = agents, numbers
         self._call = _Calls(probe, plan)
         agent = models.agent(range(1))
         state = State(Mind.first(agent), leaves_of(agent, self._own))
@@ -298,11 +304,12 @@ class Shared:
 
     def step(self, chunk: int, step: int, observation: list[Any]) -> Acted:
         """One step of a chunk's agents, who perceive `observation`."""
-        agents = self._padded(np.asarray(self.chunks[chunk]))
+        here = self.chunks[chunk]
+        numbers = self._padded(np.asarray(self._numbers[here.start : here.stop]))
         rows = (
             self._wake(chunk),
             [self._padded(each) for each in observation],
-            _keys(self._root, step, agents),
+            _keys(self._root, step, numbers),
         )
         acted: Acted
         state, acted = self._program(act_alone, (self._template,), rows)

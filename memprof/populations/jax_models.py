@@ -22,7 +22,7 @@ from memprof.values.population import PopulationSpec
 
 class Models:
     """What a population's agents are made of, in the precision that JAX computes in. Of an agent's
-    own is kept what differs from the first one's.
+    own is kept what differs from that of the first one of the whole.
 
     Attributes:
         size: agents that the first call of the factory gave, more than one for a ready batch.
@@ -36,7 +36,7 @@ class Models:
         Raises:
             ScenarioError: PyMDP would ignore or misread something, or cannot take it.
         """
-        self._spec = spec
+        self._spec, self._share = spec, spec.share
         self._given = _given(spec, 0, first)
         self._first = self._given.row(0)
         self.size, self.learning = self._given.size, self._given.learning
@@ -53,7 +53,7 @@ class Models:
         """
         worlds = []
         for each in made:
-            agent = len(self._own)
+            agent = self._share.index(len(self._own))
             found = _given(self._spec, agent, each)
             if found.size != self.size:
                 raise self._differs("batch_size", self.size, found.size, agent)
@@ -66,8 +66,8 @@ class Models:
 
     def repeat(self, agents: int) -> list[dict[str, Any]]:
         """So many agents from the rows of the batch that the first call gave, in turn; the same."""
-        rows = (self._given.row(agent % self.size) for agent in range(agents))
-        return [self._add(agent, self._given, row) for agent, row in enumerate(rows)]
+        numbers = self._share.indices(range(agents))
+        return [self._add(n, self._given, self._given.row(n % self.size)) for n in numbers]
 
     def _compare_settings(self, agent: int, found: Given) -> None:
         if found.form != self._given.form:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.ma  # else NumPy loads it at some step, and it looks like agents' memory
 
 from memprof.errors import MemprofError, ScenarioError
-from memprof.models import check_model, model_builder, per_factor
+from memprof.models import GenerativeModel, check_model, model_builder, per_factor
 from memprof.optimise.plan import Plan
 from memprof.populations import (
     Behaviour,
@@ -68,7 +68,7 @@ class NumpyPopulation(Population):
         self._together = None
         if isinstance(plan.storage, Batch) and not spec.learning:
             self._together = Turns(plan.storage)
-        self._environments = self._surroundings or Environments(plan.world_array)
+        self._environments = self._surroundings or Environments(plan.world_array, spec.share)
         self._built = AsBuilt(spec.episodes.puts_back if spec.episodes else ())
         self._handed: dict[str, Any] | None = None
         self._new: tuple[Agent, Any, dict[str, Any]] | None = None
@@ -78,7 +78,7 @@ class NumpyPopulation(Population):
 
     def grow(self, agents: int) -> range:
         first = self._roster.count
-        for index in range(first, first + agents - len(self)):
+        for index in self._spec.share.indices(range(first, first + agents - len(self))):
             self._probe.call("build", self._build, index)
             if self._spec.passes:
                 self._probe.call("optimise", self._optimise)
@@ -93,9 +93,11 @@ class NumpyPopulation(Population):
             self._handed = None
 
     def _build(self, index: int) -> None:
-        """PyMDP's agent and its world; taken over at once where there is nothing to optimise."""
-        begin_random(step_seed(self._spec.seed, index, -1))
-        model = self._model(index)
+        """PyMDP's agent and its world, by its number in the whole; taken over at once where there
+        is nothing to optimise."""
+        if self._spec.share.first and not (self._spec.private or self._handed):
+            self._handed = {**self._model_of(0).arguments, **self._spec.agent}
+        model = self._model_of(index)
         arguments = {**model.arguments, **self._spec.agent}
         if model.agent is not None:
             check_ready(self._spec, model.agent)
@@ -115,6 +117,10 @@ class NumpyPopulation(Population):
         self._new = agent, model.environment, {**world, **lists}
         if not self._spec.passes:
             self._optimise()
+
+    def _model_of(self, index: int) -> GenerativeModel:
+        begin_random(step_seed(self._spec.seed, index, -1))
+        return self._model(index)
 
     def _optimise(self) -> None:
         """What memprof makes of the agent that was built, and of its world."""
@@ -152,7 +158,7 @@ class NumpyPopulation(Population):
         its world has left it."""
         begins = self._spec.begins(step)
         last = [None] * len(agents) if begins else together.last_actions(agents)
-        seeds = [step_seed(self._spec.seed, agent, step) for agent in agents]
+        seeds = [self._seed(agent, step) for agent in agents]
         observations, onwards = self._probe.call(
             "environment", self._environments.observe_each, agents, last, seeds
         )
@@ -190,12 +196,15 @@ class NumpyPopulation(Population):
         body = self._roster.wake(agent)
         is_users = type(body) is not Agent
         if is_users:
-            random.seed(step_seed(self._spec.seed, agent, step))
+            random.seed(self._seed(agent, step))
         try:
             with drawing if is_users else nullcontext():  # PyMDP draws nothing
                 self._checked(body, agent, step, lambda: self._reset(body, agent))
         finally:
             self._roster.rest(agent)
+
+    def _seed(self, agent: int, step: int) -> int:
+        return step_seed(self._spec.seed, self._spec.share.index(agent), step)
 
     def _act_checked(self, body: Agent, agent: int, step: int) -> Behaviour:
         return self._checked(body, agent, step, partial(self._act, body, agent, step))
@@ -206,14 +215,14 @@ class NumpyPopulation(Population):
         except (MemprofError, MemoryError):
             raise
         except Exception as error:
-            where = f"step {step} of agent {agent}"
+            where = f"step {step} of agent {self._spec.share.index(agent)}"
             if type(body) is not Agent:
                 raise failed(self._spec, body, error, where) from None
             raise refused(self._spec, error, f"failed at {where}") from None
 
     def _act(self, body: Agent, agent: int, step: int) -> Behaviour:
         call = self._probe.call
-        seed = step_seed(self._spec.seed, agent, step)
+        seed = self._seed(agent, step)
         np.random.seed(seed)
         if type(body) is not Agent or self._environments.is_own(agent):
             random.seed(seed)  # of which PyMDP draws nothing

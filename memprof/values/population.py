@@ -103,6 +103,10 @@ class Share(Struct, frozen=True):
         """The number in the whole of the agent with this number of its own."""
         return self.first + own * self.every
 
+    def indices(self, own: range) -> range:
+        """The numbers in the whole of agents with these numbers of their own."""
+        return range(self.index(own.start), self.index(own.stop), self.every)
+
     def own(self, index: int) -> int:
         """The number in the part of an agent of the whole that is in it."""
         return (index - self.first) // self.every
@@ -110,6 +114,17 @@ class Share(Struct, frozen=True):
     def __contains__(self, index: int) -> bool:
         """Whether this agent of the whole is in the part."""
         return index >= self.first and (index - self.first) % self.every == 0
+
+    def below(self, count: int) -> int:
+        """How many of the first `count` of the whole are in the part."""
+        return max(0, -((self.first - count) // self.every))
+
+    def within(self, agents: range) -> range:
+        """The own numbers of those of these agents of the whole that are in the part."""
+        return range(self.below(agents.start), self.below(agents.stop))
+
+
+WHOLE = Share()
 
 
 WorldPlace = Literal["driver", "actor"]
@@ -178,7 +193,7 @@ class PopulationSpec(Struct, frozen=True):
     along: str = ""
     name: str = ""
     episodes: EpisodeSpec | None = None
-    share: Share = Share()
+    share: Share = WHOLE
     engine: EngineSpec | None = None
 
     def begins(self, step: int) -> bool:
