@@ -117,12 +117,3 @@ def test_two_arrays_of_one_agent_stay_two():
     aliased = Agent(A=objects(same, same))
     Share().build(aliased, 0)
     assert aliased.A[0] is aliased.A[1]
-
-
-@pytest.mark.parametrize("every", [1, 2, 7])
-def test_stripes_of_agents_in_a_row_are_in_a_row(every: int) -> None:
-    shares = [Share(first, every) for first in range(every)]
-    for agents in (range(0), range(3), range(4, 23), range(9, 10)):
-        parts = [each.indices(each.within(agents)) for each in shares]
-        assert sorted(agent for part in parts for agent in part) == [*agents]
-    assert sum(each.below(23) for each in shares) == 23
