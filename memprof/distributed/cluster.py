@@ -3,7 +3,6 @@ shards on its nodes."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import platform
@@ -12,37 +11,21 @@ import tempfile
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from memprof.distributed.installed import check_installed
 from memprof.distributed.shard import Place, Shard, Vacant, versions
 from memprof.errors import ClusterError, MemprofError, UsageError
 from memprof.text import counted, format_size, raised
-from memprof.upstream.installed import release
 from memprof.values.distributed import NodeMemory
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-OLDEST = "2.50"
-INSTALL = "pip install 'memprof-pymdp[ray]'"
 # Ray's own reports home, and a warning about accelerators that no shard asks for.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _LONGEST_TEMP = 40  # what Ray adds makes sockets, whose paths have 107 bytes at most
 _SHORT_NAME = 8
-
-
-def check_installed() -> None:
-    """Check that there is a Ray that memprof works with; it is not imported.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError(f"engine: Ray is not installed here; {INSTALL}")
-    found = metadata.version("ray")
-    if release(found) < release(OLDEST):
-        raise UsageError(f"engine: expected Ray {OLDEST} or newer, found {found}; {INSTALL}")
 
 
 class ShardGone(Exception):

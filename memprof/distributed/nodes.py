@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -54,11 +55,12 @@ def read_node(
         host=platform.node(),
         machine=_machine(),
         shards=len(held),
-        shards_bytes=sum(own for own, _ in filter(None, held.values())),
-        store_bytes=sum(shared for _, shared in known),
-        ray_bytes=sum(own for own, _ in read),
+        shards_bytes=sum(each.own for each in filter(None, held.values())),
+        private_bytes=sum(each.anonymous for each in filter(None, held.values())),
+        store_bytes=sum(each.store for each in known),
+        ray_bytes=sum(each.own for each in read),
         ray_processes=len(others),
-        driver_bytes=None if asking is None else asking[0],
+        driver_bytes=None if asking is None else asking.own,
         left_bytes=left_bytes(),
         limit_bytes=cgroup_limit_bytes() or machine_memory().total_bytes,
     )
@@ -96,20 +98,30 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-def _proportional(pid: int) -> tuple[int, int] | None:
-    """What a process holds of its own and of files' pages, and of the shared memory that it maps,
-    Ray's object store; PSS in bytes. None where it is not to be read."""
+class _Held(NamedTuple):
+    """What a process holds, in PSS: of its own and of files' pages, of which some is anonymous
+    memory, swapped out or not; and of the shared memory that it maps, Ray's object store."""
+
+    own: int
+    anonymous: int
+    store: int
+
+
+def _proportional(pid: int) -> _Held | None:
+    """None where it is not to be read."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
         sizes = {
             n: int(kb) * 1024 for n, kb in _SIZES.findall((folder / "smaps_rollup").read_text())
         }
-        if {"Pss", "Pss_Shmem"} <= sizes.keys():
-            return sizes["Pss"] - sizes["Pss_Shmem"] + sizes.get("SwapPss", 0), sizes["Pss_Shmem"]
+        if {"Pss", "Pss_Shmem", "Pss_Anon"} <= sizes.keys():
+            swapped = sizes.get("SwapPss", 0)
+            own = sizes["Pss"] - sizes["Pss_Shmem"] + swapped
+            return _Held(own, sizes["Pss_Anon"] + swapped, sizes["Pss_Shmem"])
     with suppress(OSError):  # kernels before 5.3
         found = _by_mapping((folder / "smaps").read_text())
         if found["mappings"]:
-            return found["own"], found["store"]
+            return _Held(found["own"], found["anonymous"], found["store"])
     return None
 
 
@@ -121,8 +133,11 @@ def _by_mapping(smaps: str) -> Counter[str]:
         if mapping := _MAPPING.match(line):
             where = "store" if mapping[1].startswith("/dev/shm/") else "own"
             sums["mappings"] += 1
-        elif (size := _SIZES.match(line)) and size[1] in ("Pss", "SwapPss"):
-            sums[where] += int(size[2]) * 1024
+        elif size := _SIZES.match(line):
+            if size[1] in ("Pss", "SwapPss"):
+                sums[where] += int(size[2]) * 1024
+            if size[1] in ("Anonymous", "SwapPss"):
+                sums["anonymous"] += int(size[2]) * 1024
     return sums
 
 
