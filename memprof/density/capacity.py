@@ -16,7 +16,6 @@ from memprof.stats.lines import (
     mean_interval,
     median_half_width,
     memory_line,
-    per_agent,
     process_bytes,
     robust_fit,
     since_baseline,
@@ -31,7 +30,7 @@ from memprof.values.density import (
     ThreadsRow,
 )
 from memprof.values.measurements import ThreadsRun
-from memprof.values.report import PerAgent, VariantName
+from memprof.values.report import VariantName
 
 _GRAIN = 2 * 2**20
 """Bytes in which allocators map memory: it may be untouched whatever the agents do."""
@@ -184,18 +183,6 @@ _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 def sweep_sizes(most: int) -> tuple[int, ...]:
     """One agent, and a tenth, a quarter, a half, three quarters and all of `most`."""
     return tuple(sorted({1, *(max(1, round(share * most)) for share in _SHARES)}))
-
-
-def cost(runs: Sequence[DensityRun]) -> PerAgent:
-    """Marginal and fixed cost of an agent over all repeats; each has two sizes or more."""
-    return per_agent(
-        [
-            largest([(p.agents, since_baseline(run.baseline, p.reading)) for p in run.points])
-            for run in runs
-        ],
-        statistics.fmean(since_baseline(run.baseline, run.points[-1].reading) for run in runs),
-        None,
-    )
 
 
 def step_seconds(runs: Sequence[DensityRun]) -> float | None:

@@ -19,6 +19,7 @@ from memprof.launch.limits import bounds
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.posix import Limits
+from memprof.profile import shards
 from memprof.profile.auto import changes_order, judged
 from memprof.profile.cautions import of_difference, of_workers
 from memprof.profile.kinds import choose
@@ -27,7 +28,7 @@ from memprof.profile.workers import compared_with_plain
 from memprof.scenario import LoadedScenario
 from memprof.stats import equivalence
 from memprof.stats.equivalence import Parting
-from memprof.stats.lines import mean_of_known, process_bytes, since_baseline
+from memprof.stats.lines import cost_of_sweeps, mean_of_known, process_bytes, since_baseline
 from memprof.text import counted, format_size
 from memprof.values.density import (
     Bound,
@@ -37,6 +38,8 @@ from memprof.values.density import (
     DensityRun,
     DensityVariant,
 )
+from memprof.values.distributed import Distributed
+from memprof.values.population import EngineSpec
 from memprof.values.report import Caution, Equivalence, Variants
 from memprof.values.requests import Grow
 
@@ -56,6 +59,8 @@ class Asked:
         seconds: for all workers together; None for as long as it takes.
         threads: that step agents at once; None for no such benchmark.
         suite: the sizes are those of the predecessor's benchmarks.
+        engine: what the population also grows over, to `agents` or the largest of the sizes; one
+            process only has the sizes then. None for no such.
     """
 
     sizes: tuple[int, ...]
@@ -64,6 +69,7 @@ class Asked:
     seconds: float | None
     threads: int | None
     suite: bool
+    engine: EngineSpec | None = None
 
 
 def density(
@@ -83,16 +89,21 @@ def density(
     crew = Crew(loaded, limits, observer)
     variants: list[VariantSweep] = []
     verdict: Equivalence | None = None
+    distributed: Distributed | None = None
+    if asked.engine is not None:
+        shards.reach(crew, asked.engine)
     measuring = Measuring()
     with measuring.kept(lambda: True):
         plan = choose(crew)
         loaded = crew.loaded
         clock = Clock(asked.seconds)
         variants = _variants(plan, asked, scenario.steps)
-        crew.total += len(variants) * (scenario.repeats + asked.verify + bool(asked.threads))
+        each = scenario.repeats + asked.verify + bool(asked.threads)
+        crew.total += len(variants) * each + (asked.engine is not None)
         for repeat in range(scenario.repeats):
             for number, variant in enumerate(variants if repeat % 2 == 0 else variants[::-1]):
                 workers = (scenario.repeats - repeat) * len(variants) - number
+                workers += asked.engine is not None
                 title = f"{variant.name}, repeat {repeat + 1} of {scenario.repeats}"
                 measure(variant, title, crew, clock, workers)
         verdict = _equivalence(variants, loaded, crew)
@@ -101,6 +112,8 @@ def density(
         for number, variant in enumerate(variants if asked.verify else ()):
             seconds = clock.share(len(variants) - number)
             verify(variant, _capacity(variant, machine).room, crew, seconds)
+        if asked.engine is not None:
+            distributed = _over_shards(plan, asked, asked.engine, crew, clock)
     failure = measuring.failure
     known = [each for each in variants if _lines(each)]
     if not known or known[0].name != "before":
@@ -124,12 +137,14 @@ def density(
         budget=budget_check(scenario, condensed[-1].per_agent),
         warnings=tuple(_cautions(variants, verdict, failure, machine)),
         complete=failure is None,
+        distributed=distributed,
     )
     after = report.variants.after
     return Outcome(
         report,
         failure
         or diverged(report.equivalence, after.passes if after else (), "capacity")
+        or shards.diverged(distributed)
         or over_budget(report.budget),
     )
 
@@ -137,12 +152,25 @@ def density(
 def _variants(plan: tuple[str, ...], asked: Asked, steps: int) -> list[VariantSweep]:
     """Before and after; the one that the user wants the most of goes on to `agents`."""
     sizes = beyond = asked.sizes
-    if asked.agents is not None:
-        further = [n for n in capacity.sweep_sizes(asked.agents) if n > sizes[-1]]
-        beyond = (*(n for n in sizes if n < asked.agents), *(further or [asked.agents]))
+    if asked.agents is not None and asked.engine is None:
+        beyond = _on_to(asked.agents, sizes)
     if not plan:
         return [VariantSweep("before", (), steps, beyond)]
     return [VariantSweep("before", (), steps, sizes), VariantSweep("after", plan, steps, beyond)]
+
+
+def _on_to(agents: int, sizes: Sequence[int]) -> tuple[int, ...]:
+    """The sizes up to so many agents, and others on the way to them."""
+    further = [n for n in capacity.sweep_sizes(agents) if n > sizes[-1]]
+    return (*(n for n in sizes if n < agents), *(further or [agents]))
+
+
+def _over_shards(
+    plan: tuple[str, ...], asked: Asked, engine: EngineSpec, crew: Crew, clock: Clock
+) -> Distributed:
+    sizes = asked.sizes if asked.agents is None else _on_to(asked.agents, asked.sizes)
+    seconds = clock.share(1)
+    return shards.distribute(crew, plan, engine, sizes, seconds)
 
 
 def _equivalence(
@@ -187,7 +215,7 @@ def _lines(variant: VariantSweep) -> list[DensityRun]:
 
 def _condensed(variant: VariantSweep) -> DensityVariant:
     runs = _lines(variant)
-    cost = capacity.cost(runs)
+    cost = cost_of_sweeps(runs)
     rows = capacity.size_rows(variant.name, runs)
     last = next((row for row in reversed(rows) if row.steps_per_second is not None), rows[-1])
     at_most = [run.points[-1] for run in runs]
@@ -260,7 +288,7 @@ def _of_variant(variant: VariantSweep) -> Iterator[tuple[str, str, str]]:
     if not known:
         said = f"fewer than {_FEWEST_SIZES} sizes were measured"
         yield "not_measured", said, "raise --time-limit or --memory-limit"
-    elif not (cost := capacity.cost(known)).resolved:
+    elif not (cost := cost_of_sweeps(known)).resolved:
         said = f"an agent costs at most {format_size(cost.at_most_bytes)}"
         remedy = "raise --max-agents or --agents: more agents resolve the cost of one"
         yield "below_resolution", said, remedy

@@ -17,6 +17,7 @@ from memprof.density.pictures import (
     speed_chart,
 )
 from memprof.profile.next_step import applied
+from memprof.profile.shards_view import brief_shards, shards_section
 from memprof.render import (
     Next,
     Section,
@@ -65,6 +66,7 @@ def density_view(report: DensityReport) -> View:
         _capacity(report),
         *warnings_section(report.warnings),
         *([_suite_section(report)] if report.density.suite else []),
+        *shards_section(report.distributed),
         _sweep(report),
         *([_threads_section(report)] if report.density.threads else []),
         environment_section(report.environment),
@@ -74,7 +76,8 @@ def density_view(report: DensityReport) -> View:
     steps = counted(scenario.steps, "step")
     title = f"{scenario.name}: up to {counted(largest, 'agent')}, {steps} each"
     capacity = replace(sections[0], title="", text=sections[0].text[:_BRIEF_LINES])
-    brief = (capacity, *brief_warnings(report.warnings))
+    shards = brief_shards(report.distributed)
+    brief = (capacity, *shards, *brief_warnings(report.warnings))
     picture = capacity_bars(report)
     return View(title, headline(report), tuple(sections), picture, _next(report), brief)
 

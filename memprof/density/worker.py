@@ -41,7 +41,7 @@ before."""
 _RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
-_WATCHED = 100
+WATCHED = 100
 """Agents whose behaviour is noted down; and the largest population whose is, where it is built anew
 for every size, since each may round differently."""
 _PORTION_SECONDS, _PORTION_SHARE = 0.25, 0.01
@@ -113,6 +113,7 @@ class Sweep:
         there: the agents that are there and have lived the scenario's steps.
         agent_seconds: building an agent and letting it live the scenario's steps.
         sizes: those that were asked for, of whole worlds and in proportion.
+        growth: of the population.
     """
 
     def __init__(
@@ -128,13 +129,13 @@ class Sweep:
         self._gauge, self._channel, self._on_part = gauge, channel, on_part
         self._effort = spec.effort
         self._stopwatch = Stopwatch()
-        digests = DigestTrace(min(_WATCHED, sizes[-1]), spec.steps)
+        digests = DigestTrace(min(WATCHED, sizes[-1]), spec.steps)
         self._watch = _Watch(digests, seconds, channel)
         self._points = Records(DensityPoint, _MOST_POINTS)
         self._population = build(spec, self._stopwatch)
-        self._growth = Growth(self._population, spec.steps, self._watch)
+        self.growth = Growth(self._population, spec.steps, self._watch)
         self._multiple = lcm(self._population.group, self._population.period)
-        self.sizes = tuple(dict.fromkeys(map(self._whole, sizes)))
+        self.sizes = tuple(dict.fromkeys(map(self.whole, sizes)))
         self.there, self.agent_seconds = range(0), 0.0
         self._told = 0
         self._built, self._build_seconds, self._optimised_before = 0, 0.0, 0.0
@@ -142,7 +143,7 @@ class Sweep:
         self._file_bytes = 0
         self._baseline = gauge.begin()
 
-    def _whole(self, agents: int) -> int:
+    def whole(self, agents: int) -> int:
         """So many, or the next more that worlds can be filled with, in proportion."""
         return agents + -agents % self._multiple
 
@@ -155,10 +156,19 @@ class Sweep:
         self._grow_to(agents)
         point = self._read()
         self._channel.progress("round", agents)
-        per_step = self.agent_seconds / (self._growth.steps + 1)
+        per_step = self.agent_seconds / (self.growth.steps + 1)
         in_time = max(1, int(self._effort.round_seconds / per_step))
         most = agents if whole_round else min(agents, in_time)
         self._keep(replace(point, step_seconds=self._step_seconds(most), stepped=most))
+
+    def look(self, agents: int) -> None:
+        """Grow to `agents`, and read.
+
+        Raises:
+            TimeUp: as `visit`.
+        """
+        self._grow_to(agents)
+        self._keep(self._read())
 
     def resolve(self) -> None:
         """Grow on until the cost of an agent is known well, within limits."""
@@ -175,10 +185,9 @@ class Sweep:
         )
         for agents in sizes:
             try:
-                self._grow_to(self._whole(agents))
+                self.look(self.whole(agents))
             except (MemoryError, ScenarioError):
                 return  # nobody asked for these; what was measured stands
-            self._keep(self._read())
             if len(self._points) == _MOST_POINTS:
                 return
 
@@ -187,7 +196,7 @@ class Sweep:
         their proportions."""
         agents = len(self._population)
         largest = max((each.agents for each in self._points), default=1)
-        if agents >= _NEW_SIZE * largest and agents == self._whole(agents):
+        if agents >= _NEW_SIZE * largest and agents == self.whole(agents):
             self._keep(self._read())
 
     def replace(self, seconds: float) -> int:
@@ -199,7 +208,7 @@ class Sweep:
         going = min(agents // 2, int(seconds / self.agent_seconds))
         self._channel.progress("replace", going)
         self._population.leave(range(going))
-        new, _ = Growth(self._population, self._growth.steps).come(agents)
+        new, _ = Growth(self._population, self.growth.steps).come(agents)
         self.there = range(going, new.stop)
         return going
 
@@ -257,7 +266,7 @@ class Sweep:
             agents = most
         start = perf_counter()
         self._look("build", agents)
-        new, build_seconds = self._growth.come(agents)
+        new, build_seconds = self.growth.come(agents)
         self._watch.tell()
         self._built += len(new)
         self._build_seconds += build_seconds
@@ -267,7 +276,7 @@ class Sweep:
     def _look(self, label: str, agents: int) -> None:
         """What the watch says from now on, and whether it notes down what agents do."""
         self._watch.label, self._watch.agents = label, agents
-        self._watch.noted = not self._population.rebuilds or agents <= _WATCHED
+        self._watch.noted = not self._population.rebuilds or agents <= WATCHED
 
     def _step_seconds(self, most: int) -> float:
         """One step of one agent, the first `most` stepping in turn: the median of a few rounds
@@ -277,10 +286,10 @@ class Sweep:
         enough = _ROUNDS_SHARE * self._effort.round_seconds
         while not rounds or (spent < enough and len(rounds) < _MOST_ROUNDS):
             self._look("round", most)
-            before = self._growth.turns
-            seconds = self._growth.live_on(most, stride)
+            before = self.growth.turns
+            seconds = self.growth.live_on(most, stride)
             spent += seconds / stride
-            rounds.append(seconds / max(1, self._growth.turns - before))
+            rounds.append(seconds / max(1, self.growth.turns - before))
             self._watch.tell()
         return statistics.median(rounds)
 

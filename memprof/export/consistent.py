@@ -14,6 +14,7 @@ from msgspec import Struct
 from memprof.catalogue.passes import OPTIONS
 from memprof.text import cut, shown
 from memprof.values.density import DensityReport
+from memprof.values.distributed import Distributed
 from memprof.values.gate import read_tolerances
 from memprof.values.instruments import MOST_COUNT
 from memprof.values.leak import LeakReport
@@ -86,6 +87,7 @@ def _scenario(scenario: ScenarioFields) -> Iterator[Problem]:
 
 
 def _profile(report: Report) -> Iterator[Problem]:
+    yield from _distributed(report.distributed)
     found = [each.name for each in report.kinds]
     for name, variant in _both(report.variants):
         yield from _variant(variant, f"variants.{name}")
@@ -93,6 +95,16 @@ def _profile(report: Report) -> Iterator[Problem]:
         some = not report.complete and name == "after" and {*names} <= {*found}
         if names != found and not some:
             yield f"variants.{name}.kinds", f"expected {_names(found)}, found {_names(names)}"
+
+
+def _distributed(found: Distributed | None) -> Iterator[Problem]:
+    if found is None:
+        return
+    yield from _cost(found.per_agent, "distributed.per_agent")
+    for name in ("shards", "agents"):
+        whole, parts = getattr(found, name), sum(getattr(each, name) for each in found.nodes)
+        if parts != whole:
+            yield f"distributed.{name}", f"expected {parts:,}, as nodes have it, found {whole:,}"
 
 
 def _both(variants: Variants[V]) -> Iterator[tuple[VariantName, V]]:
@@ -179,6 +191,7 @@ def _leak(report: LeakReport) -> Iterator[Problem]:
 
 
 def _density(report: DensityReport) -> Iterator[Problem]:
+    yield from _distributed(report.distributed)
     there = dict(_both(report.variants))
     sizes = {
         name: [each.agents for each in report.density.points if each.variant == name]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from memprof.export.json_text import AnyReport
 from memprof.text import counted, one_line
 from memprof.values.density import DensityReport, DensityVariant
+from memprof.values.distributed import Distributed
 from memprof.values.figures import FIXED, MARGINAL, PROFILE, Figure
 from memprof.values.gate import GateReport, MetricChange
 from memprof.values.leak import LeakReport, Signal
@@ -37,6 +38,10 @@ _SIZE = (
     "total_bytes", "marginal_bytes", "per_agent_bytes", "peak_bytes", "steps_per_second",
     "steps_per_second_per_agent", "efficiency", "build_seconds", "optimise_seconds",
 )  # fmt: skip
+_NODE = (
+    "shards", "shards_bytes", "private_bytes", "store_bytes", "ray_bytes", "ray_processes",
+    "driver_bytes", "left_bytes", "limit_bytes", "more",
+)  # fmt: skip
 _ALARMS = ("comparisons", "false_alarms", "undecided", "most_ci95", "largest_change")
 _T = TypeVar("_T")
 
@@ -46,7 +51,7 @@ class _Row:
     """A figure `y` at `x`, the fields in the order of the table's columns.
 
     Attributes:
-        variant: `before` or `after`; of a gate `then`, `now`, `change` or `allowed`.
+        variant: `before`, `after` or `shards`; of a gate `then`, `now`, `change` or `allowed`.
         repeat: counted from 1; None for a figure of all repeats.
         series: the figure's name in the JSON.
         note: the kind of point, or a gate's verdict.
@@ -113,6 +118,30 @@ def _profile(report: Report) -> Iterator[_Row]:
         yield from _all(_variant(variant), scenario=report.scenario.name, variant=name)
     for kind in report.of_kinds():
         yield from _profile(kind)
+    shards = _all(_distributed(report.distributed), variant="shards")
+    yield from _all(shards, scenario=report.scenario.name)
+
+
+def _distributed(found: Distributed | None) -> Iterator[_Row]:
+    """The population over shards; the note is the node's name."""
+    if found is None:
+        return
+    cost = found.per_agent
+    yield _row("marginal_bytes", cost.marginal_bytes, "bytes", cost.ci95_bytes)
+    yield _row("fixed_bytes", cost.fixed_bytes, "bytes")
+    yield _row("shard_bytes", found.shard_bytes, "bytes")
+    yield _row("capacity", found.capacity, "agents")
+    yield _row("messages_per_step", found.messages_per_step, "messages")
+    yield _row("bytes_per_step", found.bytes_per_step, "bytes")
+    if (pace := found.pace) is not None:
+        each = "steps per second"
+        for name in ("one_process_per_second", "shards_per_second"):
+            yield _at(name, pace.agents, "agents", getattr(pace, name), each)
+        yield _row("shards_over_one_process", pace.ratio, "ratio", pace.ratio_ci95)
+    for node in found.nodes:
+        for name in _NODE:
+            size, unit = getattr(node, name), "bytes" if name.endswith("bytes") else name
+            yield _at(name, node.agents, "agents", size, unit, node.name)
 
 
 def _variant(variant: Variant) -> Iterator[_Row]:
@@ -173,6 +202,7 @@ def _density(report: DensityReport) -> Iterator[_Row]:
         yield from _all(_fields(size, _SIZE, size.agents), variant=size.variant)
     for name, variant in report.variants.named():
         yield from _all(_points(variant), variant=name)
+    yield from _all(_distributed(report.distributed), variant="shards")
 
 
 def _prediction(report: PredictionReport) -> Iterator[_Row]:

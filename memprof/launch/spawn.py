@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -17,10 +17,12 @@ import msgspec
 
 from memprof.errors import (
     BackendFailed,
+    ClusterError,
     MeasurementError,
     MemoryLimitReached,
     MemprofError,
     ScenarioError,
+    UsageError,
     WorkerDied,
     WorkerFailed,
     WorkerTimeout,
@@ -34,6 +36,7 @@ from memprof.values.measurements import Mark
 from memprof.values.requests import (
     Event,
     Failure,
+    FailureKind,
     Part,
     Progress,
     R,
@@ -213,6 +216,10 @@ class Ceiling:
         return min(found, key=lambda each: each.size_bytes, default=None)
 
 
+_SAID: Mapping[FailureKind, type[MemprofError]] = {"usage": UsageError, "cluster": ClusterError}
+"""What a worker has said in full."""
+
+
 def failure(
     event: Failure | None,
     code: int,
@@ -226,6 +233,8 @@ def failure(
     detail = output if event is None else event.detail
     if event is not None and event.kind == "scenario":
         return ScenarioError(event.field, event.message, detail=detail)
+    if event is not None and event.kind in _SAID:
+        return _SAID[event.kind](event.message, detail=detail)
     if ceiling is not None and _limit_was_hit(event, code, ceiling, phase):
         living = event is not None and event.kind == "memory" and " during " in event.message
         if phase in IMPORTING and not living:

@@ -101,11 +101,16 @@ def _caution(kind: str, evidence: str) -> Caution:
     return Caution(kind, evidence, _REMEDIES[kind])
 
 
+def incomplete_because(failure: BaseException) -> Caution:
+    """What ended the measuring early."""
+    return _caution("incomplete", str(failure))
+
+
 def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iterator[Caution]:
     """What any command's workers say: the failure that ended them early, a PyMDP that is new to us,
     what the last one found out about its backend, and what their readings miss."""
     if failure is not None:
-        yield _caution("incomplete", str(failure))
+        yield incomplete_because(failure)
     if said := untried():
         yield Caution("untried", said, REMEDY_OF_UNTRIED)
     most = max((run.children for run in runs), key=lambda each: each.started.count, default=None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from memprof.profile.next_step import next_step
+from memprof.profile.shards_view import brief_shards, shards_section
 from memprof.profile.view import (
     SAME,
     growth_lines,
@@ -54,11 +55,13 @@ def _of_kinds(report: Report) -> View:
     sections = [
         _beside(report, kinds),
         *warnings_section(report.warnings),
+        *shards_section(report.distributed),
         *(section for name, each in kinds.items() for section in _alone(name, each)),
         environment_section(report.environment),
     ]
     brief = (
         _brief(report, kinds),
+        *brief_shards(report.distributed),
         *brief_advice(list(_advice(kinds))),
         *brief_warnings(report.warnings),
     )

@@ -20,6 +20,7 @@ from memprof.profile.auto import changes_order, judged
 from memprof.profile.kinds import profile_kinds
 from memprof.profile.passes import cost_of
 from memprof.profile.rows import waterfall
+from memprof.profile.shards import with_shards
 from memprof.profile.workers import Runs, VariantRuns
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import PER_AGENT, Scenario
@@ -27,17 +28,26 @@ from memprof.stats import equivalence
 from memprof.stats.lines import mean_interval, mean_of_known, median_half_width, process_bytes
 from memprof.text import format_size
 from memprof.values.measurements import Measurement
+from memprof.values.population import EngineSpec
 from memprof.values.profile import Hotspots, PassResult, Report, StepSeconds, Variant
 from memprof.values.report import BudgetCheck, Equivalence, PerAgent, Variants
 
 
-def profile(loaded: LoadedScenario, limits: Limits, observer: Observer) -> Outcome[Report]:
-    """Measure the scenario in fresh workers and condense what they brought home.
+def profile(
+    loaded: LoadedScenario, limits: Limits, observer: Observer, engine: EngineSpec | None = None
+) -> Outcome[Report]:
+    """Measure the scenario in fresh workers and condense what they brought home; then over shards,
+    if there is an `engine`.
 
     Raises:
         ScenarioError: a worker found the scenario wrong.
+        UsageError: there is no cluster at the engine's address.
         MeasurementError: nothing was measured.
     """
+    if engine is not None:
+        return with_shards(
+            lambda: profile(loaded, limits, observer), engine, Crew(loaded, limits, observer)
+        )
     if loaded.kinds:
         return profile_kinds(loaded, lambda each, told: profile(each, limits, told), observer)
     runs = Runs(Crew(loaded, limits, observer)).run_all()

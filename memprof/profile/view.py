@@ -8,6 +8,7 @@ from memprof.profile import pictures
 from memprof.profile.details import device_section, instruments_section, passes_section
 from memprof.profile.held import held_lines, largest_components
 from memprof.profile.next_step import next_step
+from memprof.profile.shards_view import brief_shards, shards_section
 from memprof.render import (
     Picture,
     Section,
@@ -70,6 +71,7 @@ def profile_view(report: Report) -> View:
         *passes_section(report),
         *advice_section(report.advice),
         *warnings_section(report.warnings),
+        *shards_section(report.distributed),
         _ledger(report),
         _hotspots(report),
         instruments_section(list(report.variants.named())),
@@ -85,6 +87,7 @@ def profile_view(report: Report) -> View:
     picture = pictures.cost_bars(list(report.variants.named()))
     brief = (
         _brief(report),
+        *brief_shards(report.distributed),
         *brief_advice(report.advice),
         *brief_warnings(report.warnings),
     )

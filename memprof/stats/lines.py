@@ -20,6 +20,7 @@ from itertools import accumulate, combinations
 from typing import TypeVar
 
 from memprof.posix import PAGE_BYTES
+from memprof.values.density import DensityRun
 from memprof.values.instruments import Reading
 from memprof.values.measurements import GrowthPoint, Measurement
 from memprof.values.report import Interval, PerAgent
@@ -196,6 +197,18 @@ def per_agent(
         fixed_bytes=statistics.fmean(line.intercept for line in lines),
         at_n_bytes=at_n_bytes,
         resolved=not low <= 0 <= high,
+    )
+
+
+def cost_of_sweeps(runs: Sequence[DensityRun]) -> PerAgent:
+    """Marginal and fixed cost of an agent over all sweeps; each has two sizes or more."""
+    return per_agent(
+        [
+            largest([(p.agents, since_baseline(run.baseline, p.reading)) for p in run.points])
+            for run in runs
+        ],
+        statistics.fmean(since_baseline(run.baseline, run.points[-1].reading) for run in runs),
+        None,
     )
 
 

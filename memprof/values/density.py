@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from memprof.values.distributed import Distributed, GrowthEnd, NodeMemory
 from memprof.values.instruments import Count, Positive, Reading
 from memprof.values.measurements import PopulationRun
 from memprof.values.report import (
@@ -85,6 +86,40 @@ class DensityRun(PopulationRun, frozen=True):
     time_up: bool
     replaced: int
     left: Reading | None
+
+
+class DistributedRun(Struct, frozen=True):
+    """A population that grew over shards, as the process saw it that drives them.
+
+    Attributes:
+        ray: its version.
+        sweep: sums over all shards; the private bytes of its readings are those of shards and of
+            the object stores, USS and PSS have pages of libraries too, each once.
+        empty, nodes: each node before the first agent, and with all of the largest population.
+        agents: of these, on each node.
+        ended: why it grew no further.
+        behaved: digests of the first agents in one process; of two runs, where those of the shards
+            were others.
+        courses: as of `PopulationRun`, of the same runs.
+        paced: agents that the rounds are of.
+        one_process_seconds, shards_seconds: a step of one of these, in neighbouring rounds.
+        messages, message_bytes: of one step of all agents, both ways; None where they were not
+            counted.
+    """
+
+    ray: str
+    sweep: DensityRun
+    empty: tuple[NodeMemory, ...]
+    nodes: tuple[NodeMemory, ...]
+    agents: tuple[Count, ...]
+    ended: GrowthEnd
+    behaved: tuple[tuple[str, ...], ...]
+    courses: tuple[tuple[str, ...], ...]
+    paced: Count = 0
+    one_process_seconds: tuple[float, ...] = ()
+    shards_seconds: tuple[float, ...] = ()
+    messages: float | None = None
+    message_bytes: float | None = None
 
 
 class SizeRow(Struct, frozen=True):
@@ -218,10 +253,15 @@ class Density(Struct, frozen=True):
 
 
 class DensityReport(ScenarioReport, frozen=True, kw_only=True):
-    """Everything `memprof density` found. Its JSON is the contract."""
+    """Everything `memprof density` found. Its JSON is the contract.
+
+    Attributes:
+        distributed: the population over shards; None where there was none, as in older reports.
+    """
 
     kind: Literal["density"] = "density"
     variants: Variants[DensityVariant]
     density: Density
     equivalence: Equivalence
     budget: BudgetCheck | None
+    distributed: Distributed | None = None

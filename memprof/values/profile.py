@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from memprof.values.distributed import Distributed
 from memprof.values.instruments import (
     AllocationStack,
     ContentRow,
@@ -280,6 +281,9 @@ class Report(ScenarioReport, frozen=True, kw_only=True):
 
     Where there are several kinds, the variants are of all agents: what one costs is the mean over
     them, and each kind has variants of its own in these. Passes, budgets and advice are by kind.
+
+    Attributes:
+        distributed: the population over shards; None where there was none, as in older reports.
     """
 
     kind: Literal["profile"] = "profile"
@@ -289,6 +293,7 @@ class Report(ScenarioReport, frozen=True, kw_only=True):
     budget: BudgetCheck | None
     advice: tuple[Advice, ...] = ()
     kinds: tuple[KindFound, ...] = ()
+    distributed: Distributed | None = None
 
     def of_kinds(self) -> Iterator[Report]:
         """A report of each kind alone; none where all agents are of one."""
@@ -307,4 +312,5 @@ class Report(ScenarioReport, frozen=True, kw_only=True):
                 warnings=found.warnings,
                 advice=found.advice,
                 kinds=(),
+                distributed=None,
             )

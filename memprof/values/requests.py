@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from memprof.values.density import DensityRun
+from memprof.values.density import DensityRun, DistributedRun
+from memprof.values.distributed import Reached
 from memprof.values.instruments import Calibration, InstrumentRun
 from memprof.values.leak import Attribution, LeakRun, Mode
 from memprof.values.measurements import Mark, Measurement, PlanTrials, ThreadsRun, TraceComparison
@@ -163,6 +164,25 @@ class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):
     seconds: float | None = None
 
 
+class Distribute(Request[DistributedRun], frozen=True, kw_only=True, tag="distribute"):
+    """Let the population grow over shards to each of the `sizes`, smallest first, and beyond to
+    resolve what an agent costs; for at most so many `seconds`."""
+
+    target = "memprof.density.shards:distribute"
+    result = DistributedRun
+
+    sizes: tuple[int, ...]
+    seconds: float | None = None
+
+
+class Reach(Request[Reached], frozen=True, kw_only=True, tag="reach"):
+    """See whether a cluster answers, and whether shards start there, before anything is measured
+    that they are to be compared with."""
+
+    target = "memprof.density.shards:reach"
+    result = Reached
+
+
 class Forecast(Request[ForecastRun], frozen=True, kw_only=True, tag="forecast"):
     """Say what populations would take that are not built: a few agents are.
 
@@ -210,6 +230,8 @@ AnyRequest = (
     | LiveInCycles
     | FindSites
     | Grow
+    | Distribute
+    | Reach
     | Forecast
     | StepInThreads
     | TryReadings
@@ -234,7 +256,7 @@ class Result(msgspec.Struct, Generic[R], frozen=True, tag_field="event", tag="re
     value: R
 
 
-FailureKind = Literal["scenario", "backend", "memory", "failure"]
+FailureKind = Literal["scenario", "usage", "backend", "cluster", "memory", "failure"]
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):

@@ -6,7 +6,13 @@ import sys
 import traceback
 
 from memprof.catalogue import load_target
-from memprof.errors import BackendFailed, MeasurementError, ScenarioError
+from memprof.errors import (
+    BackendFailed,
+    ClusterError,
+    MeasurementError,
+    ScenarioError,
+    UsageError,
+)
 from memprof.posix import limit_data
 from memprof.text import raised, said_by
 from memprof.values.requests import decode_request
@@ -27,6 +33,10 @@ def main() -> int:
         channel.result(run(request, channel))
     except ScenarioError as error:
         channel.error("scenario", error.problem, field=error.field, detail=error.detail)
+    except UsageError as error:
+        channel.error("usage", str(error), detail=error.detail)
+    except ClusterError as error:
+        channel.error("cluster", str(error), detail=error.detail)
     except BackendFailed as error:
         channel.error("backend", str(error), detail=error.detail)
     except MeasurementError as error:
