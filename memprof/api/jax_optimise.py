@@ -23,6 +23,25 @@ def optimize_jax(
     agents: Agent | Iterable[Any], passes: Any, options: Mapping[str, Any]
 ) -> OptimizedJaxPopulation:
     """That of a batch, or of an iterable of agents and batches, consumed one by one."""
+    given = read_options(passes, options)
+    chunk = given.get("chunk")
+    if "store" not in given:
+        return OptimizedJaxPopulation(*_taken(agents, chunk, None))
+    stored, place = Stored.new(Path(given["store"]))
+    try:
+        return OptimizedJaxPopulation(*_taken(agents, chunk, stored.folder), stored)
+    except BaseException:
+        stored.close()
+        place.clear()  # half a population is none
+        raise
+
+
+def read_options(passes: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that are given, as JAX agents take them.
+
+    Raises:
+        UsageError: there are passes, or another option.
+    """
     if passes not in ("auto", ("auto",), ["auto"]):
         raise UsageError(
             f"passes: expected 'auto' for JAX agents, which are held in one form, found "
@@ -37,15 +56,7 @@ def optimize_jax(
     chunk = given.get("chunk")
     if chunk is not None and (type(chunk) is not int or chunk < 1):
         raise UsageError(f"chunk: expected a whole number, 1 or more; found {shown(chunk)}")
-    if "store" not in given:
-        return OptimizedJaxPopulation(*_taken(agents, chunk, None))
-    stored, place = Stored.new(Path(given["store"]))
-    try:
-        return OptimizedJaxPopulation(*_taken(agents, chunk, stored.folder), stored)
-    except BaseException:
-        stored.close()
-        place.clear()  # half a population is none
-        raise
+    return given
 
 
 def _taken(

@@ -83,6 +83,12 @@ class OptimizedJaxPopulation:
         return self._numbering.indices()
 
     @property
+    def given(self) -> int:
+        """How many indices were ever given, which is the next one."""
+        self._check_open()
+        return self._numbering.given
+
+    @property
     def own(self) -> tuple[str, ...]:
         """The attributes of which each agent has its own; all others are equal for all."""
         return self._resting.own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,26 @@ def optimize(
         from memprof.api.jax_optimise import optimize_jax  # takes a second, as JAX does
 
         return optimize_jax(agents, passes, options)
-    if options.pop("chunk", None) is not None:
+    plan, names, given = planned(passes, options)
+    if "store" in given:
+        Place(given["store"]).check()  # before the first agent is built
+    try:
+        return OptimizedPopulation(agents, plan, names, given)
+    except BaseException:
+        plan.storage.discard()  # half a population is none
+        raise
+
+
+def planned(
+    passes: str | Sequence[str], options: Mapping[str, Any]
+) -> tuple[Plan, tuple[str, ...], dict[str, Any]]:
+    """What `optimize` makes of its arguments for NumPy agents: the plan, the names of its passes,
+    and the options that are given.
+
+    Raises:
+        UsageError: an unknown pass, or an invalid option.
+    """
+    if options.get("chunk") is not None:
         raise UsageError(
             "chunk: expected JAX agents, found NumPy agents, which step alone; leave it out"
         )
@@ -66,15 +85,9 @@ def optimize(
     chooses = names == (AUTO,)
     names = DEFAULT if chooses else names
     check_passes(names)
-    given = read_options(options, names)
-    if "store" in given:
-        Place(given["store"]).check()  # before the first agent is built
+    given = read_options({n: value for n, value in options.items() if n != "chunk"}, names)
     plan = default_plan(**given) if chooses else Plan.of(names, given)
-    try:
-        return OptimizedPopulation(agents, plan, names, given)
-    except BaseException:
-        plan.storage.discard()  # half a population is none
-        raise
+    return plan, names, given
 
 
 _PARAMETERS = [

@@ -21,7 +21,7 @@ from memprof.optimise.default import ByAgent, keep_what_rest_frees
 from memprof.optimise.plan import Plan
 from memprof.populations.numpy_agents import READ_ONLY
 from memprof.populations.roster import Roster
-from memprof.storage.saving import saving
+from memprof.storage.saving import Draft, saving
 from memprof.text import counted
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import WorkingSetUse
@@ -104,6 +104,16 @@ class OptimizedPopulation:
             "files, which memprof.reopen(folder, Agent) opens, and population.copy() makes another "
             "one in memory"
         )
+
+    @property
+    def given(self) -> int:
+        """How many indices were ever given, which is the next one.
+
+        Raises:
+            UsageError: the population is closed.
+        """
+        self._check_open()
+        return self._roster.count
 
     @property
     def because(self) -> str:
@@ -295,7 +305,12 @@ class OptimizedPopulation:
             raise UsageError(
                 "save: there is no agent in the population, so there is nothing to save"
             )
-        with saving(Path(folder)) as draft, self._roster.still():
+        with saving(Path(folder)) as draft:
+            self.write(draft)
+
+    def write(self, draft: Draft) -> None:
+        """Write all agents to the draft of a store; see `save`."""
+        with self._roster.still():
             draft.passes, draft.history_steps = self.passes, self._plan.history_steps
             for index in self._roster.indices():
                 with self._roster.shown(index) as activation:

@@ -90,6 +90,23 @@ class Resting:
         mine, given = (tree_leaves(getattr(each, name)) for each in (self.agent, agent))
         return not all(map(all_equal, map(np.asarray, given), map(np.asarray, mine)))
 
+    def join(self, other: Resting, what: str) -> None:
+        """Take over agents that rest elsewhere; there they have more of their own afterwards, where
+        some here do.
+
+        Raises:
+            UsageError: they are not like those that are here; nothing is taken.
+        """
+        check_like(self.agent, other.agent, what)
+        names = [name for name in self._names if self._differs(name, other.agent)]
+        minded = self._minded or other._minded
+        for each in (self, other):
+            each.make_own(sorted({*names, *self._own, *other._own}))
+            if minded:
+                each.make_mindful()
+        for rows in other.groups(np.arange(len(other))):
+            self.rows.append(len(rows), other.rows.take(rows))
+
     def restore(self, rows: Rows, own: Iterable[str], minded: bool) -> None:
         """Have these rows, which were agents' like this template.
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from operator import is_not
 from typing import Any
-
-import numpy as np
 
 from memprof.errors import AgentActive, MemprofError, StoreError
 from memprof.optimise.plan import Plan
@@ -16,11 +13,7 @@ from memprof.populations import EACH, EVERYBODY, WORKING_SET
 from memprof.storage.activation import Activation
 from memprof.storage.batch import CohortRecords
 from memprof.storage.cohorts import Cohort
-from memprof.storage.constants import of_constant
-from memprof.storage.flatten import is_objects
-from memprof.storage.history import History
-from memprof.storage.layout import copied, is_value
-from memprof.storage.template_values import filled
+from memprof.storage.copies import Own
 from memprof.storage.working_set import WorkingSet
 from memprof.upstream.attributes import parts_of
 from memprof.values.measurements import WorkingSetUse
@@ -314,7 +307,7 @@ class Roster:
         for index in self._plan.storage.held_by_others():
             with suppress(MemprofError):
                 agent = self.wake(index)
-                _Own(self._active[index].handed if index in self._active else {})(vars(agent))
+                Own(self._active[index].handed if index in self._active else {})(vars(agent))
 
     def close(self) -> None:
         """Let go of all agents, stored where that outlives us (but not beyond a checkpoint), and
@@ -335,41 +328,6 @@ class Roster:
             self._unsaved.clear()
             if self._installed:
                 self._plan.close()
-
-
-class _Own:
-    """What an agent holds with arrays of its own, which may be written into, in place of those that
-    are constants or were lent (`handed`), and with lists in place of histories; what is one object
-    stays one, and lists and dicts stay the objects that they are."""
-
-    def __init__(self, handed: Container[int]) -> None:
-        self._handed = handed
-        self._known: dict[int, tuple[Any, Any]] = {}
-
-    def __call__(self, value: Any) -> Any:
-        if is_value(value):
-            return value
-        if id(value) not in self._known:
-            self._known[id(value)] = value, value  # which it may hold itself
-            self._known[id(value)] = value, self._own(value)
-        return self._known[id(value)][1]
-
-    def _own(self, value: Any) -> Any:
-        kind = type(value)
-        if kind is History:
-            return [*value]
-        if kind is list:
-            value[:] = map(self, value)
-        elif kind is dict:
-            value.update({key: self(each) for key, each in value.items()})
-        elif kind is tuple or is_objects(value):
-            elements = [*value] if kind is tuple else value.ravel().tolist()
-            own = list(map(self, elements))
-            if any(map(is_not, own, elements)):
-                return tuple(own) if kind is tuple else filled(value, own)
-        elif kind is np.ndarray and (id(value) in self._handed or of_constant(value)):
-            return copied(value)
-        return value
 
 
 _WAKING: Any = None

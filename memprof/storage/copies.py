@@ -1,10 +1,12 @@
-"""Exact copies of agents: independent of the agent in all that may change, and sharing the rest."""
+"""Exact copies of agents: independent of the agent in all that may change, and sharing the rest. Or
+of what an agent holds, so that its arrays are all its own again."""
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from operator import is_not
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -13,9 +15,11 @@ import numpy as np
 from memprof.errors import UsageError
 from memprof.storage.agent_class import agent_class
 from memprof.storage.constants import of_constant
-from memprof.storage.flatten import Flattener, NotStorable
+from memprof.storage.flatten import Flattener, NotStorable, is_objects
+from memprof.storage.history import History
 from memprof.storage.identity import Names, held_elsewhere, links
-from memprof.storage.layout import copied
+from memprof.storage.layout import copied, is_value
+from memprof.storage.template_values import filled
 from memprof.storage.unflatten import Reader
 
 _UNCHANGING = (FunctionType, BuiltinFunctionType, ModuleType, type)
@@ -79,3 +83,38 @@ def apart(
             f"agents: {what}: a copy would share it, or there is no exact one; {_REMEDY}"
         )
     return found
+
+
+class Own:
+    """What an agent holds with arrays of its own, which may be written into, in place of those that
+    are constants or were lent (`handed`), and with lists in place of histories; what is one object
+    stays one, and lists and dicts stay the objects that they are."""
+
+    def __init__(self, handed: Container[int]) -> None:
+        self._handed = handed
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, value: Any) -> Any:
+        if is_value(value):
+            return value
+        if id(value) not in self._known:
+            self._known[id(value)] = value, value  # which it may hold itself
+            self._known[id(value)] = value, self._own(value)
+        return self._known[id(value)][1]
+
+    def _own(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is History:
+            return list(map(self, [*value]))
+        if kind is list:
+            value[:] = map(self, value)
+        elif kind is dict:
+            value.update({key: self(each) for key, each in value.items()})
+        elif kind is tuple or is_objects(value):
+            elements = [*value] if kind is tuple else value.ravel().tolist()
+            own = list(map(self, elements))
+            if any(map(is_not, own, elements)):
+                return tuple(own) if kind is tuple else filled(value, own)
+        elif kind is np.ndarray and (id(value) in self._handed or of_constant(value)):
+            return copied(value)
+        return value

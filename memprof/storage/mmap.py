@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from memprof.errors import UsageError
 from memprof.storage.activation import Activation, Scratch
 from memprof.storage.agent_class import Kind
-from memprof.storage.constants import adopt
+from memprof.storage.constants import adopt, constant
 from memprof.storage.disk_records import DiskRecords
 from memprof.storage.exemplar import Changes, Exemplar
 from memprof.storage.flatten import Flattener, Handed, NotStorable, is_objects
@@ -62,9 +62,12 @@ class Mmap(Template):
         self._holders: dict[int, tuple[int, Any]] = {}
 
     @classmethod
-    def reopen(cls, folder: Path, kind: type | None, *, readonly: bool = False) -> Mmap:
+    def reopen(
+        cls, folder: Path, kind: type | None, *, readonly: bool = False, in_memory: bool = False
+    ) -> Mmap:
         """A pass whose population is the one in `folder`, of agents of class `kind`; of PyMDP's own
-        if that is None.
+        if that is None. `in_memory` has the template's arrays read, and not mapped, for agents that
+        outlive the folder.
 
         Raises:
             StoreError: the folder is damaged, foreign, or holds agents of another class.
@@ -77,7 +80,7 @@ class Mmap(Template):
             kind = stored.pymdps_own(folder) if kind is None else kind
             stored.check(kind, folder)
             reopened.passes, reopened.history_steps = _passes(disk)
-            reopened._exemplars.append(_mapped(kind, disk))
+            reopened._exemplars.append(_mapped(kind, disk, constant if in_memory else adopt))
         except BaseException:
             disk.close()
             raise
@@ -121,6 +124,7 @@ class Mmap(Template):
             identity.update(name.encode())
             identity.update(blob)
         self._disk = self.create(self.folder, identity.digest(), blobs)
+        self._disk.skip(len(self._records))  # before there was a folder
         return _mapped(type(agent), self._disk)
 
     def create(self, folder: Path, identity: bytes, blobs: Mapping[str, Any]) -> DiskRecords:
@@ -348,8 +352,10 @@ def _passes(disk: DiskRecords) -> tuple[tuple[str, ...], int | None]:
         return tuple(names), steps
 
 
-def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
-    """The template from a store, with its large arrays where the file is mapped.
+def _mapped(
+    kind: type, disk: DiskRecords, kept: Callable[[np.ndarray], np.ndarray] = adopt
+) -> Exemplar:
+    """The template from a store, with its large arrays where the file is mapped, as `kept`.
 
     Raises:
         StoreError: it makes no sense.
@@ -361,7 +367,7 @@ def _mapped(kind: type, disk: DiskRecords) -> Exemplar:
         arrays = []
         for number, (dtype, shape, order) in enumerate(described_arrays):
             flat = np.frombuffer(disk.blob(f"array{number}"), dtype_of(dtype))
-            arrays.append(adopt(arranged(flat.reshape(stored_shape(shape, order)), order)))
+            arrays.append(kept(arranged(flat.reshape(stored_shape(shape, order)), order)))
         data = bytes(disk.blob(_DATA))
         reader = Reader(data, tuple(arrays), allowance=_allowance(disk.blob_bytes, len(data)))
         state = reader.unflatten(layout)

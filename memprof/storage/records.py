@@ -42,6 +42,9 @@ class Records(Protocol):
     def append(self, record: bytes) -> int:
         """Add a record and return its index."""
 
+    def skip(self, count: int) -> None:
+        """Let the next indices, so many, be those of removed records."""
+
     def __len__(self) -> int:
         """The number of records ever appended, which is the next index."""
 
@@ -82,6 +85,11 @@ class Numbered:
         """Add a value and return its number."""
         self._values.append(value)
         return len(self) - 1
+
+    def skip(self, count: int) -> None:
+        """Let the next numbers, so many, be those of removed values."""
+        for _ in range(count):
+            del self[self.append(b"")]
 
     def __len__(self) -> int:
         """The number of values ever added, which is the next number."""

@@ -135,19 +135,20 @@ class Rows:
         self._count = 0
         return found
 
-    def in_memory(self) -> Rows:
-        """A copy of these rows in memory."""
+    def in_memory(self, rows: np.ndarray | None = None) -> Rows:
+        """A copy of these rows, or of all, in memory, in this order."""
         found = Rows(self.size)
-        found._count = self._count
+        found._count = self._count if rows is None else len(rows)
         for name in self._columns:
-            self._copy(name, found)
+            self._copy(name, found, rows)
         return found
 
-    def _copy(self, name: str, to: Rows) -> None:
+    def _copy(self, name: str, to: Rows, which: np.ndarray | None = None) -> None:
         column = self._columns[name]
 
         def fill(rows: range) -> np.ndarray:
-            return self._taken(column, np.arange(rows.start, rows.stop))
+            places = np.arange(rows.start, rows.stop)
+            return self._taken(column, places if which is None else which[places])
 
         to.add_column(name, column.shape, column.dtype, fill)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from memprof.errors import UsageError
 from memprof.storage.activation import Activation
 from memprof.storage.disk_records import DiskRecords
+from memprof.storage.generators import put_away, put_back
 from memprof.storage.mmap import Mmap
 
 if TYPE_CHECKING:
@@ -46,8 +48,35 @@ class Draft(Mmap):
         self._disk.skip(count - len(self._disk))
 
 
+class DraftOfPart(Draft):
+    """One for who puts the agents together again, with generators of random numbers that are
+    attributes of theirs, which other stores cannot keep."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        super().__init__(folder, stack)
+        self._generators: dict[int, tuple[int, Any]] = {}
+
+    def write(self, activation: Activation, index: int) -> None:
+        attributes = vars(activation.agent)
+        generators = put_away(attributes)
+        try:
+            self._check_own(generators, index)
+            super().write(activation, index)
+        finally:
+            put_back(attributes, generators)
+
+    def _check_own(self, generators: Mapping[str, Any], index: int) -> None:
+        for name, generator in generators.items():
+            other, _ = self._generators.setdefault(id(generator), (index, generator))
+            if other != index:
+                raise UsageError(
+                    f"agents: {name} ({type(generator).__name__}): agent {index} has it in common "
+                    f"with agent {other}, and would have its own copy afterwards; give it its own"
+                )
+
+
 @contextmanager
-def saving(folder: Path) -> Iterator[Draft]:
+def saving(folder: Path, kind: type[Draft] = Draft) -> Iterator[Draft]:
     """A store in a new or empty folder, which is there once the block has ended. A process that is
     killed before leaves a hidden folder `.NAME.*` beside it, which is no store; any exception
     leaves nothing.
@@ -56,4 +85,4 @@ def saving(folder: Path) -> Iterator[Draft]:
         StoreError: the folder cannot be used.
     """
     with ExitStack() as stack:
-        yield Draft(folder, stack)
+        yield kind(folder, stack)
