@@ -15,12 +15,14 @@ from memprof.api.optimise import planned
 from memprof.api.population import OptimizedPopulation
 from memprof.optimise.plan import Plan
 from memprof.storage.agent_class import agent_class as class_of
-from memprof.storage.copies import Own
+from memprof.storage.copies import own_again
 from memprof.storage.generators import brought_back
 from memprof.storage.header import Place
 from memprof.storage.mmap import Mmap
 from memprof.storage.saving import DraftOfPart, saving
+from memprof.storage.template import Template
 from memprof.storage.untrusted import decoding, failure, is_count, parsed, read_at_most, shown
+from memprof.upstream.attributes import MODEL
 from memprof.values.population import Share
 
 if TYPE_CHECKING:
@@ -123,9 +125,9 @@ class _Part:
         """One more than the last index of the whole that was given here."""
         return self.share.index(self.given - 1) + 1 if self.given else 0
 
-    def read(self, index: int) -> Any:
-        """The agent with this index in the whole, with arrays of its own; None if it is not here,
-        or no longer."""
+    def read(self, index: int, *, shares: bool) -> Any:
+        """The agent with this index in the whole, with arrays of its own; but for its model's,
+        where it `shares` these with others. None if it is not here, or no longer."""
         own = self.share.own(index)
         if self.store is None or index not in self.share or own not in self.store.records:
             return None
@@ -133,7 +135,7 @@ class _Part:
         kind: type = type(activation.agent)
         known = class_of(kind)
         state = {**known.state(activation.agent)}
-        Own(activation.handed)(state)
+        own_again(state, MODEL if shares else (), activation.handed)
         known.empty(activation.agent)
         activation.end()
         with decoding(f"{shown(str(self.store.folder))}: agent {own}"):
@@ -144,9 +146,10 @@ class _Part:
 def _agents(parts: Sequence[_Part], share: Share, plan: Plan) -> Iterator[Any]:
     """The agents of a share, in their order; where one is missing, its index is passed over."""
     whole = range(share.first, max((part.end for part in parts), default=0), share.every)
+    shares = isinstance(plan.storage, Template)  # records are differences from its arrays
     for index in whole:
         for part in parts:
-            agent = part.read(index)
+            agent = part.read(index, shares=shares)
             if agent is not None:
                 plan.records.skip(share.own(index) - len(plan.records))
                 yield agent

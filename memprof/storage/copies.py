@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from operator import is_not
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ from memprof.storage.flatten import Flattener, NotStorable, is_objects
 from memprof.storage.history import History
 from memprof.storage.identity import Names, held_elsewhere, links
 from memprof.storage.layout import copied, is_value
-from memprof.storage.template_values import filled
+from memprof.storage.template_values import arrays_in, filled
 from memprof.storage.unflatten import Reader
 
 _UNCHANGING = (FunctionType, BuiltinFunctionType, ModuleType, type)
@@ -85,6 +85,20 @@ def apart(
     return found
 
 
+def own_again(
+    attributes: dict[str, Any], shared: Collection[str], handed: Container[int] = ()
+) -> None:
+    """Let an agent have arrays of its own, as `Own`; but for those in `shared` attributes that are
+    in no other one."""
+    own = Own(handed)
+    others = {name: value for name, value in attributes.items() if name not in shared}
+    own(others)
+    attributes.update(others)
+    for name in shared:
+        if name in attributes and own.has_met(attributes[name]):
+            attributes[name] = own(attributes[name])
+
+
 class Own:
     """What an agent holds with arrays of its own, which may be written into, in place of those that
     are constants or were lent (`handed`), and with lists in place of histories; what is one object
@@ -101,6 +115,12 @@ class Own:
             self._known[id(value)] = value, value  # which it may hold itself
             self._known[id(value)] = value, self._own(value)
         return self._known[id(value)][1]
+
+    def has_met(self, value: Any) -> bool:
+        """Whether a value, or an array in it, was in another one."""
+        return id(value) in self._known or any(
+            id(each) in self._known for each in arrays_in([value])
+        )
 
     def _own(self, value: Any) -> Any:
         kind = type(value)

@@ -187,6 +187,24 @@ def test_what_agents_may_write_into_in_memory_they_still_may(tmp_path):
         assert agent.counts[4] == 7, "a view still"
 
 
+@pytest.mark.parametrize("passes", ["auto", ["share"], []])
+def test_what_is_one_object_with_a_part_of_the_model_still_is(passes, tmp_path):
+    def attached():
+        agent = usual()
+        agent.mine, agent.first = agent.B, [agent.A[0]]
+        return agent
+
+    with memprof.optimize([attached()], passes) as population:
+        kept(population, tmp_path / "part")
+    with (
+        refilled([Stored(tmp_path / "part", Share())], Share(), passes, {}) as part,
+        part.activate(0) as agent,
+    ):
+        assert agent.mine is agent.B
+        assert agent.first[0] is agent.A[0]
+        assert agent.B[0].tobytes() == usual().B[0].tobytes()
+
+
 def open_arrays(value):
     return [array.flags.writeable for array in arrays_in([value])]
 
