@@ -51,6 +51,8 @@ class Mmap(Template):
     """
 
     in_files = True
+    constants = staticmethod(adopt)
+    """What makes constants of the template's arrays, which are where the folder is mapped."""
 
     def __init__(self, keep: tuple[str, ...] | None = None, store: Path | None = None) -> None:
         super().__init__(keep)
@@ -125,7 +127,7 @@ class Mmap(Template):
             identity.update(blob)
         self._disk = self.create(self.folder, identity.digest(), blobs)
         self._disk.skip(len(self._records))  # before there was a folder
-        return _mapped(type(agent), self._disk)
+        return _mapped(type(agent), self._disk, self.constants)
 
     def create(self, folder: Path, identity: bytes, blobs: Mapping[str, Any]) -> DiskRecords:
         """Make the store."""

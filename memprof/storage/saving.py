@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from memprof.errors import UsageError
 from memprof.storage.activation import Activation
 from memprof.storage.disk_records import DiskRecords
+from memprof.storage.constants import constant
 from memprof.storage.generators import put_away, put_back
 from memprof.storage.mmap import Mmap
 
@@ -22,6 +23,7 @@ class Draft(Mmap):
     belong to another population, and stay as they are."""
 
     instead = "keep the population in memory"
+    constants = staticmethod(constant)  # those of the other population, where it has them
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         super().__init__(store=folder)
