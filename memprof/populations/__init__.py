@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ PUT_BACK = "put back by resets"
 
 
 _COMPANY = "memprof.populations.company:Company"
+_SHARDED = "memprof.distributed.sharded:Sharded"
 
 
 class Probe(Protocol):
@@ -40,9 +41,18 @@ class Probe(Protocol):
         ...
 
 
+class Unwatched:
+    """The probe of agents whose operations nobody watches."""
+
+    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
+        """As of `Probe`."""
+        return function(*arguments)
+
+
 class Behaviour(NamedTuple):
     """What an agent believed and did in one step: the values that equivalence compares. What it
-    perceived is known where its turn was taken alone."""
+    perceived is known where its turn was taken alone. Of agents that live in other processes, all
+    but the first have told no more than their action."""
 
     beliefs: Any
     policies: Any
@@ -122,6 +132,15 @@ class Population(Protocol):
         within a step, agents come in the order that suits the population, each once."""
         ...
 
+    def live_apart(self, stretches: Iterable[range], step: int) -> Iterator[Lived]:
+        """One step of agents that are not all in a row."""
+        for agents in stretches:
+            yield from self.live(agents, range(step, step + 1))
+
+    def lived(self, agents: range, steps: range) -> int:
+        """As `live`, of which nothing is wanted but that it is done: how many turns it took."""
+        return sum(1 for _ in self.live(agents, steps))
+
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """Everything the population holds, as (agent, component, object); for the agent
         also `EVERYBODY`, or `EACH` of a thing that belongs to all in equal parts."""
@@ -175,9 +194,14 @@ class Population(Protocol):
 
 def population_class(spec: PopulationSpec) -> type[Population]:
     """The class of such a population; imports its backend."""
-    cls: type[Population] = load_target(BACKENDS[spec.backend].population)
-    if spec.kinds or spec.world:
-        cls = load_target(_COMPANY)
+    cls = lone_class(spec)
+    return load_target(_COMPANY) if spec.kinds or spec.world else cls
+
+
+def lone_class(spec: PopulationSpec) -> type[Any]:
+    """The same of agents of one kind, as if each lived alone: of the backend, or where an engine
+    spreads them over processes, the one that does."""
+    cls: type[Any] = load_target(_SHARDED if spec.engine else BACKENDS[spec.backend].population)
     return cls
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd
 from time import perf_counter, process_time
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
-from memprof.catalogue import load_target
-from memprof.catalogue.backends import BACKENDS
 from memprof.errors import ScenarioError, UsageError
-from memprof.populations import EVERYBODY, PROGRAM, Aside, Lived, Population, Probe
+from memprof.populations import (
+    EVERYBODY,
+    PROGRAM,
+    Aside,
+    Lived,
+    Population,
+    Probe,
+    Unwatched,
+    lone_class,
+)
 from memprof.populations.joint_world import JointWorlds
 from memprof.posix import waited_seconds
 from memprof.values.measurements import Rewards, WorkingSetUse
 from memprof.values.population import PopulationSpec
-
-T = TypeVar("T")
 
 _OF_KINDS = ("model", "agent", "learning")
 """Fields of which each kind has its own."""
@@ -43,12 +48,13 @@ class Company(Population):
     def __init__(self, spec: PopulationSpec, probe: Probe) -> None:
         self._spec, self._probe = spec, probe
         own = replace(spec, kinds=(), along="")
-        specs = [own if each.name == spec.along else each for each in spec.kinds] or [own]
+        kinds = [replace(each, engine=spec.engine) for each in spec.kinds]
+        specs = [own if each.name == spec.along else each for each in kinds] or [own]
         grow = [each for each in specs if each.name == spec.along] if spec.along else specs
         self._worlds = None
         if spec.world is not None:
             names = [each.name for each in specs]
-            self._worlds = JointWorlds(spec.world, spec.folder, names)
+            self._worlds = JointWorlds(spec.world, spec.folder, names, spec.engine)
         turns = iter(_turns([each.agents for each in grow]))
         self._parts = [
             self._part(number, each, next(turns) if each in grow else None)
@@ -65,11 +71,10 @@ class Company(Population):
         self._come = 0
 
     def _part(self, number: int, spec: PopulationSpec, places: _Places | None) -> _Part:
-        build = load_target(BACKENDS[spec.backend].population)
         place = f"kinds.{number}" if self._spec.kinds else ""
         met = [self._worlds.surroundings[number]] if self._worlds else []
         with named_fields(place):
-            population = build(spec, self._probe if places else _Unwatched(), *met)
+            population = lone_class(spec)(spec, self._probe if places else Unwatched(), *met)
         return _Part(number, spec, population, place, places is not None, places or _ALL)
 
     def __len__(self) -> int:
@@ -136,6 +141,11 @@ class Company(Population):
                 self._probe.call("environment", self._worlds.move, step)
             self._come_and_go(self._worlds)
 
+    def lived(self, agents: range, steps: range) -> int:
+        if self._worlds is not None:
+            return super().lived(agents, steps)
+        return sum(each.lived(each.places.within(agents), steps) for each in self._growing)
+
     def _come_and_go(self, worlds: JointWorlds) -> None:
         """Let those of the born go for good whom their world has let go, and build those that are
         born now."""
@@ -161,10 +171,9 @@ class Company(Population):
         """All of a kind that live perceive, plan and say what they do."""
         take = worlds.surroundings[part.number].take
         with named_fields(part.field):
-            for present in worlds.present(part.number):
-                for lived in part.population.live(present, range(step, step + 1)):
-                    take(lived.agent, lived.behaviour.action)
-                    yield part.numbered(lived)
+            for lived in part.population.live_apart(worlds.present(part.number), step):
+                take(lived.agent, lived.behaviour.action)
+                yield part.numbered(lived)
 
     @contextmanager
     def _aside(self, share: float = 1.0) -> Iterator[None]:
@@ -293,6 +302,11 @@ class _Part:
             for lived in self.population.live(agents, steps):
                 yield self.numbered(lived)
 
+    def lived(self, agents: range, steps: range) -> int:
+        """As of a population."""
+        with named_fields(self.field):
+            return self.population.lived(agents, steps)
+
     def numbered(self, lived: Lived) -> Lived:
         """The same with the agent's place."""
         if self.places.period == 1:
@@ -309,10 +323,3 @@ def named_fields(place: str) -> Iterator[None]:
         if not place or error.field.partition(".")[0] not in _OF_KINDS:
             raise
         raise ScenarioError(f"{place}.{error.field}", error.problem, detail=error.detail) from None
-
-
-class _Unwatched:
-    """The probe of agents that no figure is about."""
-
-    def call(self, operation: str, function: Callable[..., T], *arguments: Any) -> T:
-        return function(*arguments)

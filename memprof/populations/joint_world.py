@@ -3,26 +3,22 @@ PettingZoo's parallel worlds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from memprof.errors import ScenarioError
-from memprof.models.factory import imported, signature_of
-from memprof.populations import ENVIRONMENT, EVERYBODY, WORLD, begin_random, step_seed
+from memprof.populations import ENVIRONMENT, EVERYBODY, WORLD, step_seed
 from memprof.populations.lone_world import as_space, expected, is_end, seen_of
 from memprof.populations.rewards import RewardSum
 from memprof.populations.seeds import AfterWorlds, Onwards
+from memprof.populations.world_maker import FIELD, Maker, Space, maker_of
 from memprof.storage.records import Numbered
-from memprof.text import own_traceback, raised, shown
-from memprof.values.population import WorldSpec
+from memprof.text import shown
+from memprof.values.population import EngineSpec, WorldSpec
 
-_FIELD = "world"
-_INTERFACE = (
-    "expected PettingZoo's parallel interface: reset(seed=...) -> observations, infos; "
-    "step(actions) -> observations, rewards, terminations, truncations, infos; each a dict by the "
-    "agent's name"
-)
+Shape = tuple[list[int], list[int]]
+"""Of an agent, the outcomes of every modality, and the controls of every factor."""
 
 
 @dataclass(slots=True)
@@ -30,6 +26,7 @@ class _World:
     """One world, and who lives in it.
 
     Attributes:
+        called: the name of its class.
         first: the index of its first agent; the others follow, in the order of their names.
         names: of its agents, kind by kind.
         born: the kinds of those that came later and live, by name.
@@ -39,55 +36,39 @@ class _World:
     """
 
     own: Any
+    called: str
     first: int
     names: list[list[str]]
     born: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Any] = field(default_factory=dict)
     actions: dict[str, Any] = field(default_factory=dict)
-    space: Callable[[str], Any] | None = None
+    space: Space | None = None
 
     @property
     def everybody(self) -> list[str]:
         """All names."""
         return [name for names in self.names for name in names]
 
-    def call(self, method: str, *values: Any, **keywords: Any) -> tuple[dict[str, Any], ...]:
-        """What the world's method returns, which is as many dicts as there should be."""
-        name = f"{type(self.own).__name__}.{method}()"
-        try:
-            returned = getattr(self.own, method)(*values, **keywords)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ScenarioError(
-                _FIELD, f"{name} raised {raised(error)}", detail=own_traceback(error)
-            ) from None
-        dicts = returned if isinstance(returned, tuple) else ()
-        count = {"reset": 2, "step": 5}[method]
-        if len(dicts) != count or not all(isinstance(each, Mapping) for each in dicts):
-            raise ScenarioError(_FIELD, f"{name} returned {shown(returned)}; {_INTERFACE}")
-        return tuple(dict(each) for each in dicts)
-
-    def begin(self, **seed: int) -> None:
+    def begin(self, make: Maker, **seed: int) -> None:
         """An episode."""
-        seen, _ = self.call("reset", **seed)
+        seen, _ = make.call(self.own, "reset", **seed)
         expected = self.everybody
         if expected and {*seen} != {*expected}:
             raise ScenarioError(
-                _FIELD,
-                f"{type(self.own).__name__}.reset() returned observations of {_listed(seen)}; "
+                FIELD,
+                f"{self.called}.reset() returned observations of {_listed(seen)}; "
                 f"expected those of {_listed(expected)}",
             )
         self.names = self.names if expected else [[*seen]]
         self.seen = seen
-        self.space = getattr(self.own, "action_space", None)
+        self.space = make.space(self.own, self.everybody)
 
-    def move(self, rewarded: Sequence[RewardSum]) -> list[str]:
+    def move(self, make: Maker, rewarded: Sequence[RewardSum]) -> list[str]:
         """All that live have acted; what each is given goes to that of its kind. The world's dict
         of actions is its own, and tells nothing of who was woken first. Returns the names of those
         that are born."""
         actions = {name: self.actions[name] for name in self.seen}
-        seen, rewards, terminated, truncated, _ = self.call("step", actions)
+        seen, rewards, terminated, truncated, _ = make.call(self.own, "step", actions)
         for given, names in zip(rewarded, self.names, strict=True) if rewards else ():
             self._reward(names, rewards, given)
         for name, kind in self.born.items() if rewards else ():
@@ -97,8 +78,8 @@ class _World:
         for name in self.seen:
             if name not in gone and name not in seen:
                 raise ScenarioError(
-                    _FIELD,
-                    f"{type(self.own).__name__}.step() returned no observation of {name!r}, who "
+                    FIELD,
+                    f"{self.called}.step() returned no observation of {name!r}, who "
                     "neither terminated nor was truncated",
                 )
         here = {name: seen[name] for name in self.seen if name not in gone}
@@ -118,8 +99,8 @@ class _World:
             over = is_end(value)
             if over is None:
                 raise ScenarioError(
-                    _FIELD,
-                    f"{type(self.own).__name__}.step() returned {shown(value)} for {name} as a "
+                    FIELD,
+                    f"{self.called}.step() returned {shown(value)} for {name} as a "
                     "termination or truncation; expected True or False",
                 )
             if over:
@@ -131,8 +112,8 @@ class _World:
         for name in names:
             if name in self.actions and not given.add(rewards.get(name)):
                 raise ScenarioError(
-                    _FIELD,
-                    f"{type(self.own).__name__}.step() returned the reward "
+                    FIELD,
+                    f"{self.called}.step() returned the reward "
                     f"{shown(rewards[name])} for {name}; expected a finite number",
                 )
 
@@ -149,9 +130,15 @@ class JointWorlds:
         surroundings: of each kind; where agents find them in place of `Environments`.
     """
 
-    def __init__(self, world: WorldSpec, folder: str, kinds: Sequence[str]) -> None:
+    def __init__(
+        self,
+        world: WorldSpec,
+        folder: str,
+        kinds: Sequence[str],
+        engine: EngineSpec | None = None,
+    ) -> None:
         self._seed, self._called, self._kinds = world.seed, world.callable, kinds
-        self._make = _maker(world, folder)
+        self._make = maker_of(world, folder, engine)
         self._worlds: list[_World] = []
         self._made: _World | None = None
         self.surroundings = [Surroundings(self, kind) for kind in range(len(kinds))]
@@ -160,7 +147,7 @@ class JointWorlds:
             return
         if len(kinds) > 1:
             raise ScenarioError(
-                _FIELD,
+                FIELD,
                 f"{self._called} takes no agents, and so lives with as many as it is made for; "
                 "kinds are measured by their numbers, each varied apart. Give it a parameter "
                 "agents, the list of their names: predator_0, predator_1 ...",
@@ -174,11 +161,12 @@ class JointWorlds:
         return step_seed(self._seed, -2 - first, step)
 
     def _new(self, first: int, names: list[list[str]]) -> _World:
-        begin_random(self._seed_of(first, -1))
-        world = _World(self._make([name for each in names for name in each]), first, names)
-        world.begin(seed=self._seed_of(first, -1) >> 1)
+        self._make.begin_random(self._seed_of(first, -1))
+        own = self._make([name for each in names for name in each])
+        world = _World(own, self._make.called(own), first, names)
+        world.begin(self._make, seed=self._seed_of(first, -1) >> 1)
         if not world.everybody:
-            raise ScenarioError(_FIELD, f"{self._called}: reset() returned no observations")
+            raise ScenarioError(FIELD, f"{self._called}: reset() returned no observations")
         return world
 
     def begin(self) -> None:
@@ -214,8 +202,8 @@ class JointWorlds:
             if world.seen and not (anew and step):
                 continue
             # No other draws are of such a step.
-            begin_random(self._seed_of(world.first, -3 - step))
-            world.begin()
+            self._make.begin_random(self._seed_of(world.first, -3 - step))
+            world.begin(self._make)
             for each, names in zip(self.surroundings, world.names, strict=True):
                 each.begun.update(range(world.first, world.first + len(names)))
 
@@ -248,8 +236,8 @@ class JointWorlds:
         """All that live have acted: let the worlds move."""
         rewarded = [each.rewards for each in self.surroundings]
         for world in self._worlds:
-            begin_random(self._seed_of(world.first, step))
-            for name in world.move(rewarded):
+            self._make.begin_random(self._seed_of(world.first, step))
+            for name in world.move(self._make, rewarded):
                 kind = world.born[name] = self._kind_of(name)
                 self.surroundings[kind].coming.append((world, name))
 
@@ -264,7 +252,7 @@ class JointWorlds:
             return 0
         if not kinds:
             raise ScenarioError(
-                _FIELD,
+                FIELD,
                 f"{self._called}: step() returned an observation of {name!r}, whom reset() had "
                 "not. Who is born is called by the kind, as "
                 f"{' or '.join(f'{each}_NUMBER' for each in self._kinds)}",
@@ -274,9 +262,7 @@ class JointWorlds:
     def close(self) -> None:
         """Let go of the worlds, which PettingZoo's are told, and of whoever lives in them."""
         for world in self._worlds or [each for each in [self._made] if each is not None]:
-            close = getattr(world.own, "close", None)
-            if callable(close):
-                close()
+            self._make.close(world.own)
         self._worlds, self._made = [], None
         for each in self.surroundings:
             each.clear()
@@ -292,7 +278,7 @@ class Surroundings:
     """What the agents of one kind find in their worlds.
 
     Attributes:
-        shapes: of each agent, the outcomes of every modality, and the controls of every factor.
+        shapes: of each agent.
         begun: agents that have been told of a new episode by what they perceived last only.
         born: where those live that came later, and their names there.
         coming: where agents are born that have not been built yet, and their names there.
@@ -306,7 +292,7 @@ class Surroundings:
     def clear(self) -> None:
         """Nobody is there."""
         self.shapes = Numbered()
-        self._shape: tuple[list[int], list[int]] | None = None
+        self._shape: Shape | None = None
         self.begun: set[int] = set()
         self.born: dict[int, tuple[_World, str]] = {}
         self.coming: list[tuple[_World, str]] = []
@@ -318,12 +304,15 @@ class Surroundings:
         """One more agent, whose model this is."""
         if own is not None:
             raise ScenarioError(
-                _FIELD,
+                FIELD,
                 "the model's function returns an environment of each agent's own, and the scenario "
                 "has one in which they meet; remove one of them",
             )
         outcomes = [array.shape[0] for array in arguments["A"]]
-        shape = outcomes, [array.shape[-1] for array in arguments["B"]]
+        self.note((outcomes, [array.shape[-1] for array in arguments["B"]]))
+
+    def note(self, shape: Shape) -> None:
+        """One more agent, whose outcomes and controls these are."""
         if shape != self._shape:
             self._shape = shape
         self.shapes.append(self._shape)
@@ -363,8 +352,8 @@ class Surroundings:
         seen = seen_of(world.seen[name], self.shapes[agent][0])
         if seen is None:
             raise ScenarioError(
-                _FIELD,
-                f"{type(world.own).__name__} has {name} observe {shown(world.seen[name])}; "
+                FIELD,
+                f"{world.called} has {name} observe {shown(world.seen[name])}; "
                 f"{expected(self.shapes[agent][0])}",
             )
         return seen
@@ -383,7 +372,7 @@ class Surroundings:
         if world.space is not None:
             try:
                 action = as_space(
-                    world.space(name), action, self.shapes[agent][1], world.own, _FIELD
+                    world.space(name), action, self.shapes[agent][1], world.called, FIELD
                 )
             except ScenarioError as error:
                 raise ScenarioError(error.field, f"{name}: {error.problem}") from None
@@ -392,42 +381,6 @@ class Surroundings:
     def holdings(self) -> Iterator[tuple[int, str, Any]]:
         """None: the worlds are everybody's."""
         yield from ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """Makes worlds."""
-
-    function: Callable[..., Any]
-    called: str
-    params: dict[str, Any]
-    takes_names: bool
-
-    def __call__(self, names: Sequence[str]) -> Any:
-        given = {"agents": [*names]} if self.takes_names else {}
-        try:
-            world = self.function(**self.params, **given)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ScenarioError(
-                f"{_FIELD}.callable",
-                f"{self.called} failed: {raised(error)}",
-                detail=own_traceback(error),
-            ) from None
-        for method in ("reset", "step"):
-            if not callable(getattr(world, method, None)):
-                raise ScenarioError(
-                    f"{_FIELD}.callable",
-                    f"{type(world).__name__} has no {method}(); {_INTERFACE}",
-                )
-        return world
-
-
-def _maker(world: WorldSpec, folder: str) -> _Maker:
-    function = imported(world.callable, "", [folder], _FIELD)
-    known = signature_of(function, world.callable, world.params, _FIELD, "agents")
-    return _Maker(function, world.callable, world.params, "agents" in known.parameters)
 
 
 def _listed(names: Any) -> str:

@@ -82,7 +82,11 @@ class LoneWorld:
     def _act(self, action: Sequence[float]) -> Any:
         """The action as the world's `action_space` has it."""
         space = getattr(self.own, "action_space", None)
-        return action if space is None else as_space(space, action, self._controls, self.own)
+        return (
+            action
+            if space is None
+            else as_space(space, action, self._controls, type(self.own).__name__)
+        )
 
     def _call(self, method: str, *values: Any, **keywords: Any) -> Any:
         try:
@@ -167,11 +171,12 @@ def as_space(
     space: Any,
     action: Sequence[float],
     controls: Sequence[int],
-    world: Any,
+    world: str,
     field: str = "model.callable",
 ) -> Any:
     """An action, a control per factor, as a space of Gymnasium has it: of those factors that have a
-    choice, one number for a `Discrete` space, and an array for a `MultiDiscrete` one.
+    choice, one number for a `Discrete` space, and an array for a `MultiDiscrete` one. `world` is
+    the name of the world's class.
 
     Raises:
         ScenarioError: the space is another, or has no such action.
@@ -185,7 +190,7 @@ def as_space(
     if value is None or not space.contains(value):
         raise ScenarioError(
             field,
-            f"the actions of {type(world).__name__} are {shown(space)}; found {chosen}, from "
+            f"the actions of {world} are {shown(space)}; found {chosen}, from "
             f"factors with {', '.join(map(str, controls))} controls. Expected a Discrete space for "
             "one factor that has a choice, or a MultiDiscrete one for several",
         )

@@ -55,10 +55,15 @@ class Channel:
 
 def backend_of(spec: PopulationSpec) -> type[Population]:
     """The population class of the backend, with the early passes installed before its import."""
+    install_early(spec)
+    return population_class(spec)
+
+
+def install_early(spec: PopulationSpec) -> None:
+    """Install those of the passes that have to be there before the backend is imported."""
     for name in dict.fromkeys(name for each in (spec, *spec.kinds) for name in each.passes):
         if PASSES[name].early:
             load_target(PASSES[name].form(spec.backend).target)().install()
-    return population_class(spec)
 
 
 def warm_up(spec: PopulationSpec, channel: Channel) -> None:
