@@ -102,7 +102,7 @@ class Group:
             outcomes=[*own["num_obs"]],
             controls=[*own["num_controls"]],
             model=Model(A, B, utility, *factors, bool(gains), paths),
-            likelihoods=list(map(maths.spm_log_single, A)),
+            likelihoods=[constant(maths.spm_log_single(each)) for each in A],
             first=list(map(maths.spm_log_single, D)),
             habits=maths.spm_log_single(own["E"]),
             policies=len(policies),

@@ -70,5 +70,6 @@ def install():
         sys.meta_path.insert(0, _OnDemand("pymdp.envs"))
 
 
-if {"memprof.worker", "memprof.launch.server"} & set(sys.orig_argv):
+_OURS = {"memprof.worker", "memprof.launch.server"}
+if any(each in _OURS or each.endswith("/default_worker.py") for each in sys.orig_argv):  # Ray's
     install()
