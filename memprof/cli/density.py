@@ -11,6 +11,7 @@ import typer
 
 from memprof.cli.options import (
     Destination,
+    Engine,
     OptionalScenario,
     Overrides,
     WorkerLimits,
@@ -93,6 +94,7 @@ def density_command(
     ] = None,
     *,
     changed: Overrides,
+    engine: Engine,
     workers: WorkerLimits = _A_DAY,
     to: Destination,
 ) -> None:
@@ -116,6 +118,7 @@ def density_command(
             "--suite": suite,
             "--memory-limit": workers.memory_limit,
             "--grow": grow,
+            "--engine": engine.engine,
         }
         _predict(scenario, agents, device_memory, measured, changed, workers, to)
         return
@@ -128,6 +131,16 @@ def density_command(
     if verify and workers.memory_limit is None:
         raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     loaded = load_or_default(scenario, "suite" if suite else "density", changed)
+    shards = engine.asked(
+        loaded.scenario.backend,
+        loaded.scenario.loop,
+        meet=loaded.scenario.world is not None,
+        verify=verify,
+        threads=threads,
+        suite=suite,
+        memory_limit=workers.memory_limit,
+        grow=grow,
+    )
     kinds = {each.kind: each for each in loaded.kinds}
     if grow is not None and grow not in kinds:
         has = f"expected {' or '.join(kinds)}" if kinds else "the scenario has no kinds"
@@ -153,7 +166,7 @@ def density_command(
         loaded = kinds[grow]
     elif kinds:
         sizes = _in_proportion(sizes, agents, [each.scenario.agents for each in kinds.values()])
-    asked = Asked(sizes, agents, verify, time_limit, threads, suite)
+    asked = Asked(sizes, agents, verify, time_limit, threads, suite, shards)
     name = loaded.scenario.name
     Output(f"{name}-density", to).answer(
         Question("density", name),

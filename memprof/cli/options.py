@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, CallbackParam, Option
 
@@ -20,11 +20,14 @@ from memprof.catalogue.passes import OPTIONS, passes_with
 from memprof.catalogue.passes import Option as PassOption
 from memprof.errors import UsageError, option_of
 from memprof.text import A_YEAR, cut, parse_size
-from memprof.values.population import EffortName
+from memprof.values.population import EffortName, EngineSpec, WorldPlace
 
 if TYPE_CHECKING:
     from memprof.posix import Limits
     from memprof.values.gate import Tolerance
+
+
+_MOST_SHARDS = 10_000
 
 
 def within(least: int, most: int) -> Callable[[CallbackParam, Any], Any]:
@@ -139,6 +142,72 @@ class WorkerLimits:
         from memprof.posix import Limits
 
         return Limits(self.timeout, self.memory_limit)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a population also grows over, beside one process."""
+
+    engine: Annotated[
+        Literal["ray"] | None,
+        Option("--engine", metavar="ray", help="Also spread the population over Ray's actors."),
+    ] = None
+    shards: Annotated[
+        int | None,
+        Option(
+            callback=within(1, _MOST_SHARDS),
+            help="With --engine ray: over so many.  [default: one per processor]",
+        ),
+    ] = None
+    address: Annotated[
+        str | None,
+        Option(help="With --engine ray: of a running cluster, or auto.  [default: this machine]"),
+    ] = None
+    world: Annotated[
+        WorldPlace | None,
+        Option(
+            metavar="driver|actor",
+            help="With --engine ray: where the world is in which agents meet.  [default: driver]",
+        ),
+    ] = None
+
+    def asked(
+        self, backend: str, loop: str | None, *, meet: bool, **of_one_process: object
+    ) -> EngineSpec | None:
+        """The engine, for agents of that backend and loop, which may `meet` in one world; None
+        where one process is to do.
+
+        Args:
+            of_one_process: options, by their fields, that are about one process.
+
+        Raises:
+            UsageError: options contradict each other or the scenario, or there is no Ray.
+        """
+        if self.engine is None:
+            for name in ("shards", "address", "world"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"--{name}: is for --engine ray; add it, or remove --{name}")
+            return None
+        for name, value in of_one_process.items():
+            if value not in (None, False):
+                option = option_of(name)
+                raise UsageError(
+                    f"{option}: is about one process, which --engine ray is not; remove one of the "
+                    "two"
+                )
+        if loop == "rollout":
+            raise UsageError(
+                f"--engine: expected agents that live step by step, found loop rollout of backend "
+                f"{backend}; add --loop jit"
+            )
+        if self.world is not None and not meet:
+            raise UsageError(
+                "--world: is for a world in which agents meet, and the scenario has none; remove it"
+            )
+        from memprof.distributed.installed import check_installed
+
+        check_installed()
+        return EngineSpec(self.shards, self.address, self.world or "driver")
 
 
 OptionalScenario = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from memprof.cli.options import FIELDS, Destination, Overrides, WorkerLimits, takes
+from memprof.cli.options import FIELDS, Destination, Engine, Overrides, WorkerLimits, takes
 
 
 @takes(**FIELDS)
@@ -17,6 +17,7 @@ def profile_command(
         typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).", show_default=False),
     ],
     changed: Overrides,
+    engine: Engine,
     workers: WorkerLimits,
     to: Destination,
 ) -> None:
@@ -28,11 +29,18 @@ def profile_command(
     from memprof.scenario import load_scenario
 
     loaded = load_scenario(scenario, changed)
+    shards = engine.asked(
+        loaded.scenario.backend,
+        loaded.scenario.loop,
+        meet=loaded.scenario.world is not None,
+        memory_limit=workers.memory_limit,
+    )
 
     from memprof.cli.output import Output, Question
     from memprof.profile.run import profile
 
     name = loaded.scenario.name
     Output(name, to).answer(
-        Question("profile", name), lambda observer: profile(loaded, workers.limits(), observer)
+        Question("profile", name),
+        lambda observer: profile(loaded, workers.limits(), observer, shards),
     )

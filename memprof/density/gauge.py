@@ -15,7 +15,13 @@ _SCARCE = 0.04
 
 
 class Gauge(Protocol):
-    """Reads the processes that hold a population: sums, where there are several."""
+    """Reads the processes that hold a population: sums, where there are several.
+
+    Attributes:
+        processes: how many.
+    """
+
+    processes: int
 
     def begin(self) -> Reading:
         """The empty population, settled: what others are compared with.
@@ -58,6 +64,8 @@ class Gauge(Protocol):
 
 class OwnProcess:
     """The gauge of this process, which the population is in."""
+
+    processes = 1
 
     def begin(self) -> Reading:
         process.expect_process()

@@ -36,8 +36,8 @@ _ROUNDS_SHARE, _MOST_ROUNDS = 0.1, 9  # of the longest round; of rounds
 """Short rounds are repeated, within these limits: a step leaves something behind."""
 _NEW_SIZE = 1.1
 _LEAST_GROWTH_BYTES = 4 * 2**20
-"""The least growth that a cost is known from: the first agents move into memory that was freed
-before."""
+"""The least growth of a process that a cost is known from: the first agents move into memory that
+was freed before."""
 _RESOLUTION, _RESOLVE_FACTOR = 0.01, 0.2
 _RESOLVE_SHARE = 0.25
 """Share of the memory left that agents may take only to resolve what they cost."""
@@ -125,6 +125,7 @@ class Sweep:
         seconds: float | None,
         channel: Channel,
         on_part: Callable[[DensityRun], None],
+        watched: int | None = None,
     ) -> None:
         self._gauge, self._channel, self._on_part = gauge, channel, on_part
         self._effort = spec.effort
@@ -133,7 +134,7 @@ class Sweep:
         self._watch = _Watch(digests, seconds, channel)
         self._points = Records(DensityPoint, _MOST_POINTS)
         self._population = build(spec, self._stopwatch)
-        self.growth = Growth(self._population, spec.steps, self._watch)
+        self.growth = Growth(self._population, spec.steps, self._watch, watched)
         self._multiple = lcm(self._population.group, self._population.period)
         self.sizes = tuple(dict.fromkeys(map(self.whole, sizes)))
         self.there, self.agent_seconds = range(0), 0.0
@@ -170,14 +171,15 @@ class Sweep:
         self._grow_to(agents)
         self._keep(self._read())
 
-    def resolve(self) -> None:
-        """Grow on until the cost of an agent is known well, within limits."""
+    def resolve(self, share: float = _RESOLVE_FACTOR) -> None:
+        """Grow on until the cost of an agent is known well, within limits; each time by such a
+        share at most."""
         end = perf_counter() + self._effort.resolve_seconds
         sizes = further_sizes(
             self._sizes,
-            _line,
+            self._line,
             resolution=_RESOLUTION,
-            share=_RESOLVE_FACTOR,
+            share=share,
             seconds_left=lambda: end - perf_counter(),
             agent_seconds=lambda: self.agent_seconds,
             room_bytes=lambda: _RESOLVE_SHARE * self._gauge.left_bytes(),
@@ -333,9 +335,9 @@ class Sweep:
     def _sizes(self) -> Points:
         return [(each.agents, each.reading.private_bytes) for each in self._points]
 
-
-def _line(points: Points) -> lines.Line | None:
-    """None where the points don't tell yet what an agent costs."""
-    if len(points) < FEWEST_POINTS or points[-1][1] - points[0][1] < _LEAST_GROWTH_BYTES:
-        return None
-    return lines.memory_line(lines.largest(points))
+    def _line(self, points: Points) -> lines.Line | None:
+        """None where the points don't tell yet what an agent costs."""
+        least = self._gauge.processes * _LEAST_GROWTH_BYTES
+        if len(points) < FEWEST_POINTS or points[-1][1] - points[0][1] < least:
+            return None
+        return lines.memory_line(lines.largest(points))

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import platform
 import shutil
+import socket
 import tempfile
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memprof.distributed.installed import check_installed
@@ -26,6 +30,20 @@ if TYPE_CHECKING:
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _LONGEST_TEMP = 40  # what Ray adds makes sockets, whose paths have 107 bytes at most
 _SHORT_NAME = 8
+_ANSWER_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Messages to shards and back, and the bytes that they take."""
+
+    messages: int = 0
+    size_bytes: int = 0
+
+    def count(self, message: object) -> None:
+        """One more."""
+        self.messages += 1
+        self.size_bytes += len(pickle.dumps(message))
 
 
 class ShardGone(Exception):
@@ -49,6 +67,7 @@ class Cluster:
             UsageError: there is no Ray, or none at the address.
             ClusterError: it does not start, or its nodes run different versions.
         """
+        self._traffic: Traffic | None = None
         check_installed()
         if shards is not None and (type(shards) is not int or shards < 1):
             raise UsageError(f"shards: expected a whole number, 1 or more; found {shards!r}")
@@ -100,6 +119,8 @@ class Cluster:
 
     def send_own(self, number: int, method: str, *arguments: Any) -> ObjectRef[Any]:
         """Have the shard itself do something."""
+        if self._traffic is not None:
+            self._traffic.count((method, arguments))
         sent: ObjectRef[Any] = getattr(self._actors[number], method).remote(*arguments)
         return sent
 
@@ -114,7 +135,10 @@ class Cluster:
         from ray import exceptions
 
         try:
-            return self._ray.get(sent)
+            found = self._ray.get(sent)
+            if self._traffic is not None:
+                self._traffic.count(found)
+            return found
         except exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, Vacant):
@@ -127,6 +151,15 @@ class Cluster:
             raise ShardGone(_why(error)) from None
         except exceptions.RayError as error:  # its node is gone, with what it returned
             raise ShardGone(raised(error)) from None
+
+    @contextmanager
+    def counted(self) -> Iterator[Traffic]:
+        """What is sent in the block, both ways."""
+        self._traffic = Traffic()
+        try:
+            yield self._traffic
+        finally:
+            self._traffic = None
 
     def each(self, method: str, *arguments: Any) -> list[Any]:
         """The same of all shards' objects, at once; what each returns.
@@ -246,8 +279,9 @@ def _connect(address: str | None) -> str | None:
             ) from error
         return folder
     try:
+        _see_who_answers(address)
         ray.init(address, **quiet)
-    except ConnectionError:
+    except OSError:
         raise UsageError(
             f"address: no cluster answers at {address}; start one (ray start --head), or leave the "
             "address out, and one of this machine is started"
@@ -255,6 +289,18 @@ def _connect(address: str | None) -> str | None:
     except Exception as error:  # such as another version of Ray or Python
         raise ClusterError(f"the cluster at {address} refuses: {raised(error)}") from error
     return None
+
+
+def _see_who_answers(address: str) -> None:
+    """Ray itself would try for ten minutes.
+
+    Raises:
+        OSError: nobody is there.
+    """
+    place = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    host, _, port = place.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
 
 
 def _temporary_folder() -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import floor
 
 from msgspec.structs import asdict, replace
 
@@ -17,17 +17,15 @@ from memprof.profile.cautions import incomplete_because
 from memprof.profile.passes import Plan
 from memprof.stats import equivalence
 from memprof.stats.equivalence import Parting
-from memprof.stats.lines import cost_of_sweeps, median_half_width
+from memprof.stats.lines import PROCESS_GRAIN_BYTES, cost_of_sweeps, median_half_width
 from memprof.text import counted
-from memprof.values.density import DistributedRun
-from memprof.values.distributed import Distributed, GrowthEnd, NodeMemory, NodeRow, Pace
+from memprof.values.density import DensityPoint, DistributedRun
+from memprof.values.distributed import Distributed, GrowthEnd, NodeMemory, NodeRow, Pace, room_bytes
 from memprof.values.population import EngineSpec, PopulationSpec
 from memprof.values.profile import Report
-from memprof.values.report import Equivalence
+from memprof.values.report import Equivalence, PerAgent
 from memprof.values.requests import Distribute, Reach
 
-_KEPT_FREE = 0.05
-"""Ray ends a process of a node that has less of its memory left (RAY_memory_usage_threshold)."""
 _SIZES = 5
 _FEWEST_SIZES = 3
 _WHY_FEW: Mapping[GrowthEnd, str] = {
@@ -114,8 +112,8 @@ def condensed(run: DistributedRun, spec: PopulationSpec) -> Distributed:
             f"fewer than {_FEWEST_SIZES} sizes of the population lived on the shards, as "
             f"{_WHY_FEW[run.ended]}"
         )
-    cost = cost_of_sweeps([run.sweep])
     shards = sum(each.shards for each in run.nodes)
+    cost = _no_surer(cost_of_sweeps([run.sweep]), run.sweep.points, shards)
     each_bytes = max(1.0, cost.ci95_bytes[1])
     rows = tuple(_rows(run.nodes, run.agents, each_bytes))
     return Distributed(
@@ -124,7 +122,7 @@ def condensed(run: DistributedRun, spec: PopulationSpec) -> Distributed:
         shards=shards,
         world=engine.world if spec.world is not None else "",
         passes=spec.passes,
-        agents=run.sweep.points[-1].agents,
+        agents=sum(run.agents),
         ended=run.ended,
         per_agent=cost,
         nodes=rows,
@@ -137,6 +135,15 @@ def condensed(run: DistributedRun, spec: PopulationSpec) -> Distributed:
     )
 
 
+def _no_surer(cost: PerAgent, points: Sequence[DensityPoint], shards: int) -> PerAgent:
+    """Each shard grows and shrinks by the grain of processes, whatever agents do."""
+    agents = points[-1].agents - points[0].agents
+    half = math.sqrt(shards) * PROCESS_GRAIN_BYTES / agents
+    low, high = cost.ci95_bytes
+    low, high = min(low, cost.marginal_bytes - half), max(high, cost.marginal_bytes + half)
+    return replace(cost, ci95_bytes=(low, high), resolved=not low <= 0 <= high)
+
+
 def _rows(
     nodes: Sequence[NodeMemory], agents: Sequence[int], each_bytes: float
 ) -> Iterator[NodeRow]:
@@ -146,9 +153,8 @@ def _rows(
     for node in nodes:
         shards[node.machine] += node.shards
     for node, there in zip(nodes, agents, strict=True):
-        room = max(0.0, node.left_bytes - _KEPT_FREE * node.limit_bytes)
-        part = node.shards / shards[node.machine]
-        yield NodeRow(**asdict(node), agents=there, more=floor(part * room / each_bytes))
+        room = room_bytes(node) * node.shards / shards[node.machine]
+        yield NodeRow(**asdict(node), agents=there, more=math.floor(room / each_bytes))
 
 
 def _pace(run: DistributedRun) -> Pace | None:

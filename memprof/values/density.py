@@ -95,8 +95,9 @@ class DistributedRun(Struct, frozen=True):
         ray: its version.
         sweep: sums over all shards; the private bytes of its readings are those of shards and of
             the object stores, USS and PSS have pages of libraries too, each once.
-        empty, nodes: each node before the first agent, and with all of the largest population.
-        agents: of these, on each node.
+        empty, nodes: each node before the first agent, and with the largest population that was
+            asked for.
+        agents: of that, on each node.
         ended: why it grew no further.
         behaved: digests of the first agents in one process; of two runs, where those of the shards
             were others.

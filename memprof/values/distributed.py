@@ -52,6 +52,15 @@ class NodeMemory(Struct, frozen=True):
         return self.shards_bytes + self.store_bytes + self.ray_bytes
 
 
+_KEPT_FREE = 0.05
+"""Ray ends processes of a node that has less of its memory left (RAY_memory_usage_threshold)."""
+
+
+def room_bytes(node: NodeMemory) -> int:
+    """What shards on a node may still take, or on the machine that it is on."""
+    return max(0, int(node.left_bytes - _KEPT_FREE * node.limit_bytes))
+
+
 class Reached(Struct, frozen=True):
     """A cluster that answers: Ray's version, and how many shards start there."""
 
@@ -60,7 +69,7 @@ class Reached(Struct, frozen=True):
 
 
 class NodeRow(NodeMemory, frozen=True, kw_only=True):
-    """A node, with all agents of the largest population.
+    """A node, with the largest population that was asked for.
 
     Attributes:
         agents: on its shards.
@@ -95,7 +104,7 @@ class Distributed(Struct, frozen=True, kw_only=True):
         address: of the cluster; empty for one of this machine alone, for the time of measuring.
         world: where the world is in which agents meet; empty where each lives alone.
         passes: of the population.
-        agents: the largest population that was read.
+        agents: the largest population that was asked for, and read.
         ended: why it grew no further: it `reached` what was asked for, its `time` was up, or a node
             was short of `memory`.
         per_agent: by private memory of all shards and the object stores; the fixed part also has

@@ -46,17 +46,25 @@ class Growth:
     """A population that grows and lives, in stretches of as many steps at once as suit it. What
     comes between them, and which is the last, is for each command to say.
 
+    A recorder takes down what the first `watched` agents do, or all: the others need not even tell
+    it, which matters where they live in other processes. Those that are built anew all tell it, or
+    nobody does.
+
     Attributes:
         turns: steps of single agents until now: fewer than all where a world lets some go, more
             where some are born in it.
     """
 
     def __init__(
-        self, population: Population, steps: int, recorder: Recorder | None = None
+        self,
+        population: Population,
+        steps: int,
+        recorder: Recorder | None = None,
+        watched: int | None = None,
     ) -> None:
         self.population = population
         self.steps = steps
-        self._recorder = recorder
+        self._recorder, self._most = recorder, watched
         self._lived: list[tuple[int, int]] = []  # up to which agent, how many steps
         self.turns = 0
 
@@ -108,7 +116,12 @@ class Growth:
 
     def _stretch(self, agents: range, steps: range) -> float:
         elapsed, aside = 0.0, self.population.aside.seconds
-        lives = self.population.live(agents, steps)
+        watched = self._watched(agents)
+        if others := range(max(agents.start, watched.stop), agents.stop):
+            start = perf_counter()
+            self.turns += self.population.lived(others, steps)
+            elapsed += perf_counter() - start
+        lives = self.population.live(watched, steps) if watched else iter(())
         while True:
             start = perf_counter()
             lived = next(lives, None)
@@ -119,6 +132,15 @@ class Growth:
             if self._recorder is not None:
                 self._recorder.record(*lived)
             del lived
+
+    def _watched(self, agents: range) -> range:
+        if self._recorder is None:
+            return range(0)
+        if self._most is None:
+            return agents
+        if self.population.rebuilds:
+            return agents if agents.stop <= self._most else range(0)
+        return range(agents.start, min(agents.stop, self._most))
 
 
 def _merged(lived: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -41,14 +41,14 @@ class Crowd(Population):
 
     def __init__(self):
         self.first = self.last = 0
-        self.lived = []
+        self.had = []
 
     def __len__(self):
         return self.last - self.first
 
     def grow(self, agents):
         begin, self.last = self.last, self.first + agents
-        self.lived += [0] * (self.last - begin)
+        self.had += [0] * (self.last - begin)
         self.now += EACH_SECONDS * (self.last - begin)
         return range(begin, self.last)
 
@@ -57,8 +57,8 @@ class Crowd(Population):
 
     def live(self, agents, steps):
         for agent in agents:
-            assert steps.start == self.lived[agent], "it goes on where it ended"
-            self.lived[agent] = steps.stop
+            assert steps.start == self.had[agent], "it goes on where it ended"
+            self.had[agent] = steps.stop
         return all_lived(agents, steps)
 
     def facts(self):
@@ -83,7 +83,7 @@ def sweep(crowd, monkeypatch):
     def read():
         return Reading(0, None, None, EACH_BYTES * len(crowd), None)
 
-    gauge = mock.Mock(read=read, begin=read)
+    gauge = mock.Mock(read=read, begin=read, processes=1)
     gauge.sizes.return_value = {}
     gauge.peak_rss_bytes.return_value = None
     gauge.left_bytes.return_value = 4 * 5 * EACH_BYTES
@@ -113,7 +113,7 @@ class Anew(Crowd):
         self.sizes = []
 
     def grow(self, agents):
-        self.last, self.lived = agents, [0] * agents
+        self.last, self.had = agents, [0] * agents
         self.sizes.append(agents)
         return range(agents)
 
@@ -228,10 +228,10 @@ def test_each_agent_lives_on_from_where_it_ended(crowd):
     life.come(4)
     life.live_on(3, 1)
     life.come(6)
-    assert crowd.lived == [3, 3, 3, 2, 2, 2]
+    assert crowd.had == [3, 3, 3, 2, 2, 2]
     life.live_on(5, 4)
     life.live_on(6, 1)
-    assert crowd.lived == [8, 8, 8, 7, 7, 3]
+    assert crowd.had == [8, 8, 8, 7, 7, 3]
 
 
 def test_notes_of_a_worker_take_no_memory_as_they_come():
@@ -309,7 +309,7 @@ def test_half_of_the_agents_go_or_as_many_as_others_can_be_built_in_the_time(
     sweep, crowd, seconds, going
 ):
     sweep.visit(10, whole_round=True)
-    assert crowd.lived[:10] == [2 + 9] * 10, "the scenario's steps, and as many rounds as may be"
+    assert crowd.had[:10] == [2 + 9] * 10, "the scenario's steps, and as many rounds as may be"
     assert sweep.replace(seconds) == going
     assert sweep.there == range(going, 10 + going)
-    assert crowd.lived[10:] == [2] * going
+    assert crowd.had[10:] == [2] * going

@@ -81,6 +81,15 @@ def test_an_agent_costs_what_it_adds_to_all_shards_and_libraries_are_fixed():
     assert (found.shards, found.agents, found.address, found.world) == (2, 100, "", "")
 
 
+def test_a_cost_is_no_surer_than_the_grain_of_all_shards():
+    """Even where all points are on one line: a process grows by arenas."""
+    low, high = condensed(made(), SPEC).per_agent.ci95_bytes
+    grain = 2 * 2**20 * 2**0.5 / 99
+    assert (low, high) == (pytest.approx(EACH - grain), pytest.approx(EACH + grain))
+    few = condensed(made(sizes=(1, 2, 3)), SPEC).per_agent
+    assert not few.resolved
+
+
 def test_the_cluster_holds_what_each_node_holds_with_its_own_limit():
     nodes = (
         node("a", "one", shards=3, left=2 * 10**9, limit=10**10),
@@ -167,7 +176,7 @@ def test_it_stands_in_all_formats_of_both_commands(name):
     whole = on_screen(report)
     flat = " ".join(whole.split())
     for said in (
-        "Over 2 shards on 2 nodes of this machine an agent costs 100 KB (",
+        "Over 2 shards on 2 nodes of this machine an agent costs 100 KB (70.0 KB to 130 KB)",
         "1,000 steps of agents a second, against 500 in one process: 2.00 times as many",
         "100% of 2 shards",
         "Equivalence with one process: exact: all digests are equal",
