@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from memprof.errors import UsageError
 from memprof.storage.activation import Activation
-from memprof.storage.disk_records import DiskRecords
 from memprof.storage.constants import constant
+from memprof.storage.disk_records import DiskRecords
 from memprof.storage.generators import put_away, put_back
 from memprof.storage.mmap import Mmap
 
