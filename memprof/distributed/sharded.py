@@ -78,7 +78,9 @@ class Sharded(Population):
             size = self._ask("sample", {0: (agents,)})[0]
             if size:
                 self._cluster.check_room(size)
-                self._common = self._cluster.put(self._ask("sampled", {0: ()})[0])
+                # What the first shard returns is in the store, where it stays.
+                self._common = self._cluster.send(0, "sampled", self._number)
+                self._cluster.result(0, self._common)
         if self._common is not None and not self._count:
             self._all("share", self._common)
 

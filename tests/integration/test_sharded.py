@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterable, Iterator
 from copy import copy
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
 
 from memprof.distributed.cluster import Cluster
 from memprof.distributed.current import on
+from memprof.distributed.sharded import Sharded
+from memprof.errors import ClusterError, ScenarioError
 from memprof.instruments import Stopwatch
 from memprof.populations import population_class
+from memprof.populations.company import Company
 from memprof.populations.trace import DigestTrace
 from memprof.scenario import load_scenario
-from memprof.values.population import EngineSpec, EpisodeSpec, PopulationSpec
+from memprof.values.measurements import Rewards
+from memprof.values.population import EngineSpec, EpisodeSpec, PopulationSpec, Share, WorldSpec
 
 ray = pytest.importorskip("ray")
 
-SCENARIOS = Path(__file__).parents[2] / "scenarios"
+HERE = Path(__file__).parents[1]
+SCENARIOS = HERE.parent / "scenarios"
+PARTS = "memprof.distributed.parts:Parts"
+PASSES = {"passes": ("share", "template")}
+MEADOW = WorldSpec("meadow:Meadow", {})
 AGENTS, STEPS = 24, 5
 STORE_BYTES = 80 * 2**20
 
@@ -52,26 +63,43 @@ def first(shards: int, cluster: Cluster) -> Cluster:
 def spec_of(scenario: str, **changes: Any) -> PopulationSpec:
     loaded = load_scenario(SCENARIOS / f"{scenario}.yaml")
     spec = replace(loaded.spec(changes.get("passes", ())), steps=STEPS)
-    return replace(spec, **({} if spec.kinds else {"agents": AGENTS}), **changes)
+    return replace(spec, **{"agents": spec.agents if spec.kinds else AGENTS, **changes})
 
 
-def lives(spec: PopulationSpec) -> tuple[str, ...]:
+def meadow(model: str = "grazer", **changes: Any) -> PopulationSpec:
+    """Agents of `tests/worlds/meadow.py`, grazers with a meadow."""
+    given = {"kind": "factory", "callable": f"meadow:{model}", "params": {}}
+    spec = spec_of("grid-5", model=given, folder=str(HERE / "worlds"), differs=True, steps=14)
+    spec = replace(spec, builder="memprof.models.factory:builder", learning=("D",))
+    return replace(spec, world=MEADOW if model == "grazer" else None, **changes)
+
+
+class Life(NamedTuple):
+    digests: tuple[str, ...]
+    born: int
+    rewards: Rewards | None
+    facts: dict[str, str]
+
+
+def life(spec: PopulationSpec) -> Life:
     population = population_class(spec)(spec, Stopwatch())
     digests = DigestTrace(spec.agents, spec.steps, with_others=True)
     try:
         for lived in population.live(population.grow(spec.agents), range(spec.steps)):
             digests.record(*lived)
+        found = population.born, population.rewards(), population.facts()
     finally:
         population.close()
-    return digests.per_agent() + digests.course()
+    return Life(digests.per_agent() + digests.course(), *found)
 
 
-def sharded(spec: PopulationSpec, cluster: Cluster, **engine: Any) -> tuple[str, ...]:
+def sharded(spec: PopulationSpec, cluster: Cluster, **engine: Any) -> Life:
     with on(cluster):
-        return lives(replace(spec, engine=EngineSpec(cluster.shards, **engine)))
+        return life(on_ray(spec, cluster, **engine))
 
 
-PASSES = {"passes": ("share", "template")}
+def on_ray(spec: PopulationSpec, cluster: Cluster, **engine: Any) -> PopulationSpec:
+    return replace(spec, engine=EngineSpec(cluster.shards, **engine))
 
 
 @pytest.mark.parametrize(
@@ -89,13 +117,169 @@ PASSES = {"passes": ("share", "template")}
 def test_agents_in_shards_behave_as_in_one_process(
     scenario: str, changes: dict[str, Any], shards: tuple[int, ...], cluster: Cluster
 ) -> None:
-    spec = spec_of(scenario, **changes)
-    whole = lives(spec)
+    assert_same(spec_of(scenario, **changes), cluster, shards)
+
+
+def assert_same(spec: PopulationSpec, cluster: Cluster, shards: Iterable[int]) -> Life:
+    whole = life(spec)
     for number in shards:
-        assert sharded(spec, first(number, cluster)) == whole
+        found = sharded(spec, first(number, cluster))
+        assert found.digests == whole.digests
+        assert (found.born, found.facts) == (whole.born, whole.facts)
+        if whole.rewards is not None:
+            assert found.rewards is not None
+            assert found.rewards.count == whole.rewards.count
+            assert found.rewards.mean == pytest.approx(whole.rewards.mean)
+    return whole
 
 
-@pytest.mark.parametrize("scenario", ["savanna", "opinions"])
-def test_a_world_in_an_actor_is_the_same_world(scenario: str, cluster: Cluster) -> None:
-    spec = spec_of(scenario, **PASSES)
-    assert sharded(spec, first(2, cluster), world="actor") == lives(spec)
+@pytest.mark.parametrize("passes", [(), ("template",), ("working_set",)])
+def test_the_born_and_those_who_begin_anew_are_in_shards_too(
+    passes: tuple[str, ...], cluster: Cluster
+) -> None:
+    whole = assert_same(meadow(passes=passes), cluster, (2, 7))
+    assert whole.born
+    assert whole.rewards is not None
+    assert assert_same(meadow("hermit", passes=passes), cluster, (2,)).rewards is not None
+
+
+@pytest.mark.parametrize("spec", [spec_of("savanna", **PASSES), meadow(), meadow(agents=1)])
+def test_a_world_in_an_actor_is_the_same_world(spec: PopulationSpec, cluster: Cluster) -> None:
+    assert sharded(spec, first(2, cluster), world="actor") == life(spec)
+
+
+def test_a_part_that_took_its_own_numbers_for_the_wholes_would_be_noticed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = first(2, cluster)
+    spec = meadow("hermit")
+    with on(two):
+        two.results([two.send_own(n, "hold", PARTS, Share(0, 2)) for n in range(2)])
+        assert life(on_ray(spec, two)).digests != life(spec).digests
+
+
+def test_kinds_that_do_not_meet_and_one_kind_alone(cluster: Cluster) -> None:
+    spec = replace(spec_of("savanna", **PASSES), world=None)
+    assert_same(spec, cluster, (2,))
+    predator, _ = load_scenario(SCENARIOS / "savanna.yaml").kinds
+    assert_same(replace(predator.spec(()), steps=STEPS), cluster, (2,))
+
+
+@pytest.mark.parametrize("world", ["driver", "actor"])
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("grazer", {"model": {"fails": 3}}),
+        ("hermit", {"model": {"fails": 3}}),
+        ("hermit", {"agent": {"policy_len": "long"}}),
+        ("grazer", {"world": {"fails": 2}}),
+        ("grazer", {"world": {"colour": 2}}),
+        ("grazer", {"world": {"lost": "agent_4"}}),
+    ],
+)
+def test_errors_are_those_of_one_process(
+    model: str, changes: dict[str, Any], world: str, cluster: Cluster
+) -> None:
+    spec = meadow(model, agent=changes.get("agent", {}))
+    spec = replace(spec, model={**spec.model, "params": changes.get("model", {})})
+    if spec.world is not None:
+        spec = replace(spec, world=replace(spec.world, params=changes.get("world", {})))
+    found = []
+    for run in (life, partial(sharded, cluster=first(2, cluster), world=world)):
+        with pytest.raises(ScenarioError) as raised:
+            run(spec)
+        found.append((raised.value.field, raised.value.problem, raised.value.detail))
+    assert found[0] == found[1]
+
+
+def test_one_message_for_each_shard_and_step(cluster: Cluster) -> None:
+    two = first(2, cluster)
+    with on(two):
+        population = Sharded(on_ray(spec_of("grid-5"), two), Stopwatch())
+        new = population.grow(AGENTS)
+        before = population.messages
+        assert len([*population.live(new, range(3))]) == 3 * AGENTS
+        assert population.messages == before + 2 * 3
+        assert population.lived(new, range(3, 13)) == 10 * AGENTS
+        assert population.messages == before + 2 * 4
+        assert [each.agent for each in population.live(range(4, 5), range(13, 14))] == [4]
+        assert population.messages == before + 2 * 4 + 1
+        population.close()
+    spec = on_ray(spec_of("savanna"), two)
+    with on(two):
+        company = Company(spec, Stopwatch())
+        company.grow(spec.agents)
+        kinds = [each.population for each in company._parts]
+        before = sum(each.messages for each in kinds)
+        assert company.lived(range(spec.agents), range(3)) == 3 * spec.agents
+        assert sum(each.messages for each in kinds) == before + 2 * 2 * 3
+        company.close()
+
+
+def test_agents_go_and_others_come(cluster: Cluster) -> None:
+    """New ones have numbers of their own, and live as they do in one process."""
+    spec = meadow("hermit")
+
+    def replaced(spec: PopulationSpec) -> tuple[str, ...]:
+        population = population_class(spec)(spec, Stopwatch())
+        digests = DigestTrace(AGENTS + 5, STEPS)
+        population.lived(population.grow(AGENTS), range(STEPS))
+        population.leave(range(5))
+        assert len(population) == AGENTS - 5
+        new = population.grow(AGENTS)
+        assert new == range(AGENTS, AGENTS + 5)
+        for lived in population.live(new, range(STEPS)):
+            digests.record(*lived)
+        population.close()
+        assert len(population) == 0
+        return digests.per_agent()
+
+    with on(first(7, cluster)):
+        assert replaced(on_ray(spec, cluster)) == replaced(spec)
+
+
+def test_agents_beyond_the_first_say_what_they_did_and_no_more(cluster: Cluster) -> None:
+    two = first(2, cluster)
+    spec = spec_of("grid-5")
+    whole = population_class(spec)(spec, Stopwatch())
+    with on(two):
+        population = Sharded(on_ray(spec, two), Stopwatch())
+        population.noted = 3
+        found = {each.agent: each for each in population.live(population.grow(5), range(1))}
+        population.close()
+    for each in whole.live(whole.grow(5), range(1)):
+        behaviour = found[each.agent].behaviour
+        assert behaviour.action.tolist() == each.behaviour.action.tolist()
+        assert (behaviour.beliefs is None) == (each.agent >= 3)
+    whole.close()
+
+
+def test_what_agents_have_in_common_is_once_on_each_node(cluster: Cluster) -> None:
+    """A model of a grid has 28 MB of transitions, of which no shard holds a copy."""
+    spec = spec_of("grid-29", passes=("batch",), agents=14)
+    before = cluster.nodes()
+    with on(cluster):
+        empty = cluster.each("settle")
+        population = Sharded(on_ray(spec, cluster), Stopwatch())
+        population.lived(population.grow(14), range(2))
+        full = cluster.each("settle")
+        after = cluster.nodes()
+        population.close()
+    transitions = 29**4 * 5 * 8
+    for one, other in zip(empty, full, strict=True):
+        assert None not in (one.uss_bytes, other.uss_bytes)
+        assert other.uss_bytes - one.uss_bytes < transitions / 2  # libraries among them
+    for node, then in zip(before, after, strict=True):
+        assert transitions <= then.store_bytes - node.store_bytes < 1.5 * transitions
+
+
+def test_a_shard_that_dies_is_an_error(cluster: Cluster) -> None:
+    two = first(2, cluster)
+    with on(two):
+        population = Sharded(on_ray(spec_of("grid-5"), two), Stopwatch())
+        new = population.grow(AGENTS)
+        os.kill(two.places[1].pid, signal.SIGKILL)
+        with pytest.raises(ClusterError, match=r"a shard has died: .*use more shards or nodes"):
+            population.lived(new, range(2))
+    two.revived(1)
+    cluster.places[1] = two.places[1]
