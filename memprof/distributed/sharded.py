@@ -35,8 +35,7 @@ class Sharded(Population):
     object store, once per node.
 
     Attributes:
-        messages: to shards, and as many back, until now.
-        noted: agents that tell what they believed.
+        noted: agents that tell what they believed, the first ones.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Sharded(Population):
         self._shares = [Share(number, self._cluster.shards) for number in self._everywhere]
         self._common: Any = None
         self._sampled = False
-        self._count = self._size = self.messages = 0
+        self._count = self._size = 0
         self.noted = NOTED
         begin = replace(spec, engine=None), surroundings is not None
         form: Form = self._all("begin", *begin)[0]
@@ -96,14 +95,16 @@ class Sharded(Population):
         for step in steps:
             yield from self.live_apart([agents], step)
 
-    def live_apart(self, stretches: Iterable[range], step: int) -> Iterator[Lived]:
-        due = [*stretches]
+    def live_apart(
+        self, stretches: Iterable[range], step: int, *, tell: bool = True
+    ) -> Iterator[Lived]:
+        due, noted = [*stretches], self.noted if tell else 0
         told = {} if self._around is None else self._perceived(due, self._around)
         asked: dict[int, tuple[Any, ...]] = {}
         for share in self._shares:
             if own := merged(share.within(each) for each in due):
                 perceived = told.get(share.first)
-                asked[share.first] = own, step, share.below(self.noted), perceived
+                asked[share.first] = own, step, share.below(noted), perceived
         did: dict[int, Did] = self._probe.call("turns", self._ask, "live", asked)
         for number, each in did.items():
             yield from each.lived(self._shares[number], step)
@@ -193,7 +194,6 @@ class Sharded(Population):
             ClusterError: one has died.
             whatever the first one raises that does.
         """
-        self.messages += len(arguments)
         cluster = self._cluster
         sent = {n: cluster.send(n, method, self._number, *each) for n, each in arguments.items()}
         try:

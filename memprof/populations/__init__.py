@@ -132,8 +132,11 @@ class Population(Protocol):
         within a step, agents come in the order that suits the population, each once."""
         ...
 
-    def live_apart(self, stretches: Iterable[range], step: int) -> Iterator[Lived]:
-        """One step of agents that are not all in a row."""
+    def live_apart(
+        self, stretches: Iterable[range], step: int, *, tell: bool = True
+    ) -> Iterator[Lived]:
+        """One step of agents that are not all in a row. Where nobody wants them to `tell` what they
+        believed, some tell no more than what they did."""
         for agents in stretches:
             yield from self.live(agents, range(step, step + 1))
 

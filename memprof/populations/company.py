@@ -124,27 +124,32 @@ class Company(Population):
     def live(self, agents: range, steps: range) -> Iterator[Lived]:
         """Where agents meet, all of them, whichever are asked for; but for those that their world
         has let go."""
-        if self._worlds is None:
-            for each in self._growing:
-                yield from each.live(each.places.within(agents), steps)
+        if self._worlds is not None:
+            yield from self._live_together(self._worlds, steps)
             return
-        for step in steps:
-            self._worlds.go_on(step, anew=self._spec.begins(step))
-            self._come_and_go(self._worlds)
-            for each in self._growing:
-                yield from self._meet(each, self._worlds, step)
-            for each in self._others:
-                with self._aside():
-                    for _ in self._meet(each, self._worlds, step):
-                        pass
-            with self._aside(share=self._others_share()):
-                self._probe.call("environment", self._worlds.move, step)
-            self._come_and_go(self._worlds)
+        for each in self._growing:
+            yield from each.live(each.places.within(agents), steps)
 
     def lived(self, agents: range, steps: range) -> int:
         if self._worlds is not None:
-            return super().lived(agents, steps)
+            return sum(1 for _ in self._live_together(self._worlds, steps, tell=False))
         return sum(each.lived(each.places.within(agents), steps) for each in self._growing)
+
+    def _live_together(
+        self, worlds: JointWorlds, steps: range, *, tell: bool = True
+    ) -> Iterator[Lived]:
+        for step in steps:
+            worlds.go_on(step, anew=self._spec.begins(step))
+            self._come_and_go(worlds)
+            for each in self._growing:
+                yield from self._meet(each, worlds, step, tell=tell)
+            for each in self._others:
+                with self._aside():
+                    for _ in self._meet(each, worlds, step, tell=False):
+                        pass
+            with self._aside(share=self._others_share()):
+                self._probe.call("environment", worlds.move, step)
+            self._come_and_go(worlds)
 
     def _come_and_go(self, worlds: JointWorlds) -> None:
         """Let those of the born go for good whom their world has let go, and build those that are
@@ -167,11 +172,12 @@ class Company(Population):
         )
         return 1 - growing / of_all
 
-    def _meet(self, part: _Part, worlds: JointWorlds, step: int) -> Iterator[Lived]:
+    def _meet(self, part: _Part, worlds: JointWorlds, step: int, *, tell: bool) -> Iterator[Lived]:
         """All of a kind that live perceive, plan and say what they do."""
         take = worlds.surroundings[part.number].take
         with named_fields(part.field):
-            for lived in part.population.live_apart(worlds.present(part.number), step):
+            present = worlds.present(part.number)
+            for lived in part.population.live_apart(present, step, tell=tell):
                 take(lived.agent, lived.behaviour.action)
                 yield part.numbered(lived)
 

@@ -197,23 +197,32 @@ def test_one_message_for_each_shard_and_step(cluster: Cluster) -> None:
     with on(two):
         population = Sharded(on_ray(spec_of("grid-5"), two), Stopwatch())
         new = population.grow(AGENTS)
-        before = population.messages
-        assert len([*population.live(new, range(3))]) == 3 * AGENTS
-        assert population.messages == before + 2 * 3
-        assert population.lived(new, range(3, 13)) == 10 * AGENTS
-        assert population.messages == before + 2 * 4
-        assert [each.agent for each in population.live(range(4, 5), range(13, 14))] == [4]
-        assert population.messages == before + 2 * 4 + 1
+        with two.counted() as traffic:
+            assert len([*population.live(new, range(3))]) == 3 * AGENTS
+        assert traffic.messages == 2 * 2 * 3
+        with two.counted() as traffic:
+            assert population.lived(new, range(3, 13)) == 10 * AGENTS
+        assert traffic.messages == 2 * 2
+        with two.counted() as traffic:
+            assert [each.agent for each in population.live(range(4, 5), range(13, 14))] == [4]
+        assert traffic.messages == 2
         population.close()
-    spec = on_ray(spec_of("savanna"), two)
+
+
+def test_what_those_who_meet_perceive_and_do_travels_as_arrays(cluster: Cluster) -> None:
+    two, agents, steps = first(2, cluster), 2000, 3
+    spec = replace(spec_of("savanna", passes=("batch",)), agents=agents)
     with on(two):
-        company = Company(spec, Stopwatch())
-        company.grow(spec.agents)
-        kinds = [each.population for each in company._parts]
-        before = sum(each.messages for each in kinds)
-        assert company.lived(range(spec.agents), range(3)) == 3 * spec.agents
-        assert sum(each.messages for each in kinds) == before + 2 * 2 * 3
+        company = Company(on_ray(spec, two), Stopwatch())
+        company.grow(agents)
+        with two.counted() as traffic:
+            assert company.lived(range(agents), range(steps)) == steps * agents
         company.close()
+    kinds = len(spec.kinds)
+    assert traffic.messages == 2 * 2 * kinds * steps
+    predators, prey = agents / 5, 4 * agents / 5
+    content = steps * 8 * ((2 + 1) * predators + (1 + 1) * prey)  # modalities, factors
+    assert content < traffic.size_bytes < content + 1024 * traffic.messages
 
 
 def test_agents_go_and_others_come(cluster: Cluster) -> None:
