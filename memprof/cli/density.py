@@ -12,7 +12,6 @@ import typer
 from memprof.cli.options import (
     Destination,
     Engine,
-    OptionalScenario,
     Overrides,
     WorkerLimits,
     fields_without,
@@ -29,7 +28,10 @@ _A_DAY = WorkerLimits(timeout=86_400.0)
 
 @takes(**fields_without("agents", "instruments"))
 def density_command(
-    scenario: OptionalScenario = None,
+    scenario: Annotated[
+        Path | None,
+        typer.Argument(metavar="SCENARIO", help="The scenario file.  [default: agents on a grid]"),
+    ] = None,
     max_agents: Annotated[
         int | None,
         typer.Option(
@@ -81,7 +83,7 @@ def density_command(
         bool,
         typer.Option(
             "--predict",
-            help="Tell how many fit by XLA's account, without running them (JAX agents).",
+            help="Tell by XLA's account, without a run (JAX agents).",
         ),
     ] = False,
     device_memory: Annotated[
@@ -98,11 +100,9 @@ def density_command(
     workers: WorkerLimits = _A_DAY,
     to: Destination,
 ) -> None:
-    """Grow a population, and report how many agents fit. Without SCENARIO, use agents on a grid.
-
-    Exit codes: 0 success, even if a memory or time limit was reached; 1 behaviour diverged; 2 the
-    command line or the scenario is wrong; 3 the measurement failed; 130 interrupted. More:
-    memprof help density.
+    """Grow a population, and report how many agents fit. Exit codes: 0 success, even at a memory or
+    time limit; 1 behaviour diverged; 2 wrong command line or scenario; 3 not measured; 130
+    interrupted. More: memprof help density.
     """
     from memprof.catalogue.backends import BACKENDS
     from memprof.density.capacity import sweep_sizes

@@ -150,24 +150,24 @@ class Engine:
 
     engine: Annotated[
         Literal["ray"] | None,
-        Option("--engine", metavar="ray", help="Also spread the population over Ray's actors."),
+        Option("--engine", metavar="ray", help="Also spread the agents over Ray's shards:"),
     ] = None
     shards: Annotated[
         int | None,
         Option(
             callback=within(1, _MOST_SHARDS),
-            help="With --engine ray: over so many.  [default: one per processor]",
+            help="Over so many.  [default: one per processor]",
         ),
     ] = None
     address: Annotated[
         str | None,
-        Option(help="With --engine ray: of a running cluster, or auto.  [default: this machine]"),
+        Option(help="Of a cluster, or auto.  [default: this machine]"),
     ] = None
     world: Annotated[
         WorldPlace | None,
         Option(
             metavar="driver|actor",
-            help="With --engine ray: where the world is in which agents meet.  [default: driver]",
+            help="Where agents meet.  [default: driver]",
         ),
     ] = None
 

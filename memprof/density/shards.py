@@ -4,7 +4,7 @@ shards."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import lcm
 from time import perf_counter
@@ -19,7 +19,7 @@ from memprof.distributed.parts import Memory
 from memprof.instruments import Stopwatch
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace
-from memprof.values.density import DensityRun, DistributedRun
+from memprof.values.density import DensityPoint, DensityRun, DistributedRun
 from memprof.values.distributed import GrowthEnd, NodeMemory, Reached, room_bytes
 from memprof.values.instruments import Calibration, Reading
 from memprof.values.measurements import Children
@@ -197,17 +197,22 @@ class _Spread:
         try:
             for size in self._sweep.sizes:
                 self._sweep.look(size)
-                self._note(size)
+                self._note(self._sweep.run().points)
             self._sweep.resolve(_RESOLVE_FACTOR)
         except TimeUp:
             self._sweep.take_last()
+            self._note(self._sweep.run().points)
             return "time"
         except MemoryError:
             return "memory"
         return "reached"
 
-    def _note(self, agents: int) -> None:
-        """What nodes hold, and how many of the agents, in the order of their first shards."""
+    def _note(self, points: Sequence[DensityPoint]) -> None:
+        """What nodes held at the last of the points, and how many of its agents, in the order of
+        their first shards."""
+        agents = points[-1].agents if points else 0
+        if agents == sum(self._on_nodes):
+            return
         count = Counter[str]()
         for number, place in enumerate(self._cluster.places):
             count[place.node] += len(range(number, agents, self._cluster.shards))

@@ -100,7 +100,9 @@ def _explained(found: Distributed) -> Iterator[str]:
             f"{format_size(found.bytes_per_step)}, both ways together."
         )
     if found.world:
-        there = "an actor of its own" if found.world == "actor" else "the process that asks"
+        there = "the process that asks"
+        if found.world == "actor":
+            there = "an actor of its own, which counts with Ray itself here"
         yield f"The world is in {there}."
     first = found.nodes[0]
     driver = next((each.driver_bytes for each in found.nodes if each.driver_bytes), None)
