@@ -3,10 +3,10 @@ shards."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import lcm
 from time import perf_counter
 
 from msgspec.structs import replace
@@ -32,6 +32,8 @@ _LOOK_SECONDS = 1.0
 _RESOLVE_FACTOR = 1.0  # a reading of all shards takes longer than one of a process
 _PACED_SECONDS = 2.0
 _ROUNDS, _ROUNDS_SECONDS = 9, 10.0
+_ROUND_SECONDS, _MOST_STEPS = 0.1, 50
+"""A round of one process takes so long at least, if that many steps do."""
 _WARM_STEPS = 2
 
 
@@ -154,7 +156,7 @@ class _Spread:
             request.seconds,
             channel,
             lambda run: None,
-            None if self._spec.world else WATCHED,  # a world asks all that meet in it
+            WATCHED,
         )
         self._empty = self._nodes = self._gauge.nodes
 
@@ -163,7 +165,7 @@ class _Spread:
         self._channel.progress("warm up")
         population = backend_of(self._spec)(self._spec, Stopwatch())
         agents = self._spec.agents if self._spec.world else self._cluster.shards
-        agents += -agents % lcm(population.group, population.period)
+        agents += -agents % math.lcm(population.group, population.period)
         steps = max(population.stride, min(_WARM_STEPS, self._spec.steps))
         population.lived(population.grow(agents), range(steps))
         population.close()
@@ -241,8 +243,11 @@ class _Spread:
         if self._population.rebuilds:
             there.come(agents)
         self._channel.progress("pace", agents)
+        stride, end = self._population.stride, perf_counter() + _ROUNDS_SECONDS
+        there.live_on(agents, stride)
+        in_time = _ROUND_SECONDS / alone.live_on(agents, stride)
+        steps = stride * math.ceil(max(1.0, min(in_time, _MOST_STEPS / stride)))
         rounds: tuple[list[float], list[float]] = [], []
-        steps, end = self._population.stride, perf_counter() + _ROUNDS_SECONDS
         while len(rounds[0]) < _ROUNDS and (not rounds[0] or perf_counter() < end):
             for growth, seconds in zip((alone, there), rounds, strict=True):
                 seconds.append(growth.live_on(agents, steps) / (agents * steps))

@@ -43,6 +43,7 @@ def reach(crew: Crew, engine: EngineSpec) -> None:
         ClusterError: shards don't start there.
     """
     if engine.address is not None:
+        crew.total += 1
         crew.run("Ray", Reach(replace(crew.loaded.spec(()), engine=engine)))
 
 
@@ -169,7 +170,7 @@ def _pace(run: DistributedRun) -> Pace | None:
         one_process_per_second=1 / statistics.median(run.one_process_seconds),
         shards_per_second=1 / statistics.median(run.shards_seconds),
         ratio=ratio,
-        ratio_ci95=(ratio - half, ratio + half),
+        ratio_ci95=(max(0.0, ratio - half), ratio + half),
     )
 
 
