@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Collection, Sequence
 from importlib import metadata
+from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,8 +103,12 @@ class Stored(NamedTuple):
         return cls(array if order == "C" else array.transpose(*order), order)
 
     def array(self) -> np.ndarray:
-        """The array, in the memory that the content has."""
-        return arranged(self.content, self.order)
+        """The array, in the memory that the content has. Views of it have it as their base, by
+        which they are known to show a constant: so its own base is no array."""
+        found = arranged(self.content, self.order)
+        content: Any = self.content.reshape(-1).view(np.uint8)
+        memory: Any = PickleBuffer(content)
+        return np.ndarray(found.shape, found.dtype, memory, 0, found.strides)
 
 
 def large_constants() -> list[Stored]:
