@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "OptimizedPopulation",
     "PopulationMemory",
+    "distribute",
     "mark",
     "optimize",
     "reopen",
@@ -30,6 +31,10 @@ def __getattr__(name: str) -> object:
         from memprof.populations import thread_random
 
         return thread_random.thread_random
+    if name == "distribute":
+        from memprof.distributed.distribute import distribute
+
+        return distribute
     if name in ("mark", "watch"):
         from memprof.watching import watch
 

@@ -20,6 +20,7 @@ from memprof.storage.batch import Batch
 from memprof.storage.in_place import InPlace
 from memprof.storage.numbering import agents_due
 from memprof.text import counted, shown
+from memprof.values.population import Share
 
 _LEARNED = {"A", "B", "D"}
 _SEEDS = 2**32
@@ -28,10 +29,15 @@ Use = Callable[[int], AbstractContextManager[Any]]
 
 
 class Acting:
-    """Lets the agents of a roster act: together where the way of storing them allows it."""
+    """Lets the agents of a roster act: together where the way of storing them allows it.
+
+    Attributes:
+        share: which agents of a whole population these are, as messages name them.
+    """
 
     def __init__(self, storage: InPlace, roster: Roster) -> None:
         self._roster = roster
+        self.share = Share()
         self._together = Turns(storage) if isinstance(storage, Batch) else None
 
     def act(
@@ -62,12 +68,12 @@ class Acting:
     ) -> np.ndarray:
         if self._together is None or learning:
             places = each_alone(range(len(chosen)), onwards)
-            return _rows([_turn(chosen[at], seen[at], learning, use).action for at in places])
+            return _rows([self._turn(chosen[at], seen[at], learning, use).action for at in places])
         with self._roster.acting(chosen) as waiting:
 
             def alone(place: int) -> Behaviour:
                 waiting.discard(chosen[place])
-                return _turn(chosen[place], seen[place], (), use)
+                return self._turn(chosen[place], seen[place], (), use)
 
             taken = self._together.take(chosen, seen, alone, onwards)
             return _rows([action for some in taken for action in some.actions()])
@@ -82,9 +88,37 @@ class Acting:
         """As `OptimizedPopulation.map`; `use` is its `activate`."""
         found = []
         for index, observation in zip(*self._due(observations, indices), strict=True):
-            with use(index) as agent, _named(index, observation):
+            with use(index) as agent, self._named(index, observation):
                 found.append(step(agent, observation))
         return found
+
+    def _turn(self, index: int, observation: Any, learning: Collection[str], use: Use) -> Behaviour:
+        """One agent's turn, taken alone."""
+        with use(index) as agent:
+            for letter in sorted(learning):
+                if getattr(agent, f"p{letter}", None) is None:
+                    raise UsageError(
+                        f"learning: agent {self.share.index(index)} has no p{letter}, the counts "
+                        f"of what it learns; build it with p{letter}, or leave {letter} out"
+                    )
+            single = isinstance(observation, Integral) or getattr(observation, "ndim", 1) == 0
+            with self._named(index, observation):
+                return take_turn(
+                    agent,
+                    [observation] if single else observation,
+                    learning,
+                    first=getattr(agent, "action", None) is None,
+                )
+
+    @contextmanager
+    def _named(self, index: int, observation: Any) -> Iterator[None]:
+        """A block whose errors name the agent that is in it."""
+        try:
+            yield
+        except Exception as error:
+            agent = self.share.index(index)
+            error.add_note(f"agent {agent} of the population, observing {observation!r}")
+            raise
 
     def _due(
         self, observations: Any, indices: Sequence[int] | None
@@ -95,7 +129,7 @@ class Acting:
             chosen = self._roster.indices()
         else:
             chosen = agents_due(observations if indices is None else indices)
-        seen = _seen(observations, chosen)
+        seen = seen_by(observations, chosen)
         if everybody:
             return chosen, seen
         for index in chosen:
@@ -105,8 +139,12 @@ class Acting:
         return chosen, seen
 
 
-def _seen(observations: Any, chosen: Sequence[int]) -> Sequence[Any] | np.ndarray:
-    """What each of these agents observes."""
+def seen_by(observations: Any, chosen: Sequence[int]) -> Sequence[Any] | np.ndarray:
+    """What each of these agents observes, by their indices or in their order.
+
+    Raises:
+        UsageError: there is none for one, or there are more.
+    """
     if isinstance(observations, Mapping):
         for index in chosen:
             if index not in observations:
@@ -134,35 +172,6 @@ def _checked(seeds: Sequence[int] | np.ndarray, agents: int) -> list[int]:
             f"{shown(seeds)}"
         )
     return found.tolist()  # type: ignore[no-any-return]
-
-
-def _turn(index: int, observation: Any, learning: Collection[str], use: Use) -> Behaviour:
-    """One agent's turn, taken alone."""
-    with use(index) as agent:
-        for letter in sorted(learning):
-            if getattr(agent, f"p{letter}", None) is None:
-                raise UsageError(
-                    f"learning: agent {index} has no p{letter}, the counts of what it learns; "
-                    f"build it with p{letter}, or leave {letter} out"
-                )
-        single = isinstance(observation, Integral) or getattr(observation, "ndim", 1) == 0
-        with _named(index, observation):
-            return take_turn(
-                agent,
-                [observation] if single else observation,
-                learning,
-                first=getattr(agent, "action", None) is None,
-            )
-
-
-@contextmanager
-def _named(index: int, observation: Any) -> Iterator[None]:
-    """A block whose errors name the agent that is in it."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"agent {index} of the population, observing {observation!r}")
-        raise
 
 
 def _rows(actions: list[np.ndarray]) -> np.ndarray:

@@ -25,6 +25,7 @@ from memprof.storage.saving import Draft, saving
 from memprof.text import counted
 from memprof.upstream.numpy_agent import Agent
 from memprof.values.measurements import WorkingSetUse
+from memprof.values.population import Share
 
 
 class OptimizedPopulation:
@@ -73,8 +74,7 @@ class OptimizedPopulation:
             for agent in [agents] if one else agents:
                 self._take(agent)
         except BaseException:
-            self._roster.give_back()
-            self._close()
+            self.give_back()
             raise
 
     def __len__(self) -> int:
@@ -160,6 +160,26 @@ class OptimizedPopulation:
         self._check_writable()
         self._roster.check_index(index)
         self._roster.leave(index)
+
+    @property
+    def share(self) -> Share:
+        """Which agents of a whole population these are, as messages name them; all by default."""
+        return self._acting.share
+
+    @share.setter
+    def share(self, share: Share) -> None:
+        self._acting.share = share
+
+    def indices(self) -> np.ndarray:
+        """The indices of all agents that are there, in order."""
+        self._check_open()
+        return np.array(self._roster.indices(), np.int64)
+
+    def give_back(self) -> None:
+        """Close the population, and make agents that the caller still holds what they are by now,
+        with arrays of their own."""
+        self._roster.give_back()
+        self._close()
 
     def in_turn(self, indices: Iterable[int] | None = None) -> Iterator[int]:
         """Each of `indices`, or of all agents, once: under the pass `working_set` the active ones

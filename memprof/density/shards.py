@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from memprof.catalogue.passes import bound_of
 from memprof.density.worker import WATCHED, Sweep, TimeUp
-from memprof.distributed.cluster import Cluster, Traffic
+from memprof.distributed.cluster import Cluster
 from memprof.distributed.current import on
 from memprof.distributed.parts import Memory
+from memprof.distributed.traffic import Traffic
 from memprof.instruments import Stopwatch
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace
@@ -224,9 +225,9 @@ class _Spread:
         """Of one step of all agents, of which nothing comes back but what they did."""
         growth = self._sweep.growth
         growth.record_no_more()
-        with self._cluster.counted() as traffic:
-            growth.live_on(len(self._population), self._population.stride)
-        return traffic
+        before = self._cluster.traffic.copy()
+        growth.live_on(len(self._population), self._population.stride)
+        return self._cluster.traffic.since(before)
 
     def _paced(self) -> int:
         """Agents that one process builds in the time for that, if shards take nothing from each

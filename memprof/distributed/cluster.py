@@ -3,22 +3,19 @@ shards on its nodes."""
 
 from __future__ import annotations
 
-import logging
 import os
-import pickle
 import platform
-import shutil
-import socket
-import tempfile
-import weakref
+import re
+import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from memprof.distributed.installed import check_installed
+from memprof.distributed.connection import connected
 from memprof.distributed.shard import Place, Shard, Vacant, versions
+from memprof.distributed.traffic import Traffic
 from memprof.errors import ClusterError, MemprofError, UsageError
 from memprof.text import counted, format_size, raised
 from memprof.values.distributed import NodeMemory
@@ -26,24 +23,9 @@ from memprof.values.distributed import NodeMemory
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-# Ray's own reports home, and a warning about accelerators that no shard asks for.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-_LONGEST_TEMP = 40  # what Ray adds makes sockets, whose paths have 107 bytes at most
 _SHORT_NAME = 8
-_ANSWER_SECONDS = 10.0
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Messages to shards and back, and the bytes that they take."""
-
-    messages: int = 0
-    size_bytes: int = 0
-
-    def count(self, message: object) -> None:
-        """One more."""
-        self.messages += 1
-        self.size_bytes += len(pickle.dumps(message))
+_PAUSE_SECONDS = 0.05
+_MISSING = re.compile(r"No module named '([\w.]+)'")
 
 
 class ShardGone(Exception):
@@ -55,7 +37,8 @@ class Cluster:
 
     Attributes:
         shards: how many there are.
-        owned: whether the cluster was started for this population, and ends with it.
+        places: where they are.
+        traffic: messages until now.
     """
 
     def __init__(self, shards: int | None = None, address: str | None = None) -> None:
@@ -67,35 +50,31 @@ class Cluster:
             UsageError: there is no Ray, or none at the address.
             ClusterError: it does not start, or its nodes run different versions.
         """
-        self._traffic: Traffic | None = None
-        check_installed()
         if shards is not None and (type(shards) is not int or shards < 1):
             raise UsageError(f"shards: expected a whole number, 1 or more; found {shards!r}")
-        os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+        self._end = connected(self, address)
         import ray
 
         self._ray = ray
-        self.owned = not ray.is_initialized()
-        folder = _connect(address) if self.owned else None
-        self._end = weakref.finalize(self, _disconnect, folder if self.owned else None, self.owned)
-        try:
-            self._start(shards)
-        except BaseException:
-            self.close()
-            raise
+        self._actors: list[Any] = []
+        self.traffic = Traffic()
+        with self.for_good():
+            self.shards = shards or max(1, int(sum(self._processors().values())))
+            self._actors += map(self._actor, _spread(self._processors(), self.shards))
+            self.places = [self._placed(number) for number in range(self.shards)]
+            _check_versions(self.places)
 
-    def _start(self, shards: int | None) -> None:
+    def _actor(self, node: str) -> Any:
+        """A new shard there, which Ray starts anew if it dies."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        processors = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in self._living()}
-        self.shards = shards or max(1, int(sum(processors.values())))
         make: Any = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)(Shard)
-        self._actors: list[Any] = []
-        for node in _spread(processors, self.shards):
-            near = NodeAffinitySchedulingStrategy(node, soft=True)
-            self._actors.append(make.options(scheduling_strategy=near).remote())
-        self.places: list[Place] = [self._placed(number) for number in range(self.shards)]
-        _check_versions(self.places)
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        return make.options(scheduling_strategy=there).remote(sys.path)
+
+    def _processors(self) -> dict[str, float]:
+        """How many each living node has."""
+        return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in self._living()}
 
     def _living(self) -> list[dict[str, Any]]:
         nodes: list[dict[str, Any]] = self._ray.nodes()  # type: ignore[no-untyped-call]
@@ -119,8 +98,7 @@ class Cluster:
 
     def send_own(self, number: int, method: str, *arguments: Any) -> ObjectRef[Any]:
         """Have the shard itself do something."""
-        if self._traffic is not None:
-            self._traffic.count((method, arguments))
+        self.traffic.send((method, arguments))
         sent: ObjectRef[Any] = getattr(self._actors[number], method).remote(*arguments)
         return sent
 
@@ -136,30 +114,19 @@ class Cluster:
 
         try:
             found = self._ray.get(sent)
-            if self._traffic is not None:
-                self._traffic.count(found)
+            self.traffic.receive(found)
             return found
         except exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, Vacant):
                 raise ShardGone("Ray has started it anew") from None
-            cause.add_note(f"in shard {number} of {len(self._actors)}")
-            raise cause from None
+            raise _of_shard(cause, str(error), number) from None
         except exceptions.ObjectStoreFullError as error:
             raise _full(str(error)) from None
         except (exceptions.RayActorError, exceptions.OutOfMemoryError) as error:
             raise ShardGone(_why(error)) from None
         except exceptions.RayError as error:  # its node is gone, with what it returned
             raise ShardGone(raised(error)) from None
-
-    @contextmanager
-    def counted(self) -> Iterator[Traffic]:
-        """What is sent in the block, both ways."""
-        self._traffic = Traffic()
-        try:
-            yield self._traffic
-        finally:
-            self._traffic = None
 
     def each(self, method: str, *arguments: Any) -> list[Any]:
         """The same of all shards' objects, at once; what each returns.
@@ -169,6 +136,11 @@ class Cluster:
             whatever the shards' objects raise.
         """
         sent = [self.send(number, method, *arguments) for number in range(self.shards)]
+        return self.results(sent)
+
+    def all_own(self, method: str, *arguments: Any) -> list[Any]:
+        """The same of the shards themselves."""
+        sent = [self.send_own(number, method, *arguments) for number in range(self.shards)]
         return self.results(sent)
 
     def results(self, sent: Sequence[ObjectRef[Any]]) -> list[Any]:
@@ -222,12 +194,33 @@ class Cluster:
             try:
                 place: Place = self._ray.get(self._actors[number].place.remote())
             except exceptions.ActorUnavailableError:
-                continue
+                time.sleep(_PAUSE_SECONDS)
+            except (exceptions.ActorDiedError, exceptions.ActorUnschedulableError) as error:
+                node = self.places[number].node
+                if node in self._processors():
+                    raise ShardGone(_why(error)) from None
+                self._actors[number] = self._elsewhere(node)
             except exceptions.RayError as error:
                 raise ShardGone(_why(error)) from None
-            self.places[number] = place
-            _check_versions(self.places)
-            return place
+            else:
+                self.places[number] = place
+                _check_versions(self.places)
+                return place
+
+    def _elsewhere(self, gone: str) -> Any:
+        """A shard on another node than one that is gone.
+
+        Raises:
+            ClusterError: there is no other.
+        """
+        there = Counter(place.node for place in self.places)
+        left = self._processors()
+        if not left:
+            raise ClusterError(
+                f"node {gone[:_SHORT_NAME]} is gone, and there is no other; start one, and reopen "
+                "the last checkpoint with memprof.distribute(folder)"
+            )
+        return self._actor(min(left, key=lambda node: (there[node] / max(1.0, left[node]), node)))
 
     def nodes(self) -> tuple[NodeMemory, ...]:
         """What each node with shards holds, in the order of their first shards.
@@ -254,68 +247,21 @@ class Cluster:
         except ShardGone as error:
             raise ClusterError(f"a shard has died while its node was read: {error}") from None
 
+    @contextmanager
+    def for_good(self) -> Iterator[None]:
+        """A block that begins a population; what it raises ends the shards, too."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     def close(self) -> None:
         """End the shards, and the cluster if it was started for them."""
-        for actor in getattr(self, "_actors", ()):
-            if self._ray.is_initialized() and self._end.alive:
-                self._ray.kill(actor)
-        self._actors = []
+        for actor in self._actors if self._ray.is_initialized() else ():
+            self._ray.kill(actor)
+        self._actors.clear()
         self._end()
-
-
-def _connect(address: str | None) -> str | None:
-    """Connect to Ray; the folder of a cluster that was started for that."""
-    import ray
-
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        folder = _temporary_folder()
-        try:
-            ray.init("local", include_dashboard=False, _temp_dir=folder, **quiet)
-        except Exception as error:
-            _disconnect(folder, True)
-            raise ClusterError(
-                f"Ray does not start here: {raised(error)}; try python -c 'import ray; ray.init()'"
-            ) from error
-        return folder
-    try:
-        _see_who_answers(address)
-        ray.init(address, **quiet)
-    except OSError:
-        raise UsageError(
-            f"address: no cluster answers at {address}; start one (ray start --head), or leave the "
-            "address out, and one of this machine is started"
-        ) from None
-    except Exception as error:  # such as another version of Ray or Python
-        raise ClusterError(f"the cluster at {address} refuses: {raised(error)}") from error
-    return None
-
-
-def _see_who_answers(address: str) -> None:
-    """Ray itself would try for ten minutes.
-
-    Raises:
-        OSError: nobody is there.
-    """
-    place = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    host, _, port = place.rpartition(":")
-    if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
-
-
-def _temporary_folder() -> str:
-    place = tempfile.gettempdir()
-    return tempfile.mkdtemp(prefix="memprof-", dir=place if len(place) < _LONGEST_TEMP else "/tmp")
-
-
-def _disconnect(folder: str | None, owned: bool) -> None:
-    if not owned:
-        return
-    import ray
-
-    ray.shutdown()
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _spread(processors: Mapping[str, float], shards: int) -> Iterator[str]:
@@ -345,6 +291,21 @@ def _check_versions(places: Sequence[Place]) -> None:
                     f"{found} on node {place.node[:_SHORT_NAME]}; install the same version on all "
                     "nodes"
                 )
+
+
+def _of_shard(error: Exception, traceback: str, number: int) -> Exception:
+    """What a shard raised, with its own traceback where that is not a message of memprof's."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.RaySystemError) and (module := _MISSING.search(traceback)):
+        return UsageError(
+            f"{module[1]}: cannot be imported in shard {number}; put its folder where every node "
+            "finds it, on PYTHONPATH or in the runtime_env of ray.init()"
+        )
+    error.add_note(f"in shard {number}")
+    if not isinstance(error, MemprofError):
+        error.add_note(traceback.strip())
+    return error
 
 
 def _full(what: str) -> MemprofError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
+import sys
 from collections.abc import Collection, Sequence
 from importlib import metadata
 from pickle import PickleBuffer
@@ -38,7 +40,9 @@ class Shard:
     After Ray has started it anew it is vacant, until it is told again what to hold.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Sequence[str]) -> None:
+        """Args: path: where the driver finds modules, `sys.path`; those of the user's are there."""
+        sys.path += [each for each in path if each not in sys.path]
         self._held: Any = None
         self._mapped: list[np.ndarray] = []
 
@@ -57,6 +61,7 @@ class Shard:
     def hold(self, target: str, *arguments: Any) -> Any:
         """Hold what `module:name` makes; what its `begun` says."""
         self._held = None
+        gc.collect()
         self._held = load_target(target)(*arguments)
         return self._held.begun()
 

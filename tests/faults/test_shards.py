@@ -1,0 +1,148 @@
+"""Shards, nodes and programs that die, stores that are full: what is committed is never lost."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import memprof
+from memprof.errors import ClusterError, ShardLost
+from tests.distributed_agents import AGENTS, make_agent, make_arguments, observed
+
+STORE_BYTES = 80 * 2**20
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def cluster():
+    """Two nodes on this machine."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    )
+    yield made
+    made.shutdown()
+
+
+def pids_of(population):
+    return [place.pid for place in population.places]
+
+
+def undisturbed(steps):
+    with memprof.distribute(make_agent, AGENTS, shards=1, seed=5) as population:
+        return np.array([population.act(observed(turn)) for turn in range(steps)])
+
+
+@pytest.mark.parametrize("kills", [3])
+def test_a_shard_that_is_killed_goes_on_from_the_last_checkpoint(tmp_path, kills):
+    steps, random = 16, np.random.default_rng(3)
+    expected = undisturbed(steps)
+    killed_at = {*random.choice(np.arange(1, steps), kills, replace=False).tolist()}
+    with memprof.distribute(make_agent, AGENTS, shards=2, seed=5) as population:
+        did = []
+        for turn in range(steps):
+            if turn % 5 == 0:
+                population.checkpoint(tmp_path / "agents")
+            if turn in killed_at:
+                os.kill(pids_of(population)[int(random.integers(2))], signal.SIGKILL)
+            did.append(population.act(observed(turn)))
+        assert (np.array(did) == expected).all()
+        assert population.recovered >= 1
+        assert population.memory().journal_bytes > 0
+
+
+def test_without_a_checkpoint_a_dead_shard_is_the_end(tmp_path):
+    with memprof.distribute(make_agent, AGENTS, shards=2) as population:
+        population.act(observed(0))
+        os.kill(pids_of(population)[1], signal.SIGKILL)
+        with pytest.raises(ShardLost, match=r"shard 1 of 2 has died .*no checkpoint"):
+            population.act(observed(1))
+        with pytest.raises(ShardLost):
+            population.activate(0, repr)
+        with pytest.raises(ShardLost):
+            population.checkpoint(tmp_path / "late")
+
+
+def test_agents_of_a_node_that_goes_away_move_to_another(cluster, tmp_path):
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    cluster.wait_for_nodes()
+    with memprof.distribute(
+        make_agent, AGENTS, shards=2, seed=5, address=cluster.address
+    ) as population:
+        assert len(population.memory().nodes) == 2
+        did = [population.act(observed(0))]
+        population.checkpoint(tmp_path / "agents")
+        cluster.remove_node(node, allow_graceful=False)
+        while not population.recovered:  # its processes notice that some time after
+            did.append(population.act(observed(len(did))))
+        did.append(population.act(observed(len(did))))
+        (left,) = population.memory().nodes
+        assert left.shards == 2
+    with memprof.distribute(
+        make_agent, AGENTS, shards=1, seed=5, address=cluster.address
+    ) as population:
+        for turn, expected in enumerate(did):
+            assert (population.act(observed(turn)) == expected).all()
+
+
+def test_nodes_that_run_other_versions_are_refused(cluster, tmp_path):
+    other = tmp_path / "numpy-0.1.dist-info"
+    other.mkdir()
+    (tmp_path / "memprof_pymdp-9.9.dist-info").mkdir()
+    (tmp_path / "memprof_pymdp-9.9.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: memprof-pymdp\nVersion: 9.9\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, env_vars={"PYTHONPATH": path})
+    cluster.wait_for_nodes()
+    with pytest.raises(ClusterError, match=r"memprof: 0\.1\.0 on .* and 9\.9 on node"):
+        memprof.distribute(make_agent, AGENTS, shards=2, address=cluster.address)
+
+
+def test_an_object_store_that_is_too_small_is_said_before_it_is_full(cluster):
+    with pytest.raises(ClusterError, match=r"object store is full: what agents share takes"):
+        memprof.distribute(make_large, 2, shards=1, address=cluster.address)
+
+
+def make_large(index):
+    """A model of more than the nodes' object stores."""
+    arguments = make_arguments(index)
+    return {**arguments, "B": np.array([np.repeat(arguments["B"][0], 400, axis=2)])}
+
+
+DRIVER = """
+import sys, time
+import memprof
+from tests.distributed_agents import make_agent
+population = memprof.distribute(make_agent, 4, shards=2)
+population.checkpoint(sys.argv[1])
+print(*(place.pid for place in population.places), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_program_that_is_killed_leaves_nothing_running_and_its_checkpoint(tmp_path):
+    program = subprocess.Popen(
+        [sys.executable, "-P", "-c", DRIVER, tmp_path / "agents"],
+        cwd=TESTS.parent,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    shards = [psutil.Process(int(pid)) for pid in program.stdout.readline().split()]
+    family = [each for shard in shards for each in (shard, *shard.parents())]
+    rays = {each for each in family if "ray" in each.name()}
+    rays |= {*psutil.Process(program.pid).children(recursive=True)}
+    assert len(rays) > 4
+    program.kill()
+    program.wait()
+    _, alive = psutil.wait_procs(rays, timeout=50)
+    assert not alive
+    with memprof.distribute(tmp_path / "agents", shards=1) as population:
+        assert len(population.act([0, 1, 2, 3])) == 4
