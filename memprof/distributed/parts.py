@@ -123,16 +123,16 @@ class Parts:
         return Form(found.stride, found.rebuilds, found.compiles, found.group, found.period)
 
     def sample(self, number: int, agents: int) -> int:
-        """Build a few agents of the whole, of which there will be so many, and let them live one
-        step; the bytes of what they have in common. Whatever is wrong with them, those that are
-        built to stay will say."""
+        """Build a few agents of the whole, of which there will be so many, or as many as the
+        scenario has, and let them live one step; the bytes of what they have in common. Whatever is
+        wrong with them, those that are built to stay will say."""
         spec, meet = self._parts[number].spec, self._parts[number].told is not None
         if not spec.passes or BACKENDS[spec.backend].compiles:
             return 0
         known = {id(each) for each in all_constants()}
         part = _part(replace(spec, share=WHOLE), meet)
         with suppress(Exception):
-            few = part.population.grow(min(agents, LEAST))
+            few = part.population.grow(min(max(agents, spec.agents), LEAST))
             if part.told is not None:
                 part.told.tell_anything()
             part.population.lived(few, range(1))
