@@ -176,8 +176,8 @@ class _Spread:
         """What was measured."""
         ended = self._grow()
         sweep = self._sweep.run()
-        traffic = self._traffic()
         paced = self._paced()
+        traffic = self._traffic(len(self._population) if self._spec.world else paced)
         alone, together = ([], []) if ended == "time" else self._pace(paced)
         behaved = self._behaved(sweep)
         return DistributedRun(
@@ -221,12 +221,13 @@ class _Spread:
             count[place.node] += len(range(number, agents, self._cluster.shards))
         self._nodes, self._on_nodes = self._gauge.nodes, tuple(count.values())
 
-    def _traffic(self) -> Traffic:
-        """Of one step of all agents, of which nothing comes back but what they did."""
+    def _traffic(self, agents: int) -> Traffic:
+        """Of one step of so many, who tell no more than they have to: nothing, where their worlds
+        are with them."""
         growth = self._sweep.growth
         growth.record_no_more()
         before = self._cluster.traffic.copy()
-        growth.live_on(len(self._population), self._population.stride)
+        growth.live_on(agents, self._population.stride)
         return self._cluster.traffic.since(before)
 
     def _paced(self) -> int:
