@@ -317,7 +317,11 @@ def _full(what: str) -> MemprofError:
 
 def _why(error: Exception) -> str:
     """The first sentence of what Ray says that tells the cause."""
+    from ray import exceptions
+
     text = " ".join(str(error).split())
+    if isinstance(error, exceptions.ActorUnavailableError):
+        return "its process has ended, or its node does not answer"
     if "memory" in text.lower() and ("low on memory" in text or "OOM" in text.split("causes")[0]):
         return "Ray has killed it because its node is short of memory"
     for key in ("Worker exit detail: ", "cause: "):
