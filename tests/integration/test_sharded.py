@@ -283,6 +283,34 @@ def test_what_agents_have_in_common_is_once_on_each_node(cluster: Cluster) -> No
         assert transitions <= then.store_bytes - node.store_bytes < 1.5 * transitions
 
 
+def test_agents_that_are_built_anew_may_be_fewer_than_shards(cluster: Cluster) -> None:
+    def sizes(spec: PopulationSpec) -> list[list[float]]:
+        population = population_class(spec)(spec, Stopwatch())
+        found = []
+        for agents in (3, 1, 3):
+            new = population.grow(agents)
+            assert (new, len(population)) == (range(agents), agents)
+            lives = sorted(population.live(new, range(1)), key=lambda lived: lived.agent)
+            found.append([lived.behaviour.action.tolist() for lived in lives])
+        population.close()
+        return found
+
+    two, spec = first(2, cluster), spec_of("grid-10-jax")
+    with on(two):
+        assert sizes(on_ray(spec, two)) == sizes(spec)
+
+
+def test_the_worlds_actor_that_dies_is_an_error(cluster: Cluster) -> None:
+    two = first(2, cluster)
+    with on(two):
+        company = Company(on_ray(meadow(), two, world="actor"), Stopwatch())
+        company.grow(AGENTS)
+        assert company._worlds is not None
+        ray.kill(company._worlds._make._actor)  # type: ignore[attr-defined]
+        with pytest.raises(ClusterError, match="the actor of the world has died"):
+            company.lived(range(AGENTS), range(2))
+
+
 def test_a_shard_that_dies_is_an_error(cluster: Cluster) -> None:
     two = first(2, cluster)
     with on(two):
