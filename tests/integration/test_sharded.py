@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from memprof.distributed.cluster import Cluster
 from memprof.distributed.current import on
 from memprof.distributed.sharded import Sharded
+from memprof.distributed.traffic import Traffic
 from memprof.errors import ClusterError, ScenarioError
 from memprof.instruments import Stopwatch
 from memprof.populations import population_class
@@ -192,20 +194,28 @@ def test_errors_are_those_of_one_process(
     assert found[0] == found[1]
 
 
+@contextmanager
+def counted(cluster: Cluster) -> Iterator[list[Traffic]]:
+    """What was sent in the block, once it has ended."""
+    before, found = cluster.traffic.copy(), list[Traffic]()
+    yield found
+    found.append(cluster.traffic.since(before))
+
+
 def test_one_message_for_each_shard_and_step(cluster: Cluster) -> None:
     two = first(2, cluster)
     with on(two):
         population = Sharded(on_ray(spec_of("grid-5"), two), Stopwatch())
         new = population.grow(AGENTS)
-        with two.counted() as traffic:
+        with counted(two) as traffic:
             assert len([*population.live(new, range(3))]) == 3 * AGENTS
-        assert traffic.messages == 2 * 2 * 3
-        with two.counted() as traffic:
+        assert traffic[0].messages == 2 * 2 * 3
+        with counted(two) as traffic:
             assert population.lived(new, range(3, 13)) == 10 * AGENTS
-        assert traffic.messages == 2 * 2
-        with two.counted() as traffic:
+        assert traffic[0].messages == 2 * 2
+        with counted(two) as traffic:
             assert [each.agent for each in population.live(range(4, 5), range(13, 14))] == [4]
-        assert traffic.messages == 2
+        assert traffic[0].messages == 2
         population.close()
 
 
@@ -215,14 +225,14 @@ def test_what_those_who_meet_perceive_and_do_travels_as_arrays(cluster: Cluster)
     with on(two):
         company = Company(on_ray(spec, two), Stopwatch())
         company.grow(agents)
-        with two.counted() as traffic:
+        with counted(two) as traffic:
             assert company.lived(range(agents), range(steps)) == steps * agents
         company.close()
     kinds = len(spec.kinds)
-    assert traffic.messages == 2 * 2 * kinds * steps
+    assert traffic[0].messages == 2 * 2 * kinds * steps
     predators, prey = agents / 5, 4 * agents / 5
     content = steps * 8 * ((2 + 1) * predators + (1 + 1) * prey)  # modalities, factors
-    assert content < traffic.size_bytes < content + 1024 * traffic.messages
+    assert content < traffic[0].size_bytes < content + 1024 * traffic[0].messages
 
 
 def test_agents_go_and_others_come(cluster: Cluster) -> None:
