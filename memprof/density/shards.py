@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from time import perf_counter
 
 from msgspec.structs import replace
@@ -19,11 +20,11 @@ from memprof.distributed.parts import Memory
 from memprof.distributed.traffic import Traffic
 from memprof.instruments import Stopwatch
 from memprof.populations import Population
-from memprof.populations.trace import DigestTrace
+from memprof.populations.trace import DigestTrace, ValueTrace
 from memprof.values.density import DensityPoint, DensityRun, DistributedRun
 from memprof.values.distributed import GrowthEnd, NodeMemory, Reached, room_bytes
 from memprof.values.instruments import Calibration, Reading
-from memprof.values.measurements import Children
+from memprof.values.measurements import Children, TraceComparison
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import Distribute, Reach
 from memprof.worker.growth import Growth
@@ -180,6 +181,8 @@ class _Spread:
         traffic = self._traffic(len(self._population) if self._spec.world else paced)
         alone, together = ([], []) if ended == "time" else self._pace(paced)
         behaved = self._behaved(sweep)
+        bound = bound_of(self._spec.passes, self._spec.backend)
+        compared = self._compared() if len(behaved) > 1 and bound is not None else None
         return DistributedRun(
             ray=_version(),
             sweep=sweep,
@@ -189,6 +192,7 @@ class _Spread:
             ended=ended,
             behaved=tuple(each.per_agent() for each in behaved),
             courses=tuple(each.course() for each in behaved),
+            comparison=compared,
             paced=paced,
             one_process_seconds=tuple(alone),
             shards_seconds=tuple(together),
@@ -257,23 +261,21 @@ class _Spread:
         return rounds
 
     def _behaved(self, sweep: DensityRun) -> list[DigestTrace]:
-        """What the first agents do in one process, plain where passes claim to change nothing; once
-        more where those on the shards do otherwise."""
-        claim = bound_of(self._spec.passes, self._spec.backend)
-        passes = () if claim is None else self._spec.passes
-        found = [self._behave(passes)]
+        """What the first agents do in one process, without passes; once more where those on the
+        shards do otherwise."""
+        found = [self._behave()]
         digests = found[0].per_agent()
         if digests != sweep.digests[: len(digests)]:
-            found.append(self._behave(passes))
+            found.append(self._behave())
         return found
 
-    def _behave(self, passes: tuple[str, ...]) -> DigestTrace:
+    def _behave(self) -> DigestTrace:
         """They come as on the shards: where they are built anew for every size, a life of theirs is
         that in the first one that they are in."""
         sizes = self._sweep.sizes
         most = min(WATCHED, sizes[-1])
         self._channel.progress("compare", most)
-        population = self._local(passes)
+        population = self._local(())
         digests = DigestTrace(most, self._spec.steps)
         growth = Growth(population, self._spec.steps, digests)
         few = [size for size in sizes if size <= WATCHED] if population.rebuilds else [most]
@@ -282,6 +284,19 @@ class _Spread:
         population.close()
         population.drop_caches()
         return digests
+
+    def _compared(self) -> TraceComparison:
+        """Value by value, where passes may change them within a bound."""
+        agents = self._sweep.whole(min(WATCHED, len(self._population)))
+        self._channel.progress("compare", agents)
+        there = backend_of(self._spec)(self._spec, Stopwatch())
+        with TemporaryFile() as stream:
+            for population, compare in ((self._local(()), False), (there, True)):
+                stream.seek(0)
+                values = ValueTrace(stream, compare=compare)
+                Growth(population, self._spec.steps, values).come(agents)
+                population.close()
+            return values.comparison()
 
     def _local(self, passes: tuple[str, ...]) -> Population:
         """The population in this process."""

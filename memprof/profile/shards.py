@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import BehaviourDiverged, CheckFailed, ClusterError
 from memprof.launch.runner import Crew, Measuring, Outcome
+from memprof.profile.auto import judged
 from memprof.profile.cautions import incomplete_because
 from memprof.profile.passes import Plan
 from memprof.stats import equivalence
@@ -188,6 +189,8 @@ def _equivalence(run: DistributedRun, spec: PopulationSpec, shards: int) -> Equi
     if len({*run.behaved}) > 1:
         found = equivalence.parting(run.courses) or Parting()
         return equivalence.not_checked(found.words)
+    if run.comparison is not None:
+        return judged(run.comparison, spec, spec.passes)
     if BACKENDS[spec.backend].compiles:
         return equivalence.not_checked(
             "the digests differ, as they may with programs for other numbers of agents, which add "

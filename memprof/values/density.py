@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from memprof.values.distributed import Distributed, GrowthEnd, NodeMemory
 from memprof.values.instruments import Count, Positive, Reading
-from memprof.values.measurements import PopulationRun
+from memprof.values.measurements import PopulationRun, TraceComparison
 from memprof.values.report import (
     BaseVariant,
     BudgetCheck,
@@ -102,6 +102,7 @@ class DistributedRun(Struct, frozen=True):
         behaved: digests of the first agents in one process; of two runs, where those of the shards
             were others.
         courses: as of `PopulationRun`, of the same runs.
+        comparison: value by value, where digests differ and passes may change values.
         paced: agents that the rounds are of.
         one_process_seconds, shards_seconds: a step of one of these, in neighbouring rounds.
         messages, message_bytes: of one step of all agents, both ways; None where they were not
@@ -116,6 +117,7 @@ class DistributedRun(Struct, frozen=True):
     ended: GrowthEnd
     behaved: tuple[tuple[str, ...], ...]
     courses: tuple[tuple[str, ...], ...]
+    comparison: TraceComparison | None = None
     paced: Count = 0
     one_process_seconds: tuple[float, ...] = ()
     shards_seconds: tuple[float, ...] = ()

@@ -170,6 +170,7 @@ class Distribute(Request[DistributedRun], frozen=True, kw_only=True, tag="distri
 
     target = "memprof.density.shards:distribute"
     result = DistributedRun
+    peaks = True
 
     sizes: tuple[int, ...]
     seconds: float | None = None

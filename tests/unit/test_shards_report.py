@@ -16,6 +16,7 @@ from memprof.render import markdown, terminal, view_of
 from memprof.values.density import DensityPoint, DensityRun, DistributedRun
 from memprof.values.distributed import NodeMemory
 from memprof.values.instruments import Reading
+from memprof.values.measurements import TraceComparison
 from memprof.values.population import EngineSpec, PopulationSpec
 from tests.conftest import ROOT
 
@@ -130,6 +131,17 @@ def test_shards_that_do_otherwise_fail_the_command():
     assert isinstance(diverged(found), BehaviourDiverged)
     assert diverged(condensed(run, SPEC)) is None
     assert diverged(None) is None
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(1e-13, "bounded"), (1e-3, "diverged")])
+def test_passes_that_are_bounded_are_held_to_their_bound(error, verdict):
+    """Sums of fewer agents together may round otherwise."""
+    run = made()
+    moved = replace(run.sweep, digests=("x",) * 100)
+    compared = TraceComparison(100, 5, 500, 500, error, 1e-9, (3, 2))
+    run = replace(run, sweep=moved, behaved=run.behaved * 2, comparison=compared)
+    found = condensed(run, replace(SPEC, passes=("batch",))).equivalence
+    assert found.verdict == verdict
 
 
 def test_where_one_process_differs_from_itself_nothing_is_compared():
