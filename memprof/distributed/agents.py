@@ -147,8 +147,7 @@ class Agents:
         with _unpacked(files) as folder, reopen(folder, self._kind, readonly=True) as packed:
             (index,) = packed.indices()
             with packed.activate(int(index)) as agent:
-                own = copy_of(agent)
-            self._population.add(own)
+                self._population.add(copy_of(agent) if is_agent(agent) else agent)
 
     def remove(self, own: int) -> None:
         """Remove an agent for good."""
