@@ -27,6 +27,7 @@ import numpy as np
 import memprof
 from memprof.api.optimise import optimize
 from memprof.distributed.cluster import Cluster
+from memprof.distributed.rows import as_array, gathered, part_of
 from memprof.instruments import process
 from memprof.models.built_in import grid_world
 from memprof.text import format_size
@@ -202,7 +203,47 @@ def beliefs_of(agent: Any) -> bytes:
     return beliefs
 
 
+def plan() -> tuple[str, bool]:
+    """What docs/ray.md computes its plan from: of one agent, on one core."""
+    few, many = 20_000, 60_000
+    held, built = [], []
+    for agents in (few, many):
+        start = time.perf_counter()
+        with memprof.distribute(make_agent, agents, shards=1, passes=PASSES) as population:
+            built.append(time.perf_counter() - start)
+            population.act(observed(0, agents))
+            held.append(sum(n.shards_bytes + n.store_bytes for n in population.memory().nodes))
+            turns = []
+            for turn in range(1, 6):
+                start = time.perf_counter()
+                population.act(observed(turn, agents))
+                turns.append(time.perf_counter() - start)
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                population.checkpoint(Path(folder) / "agents")
+                saving = time.perf_counter() - start
+                size = sum(
+                    each.stat().st_blocks * 512
+                    for each in Path(folder).rglob("*")
+                    if each.is_file()
+                )
+    every, seen = many - few, observed(0, 10**6)
+    parts = [(slice(n, None, 8), np.zeros((len(seen[n::8]), 1))) for n in range(8)]
+    start = time.perf_counter()
+    sent = [part_of(as_array(seen), places) for places, _ in parts]
+    gathered(len(seen), parts)
+    at_driver = (time.perf_counter() - start) / len(seen)
+    return (
+        f"one more agent: {(held[1] - held[0]) / every:,.0f} B, built in "
+        f"{(built[1] - built[0]) / every * 1e3:.2f} ms, a turn {statistics.median(turns) / many * 1e6:.1f} us; "
+        f"checkpoint {saving / many * 1e3:.2f} ms and {size / many:,.0f} B; driver "
+        f"{at_driver * 1e6:.3f} us and {(sum(each.nbytes for each in sent) / len(seen)) + 8:g} B a turn",
+        True,
+    )
+
+
 FIGURES = {
+    "plan": plan,
     "memory": memory,
     "speed": speed,
     "overhead": overhead,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +92,14 @@ class OptimizedJaxPopulation:
     def own(self) -> tuple[str, ...]:
         """The attributes of which each agent has its own; all others are equal for all."""
         return self._resting.own
+
+    def common(self) -> list[np.ndarray]:
+        """The large arrays that all have in common."""
+        return self._resting.common()
+
+    def use(self, shared: Callable[[np.ndarray], np.ndarray | None]) -> None:
+        """Have these where others have them, too, as `Resting.use` says."""
+        self._resting.use(shared)
 
     # Agents come and go.
 

@@ -17,11 +17,12 @@ from memprof.api.optimise import optimize, reopen
 from memprof.api.population import OptimizedPopulation
 from memprof.api.refill import Stored, kept, refilled
 from memprof.distributed.rows import loads, owned, sent
-from memprof.distributed.shard import large_constants
+from memprof.distributed.shard import large_constants, worth_sharing
 from memprof.errors import StoreError, UsageError
 from memprof.instruments import process
 from memprof.populations import begin_random, step_seed
 from memprof.storage.compression import compressed, decompressed
+from memprof.storage.constants import known
 from memprof.storage.copies import copy_of
 from memprof.text import shown
 from memprof.upstream import is_agent, is_jax_agent, load
@@ -60,6 +61,8 @@ class Agents:
         self._population, self._share, self._seed, self._kind = population, share, seed, kind
         if isinstance(population, OptimizedPopulation):
             population.share = share
+        elif len(population):
+            population.use(known)
 
     def begun(self) -> Begun:
         """What they are."""
@@ -70,6 +73,8 @@ class Agents:
 
     def sampled(self) -> list[Any]:
         """The large arrays that agents like these have in common with each other."""
+        if not isinstance(self._population, OptimizedPopulation):
+            return worth_sharing(self._population.common())
         if self._kind is load("agent").Agent and len(self._population):
             with self._population.activate(int(self._population.indices()[0])) as agent:
                 outcome = [0] * len(agent.num_obs)
@@ -200,8 +205,9 @@ class Packed(NamedTuple):
     kind: type | None
 
 
-def packed(agents: Iterable[Any], how: How) -> Packed:
-    """The caller's own agents, which are empty afterwards.
+@contextmanager
+def packed(agents: Iterable[Any], how: How) -> Iterator[Packed]:
+    """The caller's own agents, which are empty once the block ends; unless it raises.
 
     Raises:
         UsageError: they are none, or files cannot keep one; then all are what they were.
@@ -214,16 +220,17 @@ def packed(agents: Iterable[Any], how: How) -> Packed:
             yield agent
 
     population = optimize(noted(), how.passes, **how.options)
-    with tempfile.TemporaryDirectory(prefix="memprof-") as place:
-        folder = Path(place) / "agents"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="memprof-") as place:
+            folder = Path(place) / "agents"
             kept(population, folder)
-        except BaseException:
+            files = {each.name: compressed(each.read_bytes()) for each in folder.iterdir()}
+        yield Packed(files, len(kinds), kinds[0] if kinds else None)
+    except BaseException:
+        if isinstance(population, OptimizedPopulation):  # JAX's were only read
             population.give_back()
-            raise
-        population.close()
-        files = {each.name: compressed(each.read_bytes()) for each in folder.iterdir()}
-        return Packed(files, len(kinds), kinds[0] if kinds else None)
+        raise
+    population.close()
 
 
 @contextmanager

@@ -41,10 +41,12 @@ class Cluster:
         traffic: messages until now.
     """
 
-    def __init__(self, shards: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self, shards: int | None = None, address: str | None = None, most: int | None = None
+    ) -> None:
         """Connect to the cluster at `address`, to the one that the program is connected to already,
         or to one of this machine alone that is started now; and start the shards there, by default
-        one for each processor.
+        one for each processor, but at `most` so many.
 
         Raises:
             UsageError: there is no Ray, or none at the address.
@@ -59,7 +61,8 @@ class Cluster:
         self._actors: list[Any] = []
         self.traffic = Traffic()
         with self.for_good():
-            self.shards = shards or max(1, int(sum(self._processors().values())))
+            processors = max(1, int(sum(self._processors().values())))
+            self.shards = shards or min(processors, most or processors)
             self._actors += map(self._actor, _spread(self._processors(), self.shards))
             self.places = [self._placed(number) for number in range(self.shards)]
             _check_versions(self.places)

@@ -71,14 +71,19 @@ def distribute(
     if callable(source) and not isinstance(source, Iterable):
         _check_agents(agents, source)
         assert agents is not None
-        return _made(sent(source, "make_agent"), agents, Cluster(shards, address), how)
+        return _made(sent(source, "make_agent"), agents, _cluster(shards, address, agents), how)
     _check_agents(agents, None)
-    moving = packed(source, how)
-    cluster = Cluster(shards, address)
-    with cluster.for_good():
-        files = cluster.put(moving.files)
-        begin = _Beginning(cluster, how, _PACKED, moving.agents, (files, how, moving.kind))
-        return begin.population()
+    with packed(source, how) as moving:
+        cluster = _cluster(shards, address, moving.agents)
+        with cluster.for_good():
+            arguments = cluster.put(moving.files), how, moving.kind
+            return _Beginning(cluster, how, _PACKED, moving.agents, arguments).population()
+
+
+def _cluster(shards: int | None, address: str | None, agents: int) -> Cluster:
+    if shards is not None and type(shards) is int and shards > max(1, agents):
+        raise UsageError(f"shards: expected {agents} at most, one for each agent, found {shards}")
+    return Cluster(shards, address, most=max(1, agents))
 
 
 def _made(make: bytes, agents: int, cluster: Cluster, how: How) -> DistributedPopulation:
@@ -92,7 +97,7 @@ def _reopened(
 ) -> DistributedPopulation:
     kept = checkpoints.read(folder)
     how, kind = How(kept.passes, kept.options, kept.seed), kept.kind(folder, agent_class)
-    cluster = Cluster(shards, address)
+    cluster = _cluster(shards, address, kept.agents)
     with cluster.for_good():
         begin = _Beginning(cluster, how, REOPENED, kept.agents, (kept.stores(folder), how, kind))
         population = begin.population()

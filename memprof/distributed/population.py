@@ -203,8 +203,9 @@ class DistributedPopulation:
         self._check_open()
         self._check_new(agent)
         index = self._count
-        self._asked("add", {index % self.shards: (packed([agent], self._how).files,)})
-        self._count += 1
+        with packed([agent], self._how) as moving:
+            self._asked("add", {index % self.shards: (moving.files,)})
+            self._count += 1
         return index
 
     def _check_new(self, agent: Any) -> None:

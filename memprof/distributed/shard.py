@@ -6,7 +6,7 @@ import gc
 import os
 import platform
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import metadata
 from pickle import PickleBuffer
 from typing import Any, NamedTuple
@@ -118,7 +118,12 @@ class Stored(NamedTuple):
 
 def large_constants() -> list[Stored]:
     """What the agents of this process have in common, as far as it is worth sharing."""
-    large = (each for each in all_constants() if each.nbytes >= LARGE_BYTES)
+    return worth_sharing(all_constants())
+
+
+def worth_sharing(arrays: Iterable[np.ndarray]) -> list[Stored]:
+    """The large ones of these, as they are put into the object store."""
+    large = (each for each in arrays if each.nbytes >= LARGE_BYTES)
     return [Stored.of(each) for each in large if is_compact(each)]
 
 

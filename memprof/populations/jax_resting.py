@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from memprof.populations import AGENT, EACH, EVERYBODY
 from memprof.populations.jax_alike import all_equal, check_like, check_rows
 from memprof.populations.jax_chunks import AWAKE_BYTES, even, grouped, temporary_bytes
 from memprof.populations.jax_template import Template
+from memprof.storage.layout import LARGE_BYTES
 from memprof.storage.rows import Rows
 from memprof.upstream.jax_agent import (
     COMPONENTS,
@@ -53,6 +54,7 @@ class Resting:
         self._minded = False
         self._templates: dict[Any, Template] = {}
         self._compiled: set[Any] = set()
+        self._shared: Callable[[np.ndarray], np.ndarray | None] | None = None
         self.rows = Rows(chunk or _MOST_PER_CHUNK, folder)
 
     def __len__(self) -> int:
@@ -197,9 +199,28 @@ class Resting:
     def template(self, device: Any) -> Template:
         """The template on a device."""
         if device not in self._templates:
-            made = Template.of(self.agent, self.own)
+            made = tree_map(self._mapped, Template.of(self.agent, self.own))
             self._templates[device] = jax.device_put(made, device)
         return self._templates[device]
+
+    def common(self) -> list[np.ndarray]:
+        """The large arrays of the template, in the forms in which it is kept."""
+        leaves = tree_leaves((self.agent, Template.of(self.agent, self.own)))
+        arrays = {id(leaf): np.asarray(leaf) for leaf in leaves if leaf.nbytes >= LARGE_BYTES}
+        return [*arrays.values()]
+
+    def use(self, shared: Callable[[np.ndarray], np.ndarray | None]) -> None:
+        """Have the template's large arrays where others have them, too: `shared` gives the array in
+        memory that nobody writes to, which JAX takes as it is, or None."""
+        self._shared = shared
+        self.agent = tree_map(self._mapped, self.agent)
+        self._templates.clear()
+
+    def _mapped(self, leaf: Any) -> Any:
+        if self._shared is None or leaf.nbytes < LARGE_BYTES or getattr(leaf, "weak_type", False):
+            return leaf
+        found = self._shared(np.asarray(leaf))
+        return leaf if found is None else jax.device_put(found)
 
     def is_new(self, program: Any) -> bool:
         """Whether these agents were not asked about this program before."""
