@@ -30,8 +30,11 @@ from memprof.values.population import Share
 
 SAMPLED = 8
 """Agents that one shard builds ahead of all, to see what they have in common."""
-# Seeds of what is no agent's.
-_BUILDING, _ACTING = -1, -2
+_BUILDING = -1  # in place of a step
+# Of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+_GOLDEN, _FIRST, _SECOND = (
+    np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
 
 Make = Callable[[int], Any]
 Files = Mapping[str, bytes]
@@ -87,11 +90,7 @@ class Agents:
         """One turn of these agents, or of all; each draws from numbers of its own."""
         indices = self._population.indices() if own is None else np.asarray(own)
         chosen = None if own is None else indices.tolist()  # all take less to find
-        seed = step_seed(self._seed, _ACTING, turn)
-        seeds = [
-            step_seed(seed, each, 0)
-            for each in (self._share.first + indices * self._share.every).tolist()
-        ]
+        seeds = seeds_of(self._seed, turn, self._share.first + indices * self._share.every)
         found: np.ndarray = self._population.act(
             owned(observations), chosen, learning=learning, seeds=seeds
         )
@@ -121,12 +120,11 @@ class Agents:
     ) -> list[bytes]:
         """The user's own step of these agents; what it returns of each, as it is sent."""
         function = loads(step)
-        seed = step_seed(self._seed, _ACTING, turn)
         indices = [*map(int, self._population.indices() if own is None else own)]
         due = iter(indices)
 
         def seeded(agent: Any, observation: Any) -> bytes:
-            begin_random(step_seed(seed, self._share.index(next(due)), 0))
+            begin_random(self._seed_of(turn, next(due)))
             return sent(function(agent, observation))
 
         found: list[bytes] = self._population.map(seeded, owned(observations), indices)
@@ -142,10 +140,13 @@ class Agents:
 
     def activate(self, turn: int, own: int, asked: bytes) -> bytes:
         """What a function makes of an agent, as it is sent; both are `asked`, with arguments."""
-        begin_random(step_seed(step_seed(self._seed, _ACTING, turn), self._share.index(own), 0))
+        begin_random(self._seed_of(turn, own))
         with self._population.activate(own) as agent:
             function, arguments = loads(asked)  # here: what the agent keeps of it is its own
             return sent(function(agent, *arguments))
+
+    def _seed_of(self, turn: int, own: int) -> int:
+        return int(seeds_of(self._seed, turn, np.array([self._share.index(own)]))[0])
 
     def add(self, files: Files) -> None:
         """Take over the agent of a packed population."""
@@ -176,6 +177,18 @@ class Agents:
                 "that all nodes share"
             )
         kept(self._population, Path(place) / str(number))
+
+
+def seeds_of(seed: int, turn: int, agents: np.ndarray) -> np.ndarray:
+    """What `np.random` is seeded with before each of these agents has a turn: 32 bits of
+    splitmix64."""
+    with np.errstate(over="ignore"):
+        state = np.uint64(seed % 2**64) * _FIRST + np.uint64(turn) * _SECOND
+        found = state + (agents.astype(np.uint64) + np.uint64(1)) * _GOLDEN
+        for shift, factor in ((30, _FIRST), (27, _SECOND)):
+            found = (found ^ (found >> np.uint64(shift))) * factor
+    mixed: np.ndarray = (found ^ (found >> np.uint64(31))) & np.uint64(0xFFFFFFFF)
+    return mixed
 
 
 def made(make: bytes, agents: int, how: How, share: Share) -> Agents:

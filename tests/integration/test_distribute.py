@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import memprof
+from memprof.distributed.agents import seeds_of
 from memprof.errors import StoreError, UsageError
 from memprof.populations import step_seed
 from tests.distributed_agents import (
@@ -50,7 +51,7 @@ def in_one_process(steps=STEPS, learning=()):
     with memprof.optimize(agents) as population:
         did = []
         for turn in range(steps):
-            seeds = [step_seed(step_seed(5, -2, turn), index, 0) for index in range(AGENTS)]
+            seeds = seeds_of(5, turn, np.arange(AGENTS))
             did.append(population.act(observed(turn), learning=learning, seeds=seeds))
         states = []
         for index in range(AGENTS):
