@@ -128,8 +128,6 @@ def density_command(
         raise UsageError(f"--threads: expected 2 to {THREADED_AGENTS}, found {threads:,}")
     if suite and max_agents is not None:
         raise UsageError("--max-agents: --suite has its own sizes; remove one of the two")
-    if verify and workers.memory_limit is None:
-        raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     loaded = load_or_default(scenario, "suite" if suite else "density", changed)
     shards = engine.asked(
         loaded.scenario.backend,
@@ -141,6 +139,8 @@ def density_command(
         memory_limit=workers.memory_limit,
         grow=grow,
     )
+    if verify and workers.memory_limit is None:
+        raise UsageError("--verify: needs a limit to verify against; add --memory-limit, e.g. 2GiB")
     kinds = {each.kind: each for each in loaded.kinds}
     if grow is not None and grow not in kinds:
         has = f"expected {' or '.join(kinds)}" if kinds else "the scenario has no kinds"

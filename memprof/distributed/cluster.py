@@ -297,7 +297,7 @@ def _check_versions(places: Sequence[Place]) -> None:
 
 
 def _of_shard(error: Exception, traceback: str, number: int) -> Exception:
-    """What a shard raised, with its own traceback where that is not a message of memprof's."""
+    """What a shard raised, with its own traceback where the message does not say all."""
     from ray import exceptions
 
     if isinstance(error, exceptions.RaySystemError) and (module := _MISSING.search(traceback)):
@@ -306,7 +306,7 @@ def _of_shard(error: Exception, traceback: str, number: int) -> Exception:
             "finds it, on PYTHONPATH or in the runtime_env of ray.init()"
         )
     error.add_note(f"in shard {number}")
-    if not isinstance(error, MemprofError):
+    if not isinstance(error, MemprofError | MemoryError):
         error.add_note(traceback.strip())
     return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from memprof.text import raised
 
 # Ray's own reports home, and a warning about accelerators that no shard asks for.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_ADDRESS = re.compile(r"[^/]+:\d+")
 _ANSWER_SECONDS = 10.0
 _LONGEST_TEMP = 40  # what Ray adds makes sockets, whose paths have 107 bytes at most
 
@@ -63,7 +65,8 @@ def connected(user: object, address: str | None) -> Callable[[], object]:
         What ends the use by this `user`, at the latest with it.
 
     Raises:
-        UsageError: there is no Ray, or none at the address, or the program is connected to another.
+        UsageError: there is no Ray, or none at the address, or it is no address, or the program is
+            connected to another.
         ClusterError: it does not start, or refuses.
     """
     check_installed()
@@ -111,12 +114,18 @@ def _connect(address: str | None) -> Sweeper | None:
                 f"Ray does not start here: {raised(error)}; try python -c 'import ray; ray.init()'"
             ) from error
         return own
+    if address != "auto" and not _ADDRESS.fullmatch(address):
+        raise UsageError(
+            "address: expected HOST:PORT of a cluster, or auto for the one of this machine; found "
+            f"{address!r}"
+        )
     try:
         _see_who_answers(address)
         ray.init(address, **quiet)
-    except OSError:
+    except (OSError, OverflowError):  # or no such port
+        where = "on this machine" if address == "auto" else f"at {address}"
         raise UsageError(
-            f"address: no cluster answers at {address}; start one (ray start --head), or leave the "
+            f"address: no cluster answers {where}; start one (ray start --head), or leave the "
             "address out, and one of this machine is started"
         ) from None
     except Exception as error:  # such as another version of Ray or Python

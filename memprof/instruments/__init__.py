@@ -80,7 +80,7 @@ class Stopwatch:
         try:
             result = function(*arguments)
         except MemoryError as error:
-            error.add_note(operation)
+            error.add_note(f"during {operation}")
             raise
         elapsed = perf_counter() - start
         total = self._totals.get(operation)

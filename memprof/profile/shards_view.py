@@ -88,8 +88,8 @@ def _pace(found: Distributed) -> str:
     return (
         f"Speed: {pace.shards_per_second:,.0f} steps of agents a second, against "
         f"{pace.one_process_per_second:,.0f} in one process: {pace.ratio:.2f} times as many "
-        f"({low:.2f} to {high:.2f}), {format_share(pace.ratio / found.shards)} of "
-        f"{counted(found.shards, 'shard')}."
+        f"({low:.2f} to {high:.2f}), or {format_share(pace.ratio / found.shards)} of one "
+        "process per shard."
     )
 
 
@@ -106,16 +106,16 @@ def _explained(found: Distributed) -> Iterator[str]:
         yield f"The world is in {there}."
     first = found.nodes[0]
     driver = next((each.driver_bytes for each in found.nodes if each.driver_bytes), None)
-    asks = f" The process that asks takes {format_size(driver)} beside." if driver else ""
+    asks = f" The process that asks takes another {format_size(driver)}." if driver else ""
     yield (
         f"A shard takes {format_size(found.shard_bytes)} before its first agent comes: Python, "
         f"Ray, PyMDP.{asks}"
     )
     yield (
         "Ray itself is processes that Ray starts on every node, whatever it runs: the scheduler "
-        "(raylet), agents for logs and metrics, on the first node the cluster's own records "
-        f"(gcs_server), and idle workers, here {first.ray_processes} on node {first.name}. They "
-        "take as much with one agent as with a million."
+        "(raylet), agents for logs and metrics, idle workers, and on the first node the cluster's "
+        f"own records (gcs_server); {first.ray_processes} in all on node {first.name}. They take "
+        "as much with one agent as with a million."
     )
     yield (
         "Memory is PSS, in which a page counts once however many processes map it. The cost of an "

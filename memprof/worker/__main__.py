@@ -43,8 +43,8 @@ def main() -> int:
         channel.error("failure", str(error), detail=error.detail)
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
-        during = "".join(f" during {operation}" for operation in getattr(error, "__notes__", ()))
-        message = f"out of memory{during}: {said_by(error)}"
+        where = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+        message = f"out of memory{where}: {said_by(error)}"
         channel.error("memory", message, detail=traceback.format_exc())
     except Exception as error:
         channel.error("failure", raised(error), detail=traceback.format_exc())

@@ -29,7 +29,7 @@ def test_options_of_shards_need_the_engine(memprof, fake, command, option, value
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (["--verify", "--memory-limit", "1GiB"], "--verify"),
+        (["--verify"], "--verify"),
         (["--threads", "2"], "--threads"),
         (["--suite"], "--suite"),
         (["--memory-limit", "1GiB"], "--memory-limit"),

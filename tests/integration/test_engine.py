@@ -86,9 +86,18 @@ def test_a_profile_says_what_the_same_agents_cost_over_shards(memprof, known):
     assert len(run.out.splitlines()) <= 45
 
 
-def test_an_address_at_which_nobody_answers_ends_it_at_once(memprof, known):
-    how = ("--engine", "ray", "--address", "127.0.0.1:1")
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no cluster answers at 127.0.0.1:1; start one (ray start --head)"),
+        ("127.0.0.1:99999", "no cluster answers at 127.0.0.1:99999"),
+        ("local", "expected HOST:PORT of a cluster, or auto for the one of this machine; found"),
+    ],
+)
+def test_an_address_at_which_there_is_no_cluster_ends_it_at_once(memprof, known, address, said):
+    how = ("--engine", "ray", "--address", address)
     run = memprof("density", known(), *how)
     assert run.code == 2
-    assert "address: no cluster answers at 127.0.0.1:1; start one (ray start --head)" in run.err
+    assert "memprof: address: " in run.err
+    assert said in run.err
     assert not (run.folder / "reports").exists()

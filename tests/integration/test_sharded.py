@@ -194,6 +194,14 @@ def test_errors_are_those_of_one_process(
     assert found[0] == found[1]
 
 
+def test_memory_that_runs_out_is_told_with_the_shard(cluster: Cluster) -> None:
+    spec = meadow("hermit")
+    spec = replace(spec, model={**spec.model, "params": {"starves": 3}})
+    with pytest.raises(MemoryError, match="not a byte is left") as raised:
+        sharded(spec, first(2, cluster))
+    assert raised.value.__notes__ == ["in shard 1", "during build"]
+
+
 @contextmanager
 def counted(cluster: Cluster) -> Iterator[list[Traffic]]:
     """What was sent in the block, once it has ended."""

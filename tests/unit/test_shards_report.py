@@ -190,9 +190,10 @@ def test_it_stands_in_all_formats_of_both_commands(name):
     for said in (
         "Over 2 shards on 2 nodes of this machine an agent costs 100 KB (70.0 KB to 130 KB)",
         "1,000 steps of agents a second, against 500 in one process: 2.00 times as many",
-        "100% of 2 shards",
+        "100% of one process per shard",
         "Equivalence with one process: exact: all digests are equal",
         "Ray itself is processes that Ray starts on every node",
+        "own records (gcs_server); 6 in all on node aaaaaaaa.",
         "A step of all agents takes 4 messages with 20.0 KB, both ways together.",
         "here (aaaaaaaa)",
         "here (bbbbbbbb)",

@@ -16,8 +16,10 @@ def objects(*arrays: np.ndarray) -> np.ndarray:
     return found
 
 
-def grazer(agent: int, fails: int | None = None) -> dict[str, Any]:
+def grazer(agent: int, fails: int | None = None, starves: int | None = None) -> dict[str, Any]:
     """It sees where it is, and likes some places by chance."""
+    if agent == starves:
+        raise MemoryError("not a byte is left")
     if agent == fails:
         raise ValueError(f"agent {agent} is not to be")
     here = np.eye(PLACES)
@@ -31,9 +33,9 @@ def grazer(agent: int, fails: int | None = None) -> dict[str, Any]:
     }
 
 
-def hermit(agent: int, fails: int | None = None) -> tuple[dict[str, Any], Path]:
+def hermit(agent: int, **when: int) -> tuple[dict[str, Any], Path]:
     """The same, in a world of its own."""
-    return grazer(agent, fails), Path()
+    return grazer(agent, **when), Path()
 
 
 class Path:
