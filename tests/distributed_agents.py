@@ -60,6 +60,11 @@ def look(agent, observation):
     return float(agent.qs[0].max()) + np.random.random()
 
 
+def seen_as(agent, observation):
+    """What an agent's observation is, to the type."""
+    return repr(observation)
+
+
 def state_of(agent):
     """All that an agent believes and has learned, to the bit."""
     learned = b"" if agent.pB is None else agent.pB[0].tobytes()

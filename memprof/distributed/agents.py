@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ class Agents:
         return found
 
     def map(
-        self, turn: int, step: bytes, observations: Any, own: Sequence[int] | None
+        self, turn: int, step: bytes, observations: bytes, own: Sequence[int] | None
     ) -> list[bytes]:
         """The user's own step of these agents; what it returns of each, as it is sent."""
         function = loads(step)
@@ -127,16 +128,16 @@ class Agents:
             begin_random(self._seed_of(turn, next(due)))
             return sent(function(agent, observation))
 
-        found: list[bytes] = self._population.map(seeded, owned(observations), indices)
+        found: list[bytes] = self._population.map(seeded, loads(observations), indices)
         return found
 
     def map_jax(
-        self, step: Any, observations: Any, own: Sequence[int] | None, keys: Any, kind: str | None
+        self, step: bytes, observations: Any, own: Sequence[int] | None, keys: Any, kind: str | None
     ) -> Any:
         """The same of JAX agents."""
         from memprof.distributed.jax_population import keys_of
 
-        return self._population.map(step, owned(observations), keys_of(keys, kind), own)
+        return self._population.map(loads(step), owned(observations), keys_of(keys, kind), own)
 
     def activate(self, turn: int, own: int, asked: bytes) -> bytes:
         """What a function makes of an agent, as it is sent; both are `asked`, with arguments."""
@@ -176,7 +177,9 @@ class Agents:
                 f"{shown(place)}: is not seen by {platform.node()}; give a folder of a file system "
                 "that all nodes share"
             )
-        kept(self._population, Path(place) / str(number))
+        folder = Path(place) / str(number)
+        shutil.rmtree(folder, ignore_errors=True)  # of a shard that died before it could say so
+        kept(self._population, folder)
 
 
 def seeds_of(seed: int, turn: int, agents: np.ndarray) -> np.ndarray:

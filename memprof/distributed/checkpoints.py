@@ -7,23 +7,32 @@ replaced in one step; what it named before goes afterwards.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from memprof.api.refill import Stored
 from memprof.errors import StoreError, UsageError
-from memprof.storage.untrusted import reason
-from memprof.text import shown
+from memprof.storage.untrusted import read_at_most, reason
+from memprof.text import counted, shown
 from memprof.upstream import load
 from memprof.values.population import Share
 
 FORMAT = "memprof.shards/1"
 _NAME = "shards.json"
 _MOST_BYTES = 64 << 20
+_PLACE = re.compile(r"turn-[0-9a-f]{8}")
+MOST_AGENTS = 10**9
+
+
+def is_seed(value: Any) -> bool:
+    """Whether it is a seed that a checkpoint can keep."""
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -67,6 +76,30 @@ class Checkpoint(msgspec.Struct, frozen=True):
             f"agent_class: {shown(folder)} has agents of {shown('.'.join(self.agent_class))}; "
             "import the class and say distribute(folder, agent_class=...)"
         )
+
+    def check(self, folder: Path) -> None:
+        """Check that it is one, of a folder that has its stores.
+
+        Raises:
+            ValueError: a field is not as it is ever written.
+            OSError: its stores cannot be read.
+        """
+        for name, found, fine in (
+            ("format", self.format, self.format == FORMAT),
+            ("place", self.place, _PLACE.fullmatch(self.place)),
+            ("agents", self.agents, 0 <= self.agents <= MOST_AGENTS),
+            ("shards", self.shards, 1 <= self.shards <= max(1, self.agents)),
+            ("turn", self.turn, self.turn >= 0),
+            ("seed", self.seed, is_seed(self.seed)),
+            ("backend", self.backend, self.backend in ("numpy", "jax")),
+        ):
+            if not fine:
+                raise ValueError(f"{name} is {shown(found)}")
+        gone = np.array((-1, *self.removed, self.agents), np.int64)
+        if not (np.diff(gone) > 0).all():
+            raise ValueError("removed are not agents in their order")
+        if sum(1 for _ in (folder / self.place).iterdir()) < self.shards:
+            raise ValueError(f"not all of {counted(self.shards, 'store')} are there")
 
     def stores(self, folder: Path) -> list[Stored]:
         """Where the shards' agents are."""
@@ -115,6 +148,10 @@ def commit(folder: Path, checkpoint: Checkpoint) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise StoreError(f"{shown(folder)}: cannot be written: {reason(error)}") from error
+
+
+def sweep(folder: Path, checkpoint: Checkpoint) -> None:
+    """What was in the folder before this checkpoint goes, once nobody needs it any more."""
     for each in folder.iterdir():
         if each.name not in (_NAME, checkpoint.place):
             shutil.rmtree(each, ignore_errors=True)
@@ -132,17 +169,15 @@ def read(folder: Path) -> Checkpoint:
         StoreError: there is none, or it is damaged.
     """
     try:
-        with (folder / _NAME).open("rb") as file:
-            found = msgspec.json.decode(file.read(_MOST_BYTES), type=Checkpoint)
+        found = msgspec.json.decode(read_at_most(folder / _NAME, _MOST_BYTES), type=Checkpoint)
+        found.check(folder)
     except OSError as error:
         raise StoreError(
             f"{shown(folder)}: has no checkpoint of shards ({_NAME}: {reason(error)}); expected a "
             "folder that population.checkpoint(folder) or save(folder) has written"
         ) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise StoreError(f"{shown(folder)}: {_NAME} is damaged: {error}") from error
-    if found.format != FORMAT or found.shards < 1 or Path(found.place).name != found.place:
-        raise StoreError(f"{shown(folder)}: expected {FORMAT}, found {shown(found.format)}")
     return found
 
 

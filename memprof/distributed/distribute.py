@@ -8,6 +8,7 @@ from typing import Any
 
 from memprof.distributed import checkpoints
 from memprof.distributed.agents import SAMPLED, Begun, How, packed
+from memprof.distributed.checkpoints import MOST_AGENTS, is_seed
 from memprof.distributed.cluster import Cluster
 from memprof.distributed.population import REOPENED, DistributedPopulation
 from memprof.distributed.recovery import Calls
@@ -18,7 +19,6 @@ from memprof.values.population import Share
 
 _MADE = "memprof.distributed.agents:made"
 _PACKED = "memprof.distributed.agents:unpacked"
-_MOST_AGENTS = 10**9
 
 
 def distribute(
@@ -57,6 +57,8 @@ def distribute(
             room for what agents share.
         StoreError: the folder has no checkpoint, or cannot be used by all nodes.
     """
+    if seed is not None and not is_seed(seed):
+        raise UsageError(f"seed: expected a whole number below 2**63, found {shown(seed)}")
     how = How(_names(passes), _given(options), seed or 0)
     if isinstance(source, str | Path):
         _check_agents(agents, None)
@@ -65,7 +67,7 @@ def distribute(
                 "passes, options, seed: expected none with a folder, which has those of its "
                 "agents; leave them out"
             )
-        return _reopened(Path(source).absolute(), agent_class, shards, address)
+        return _reopened(Path(source).resolve(), agent_class, shards, address)
     if agent_class is not None:
         raise UsageError("agent_class: expected none, as agents say it themselves; leave it out")
     if callable(source) and not isinstance(source, Iterable):
@@ -142,9 +144,9 @@ def _check_agents(agents: Any, make: Any) -> None:
             "agents: expected none beside agents or a folder, which say how many there are; leave "
             "it out"
         )
-    if make is not None and (type(agents) is not int or not 1 <= agents <= _MOST_AGENTS):
+    if make is not None and (type(agents) is not int or not 1 <= agents <= MOST_AGENTS):
         raise UsageError(
-            f"agents: expected a whole number from 1 to {_MOST_AGENTS:,}, how many to make, found "
+            f"agents: expected a whole number from 1 to {MOST_AGENTS:,}, how many to make, found "
             f"{shown(agents)}"
         )
 

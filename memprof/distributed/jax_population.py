@@ -11,7 +11,7 @@ from jax.tree_util import tree_leaves, tree_map
 
 from memprof.api.jax_checks import check_agent, check_keys, check_rows
 from memprof.distributed.population import DistributedPopulation
-from memprof.distributed.rows import gathered
+from memprof.distributed.rows import gathered, sent
 
 
 class DistributedJaxPopulation(DistributedPopulation):
@@ -82,11 +82,11 @@ class DistributedJaxPopulation(DistributedPopulation):
         due = self.indices() if chosen is None else np.array(chosen, np.int64)
         observed = check_rows("observations", observations, len(due))
         plain, kind = _plain_key(check_keys(keys, len(due)))
-        parts = self._parts(due, chosen)
+        parts, function = self._parts(due, chosen), sent(step, "step")
         found = self._asked(
             "map_jax",
             {
-                number: (step, _at(observed, places), own, plain[places], kind)
+                number: (function, _at(observed, places), own, plain[places], kind)
                 for number, (own, places) in parts.items()
             },
         )
@@ -107,7 +107,7 @@ def _plain_key(key: Any) -> tuple[np.ndarray, str | None]:
     dtype = getattr(key, "dtype", None)
     if dtype is not None and jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(key)), str(jax.random.key_impl(key))
-    return np.asarray(key), None
+    return np.array(key), None
 
 
 def keys_of(plain: Any, kind: str | None) -> Any:
@@ -118,4 +118,4 @@ def keys_of(plain: Any, kind: str | None) -> Any:
 
 
 def _at(tree: Any, places: slice | np.ndarray) -> Any:
-    return tree_map(lambda rows: np.ascontiguousarray(rows[places]), tree)
+    return tree_map(lambda rows: np.array(rows[places]), tree)  # the caller may fill his own anew

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -141,9 +142,8 @@ class DistributedPopulation:
         Whatever PyMDP raises comes with a note that names the agent. Agents of its shard that come
         after it have not acted; those of other shards have.
         """
-        chosen = self._chosen(observations if isinstance(observations, Mapping) else indices)
-        due = self.indices() if chosen is None else np.array(chosen, np.int64)
-        seen = as_array(seen_by(observations, due.tolist()))
+        chosen, due, seen = self._observing(observations, indices)
+        seen = as_array(seen)
         letters = tuple(sorted({*learning}))
         return self._taken(
             "act",
@@ -164,11 +164,12 @@ class DistributedPopulation:
         Raises:
             as `act`.
         """
-        chosen = self._chosen(indices)
-        due = self.indices() if chosen is None else np.array(chosen, np.int64)
-        seen = as_array(seen_by(observations, due.tolist()))
+        chosen, due, seen = self._observing(observations, indices)
         parts, turn, function = self._parts(due, chosen), self._turn, sent(step, "step")
-        given = {n: (turn, function, part_of(seen, at), own) for n, (own, at) in parts.items()}
+        given = {
+            n: (turn, function, sent(part_of(seen, at), "observations"), own)
+            for n, (own, at) in parts.items()
+        }
         found = self._asked("map", given)
         results: list[Any] = [None] * len(due)
         for number, (_, places) in parts.items():
@@ -203,7 +204,7 @@ class DistributedPopulation:
         self._check_open()
         self._check_new(agent)
         index = self._count
-        with packed([agent], self._how) as moving:
+        with packed([agent], self._how) as moving, self._coming_or_going():
             self._asked("add", {index % self.shards: (moving.files,)})
             self._count += 1
         return index
@@ -218,8 +219,20 @@ class DistributedPopulation:
             IndexError: there is no such agent, or no longer.
         """
         shard, own = self._place(index)
-        self._asked("remove", {shard: (own,)})
-        self._removed.add(int(index))
+        with self._coming_or_going():
+            self._asked("remove", {shard: (own,)})
+            self._removed.add(int(index))
+
+    @contextmanager
+    def _coming_or_going(self) -> Iterator[None]:
+        """A block in which a shard gets or loses an agent: Ctrl-C leaves open whether it has."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            self._calls.lose("interrupted while an agent came or went")
+            raise
 
     # What they take, and files.
 
@@ -248,11 +261,12 @@ class DistributedPopulation:
         self._check_open()
         if folder is None and self._folder is None:
             raise UsageError("checkpoint: expected a folder for the first one; name one")
-        place = self._folder if folder is None else Path(folder).absolute()
+        place = self._folder if folder is None else Path(folder).resolve()
         assert place is not None
         checkpoint = self._saved(place)
         self._folder = place
         self._calls.saved(self._from(checkpoint, place))
+        checkpoints.sweep(place, checkpoint)
 
     def save(self, folder: Path | str) -> None:
         """Keep all agents in a new or empty folder, as they are now, for `memprof.distribute`; the
@@ -262,13 +276,13 @@ class DistributedPopulation:
             as `checkpoint`.
         """
         self._check_open()
-        place = Path(folder).absolute()
+        place = Path(folder).resolve()
         if place == self._folder:
             raise UsageError(
                 f"save: {place} has the population's checkpoint; give another folder, or call "
                 "checkpoint()"
             )
-        self._saved(place)
+        checkpoints.sweep(place, self._saved(place))
 
     def _saved(self, folder: Path) -> checkpoints.Checkpoint:
         place = checkpoints.begin(folder)
@@ -328,6 +342,15 @@ class DistributedPopulation:
         chosen = agents_due(indices)
         self._check_there(chosen)
         return chosen
+
+    def _observing(
+        self, observations: Any, indices: Any
+    ) -> tuple[list[int] | None, np.ndarray, Any]:
+        """The agents that are named, None for all; whose turn it is, and what each observes."""
+        named = indices is None and isinstance(observations, Mapping)
+        chosen = self._chosen(observations if named else indices)
+        due = self.indices() if chosen is None else np.array(chosen, np.int64)
+        return chosen, due, seen_by(observations, due.tolist())
 
     def _check_there(self, indices: Sequence[int]) -> None:
         self._check_open()

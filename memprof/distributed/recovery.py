@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memprof.distributed.cluster import Cluster, ShardGone
+from memprof.distributed.shard import Call, CannotGoOn
 from memprof.distributed.traffic import size_of
-from memprof.errors import ShardLost
+from memprof.errors import ClusterError, ShardLost
 from memprof.text import counted
 
 _MOST_DEATHS = 5
 """A shard that dies so often over one call will go on dying."""
-
-Call = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(slots=True)
@@ -81,23 +80,39 @@ class Calls:
             whatever the first shard raises that does, once all are done.
         """
         self.check()
-        if changes and self._restart is not None:
-            for number, given in arguments.items():
-                self._restart.calls[number].append((method, given))
+        sent: dict[int, Any] = {}
+        for number, given in arguments.items():
+            if changes and self._restart is not None:
+                self._restart.calls[number].append(Call(method, given))
                 self.journal_bytes += size_of(given)
-        sent = {n: self._cluster.send(n, method, *given) for n, given in arguments.items()}
+            sent[number] = self._cluster.send(number, method, *given)
         found: dict[int, Any] = {}
         failed: Exception | None = None
         for number, each in sent.items():
             try:
-                found[number] = self._result(number, each, (method, arguments[number]), changes)
+                found[number] = self._result(number, each, Call(method, arguments[number]), changes)
             except ShardLost:
                 raise
             except Exception as error:
                 failed = failed or error
+                if changes and not isinstance(error, ClusterError):  # which says nothing of that
+                    self._ended(number, raised=True)
+            else:
+                if changes:
+                    self._ended(number, raised=False)
         if failed is not None:
             raise failed
         return found
+
+    def _ended(self, number: int, *, raised: bool) -> None:
+        """How the last call of a shard ended, which it has to do once more if it dies."""
+        if self._restart is not None:
+            calls = self._restart.calls[number]
+            calls[-1] = calls[-1]._replace(raised=raised)
+
+    def lose(self, why: str) -> None:
+        """From now on nobody knows which agents shards have."""
+        self._lost = self._lost or ShardLost(f"{why}: {self._remedy()}")
 
     def _result(self, number: int, sent: Any, call: Call, changes: bool) -> Any:
         for deaths in range(1, _MOST_DEATHS + 1):
@@ -107,6 +122,8 @@ class Calls:
                 if self._restart is None or deaths == _MOST_DEATHS:
                     raise self._given_up(number, str(error), deaths) from None
                 sent = self._again(number, call, changes)
+            except CannotGoOn as error:
+                raise self._given_up(number, str(error), deaths - 1) from error
         raise AssertionError
 
     def _again(self, number: int, call: Call, changes: bool) -> Any:
@@ -116,25 +133,27 @@ class Calls:
             self._cluster.revived(number)
             if self._shared is not None:
                 self._cluster.send_own(number, "share", self._shared)
-            self._cluster.send_own(number, "hold", *self._restart.hold[number])
         except ShardGone:
-            pass  # which the replay will find out, too
+            pass  # which going on will find out, too
         self.recovered += 1
         calls = self._restart.calls[number]
-        return self._cluster.send_own(number, "replay", calls if changes else [*calls, call])
+        calls = calls if changes else [*calls, call]
+        return self._cluster.send_own(number, "go_on", self._restart.hold[number], calls)
 
     def _given_up(self, number: int, why: str, deaths: int) -> ShardLost:
         shards = self._cluster.shards
         what = f"shard {number} of {shards} has died ({why})"
+        if self._restart is not None and deaths > 1:
+            what = f"{what}, {counted(deaths, 'time')} in one call"
+        self._lost = ShardLost(f"{what}: {self._remedy()}")
+        return self._lost
+
+    def _remedy(self) -> str:
         if self._restart is None:
-            remedy = (
+            return (
                 "there is no checkpoint from which its agents could go on. Begin anew, and call "
                 "population.checkpoint(folder) after the first turn"
             )
-        else:
-            remedy = (
-                f"and {counted(deaths, 'time')} in one call; the last checkpoint is whole. Reopen "
-                "it with memprof.distribute(folder), with more shards or nodes"
-            )
-        self._lost = ShardLost(f"{what}: {remedy}")
-        return self._lost
+        return (
+            "reopen the last checkpoint with memprof.distribute(folder), with more shards or nodes"
+        )

@@ -23,10 +23,11 @@ def as_array(seen: Any) -> Any:
 
 
 def part_of(seen: Any, places: slice | np.ndarray) -> Any:
-    """Those at these places, as a message takes them."""
+    """Those at these places, as a message takes them: a copy, which stays what was sent when the
+    caller fills his own with what comes next."""
     if isinstance(seen, np.ndarray):
-        return np.ascontiguousarray(seen[places])
-    return seen[places] if isinstance(places, slice) else [seen[place] for place in places]
+        return owned(seen[places])
+    return owned(seen[places] if isinstance(places, slice) else [seen[place] for place in places])
 
 
 def gathered(agents: int, parts: Sequence[tuple[slice | np.ndarray, np.ndarray]]) -> np.ndarray:

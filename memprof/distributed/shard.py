@@ -17,12 +17,26 @@ from memprof.catalogue import load_target
 from memprof.distributed.nodes import raylet_of_here, read_node
 from memprof.storage.constants import adopt, all_constants
 from memprof.storage.layout import LARGE_BYTES, Order, arranged, is_compact, order_of
+from memprof.text import raised
 from memprof.upstream.installed import version
 from memprof.values.distributed import NodeMemory
 
 
 class Vacant(Exception):
     """The shard holds nothing: Ray has started it anew."""
+
+
+class CannotGoOn(Exception):
+    """A shard that Ray has started anew is not what it was; the message says why."""
+
+
+class Call(NamedTuple):
+    """A method of the held object, what it was called with, and whether it raised; None where the
+    program did not see the end of it."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    raised: bool | None = None
 
 
 class Place(NamedTuple):
@@ -75,19 +89,31 @@ class Shard:
             raise Vacant
         return getattr(self._held, method)(*arguments)
 
-    def replay(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Any:
-        """Call all that was called before; what the last one returns. What an earlier one raises,
-        it has raised before."""
-        result = None
-        for number, (method, arguments) in enumerate(calls):
-            try:
-                result = self.call(method, *arguments)
-            except Vacant:
-                raise
-            except Exception:
-                if number == len(calls) - 1:
-                    raise
-        return result
+    def go_on(self, hold: tuple[Any, ...], calls: Sequence[Call]) -> Any:
+        """Hold what `hold` says, and call all that was called since; what the last one returns.
+
+        Raises:
+            CannotGoOn: it cannot be held, or an earlier call does not end as it did.
+        """
+        try:
+            self.hold(*hold)
+        except Exception as error:
+            raise CannotGoOn(f"its last checkpoint cannot be read: {raised(error)}") from error
+        *earlier, last = calls
+        for each in earlier:
+            failure = self._failure(each)
+            if each.raised is not None and each.raised != (failure is not None):
+                self._held = None
+                ends = "raises nothing now" if failure is None else f"raises {raised(failure)}"
+                raise CannotGoOn(f"repeating its turns, {each.method} {ends}")
+        return self.call(last.method, *last.arguments)
+
+    def _failure(self, call: Call) -> Exception | None:
+        try:
+            self.call(call.method, *call.arguments)
+        except Exception as error:
+            return error
+        return None
 
     def node(
         self, name: str, shards: Collection[int], driver: int | None, session: str

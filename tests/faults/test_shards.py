@@ -1,6 +1,7 @@
 """Shards, nodes and programs that die, stores that are full: what is committed is never lost."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 import memprof
 from memprof.errors import ClusterError, ShardLost
-from tests.distributed_agents import AGENTS, make_agent, make_arguments, observed
+from tests.distributed_agents import AGENTS, make_agent, make_arguments, observed, state_of
 
 STORE_BYTES = 80 * 2**20
 TESTS = Path(__file__).parents[1]
@@ -55,6 +56,49 @@ def test_a_shard_that_is_killed_goes_on_from_the_last_checkpoint(tmp_path, kills
         assert (np.array(did) == expected).all()
         assert population.recovered >= 1
         assert population.memory().journal_bytes > 0
+
+
+def test_what_is_repeated_is_what_was_done(tmp_path):
+    with memprof.distribute(make_agent, 3, shards=1) as population:
+        population.checkpoint(tmp_path / "agents")
+        seen, listed = np.array([1, 2, 3]), [[1], [2], [3]]
+        population.act(seen, learning="B")
+        seen[:], seen = 0, np.array([2, 3, 1])  # as programs do that have one array for all turns
+        population.act(seen, learning="B")
+        seen[:] = 0
+        population.map(keep, listed)
+        listed[0].append("later")
+        expected = [population.activate(index, all_of) for index in range(3)]
+        os.kill(pids_of(population)[0], signal.SIGKILL)
+        assert [population.activate(index, all_of) for index in range(3)] == expected
+        assert population.recovered == 1
+
+        file = tmp_path / "file"
+        file.touch()
+        population.activate(0, read, file)
+        file.unlink()
+        os.kill(pids_of(population)[0], signal.SIGKILL)
+        with pytest.raises(ShardLost, match="repeating its turns, activate raises FileNotFound"):
+            population.act(seen)
+
+        with memprof.distribute(make_agent, 3, shards=1) as other:
+            other.checkpoint(tmp_path / "others")
+            shutil.rmtree(tmp_path / "others")
+            os.kill(pids_of(other)[0], signal.SIGKILL)
+            with pytest.raises(ShardLost, match="its last checkpoint cannot be read"):
+                other.act(seen)
+
+
+def keep(agent, observation):
+    agent.kept = observation
+
+
+def all_of(agent):
+    return state_of(agent), repr(agent.kept)
+
+
+def read(agent, file):
+    return file.read_text()
 
 
 def test_without_a_checkpoint_a_dead_shard_is_the_end(tmp_path):

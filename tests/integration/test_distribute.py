@@ -1,13 +1,17 @@
 """`memprof.distribute`: the same agents over shards as in one process, on two nodes."""
 
+import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import memprof
+from memprof.distributed import checkpoints
 from memprof.distributed.agents import seeds_of
-from memprof.errors import StoreError, UsageError
+from memprof.distributed.cluster import Cluster
+from memprof.errors import ShardLost, StoreError, UsageError
 from memprof.populations import step_seed
 from tests.distributed_agents import (
     AGENTS,
@@ -19,6 +23,7 @@ from tests.distributed_agents import (
     make_arguments,
     make_counting,
     observed,
+    seen_as,
     state_of,
     visit,
 )
@@ -122,13 +127,15 @@ def test_functions_run_where_the_agents_are(population):
     assert len(found) == AGENTS
     assert all(0 < each < 2 for each in found)
     assert population.map(look, [1, 2], indices=[5, 2]) != found[:2]
+    assert population.map(seen_as, {4: [0, 1], 2: True}) == ["[0, 1]", "True"]
+    assert len(population.act({4: 1, 2: 1, 3: 1}, indices=[3])) == 1
 
 
 def test_what_the_users_code_raises_comes_back_with_the_agent(population):
     with pytest.raises(ValueError, match="three is too much") as raised:
         population.map(fail_at, [0, 3, 1], indices=[4, 7, 5])
     notes = "\n".join(raised.value.__notes__)
-    assert "agent 7 of the population, observing np.int64(3)" in notes
+    assert "agent 7 of the population, observing 3" in notes
     assert "in shard 1" in notes
     assert "in fail_at" in notes
     assert len(population.act(observed(2))) == AGENTS
@@ -181,6 +188,7 @@ def test_what_is_no_population_of_shards_is_refused(cluster, tmp_path):
         ({"source": make_agent, "agents": 0}, "from 1 to"),
         ({"source": [make_agent(0)], "agents": 3}, "expected none beside agents"),
         ({"source": make_agent, "agents": 3, "shards": 0}, "shards: expected a whole number"),
+        ({"source": make_agent, "agents": 3, "seed": 2**63}, "seed: expected a whole number"),
         ({"source": make_agent, "agents": 3, "store": tmp_path}, "store: expected none"),
         ({"source": lambda index: "agent", "agents": 3}, r"make_agent\(0\): .*found 'str'"),
         ({"source": make_agent, "agents": 3, "passes": ["nothing"]}, "unknown name 'nothing'"),
@@ -195,6 +203,41 @@ def test_what_is_no_population_of_shards_is_refused(cluster, tmp_path):
     lock = threading.Lock()
     with pytest.raises(UsageError, match="make_agent: cannot be sent"):
         memprof.distribute(lambda index: lock, 3, address=cluster.address)
+
+
+def test_a_checkpoint_is_whole_wherever_ctrl_c_comes(population, tmp_path, monkeypatch):
+    folder, alias = tmp_path / "agents", tmp_path / "alias"
+    population.checkpoint(folder)
+    removing = iter([KeyboardInterrupt])
+
+    def interrupted(*given, **options):
+        for each in removing:
+            raise each
+        shutil.rmtree(*given, **options)
+
+    monkeypatch.setattr(checkpoints, "shutil", SimpleNamespace(rmtree=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        population.checkpoint()
+    assert checkpoints.read(folder).shards == 3
+    alias.symlink_to(folder)
+    with pytest.raises(UsageError, match="has the population's checkpoint"):
+        population.save(alias)
+
+
+def test_an_agent_that_ctrl_c_leaves_between_here_and_there_is_the_end(cluster, monkeypatch):
+    with memprof.distribute(make_agent, 3, shards=1, address=cluster.address) as population:
+        agent = make_agent(3)
+        with monkeypatch.context() as patch:
+            patch.setattr(Cluster, "result", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                population.add(agent)
+        assert agent.A[0].shape == (OUTCOMES, 6)
+        with pytest.raises(ShardLost, match="interrupted while an agent came or went"):
+            population.act([0, 1, 2])
+
+
+def interrupt(*given):
+    raise KeyboardInterrupt
 
 
 def test_closed(cluster):
