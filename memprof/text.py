@@ -85,6 +85,12 @@ def said_by(error: BaseException) -> str:
         return f"(its message fails with {type(failure).__name__})"
 
 
+def out_of_memory(error: MemoryError) -> str:
+    """What was being done when memory ran out, which its notes say, and what it says itself."""
+    where = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    return f"out of memory{where}: {said_by(error)}"
+
+
 def own_traceback(error: BaseException) -> str:
     """The traceback of what the user's code, or PyMDP's, raised: without the frames of memprof, of
     the import system and of the calls between them, in the whole chain of causes."""

@@ -21,6 +21,7 @@ from memprof.distributed.traffic import Traffic
 from memprof.instruments import Stopwatch
 from memprof.populations import Population
 from memprof.populations.trace import DigestTrace, ValueTrace
+from memprof.text import out_of_memory
 from memprof.values.density import DensityPoint, DensityRun, DistributedRun
 from memprof.values.distributed import GrowthEnd, NodeMemory, Reached, room_bytes
 from memprof.values.instruments import Calibration, Reading
@@ -147,6 +148,7 @@ class _Spread:
     def __init__(self, cluster: Cluster, request: Distribute, channel: Channel) -> None:
         self._cluster, self._channel, self._spec = cluster, channel, request.spec
         self._on_nodes: tuple[int, ...] = ()
+        self._lack = ""
         self._warm_up()
         self._gauge = ShardsGauge(cluster)
         self._population = backend_of(self._spec)(self._spec, Stopwatch())
@@ -198,6 +200,7 @@ class _Spread:
             shards_seconds=tuple(together),
             messages=traffic.messages,
             message_bytes=traffic.size_bytes,
+            lack=self._lack,
         )
 
     def _grow(self) -> GrowthEnd:
@@ -210,7 +213,8 @@ class _Spread:
             self._sweep.take_last()
             self._note(self._sweep.run().points)
             return "time"
-        except MemoryError:
+        except MemoryError as error:
+            self._lack = out_of_memory(error)
             return "memory"
         return "reached"
 

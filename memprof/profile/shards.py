@@ -32,7 +32,7 @@ _FEWEST_SIZES = 3
 _WHY_FEW: Mapping[GrowthEnd, str] = {
     "reached": "too few agents were asked for; raise --agents",
     "time": "the time was up; raise --time-limit",
-    "memory": "a node is short of memory; use more nodes, or passes",
+    "memory": "memory ran out; use more nodes, or passes",
 }
 
 
@@ -112,7 +112,7 @@ def condensed(run: DistributedRun, spec: PopulationSpec) -> Distributed:
     if len(run.sweep.points) < _FEWEST_SIZES:
         raise ClusterError(
             f"fewer than {_FEWEST_SIZES} sizes of the population lived on the shards, as "
-            f"{_WHY_FEW[run.ended]}"
+            f"{_WHY_FEW[run.ended]}{f' ({run.lack})' if run.lack else ''}"
         )
     shards = sum(each.shards for each in run.nodes)
     cost = _no_surer(cost_of_sweeps([run.sweep]), run.sweep.points, shards)

@@ -76,7 +76,7 @@ def _said(found: Distributed) -> Iterator[str]:
     verdict = found.equivalence.verdict.replace("_", " ")
     yield f"Equivalence with one process: {verdict}: {found.equivalence.detail}."
     if found.ended != "reached":
-        why = "the time was up" if found.ended == "time" else "a node was short of memory"
+        why = "the time was up" if found.ended == "time" else "memory ran out"
         yield f"It grew to {counted(found.agents, 'agent')}, when {why}."
 
 

@@ -99,6 +99,7 @@ class DistributedRun(Struct, frozen=True):
             asked for.
         agents: of that, on each node.
         ended: why it grew no further.
+        lack: of what memory, and where, if that is why; otherwise empty.
         behaved: digests of the first agents in one process; of two runs, where those of the shards
             were others.
         courses: as of `PopulationRun`, of the same runs.
@@ -123,6 +124,7 @@ class DistributedRun(Struct, frozen=True):
     shards_seconds: tuple[float, ...] = ()
     messages: float | None = None
     message_bytes: float | None = None
+    lack: str = ""
 
 
 class SizeRow(Struct, frozen=True):

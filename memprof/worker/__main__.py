@@ -14,7 +14,7 @@ from memprof.errors import (
     UsageError,
 )
 from memprof.posix import limit_data
-from memprof.text import raised, said_by
+from memprof.text import out_of_memory, raised
 from memprof.values.requests import decode_request
 from memprof.worker.job import Channel
 
@@ -43,9 +43,7 @@ def main() -> int:
         channel.error("failure", str(error), detail=error.detail)
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)
-        where = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
-        message = f"out of memory{where}: {said_by(error)}"
-        channel.error("memory", message, detail=traceback.format_exc())
+        channel.error("memory", out_of_memory(error), detail=traceback.format_exc())
     except Exception as error:
         channel.error("failure", raised(error), detail=traceback.format_exc())
     else:

@@ -24,6 +24,7 @@ from memprof.populations import population_class
 from memprof.populations.company import Company
 from memprof.populations.trace import DigestTrace
 from memprof.scenario import load_scenario
+from memprof.text import out_of_memory
 from memprof.values.measurements import Rewards
 from memprof.values.population import EngineSpec, EpisodeSpec, PopulationSpec, Share, WorldSpec
 
@@ -199,7 +200,8 @@ def test_memory_that_runs_out_is_told_with_the_shard(cluster: Cluster) -> None:
     spec = replace(spec, model={**spec.model, "params": {"starves": 3}})
     with pytest.raises(MemoryError, match="not a byte is left") as raised:
         sharded(spec, first(2, cluster))
-    assert raised.value.__notes__ == ["in shard 1", "during build"]
+    said = "out of memory in shard 1 during build: not a byte is left"
+    assert out_of_memory(raised.value) == said
 
 
 @contextmanager

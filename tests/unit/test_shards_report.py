@@ -158,11 +158,15 @@ def test_where_one_process_differs_from_itself_nothing_is_compared():
 
 
 @pytest.mark.parametrize(
-    ("ended", "said"), [("time", "raise --time-limit"), ("memory", "use more nodes, or passes")]
+    ("ended", "lack", "said"),
+    [
+        ("time", "", r"raise --time-limit$"),
+        ("memory", "out of memory in shard 1", r"use more .* \(out of memory in shard 1\)$"),
+    ],
 )
-def test_two_sizes_are_no_line(ended, said):
+def test_two_sizes_are_no_line(ended, lack, said):
     with pytest.raises(ClusterError, match=said):
-        condensed(made(sizes=(1, 10), ended=ended), SPEC)
+        condensed(made(sizes=(1, 10), ended=ended, lack=lack), SPEC)
 
 
 # ------------------------------------------------------------------------------- reports
