@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from memprof.distributed.connection import connected
+from memprof.distributed.connection import connected, session
 from memprof.distributed.shard import Place, Shard, Vacant, versions
 from memprof.distributed.traffic import Traffic
 from memprof.errors import ClusterError, MemprofError, UsageError
@@ -57,7 +57,7 @@ class Cluster:
         self._end = connected(self, address)
         import ray
 
-        self._ray = ray
+        self._ray, self._session = ray, session()
         self._actors: list[Any] = []
         self.traffic = Traffic()
         with self.for_good():
@@ -100,7 +100,16 @@ class Cluster:
         return self.send_own(number, "call", method, *arguments)
 
     def send_own(self, number: int, method: str, *arguments: Any) -> ObjectRef[Any]:
-        """Have the shard itself do something."""
+        """Have the shard itself do something.
+
+        Raises:
+            ClusterError: the program has left Ray, which would start another cluster now, or has.
+        """
+        if session() != self._session:
+            raise ClusterError(
+                "the shards have ended, as this program has called ray.shutdown(); call it after "
+                "population.close()"
+            )
         self.traffic.send((method, arguments))
         sent: ObjectRef[Any] = getattr(self._actors[number], method).remote(*arguments)
         return sent
@@ -261,7 +270,7 @@ class Cluster:
 
     def close(self) -> None:
         """End the shards, and the cluster if it was started for them."""
-        for actor in self._actors if self._ray.is_initialized() else ():
+        for actor in self._actors if session() == self._session else ():
             self._ray.kill(actor)
         self._actors.clear()
         self._end()

@@ -26,13 +26,14 @@ _ANSWER_SECONDS = 10.0
 _LONGEST_TEMP = 40  # what Ray adds makes sockets, whose paths have 107 bytes at most
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Ours:
     """The connection that was made here: how many use it, and what sweeps up a cluster that was
-    started for it."""
+    started for it; and what tells it from a later one, which the program may make itself."""
 
     users: int
     sweeper: Sweeper | None
+    session: Any
 
 
 class Sweeper:
@@ -74,27 +75,40 @@ def connected(user: object, address: str | None) -> Callable[[], object]:
     import ray
 
     if not ray.is_initialized():
-        _ours[:] = [_Ours(0, _connect(address))]
+        _ours[:] = [_Ours(0, _connect(address), session())]
     elif address not in (None, "auto", here := ray.get_runtime_context().gcs_address):
         raise UsageError(
             f"address: expected none or {here}, to which this program is connected, found "
             f"{address}; leave it out, or call ray.shutdown() before"
         )
+    _ours[:] = [each for each in _ours if each.session == session()]
     for each in _ours:
         each.users += 1
-    return weakref.finalize(user, _left)
+    return weakref.finalize(user, _left, *_ours)
 
 
-def _left() -> None:
-    """One user less."""
+def _left(*used: _Ours) -> None:
+    """One user less of the connection that he had; the program may have ended that meanwhile, and
+    have another."""
     import ray
 
-    for each in _ours:
+    for each in used:
         each.users -= 1
-    if _ours and not _ours[0].users:
-        _end(_ours.pop().sweeper)
-    elif not ray.is_initialized():  # the program's own word
-        _ours.clear()
+        if not each.users and each.session == session():
+            _ours.clear()
+            ray.shutdown()
+        if not each.users and each.sweeper is not None:
+            each.sweeper.end()
+
+
+def session() -> Any:
+    """Which connection the program has; None for none."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    return context.worker.node.session_name, context.get_job_id()
 
 
 def _connect(address: str | None) -> Sweeper | None:
@@ -107,7 +121,8 @@ def _connect(address: str | None) -> Sweeper | None:
         try:
             ray.init("local", include_dashboard=False, _temp_dir=own.folder, **quiet)
         except BaseException as error:
-            _end(own)
+            ray.shutdown()
+            own.end()
             if not isinstance(error, Exception):
                 raise
             raise ClusterError(
@@ -143,11 +158,3 @@ def _see_who_answers(address: str) -> None:
     host, _, port = place.rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
-
-
-def _end(own: Sweeper | None) -> None:
-    import ray
-
-    ray.shutdown()
-    if own is not None:
-        own.end()

@@ -211,6 +211,11 @@ class DistributedPopulation:
 
     def _check_new(self, agent: Any) -> None:
         check_agent(agent)
+        if self._kind is not None and type(agent) is not self._kind:
+            raise UsageError(
+                f"agents: expected one of the class of the others, {self._kind.__qualname__}, "
+                f"found {type(agent).__qualname__}; make a population of each"
+            )
 
     def remove(self, index: int) -> None:
         """Remove an agent for good. Its index is not reused.

@@ -101,6 +101,26 @@ def read(agent, file):
     return file.read_text()
 
 
+def test_a_population_ends_the_ray_that_was_started_for_it_and_no_other():
+    import ray
+
+    first = memprof.distribute(make_agent, 1)
+    ray.shutdown()
+    with pytest.raises(ClusterError, match=r"called ray\.shutdown\(\)"):
+        first.act([0])
+    assert not ray.is_initialized()
+    ray.init(num_cpus=1, object_store_memory=STORE_BYTES, include_dashboard=False)
+    try:
+        with memprof.distribute(make_agent, 1) as second:
+            with pytest.raises(ClusterError, match=r"called ray\.shutdown\(\)"):
+                first.act([0])
+            first.close()
+            assert len(second.act([0])) == 1
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
 def test_without_a_checkpoint_a_dead_shard_is_the_end(tmp_path):
     with memprof.distribute(make_agent, AGENTS, shards=2) as population:
         population.act(observed(0))

@@ -164,6 +164,8 @@ def test_agents_that_the_program_has_move_to_the_shards(cluster, tmp_path):
             visits = population.activate(index, visit, "here")
             assert visits[index] == [f"agent {index}"]
             assert set(visits) == {index, "here"}
+        with pytest.raises(UsageError, match="class of the others, Counting, found Agent"):
+            population.add(make_agent(5))
         population.checkpoint(tmp_path / "kept")
     with pytest.raises(UsageError, match="agent_class"):
         memprof.distribute(tmp_path / "kept", address=cluster.address)
