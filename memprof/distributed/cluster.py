@@ -17,7 +17,7 @@ from memprof.distributed.connection import connected, session
 from memprof.distributed.shard import Place, Shard, Vacant, versions
 from memprof.distributed.traffic import Traffic
 from memprof.errors import ClusterError, MemprofError, UsageError
-from memprof.text import counted, format_size, raised
+from memprof.text import format_size, raised
 from memprof.values.distributed import NodeMemory
 
 if TYPE_CHECKING:
@@ -157,8 +157,12 @@ class Cluster:
 
     def results(self, sent: Sequence[ObjectRef[Any]]) -> list[Any]:
         """What came of a message to each shard, as of `each`."""
+        return [*self.results_of(dict(enumerate(sent))).values()]
+
+    def results_of(self, sent: Mapping[int, ObjectRef[Any]]) -> dict[int, Any]:
+        """What came of messages to some shards, by their numbers, as of `each`."""
         try:
-            return [self.result(number, each) for number, each in enumerate(sent)]
+            return {number: self.result(number, each) for number, each in sent.items()}
         except ShardGone as error:
             raise ClusterError(
                 f"a shard has died: {error}; see Ray's log, or use more shards or nodes"
@@ -341,8 +345,3 @@ def _why(error: Exception) -> str:
         if found:
             text = rest
     return text.partition(". ")[0][:200]
-
-
-def shards_of(agents: int, shards: int) -> str:
-    """In words."""
-    return f"{counted(agents, 'agent')} over {counted(shards, 'shard')}"

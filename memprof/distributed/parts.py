@@ -13,14 +13,13 @@ from msgspec.structs import replace
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.distributed.packing import Joined, in_rows, joined, parted
-from memprof.distributed.shard import Stored
+from memprof.distributed.shard import Stored, worth_sharing
 from memprof.distributed.told import Perceived, Told
 from memprof.instruments import heap, process
 from memprof.populations import Behaviour, Lived, Population, Unwatched, lone_class
 from memprof.populations.joint_world import Shape
 from memprof.storage.company import LEAST
 from memprof.storage.constants import adopt, all_constants
-from memprof.storage.layout import LARGE_BYTES, is_compact
 from memprof.values.instruments import Reading
 from memprof.values.population import WHOLE, PopulationSpec, Share
 from memprof.worker.job import install_early
@@ -104,7 +103,7 @@ class Parts:
     def __init__(self, share: Share) -> None:
         self._share = share
         self._parts: dict[int, _Part] = {}
-        self._sampled: list[np.ndarray] = []
+        self._sampled: list[Stored] = []
         self._filled: Any = None
 
     def begun(self) -> None:
@@ -136,15 +135,14 @@ class Parts:
             if part.told is not None:
                 part.told.tell_anything()
             part.population.lived(few, range(1))
-        large = (each for each in all_constants() if each.nbytes >= LARGE_BYTES)
-        self._sampled = [each for each in large if is_compact(each) and id(each) not in known]
+        self._sampled = worth_sharing(each for each in all_constants() if id(each) not in known)
         part.population.close()
-        return sum(each.nbytes for each in self._sampled)
+        return sum(each.content.nbytes for each in self._sampled)
 
     def sampled(self, number: int) -> list[Stored]:
         """What the agents that were built for it have in common."""
         found, self._sampled = self._sampled, []
-        return [*map(Stored.of, found)]
+        return found
 
     def share(self, number: int, common: Sequence[Stored]) -> None:
         """Have these, which are in the node's object store, in place of arrays of its own with the

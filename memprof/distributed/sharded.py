@@ -9,12 +9,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from memprof.distributed.cluster import ShardGone
 from memprof.distributed.current import current
 from memprof.distributed.packing import in_rows, joined_rows, merged
 from memprof.distributed.parts import Did, Form
 from memprof.distributed.told import Perceived
-from memprof.errors import ClusterError, NoAccount
+from memprof.errors import NoAccount
 from memprof.populations import Lived, Population, Probe
 from memprof.populations.joint_world import Surroundings
 from memprof.values.instruments import Account
@@ -196,9 +195,4 @@ class Sharded(Population):
         """
         cluster = self._cluster
         sent = {n: cluster.send(n, method, self._number, *each) for n, each in arguments.items()}
-        try:
-            return {number: cluster.result(number, each) for number, each in sent.items()}
-        except ShardGone as error:
-            raise ClusterError(
-                f"a shard has died: {error}; see Ray's log, or use more shards or nodes"
-            ) from None
+        return cluster.results_of(sent)
