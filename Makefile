@@ -125,6 +125,7 @@ figures: $(VENV)/.tested
 	$(BIN)/python -m tests.figures_kinds
 	$(BIN)/python -m tests.figures_meet
 	$(BIN)/python -m tests.figures_act
+	$(BIN)/python -m tests.figures_ray
 	$(BIN)/python -m tests.figures_jax_population
 
 predict: $(VENV)/.tested

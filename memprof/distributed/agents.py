@@ -160,9 +160,12 @@ class Agents:
         """Remove an agent for good."""
         self._population.remove(own)
 
-    def memory(self) -> PopulationMemory:
-        """Of the agents of this shard, whose process has given back what is free by then."""
+    def settle(self) -> None:
+        """Have the process give back what is free."""
         process.settle()
+
+    def memory(self) -> PopulationMemory:
+        """Of the agents of this shard."""
         found: PopulationMemory = self._population.memory()
         return found
 

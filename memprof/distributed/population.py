@@ -244,9 +244,11 @@ class DistributedPopulation:
     def memory(self) -> DistributedMemory:
         """What agents at rest take, by shard; and what all processes of each node do."""
         self._check_open()
-        ledgers = self._calls.ask("memory", dict.fromkeys(self._everywhere, ()), changes=False)
+        everybody: dict[int, tuple[Any, ...]] = dict.fromkeys(self._everywhere, ())
+        self._calls.ask("settle", everybody, changes=False)
+        nodes = self._cluster.nodes()  # before agents are walked, which takes memory
+        ledgers = self._calls.ask("memory", everybody, changes=False)
         shards = tuple(ledgers[number] for number in self._everywhere)
-        nodes = self._cluster.nodes()
         return DistributedMemory(len(self), shards, nodes, self._calls.journal_bytes)
 
     def checkpoint(self, folder: Path | str | None = None) -> None:
