@@ -117,7 +117,7 @@ def condensed(run: DistributedRun, spec: PopulationSpec) -> Distributed:
     shards = sum(each.shards for each in run.nodes)
     cost = _no_surer(cost_of_sweeps([run.sweep]), run.sweep.points, shards)
     each_bytes = max(1.0, cost.ci95_bytes[1])
-    rows = tuple(_rows(run.nodes, run.agents, each_bytes))
+    rows = tuple(_rows(run.nodes, run.agents, each_bytes, _transient(run.sweep.points)))
     return Distributed(
         ray=run.ray,
         address=engine.address or "",
@@ -146,16 +146,30 @@ def _no_surer(cost: PerAgent, points: Sequence[DensityPoint], shards: int) -> Pe
     return replace(cost, ci95_bytes=(low, high), resolved=not low <= 0 <= high)
 
 
+def _transient(points: Sequence[DensityPoint]) -> int:
+    """What building and stepping took above the population at rest, of all shards together."""
+    return max(
+        (
+            point.peak_rss_bytes - point.reading.rss_bytes
+            for point in points
+            if point.peak_rss_bytes is not None
+        ),
+        default=0,
+    )
+
+
 def _rows(
-    nodes: Sequence[NodeMemory], agents: Sequence[int], each_bytes: float
+    nodes: Sequence[NodeMemory], agents: Sequence[int], each_bytes: float, transient_bytes: int
 ) -> Iterator[NodeRow]:
-    """Each node, with the agents that still fit where one takes so much: nodes on one machine share
-    what that has left, by their shards."""
+    """Each node, with the agents that still fit where one takes so much, and all shards so much in
+    passing: nodes on one machine share what that has left, by their shards."""
     shards: dict[str, int] = defaultdict(int)
     for node in nodes:
         shards[node.machine] += node.shards
+    each_shard = max(0, transient_bytes) / sum(node.shards for node in nodes)
     for node, there in zip(nodes, agents, strict=True):
         room = room_bytes(node) * node.shards / shards[node.machine]
+        room = max(0.0, room - each_shard * node.shards)
         yield NodeRow(**asdict(node), agents=there, more=math.floor(room / each_bytes))
 
 

@@ -11,12 +11,13 @@ from memprof.values.distributed import Distributed, NodeRow
 Columns = Mapping[str, Callable[[NodeRow], str]]
 """The columns of a table, with what each shows of a node."""
 
+_ROOM = "room for"
 _AGENTS: Columns = {
     "node": lambda node: f"{node.host} ({node.name})",
     "shards": lambda node: f"{node.shards:,}",
     "agents": lambda node: f"{node.agents:,}",
     "free": lambda node: format_size(node.left_bytes),
-    "room for": lambda node: f"{node.more:,} more",
+    _ROOM: lambda node: f"{node.more:,} more",
 }
 _MEMORY: Columns = {
     "node": lambda node: f"{node.host} ({node.name})",
@@ -31,11 +32,17 @@ def shards_section(found: Distributed | None) -> Iterator[Section]:
     """None where there were no shards."""
     if found is None:
         return
+    agents = {name: show for name, show in _AGENTS.items() if name != _ROOM or not _differs(found)}
     yield Section(
         "Shards on Ray",
         (*_said(found), *_explained(found)),
-        (_table("agents", _AGENTS, found), _table("memory", _MEMORY, found)),
+        (_table("agents", agents, found), _table("memory", _MEMORY, found)),
     )
+
+
+def _differs(found: Distributed) -> bool:
+    """Whether nothing is claimed."""
+    return found.equivalence.verdict == "diverged"
 
 
 def _table(title: str, columns: Columns, found: Distributed) -> Table:
@@ -60,8 +67,8 @@ def headline(found: Distributed) -> str:
     low, high = map(format_size, (max(0.0, cost.ci95_bytes[0]), cost.ci95_bytes[1]))
     costs = f"{format_size(cost.marginal_bytes)} ({low} to {high})"
     if not cost.resolved:
-        costs = f"at most {high} (below resolution)"
-    if found.equivalence.verdict == "diverged":
+        costs = f"at most {high} (below resolution: raise --agents)"
+    if _differs(found):
         return f"Over {where} agents behave differently, so nothing is claimed."
     return (
         f"Over {where} an agent costs {costs}; the cluster holds {found.capacity:,} agents, at "
