@@ -51,9 +51,10 @@ class How(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What a shard says of its agents: whether they are JAX agents, and their class; None where
-    there is none."""
+    """What a shard says of its agents: how many there are, whether they are JAX agents, and their
+    class; None where there is none."""
 
+    agents: int
     is_jax: bool
     kind: type | None
 
@@ -73,7 +74,7 @@ class Agents:
         is_jax = self._population is not None and not isinstance(
             self._population, OptimizedPopulation
         )
-        return Begun(is_jax, self._kind)
+        return Begun(len(self._population), is_jax, self._kind)
 
     def sampled(self) -> list[Any]:
         """The large arrays that agents like these have in common with each other."""
@@ -254,11 +255,19 @@ def packed(agents: Iterable[Any], how: How) -> Iterator[Packed]:
 
 @contextmanager
 def _unpacked(files: Files) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="memprof-") as place:
+    with tempfile.TemporaryDirectory(dir=_session_folder()) as place:
         folder = Path(place)
         for name, content in files.items():
             _write(folder / name, decompressed(content))
         yield folder
+
+
+def _session_folder() -> str:
+    """That of Ray's session, which goes with it, also from a shard that is killed."""
+    import ray
+
+    folder: str = ray.get_runtime_context().worker.node.get_session_dir_path()
+    return folder
 
 
 def _write(file: Path, content: bytes) -> None:

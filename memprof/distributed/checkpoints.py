@@ -139,9 +139,15 @@ def commit(folder: Path, checkpoint: Checkpoint) -> None:
         StoreError: it cannot be written; the last one is still there.
     """
     draft = folder / f"{_NAME}.{secrets.token_hex(4)}"
+    content = msgspec.json.encode(checkpoint)
+    if len(content) > _MOST_BYTES:
+        raise StoreError(
+            f"{shown(folder)}: {len(checkpoint.removed):,} agents that were removed are too many "
+            "for a checkpoint; begin a population of those that are left"
+        )
     try:
         with draft.open("wb") as file:
-            file.write(msgspec.json.encode(checkpoint))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / _NAME)

@@ -20,9 +20,9 @@ from memprof.distributed.recovery import Calls
 from memprof.distributed.rows import as_array, gathered, loads, part_of, sent
 from memprof.distributed.shard import Place
 from memprof.distributed.traffic import Traffic
-from memprof.errors import UsageError
+from memprof.errors import StoreError, UsageError
 from memprof.storage.numbering import agents_due
-from memprof.text import counted
+from memprof.text import counted, shown
 from memprof.values.population import Share
 
 REOPENED = "memprof.distributed.agents:reopened"
@@ -52,14 +52,24 @@ class DistributedPopulation:
         """Use `distribute`."""
         self._cluster, self._calls, self._how = cluster, calls, how
         self._kind = next((each.kind for each in begun if each.kind is not None), None)
-        self._count = agents
+        self._count, self._found = agents, sum(each.agents for each in begun)
         self._removed: set[int] = set()
         self._turn = 0
         self._folder: Path | None = None
         self._closed = False
 
     def go_on(self, checkpoint: checkpoints.Checkpoint, folder: Path) -> None:
-        """Go on from the checkpoint of a folder, whose agents the shards have."""
+        """Go on from the checkpoint of a folder, whose agents the shards have.
+
+        Raises:
+            StoreError: they have others than it says.
+        """
+        expected = checkpoint.agents - len(checkpoint.removed)
+        if self._found != expected:
+            raise StoreError(
+                f"{shown(folder)}: expected {counted(expected, 'agent')}, as its checkpoint says, "
+                f"found {self._found:,} in its stores; go back to another checkpoint"
+            )
         self._removed, self._turn = {*checkpoint.removed}, checkpoint.turn
         self._folder = folder
         self._calls.saved(self._from(checkpoint, folder))

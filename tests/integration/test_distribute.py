@@ -1,5 +1,6 @@
 """`memprof.distribute`: the same agents over shards as in one process, on two nodes."""
 
+import json
 import shutil
 import threading
 from types import SimpleNamespace
@@ -106,6 +107,10 @@ def test_agents_over_shards_do_what_they_do_in_one_process(cluster, tmp_path):
             ) as population:
                 assert 4 not in population.indices()
                 further.append(population.act(observed(8, AGENTS), learning="B"))
+    file = tmp_path / "of 1" / "shards.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "agents": AGENTS + 2}))
+    with pytest.raises(StoreError, match=rf"expected {AGENTS + 1} agents, .* found {AGENTS} in"):
+        memprof.distribute(tmp_path / "of 1", shards=1, address=cluster.address)
     assert all((each == further[0]).all() for each in further[1:])
     assert len(further[0]) == AGENTS
 

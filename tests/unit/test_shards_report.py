@@ -105,6 +105,18 @@ def test_the_cluster_holds_what_each_node_holds_with_its_own_limit():
     assert found.capacity == 100 + sum(row.more for row in found.nodes)
 
 
+def test_what_building_takes_in_passing_is_left_free_on_every_node():
+    nodes = (node("a", "one", shards=3), node("b", "two", shards=1))
+    calm = made(nodes)
+    peak = calm.sweep.points[-1].reading.rss_bytes + 4 * 10**7
+    risen = [replace(each, peak_rss_bytes=peak) for each in calm.sweep.points[-1:]]
+    sweep = replace(calm.sweep, points=(*calm.sweep.points[:-1], *risen))
+    before, after = condensed(calm, SPEC), condensed(replace(calm, sweep=sweep), SPEC)
+    each = before.per_agent.ci95_bytes[1]
+    lost = [b.more - a.more for b, a in zip(before.nodes, after.nodes, strict=True)]
+    assert lost == pytest.approx([3 * 10**7 / each, 10**7 / each], abs=1)
+
+
 def test_nodes_on_one_machine_share_what_it_has_left():
     alone = condensed(made((node("a", shards=2),)), SPEC)
     shared = condensed(made((node("a"), node("b"))), SPEC)
