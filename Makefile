@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install profile test check fast screenshots snapshots bench examples scenarios figures predict alarms million \
-  equivalence soak fuzz worlds upstream notebooks random-jax versions suite times pythons clean
+  equivalence soak fuzz ray worlds upstream notebooks random-jax versions suite times pythons clean
 
 help:
 	@echo "make profile    install memprof into $(VENV) and profile scenarios/grid-29.yaml (a minute)"
@@ -33,6 +33,7 @@ help:
 	@echo "make notebooks PYMDP=PATH  PyMDP's own notebooks under memprof run; their agents, plain and under share and template (two hours)"
 	@echo "make random-jax   300 random JAX agents against PyMDP's own, in all forms of its arguments (an hour)"
 	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
+	@echo "make ray          what tests of clusters take long for: kills, full stores, JAX (two minutes)"
 	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
 
 install: $(VENV)/.installed
@@ -64,7 +65,7 @@ check: $(VENV)/.tested
 # The tests of a file share its costly fixtures, so one process runs them all. Figures of a few
 # kilobytes of a process have the machine to themselves. What fails in one part hides nothing of the
 # others.
-ABREAST := $(BIN)/pytest -m "not serial" --dist loadfile --no-loadscope-reorder
+ABREAST := $(BIN)/pytest -m "not serial and not long" --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.tested
 	@$(MAKE) --no-print-directory check > $(VENV)/checks 2>&1 & checks=$$!; failed=0; \
@@ -149,6 +150,10 @@ fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.quirks
 	$(BIN)/python -m tests.property_agents --count 1000
 	$(BIN)/pytest --hypothesis-profile long $$(grep -rl 'import.* given' tests/unit --include='test_*.py')
+
+# With the short ones in `make test`, all that is said of clusters that break.
+ray: $(VENV)/.tested
+	$(BIN)/pytest -m long $$(grep -rl mark.long tests --include='test_*.py')
 
 # Each in an environment of its own, which is kept.
 versions: $(VENV)/.tested

@@ -59,11 +59,14 @@ class Cluster:
 
         self._ray, self._session = ray, session()
         self._actors: list[Any] = []
+        self._nodes: list[str] = []  # on which each shard was started
+        self._gone: set[str] = set()  # of which Ray may not know it yet
         self.traffic = Traffic()
         with self.for_good():
             processors = max(1, int(sum(self._processors().values())))
             self.shards = shards or min(processors, most or processors)
-            self._actors += map(self._actor, _spread(self._processors(), self.shards))
+            self._nodes += _spread(self._processors(), self.shards)
+            self._actors += map(self._actor, self._nodes)
             self.places = [self._placed(number) for number in range(self.shards)]
             _check_versions(self.places)
 
@@ -81,12 +84,11 @@ class Cluster:
 
     def _living(self) -> list[dict[str, Any]]:
         nodes: list[dict[str, Any]] = self._ray.nodes()  # type: ignore[no-untyped-call]
-        return [node for node in nodes if node["Alive"]]
+        return [node for node in nodes if node["Alive"] and node["NodeID"] not in self._gone]
 
     def _placed(self, number: int) -> Place:
         try:
-            place: Place = self.result(number, self._actors[number].place.remote())
-            return place
+            return self._awaited(number)
         except ShardGone as error:
             raise ClusterError(
                 f"shard {number} could not be started: {error}; memprof has to be importable by "
@@ -204,39 +206,47 @@ class Cluster:
         Raises:
             ShardGone: it has died again.
         """
+        place = self.places[number] = self._awaited(number)
+        _check_versions(self.places)
+        return place
+
+    def _awaited(self, number: int) -> Place:
+        """Where a shard is, once it is there: on another node if its own is gone.
+
+        Raises:
+            ShardGone: it has died.
+            ClusterError: there is no other node.
+        """
         from ray import exceptions
 
         while True:
             try:
                 place: Place = self._ray.get(self._actors[number].place.remote())
+                return place
             except exceptions.ActorUnavailableError:
                 time.sleep(_PAUSE_SECONDS)
-            except (exceptions.ActorDiedError, exceptions.ActorUnschedulableError) as error:
-                node = self.places[number].node
-                if node in self._processors():
+            except exceptions.ActorUnschedulableError:
+                self._move(number)
+            except exceptions.ActorDiedError as error:
+                if self._nodes[number] in self._processors():
                     raise ShardGone(_why(error)) from None
-                self._actors[number] = self._elsewhere(node)
+                self._move(number)
             except exceptions.RayError as error:
                 raise ShardGone(_why(error)) from None
-            else:
-                self.places[number] = place
-                _check_versions(self.places)
-                return place
 
-    def _elsewhere(self, gone: str) -> Any:
-        """A shard on another node than one that is gone.
-
-        Raises:
-            ClusterError: there is no other.
-        """
-        there = Counter(place.node for place in self.places)
+    def _move(self, number: int) -> None:
+        """Start a shard on another node than its own, which is gone."""
+        gone = self._nodes[number]
+        self._gone.add(gone)
         left = self._processors()
         if not left:
             raise ClusterError(
                 f"node {gone[:_SHORT_NAME]} is gone, and there is no other; start one, and reopen "
                 "the last checkpoint with memprof.distribute(folder)"
             )
-        return self._actor(min(left, key=lambda node: (there[node] / max(1.0, left[node]), node)))
+        there = Counter(self._nodes)
+        node = min(left, key=lambda node: (there[node] / max(1.0, left[node]), node))
+        self._nodes[number], self._actors[number] = node, self._actor(node)
 
     def nodes(self) -> tuple[NodeMemory, ...]:
         """What each node with shards holds, in the order of their first shards.

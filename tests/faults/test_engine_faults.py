@@ -56,7 +56,10 @@ def growing(path: Path, folder: Path) -> Iterator[psutil.Popen]:
         run.wait(30)
 
 
-@pytest.mark.parametrize(("what", "code"), [("a shard dies", 3), ("interrupted", 130)])
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [("a shard dies", 3), pytest.param("interrupted", 130, marks=pytest.mark.long)],
+)
 def test_what_one_process_measured_is_kept(scenario, tmp_path, what, code):
     (tmp_path / "t").mkdir()
     with growing(scenario(), tmp_path) as run:

@@ -38,6 +38,7 @@ def alone():
             return did, seen, learned(agent)
 
 
+@pytest.mark.long
 def test_actions_are_those_of_one_process(alone, tmp_path):
     did, seen, known = alone
     key = jax.random.PRNGKey(3)

@@ -74,6 +74,7 @@ def test_a_density_over_shards_tells_the_truth(memprof, known, tmp_path):
         assert noise not in run.out + run.err
 
 
+@pytest.mark.long
 def test_a_profile_says_what_the_same_agents_cost_over_shards(memprof, known):
     path = known(agents=30, passes=["template"])
     run = memprof("profile", path, "--engine", "ray", "--shards", 2)
