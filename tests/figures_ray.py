@@ -163,7 +163,7 @@ def messages() -> tuple[str, bool]:
             payload += seen.nbytes + population.act(seen).nbytes
         found = population.traffic.since(before)
     beside, each = (found.size_bytes - payload) / turns / shards, found.sent / turns / shards
-    said = f"{each:g} each way per shard and turn, {beside:,.0f} B beside arrays"
+    said = f"{each:g} each way per shard and turn, {beside:,.0f} B beside arrays of the caller"
     once = found.sent == found.received == turns * shards
     return f"messages: {said} (1, under 1,024 B)", once and beside < 1024
 

@@ -17,7 +17,7 @@ from memprof.api.memory import PopulationMemory
 from memprof.api.optimise import optimize, reopen
 from memprof.api.population import OptimizedPopulation
 from memprof.api.refill import Stored, kept, refilled
-from memprof.distributed.rows import loads, owned, sent
+from memprof.distributed.rows import loads, narrow, owned, sent, wide
 from memprof.distributed.shard import large_constants, worth_sharing
 from memprof.errors import StoreError, UsageError
 from memprof.instruments import process
@@ -88,15 +88,13 @@ class Agents:
 
     def act(
         self, turn: int, observations: Any, own: Sequence[int] | None, learning: Collection[str]
-    ) -> np.ndarray:
+    ) -> Any:
         """One turn of these agents, or of all; each draws from numbers of its own."""
         indices = self._population.indices() if own is None else np.asarray(own)
         chosen = None if own is None else indices.tolist()  # all take less to find
         seeds = seeds_of(self._seed, turn, self._share.first + indices * self._share.every)
-        found: np.ndarray = self._population.act(
-            owned(observations), chosen, learning=learning, seeds=seeds
-        )
-        return found
+        seen = owned(wide(observations))
+        return narrow(self._population.act(seen, chosen, learning=learning, seeds=seeds))
 
     def act_jax(
         self,

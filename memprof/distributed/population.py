@@ -17,7 +17,7 @@ from memprof.distributed.agents import Begun, How, packed
 from memprof.distributed.cluster import Cluster
 from memprof.distributed.memory import DistributedMemory
 from memprof.distributed.recovery import Calls
-from memprof.distributed.rows import as_array, gathered, loads, part_of, sent
+from memprof.distributed.rows import as_array, gathered, loads, narrow, part_of, sent, wide
 from memprof.distributed.shard import Place
 from memprof.distributed.traffic import Traffic
 from memprof.errors import StoreError, UsageError
@@ -158,7 +158,7 @@ class DistributedPopulation:
         return self._taken(
             "act",
             due,
-            lambda own, places: (self._turn, part_of(seen, places), own, letters),
+            lambda own, places: (self._turn, narrow(part_of(seen, places)), own, letters),
             chosen,
         )
 
@@ -405,7 +405,7 @@ class DistributedPopulation:
         """What agents did, in their order."""
         parts = self._parts(due, chosen)
         found = self._asked(method, {n: arguments(*part) for n, part in parts.items()})
-        return gathered(len(due), [(parts[number][1], found[number]) for number in parts])
+        return gathered(len(due), [(parts[number][1], wide(found[number])) for number in parts])
 
     def _asked(self, method: str, arguments: Mapping[int, tuple[Any, ...]]) -> Any:
         """Have shards do what changes their agents. Whatever comes of it, it was a turn."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from memprof.errors import UsageError
+
+_WHOLE = 2**31  # NaN is not below it
 
 
 def as_array(seen: Any) -> Any:
@@ -28,6 +30,32 @@ def part_of(seen: Any, places: slice | np.ndarray) -> Any:
     if isinstance(seen, np.ndarray):
         return owned(seen[places])
     return owned(seen[places] if isinstance(places, slice) else [seen[place] for place in places])
+
+
+class Narrow(NamedTuple):
+    """An array of small whole numbers on its way, and the type that it has."""
+
+    content: np.ndarray
+    dtype: np.dtype[Any]
+
+
+def narrow(value: Any) -> Any:
+    """An array as it takes least to send; anything else as it is, and what has no such form."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size:
+        return value
+    whole = value.dtype.kind != "f" or (not np.signbit(value).any() and (value < _WHOLE).all())
+    if not whole:
+        return value
+    least = np.result_type(*map(np.min_scalar_type, (int(value.min()), int(value.max()))))
+    if least.itemsize >= value.itemsize:
+        return value
+    content = value.astype(least)
+    return Narrow(content, value.dtype) if (content == value).all() else value
+
+
+def wide(value: Any) -> Any:
+    """What `narrow` was given, to the bit."""
+    return value.content.astype(value.dtype) if isinstance(value, Narrow) else value
 
 
 def gathered(agents: int, parts: Sequence[tuple[slice | np.ndarray, np.ndarray]]) -> np.ndarray:

