@@ -347,7 +347,10 @@ def _why(error: Exception) -> str:
 
     text = " ".join(str(error).split())
     if isinstance(error, exceptions.ActorUnavailableError):
-        return "its process has ended, or its node does not answer"
+        return (
+            "its process has ended, as where Ray or the kernel kills it for want of memory, or its "
+            "node does not answer"
+        )
     if "memory" in text.lower() and ("low on memory" in text or "OOM" in text.split("causes")[0]):
         return "Ray has killed it because its node is short of memory"
     for key in ("Worker exit detail: ", "cause: "):
