@@ -210,13 +210,15 @@ def test_agents_of_a_node_that_goes_away_move_to_another(cluster, tmp_path):
 
 
 def test_nodes_that_run_other_versions_are_refused(cluster, tmp_path):
-    other = tmp_path / "memprof_pymdp-9.9.dist-info"
+    other = tmp_path / "inferactively_pymdp-9.9.dist-info"
     other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: memprof-pymdp\nVersion: 9.9\n")
+    (other / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: inferactively-pymdp\nVersion: 9.9\n"
+    )
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (
         another_node(cluster, env_vars={"PYTHONPATH": path}),
-        pytest.raises(ClusterError, match=r"memprof: 0\.1\.0 on .* and 9\.9 on node"),
+        pytest.raises(ClusterError, match=r"PyMDP: \S+ on .* and 9\.9 on node"),
     ):
         memprof.distribute(make_agent, AGENTS, shards=2)
 
