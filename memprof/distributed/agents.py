@@ -27,7 +27,7 @@ from memprof.storage.constants import known
 from memprof.storage.copies import copy_of
 from memprof.text import shown
 from memprof.upstream import is_agent, is_jax_agent, load
-from memprof.values.population import Share
+from memprof.values.population import WHOLE, Share
 
 SAMPLED = 8
 """Agents that one shard builds ahead of all, to see what they have in common."""
@@ -71,9 +71,7 @@ class Agents:
 
     def begun(self) -> Begun:
         """What they are."""
-        is_jax = self._population is not None and not isinstance(
-            self._population, OptimizedPopulation
-        )
+        is_jax = not isinstance(self._population, OptimizedPopulation)
         return Begun(len(self._population), is_jax, self._kind)
 
     def sampled(self) -> list[Any]:
@@ -198,7 +196,7 @@ def seeds_of(seed: int, turn: int, agents: np.ndarray) -> np.ndarray:
 
 def made(make: bytes, agents: int, how: How, share: Share) -> Agents:
     """The agents of a share of so many, from the user's function as it was sent."""
-    building = _Building(loads(make), range(share.first, agents, share.every), how.seed)
+    building = _Building(loads(make), share.indices(range(share.below(agents))), how.seed)
     population = optimize(iter(building), how.passes, **how.options)
     return Agents(population, share, how.seed, building.kind)
 
@@ -206,7 +204,7 @@ def made(make: bytes, agents: int, how: How, share: Share) -> Agents:
 def unpacked(files: Files, how: How, kind: type | None, share: Share) -> Agents:
     """The agents of a share of those that were packed."""
     with _unpacked(files) as folder:
-        return reopened([Stored(folder, Share())], how, kind, share)
+        return reopened([Stored(folder, WHOLE)], how, kind, share)
 
 
 def reopened(stores: Sequence[Stored], how: How, kind: type | None, share: Share) -> Agents:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import psutil
 
 from memprof.errors import MeasurementError
+from memprof.instruments.process import sizes_in
 from memprof.launch.limits import cgroup_limit_bytes, left_bytes, machine_memory
 from memprof.values.distributed import NodeMemory
 
-_SIZES = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)$")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _RAYLET = "raylet"
@@ -111,9 +111,7 @@ def _proportional(pid: int) -> _Held | None:
     """None where it is not to be read."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
-        sizes = {
-            n: int(kb) * 1024 for n, kb in _SIZES.findall((folder / "smaps_rollup").read_text())
-        }
+        sizes = dict(sizes_in((folder / "smaps_rollup").read_text()))
         if {"Pss", "Pss_Shmem", "Pss_Anon"} <= sizes.keys():
             swapped = sizes.get("SwapPss", 0)
             own = sizes["Pss"] - sizes["Pss_Shmem"] + swapped
@@ -133,11 +131,11 @@ def _by_mapping(smaps: str) -> Counter[str]:
         if mapping := _MAPPING.match(line):
             where = "store" if mapping[1].startswith("/dev/shm/") else "own"
             sums["mappings"] += 1
-        elif size := _SIZES.match(line):
-            if size[1] in ("Pss", "SwapPss"):
-                sums[where] += int(size[2]) * 1024
-            if size[1] in ("Anonymous", "SwapPss"):
-                sums["anonymous"] += int(size[2]) * 1024
+        for name, size in sizes_in(line):
+            if name in ("Pss", "SwapPss"):
+                sums[where] += size
+            if name in ("Anonymous", "SwapPss"):
+                sums["anonymous"] += size
     return sums
 
 

@@ -221,11 +221,16 @@ def _rollup() -> dict[str, int]:
     for file in (_ROLLUP, _SMAPS):
         with contextlib.suppress(OSError):
             sums: Counter[str] = Counter()
-            for name, size in _SIZES.findall(file.read_text()):
-                sums[name] += int(size) * 1024
+            for name, size in sizes_in(file.read_text()):
+                sums[name] += size
             if "Rss" in sums:
                 return dict(sums)
     return {}
+
+
+def sizes_in(account: str) -> list[tuple[str, int]]:
+    """The sizes in one of the kernel's accounts of a process, by their names, in bytes."""
+    return [(name, int(size) * 1024) for name, size in _SIZES.findall(account)]
 
 
 def freed_by(let_go: Callable[[], bool]) -> int | None:
@@ -290,7 +295,7 @@ def address_space() -> tuple[int | None, int | None]:
 
 def _status() -> dict[str, int]:
     with contextlib.suppress(OSError):
-        return {name: int(size) * 1024 for name, size in _SIZES.findall(_STATUS.read_text())}
+        return dict(sizes_in(_STATUS.read_text()))
     return {}
 
 

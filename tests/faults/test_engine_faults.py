@@ -17,8 +17,6 @@ import pytest
 
 from tests.conftest import COMMAND
 
-pytest.importorskip("ray")
-
 BUSY_SECONDS = 3.0  # of a processor: more than it takes to import PyMDP
 HOW = ("--engine", "ray", "--shards", "2", "--max-agents", "10", "--agents", "1000000")
 

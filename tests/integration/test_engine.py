@@ -8,8 +8,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytest.importorskip("ray")
-
 EACH = 400_000
 # Of each agent's own likelihood; the rest of an agent is less than a tenth of that.
 MODEL = f"""

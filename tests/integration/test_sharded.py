@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import ray
 from msgspec.structs import replace
 
 from memprof.distributed.cluster import Cluster
@@ -27,8 +28,6 @@ from memprof.scenario import load_scenario
 from memprof.text import out_of_memory
 from memprof.values.measurements import Rewards
 from memprof.values.population import EngineSpec, EpisodeSpec, PopulationSpec, Share, WorldSpec
-
-ray = pytest.importorskip("ray")
 
 HERE = Path(__file__).parents[1]
 SCENARIOS = HERE.parent / "scenarios"
