@@ -186,7 +186,7 @@ def _leak(report: LeakReport) -> Iterator[_Row]:
 
 
 def _signal(mode: str, signal: Signal, left_out: tuple[int, ...]) -> Iterator[_Row]:
-    unit = "objects" if signal.name == "objects" else "bytes"
+    unit = "bytes" if signal.in_bytes else signal.name
     yield _row(f"{mode}{signal.name}_per_cycle", signal.per_cycle, unit, signal.ci95)
     for repeat, (values, first) in enumerate(zip(signal.series, left_out, strict=True), 1):
         for cycle, value in enumerate(values):

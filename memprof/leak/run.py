@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from memprof.catalogue.passes import OPTIONS, passes_with, without_stores
-from memprof.errors import LeakFound, MeasurementError, MemprofError, Undecided
+from memprof.errors import LeakFound, MeasurementError, MemprofError, ScenarioError, Undecided
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
 from memprof.leak.verdict import attributed, seldom, verdict_on
+from memprof.leak.words import grown, grows_in_memory
 from memprof.posix import Limits
 from memprof.profile.cautions import of_workers
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.text import format_size
-from memprof.values.leak import Leak, LeakReport, LeakRun, Mode, Unchecked, cycle_steps
+from memprof.values.leak import COUNTS, Leak, LeakReport, LeakRun, Mode, Unchecked, cycle_steps
 from memprof.values.report import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
@@ -157,6 +158,8 @@ class _Check(Measuring):
         """
         self.crew.total = 0  # a search takes as long as it takes, whatever the repeats took
         active = without_stores(found.passes, self.crew.loaded.scenario.backend)
+        grow = [signal.name for signal in found.signals if signal.verdict == "leak"]
+        counts = tuple(name for name in COUNTS if name in grow)
         try:
             request = FindSites(
                 self.crew.loaded.spec(active),
@@ -164,9 +167,11 @@ class _Check(Measuring):
                 count=_watched(found),
                 warm_up=max(found.warm_up_cycles),
                 history_steps=found.history_steps,
+                counts=counts,
+                heap=len(grow) > len(counts),
             )
             done = self.crew.run("sites of the leak", request)
-        except MeasurementError as error:
+        except (MeasurementError, ScenarioError) as error:
             remedy = (
                 "the verdict stands; fix what stopped the worker, and run it again for the sites"
             )
@@ -202,10 +207,8 @@ def _failed(report: LeakReport) -> MemprofError | None:
     if found.verdict == "leak":
         first = f"; first at {found.sites[0].where}" if found.sites else "; no site was found"
         first += "".join(f" ({each.evidence})" for each in report.warnings)
-        return LeakFound(
-            f"{name} leaks {format_size(found.bytes_per_cycle)} per cycle, "
-            f"{format_size(found.bytes_per_agent)} per agent{first}"
-        )
+        each = f", {format_size(found.bytes_per_agent)} per agent" * grows_in_memory(found)
+        return LeakFound(f"{name} leaks {grown(found)} per cycle{each}{first}")
     if found.verdict == "inconclusive":
         return Undecided(
             f"{name}: could not decide whether it leaks: {found.detail}; {_what_would(report)}"

@@ -30,6 +30,7 @@ from memprof.instruments.source_lines import (
     text_of,
 )
 from memprof.instruments.traced import without_own
+from memprof.leak.openings import find_openings
 from memprof.leak.owners import Owner, Owners
 from memprof.leak.retained import Held, Key, RetainedObjects, gain, total
 from memprof.leak.worker import Cycles, life_of
@@ -87,6 +88,12 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     life = life_of(spec, request.mode, request.history_steps)
     channel.progress("warm up", spec.agents)
     life.run(request.warm_up)
+    yours = UserLines(spec.model)
+    if request.counts:
+        channel.progress("openings", spec.agents)
+    opened = find_openings(life, request.counts, spec, yours)
+    if not request.heap:
+        return Attribution(tuple(opened), 0.0, 0.0)
     channel.progress("heap", spec.agents)
     start = perf_counter()
     heap, found = _heap_growth(life, spec, cycles)
@@ -94,7 +101,6 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     channel.progress("object graph", spec.agents)
     eager = spec.loop == "eager"  # which traces at every step
     watched = _FEWEST_CYCLES if eager or traced_seconds > spec.effort.trace_seconds else cycles
-    yours = UserLines(spec.model)
     objects, held_marks, line_marks = _watch(
         life, watched, _FRAMES_EAGER if eager else _FRAMES, yours
     )
@@ -117,7 +123,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
         found += _native_growth(life, cycles, lines)
     found = sorted(_memprofs_as_one(found), key=_rank)
     return Attribution(
-        sites=tuple(_site(growth, spec.folder, yours) for growth in found[:_MOST_SITES]),
+        sites=(*opened, *(_site(each, spec.folder, yours) for each in found[:_MOST_SITES])),
         native_bytes_per_cycle=unseen if looked else 0.0,
         heap_bytes_per_cycle=heap,
     )

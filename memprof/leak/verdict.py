@@ -9,16 +9,19 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from memprof.leak.words import grows_in_memory
 from memprof.posix import PAGE_BYTES
 from memprof.stats import growth
 from memprof.stats.growth import GRAIN_BYTES, CycleSeries, Judgement
 from memprof.stats.lines import mean_of_known
 from memprof.values.instruments import UNSEEN
 from memprof.values.leak import (
+    COUNTS,
     HEAP,
     Attribution,
     CycleReading,
     CycleRun,
+    Exhausted,
     Leak,
     Mode,
     Signal,
@@ -55,6 +58,10 @@ def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]
         "mapped": ([each.mapped_bytes for each in readings], PAGE_BYTES, _LEAST_MAPPED_BYTES),
         "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
     }
+    counts: dict[SignalName, list[int | None]] = {
+        name: [each.counts.get(name) for each in readings] for name in COUNTS
+    }
+    found |= {name: (values, 1, 0.0) for name, values in counts.items()}
     return {
         name: CycleSeries([value for value in values if value is not None], grain, least)
         for name, (values, grain, least) in found.items()
@@ -133,7 +140,7 @@ def attributed(leak: Leak, found: Attribution, sites_without: tuple[str, ...] = 
     return replace(
         leak,
         sites=found.sites,
-        unattributed_bytes=gained - known,
+        unattributed_bytes=gained - known if grows_in_memory(leak) else None,
         native_bytes=found.native_bytes_per_cycle,
         sites_without=sites_without,
     )
@@ -163,6 +170,7 @@ class _Repeat:
         unconfirmed: readings that are too few to believe in a leak, where the cycles ended before
             they decided.
         compilations: in each cycle from there on; None where nothing compiles.
+        exhausted: what there was no more of; None where there was.
     """
 
     series: dict[SignalName, CycleSeries]
@@ -170,11 +178,14 @@ class _Repeat:
     start: int
     unconfirmed: int
     compilations: float | None
+    exhausted: Exhausted | None
 
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
         series = series_of(run.readings)
         cuts = {name: growth.settled(each.readings, cycles) for name, each in series.items()}
+        if run.exhausted is not None:
+            cuts[run.exhausted.what] = min(1, len(run.readings) - 2)
         end = max(0, len(run.readings) - 1 - cycles)
         known = {name: cut for name, cut in cuts.items() if cut is not None}
         of_heap = [cut for name, cut in known.items() if name in HEAP]
@@ -182,11 +193,13 @@ class _Repeat:
         counted = run.compilations[start:]
         unconfirmed = 0 if growth.decided(series.values(), cycles) else 2 * cycles
         compilations = mean_of_known(counted)
-        return cls(series, cuts, start, unconfirmed, compilations)
+        return cls(series, cuts, start, unconfirmed, compilations, run.exhausted)
 
     def judge(self, name: SignalName) -> Judgement:
         series, cut = self.series[name], self.cuts[name]
         found = growth.judge(series, self.start if cut is None else cut)
+        if self.exhausted is not None and name == self.exhausted.what:
+            return growth.used_up(found, series.window(cut or 0))
         if found.verdict == "leak" and len(series.readings) - (cut or 0) <= self.unconfirmed:
             return dataclasses.replace(
                 found, verdict="inconclusive", cycles_needed=self.unconfirmed
@@ -274,7 +287,8 @@ def _detail(
     names = [signal.name for signal in signals if signal.verdict == verdict]
     if verdict == "leak":
         every = " in every repeat" if len(repeats) > 1 else ""
-        return f"growing{every}, cycle after cycle: {', '.join(names)}"
+        until = next((f", until {e.said}" for r in repeats if (e := r.exhausted)), "")
+        return f"growing{every}, cycle after cycle: {', '.join(names)}{until}"
     late = [name for name in names if any(repeat.cuts[name] is None for repeat in repeats)]
     if late:
         return f"{', '.join(late)} had not settled when the cycles ended"

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from memprof.leak.verdict import seldom
+from memprof.leak.words import RELEASE, grown, grows_in_memory, shown_number
 from memprof.render import (
     Band,
     Bars,
@@ -27,6 +29,7 @@ from memprof.stats import growth
 from memprof.text import counted, format_size, listed
 from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import (
+    COUNTS,
     HEAP,
     MODES,
     Leak,
@@ -44,7 +47,8 @@ _READINGS = (
     "allocated, python what Python's small-object allocator has allocated, objects the number of "
     "its blocks; process is the private memory of the process, mapped its mappings of files and "
     "shared memory, device JAX's live arrays. The floor is the smallest steady gain per cycle "
-    "that every repeat would have found."
+    "that every repeat would have found. Descriptors, threads and the like are counted, and one in "
+    "each cycle is found."
 )
 
 
@@ -98,12 +102,13 @@ def headline(leak: Leak, also: Sequence[Leak] = ()) -> str:
     """The verdict in one sentence; `also` are those of other modes, which say no worse."""
     match leak.verdict:
         case "leak":
-            low, high = map(format_size, leak.ci95_bytes)
             first = f"; first at {leak.sites[0].where}" if leak.sites else ""
-            return (
-                f"LEAK: {format_size(leak.bytes_per_cycle)} per cycle ({low} to {high}), "
-                f"{format_size(leak.bytes_per_agent)} per agent and cycle{first}."
-            )
+            of_memory = ""
+            if grows_in_memory(leak):
+                low, high = map(format_size, leak.ci95_bytes)
+                each = format_size(leak.bytes_per_agent)
+                of_memory = f" ({low} to {high}), {each} per agent and cycle"
+            return f"LEAK: {grown(leak)} per cycle{of_memory}{first}."
         case "clean":
             while_ = f" {_WHILE[leak.mode]} or keep running" if also else ""
             return f"Clean: nothing grows{while_}{_would_have_been_found((leak, *also))}."
@@ -154,10 +159,19 @@ def _trend(leak: Leak, others: Sequence[Leak], *, explained: bool = True) -> Sec
     if explained:
         text.append(_READINGS)
     columns = ("reading", "verdict", "per cycle", "95 % interval", "floor")
-    table = Table("", columns, tuple(map(_signal_row, leak.signals)))
+    shown = [each for each in leak.signals if not _is_steady(each)]
+    steady = [words.many for each in leak.signals if _is_steady(each) and (words := each.counted)]
+    if steady:
+        text.append(f"Counted as well, and steady: {listed(steady)}.")
+    table = Table("", columns, tuple(map(_signal_row, shown)))
     charts = tuple(_charts(leak))
     title = f"Trend, {_WHILE[leak.mode]}: {leak.verdict}" if others else "Trend"
     return Section(title, tuple(text), (table,), charts, tuple(_every_signal(leak)))
+
+
+def _is_steady(signal: Signal) -> bool:
+    """Whether it is a count of which there is nothing to say."""
+    return signal.counted is not None and signal.verdict == "clean"
 
 
 def _counted(leak: Leak) -> str:
@@ -192,17 +206,20 @@ def _charts(leak: Leak) -> Iterator[Chart]:
     start = readings[left_out]
     points = tuple((float(cycle), float(each - start)) for cycle, each in enumerate(readings))
     names = " + ".join(each.name for each in drawn)
+    of_bytes = all(each.in_bytes for each in drawn)
+    gained = points[-1][1]
+    said = format_size(gained, signed=True) if of_bytes else f"{gained:+,.0f}"
     yield Chart(
         title=f"{names} after each cycle, repeat 1",
-        alt=f"{names} gains {format_size(points[-1][1], signed=True)} in {counted} counted cycles",
+        alt=f"{names} gains {said} in {counted} counted cycles",
         x_label="cycle",
-        unit="change",
+        unit="change" if of_bytes else "count",
         series=(
             Series("counted", points[left_out:]),
             Series("left out", points[:left_out], fits=False, role="quiet"),
         ),
         bands=_gain(drawn, leak, left_out, counted),
-        least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)),
+        least_span=max(_LEAST_SPAN_BYTES, counted * (leak.floor_bytes or 0.0)) if of_bytes else 1.0,
     )
 
 
@@ -217,6 +234,8 @@ def _gain(drawn: Sequence[Signal], leak: Leak, left_out: int, counted: int) -> t
 def _every_signal(leak: Leak) -> Iterator[Chart]:
     """Each reading in every repeat, since the first counted one."""
     for signal in leak.signals:
+        if _is_steady(signal):
+            continue
         series = []
         for number, (readings, cut) in enumerate(
             zip(signal.series, leak.warm_up_cycles, strict=True), 1
@@ -227,25 +246,24 @@ def _every_signal(leak: Leak) -> Iterator[Chart]:
             series.append(Series("", points[:cut], fits=False, role="quiet"))
         known = tuple(each for each in series if each.points)
         if sum(len(each.points) for each in known if each.fits) > 1:
-            objects = signal.name == "objects"
             yield Chart(
                 title=f"{signal.name}: {signal.verdict}",
                 alt=f"{_gained(signal)} per cycle",
                 x_label="cycle",
-                unit="count" if objects else "change",
+                unit="change" if signal.in_bytes else "count",
                 series=known,
-                least_span=10.0 if objects else _LEAST_SPAN_BYTES,
+                least_span=_LEAST_SPAN_BYTES if signal.in_bytes else 10.0,
             )
 
 
 def _gained(signal: Signal) -> str:
-    if signal.name == "objects":
+    if not signal.in_bytes:
         return f"{signal.per_cycle:+,.1f}"
     return format_size(signal.per_cycle, signed=True)
 
 
 def _signal_row(signal: Signal) -> tuple[str, ...]:
-    show: Callable[[float], str] = "{:,.1f}".format if signal.name == "objects" else format_size
+    show: Callable[[float], str] = format_size if signal.in_bytes else "{:,.1f}".format
     return (
         signal.name,
         signal.verdict,
@@ -272,7 +290,7 @@ def sites_section(leak: Leak, environment: Environment) -> Iterator[Section]:
     chains = tuple((site.name, " <- ".join(site.kept_by)) for site in shown if site.kept_by)
     if chains:
         tables.append(Table("retention paths", ("site", "retained by"), chains, "prose"))
-    drawn = (_bars(leak, shown),) if shown else ()
+    drawn = (_bars(leak, shown),) if shown and grows_in_memory(leak) else ()
     yield Section("Sites", tuple(_remarks(leak, environment)), tuple(tables), pictures=drawn)
 
 
@@ -280,7 +298,7 @@ def _overview(leak: Leak, shown: tuple[Site, ...]) -> Table:
     rows: list[tuple[str, ...]] = [
         (
             site.name,
-            format_size(site.bytes_per_cycle),
+            "" if site.counted else format_size(site.bytes_per_cycle),
             f"{site.objects_per_cycle:,.1f}"
             if site.traces_per_cycle is None
             else f"{site.traces_per_cycle:.3g} traces",
@@ -306,7 +324,7 @@ def _in_all(leak: Leak) -> float:
 
 
 def _bars(leak: Leak, shown: tuple[Site, ...]) -> Bars:
-    sizes = {site.name: site.bytes_per_cycle for site in shown}
+    sizes = {site.name: site.bytes_per_cycle for site in shown if not site.counted}
     if leak.unattributed_bytes is not None:
         sizes["unattributed"] = leak.unattributed_bytes
     alt = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items())
@@ -318,15 +336,24 @@ def _lines(site: Site) -> Table:
     """The lines that made what it keeps, and those that added it there where they are others."""
     yours = {each.place: each for each in site.yours[:_MOST_YOURS]}
     others = [each for each in _memprofs_as_one(site) if each.place not in yours]
-    shown = [(each, format_size(each.bytes_per_cycle)) for each in (*yours.values(), *others)]
+    size = partial(_per_cycle, site)
+    shown = [(each, size(each)) for each in (*yours.values(), *others)]
     known = {each.place for each, _ in shown}
     added = [each for each in site.added[:_MOST_YOURS] if each.place not in known]
     title = f"{site.name}: where it is traced"
-    if site.seen_by != "jax":
+    if site.counted is not None:
+        title = f"{COUNTS[site.counted].many}: where they are {COUNTS[site.counted].made}"
+    elif site.seen_by != "jax":
         title = f"{site.name}: where its objects are made" + " and added" * bool(added)
     if not yours.keys() <= {each.place for each in site.lines}:
         title += " (your own lines first)"
     return source_table(title, "per cycle", (*shown, *((each, "added here") for each in added)))
+
+
+def _per_cycle(site: Site, line: SiteLine) -> str:
+    return (
+        shown_number(site.objects_per_cycle) if site.counted else format_size(line.bytes_per_cycle)
+    )
 
 
 def _memprofs_as_one(site: Site) -> Iterator[SiteLine]:
@@ -361,7 +388,7 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
             "which is counted as unattributed, as is anything no instrument saw."
         )
     if not leak.sites:
-        yield f"No site was found for the {format_size(leak.bytes_per_cycle)} per cycle."
+        yield f"No site was found for the {grown(leak)} per cycle."
     if leak.native_bytes and all(site.seen_by != "memray" for site in leak.sites):
         native = f"Native libraries keep {format_size(leak.native_bytes)} per cycle"
         if "memray" in environment.versions:
@@ -411,6 +438,9 @@ def _remedy(leak: Leak) -> str:
             "plan, until the check is clean."
         )
     site = leak.sites[0]
+    if site.counted is not None:
+        remedy = RELEASE[site.counted]
+        return f"{site.where[0].upper()}{site.where[1:]}: {remedy}."
     if not site.kept_by:
         return f"Start at {site.where}: its allocations outlive the cycle."
     end = "Bound it" if leak.mode == "steps" else "Release it with the agents, or cap it"

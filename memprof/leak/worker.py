@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from time import perf_counter
 
 from msgspec.structs import replace
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
-from memprof.instruments import DirectCalls, heap, process
+from memprof.instruments import DirectCalls, heap, process, resources
 from memprof.instruments.device import Compilations, device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations import Population, Probe
 from memprof.stats import growth
-from memprof.values.leak import CycleReading, CycleRun, LeakRun, Mode, cycle_steps
+from memprof.values.leak import CycleReading, CycleRun, Exhausted, LeakRun, Mode, cycle_steps
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import LiveInCycles
 from memprof.worker.growth import Growth, Records
@@ -42,6 +44,9 @@ def leak(
     """Let the population live in one mode after the other, until one leaks; each has its share of
     the `seconds`. What is known after each is handed over, whatever becomes of the next."""
     start, compilations = perf_counter(), Compilations()
+    resources.counts()  # they are tried
+    process.collect()
+    gc.freeze()  # what is there by now: collections after every cycle need not look at it
     found = LeakRun({})
     for number, (mode, life) in enumerate(lives.items(), 1):
         left = None if seconds is None else start + seconds * number / len(lives) - perf_counter()
@@ -73,7 +78,8 @@ def _run(
     as `seconds` allow."""
     start = perf_counter()
     most = growth.most_cycles(cycles)
-    taken = Records(CycleReading, most + 1)
+    taken, spare = Records(CycleReading, most + 1), resources.Spare()
+    exhausted: Exhausted | None = None
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
     still = growth.CycleSeries([0] * (cycles + 1))
     growth.decided([still], cycles)  # what this needs is there before the first reading
@@ -83,8 +89,11 @@ def _run(
         before, count = perf_counter(), compilations.count
         try:
             life.run()
-        except (MemoryError, ScenarioError):
-            if cycle < cycles:
+        except Exception as error:
+            spare.release()
+            exhausted = _exhausted(error, [*taken])
+            lived = isinstance(error, MemoryError | ScenarioError) and cycle >= cycles
+            if not (exhausted or lived):
                 raise
             break  # agents that cannot live on for so long; what was measured stands
         durations[cycle] = perf_counter() - before
@@ -97,13 +106,26 @@ def _run(
             break
     compiles, facts = BACKENDS[spec.backend].compiles, life.facts
     life.close()
+    spare.release()
     return CycleRun(
         readings=tuple(taken),
         seconds=tuple(durations[: len(taken) - 1]),
         compilations=tuple(compiled[: len(taken) - 1]) if compiles else (),
         facts=facts,
-        calibration=process.calibration(device=device_failure() if compiles else ""),
+        calibration=process.calibration(
+            device=device_failure() if compiles else "", **resources.left_out()
+        ),
+        exhausted=exhausted,
     )
+
+
+def _exhausted(error: Exception, taken: Sequence[CycleReading]) -> Exhausted | None:
+    """What there was no more of, if that is what had grown in every cycle."""
+    for what, said in resources.exhausted(error):
+        counts = [each.counts.get(what, 0) for each in taken]
+        if len(counts) > 1 and all(before < after for before, after in pairwise(counts)):
+            return Exhausted(what, said)
+    return None
 
 
 def _reading() -> CycleReading:
@@ -116,6 +138,7 @@ def _reading() -> CycleReading:
         process.private_bytes(),
         live_device_bytes(),
         *process.address_space(),
+        counts=resources.counts(),
     )
 
 

@@ -153,6 +153,14 @@ def judge(series: CycleSeries, cut: int) -> Judgement:
     return Judgement(verdict, line.slope, line.half_width, floor, needed)
 
 
+def used_up(found: Judgement, window: CycleSeries) -> Judgement:
+    """The same of what there was no more of in the end: a leak if each cycle took some, however few
+    there were."""
+    if not all(before < after for before, after in pairwise(window.readings)):
+        return found
+    return replace(found, verdict="leak", cycles_needed=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """What the repeats of one series say together.

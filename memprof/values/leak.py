@@ -7,7 +7,7 @@ as many more steps (`steps`).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple, cast
 
 from msgspec import Struct
 
@@ -22,10 +22,39 @@ from memprof.values.report import (
 
 Mode = Literal["lifecycle", "steps"]
 MODES: tuple[Mode, ...] = ("lifecycle", "steps")
-SignalName = Literal["native", "python", "objects", "process", "mapped", "device"]
+CountName = Literal[
+    "descriptors", "threads", "children", "segments", "maps", "files", "programs", "uncollectable",
+    "figures", "loggers", "warnings",
+]  # fmt: skip
+SignalName = Literal["native", "python", "objects", "process", "mapped", "device"] | CountName
 HEAP: tuple[SignalName, ...] = ("native", "python")
 """The signals that together are all that is handed out."""
-Evidence = Literal["object graph", "tracemalloc", "memray", "jax"]
+Evidence = Literal["object graph", "tracemalloc", "memray", "jax", "counts"]
+
+
+class Counted(NamedTuple):
+    """What is counted beside memory, in words: one of it, many, and how there comes to be one."""
+
+    one: str
+    many: str
+    made: str
+
+
+COUNTS: dict[CountName, Counted] = {
+    "descriptors": Counted("file descriptor", "file descriptors", "opened"),
+    "threads": Counted("thread", "threads", "started"),
+    "children": Counted("child process", "child processes", "started"),
+    "segments": Counted("shared memory segment", "shared memory segments", "created"),
+    "maps": Counted("memory map", "memory maps", "mapped"),
+    "files": Counted("temporary file", "temporary files", "created"),
+    "programs": Counted("compiled program", "compiled programs", "compiled"),
+    "uncollectable": Counted("uncollectable object", "uncollectable objects", "made"),
+    "figures": Counted("matplotlib figure", "matplotlib figures", "made"),
+    "loggers": Counted("logger or handler", "loggers and handlers", "added"),
+    "warnings": Counted("remembered warning", "remembered warnings", "warned"),
+}
+"""What a process holds that is not memory, or not only; each is counted exactly, so that one in
+each cycle is found."""
 
 
 def cycle_steps(spec: PopulationSpec, mode: Mode) -> int:
@@ -46,6 +75,7 @@ class CycleReading(Struct, frozen=True):
         device_bytes: live arrays of JAX, each buffer once.
         mapped_bytes: address space except private writable memory: files and shared memory.
         data_bytes: the private writable address space, touched or not.
+        counts: how many there are of what is counted, where it can be.
     """
 
     native_bytes: int | None
@@ -55,6 +85,14 @@ class CycleReading(Struct, frozen=True):
     device_bytes: int | None
     mapped_bytes: int | None = None
     data_bytes: int | None = None
+    counts: dict[CountName, int] = {}
+
+
+class Exhausted(Struct, frozen=True):
+    """What there was no more of, and the error that said so."""
+
+    what: CountName
+    said: str
 
 
 class CycleRun(WorkerRun, frozen=True):
@@ -63,11 +101,13 @@ class CycleRun(WorkerRun, frozen=True):
     Attributes:
         seconds: what each cycle took, without its reading.
         compilations: programs that JAX compiled in each cycle; empty for other backends.
+        exhausted: why the last cycle was not finished, where there was no more of what had grown.
     """
 
     readings: tuple[CycleReading, ...]
     seconds: tuple[float, ...]
     compilations: tuple[int, ...]
+    exhausted: Exhausted | None = None
 
 
 class LeakRun(Struct, frozen=True):
@@ -111,6 +151,8 @@ class Site(Struct, frozen=True):
             where none is known.
         added: the user's own lines at which the owner's container grew, with what that took; empty
             where none is known.
+        counted: which count of `COUNTS` grows there; None for a site of bytes.
+        targets: some of what is counted, such as files that are open.
     """
 
     owner: str
@@ -123,10 +165,14 @@ class Site(Struct, frozen=True):
     traces_per_cycle: float | None = None
     yours: tuple[SiteLine, ...] = ()
     added: tuple[SiteLine, ...] = ()
+    counted: CountName | None = None
+    targets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """Its owner, or its first line if nothing owns it."""
+        """Its owner, or its first line if nothing owns it; what is counted by its first target."""
+        if self.counted is not None:
+            return " ".join((COUNTS[self.counted].one, *self.targets[:1]))
         lines = self.yours or self.lines
         if self.owner or not lines:
             return self.owner or self.type_name
@@ -136,6 +182,10 @@ class Site(Struct, frozen=True):
     def where(self) -> str:
         """Its name, and the user's own lines that made the objects and put them there."""
         made, added = (lines[0].place if lines else "" for lines in (self.yours, self.added))
+        if self.counted is not None:
+            held = f", held by {self.owner}" * bool(self.owner)
+            at = f", {COUNTS[self.counted].made} at {made}" * bool(made)
+            return f"{self.name}{at}{held}"
         if not self.owner or not (made or added):
             return self.name
         said = [f"made at {made}"] * bool(made) + [f"added at {added}"] * bool(added)
@@ -158,7 +208,8 @@ class Attribution(Struct, frozen=True):
 
 
 class Signal(Struct, frozen=True):
-    """One reading over the cycles, with its verdict; in bytes, except for `objects`.
+    """One reading over the cycles, with its verdict; in bytes, except for `objects` and what is in
+    `COUNTS`.
 
     Attributes:
         per_cycle: what it gains per cycle, over all repeats.
@@ -173,6 +224,16 @@ class Signal(Struct, frozen=True):
     ci95: Interval
     floor: float | None
     series: tuple[tuple[int, ...], ...]
+
+    @property
+    def counted(self) -> Counted | None:
+        """What it counts, in words; None for memory and its objects."""
+        return COUNTS.get(cast(CountName, self.name))
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether it is memory, rather than a number of things."""
+        return self.name != "objects" and self.counted is None
 
 
 class Leak(Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from memprof.values.density import DensityRun, DistributedRun
 from memprof.values.distributed import Reached
 from memprof.values.instruments import Calibration, InstrumentRun
-from memprof.values.leak import Attribution, LeakRun, Mode
+from memprof.values.leak import Attribution, CountName, LeakRun, Mode
 from memprof.values.measurements import Mark, Measurement, PlanTrials, ThreadsRun, TraceComparison
 from memprof.values.population import PopulationSpec
 from memprof.values.prediction import ForecastRun
@@ -138,8 +138,13 @@ class LiveInCycles(Request[LeakRun], frozen=True, kw_only=True, tag="leak"):
 
 
 class FindSites(Request[Attribution], frozen=True, kw_only=True, tag="sites"):
-    """Look for where memory stays, in `count` cycles after `warm_up` others; `history_steps` as in
-    `LiveInCycles`."""
+    """Look for where memory stays, in `count` cycles after `warm_up` others.
+
+    Attributes:
+        history_steps: as in `LiveInCycles`.
+        counts: what grows of what is counted.
+        heap: whether memory grows, too.
+    """
 
     target = "memprof.leak.sites:find_sites"
     result = Attribution
@@ -149,6 +154,8 @@ class FindSites(Request[Attribution], frozen=True, kw_only=True, tag="sites"):
     count: int
     warm_up: int = 0
     history_steps: int | None = None
+    counts: tuple[CountName, ...] = ()
+    heap: bool = True
 
 
 class Grow(Request[DensityRun], frozen=True, kw_only=True, tag="density"):

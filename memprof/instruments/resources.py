@@ -1,0 +1,356 @@
+"""What a process holds that is not memory of its heap: descriptors, threads, child processes and
+the like, each counted exactly.
+
+Each count that the operating system keeps is tried in this process before it is trusted
+(`left_out`), as readings of memory are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import logging
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Collection, Hashable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from memprof.instruments import Load, failure
+from memprof.posix import PAGE_BYTES
+from memprof.values.leak import COUNTS, CountName
+
+_FD, _TASKS, _MAPS = Path("/proc/self/fd"), Path("/proc/self/task"), Path("/proc/self/maps")
+_SEGMENTS = "/dev/shm/"
+_SHARED = ("/tmp/", "/var/tmp/")
+"""Folders of temporary files in which others have theirs, too."""
+_LONGEST_END = 1.0
+
+Key = Hashable
+"""The same for the same resource for as long as it is there."""
+
+
+def counts() -> dict[CountName, int]:
+    """How many of each there are now, of those that can be told and trusted."""
+    found: dict[CountName, int] = {}
+    for name in COUNTS:
+        keys = None if name in left_out() else present(name)
+        if keys is not None:
+            found[name] = len(keys)
+    return found
+
+
+def present(name: CountName) -> Collection[Key] | None:
+    """What there is now of one kind; None where it cannot be told."""
+    return _PRESENT[name]()
+
+
+@cache
+def left_out() -> dict[str, str]:
+    """Counts of this process that are not to be trusted, and why."""
+    found = {}
+    for name, load in _LOADS.items():
+        with contextlib.suppress(OSError, RuntimeError):  # there may be none to have: no fault
+            found[name] = failure(_counter(name), load(), 1, COUNTS[name].many)
+    return {name: why for name, why in found.items() if why}
+
+
+def _counter(name: CountName) -> Callable[[], int | None]:
+    def count() -> int | None:
+        keys = present(name)
+        return None if keys is None else len(keys)
+
+    return count
+
+
+_RAN_OUT: dict[int, tuple[CountName, ...]] = {
+    errno.EMFILE: ("descriptors",),
+    errno.ENFILE: ("descriptors",),
+    errno.EAGAIN: ("children", "threads"),
+    errno.ENOMEM: ("maps", "segments"),
+    errno.ENOSPC: ("files", "segments"),
+    errno.EDQUOT: ("files",),
+}
+_NO_THREAD = "can't start new thread"
+
+
+def exhausted(error: BaseException) -> Iterator[tuple[CountName, str]]:
+    """What there may have been no more of when an error came, by all that led to it, in its
+    words."""
+    found: BaseException | None = error
+    while found is not None:
+        said = f"{type(found).__name__}: {found}"
+        if isinstance(found, OSError):
+            yield from ((name, said) for name in _RAN_OUT.get(found.errno or 0, ()))
+        elif isinstance(found, RuntimeError) and str(found) == _NO_THREAD:
+            yield from (("threads", said), ("children", said))
+        found = found.__cause__ or found.__context__
+
+
+class Spare:
+    """Some descriptors put by, so that a process that has no more can still say what it has
+    measured."""
+
+    _MANY = 12
+
+    def __init__(self) -> None:
+        self._descriptors: list[int] = []
+        with contextlib.suppress(OSError):
+            for _ in range(self._MANY):
+                self._descriptors.append(os.open(os.devnull, os.O_RDONLY))
+
+    def release(self) -> None:
+        """Let the process have them."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+# ---------------------------------------------------------------- what the system counts
+
+
+def _descriptors() -> Collection[Key] | None:
+    """Open descriptors, with what they lead to."""
+    with contextlib.suppress(OSError):
+        return {(int(fd), target) for fd in os.listdir(_FD) if (target := _target(fd))}
+    return None
+
+
+def _target(fd: str | int) -> str:
+    """Empty for one that is closed, as that with which the folder itself was listed."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"{_FD}/{fd}")
+    return ""
+
+
+def _threads() -> Collection[Key] | None:
+    """Python's and others."""
+    with contextlib.suppress(OSError):
+        return set(map(int, os.listdir(_TASKS)))
+    return None
+
+
+def _children() -> Collection[Key] | None:
+    """All processes that descend from this one, and those whose parents are gone: a worker's
+    keeper adopts these."""
+    mine = psutil.Process()
+    with contextlib.suppress(psutil.Error, OSError):
+        is_worker = hasattr(os, "getsid") and os.getsid(0) == mine.pid
+        first = psutil.Process(mine.ppid()) if is_worker else mine
+        return {(each.pid, each.create_time()) for each in _below(first)} - {
+            (mine.pid, mine.create_time())
+        }
+    return None
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    return process.children(recursive=True)
+
+
+def _maps() -> Collection[Key] | None:
+    """Mappings of files and of shared memory: the places of one file that lie side by side are
+    one."""
+    with contextlib.suppress(OSError):
+        found: dict[Key, str] = {}
+        end, last = "", ""
+        for line in _MAPS.read_text().splitlines():
+            addresses, rights, _, _, inode, *path = line.split(maxsplit=5)
+            first, _, stop = addresses.partition("-")
+            file = f"{inode} {path[0] if path else ''}"
+            if inode != "0" and not (first == end and file == last):
+                found[first, file] = rights
+            end, last = stop, file
+        return found.keys()
+    return None
+
+
+def _programs() -> Collection[Key] | None:
+    """Those that JAX has compiled and that are still there, on all devices' clients."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    clients = {id(client): client for client in (each.client for each in jax.local_devices())}
+    if not all(hasattr(client, "live_executables") for client in clients.values()):
+        return None
+    return [id(each) for client in clients.values() for each in client.live_executables()]
+
+
+# ---------------------------------------------------------------- what has a name in the system
+
+
+class Created:
+    """Files in folders of temporary files, and segments of shared memory, that this process has
+    created and not removed, by their names. Source: PEP 578, the table of audit events."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._own = tempfile.gettempdir() + "/"
+        self._watched = (_SEGMENTS, *_SHARED, self._own)
+        sys.addaudithook(self._heard)
+
+    def files(self) -> set[Key]:
+        """Temporary files and folders."""
+        found = {name for name in self._there() if not name.startswith(_SEGMENTS)}
+        if self._own not in _SHARED:  # nobody else has any in there
+            for folder, folders, files in os.walk(self._own):
+                found |= {os.path.join(folder, each) for each in (*folders, *files)}
+        return set(found)
+
+    def segments(self) -> set[Key]:
+        """Segments of shared memory."""
+        return {name for name in self._there() if name.startswith(_SEGMENTS)}
+
+    def _there(self) -> set[str]:
+        # Finalizers and other threads may create some meanwhile.
+        gone = [name for name in list(self._names) if not os.path.lexists(name)]
+        self._names.difference_update(gone)
+        return self._names.copy()
+
+    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        name = _created(event, arguments)
+        if name.startswith(self._watched):
+            self._names.add(name)
+
+
+def _created(event: str, arguments: tuple[Any, ...]) -> str:
+    """The name that comes to be in an event; empty for any other event."""
+    match event, arguments:
+        case "open", (str() | bytes() as path, _, int(flags)) if flags & os.O_CREAT:
+            return os.path.abspath(os.fsdecode(path))
+        case "os.mkdir", (str() | bytes() as path, *_):
+            return os.path.abspath(os.fsdecode(path))
+        case "os.rename", (_, str() | bytes() as path, *_):
+            return os.path.abspath(os.fsdecode(path))
+        case "mmap.__new__", (int(fd), *_) if fd >= 0:
+            return _target(fd)
+    return ""
+
+
+@cache
+def created() -> Created:
+    """What this process creates from now on; from the first time that somebody asks."""
+    return Created()
+
+
+# ---------------------------------------------------------------- what Python and libraries keep
+
+
+def _figures() -> Collection[Key] | None:
+    """Those that pyplot keeps until they are closed."""
+    helpers = sys.modules.get("matplotlib._pylab_helpers")
+    return None if helpers is None else list(helpers.Gcf.figs)
+
+
+def _loggers() -> Collection[Key]:
+    """Loggers by name, and the handlers and filters of each."""
+    there = dict(logging.root.manager.loggerDict)
+    loggers = {"root": logging.root, **there}
+    parts = {
+        (name, id(part))
+        for name, logger in loggers.items()
+        if isinstance(logger, logging.Logger)
+        for part in (*logger.handlers, *logger.filters)
+    }
+    return {*there, *parts}
+
+
+def _warnings() -> Collection[Key]:
+    """What was warned of once, in each module's registry, and filters."""
+    found: set[Key] = {("filter", id(each)) for each in warnings.filters}
+    for name, module in list(sys.modules.items()):
+        registry = getattr(module, "__dict__", {}).get("__warningregistry__", ())
+        found |= {(name, str(each)) for each in registry}
+    return found
+
+
+_PRESENT: dict[CountName, Callable[[], Collection[Key] | None]] = {
+    "descriptors": _descriptors,
+    "threads": _threads,
+    "children": _children,
+    "segments": lambda: created().segments(),
+    "maps": _maps,
+    "files": lambda: created().files(),
+    "programs": _programs,
+    "uncollectable": lambda: [id(each) for each in gc.garbage],
+    "figures": _figures,
+    "loggers": _loggers,
+    "warnings": _warnings,
+}
+
+
+# ---------------------------------------------------------------- one of each, to try the counts
+
+
+class _Descriptor:
+    def take(self) -> None:
+        self._fd = os.open(os.devnull, os.O_RDONLY)
+
+    def free(self) -> None:
+        os.close(self._fd)
+
+
+class _Thread:
+    def take(self) -> None:
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._end.wait)
+        self._thread.start()
+
+    def free(self) -> None:
+        self._end.set()
+        self._thread.join()
+        _until(lambda: self._thread.native_id not in (present("threads") or ()))
+
+
+class _Child:
+    """A child that waits for the end of its input."""
+
+    def take(self) -> None:
+        command = [sys.executable, "-I", "-S", "-c", "input()"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def free(self) -> None:
+        self._process.communicate()
+
+
+class _Map:
+    def take(self) -> None:
+        self._map = mmap.mmap(-1, PAGE_BYTES)
+
+    def free(self) -> None:
+        self._map.close()
+
+
+class _File:
+    def take(self) -> None:
+        handle, self._name = tempfile.mkstemp()
+        os.close(handle)
+
+    def free(self) -> None:
+        os.unlink(self._name)
+
+
+_LOADS: dict[CountName, Callable[[], Load]] = {
+    "descriptors": _Descriptor,
+    "threads": _Thread,
+    "children": _Child,
+    "maps": _Map,
+    "files": _File,
+}
+
+
+def _until(done: Callable[[], bool]) -> None:
+    """A thread is in the system's account for a moment after it has ended."""
+    end = time.monotonic() + _LONGEST_END
+    while not done() and time.monotonic() < end:
+        time.sleep(0.001)

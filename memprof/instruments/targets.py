@@ -1,0 +1,146 @@
+"""What counted resources are called, and the Python objects that stand for them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import mmap
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from memprof.instruments.graph import everything
+from memprof.instruments.resources import Key
+from memprof.values.leak import CountName
+
+_INODE = re.compile(r":\[\d+\]$")
+_MOST_LETTERS = 60
+
+
+class Target(NamedTuple):
+    """One resource: what a reader knows it by, and its object; None where there is no such."""
+
+    called: str
+    thing: Any = None
+
+
+def targets(name: CountName, keys: Collection[Key]) -> dict[Key, Target]:
+    """Those of some resources of a kind."""
+    of_kind = _OF_KIND.get(name)
+    found = {} if of_kind is None else dict(of_kind(keys))
+    return {key: found.get(key) or Target(_short(str(key))) for key in keys}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+
+
+def _descriptors(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    things = {}
+    for thing in everything():
+        if issubclass(type(thing), io.FileIO | socket.socket):
+            with suppress(ValueError, OSError):
+                things[thing.fileno()] = thing
+    sockets = {}
+    with suppress(psutil.Error, OSError, AttributeError):
+        sockets = {each.fd: each for each in psutil.Process().net_connections("all")}
+    for fd, target in keys:
+        called = _INODE.sub("", target)
+        if fd in sockets:
+            called = _connection(sockets[fd])
+        yield (fd, target), Target(_short(called), things.get(fd))
+
+
+def _connection(found: Any) -> str:
+    """`TCP 127.0.0.1:80 to 127.0.0.1:5432`."""
+    if found.family not in (socket.AF_INET, socket.AF_INET6):
+        return f"socket {found.laddr or ''}".strip()
+    kind = "UDP" if found.type == socket.SOCK_DGRAM else "TCP"
+    ends = [f"{each.ip}:{each.port}" for each in (found.laddr, found.raddr) if each]
+    listens = " listens at" * (found.status == psutil.CONN_LISTEN)
+    return f"{kind}{listens} {' to '.join(ends)}".strip()
+
+
+def _threads(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    pythons = {each.native_id: each for each in threading.enumerate()}
+    for key in keys:
+        thread: Any = pythons.get(key)
+        if thread is None:
+            with suppress(OSError):
+                name = Path(f"/proc/self/task/{key}/comm").read_text().strip()
+                yield key, Target(f"{name} (not Python's)")
+            continue
+        target = getattr(thread, "_target", None)
+        called = getattr(target, "__qualname__", "")
+        yield key, Target(f"{thread.name}, target {called}" if called else thread.name, thread)
+
+
+def _children(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    kinds = (subprocess.Popen, BaseProcess)
+    things = {each.pid: each for each in everything() if issubclass(type(each), kinds)}
+    for pid, started in keys:
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            words = process.cmdline() or [f"{process.name()} ({process.status()})"]
+            yield (pid, started), Target(_short(" ".join(words)), things.get(pid))
+
+
+def _segments(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    shared = getattr(sys.modules.get("multiprocessing.shared_memory"), "SharedMemory", None)
+    things = {}
+    if shared is not None:
+        things = {each.name: each for each in everything() if issubclass(type(each), shared)}
+    for key in keys:
+        name = Path(key).name
+        yield key, Target(name, things.get(name))
+
+
+def _maps(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    thing = next((each for each in everything() if type(each) is mmap.mmap), None)
+    for key in keys:
+        file = key[1].partition(" ")[2]
+        yield key, Target(_short("anonymous" if file.startswith("/dev/zero") else file), thing)
+
+
+def _figures(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    managers = sys.modules["matplotlib._pylab_helpers"].Gcf.figs
+    return ((key, Target(f"number {key}", managers.get(key))) for key in keys)
+
+
+def _loggers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    known = logging.root.manager.loggerDict
+    for key in keys:
+        if isinstance(key, str):
+            yield key, Target(key, known.get(key))
+            continue
+        name, part = key
+        logger = logging.root if name == "root" else known[name]
+        parts = (*logger.handlers, *logger.filters) if isinstance(logger, logging.Logger) else ()
+        for each in parts:
+            if id(each) == part:
+                yield key, Target(f"{type(each).__qualname__} of {name}", each)
+
+
+def _warnings(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    return ((key, Target(_short(f"in {key[0]}: {key[1]}"))) for key in keys)
+
+
+_OF_KIND = {
+    "descriptors": _descriptors,
+    "threads": _threads,
+    "children": _children,
+    "segments": _segments,
+    "maps": _maps,
+    "figures": _figures,
+    "loggers": _loggers,
+    "warnings": _warnings,
+}

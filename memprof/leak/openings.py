@@ -1,0 +1,183 @@
+"""Which lines open what stays: descriptors, threads, child processes and whatever else is counted.
+
+The user's code is followed line by line for some cycles. What is there after one of its lines, and
+was not before, that line has opened, through whatever library.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+from memprof.instruments import process, resources
+from memprof.instruments.resources import Key
+from memprof.instruments.source_lines import (
+    Place,
+    UserLines,
+    is_memprofs_work,
+    short_path,
+    text_of,
+)
+from memprof.instruments.targets import Target, targets
+from memprof.leak.owners import Owner, Owners
+from memprof.leak.worker import Cycles
+from memprof.values.leak import COUNTS, CountName, Site, SiteLine
+from memprof.values.population import PopulationSpec
+
+_CYCLES = 2
+"""What was opened in the first and is there after the second is not only replaced."""
+_MOST_TARGETS = 3
+Opened = dict[CountName, dict[Key, Place | None]]
+"""What is there of what is counted, with its line; None where none is known."""
+
+_SEEN_OTHERWISE: tuple[CountName, ...] = ("programs", "uncollectable")
+"""By JAX's events, and by the object graph."""
+
+
+def find_openings(
+    life: Cycles, names: Sequence[CountName], spec: PopulationSpec, yours: UserLines
+) -> list[Site]:
+    """Where those that grow of what is counted are opened, and what holds them; of each, the line
+    with most per cycle first."""
+    names = [name for name in names if name not in _SEEN_OTHERWISE]
+    places: Opened = {}
+    for own in (yours.own, lambda path: not is_memprofs_work(path)):
+        places = _opened(life, names, own, spec.effort.trace_seconds) if names else {}
+        if all(place for opened in places.values() for place in opened.values()):
+            break
+    groups = [
+        (name, place, [key for key in opened if opened[key] == place])
+        for name, opened in places.items()
+        for place, _ in Counter(opened.values()).most_common()
+    ]
+    known = [targets(name, keys) for name, _, keys in groups]
+    owners = _owners([[*each.values()] for each in known], life)
+    return [
+        _site(name, place, [each.called for each in found.values()], owner, spec.folder)
+        for (name, place, _), found, owner in zip(groups, known, owners, strict=True)
+    ]
+
+
+def _opened(
+    life: Cycles, names: Sequence[CountName], own: Callable[[str], bool], seconds: float
+) -> Opened:
+    """What a cycle leaves open for good, with its lines."""
+    spare, openings = resources.Spare(), Openings(names, own, seconds)
+    process.settle()
+    with openings:
+        found = []
+        for _ in range(_CYCLES):
+            _live(life, spare)
+            process.settle()
+            found.append(openings.found())
+    spare.release()
+    first, *_, last = found
+    return {name: {k: p for k, p in first[name].items() if k in last[name]} for name in names}
+
+
+def _owners(known: Sequence[Sequence[Target]], life: Cycles) -> list[Owner]:
+    """Who holds a thing of each; nobody where there is none, or nothing leads to a root."""
+    things = {id(each.thing): each.thing for found in known for each in found if each.thing}
+    owners = Owners(life.population, (things, known, *known)) if things else None
+    found = []
+    for each in known:
+        thing = next((target.thing for target in each if target.thing is not None), None)
+        owner = Owner("", ())
+        if owners is not None and thing is not None:
+            key = id(thing), None
+            owner = owners.of([key], {id(thing): thing})[key]
+        found.append(owner if owner.kept_by else Owner("", ()))
+    return found
+
+
+def _live(life: Cycles, spare: resources.Spare) -> None:
+    """A cycle, or as much of it as there are descriptors and the like for."""
+    try:
+        life.run()
+    except Exception as error:
+        spare.release()
+        if not any(resources.exhausted(error)):
+            raise
+
+
+class Openings:
+    """Follows lines that are `own` while it is entered, for so many seconds at the most, and keeps
+    after which of them each thing was there first."""
+
+    def __init__(
+        self, names: Sequence[CountName], own: Callable[[str], bool], seconds: float
+    ) -> None:
+        self._own, self._seconds = own, seconds
+        self._opened: Opened = {name: {} for name in names}
+        self._old: dict[CountName, Collection[Key]] = {}
+        self._latest: dict[int, Place | None] = {}
+        self._turn = threading.RLock()
+
+    def __enter__(self) -> Openings:
+        self._old = {name: resources.present(name) or () for name in self._opened}
+        self._end = perf_counter() + self._seconds
+        threading.settrace(self._enter)
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.settrace(None)
+        threading.settrace(None)
+
+    def found(self) -> Opened:
+        """What is there that was not at the start."""
+        self._look(None)
+        return {name: dict(opened) for name, opened in self._opened.items()}
+
+    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if not self._own(frame.f_code.co_filename):
+            return None
+        return self._follow(frame, "line", argument)
+
+    def _follow(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "exception":
+            return self._follow
+        thread = threading.get_ident()
+        self._look(self._latest.get(thread))
+        self._latest[thread] = self._line(frame.f_back if event == "return" else frame)
+        return self._follow if perf_counter() < self._end else None
+
+    def _line(self, frame: FrameType | None) -> Place | None:
+        """The innermost line of the user's that is running."""
+        while frame is not None and not self._own(frame.f_code.co_filename):
+            frame = frame.f_back
+        return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+    def _look(self, place: Place | None) -> None:
+        with self._turn:
+            for name, opened in self._opened.items():
+                there = set(resources.present(name) or ()).difference(self._old[name])
+                for key in opened.keys() - there:
+                    del opened[key]
+                for key in there - opened.keys():
+                    opened[key] = place
+
+
+def _site(
+    name: CountName, place: Place | None, called: Sequence[str], owner: Owner, folder: str
+) -> Site:
+    lines: tuple[SiteLine, ...] = ()
+    if place is not None:
+        lines = (SiteLine(short_path(place[0], folder), place[1], text_of(place), 0.0),)
+    return Site(
+        owner=owner.name,
+        lines=lines,
+        type_name=COUNTS[name].one,
+        bytes_per_cycle=0.0,
+        objects_per_cycle=float(len(called)),
+        kept_by=owner.kept_by,
+        seen_by="counts",
+        yours=lines,
+        counted=name,
+        targets=tuple(sorted(set(called)))[:_MOST_TARGETS],
+    )
