@@ -126,6 +126,17 @@ def return_freed() -> None:
             trim(0)
 
 
+_PR_SET_THP_DISABLE = 41  # linux/prctl.h
+
+
+def take_single_pages() -> None:
+    """Have no huge pages in this process from now on, where the system can do without (Linux)."""
+    if sys.platform == "linux":
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)
+        if prctl is not None:
+            prctl(_PR_SET_THP_DISABLE, *map(ctypes.c_ulong, (1, 0, 0, 0)))
+
+
 _INTERPRETERS_OWN = 1000  # CPython 3.12 starts with 375, others with none; a bare program has 5,000
 
 

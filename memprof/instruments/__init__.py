@@ -108,16 +108,17 @@ class Load(Protocol):
 
 
 class MappedPages:
-    """So many bytes, mapped and touched."""
+    """So many bytes, mapped and touched, or `touched` in some places only."""
 
-    def __init__(self, size: int, *, shared: bool = False) -> None:
+    def __init__(self, size: int, *, shared: bool = False, touched: range | None = None) -> None:
         self._size, self._shared = size, shared
+        self._touched = range(0, size, PAGE_BYTES) if touched is None else touched
         self._memory: mmap.mmap | None = None
 
     def take(self) -> None:
         flags = getattr(mmap, "MAP_SHARED" if self._shared else "MAP_PRIVATE", None)
         self._memory = mmap.mmap(-1, self._size, *(() if flags is None else (flags,)))
-        for place in range(0, self._size, PAGE_BYTES):
+        for place in self._touched:
             self._memory[place] = 1
 
     def free(self) -> None:

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from memprof.errors import MeasurementError
 from memprof.instruments import MappedPages, failure, failures, heap
-from memprof.posix import somebody_froze
+from memprof.posix import PAGE_BYTES, somebody_froze
 from memprof.values.instruments import UNSEEN, Calibration, Reading
 
 _SELF = Path("/proc/self")
@@ -38,6 +38,8 @@ clear_type_cache: Callable[[], None] = getattr(
 )
 
 _TRIED_MAPPING = 4 * 2**20
+_TOUCHED = 3
+"""Of other memory, the process may take some meanwhile; hardly each time."""
 
 
 @cache
@@ -49,6 +51,7 @@ def _forget() -> None:
     """A fork is a process of its own, and tries its readings by itself."""
     _process.cache_clear()
     left_out.cache_clear()
+    grain_bytes.cache_clear()
     heap.forget()
 
 
@@ -124,6 +127,21 @@ def calibration(**others: str) -> Calibration:
     # Memory that no reading tells of, but for whole pages of the process.
     unseen = tuple(UNSEEN[n] for n in UNSEEN if n in untrusted and n not in instead)
     return Calibration(malloc.malloc.name, untrusted, unseen, _garbage.endless)
+
+
+@cache
+def grain_bytes() -> int:
+    """By how much private memory grows when one byte of a new mapping is touched: by a page, or by
+    what the system hands out at once, as with huge pages and in gVisor."""
+    middle = _TRIED_MAPPING // 2
+    page = MappedPages(_TRIED_MAPPING, touched=range(middle, middle + 1))
+    found = []
+    for _ in range(_TOUCHED):
+        before = _of_system().private_bytes
+        page.take()
+        found.append(_of_system().private_bytes - before)
+        page.free()
+    return max(PAGE_BYTES, min(found))
 
 
 def expect_process() -> None:
@@ -202,12 +220,13 @@ def _of_system() -> Reading:
     before 4.14 and gVisor no rollup, and some containers no page of it."""
     found = _rollup()
     if "Rss" in found:
+        huge = found.get("Private_Hugetlb", 0)  # of the system's pool, which no other size has
         own = [found[name] for name in ("Private_Clean", "Private_Dirty") if name in found]
-        uss = sum(own) if own else None
-        private = found["Rss"] if uss is None else uss
+        uss = sum(own) + huge if own else None
+        private = found["Rss"] + huge if uss is None else uss
         if "Anonymous" in found:
             shared = found.get("Pss_Shmem", _status().get("RssShmem", 0))
-            private = found["Anonymous"] + shared + found.get("Swap", 0)
+            private = found["Anonymous"] + shared + found.get("Swap", 0) + huge
         return Reading(found["Rss"], uss, found.get("Pss"), private, None)
     memory: Any = _process().memory_info()
     with contextlib.suppress(psutil.Error, OSError):

@@ -37,8 +37,11 @@ _SELDOM = 0.5
 """Noise alone makes some cycles of a steady leak gain more than others."""
 
 
-def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]:
-    """The readings by signal, without those that the platform or the backend does not have.
+def series_of(
+    readings: Sequence[CycleReading], grain_bytes: int | None = None
+) -> dict[SignalName, CycleSeries]:
+    """The readings by signal, without those that the platform or the backend does not have, at
+    least in some cycles. The process grows by `grain_bytes` at the least, or by a page.
 
     Python's bytes alone tell of blocks that became larger, such as the record of an agent that
     changed: objects that are never let go of are counted, too. A block ends at 512 bytes, so that
@@ -54,7 +57,7 @@ def series_of(readings: Sequence[CycleReading]) -> dict[SignalName, CycleSeries]
         "native": (native, GRAIN_BYTES, 0.0),
         "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),
         "objects": ([each.python_blocks for each in readings], 1, 0.0),
-        "process": ([each.process_bytes for each in readings], PAGE_BYTES, least),
+        "process": ([each.process_bytes for each in readings], grain_bytes or PAGE_BYTES, least),
         "mapped": ([each.mapped_bytes for each in readings], PAGE_BYTES, _LEAST_MAPPED_BYTES),
         "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
     }
@@ -96,7 +99,7 @@ def verdict_on(
     is clean if all are. `history_steps` are what agents kept of their past in these runs.
     """
     repeats = [_Repeat.of(run, cycles) for run in runs]
-    names = repeats[0].series
+    names = [name for name in repeats[0].series if all(name in each.series for each in repeats)]
     found = {name: [repeat.judge(name) for repeat in repeats] for name in names}
     signals = tuple(_signal(name, found[name], repeats) for name in names)
     unseen = _unseen(runs, names)
@@ -104,9 +107,8 @@ def verdict_on(
     verdict = "inconclusive" if seen == "clean" and unseen else seen
     slope, interval = _growth(signals, repeats)
     needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
-    # What is in no account of an allocator shows in the process alone.
-    telling = (*HEAP, "process") if unseen else HEAP
-    floors = [signal.floor for signal in signals if signal.name in telling]
+    # What is in no account of an allocator may come out of memory that the process has.
+    floors = [] if unseen else [signal.floor for signal in signals if signal.name in HEAP]
     return Leak(
         verdict=verdict,
         mode=mode,
@@ -182,7 +184,7 @@ class _Repeat:
 
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
-        series = series_of(run.readings)
+        series = series_of(run.readings, run.grain_bytes)
         cuts = {name: growth.settled(each.readings, cycles) for name, each in series.items()}
         if run.exhausted is not None:
             cuts[run.exhausted.what] = min(1, len(run.readings) - 2)

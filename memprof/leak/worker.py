@@ -16,6 +16,7 @@ from memprof.instruments import DirectCalls, heap, process, resources
 from memprof.instruments.device import Compilations, device_failure, live_device_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations import Population, Probe
+from memprof.posix import take_single_pages
 from memprof.stats import growth
 from memprof.values.leak import CycleReading, CycleRun, Exhausted, LeakRun, Mode, cycle_steps
 from memprof.values.population import PopulationSpec
@@ -23,12 +24,23 @@ from memprof.values.requests import LiveInCycles
 from memprof.worker.growth import Growth, Records
 from memprof.worker.job import Channel, backend_of
 
+_FIELDS = {
+    "native": "native_bytes",
+    "python": "python_bytes",
+    "objects": "python_blocks",
+    "mapped": "mapped_bytes",
+}
 _FEWEST_CYCLES = 3
 """With fewer, there is not even an interval."""
 
 
 def live_in_cycles(request: LiveInCycles, channel: Channel) -> LeakRun:
-    """Let the population live in the modes that are asked for."""
+    """Let the population live in the modes that are asked for.
+
+    A huge page would be all that a leak takes for hundreds of cycles; of single ones, it takes some
+    in each.
+    """
+    take_single_pages()
     spec, kept = request.spec, request.history_steps
     lives = {mode: life_of(spec, mode, kept) for mode in request.modes}
     return leak(lives, spec, request.count, request.seconds, channel)
@@ -76,7 +88,7 @@ def _run(
 ) -> CycleRun:
     """Run cycles until they decide (`growth.decided`), at most `growth.most_cycles`, or for as long
     as `seconds` allow."""
-    start = perf_counter()
+    start, grain = perf_counter(), process.grain_bytes()
     most = growth.most_cycles(cycles)
     taken, spare = Records(CycleReading, most + 1), resources.Spare()
     exhausted: Exhausted | None = None
@@ -99,7 +111,7 @@ def _run(
         durations[cycle] = perf_counter() - before
         compiled[cycle] = compilations.count - count
         taken.append(_reading())
-        if cycle + 1 >= cycles and growth.decided(series_of([*taken]).values(), cycles):
+        if cycle + 1 >= cycles and growth.decided(series_of([*taken], grain).values(), cycles):
             break
         late = seconds is not None and perf_counter() - start + 2 * max(durations) > seconds
         if late and cycle + 1 >= _FEWEST_CYCLES:
@@ -113,9 +125,12 @@ def _run(
         compilations=tuple(compiled[: len(taken) - 1]) if compiles else (),
         facts=facts,
         calibration=process.calibration(
-            device=device_failure() if compiles else "", **resources.left_out()
+            device=device_failure() if compiles else "",
+            **resources.left_out(),
+            **_lost([*taken]),
         ),
         exhausted=exhausted,
+        grain_bytes=grain,
     )
 
 
@@ -140,6 +155,17 @@ def _reading() -> CycleReading:
         *process.address_space(),
         counts=resources.counts(),
     )
+
+
+def _lost(readings: Sequence[CycleReading]) -> dict[str, str]:
+    """Readings that were there first and no more later, and why they tell nothing: the population
+    may change the process that it is in."""
+    found = {}
+    for name, field in _FIELDS.items():
+        values = [getattr(each, field) for each in readings]
+        if values[0] is not None and None in values:
+            found[name] = f"there have been no such statistics since cycle {values.index(None)}"
+    return found
 
 
 def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> PopulationSpec:

@@ -47,7 +47,8 @@ _FOR_SPEED = "leave it out of this scenario, unless speed matters more than memo
 _OF_READINGS = {
     "native": "measure with the malloc of glibc, jemalloc or tcmalloc: without LD_PRELOAD, or with "
     "one of these",
-    "python": "measure with Python's own allocator: without PYTHONMALLOC, in a build with the GIL",
+    "python": "measure with Python's own allocator: without PYTHONMALLOC and tracemalloc, in a "
+    "build with the GIL",
     "objects": "measure with Python's own allocator: without PYTHONMALLOC",
     "process": "measure where /proc/self/smaps_rollup, smaps or statm reports memory",
     "peak": "to get a peak, measure where /proc/self/clear_refs is writable",

@@ -102,12 +102,14 @@ class CycleRun(WorkerRun, frozen=True):
         seconds: what each cycle took, without its reading.
         compilations: programs that JAX compiled in each cycle; empty for other backends.
         exhausted: why the last cycle was not finished, where there was no more of what had grown.
+        grain_bytes: by how much the process grows at the least; None where that is a page.
     """
 
     readings: tuple[CycleReading, ...]
     seconds: tuple[float, ...]
     compilations: tuple[int, ...]
     exhausted: Exhausted | None = None
+    grain_bytes: int | None = None
 
 
 class LeakRun(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """The leak worker's way from mode to mode, and the lines that its sites name; in this process."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from memprof.leak import worker
 from memprof.leak.worker import Cycles, bounded
 from memprof.populations import Population
 from memprof.scenario import load_default
+from memprof.values.instruments import UNSEEN
 from memprof.values.leak import LeakRun, cycle_steps
 from memprof.values.population import EpisodeSpec
 
@@ -83,6 +85,25 @@ def test_agents_that_cannot_live_on_leave_the_first_mode_as_it_is(says):
     says("clean")
     with pytest.raises(MemoryError):  # which may be the leak
         looked_at(Life(), Life(MemoryError()))
+
+
+def test_a_reading_that_the_population_ends_is_left_out_by_name(says):
+    """tracemalloc takes the place of Python's allocator, which then gives no account."""
+    says("clean")
+
+    class Traced(Life):
+        def run(self):
+            super().run()
+            if self.lived == 2:
+                tracemalloc.start(1)
+
+    try:
+        found, _ = looked_at(Traced(), Life())
+    finally:
+        tracemalloc.stop()
+    first, second = (each.calibration for each in found.runs.values())
+    assert first.left_out == {"python": "there have been no such statistics since cycle 2"}
+    assert (first.unseen, second.unseen) == ((UNSEEN["python"],), ())
 
 
 def test_only_agents_that_live_on_have_their_histories_bounded():
