@@ -39,10 +39,12 @@ class Owner:
             module, `memprof.storage.records.MemoryRecords._values`, where only memprof has one.
         kept_by: what keeps the owner alive, from whatever has the attribute upwards; what is
             memprof's own as one link.
+        thing: whatever has the attribute.
     """
 
     name: str
     kept_by: tuple[str, ...]
+    thing: Any = None
 
 
 class Owners:
@@ -129,7 +131,8 @@ class Owners:
         for place, thing in enumerate(way):
             name = self._name(thing, way[place - 1 :: -1] if place else [], slot)
             if name is not None:
-                owner = Owner(name, self._links(way[place:]))
+                had_by = self._classes.get(id(thing), thing)
+                owner = Owner(name, self._links(way[place:]), had_by)
                 if not is_memprofs_own(name):
                     return owner
                 memprofs = memprofs or owner
@@ -143,7 +146,7 @@ class Owners:
         if below and below[0] is namespace(thing):  # what is below that has the name
             below = below[1:]
         nameless = "*" if self._is_root(thing) and thing is not self._population else None
-        name = _find(names, below, slot) or nameless
+        name = find_name(names, below, slot) or nameless
         return f"{title}{name}" if name else None
 
     def _links(self, way: Way) -> tuple[str, ...]:
@@ -173,7 +176,7 @@ class Owners:
         if key in self._classes or issubclass(kind, type):
             owner, names = self._classes.get(key, thing), thing if key in self._classes else {}
             links = f"class {owner.__qualname__}", f"module {owner.__module__}"
-            return f"{_title(owner)}.", names, links
+            return f"{titled(owner)}.", names, links
         if issubclass(kind, FunctionType | LruCache):
             title, link = (
                 f"{thing.__module__}.{thing.__qualname__}",
@@ -189,10 +192,10 @@ class Owners:
         method = issubclass(kind, MethodType)
         link = f"method {thing.__qualname__}" if method else kind.__qualname__
         shown = () if issubclass(kind, CellType) else (link,)
-        return f"{_title(kind)}.", attributes(thing), shown
+        return f"{titled(kind)}.", attributes(thing), shown
 
 
-def _title(kind: type) -> str:
+def titled(kind: type) -> str:
     """A class by its name; memprof's own with its module, to be known as such."""
     name = f"{kind.__module__}.{kind.__qualname__}"
     return name if is_memprofs_own(name) else kind.__qualname__
@@ -206,7 +209,7 @@ def _qualified(code: CodeType) -> str:
     return f"memprof.{module}.{code.co_qualname}"
 
 
-def _find(names: Mapping[str, Any], below: Way, slot: str | None) -> str | None:
+def find_name(names: Mapping[str, Any], below: Way, slot: str | None) -> str | None:
     """The name of the nearest thing below that has one; `slot` if there is nothing below."""
     if not below:
         return slot

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,6 +54,7 @@ class Held:
         own_bytes: what it takes itself for them, as a container.
         lines: bytes of the things by the line that allocated them.
         types: its own entries by type.
+        behind: bytes of what only a traceback leads to, by the type of the exception that has it.
         gained: entries that it has more than at the start, old ones as well; None for what has no
             length, and under a name that stays.
     """
@@ -64,6 +65,7 @@ class Held:
     lines: dict[Place, float] = field(default_factory=dict)
     types: dict[str, float] = field(default_factory=dict)
     gained: int | None = None
+    behind: dict[str, float] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> float:
@@ -86,7 +88,18 @@ class Held:
             self.own_bytes + factor * other.own_bytes,
             _plus(self.lines, other.lines, factor),
             _plus(self.types, other.types, factor),
+            behind=_plus(self.behind, other.behind, factor),
         )
+
+    def count(self, thing: Any) -> int:
+        """One thing more, with the line that allocated it if tracemalloc is at work; its size."""
+        size = nominal_bytes(thing)
+        self.things_bytes += size
+        self.things += not isinstance(thing, Buffer)
+        place = made_at(thing)
+        if place is not None:
+            self.lines[place] = self.lines.get(place, 0) + size
+        return size
 
 
 def _plus(one: dict[T, float], other: dict[T, float], factor: float) -> dict[T, float]:
@@ -147,9 +160,11 @@ class RetainedObjects:
         self._held = [thing for thing in things if id(thing) not in self._large]
         self._arrays = [t for t in _of(np.ndarray, self._held) if t.dtype.hasobject]
         holders = [thing for thing in self._held if type(thing).__flags__ & _HAS_REFERENTS]
+        self._claimed: set[int] = set()
         self._holders = [(some, self._held_referents(some)) for some in portions(holders)]
         self._sized = [(kind, _of(kind, self._held)) for kind in _CONTAINERS]
         self._lengths = [list(map(_CONTAINERS[kind][0], sized)) for kind, sized in self._sized]
+        self._own = self._ids_of_own()
 
     def mark(self) -> dict[Key, Held]:
         """What each old thing holds of what is new, each new thing under the one that is nearest;
@@ -160,18 +175,30 @@ class RetainedObjects:
         found: dict[Key, Held] = {}
         for thing, entry_bytes, gained in self._grown():
             found[id(thing), None] = Held(gained=gained, own_bytes=gained * entry_bytes)
-        frontier: deque[tuple[Held, Any]] = deque()
+        frontier: deque[tuple[Held, Any, str]] = deque()
         for holder in self._holders_of_new():
             has_length = issubclass(type(holder), tuple(_CONTAINERS))
             for slot, entry in self._entries(holder):
-                new = [thing for thing in entry if self._is_new(thing)]
+                new = [thing for thing in entry if self.is_new(thing)]
                 if new:
                     same_length = 0 if has_length and slot is None else None
                     held = found.setdefault((id(holder), slot), Held(gained=same_length))
                     name = type_name(new[-1])
                     held.types[name] = held.types.get(name, 0) + 1
-                    frontier.extend((held, thing) for thing in new)
+                    frontier.extend(_led(held, holder, new, ""))
         self._claim(frontier)
+        return found
+
+    def _ids_of_own(self) -> set[int]:
+        """The containers in which all this is."""
+        found: set[int] = set()
+        fresh: list[Any] = [self.__dict__]
+        while fresh:
+            for thing in gc.get_referents(fresh.pop()):
+                new = id(thing) not in found and self.is_new(thing)
+                if new and type(thing) in (list, tuple, set, dict):
+                    found.add(id(thing))
+                    fresh.append(thing)
         return found
 
     def holders(self, keys: Iterable[Key]) -> dict[int, Any]:
@@ -180,14 +207,23 @@ class RetainedObjects:
         return {id(thing): thing for thing in self._held if id(thing) in wanted}
 
     def forget(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, but know what was there."""
+        ids = self._ids
         self.__dict__.clear()
+        self._ids = ids
 
     def _held_referents(self, things: list[Any]) -> list[Any]:
         return [t if id(t) not in self._large else None for t in gc.get_referents(*things)]
 
-    def _is_new(self, thing: Any) -> bool:
+    def is_new(self, thing: Any) -> bool:
+        """Whether it came since the start."""
         return id(thing) not in self._ids
+
+    def adrift(self) -> Callable[[Any], bool]:
+        """What tells whether a thing is new and, at the last mark, nothing old led to it."""
+        known = self._ids | self._own | self._claimed | {id(self._claimed)}
+        known.add(id(known))
+        return lambda thing: identity(thing) not in known
 
     def _grown(self) -> Iterator[tuple[Any, int, int]]:
         """Containers that are not as long as at the start: what an entry takes, and how many more
@@ -214,7 +250,7 @@ class RetainedObjects:
         """What a thing refers to itself, entry by entry, under the name it has had there."""
         if issubclass(type(holder), dict):
             for key, value in dict.items(holder):
-                named = isinstance(key, str) and not self._is_new(key)
+                named = isinstance(key, str) and not self.is_new(key)
                 yield (key if named else None), (key, value)
             return
         for name, value in attributes(holder).items():
@@ -222,24 +258,35 @@ class RetainedObjects:
         for thing in referents_of([holder]):
             yield None, (thing,)
 
-    def _claim(self, frontier: deque[tuple[Held, Any]]) -> None:
+    def _claim(self, frontier: deque[tuple[Held, Any, str]]) -> None:
         """Count every new thing once, under the holder from which it is reached in fewest steps."""
-        claimed: set[int] = set()
-        traced = tracemalloc.is_tracing()
+        self._claimed = set()
         while frontier:
-            held, thing = frontier.popleft()
+            held, thing, behind = frontier.popleft()
             key = identity(thing)
-            if key in claimed or not self._is_new(thing) or _leads_astray(thing):
+            if key in self._claimed or not self.is_new(thing) or _leads_astray(thing):
                 continue
-            claimed.add(key)
-            size = nominal_bytes(thing)
-            held.things_bytes += size
-            held.things += not isinstance(thing, Buffer)
-            traceback = _traceback(thing) if traced else None
-            if traceback is not None:
-                place = place_of(traceback)
-                held.lines[place] = held.lines.get(place, 0) + size
-            frontier.extend((held, other) for other in referents(thing))
+            self._claimed.add(key)
+            size = held.count(thing)
+            if behind:
+                held.behind[behind] = held.behind.get(behind, 0) + size
+            frontier.extend(_led(held, thing, referents(thing), behind))
+
+
+def _led(
+    held: Held, thing: Any, others: Iterable[Any], behind: str
+) -> Iterator[tuple[Held, Any, str]]:
+    """What a thing leads to; `behind` the traceback of which exception, once there was one."""
+    if not issubclass(type(thing), BaseException):
+        return ((held, other, behind) for other in others)
+    raised = type_name(thing)
+    return ((held, other, raised if type(other) is TracebackType else behind) for other in others)
+
+
+def made_at(thing: Any) -> Place | None:
+    """The line that allocated a thing, if tracemalloc was at work."""
+    traceback = _traceback(thing) if tracemalloc.is_tracing() else None
+    return None if traceback is None else place_of(traceback)
 
 
 def _traceback(thing: Any) -> tracemalloc.Traceback | None:

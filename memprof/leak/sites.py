@@ -9,12 +9,16 @@ cycles under memray.
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from msgspec import structs
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, source_lines
@@ -30,13 +34,15 @@ from memprof.instruments.source_lines import (
     text_of,
 )
 from memprof.instruments.traced import without_own
+from memprof.leak.causes import cause_of, interned_names, retracing
 from memprof.leak.openings import find_openings
 from memprof.leak.owners import Owner, Owners
 from memprof.leak.retained import Held, Key, RetainedObjects, gain, total
+from memprof.leak.rings import Ring, Rings
 from memprof.leak.worker import Cycles, life_of
 from memprof.stats.growth import is_steady
 from memprof.upstream.attributes import HISTORIES
-from memprof.values.leak import Attribution, Evidence, Site, SiteLine, is_memprofs_own
+from memprof.values.leak import Attribution, Cause, Evidence, Site, SiteLine, is_memprofs_own
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import FindSites
 from memprof.worker.job import Channel
@@ -72,6 +78,18 @@ _NOBODY = Owner("", ())
 
 
 @dataclass(frozen=True, slots=True)
+class _Watched:
+    """The marks of what old things held, of what nothing held but itself, and of what was traced at
+    which lines; and how many names Python had interned."""
+
+    objects: RetainedObjects
+    held: Marks[Key] = field(default_factory=list)
+    rings: Marks[Ring] = field(default_factory=list)
+    lines: Marks[Place] = field(default_factory=list)
+    names: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class _Growth:
     """What grew steadily, per cycle."""
 
@@ -101,15 +119,17 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     channel.progress("object graph", spec.agents)
     eager = spec.loop == "eager"  # which traces at every step
     watched = _FEWEST_CYCLES if eager or traced_seconds > spec.effort.trace_seconds else cycles
-    objects, held_marks, line_marks = _watch(
-        life, watched, _FRAMES_EAGER if eager else _FRAMES, yours
-    )
+    seen = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
     if not eager:
         channel.progress("stacks", spec.agents)
         _look_up(life, yours)
     channel.progress("owners", spec.agents)
-    held = list(_held_growth(held_marks, objects, life, watched))
-    lines = _line_growth(line_marks, watched)
+    held = [
+        *_held_growth(seen.held, seen.objects, life, watched),
+        *_ring_growth(seen.rings, watched),
+    ]
+    lines, names = _line_growth(seen.lines, watched), _names(seen.names, watched)
+    held += _name_growth(held, lines, names)
     held = _completed(held, lines, heap - sum(each.gain.size_bytes for each in held))
     others = [*held, *_unaccounted(held, lines, heap)]
     found += [each for each in others if not (found and _is_jaxs_own(each))]
@@ -122,8 +142,9 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
         channel.progress("native", spec.agents)
         found += _native_growth(life, cycles, lines)
     found = sorted(_memprofs_as_one(found), key=_rank)
+    why = partial(_cause, is_new=seen.objects.is_new, names=names, folder=spec.folder)
     return Attribution(
-        sites=(*opened, *(_site(each, spec.folder, yours) for each in found[:_MOST_SITES])),
+        sites=(*opened, *(_site(each, spec.folder, yours, why) for each in found[:_MOST_SITES])),
         native_bytes_per_cycle=unseen if looked else 0.0,
         heap_bytes_per_cycle=heap,
     )
@@ -184,32 +205,37 @@ def _rank(growth: _Growth) -> tuple[bool, bool, float]:
     return is_memprofs_own(name), of_pymdp, -growth.gain.size_bytes
 
 
-def _watch(
-    life: Cycles, cycles: int, frames: int, yours: UserLines
-) -> tuple[RetainedObjects, Marks[Key], Marks[Place]]:
-    """What old things hold, and what is traced at which lines."""
+def _watch(life: Cycles, cycles: int, frames: int, yours: UserLines) -> _Watched:
     process.settle()
-    objects = RetainedObjects()
-    held: Marks[Key] = []
-    lines: Marks[Place] = []
+    seen, found = _Watched(RetainedObjects()), Rings()
     tracemalloc.start(frames)
     try:
         for count in _thirds(cycles):
             life.run(count)
             process.settle()
-            traces = without_own(tracemalloc.take_snapshot())
-            yours.see(traces)
-            lines.append(
-                {
-                    place: _at(place, size, blocks)
-                    for place, (size, blocks) in source_lines.by_line(traces).items()
-                    if not is_memprofs_work(place[0])
-                }
-            )
-            held.append(objects.mark())
+            seen.names.append(_interned())
+            seen.lines.append(_traced(yours))
+            seen.held.append(seen.objects.mark())
+            seen.rings.append(found.mark(seen.objects.adrift()))
     finally:
         tracemalloc.stop()
-    return objects, held, lines
+    return seen
+
+
+def _traced(yours: UserLines) -> dict[Place, Held]:
+    traces = without_own(tracemalloc.take_snapshot())
+    yours.see(traces)
+    return {
+        place: _at(place, size, blocks)
+        for place, (size, blocks) in source_lines.by_line(traces).items()
+        if not is_memprofs_work(place[0])
+    }
+
+
+def _interned() -> int:
+    """How many strings Python has interned; 0 before 3.12, which does not tell."""
+    count: Callable[[], int] = getattr(sys, "getunicodeinternedsize", lambda: 0)
+    return count()
 
 
 def _look_up(life: Cycles, yours: UserLines) -> None:
@@ -261,6 +287,33 @@ def _held_growth(
         found = _steady([gains[key] for key in keys], cycles)
         if found is not None and not _is_memprofs_work(name):
             yield _Growth(found, "object graph", owners[keys[0]])
+
+
+def _ring_growth(marks: Marks[Ring], cycles: int) -> Iterator[_Growth]:
+    """What keeps itself alive, ever more of it."""
+    for ring, gains in _gains(marks).items():
+        found = _steady([gains], cycles)
+        if found is not None:
+            yield _Growth(found, "object graph", ring.owner)
+
+
+def _names(marks: list[int], cycles: int) -> float:
+    """How many more strings are interned per cycle; 0 where it is not steadily more."""
+    _, second, third = _thirds(cycles)
+    early, late = marks[1] - marks[0], marks[2] - marks[1]
+    return (early + late) / (second + third) if is_steady(early / second, late / third) else 0.0
+
+
+def _name_growth(
+    held: Iterable[_Growth], lines: Mapping[Place, Held], names: float
+) -> list[_Growth]:
+    """The lines that make the names which Python interns, where these stay for ever."""
+    owned = total(growth.gain for growth in held).lines
+    return [
+        _Growth(each, "tracemalloc")
+        for place, each in lines.items()
+        if place not in owned and interned_names(sys.version_info[:3], names, each)
+    ]
 
 
 def _is_memprofs_work(owner: str) -> bool:
@@ -321,25 +374,44 @@ def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Held]) -> It
             yield _Growth(_at(place, size, count), "memray")
 
 
-def _site(growth: _Growth, folder: str, yours: UserLines) -> Site:
-    gain, owner = growth.gain, growth.owner.name
-    return Site(
+def _cause(
+    growth: _Growth, name: str, is_new: Callable[[Any], bool], names: float, folder: str
+) -> Cause | None:
+    if growth.seen_by == "jax":
+        return retracing(name)
+    if growth.owner.name:
+        return cause_of(growth.owner, growth.gain, is_new, folder)
+    return interned_names(sys.version_info[:3], names, growth.gain)
+
+
+def _site(
+    growth: _Growth,
+    folder: str,
+    yours: UserLines,
+    why: Callable[[_Growth, str], Cause | None],
+) -> Site:
+    gain, owner, thing = growth.gain, growth.owner.name, growth.owner.thing
+    first = thing.made if isinstance(thing, Ring) else None
+    site = Site(
         owner=owner,
-        lines=_lines(gain.lines, folder),
+        lines=_lines(gain.lines, folder, first),
         type_name=max(gain.types, key=lambda name: gain.types[name], default=""),
         bytes_per_cycle=gain.size_bytes,
         objects_per_cycle=gain.things,
         kept_by=growth.owner.kept_by,
         seen_by=growth.seen_by,
         traces_per_cycle=growth.traces,
-        yours=_lines(yours.made(gain.lines), folder),
+        yours=_lines(yours.made(gain.lines), folder, first),
         added=_lines(yours.added(owner), folder),
     )
+    return structs.replace(site, cause=why(growth, site.name))
 
 
-def _lines(sizes: Mapping[Place, float], folder: str) -> tuple[SiteLine, ...]:
-    """The lines with most bytes."""
-    most = sorted(sizes.items(), key=lambda item: item[1], reverse=True)[:_MOST_LINES]
+def _lines(
+    sizes: Mapping[Place, float], folder: str, first: Place | None = None
+) -> tuple[SiteLine, ...]:
+    """The lines with most bytes, after the one that says most."""
+    most = sorted(sizes.items(), key=lambda item: (item[0] != first, -item[1]))[:_MOST_LINES]
     return tuple(
         SiteLine(short_path(place[0], folder), place[1], text_of(place), size)
         for place, size in most

@@ -27,7 +27,6 @@ from memprof.render import (
 )
 from memprof.stats import growth
 from memprof.text import counted, format_size, listed
-from memprof.upstream.attributes import HISTORIES
 from memprof.values.leak import (
     COUNTS,
     HEAP,
@@ -401,32 +400,14 @@ def _remarks(leak: Leak, environment: Environment) -> Iterator[str]:
 
 
 def remedies(leak: Leak) -> tuple[str, ...]:
-    """What to do about the first site, and about those that PyMDP is known for."""
+    """What to do about the first site, and about others of which the cause is known."""
     if leak.verdict == "leak":
-        known = [remedy for site in leak.sites if (remedy := _known_remedy(site))]
-        first = [] if leak.sites and _known_remedy(leak.sites[0]) else [_remedy(leak)]
+        known = [f"{site.cause.says} {site.cause.remedy}" for site in leak.sites if site.cause]
+        first = [] if leak.sites and leak.sites[0].cause else [_remedy(leak)]
         return tuple(dict.fromkeys((*first, *known)))
     if leak.verdict == "inconclusive" and leak.cycles_needed:
         return (f"Run it again with --cycles {leak.cycles_needed}.",)
     return ()
-
-
-def _known_remedy(site: Site) -> str | None:
-    """What helps against leaks that are not the user's own."""
-    owner, _, attribute = site.owner.rpartition(".")
-    if owner == "Agent" and attribute in HISTORIES:
-        return (
-            f"PyMDP appends to {site.owner} in every step and never drops an entry. Use --passes "
-            "history --history-steps 32 to keep only the last 32."
-        )
-    if site.seen_by == "jax":
-        return (
-            f"JAX retraces {site.name} in every cycle and caches every trace. Run one compiled "
-            "step (loop: jit, or the pass jit), or call jax.clear_caches() between cycles."
-        )
-    if is_memprofs_own(site.owner):
-        return "What memprof itself keeps grows. Report it with this scenario."
-    return None
 
 
 def _remedy(leak: Leak) -> str:

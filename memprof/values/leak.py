@@ -136,6 +136,32 @@ def is_memprofs_own(owner: str) -> bool:
     return f"{owner}.".startswith("memprof.") and not owner.startswith("memprof.models.")
 
 
+CauseName = Literal[
+    "history",
+    "retracing",
+    "memprof",
+    "array cycle",
+    "garbage",
+    "finalizer",
+    "exception",
+    "method cache",
+    "interned names",
+]
+
+
+class Cause(Struct, frozen=True):
+    """Why a site retains memory, where that is known.
+
+    Attributes:
+        says: what happens, in a sentence.
+        remedy: what to do about it, in another.
+    """
+
+    kind: CauseName
+    says: str
+    remedy: str
+
+
 class Site(Struct, frozen=True):
     """One place that retains more memory in every cycle.
 
@@ -155,6 +181,7 @@ class Site(Struct, frozen=True):
             where none is known.
         counted: which count of `COUNTS` grows there; None for a site of bytes.
         targets: some of what is counted, such as files that are open.
+        cause: why it grows; None where that is not known.
     """
 
     owner: str
@@ -169,6 +196,7 @@ class Site(Struct, frozen=True):
     added: tuple[SiteLine, ...] = ()
     counted: CountName | None = None
     targets: tuple[str, ...] = ()
+    cause: Cause | None = None
 
     @property
     def name(self) -> str:

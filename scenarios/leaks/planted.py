@@ -6,6 +6,8 @@ docstring; `agent` is the agent's index, so that what belongs to agent 0 happens
 
 import ctypes
 import functools
+import itertools
+import sys
 import weakref
 from collections.abc import Callable
 
@@ -168,3 +170,91 @@ class Clearing(Ring):
 def cleared(agent: int) -> tuple[dict, Ring]:
     """Agent 0's world clears JAX's caches."""
     return model(), Clearing() if agent == 0 else Ring()
+
+
+class Walker:
+    """Knows the grid that it is on."""
+
+    def __init__(self, grid: "Grid") -> None:
+        self.grid = grid
+
+
+class Grid(Ring):
+    """A world whose object array leads back to itself: Python's collector cannot see that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ground = np.zeros(250)
+        self.cells = np.empty((5, 5), dtype=object)
+        self.cells[0, 0] = Walker(self)
+
+
+def object_grid(agent: int) -> tuple[dict, Ring]:
+    """Every agent's world stays, with 2,000 bytes of ground and 25 cells, and nothing has it."""
+    return model(), Grid()
+
+
+ERRORS: list[Exception] = []
+
+
+def sensor(agent: int) -> np.ndarray:
+    """Fails, with 1,000 numbers in a variable."""
+    samples = np.zeros(1_000)
+    raise ValueError(f"sensor {agent} has {samples.size} samples and no signal")
+
+
+def kept_exception(agent: int) -> tuple[dict, Ring]:
+    """ERRORS keeps the failure of every agent's sensor, and by that the sensor's variables."""
+    try:
+        sensor(agent)
+    except ValueError as error:
+        ERRORS.append(error)
+    return model(), Ring()
+
+
+class Chart(Ring):
+    """A world with a method that is cached for all charts together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depths = np.zeros(100)
+
+    @functools.cache  # noqa: B019  # the leak
+    def area(self) -> int:
+        return STATES * STATES
+
+
+def method_cache(agent: int) -> tuple[dict, Ring]:
+    """The cache of Chart.area keeps every agent's world, with 800 bytes of depths."""
+    world = Chart()
+    world.area()
+    return model(), world
+
+
+class Phoenix:
+    """Is made anew, with its 1,000 bytes of ashes, whenever it is collected."""
+
+    def __init__(self) -> None:
+        self.ashes = bytearray(1000)
+        self.itself = self
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            Phoenix()
+
+
+def endless_finalizer(agent: int) -> tuple[dict, Ring]:
+    """A phoenix more per population, which is always garbage and always there."""
+    if agent == 0:
+        Phoenix()
+    return model(), Ring()
+
+
+_names = itertools.count()
+
+
+def interned_names(agent: int) -> tuple[dict, Ring]:
+    """Every agent interns 10 names of its own, which only CPython 3.12.0 to 3.12.6 never frees."""
+    for _ in range(10):
+        sys.intern(f"name_{next(_names)}")
+    return model(), Ring()

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from memprof.export import json_text
+from memprof.leak import causes
 from memprof.leak.view import headline, leak_view
 from memprof.render import Next, Section, markdown, terminal
 from memprof.values.leak import Leak, LeakReport, Signal, Site, SiteLine, Unchecked
@@ -29,6 +30,7 @@ HISTORY = Site(
     objects_per_cycle=100.0,
     kept_by=("Agent.prev_actions", "list of 20 Agent", "forager.AGENTS"),
     seen_by="object graph",
+    cause=causes.history("Agent.prev_actions"),
 )
 RETRACE = Site(
     owner="",
@@ -39,6 +41,7 @@ RETRACE = Site(
     kept_by=(),
     seen_by="jax",
     traces_per_cycle=5.0,
+    cause=causes.retracing("pymdp/control.py:801"),
 )
 FAULTLESS = [0, 900_000, *(903_800 for _ in range(9))]
 GROWING = [0, 900_000, *(903_800 + 3_800 * each for each in range(9))]
@@ -156,12 +159,13 @@ def test_the_remedy_is_that_of_the_first_site(report):
     def remedy(site: Site) -> str:
         return leak_view(report(sites=(site,))).next.text
 
-    own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=("service.SUBSCRIBERS", "service"))
+    kept_by = ("service.SUBSCRIBERS", "service")
+    own = replace(HISTORY, owner="service.SUBSCRIBERS", kept_by=kept_by, cause=None)
     assert "service.SUBSCRIBERS is retained by service." in remedy(own)
     assert "history_steps" not in remedy(own)
-    memprofs = replace(own, owner="memprof")
+    memprofs = replace(own, owner="memprof", cause=causes.memprofs_own())
     assert remedy(memprofs) == "What memprof itself keeps grows. Report it with this scenario."
-    line_only = replace(HISTORY, owner="", kept_by=())
+    line_only = replace(HISTORY, owner="", kept_by=(), cause=None)
     assert remedy(line_only).startswith("Start at pymdp/legacy/agent.py:812")
     assert "jax.clear_caches()" in remedy(RETRACE)
     both = report(sites=(HISTORY, RETRACE))
