@@ -3,6 +3,8 @@
 The smallest are in `test_leak_command.py`.
 """
 
+import sys
+
 import pytest
 from msgspec.structs import replace
 
@@ -28,19 +30,21 @@ def attribution(name, mode="lifecycle", warm_up=WARM_UP, cycles=CYCLES, **fields
 
 
 @pytest.mark.parametrize(
-    ("name", "agents", "owner", "kept_by", "objects", "size", "text"),
+    ("name", "agents", "owner", "kept_by", "objects", "size", "text", "cause"),
     [
         ("finalizer-cycle", 20, "finalize._registry", "class finalize", 7, 1450,
-         "self.buffer = bytearray(1000)"),
+         "self.buffer = bytearray(1000)", "finalizer"),
         ("lru-cache", AGENTS, "planted.lookup (lru_cache)", "function lookup", 3, 1020,
-         "return np.zeros(100)"),
+         "return np.zeros(100)", None),
         ("pinned-views", AGENTS, "planted.ROWS", "module planted", 2, 8250,
-         "table = np.zeros((100, 10))"),
+         "table = np.zeros((100, 10))", None),
         ("callback-registry", AGENTS, "planted.SUBSCRIBERS", "module planted", 9, 1470,
-         "moves = np.stack("),
+         "moves = np.stack(", None),
+        ("method-cache", AGENTS, "planted.Chart.area (lru_cache)", "function Chart.area", 3, 1050,
+         "self.depths = np.zeros(100)", "method cache"),
     ],
 )  # fmt: skip
-def test_what_keeps_it_is_the_first_site(name, agents, owner, kept_by, objects, size, text):
+def test_what_keeps_it_is_the_first_site(name, agents, owner, kept_by, objects, size, text, cause):
     found = attribution(f"leaks/{name}", passes=LEAN, agents=agents)
     first = found.sites[0]
     assert (first.owner, first.kept_by[0], first.seen_by) == (owner, kept_by, "object graph")
@@ -48,7 +52,49 @@ def test_what_keeps_it_is_the_first_site(name, agents, owner, kept_by, objects, 
     assert first.bytes_per_cycle == pytest.approx(agents * size, rel=0.05)
     assert first.lines[0].text.startswith(text)
     assert first.lines[0].path == "planted.py"
+    assert (first.cause.kind if first.cause else None) == cause
     assert len(found.sites) == 1, found.sites[1:]
+
+
+def test_a_cycle_that_python_cannot_see_is_said_link_by_link_with_its_line():
+    (first,) = attribution("leaks/object-grid", passes=LEAN, agents=AGENTS).sites
+    assert (first.owner, first.kept_by) == ("Grid.cells", ("Grid", "Walker.grid", "Grid.cells"))
+    assert first.objects_per_cycle == AGENTS * 4
+    assert first.bytes_per_cycle == pytest.approx(AGENTS * 2600, rel=0.05)
+    made = first.yours[0]
+    assert made.text == "self.cells = np.empty((5, 5), dtype=object)"
+    assert first.cause.says == (
+        f"Each Grid is kept by a cycle through a NumPy object array (made at {made.place}), which "
+        "Python's collector cannot see into: Grid.cells -> Walker.grid -> Grid."
+    )
+
+
+def test_an_exception_keeps_what_its_frames_had():
+    (first,) = attribution("leaks/kept-exception", passes=LEAN, agents=AGENTS).sites
+    assert (first.owner, first.type_name) == ("planted.ERRORS", "ValueError")
+    assert first.bytes_per_cycle > AGENTS * 8_000
+    assert first.lines[0].text == "samples = np.zeros(1_000)"
+    assert (first.cause.kind, "ValueError" in first.cause.says) == ("exception", True)
+
+
+def test_garbage_that_its_finalizer_makes_anew_is_named():
+    (first,) = attribution("leaks/endless-finalizer", passes=LEAN, agents=AGENTS).sites
+    assert first.owner == "Phoenix.__del__"
+    assert first.objects_per_cycle == 2
+    assert first.bytes_per_cycle == pytest.approx(1150, rel=0.05)
+    assert first.lines[0].text == "self.ashes = bytearray(1000)"
+    assert first.cause.says.startswith("Garbage never ends: finalizers (Phoenix.__del__)")
+
+
+def test_interned_names_stay_in_some_versions_of_python():
+    found = attribution("leaks/interned-names", cycles=6, passes=LEAN, agents=AGENTS)
+    if not (3, 12) <= sys.version_info[:3] < (3, 12, 7):
+        assert found.sites == ()
+        return
+    first = found.sites[0]
+    assert first.lines[0].text.startswith("sys.intern(")
+    assert first.objects_per_cycle == AGENTS * 10
+    assert first.cause.kind == "interned names"
 
 
 def test_a_native_buffer_is_found_by_memray_to_the_byte():
