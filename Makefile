@@ -32,7 +32,7 @@ help:
 	@echo "make worlds       JAX agents in every kind of PyMDP's worlds against PyMDP's rollout (5 minutes)"
 	@echo "make notebooks PYMDP=PATH  PyMDP's own notebooks under memprof run; their agents, plain and under share and template (two hours)"
 	@echo "make random-jax   300 random JAX agents against PyMDP's own, in all forms of its arguments (an hour)"
-	@echo "make soak         false alarms and the floor of memprof leak, in 180 runs (an hour and a half)"
+	@echo "make soak         false alarms and the floor of memprof leak, and its verdicts in 30 environments (three hours)"
 	@echo "make ray          what tests of clusters take long for: kills, full stores, JAX (two minutes)"
 	@echo "make fuzz         hostile scenarios, reports, archives, stores; quirks; random agents, values (an hour)"
 
@@ -143,6 +143,7 @@ million: $(VENV)/.installed
 
 soak: $(VENV)/.tested
 	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.figures_environments
 
 fuzz: $(VENV)/.tested
 	$(BIN)/python -m tests.fuzz_stores

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 from memprof.errors import MeasurementError
 from memprof.instruments import MappedPages, failure, heap, process, residency
 from memprof.posix import PAGE_BYTES
+from tests.environments import NOBODY
 
 # Other tests' threads would allocate while a reading is tried.
 pytestmark = pytest.mark.serial
@@ -492,12 +494,6 @@ ASK = (
 )
 
 
-# The interpreter may lie in root's home, so that one privilege has to stay: to find it there.
-NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs" + "".join(
-    f" --{kind}-caps=-all,+dac_read_search" for kind in ("inh", "ambient")
-)
-
-
 @pytest.mark.parametrize(
     "mount",
     [
@@ -510,6 +506,6 @@ NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs" + "
 )
 def test_a_user_without_privileges_reads_all_of_his_own_process(mount):
     """Also where others' processes are hidden, and the machine's memory with them."""
-    shell = f'{mount} && exec {NOBODY} "$0" -c "$1"'
+    shell = f'{mount} && exec {shlex.join(NOBODY)} "$0" -c "$1"'
     found = as_root("unshare", "-mpf", "sh", "-c", shell, sys.executable, ASK)
     assert found == "[] () False True 65534\n"
