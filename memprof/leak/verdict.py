@@ -13,7 +13,7 @@ from memprof.leak.words import grows_in_memory
 from memprof.posix import PAGE_BYTES
 from memprof.stats import growth
 from memprof.stats.growth import GRAIN_BYTES, CycleSeries, Judgement
-from memprof.stats.lines import mean_of_known
+from memprof.stats.lines import mean_interval, mean_of_known, robust_fit
 from memprof.values.instruments import UNSEEN
 from memprof.values.leak import (
     COUNTS,
@@ -30,8 +30,8 @@ from memprof.values.leak import (
 from memprof.values.report import Interval, LeakVerdict
 
 # Half of a page: a page that is given back now and then must not hide a page that leaks each cycle.
-_LEAST_MAPPED_BYTES = PAGE_BYTES / 2
-_NO_HEAP = ("process", "mapped", "device")
+_LEAST_TOUCHED_BYTES = PAGE_BYTES / 2
+_NO_HEAP: tuple[SignalName, ...] = ("process", "mapped", "device")
 _MAPPED_ANEW = (0.8, 1.25)
 _SELDOM = 0.5
 """Noise alone makes some cycles of a steady leak gain more than others."""
@@ -52,13 +52,13 @@ def series_of(
     would go on gaining them; their mappings tell.
     """
     native = [each.native_bytes for each in readings]
-    least = 0.0 if _is_mapped_anew(readings) else _LEAST_MAPPED_BYTES
+    least = 0.0 if _is_mapped_anew(readings) else _LEAST_TOUCHED_BYTES
     found: dict[SignalName, tuple[list[int | None], int, float]] = {
         "native": (native, GRAIN_BYTES, 0.0),
         "python": ([each.python_bytes for each in readings], GRAIN_BYTES, GRAIN_BYTES),
         "objects": ([each.python_blocks for each in readings], 1, 0.0),
         "process": ([each.process_bytes for each in readings], grain_bytes or PAGE_BYTES, least),
-        "mapped": ([each.mapped_bytes for each in readings], PAGE_BYTES, _LEAST_MAPPED_BYTES),
+        "mapped": ([each.mapped_bytes for each in readings], PAGE_BYTES, 0.0),
         "device": ([each.device_bytes for each in readings], GRAIN_BYTES, 0.0),
     }
     counts: dict[SignalName, list[int | None]] = {
@@ -100,13 +100,12 @@ def verdict_on(
     """
     repeats = [_Repeat.of(run, cycles) for run in runs]
     names = [name for name in repeats[0].series if all(name in each.series for each in repeats)]
-    found = {name: [repeat.judge(name) for repeat in repeats] for name in names}
-    signals = tuple(_signal(name, found[name], repeats) for name in names)
+    signals = tuple(_signal(name, repeats) for name in names)
     unseen = _unseen(runs, names)
     seen = _together([signal.verdict for signal in signals])
     verdict = "inconclusive" if seen == "clean" and unseen else seen
     slope, interval = _growth(signals, repeats)
-    needed = [j.cycles_needed for each in found.values() for j in each if j.cycles_needed]
+    needed = [repeat.judged[name].cycles_needed or 0 for repeat in repeats for name in names]
     # What is in no account of an allocator may come out of memory that the process has.
     floors = [] if unseen else [signal.floor for signal in signals if signal.name in HEAP]
     return Leak(
@@ -122,9 +121,9 @@ def verdict_on(
         bytes_per_agent=slope / agents,
         floor_bytes=growth.highest(floors),
         warm_up_cycles=tuple(repeat.start for repeat in repeats),
-        cycles_needed=max(2 * cycles, *needed, 0) if seen == "inconclusive" else None,
+        cycles_needed=max(2 * cycles, *needed) if seen == "inconclusive" else None,
         compilations_per_cycle=mean_of_known(repeat.compilations for repeat in repeats),
-        detail=_blind(unseen) if seen != verdict else _detail(verdict, signals, found, repeats),
+        detail=_blind(unseen) if seen != verdict else _detail(verdict, signals, repeats),
         signals=signals,
         sites=(),
         unattributed_bytes=None,
@@ -166,57 +165,44 @@ class _Repeat:
 
     Attributes:
         series: readings by signal.
-        cuts: readings to leave out of each; None for a series that has not settled, which decides
-            nothing and is shown by its end.
-        start: readings to leave out of the heap as a whole.
-        unconfirmed: readings that are too few to believe in a leak, where the cycles ended before
-            they decided.
+        judged: what each says.
+        start: readings to leave out of the population as a whole: the warm-up of its heap.
         compilations: in each cycle from there on; None where nothing compiles.
         exhausted: what there was no more of; None where there was.
     """
 
     series: dict[SignalName, CycleSeries]
-    cuts: dict[SignalName, int | None]
+    judged: dict[SignalName, Judgement]
     start: int
-    unconfirmed: int
     compilations: float | None
     exhausted: Exhausted | None
 
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
-        series = series_of(run.readings, run.grain_bytes)
-        cuts = {name: growth.settled(each.readings, cycles) for name, each in series.items()}
-        if run.exhausted is not None:
-            cuts[run.exhausted.what] = min(1, len(run.readings) - 2)
+        series, rising = series_of(run.readings, run.grain_bytes), growth.rising_cycles(cycles)
+        judged = {name: growth.judge(each, cycles, rising) for name, each in series.items()}
+        if run.exhausted is not None:  # there will be no more cycles, however few these were
+            what = run.exhausted.what
+            judged[what] = dataclasses.replace(judged[what], verdict="leak", cycles_needed=None)
+        cuts = {name: each.cut for name, each in judged.items() if each.cut is not None}
+        of_heap = [cut for name, cut in cuts.items() if name in HEAP]
         end = max(0, len(run.readings) - 1 - cycles)
-        known = {name: cut for name, cut in cuts.items() if cut is not None}
-        of_heap = [cut for name, cut in known.items() if name in HEAP]
-        start = max(of_heap or known.values(), default=end)
-        counted = run.compilations[start:]
-        unconfirmed = 0 if growth.decided(series.values(), cycles) else 2 * cycles
-        compilations = mean_of_known(counted)
-        return cls(series, cuts, start, unconfirmed, compilations, run.exhausted)
+        start = max(of_heap or cuts.values(), default=end)
+        compilations = mean_of_known(run.compilations[start:])
+        return cls(series, judged, start, compilations, run.exhausted)
 
-    def judge(self, name: SignalName) -> Judgement:
-        series, cut = self.series[name], self.cuts[name]
-        found = growth.judge(series, self.start if cut is None else cut)
-        if self.exhausted is not None and name == self.exhausted.what:
-            return growth.used_up(found, series.window(cut or 0))
-        if found.verdict == "leak" and len(series.readings) - (cut or 0) <= self.unconfirmed:
-            return dataclasses.replace(
-                found, verdict="inconclusive", cycles_needed=self.unconfirmed
-            )
-        return found
+    def counted(self, names: Sequence[SignalName]) -> list[float]:
+        """The sums of these readings, without the warm-up."""
+        series = [self.series[name].readings[self.start :] for name in names]
+        return [sum(values) for values in zip(*series, strict=True)]
 
-    def heap(self) -> CycleSeries:
-        """All that is handed out, by malloc and by Python's small-object allocator."""
-        present = [self.series[name].readings for name in HEAP if name in self.series]
-        return CycleSeries([sum(values) for values in zip(*present, strict=True)])
+    def gained(self, names: Sequence[SignalName]) -> float:
+        first, *_, last = self.counted(names)
+        return last - first
 
 
-def _signal(name: SignalName, found: Sequence[Judgement], repeats: Sequence[_Repeat]) -> Signal:
-    settled = all(repeat.cuts[name] is not None for repeat in repeats)
-    said = growth.agreed(found, settled=settled)
+def _signal(name: SignalName, repeats: Sequence[_Repeat]) -> Signal:
+    said = growth.agreed([repeat.judged[name] for repeat in repeats])
     series = tuple(tuple(map(round, repeat.series[name].readings)) for repeat in repeats)
     return Signal(name, said.verdict, said.per_cycle, said.ci95, said.floor, series)
 
@@ -241,46 +227,29 @@ def _blind(unseen: Sequence[str]) -> str:
 
 
 def _growth(signals: Sequence[Signal], repeats: Sequence[_Repeat]) -> tuple[float, Interval]:
-    """Bytes per cycle: of the heap, or of the process or the device where one of them surely leaks
-    more, as with memory that is mapped directly, or on a device of its own. The process is told in
-    pages, the heap to the byte. What grows first fills memory that was free, so that the process
-    gains little and then, cycle by cycle, more than the heap does, but no more in all."""
-    heaps = [repeat.heap() for repeat in repeats]
-    growths = []
-    if all(heap.readings for heap in heaps):
-        judged = [growth.judge(h, r.start) for h, r in zip(heaps, repeats, strict=True)]
-        heap = growth.agreed(judged, settled=True)
-        growths.append((heap.per_cycle, heap.ci95))
-        if heap.ci95[0] <= 0:  # the noise of one signal may hide what another is sure of
-            sure = [s for s in signals if s.name in HEAP and s.verdict == "leak"]
-            growths = [(s.per_cycle, s.ci95) for s in sure if s.ci95[0] > 0] or growths
-    growths += [
-        (signal.per_cycle, signal.ci95)
-        for signal in signals
-        if signal.name in _NO_HEAP
-        and (
-            not growths
-            or (
-                signal.verdict == "leak"
-                and signal.ci95[0] > growths[0][1][1]
-                and _in_all([r.series[signal.name] for r in repeats], repeats)
-                > _in_all(heaps, repeats)
-            )
-        )
-    ]
-    return max(growths, key=lambda growth: growth[0], default=(0.0, (0.0, 0.0)))
+    """Bytes per cycle: of the account that has gained most. The heap is one, but for readings that
+    are clean, whose noise would hide what another is sure of; memory that is mapped directly, and
+    that of a device, are others if they leak."""
 
+    def named(names: Collection[SignalName], *verdicts: LeakVerdict) -> list[SignalName]:
+        return [s.name for s in signals if s.name in names and s.verdict in verdicts]
 
-def _in_all(series: Sequence[CycleSeries], repeats: Sequence[_Repeat]) -> float:
-    """What was gained over the counted cycles of all repeats."""
-    pairs = zip(series, repeats, strict=True)
-    return sum(each.readings[-1] - each.readings[repeat.start] for each, repeat in pairs)
+    heap = named(HEAP, "leak", "inconclusive")
+    accounts = [*([heap] if heap else []), *([name] for name in named(_NO_HEAP, "leak"))]
+    if not accounts:  # nothing leaks
+        heap = named(HEAP, "clean")
+        accounts = [heap] if heap else [[s.name] for s in signals if s.name in _NO_HEAP]
+    if not accounts:
+        return 0.0, (0.0, 0.0)
+    most = max(accounts, key=lambda names: sum(repeat.gained(names) for repeat in repeats))
+    lines = [robust_fit(list(enumerate(repeat.counted(most)))) for repeat in repeats]
+    within = statistics.fmean(line.half_width for line in lines)
+    return mean_interval([line.slope for line in lines], within)
 
 
 def _detail(
     verdict: LeakVerdict,
     signals: Sequence[Signal],
-    found: dict[SignalName, list[Judgement]],
     repeats: Sequence[_Repeat],
 ) -> str:
     """Why the verdict is what it is."""
@@ -291,16 +260,17 @@ def _detail(
         every = " in every repeat" if len(repeats) > 1 else ""
         until = next((f", until {e.said}" for r in repeats if (e := r.exhausted)), "")
         return f"growing{every}, cycle after cycle: {', '.join(names)}{until}"
-    late = [name for name in names if any(repeat.cuts[name] is None for repeat in repeats)]
+    found = {name: [repeat.judged[name] for repeat in repeats] for name in names}
+    late = [name for name, judged in found.items() if any(j.cut is None for j in judged)]
     if late:
         return f"{', '.join(late)} had not settled when the cycles ended"
     said = [
         f"{name}: "
         + ", ".join(
-            f"{v} in {sum(j.verdict == v for j in found[name])}"
+            f"{v} in {sum(j.verdict == v for j in judged)}"
             for v in ("leak", "inconclusive", "clean")
-            if any(j.verdict == v for j in found[name])
+            if any(j.verdict == v for j in judged)
         )
-        for name in names
+        for name, judged in found.items()
     ]
     return f"the repeats do not agree on a leak ({'; '.join(said)} of {len(repeats)} repeats)"

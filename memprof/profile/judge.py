@@ -63,17 +63,16 @@ def trend(repeats: Sequence[TrendSeries]) -> Trend:
         return Trend("inconclusive", None, None, None, first, last)
     if any(len(series.heap_bytes) <= growth.FEWEST_CYCLES for series in repeats):
         return Trend(None, None, None, None, first, last)
-    cuts = [growth.settled(series.heap_bytes, growth.FEWEST_CYCLES) for series in repeats]
-    found = [_judged(series, cut or 0) for series, cut in zip(repeats, cuts, strict=True)]
-    each = growth.agreed(found, settled=None not in cuts)
+    each = growth.agreed([_judged(series) for series in repeats])
     return Trend(each.verdict, each.per_cycle, each.ci95, each.floor, first, last)
 
 
-def _judged(series: TrendSeries, cut: int) -> growth.Judgement:
+def _judged(series: TrendSeries) -> growth.Judgement:
     """One repeat, in bytes per agent and step; repeats differ in the number of agents. What gains
     less than one grain for all of them is their records, which may become larger."""
     grain, lives = growth.GRAIN_BYTES, series.agents * series.stride
-    found = growth.judge(growth.CycleSeries(series.heap_bytes, grain, least=grain), cut)
+    readings = growth.CycleSeries(series.heap_bytes, grain, least=grain)
+    found = growth.judge(readings, growth.FEWEST_CYCLES)
     return replace(
         found,
         slope=found.slope / lives,

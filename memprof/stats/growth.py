@@ -1,24 +1,26 @@
 """Does a series of memory readings, one per cycle, go on growing? Pure.
 
 Growth alone is no leak: caches fill, lists are enlarged by jumps, collectors let memory rise and
-fall. A leak goes on. The judgement has three parts:
+fall. *A leak is a rise that goes on, undiminished, for as long as one looks.* Each word is a rule:
 
-1. *Warm-up.* The cycles to leave out are found by the Marginal Standard Error Rule: cut where the
-   standard error of the mean of what remains is smallest (White 1997, Simulation 69(6); compared
-   with its rivals by Hoad, Robinson and Davies 2010, J. Oper. Res. Soc. 61). It is applied to the
-   gains from cycle to cycle, which are steady under a leak as well as without one. If the best cut
-   would leave too few, the series has not settled, and more cycles are needed.
-2. *Trend.* Mann (1945) and Kendall's test with its correction for ties, at 0.1 % (one-sided); the
-   slope is Theil's and Sen's, with Sen's interval (`lines.robust_fit`).
-3. *Persistence.* Mann-Kendall alone gives false alarms: it takes a single step for a trend, as
-   all readings after it depend on it (Hamed and Rao 1998, J. Hydrology 204). A leak gains in each
-   third of the window, and in the last no less than 0.6 of what a third gains on average: what
-   slows down may be about to saturate. It gains no less than a leak of its kind has to
-   (`CycleSeries.least`), and its slope, which a jump at the end hardly moves, makes up some of what
-   it gains: else one has to look longer.
+- *A rise*: after the warm-up, later readings are larger than earlier ones more often than by
+  chance, by the test of Mann (1945) and Kendall with its correction for ties, at 0.1 % (one-sided).
+- *Goes on*: that test takes a single step for a rise, as all readings after it depend on it (Hamed
+  and Rao 1998, J. Hydrology 204). So a leak gains in each third of the cycles, and in the last no
+  less than 0.6 of what a third gains on average.
+- *Undiminished*: the gains from cycle to cycle do not fall, by the same test, at 5 %.
+- *As long as one looks*: what seems to rise (5 %) is looked at for twice the cycles that suffice
+  for what does not, and for no less time than the warm-up took.
 
-The floor is found by trial: the smallest steady gain that, added to the very readings, the same
-judgement takes for a leak.
+What does not rise, or rose and has ended, is clean; what else is no leak is not decided yet.
+
+The warm-up is what the Marginal Standard Error Rule leaves out (White 1997, Simulation 69(6);
+compared with its rivals by Hoad, Robinson and Davies 2010, J. Oper. Res. Soc. 61), applied to the
+gains, which are steady under a leak as well as without one. Where it would leave too few, the
+series has not settled: that is a leak only if it is one from the first reading on, and never clean.
+
+The slope is Theil's and Sen's, with Sen's interval (`lines.robust_fit`). The floor is found by
+trial: the smallest steady gain that, added to the very readings, is a rise that goes on.
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ GRAIN_BYTES = 16
 
 # Standard deviations of Kendall's score: one-sided 0.1 % for a verdict, 5 % to look longer.
 _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
-_SLOWING, _TREND = 0.6, 0.3
-_SHORTEST, _FAR_QUIETER, _ALIKE = 5, 8, 0.2
+# What each third of the cycles gains at the least, of what a third gains on average.
+_SHARES = (0.2, 0.2, 0.6)
+# Fewer gains than these are quiet by chance.
+_SHORTEST = 5
 _FLOOR_STEPS = 40
 # The lesser of two gains has to be this much of the greater for the two to be one steady growth.
 _STEADY = 0.5
@@ -54,7 +58,8 @@ class CycleSeries:
 
     Attributes:
         grain: the smallest amount by which a reading can change; no floor is below it.
-        least: what a leak that only this series shows gains per cycle at the least.
+        least: what a leak that only this series shows gains per cycle at the least; less is no
+            rise.
     """
 
     readings: Sequence[float]
@@ -71,12 +76,15 @@ class Judgement:
     """What one series says.
 
     Attributes:
-        slope, half_width: gain per cycle in the window, and half of its 95 % interval.
+        cut: readings left out as warm-up; None for a series that has not settled, of which nothing
+            is left out.
+        slope, half_width: gain per cycle in what remains, and half of its 95 % interval.
         floor: smallest gain per cycle that would have been found; None if none would have been.
         cycles_needed: cycles that are likely to decide; None where it is decided.
     """
 
     verdict: LeakVerdict
+    cut: int | None
     slope: float
     half_width: float
     floor: float | None
@@ -84,23 +92,16 @@ class Judgement:
 
 
 def decided(all_series: Collection[CycleSeries], cycles: int) -> bool:
-    """Whether a run may end: something leaks, or everything has settled and is clean.
+    """Whether a run may end: something leaks, or everything is clean."""
+    rising = rising_cycles(cycles)
+    verdicts = {_verdict(each, warm_up(each.readings, cycles), rising) for each in all_series}
+    return "leak" in verdicts or verdicts <= {"clean"}
 
-    What seems to rise is watched for twice the cycles, since a cache may take longer to fill than
-    one is patient.
-    """
-    cuts = [settled(series.readings, cycles) for series in all_series]
-    rising = False
-    for series, cut in zip(all_series, cuts, strict=True):
-        if cut is None or _rise(series.readings[cut:]) <= _SUSPICIOUS:
-            continue
-        window = series.window(cut)
-        verdict = _verdict(window)
-        enough = len(window.readings) > max(2 * cycles, cut)
-        if enough and verdict == "leak":
-            return True
-        rising = rising or not enough or verdict == "inconclusive"
-    return None not in cuts and not rising
+
+def rising_cycles(cycles: int) -> int:
+    """For how many cycles what seems to rise is watched, where so many suffice for what does not: a
+    cache may take longer to fill than one is patient."""
+    return 2 * cycles
 
 
 def most_cycles(cycles: int) -> int:
@@ -108,57 +109,33 @@ def most_cycles(cycles: int) -> int:
     return 4 * cycles + 10
 
 
-def settled(series: Sequence[float], cycles: int) -> int | None:
-    """Readings to leave out at the start, so that `series` is no longer warming up and at least
+def warm_up(readings: Sequence[float], cycles: int) -> int | None:
+    """Readings to leave out at the start, so that the series is no longer warming up and at least
     `cycles` gains remain; None if there have not been enough cycles for that."""
-    gains = [after - before for before, after in pairwise(series)]
-    last = len(gains) - cycles
-    if last < 0:
-        return None
+    gains = _gains(readings)
     errors = [_standard_error(gains[cut:]) for cut in range(len(gains) - _SHORTEST + 1)]
-    best = min(range(len(errors)), key=errors.__getitem__)
-    allowed = min(range(last + 1), key=errors.__getitem__)
-    # A short tail may be quieter than the rest by chance, but not by far. And where the rest gains
-    # as much it is only rougher: lists are enlarged by jumps.
-    quieter = best > last and errors[best] < errors[allowed] / _FAR_QUIETER
-    if quieter and not _alike(gains[best:], gains[allowed:]):
-        return None
-    if allowed < last or last == 0:
-        return allowed
-    # The best cut leaves no more than was asked for: there may be none, or the rest is rougher.
-    before = (cut for cut in range(last) if _alike(gains[last:], gains[cut:last]))
-    return next(before, None)
+    best = min(range(len(errors)), key=errors.__getitem__, default=0)
+    return best if best <= len(gains) - cycles else None
 
 
-def _alike(gains: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether both are the same growth on average."""
-    mean, other = statistics.fmean(gains), statistics.fmean(others)
-    return abs(other - mean) <= _ALIKE * abs(other)
-
-
-def judge(series: CycleSeries, cut: int) -> Judgement:
-    """The verdict on `series` without its first `cut` readings, which are warm-up.
+def judge(series: CycleSeries, cycles: int, rising: int | None = None) -> Judgement:
+    """The verdict on `series`. So many `cycles` after the warm-up suffice for what does not rise,
+    and so many for what is `rising`: by default no more.
 
     Raises:
-        ValueError: fewer than two readings remain.
+        ValueError: fewer than two readings.
     """
-    window = series.window(cut)
-    cycles = len(window.readings) - 1
+    rising = rising or cycles
+    cut = warm_up(series.readings, cycles)
+    window = series.window(cut or 0)
     line = robust_fit(list(enumerate(window.readings)))
-    verdict = _verdict(window)
-    if verdict == "leak" and cut > cycles:
-        verdict = "inconclusive"  # it slowed down for longer than it has been steady
-    floor = _floor(window, line.slope)
-    needed = _cycles_needed(cycles, line.slope, floor) if verdict == "inconclusive" else None
-    return Judgement(verdict, line.slope, line.half_width, floor, needed)
-
-
-def used_up(found: Judgement, window: CycleSeries) -> Judgement:
-    """The same of what there was no more of in the end: a leak if each cycle took some, however few
-    there were."""
-    if not all(before < after for before, after in pairwise(window.readings)):
-        return found
-    return replace(found, verdict="leak", cycles_needed=None)
+    verdict = _verdict(series, cut, rising)
+    floor, cycles_seen = _floor(window, line.slope), len(window.readings) - 1
+    needed = None
+    if verdict == "inconclusive":
+        short = cycles_seen < rising
+        needed = rising if short else _cycles_needed(cycles_seen, line.slope, floor)
+    return Judgement(verdict, cut, line.slope, line.half_width, floor, needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +154,13 @@ class Agreement:
     floor: float | None
 
 
-def agreed(found: Sequence[Judgement], *, settled: bool) -> Agreement:
-    """The repeats of one series; undecided unless all of them have `settled`."""
+def agreed(found: Sequence[Judgement]) -> Agreement:
+    """The repeats of one series."""
     slope, interval = mean_interval(
         [judgement.slope for judgement in found],
         statistics.fmean(judgement.half_width for judgement in found),
     )
-    alike = settled and len({judgement.verdict for judgement in found}) == 1
+    alike = len({judgement.verdict for judgement in found}) == 1
     verdict = found[0].verdict if alike else "inconclusive"
     return Agreement(verdict, slope, interval, highest([judgement.floor for judgement in found]))
 
@@ -210,20 +187,44 @@ def is_steady(first: float, second: float) -> bool:
     return first > 0 and second > 0 and min(first, second) >= _STEADY * max(first, second)
 
 
-def _verdict(window: CycleSeries) -> LeakVerdict:
+def _verdict(series: CycleSeries, cut: int | None, rising: int) -> LeakVerdict:
+    """That of a series of whose readings `cut` are warm-up; what rises has to do so for as many
+    cycles as `rising`."""
+    window = series.window(cut or 0)
+    if len(window.readings) <= max(rising, cut or 0):
+        seems_to_rise = _rise(window.readings) > _SUSPICIOUS
+        return "inconclusive" if cut is None or seems_to_rise else "clean"
+    if _is_rise(window) and _goes_on(window.readings) and not _slows_down(window.readings):
+        return "leak"
+    if cut is None:
+        return "inconclusive"
+    return "inconclusive" if _is_rise(window) and not _has_ended(window.readings) else "clean"
+
+
+def _is_rise(window: CycleSeries) -> bool:
     readings = window.readings
-    if _rise(readings) <= _SIGNIFICANT:
-        return "clean"
-    first, middle, last = _thirds(readings)
-    if last <= 0:
-        return "clean"  # it has ended
-    total = readings[-1] - readings[0]
-    if total < window.least * (len(readings) - 1):
-        return "clean"
-    steady = first > 0 and middle > 0 and last >= _SLOWING * total / 3
-    slope = robust_fit(list(enumerate(readings))).slope
-    by_trend = slope * (len(readings) - 1) >= _TREND * total
-    return "leak" if steady and by_trend else "inconclusive"
+    enough = readings[-1] - readings[0] >= window.least * (len(readings) - 1)
+    return enough and _rise(readings) > _SIGNIFICANT
+
+
+def _goes_on(readings: Sequence[float]) -> bool:
+    """Whether each third of the readings has its share of the gain."""
+    cycles = len(readings) - 1
+    places = [round(cycles * third / 3) for third in range(4)]
+    pace = (readings[-1] - readings[0]) / cycles
+    return pace > 0 and all(
+        readings[end] - readings[start] >= share * pace * (end - start)
+        for (start, end), share in zip(pairwise(places), _SHARES, strict=True)
+    )
+
+
+def _slows_down(readings: Sequence[float]) -> bool:
+    return _rise([-gain for gain in _gains(readings)]) > _SUSPICIOUS
+
+
+def _has_ended(readings: Sequence[float]) -> bool:
+    """Whether the later half gains nothing."""
+    return readings[-1] <= readings[(len(readings) - 1) // 2]
 
 
 def _rise(window: Sequence[float]) -> float:
@@ -236,21 +237,13 @@ def _rise(window: Sequence[float]) -> float:
     return (score - 1) / math.sqrt(variance) if variance > 0 else 0.0
 
 
-def _thirds(window: Sequence[float]) -> tuple[float, float, float]:
-    """What the window gains in its first, second and last third."""
-    cycles = len(window) - 1
-    places = [round(cycles * third / 3) for third in range(4)]
-    first, middle, last = (window[end] - window[start] for start, end in pairwise(places))
-    return first, middle, last
-
-
 def _floor(window: CycleSeries, slope: float) -> float | None:
     """The smallest gain per cycle that would be found on top of the window without its slope."""
     level = [reading - slope * cycle for cycle, reading in enumerate(window.readings)]
 
     def found(gain: float) -> bool:
         readings = [each + gain * cycle for cycle, each in enumerate(level)]
-        return _verdict(replace(window, readings=readings)) == "leak"
+        return _is_rise(replace(window, readings=readings)) and _goes_on(readings)
 
     high = max(window.grain, 2 * window.least, 2 * (max(level) - min(level)))
     if not found(high):
@@ -262,10 +255,15 @@ def _floor(window: CycleSeries, slope: float) -> float | None:
     return max(high, window.grain)
 
 
+def _gains(readings: Sequence[float]) -> list[float]:
+    return [after - before for before, after in pairwise(readings)]
+
+
 def _standard_error(gains: Sequence[float]) -> float:
-    """MSER's statistic: the squared standard error of the mean, but for a constant."""
+    """MSER's statistic: the squared standard error of the mean, but for a constant, of gains
+    counted from the shortest rest on."""
     mean = statistics.fmean(gains)
-    return sum((gain - mean) ** 2 for gain in gains) / len(gains) ** 2
+    return sum((gain - mean) ** 2 for gain in gains) / (len(gains) - _SHORTEST + 1) ** 2
 
 
 def _cycles_needed(cycles: int, slope: float, floor: float | None) -> int:

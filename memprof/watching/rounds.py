@@ -173,10 +173,8 @@ def _judged(readings: list[int], agents: int, first: int, last: int) -> Growth |
     if len(readings) <= growth.FEWEST_CYCLES:
         return Growth(agents, first, last, None, None, None, None)
     series = growth.CycleSeries(readings, PAGE_BYTES, least=PAGE_BYTES)
-    cut = growth.settled(readings, growth.FEWEST_CYCLES)
-    judged = growth.judge(series, cut or 0)
-    verdict = "inconclusive" if cut is None else judged.verdict
+    judged = growth.judge(series, growth.FEWEST_CYCLES)
     stride = (last - first) / (len(readings) - 1)
     slope, half = judged.slope / stride, judged.half_width / stride
     floor = None if judged.floor is None else judged.floor / stride
-    return Growth(agents, first, last, verdict, slope, (slope - half, slope + half), floor)
+    return Growth(agents, first, last, judged.verdict, slope, (slope - half, slope + half), floor)
