@@ -61,10 +61,20 @@ def _of_array(array: Any) -> Iterable[Any]:
     if array.base is not None:
         found += array.base, *borrowed(array)
     elif array.dtype.hasobject:
-        found += array.ravel(order="K").tolist()
+        found += _elements(array)
     elif not array.flags.owndata:
         found += borrowed(array)
     return found
+
+
+def _elements(array: Any) -> Iterator[Any]:
+    """The objects in an array, in fields as well."""
+    if array.dtype.names is None:
+        yield from array.ravel(order="K").tolist()
+        return
+    for name in array.dtype.names:
+        if array.dtype[name].hasobject:
+            yield from _elements(array[name])
 
 
 def _of_tensor(tensor: Any) -> Iterable[Any]:

@@ -145,6 +145,12 @@ def memprofs_own() -> Cause:
 
 
 def exception(raised: str, owner: str) -> Cause:
+    if raised in ("traceback", "frame"):
+        return Cause(
+            "exception",
+            f"{owner} keeps {raised}s, and by them all local variables of the functions that ran.",
+            "Keep their text: traceback.format_exc() or traceback.format_stack().",
+        )
     return Cause(
         "exception",
         f"{owner} keeps exceptions ({raised}); by its traceback, each keeps the frames that it "

@@ -54,7 +54,8 @@ class Held:
         own_bytes: what it takes itself for them, as a container.
         lines: bytes of the things by the line that allocated them.
         types: its own entries by type.
-        behind: bytes of what only a traceback leads to, by the type of the exception that has it.
+        behind: bytes of what only frames lead to, by the type of the exception that has them in its
+            traceback; by "traceback" or "frame" where that itself is kept.
         gained: entries that it has more than at the start, old ones as well; None for what has no
             length, and under a name that stays.
     """
@@ -128,6 +129,7 @@ def total(gains: Iterable[Held]) -> Held:
     return reduce(Held.plus, gains, Held())
 
 
+_FRAMES: dict[type, str] = {TracebackType: "traceback", FrameType: "frame"}
 _HAS_REFERENTS = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT
 _LARGE = 1 << 20
@@ -219,11 +221,11 @@ class RetainedObjects:
         """Whether it came since the start."""
         return id(thing) not in self._ids
 
-    def adrift(self) -> Callable[[Any], bool]:
-        """What tells whether a thing is new and, at the last mark, nothing old led to it."""
-        known = self._ids | self._own | self._claimed | {id(self._claimed)}
-        known.add(id(known))
-        return lambda thing: identity(thing) not in known
+    def led_to(self) -> set[int]:
+        """What is old, or what something old led to at the last mark, by identity."""
+        found = self._ids | self._own | self._claimed | {id(self._claimed)}
+        found.add(id(found))
+        return found
 
     def _grown(self) -> Iterator[tuple[Any, int, int]]:
         """Containers that are not as long as at the start: what an entry takes, and how many more
@@ -268,6 +270,7 @@ class RetainedObjects:
                 continue
             self._claimed.add(key)
             size = held.count(thing)
+            behind = behind or _FRAMES.get(type(thing), "")
             if behind:
                 held.behind[behind] = held.behind.get(behind, 0) + size
             frontier.extend(_led(held, thing, referents(thing), behind))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -62,9 +62,10 @@ class Rings:
         self._known: dict[tuple[type, ...], Ring] = {}
         self._made: set[int] = set()
 
-    def mark(self, is_adrift: Callable[[Any], bool]) -> dict[Ring, Held]:
-        """What there is of each kind of ring, with all that only it leads to."""
-        things = _unheld(_closure((t for t in gc.get_objects() if is_adrift(t)), is_adrift))
+    def mark(self, led_to: Set[int]) -> dict[Ring, Held]:
+        """What there is of each kind of ring, with all that only it leads to. Left out is what
+        something from before has `led_to`, by identity."""
+        things = _unheld(_adrift(led_to))
         edges = {key: [k for k in _keys(thing) if k in things] for key, thing in things.items()}
         found: dict[Ring, Held] = {}
         claimed: set[int] = set()
@@ -95,14 +96,15 @@ class Rings:
         return self._known[kinds]
 
 
-def _closure(start: Iterable[Any], is_adrift: Callable[[Any], bool]) -> dict[int, Any]:
-    """With what they lead to."""
-    found = {identity(thing): thing for thing in start}
+def _adrift(led_to: Set[int]) -> dict[int, Any]:
+    """Everything else, by identity: what the collector knows, and what that leads to."""
+    found = {id(thing): thing for thing in gc.get_objects() if id(thing) not in led_to}
     fresh = deque(found.values())
     while fresh:
         for thing in referents(fresh.popleft()):
-            if identity(thing) not in found and is_adrift(thing):
-                found[identity(thing)] = thing
+            key = identity(thing)
+            if key not in found and key not in led_to:
+                found[key] = thing
                 fresh.append(thing)
     return found
 

@@ -216,7 +216,7 @@ def _watch(life: Cycles, cycles: int, frames: int, yours: UserLines) -> _Watched
             seen.names.append(_interned())
             seen.lines.append(_traced(yours))
             seen.held.append(seen.objects.mark())
-            seen.rings.append(found.mark(seen.objects.adrift()))
+            seen.rings.append(found.mark(seen.objects.led_to()))
     finally:
         tracemalloc.stop()
     return seen

@@ -37,6 +37,14 @@ class Slotted:
         self.view = np.array([self, None], dtype=object)[:1]
 
 
+class Table:
+    """Has itself in a field of a structured array."""
+
+    def __init__(self):
+        self.rows = np.zeros(2, dtype=[("number", int), ("of", object, (2,))])
+        self.rows["of"][1, 1] = self
+
+
 class Phoenix:
     alive = True
 
@@ -83,7 +91,7 @@ def rings():
             kept = make()
             gc.collect()
             objects.mark()
-            marked = Rings().mark(objects.adrift())
+            marked = Rings().mark(objects.led_to())
             del kept
             return marked
         finally:
@@ -110,9 +118,10 @@ def test_a_cycle_through_an_object_array_is_named_link_by_link(rings):
     assert "Grid.cells -> Walker.grid -> Grid." in said.says
 
 
-def test_a_view_a_slot_an_array_alone_in_a_list_and_a_long_way(rings):
+def test_a_view_a_slot_a_field_an_array_alone_in_a_list_and_a_long_way(rings):
     def make():
         Slotted()
+        Table()
         array, far = np.empty(1, dtype=object), np.empty(1, dtype=object)
         array[0] = [array]
         further = far
@@ -123,6 +132,7 @@ def test_a_view_a_slot_an_array_alone_in_a_list_and_a_long_way(rings):
     found = {ring.way[:3]: held.things for ring, held in rings(make).items()}
     assert found.keys() == {
         ("Slotted.view", "Slotted"),
+        ("Table.rows", "Table"),
         ("ndarray", "list", "ndarray"),
         ("Cell.further",) * 3,
     }
@@ -171,7 +181,8 @@ def test_garbage_that_comes_back_is_told_by_its_finalizer(rings):
 # ---------------------------------------------------------------- owners
 
 
-ERRORS, DATA, PAST = [], [], types.SimpleNamespace(error=None)
+ERRORS, DATA, RECORDS, FRAMES = [], [], [], []
+PAST = types.SimpleNamespace(error=None)
 
 
 def fail(size):
@@ -269,6 +280,8 @@ def known():
         keep_error(ERRORS.append, 1_000)
         keep_data()
         keep_the_last()
+        keep_error(lambda _: RECORDS.append({"exc_info": sys.exc_info()[1:]}), 1_000)
+        FRAMES.append(sys._getframe())
         Chart().area()
         _ = Chart().size
         ONE.area(object())
@@ -278,7 +291,8 @@ def known():
         DATA.append(np.array([Walker(None)], dtype=object))
 
     yield gains(act)
-    ERRORS.clear(), DATA.clear(), OPEN.clear()
+    for each in (ERRORS, DATA, RECORDS, FRAMES, OPEN):
+        each.clear()
 
 
 def test_an_exception_that_keeps_its_frames(known):
@@ -286,6 +300,12 @@ def test_an_exception_that_keeps_its_frames(known):
     assert said.kind == "exception"
     assert "ValueError" in said.says
     assert "with_traceback(None)" in said.remedy
+
+
+def test_what_records_keep_of_an_exception_and_frames_themselves(known):
+    assert "RECORDS keeps " in known[f"{__name__}.RECORDS"].says
+    assert known[f"{__name__}.RECORDS"].kind == "exception"
+    assert "FRAMES keeps frames" in known[f"{__name__}.FRAMES"].says
 
 
 def test_an_exception_without_frames_or_one_that_is_replaced_is_no_cause(known):
