@@ -50,6 +50,15 @@ def counts() -> dict[CountName, int]:
     return found
 
 
+def stamp(name: CountName) -> object:
+    """Something that is the same, in microseconds, for as long as none of a kind comes; where there
+    is nothing like it, never the same."""
+    of_kind = _STAMPS.get(name, object)
+    with contextlib.suppress(OSError):
+        return of_kind()
+    return object()
+
+
 def present(name: CountName) -> Collection[Key] | None:
     """What there is now of one kind; None where it cannot be told."""
     return _PRESENT[name]()
@@ -157,31 +166,37 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _maps() -> Collection[Key] | None:
-    """Mappings of files and of shared memory: the places of one file that lie side by side are
-    one."""
+    """Mappings of files and of shared memory; one that has parts with rights of their own, as
+    libraries have, counts once."""
     with contextlib.suppress(OSError):
-        found: dict[Key, str] = {}
-        end, last = "", ""
+        found: list[Key] = []
+        goes_on = (0, 0, "")
         for line in _MAPS.read_text().splitlines():
-            addresses, rights, _, _, inode, *path = line.split(maxsplit=5)
-            first, _, stop = addresses.partition("-")
+            addresses, _, offset, _, inode, *path = line.split(maxsplit=5)
+            first, last = (int(each, 16) for each in addresses.split("-"))
             file = f"{inode} {path[0] if path else ''}"
-            if inode != "0" and not (first == end and file == last):
-                found[first, file] = rights
-            end, last = stop, file
-        return found.keys()
+            if inode != "0" and (first, int(offset, 16), file) != goes_on:
+                found.append((first, file))
+            goes_on = last, int(offset, 16) + last - first, file
+        return found
     return None
 
 
 def _programs() -> Collection[Key] | None:
-    """Those that JAX has compiled and that are still there, on all devices' clients."""
+    found = programs()
+    return None if found is None else [id(each) for each in found]
+
+
+def programs() -> list[Any] | None:
+    """Those that JAX has compiled and that are still there, on all devices' clients; None where it
+    does not tell."""
     jax = sys.modules.get("jax")
     if jax is None:
-        return None
+        return []
     clients = {id(client): client for client in (each.client for each in jax.local_devices())}
     if not all(hasattr(client, "live_executables") for client in clients.values()):
         return None
-    return [id(each) for client in clients.values() for each in client.live_executables()]
+    return [each for client in clients.values() for each in client.live_executables()]
 
 
 # ---------------------------------------------------------------- what has a name in the system
@@ -189,10 +204,13 @@ def _programs() -> Collection[Key] | None:
 
 class Created:
     """Files in folders of temporary files, and segments of shared memory, that this process has
-    created and not removed, by their names. Source: PEP 578, the table of audit events."""
+    created and not removed, by their names. Source: PEP 578, the table of audit events.
+
+    The names are kept in an unnamed file: on the heap they would be a leak of their own.
+    """
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self._names = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self._own = tempfile.gettempdir() + "/"
         self._watched = (_SEGMENTS, *_SHARED, self._own)
         sys.addaudithook(self._heard)
@@ -210,15 +228,22 @@ class Created:
         return {name for name in self._there() if name.startswith(_SEGMENTS)}
 
     def _there(self) -> set[str]:
-        # Finalizers and other threads may create some meanwhile.
-        gone = [name for name in list(self._names) if not os.path.lexists(name)]
-        self._names.difference_update(gone)
-        return self._names.copy()
+        self._names.seek(0)
+        found = {os.fsdecode(name) for name in self._names.read().split(b"\0") if name}
+        there = {name for name in found if os.path.lexists(name)}
+        self._names.seek(0)
+        self._names.truncate()
+        for name in there:
+            self._note(name)
+        return there
+
+    def _note(self, name: str) -> None:
+        self._names.write(os.fsencode(name) + b"\0")
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         name = _created(event, arguments)
         if name.startswith(self._watched):
-            self._names.add(name)
+            self._note(name)
 
 
 def _created(event: str, arguments: tuple[Any, ...]) -> str:
@@ -247,20 +272,22 @@ def created() -> Created:
 def _figures() -> Collection[Key] | None:
     """Those that pyplot keeps until they are closed."""
     helpers = sys.modules.get("matplotlib._pylab_helpers")
-    return None if helpers is None else list(helpers.Gcf.figs)
+    return [] if helpers is None else list(helpers.Gcf.figs)
 
 
 def _loggers() -> Collection[Key]:
-    """Loggers by name, and the handlers and filters of each."""
-    there = dict(logging.root.manager.loggerDict)
-    loggers = {"root": logging.root, **there}
-    parts = {
+    return list(logging.root.manager.loggerDict)
+
+
+def _handlers() -> Collection[Key]:
+    """Handlers and filters, each with the name of its logger."""
+    loggers = {"root": logging.root, **logging.root.manager.loggerDict}
+    return {
         (name, id(part))
         for name, logger in loggers.items()
         if isinstance(logger, logging.Logger)
         for part in (*logger.handlers, *logger.filters)
     }
-    return {*there, *parts}
 
 
 def _warnings() -> Collection[Key]:
@@ -268,10 +295,14 @@ def _warnings() -> Collection[Key]:
     found: set[Key] = {("filter", id(each)) for each in warnings.filters}
     for name, module in list(sys.modules.items()):
         registry = getattr(module, "__dict__", {}).get("__warningregistry__", ())
-        found |= {(name, str(each)) for each in registry}
+        found |= {(name, *map(str, each)) for each in registry if isinstance(each, tuple)}
     return found
 
 
+_STAMPS: dict[CountName, Callable[[], object]] = {
+    "maps": lambda: Path("/proc/self/statm").read_text().split()[0],
+    "children": lambda: Path("/proc/loadavg").read_text().split()[-1],  # the latest process
+}
 _PRESENT: dict[CountName, Callable[[], Collection[Key] | None]] = {
     "descriptors": _descriptors,
     "threads": _threads,
@@ -283,6 +314,7 @@ _PRESENT: dict[CountName, Callable[[], Collection[Key] | None]] = {
     "uncollectable": lambda: [id(each) for each in gc.garbage],
     "figures": _figures,
     "loggers": _loggers,
+    "handlers": _handlers,
     "warnings": _warnings,
 }
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from memprof.instruments.graph import everything
-from memprof.instruments.resources import Key
+from memprof.instruments.resources import Key, programs
 from memprof.values.leak import CountName
 
 _INODE = re.compile(r":\[\d+\]$")
@@ -118,10 +118,12 @@ def _figures(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
 
 def _loggers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
     known = logging.root.manager.loggerDict
+    return ((key, Target(key, known.get(key))) for key in keys)
+
+
+def _handlers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    known = logging.root.manager.loggerDict
     for key in keys:
-        if isinstance(key, str):
-            yield key, Target(key, known.get(key))
-            continue
         name, part = key
         logger = logging.root if name == "root" else known[name]
         parts = (*logger.handlers, *logger.filters) if isinstance(logger, logging.Logger) else ()
@@ -131,7 +133,14 @@ def _loggers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
 
 
 def _warnings(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
-    return ((key, Target(_short(f"in {key[0]}: {key[1]}"))) for key in keys)
+    return ((key, Target(_short(f"'{key[1]}' in {key[0]}"))) for key in keys)
+
+
+def _programs(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+    for each in programs() or ():
+        if id(each) in keys:
+            modules = each.hlo_modules()
+            yield id(each), Target(modules[0].name if modules else "")
 
 
 _OF_KIND = {
@@ -140,7 +149,9 @@ _OF_KIND = {
     "children": _children,
     "segments": _segments,
     "maps": _maps,
+    "programs": _programs,
     "figures": _figures,
     "loggers": _loggers,
+    "handlers": _handlers,
     "warnings": _warnings,
 }

@@ -21,6 +21,7 @@ COMMON_FOLDER = "MEMPROF_COMMON_FOLDER"
 """Environment variable: a folder that workers have in common; whoever finds memprof gone removes
 it."""
 _AWAITED = {signal.SIGCHLD, signal.SIGTERM}
+_LONGEST_TIDYING = 1.0
 _LONGEST_END = 3.0  # for what cannot be killed: it belongs to another user, or hangs in the kernel
 
 
@@ -114,13 +115,23 @@ def _reap(ended: dict[int, int]) -> bool:
 
 
 def _end_all(ended: dict[int, int]) -> None:
-    """Kill all that descends from here; children of those killed come here, and go next."""
-    last = time.monotonic() + _LONGEST_END
-    while _reap(ended) and time.monotonic() < last:
+    """Kill all that descends from here; children of those killed come here, and go next. What
+    removes segments of shared memory when those are gone that use them has time for it."""
+    start = time.monotonic()
+    while _reap(ended) and time.monotonic() < start + _LONGEST_END:
+        in_time = time.monotonic() < start + _LONGEST_TIDYING
         for each in _descendants():
-            with contextlib.suppress(OSError):
-                os.kill(each, signal.SIGKILL)
+            if not (in_time and _tidies_up(each)):
+                with contextlib.suppress(OSError):
+                    os.kill(each, signal.SIGKILL)
         time.sleep(0.001)
+
+
+def _tidies_up(process: int) -> bool:
+    """Whether it is multiprocessing's tracker of shared memory, or one of its kind."""
+    with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", "rb") as stream:
+        return b"resource_tracker" in stream.read()
+    return False
 
 
 def _descendants() -> list[int]:

@@ -14,11 +14,13 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
+from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, resources
 from memprof.instruments.resources import Key
 from memprof.instruments.source_lines import (
     Place,
     UserLines,
+    is_library,
     is_memprofs_work,
     short_path,
     text_of,
@@ -35,21 +37,19 @@ _MOST_TARGETS = 3
 Opened = dict[CountName, dict[Key, Place | None]]
 """What is there of what is counted, with its line; None where none is known."""
 
-_SEEN_OTHERWISE: tuple[CountName, ...] = ("programs", "uncollectable")
-"""By JAX's events, and by the object graph."""
-
 
 def find_openings(
     life: Cycles, names: Sequence[CountName], spec: PopulationSpec, yours: UserLines
 ) -> list[Site]:
     """Where those that grow of what is counted are opened, and what holds them; of each, the line
     with most per cycle first."""
-    names = [name for name in names if name not in _SEEN_OTHERWISE]
-    places: Opened = {}
-    for own in (yours.own, lambda path: not is_memprofs_work(path)):
-        places = _opened(life, names, own, spec.effort.trace_seconds) if names else {}
-        if all(place for opened in places.values() for place in opened.values()):
-            break
+    seen_otherwise = {"uncollectable"}  # by the object graph
+    if BACKENDS[spec.backend].compiles:
+        seen_otherwise.add("programs")  # by JAX's events
+    names = [name for name in names if name not in seen_otherwise]
+    places = _opened(life, names, yours.own, spec.effort.trace_seconds)
+    unknown = [name for name in names if not any(places[name].values())]
+    places |= _opened(life, unknown, _is_anybodys, spec.effort.trace_seconds)
     groups = [
         (name, place, [key for key in opened if opened[key] == place])
         for name, opened in places.items()
@@ -67,6 +67,9 @@ def _opened(
     life: Cycles, names: Sequence[CountName], own: Callable[[str], bool], seconds: float
 ) -> Opened:
     """What a cycle leaves open for good, with its lines."""
+    if not names:
+        return {}
+    resources.counts()  # what these need is there before
     spare, openings = resources.Spare(), Openings(names, own, seconds)
     process.settle()
     with openings:
@@ -105,6 +108,11 @@ def _live(life: Cycles, spare: resources.Spare) -> None:
             raise
 
 
+def _is_anybodys(path: str) -> bool:
+    """Whether it is PyMDP's, or whoever's opens what the user's own lines do not."""
+    return not (is_memprofs_work(path) or is_library(path))
+
+
 class Openings:
     """Follows lines that are `own` while it is entered, for so many seconds at the most, and keeps
     after which of them each thing was there first."""
@@ -115,6 +123,7 @@ class Openings:
         self._own, self._seconds = own, seconds
         self._opened: Opened = {name: {} for name in names}
         self._old: dict[CountName, Collection[Key]] = {}
+        self._stamps: dict[CountName, object] = {}
         self._latest: dict[int, Place | None] = {}
         self._turn = threading.RLock()
 
@@ -131,11 +140,15 @@ class Openings:
 
     def found(self) -> Opened:
         """What is there that was not at the start."""
+        self._stamps.clear()
         self._look(None)
         return {name: dict(opened) for name, opened in self._opened.items()}
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self._own(frame.f_code.co_filename):
+            return None
+        if perf_counter() > self._end:
+            sys.settrace(None)
             return None
         return self._follow(frame, "line", argument)
 
@@ -145,7 +158,7 @@ class Openings:
         thread = threading.get_ident()
         self._look(self._latest.get(thread))
         self._latest[thread] = self._line(frame.f_back if event == "return" else frame)
-        return self._follow if perf_counter() < self._end else None
+        return self._follow
 
     def _line(self, frame: FrameType | None) -> Place | None:
         """The innermost line of the user's that is running."""
@@ -156,6 +169,10 @@ class Openings:
     def _look(self, place: Place | None) -> None:
         with self._turn:
             for name, opened in self._opened.items():
+                before, now = self._stamps.get(name), resources.stamp(name)
+                self._stamps[name] = now
+                if before == now:
+                    continue
                 there = set(resources.present(name) or ()).difference(self._old[name])
                 for key in opened.keys() - there:
                     del opened[key]

@@ -420,8 +420,7 @@ def _remedy(leak: Leak) -> str:
         )
     site = leak.sites[0]
     if site.counted is not None:
-        remedy = RELEASE[site.counted]
-        return f"{site.where[0].upper()}{site.where[1:]}: {remedy}."
+        return RELEASE[site.counted]
     if not site.kept_by:
         return f"Start at {site.where}: its allocations outlive the cycle."
     end = "Bound it" if leak.mode == "steps" else "Release it with the agents, or cap it"

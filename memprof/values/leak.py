@@ -24,7 +24,7 @@ Mode = Literal["lifecycle", "steps"]
 MODES: tuple[Mode, ...] = ("lifecycle", "steps")
 CountName = Literal[
     "descriptors", "threads", "children", "segments", "maps", "files", "programs", "uncollectable",
-    "figures", "loggers", "warnings",
+    "figures", "loggers", "handlers", "warnings",
 ]  # fmt: skip
 SignalName = Literal["native", "python", "objects", "process", "mapped", "device"] | CountName
 HEAP: tuple[SignalName, ...] = ("native", "python")
@@ -50,7 +50,8 @@ COUNTS: dict[CountName, Counted] = {
     "programs": Counted("compiled program", "compiled programs", "compiled"),
     "uncollectable": Counted("uncollectable object", "uncollectable objects", "made"),
     "figures": Counted("matplotlib figure", "matplotlib figures", "made"),
-    "loggers": Counted("logger or handler", "loggers and handlers", "added"),
+    "loggers": Counted("logger", "loggers", "made"),
+    "handlers": Counted("logging handler", "logging handlers", "added"),
     "warnings": Counted("remembered warning", "remembered warnings", "warned"),
 }
 """What a process holds that is not memory, or not only; each is counted exactly, so that one in
