@@ -266,6 +266,18 @@ def test_the_warm_up_is_no_part_of_the_cycles_that_a_leak_is_watched_for():
     assert (leak.verdict, leak.cycles_needed) == ("inconclusive", 20)
 
 
+def test_a_reading_that_leaks_ends_the_run_and_the_others_are_judged_by_what_there_is():
+    """Python's bytes warmed up for three more cycles than malloc's, which decided."""
+    still = run(cycles=21, native=256, python=64, objects=1)
+    warming = [0, 9, 19, 20, *[27] * 18]
+    readings = tuple(
+        replace(each, python_bytes=each.python_bytes + MB * more)
+        for each, more in zip(still.readings, warming, strict=True)
+    )
+    found = replace(still, readings=readings)
+    assert verdict(found, found).detail.endswith("cycle after cycle: native, python, objects")
+
+
 def test_too_few_cycles_to_settle_decide_nothing():
     leak = verdict(run(cycles=4), run(cycles=4))
     assert leak.verdict == "inconclusive"
