@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,11 @@ class Environment:
             return f"{needed[0]} is not installed"
         if os.geteuid() and (self.command[:1] in (("setpriv",), ("unshare",)) or self.switches):
             return "only root can make it"
+        start = [self.python, "-c", ""]
+        variables = {**os.environ, **self.variables}
+        done = subprocess.run(start, env=variables, check=False, capture_output=True)
+        if done.returncode:
+            return f"{self.python} does not start: {done.stderr.decode().splitlines()[0]}"
         absent = [str(path) for path in self.switches if not path.exists()]
         return f"{absent[0]} is not here" if absent else ""
 
@@ -135,7 +141,19 @@ def _others() -> list[Environment]:
     here = [ROOT / f".venv-{version}/bin/python" for version in ("3.12", "3.13")]
     named = os.environ.get("PYTHONS", "").split()
     found = named or [str(path) for path in here if path.exists()]
-    return [Environment(f"Python at {path}", python=path) for path in found]
+    return [
+        each
+        for path in found
+        for each in (
+            Environment(f"Python at {path}", python=path),
+            Environment(
+                f"PYTHONMALLOC=mimalloc, Python at {path}",
+                {"PYTHONMALLOC": "mimalloc"},
+                python=path,
+                unseen="Python's allocator",
+            ),
+        )
+    ]
 
 
 def environments() -> list[Environment]:
@@ -160,7 +178,7 @@ def environments() -> list[Environment]:
         Environment("PYTHONMALLOC=debug", {"PYTHONMALLOC": "debug"}),
         Environment("PYTHONMALLOC=malloc, jemalloc", {**je, **objects}),
         Environment("PYTHONMALLOC=malloc, tcmalloc", {**tc, **objects}),
-        Environment("tracemalloc", {"PYTHONTRACEMALLOC": "1"}, unseen="Python's allocator"),
+        Environment("tracemalloc", {"PYTHONTRACEMALLOC": "1"}),
         Environment("one arena", {"MALLOC_ARENA_MAX": "1"}),
         Environment("malloc asks for huge pages", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
         Environment(

@@ -135,6 +135,13 @@ def native_bytes() -> int | None:
     return None if "native" in found.left_out else found.malloc.handed_out()
 
 
+def put_by_bytes() -> int:
+    """What malloc has free, and keeps for later in pages of the process; 0 where it tells nothing,
+    or gives such pages back when asked."""
+    found = tried()
+    return 0 if "native" in found.left_out else found.malloc.put_by()
+
+
 def small_object_bytes() -> int | None:
     """Bytes in live blocks of Python's small-object allocator; None where it gives no account."""
     return None if "python" in tried().left_out else _python_bytes()
@@ -377,6 +384,10 @@ class Malloc:
         heap = psutil.heap_info()
         return int(heap.heap_used + heap.mmap_used)
 
+    def put_by(self) -> int:
+        """Bytes that are free in pages which `give_back` leaves."""
+        return 0
+
     def give_back(self) -> None:
         """Return free memory to the system."""
         if hasattr(psutil, "heap_trim"):
@@ -486,11 +497,21 @@ class _Tcmalloc(Malloc):
         self._value = ctypes.c_size_t()
 
     def handed_out(self) -> int | None:
-        known = self._property(b"generic.current_allocated_bytes", ctypes.byref(self._value))
-        return self._value.value if known else None
+        return self._said(b"generic.current_allocated_bytes")
+
+    def put_by(self) -> int:
+        """Threads of XLA go on putting by for hundreds of cycles."""
+        mine = self._said(b"generic.heap_size")
+        back = self._said(b"tcmalloc.pageheap_unmapped_bytes")
+        used = self.handed_out()
+        return 0 if mine is None or back is None or used is None else mine - back - used
 
     def give_back(self) -> None:
         self._release()
+
+    def _said(self, name: bytes) -> int | None:
+        known = self._property(name, ctypes.byref(self._value))
+        return self._value.value if known else None
 
 
 class _Mimalloc(Malloc):

@@ -279,6 +279,12 @@ def private_bytes() -> int | None:
     return None if "process" in left_out() else _of_system().private_bytes
 
 
+def taken_bytes() -> int | None:
+    """Private memory without what malloc has put by; None likewise."""
+    private = private_bytes()
+    return None if private is None else private - heap.put_by_bytes()
+
+
 def reset_peak() -> bool:
     """Forget the highest resident set so far (Linux); False where that is not possible."""
     return "peak" not in left_out() and _forget_peak()

@@ -41,12 +41,15 @@ _ALLOCATOR_VARIABLES = (
 # keeps that: a process holds up to a third more than its arrays need, by chance. It does not where
 # its first threshold is set as a fixed one.
 _GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}
-# mimalloc gives back what is free half a second later, in the midst of the cycles. Its names for
-# that until 2.0, and since.
-_GIVEN_BACK_AT_ONCE = {"MIMALLOC_DECOMMIT_DELAY": "0", "MIMALLOC_PURGE_DELAY": "0"}
 # What glibc's threads put by for their next allocations counts as handed out, and grows for
 # hundreds of steps: kilobytes in a process with XLA's threads.
 _NO_THREAD_CACHES = "glibc.malloc.tcache_count=0"
+# Those of jemalloc are in no account, but the process grows by them. mimalloc gives back what is
+# free half a second later, in the midst of the cycles (its names for that until 2.0, and since).
+_OF_PRELOADED = {
+    "jemalloc": {"MALLOC_CONF": "tcache:false"},
+    "mimalloc": {"MIMALLOC_DECOMMIT_DELAY": "0", "MIMALLOC_PURGE_DELAY": "0"},
+}
 
 
 def worker_environment(
@@ -64,9 +67,11 @@ def worker_environment(
         own[keeper.COMMON_FOLDER] = str(cache)
     if job.peaks and BACKENDS[backend].compiles:
         own |= _GIVEN_BACK
-    if job.cycles and "mimalloc" in os.environ.get("LD_PRELOAD", ""):
-        own |= _GIVEN_BACK_AT_ONCE
+    for library, steady in _OF_PRELOADED.items() if job.cycles else ():
+        if library in os.environ.get("LD_PRELOAD", ""):
+            own |= steady
     variables = {**own, **os.environ}
+    variables.pop("PYTHONTRACEMALLOC", None)  # an instrument of its own; its traces are memory
     # A trend goes from reading to reading, too; and forks have one environment.
     if job.cycles or (BACKENDS[backend].compiles and not job.peaks):
         tunables = variables.get("GLIBC_TUNABLES", "")

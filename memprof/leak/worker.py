@@ -41,6 +41,7 @@ def live_in_cycles(request: LiveInCycles, channel: Channel) -> LeakRun:
     in each.
     """
     take_single_pages()
+    process.grain_bytes()  # is found out while there is room
     spec, kept = request.spec, request.history_steps
     lives = {mode: life_of(spec, mode, kept) for mode in request.modes}
     return leak(lives, spec, request.count, request.seconds, channel)
@@ -150,7 +151,7 @@ def _reading() -> CycleReading:
         heap.native_bytes(),
         heap.small_object_bytes(),
         heap.small_objects(),
-        process.private_bytes(),
+        process.taken_bytes(),
         live_device_bytes(),
         *process.address_space(),
         counts=resources.counts(),

@@ -72,7 +72,8 @@ class CycleReading(Struct, frozen=True):
         native_bytes: what malloc has allocated.
         python_bytes: what Python's small-object allocator has allocated.
         python_blocks: the number of its blocks.
-        process_bytes: private memory of the process, see `Reading.private_bytes`.
+        process_bytes: private memory of the process, see `Reading.private_bytes`, without what
+            malloc keeps of it for later.
         device_bytes: live arrays of JAX, each buffer once.
         mapped_bytes: address space except private writable memory: files and shared memory.
         data_bytes: the private writable address space, touched or not.
