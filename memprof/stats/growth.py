@@ -6,18 +6,20 @@ fall. *A leak is a rise that goes on, undiminished, for as long as one looks.* E
 - *A rise*: after the warm-up, later readings are larger than earlier ones more often than by
   chance, by the test of Mann (1945) and Kendall with its correction for ties, at 0.1 % (one-sided).
 - *Goes on*: that test takes a single step for a rise, as all readings after it depend on it (Hamed
-  and Rao 1998, J. Hydrology 204). So a leak gains in each third of the cycles, and in the last no
-  less than 0.6 of what a third gains on average.
+  and Rao 1998, J. Hydrology 204). So each third of the cycles gains: the last at least 0.6 of what
+  a third gains on average, the others, as a leak may come in jumps, 0.2.
 - *Undiminished*: the gains from cycle to cycle do not fall, by the same test, at 5 %.
 - *As long as one looks*: what seems to rise (5 %) is looked at for twice the cycles that suffice
   for what does not, and for no less time than the warm-up took.
 
-What does not rise, or rose and has ended, is clean; what else is no leak is not decided yet.
+What does not rise, or gained nothing in the later half, is clean; what else is no leak is not
+decided yet.
 
 The warm-up is what the Marginal Standard Error Rule leaves out (White 1997, Simulation 69(6);
 compared with its rivals by Hoad, Robinson and Davies 2010, J. Oper. Res. Soc. 61), applied to the
 gains, which are steady under a leak as well as without one. Where it would leave too few, the
 series has not settled: that is a leak only if it is one from the first reading on, and never clean.
+A short rest may be quiet by chance, so that each counts only by what it has beyond four gains.
 
 The slope is Theil's and Sen's, with Sen's interval (`lines.robust_fit`). The floor is found by
 trial: the smallest steady gain that, added to the very readings, is a rise that goes on.
@@ -42,9 +44,9 @@ GRAIN_BYTES = 16
 
 # Standard deviations of Kendall's score: one-sided 0.1 % for a verdict, 5 % to look longer.
 _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
-# What each third of the cycles gains at the least, of what a third gains on average.
+# What each third of the cycles has to gain, of what a third gains on average.
 _SHARES = (0.2, 0.2, 0.6)
-# Fewer gains than these are quiet by chance.
+# Fewer gains than these may be quiet by chance.
 _SHORTEST = 5
 _FLOOR_STEPS = 40
 # The lesser of two gains has to be this much of the greater for the two to be one steady growth.
@@ -194,11 +196,11 @@ def _verdict(series: CycleSeries, cut: int | None, rising: int) -> LeakVerdict:
     if len(window.readings) <= max(rising, cut or 0):
         seems_to_rise = _rise(window.readings) > _SUSPICIOUS
         return "inconclusive" if cut is None or seems_to_rise else "clean"
-    if _is_rise(window) and _goes_on(window.readings) and not _slows_down(window.readings):
+    rises = _is_rise(window)
+    if rises and _goes_on(window.readings) and not _slows_down(window.readings):
         return "leak"
-    if cut is None:
-        return "inconclusive"
-    return "inconclusive" if _is_rise(window) and not _has_ended(window.readings) else "clean"
+    still_rises = rises and not _has_ended(window.readings)
+    return "inconclusive" if cut is None or still_rises else "clean"
 
 
 def _is_rise(window: CycleSeries) -> bool:
