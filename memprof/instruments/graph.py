@@ -11,7 +11,7 @@ import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from types import MemberDescriptorType
+from types import FunctionType, MemberDescriptorType
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,11 @@ def namespace(thing: Any) -> dict[str, Any]:
     except AttributeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def has_finalizer(kind: type) -> bool:
+    """Whether a class has `__del__`, or has one from another."""
+    return any(isinstance(vars(each).get("__del__"), FunctionType) for each in kind.__mro__)
 
 
 def type_name(thing: Any) -> str:

@@ -12,8 +12,9 @@ import gc
 import os
 import re
 import sys
+import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from msgspec.structs import replace
 
 from memprof.errors import MeasurementError
 from memprof.instruments import MappedPages, failure, failures, heap
+from memprof.instruments.graph import has_finalizer
 from memprof.posix import PAGE_BYTES, somebody_froze
 from memprof.values.instruments import UNSEEN, Calibration, Reading
 
@@ -65,6 +67,7 @@ class _Garbage:
 
     Attributes:
         endless: it did not end.
+        finalizers: the classes that then have things collected and made anew, by what makes them.
         frozen: somebody froze objects; counting them takes as long as there are many, so that who
             froze once is taken to do so for good.
     """
@@ -73,12 +76,29 @@ class _Garbage:
 
     def __init__(self) -> None:
         self.endless = self.frozen = False
+        self.finalizers: tuple[str, ...] = ()
 
     def collect(self) -> None:
         for _ in range(self._FEW if self.endless else self._MOST):
             if not gc.collect():
                 return
-        self.endless = True
+        if not self.endless:
+            self.endless, self.finalizers = True, _made_anew()
+
+
+def _made_anew() -> tuple[str, ...]:
+    """Finalizers of classes of which a collection frees things, and there are such again."""
+    before = {weakref.ref(thing): type(thing) for thing in _with_finalizers()}
+    gc.collect()
+    freed = {kind for reference, kind in before.items() if reference() is None}
+    found = {type(thing) for thing in _with_finalizers()} & freed
+    return tuple(sorted(f"{kind.__qualname__}.__del__" for kind in found))
+
+
+def _with_finalizers() -> Iterator[Any]:
+    for thing in gc.get_objects():
+        if type(thing).__weakrefoffset__ and has_finalizer(type(thing)):
+            yield thing
 
 
 _garbage = _Garbage()
@@ -126,7 +146,7 @@ def calibration(**others: str) -> Calibration:
     instead = {"python"} if malloc.native_has_objects else set()
     # Memory that no reading tells of, but for whole pages of the process.
     unseen = tuple(UNSEEN[n] for n in UNSEEN if n in untrusted and n not in instead)
-    return Calibration(malloc.malloc.name, untrusted, unseen, _garbage.endless)
+    return Calibration(malloc.malloc.name, untrusted, unseen, _garbage.endless, _garbage.finalizers)
 
 
 @cache

@@ -19,7 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from memprof.instruments.graph import attributes, identity, namespace, referents, type_name
+from memprof.instruments.graph import (
+    attributes,
+    has_finalizer,
+    identity,
+    namespace,
+    referents,
+    type_name,
+)
 from memprof.instruments.source_lines import Place
 from memprof.leak.owners import Owner, find_name, titled
 from memprof.leak.retained import Held, made_at
@@ -187,7 +194,7 @@ def _way(things: Mapping[int, Any], edges: Edges) -> list[Any]:
     from something that has a finalizer; none if there is nothing of either kind."""
     unseen = {key: set(_unseen(thing)) & things.keys() for key, thing in things.items()}
     starts = [key for key in things if unseen[key]]
-    starts = starts or [key for key, thing in things.items() if _has_finalizer(type(thing))]
+    starts = starts or [key for key, thing in things.items() if has_finalizer(type(thing))]
     ways = [
         [things[key] for key in _way_back(start, things.keys(), edges, unseen[start])]
         for start in starts[:_MOST_STARTS]
@@ -197,10 +204,6 @@ def _way(things: Mapping[int, Any], edges: Edges) -> list[Any]:
 
 def _kind(thing: Any) -> str:
     return "NumPy object array" if issubclass(type(thing), np.ndarray) else type_name(thing)
-
-
-def _has_finalizer(kind: type) -> bool:
-    return any(isinstance(vars(each).get("__del__"), FunctionType) for each in kind.__mro__)
 
 
 def _unseen(thing: Any) -> Iterator[int]:

@@ -128,10 +128,12 @@ def of_workers(failure: BaseException | None, runs: Sequence[WorkerRun]) -> Iter
         said = f"the reading {name!r} is left out: {why}"
         yield Caution("left_out", said, remedy_of_reading(name))
     if any(run.calibration.endless_garbage for run in runs):
+        known = {name: None for run in runs for name in run.calibration.finalizers}
+        which = f" ({', '.join(known)})" if known else " or callbacks of the collector"
         yield _caution(
             "endless_garbage",
-            "every garbage collection found new garbage, made by finalizers or callbacks of the "
-            "collector; the rest is in the readings",
+            f"every garbage collection found new garbage, made by finalizers{which}; the rest is "
+            "in the readings",
         )
 
 

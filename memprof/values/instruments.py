@@ -52,12 +52,14 @@ class Calibration(Struct, frozen=True):
         left_out: readings that did not follow the allocations, and why each is not used.
         unseen: kinds of memory without a trusted byte-exact reading.
         endless_garbage: each garbage collection found more, so some is in the readings.
+        finalizers: those that are known to make it, such as `Canary.__del__`.
     """
 
     malloc: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
     unseen: tuple[str, ...] = ()
     endless_garbage: bool = False
+    finalizers: tuple[str, ...] = ()
 
 
 class ContentRow(Struct, frozen=True):

@@ -274,6 +274,10 @@ def test_what_readings_do_not_tell_is_said_once_with_its_reason():
     assert all(each.remedy for each in found)
     (endless,) = cautions.of_workers(None, calibrated(Calibration(endless_garbage=True)))
     assert endless.kind == "endless_garbage"
+    assert "made by finalizers or callbacks" in endless.evidence
+    told = Calibration(endless_garbage=True, finalizers=("Canary.__del__",))
+    (endless,) = cautions.of_workers(None, calibrated(told, told))
+    assert "made by finalizers (Canary.__del__)" in endless.evidence
     assert list(cautions.of_workers(None, calibrated(Calibration()))) == []
 
 

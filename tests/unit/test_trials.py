@@ -307,6 +307,8 @@ def test_garbage_that_never_ends_ends_the_settling_and_is_named(monkeypatch):
     Canary()
     process.settle()
     assert process.calibration().endless_garbage
+    (finalizer,) = process.calibration().finalizers
+    assert finalizer.endswith("Canary.__del__")
     first, before = Canary.made, gc.get_stats()[2]["collections"]
     process.settle()
     assert gc.get_stats()[2]["collections"] - before == garbage._FEW
