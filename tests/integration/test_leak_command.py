@@ -37,7 +37,7 @@ def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, m
     ("scenario", "signal", "per_cycle", "site"),
     [
         ("small-object", "objects", 1, "planted.NOTES"),
-        ("native-buffer", "native", 272, "planted.py:73"),
+        ("native-buffer", "native", 272, "planted.py:75"),
         ("diary", "objects", 5 * 2, "Diary.seen (planted.py:149)"),
     ],
 )
