@@ -1,14 +1,15 @@
 """`make soak`: how often a leak check raises a false alarm, and how often it finds its floor.
 
 `python -m tests.soak alarms [RUNS [FIRST]]` checks clean populations, one `memprof leak` per run:
-shipped scenarios and passes, in both modes where nothing leaks. `python -m tests.soak floor [RUNS]`
-checks the two smallest planted leaks so often each. A table as it goes; ends with 1 if a figure is
-missed.
+shipped scenarios and passes, in both modes where nothing leaks, some under other allocators.
+`python -m tests.soak floor [RUNS]` checks the two smallest planted leaks so often each. A table as
+it goes; ends with 1 if a figure is missed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,11 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from tests.conftest import COMMAND, SCENARIOS
+from tests.environments import environments
 
 BOUNDED = ("--history-steps", 8)
 FEW = ("--agents", 3, "--steps", 2)  # large agents, or slow ones
+ENVIRONMENTS = {each.name: each for each in environments()}
 VERDICTS = {0: "clean", 1: "leak", 3: "inconclusive"}
 
 
@@ -31,9 +34,11 @@ class Check:
     scenario: str
     mode: str
     options: tuple[object, ...] = ()
+    allocator: str = "glibc"
 
     def run(self, seed: int) -> tuple[str, dict]:
         """The verdict, and the report's `leak`."""
+        variables = {**os.environ, **ENVIRONMENTS[self.allocator].variables}
         with tempfile.TemporaryDirectory(prefix="memprof-soak-") as folder:
             report = Path(folder) / "report.json"
             done = subprocess.run(
@@ -42,7 +47,7 @@ class Check:
                     "--mode", self.mode, "--seed", str(seed), "--out", folder,
                     "--json", str(report), *map(str, self.options),
                 ],
-                check=False, capture_output=True, text=True,
+                check=False, capture_output=True, text=True, env=variables,
             )  # fmt: skip
             if done.returncode not in VERDICTS or not report.exists():
                 raise SystemExit(f"{self}: {done.stderr}")
@@ -75,6 +80,19 @@ def _clean() -> list[Check]:
     ]
     checks += [Check(name, "steps", few) for name in jax]
     checks += [Check("grid-10-jax", "steps", ("--passes", each, *few)) for each in jax_passes]
+    others = ("jemalloc", "tcmalloc", "PYTHONMALLOC=malloc", "PYTHONMALLOC=debug")
+    checks += [
+        Check(name, mode, options, other)
+        for other in others
+        for name, mode, options in (
+            ("grid-5", "lifecycle", few),
+            ("t-maze", "lifecycle", few),
+            ("grid-5", "lifecycle", ("--passes", "pool,template", *few)),
+            ("grid-10", "steps", (*held, *few)),
+            ("grid-10-jax", "lifecycle", few),
+            ("grid-10-jax", "steps", few),
+        )
+    ]
     return checks
 
 
@@ -85,7 +103,7 @@ FLOOR = (
 )
 
 
-def alarms(runs: int = 100, first: int = 1) -> int:
+def alarms(runs: int = 200, first: int = 1) -> int:
     """Runs on clean populations that did not say so, from run number `first` on: no false alarm is
     allowed."""
     found = {"clean": 0, "leak": 0, "inconclusive": 0}
@@ -116,7 +134,8 @@ def _timed(number: int, check: Check, seed: int) -> tuple[str, dict]:
     verdict, leak = check.run(seed)
     seen = "-" if leak["floor_bytes"] is None else f"{leak['floor_bytes']:,.0f} B"
     print(
-        f"{number}. {check.scenario} {check.mode} {' '.join(map(str, check.options))}: {verdict}, "
+        f"{number}. {check.scenario} {check.mode} {' '.join(map(str, check.options))} "
+        f"{check.allocator}: {verdict}, "
         f"floor {seen}, {time.monotonic() - start:.0f} s",
         flush=True,
     )
