@@ -177,6 +177,14 @@ class _Check(Measuring):
             )
             self.cautions.append(Caution("no_sites", str(error), remedy))
             return found
+        if done.value.left_out:
+            self.cautions.append(
+                Caution(
+                    "sites_left_out",
+                    f"there was no time to look for {' and for '.join(done.value.left_out)}",
+                    "lower --agents or --steps, or take --effort thorough, which looks for longer",
+                )
+            )
         left_out = tuple(name for name in found.passes if name not in active)
         return attributed(found, done.value, left_out)
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from time import perf_counter
 from typing import Any, TypeVar
 
 from msgspec import structs
@@ -23,6 +22,7 @@ from msgspec import structs
 from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, source_lines
 from memprof.instruments.device import RetracedHeap
+from memprof.instruments.line_tables import LineTables
 from memprof.instruments.source_lines import (
     PACKAGE,
     Place,
@@ -34,6 +34,7 @@ from memprof.instruments.source_lines import (
     text_of,
 )
 from memprof.instruments.traced import without_own
+from memprof.leak.allowance import Allowance
 from memprof.leak.causes import cause_of, interned_names, retracing
 from memprof.leak.openings import find_openings
 from memprof.leak.owners import Owner, Owners
@@ -56,7 +57,9 @@ _FRAMES, _FRAMES_EAGER = 5, 1
 _FRAMES_TO_THE_USER = 40
 _MOST_SITES, _MOST_LINES = 20, 5
 _FEWEST_CYCLES = 3
-_TRACED_SLOWDOWN = 10.0  # what tracemalloc makes of a second, about
+# Of what is left of the time, so much is for each part of the search. Under memray cycles are three
+# times as slow, and it watches half as many before, and reads what it has seen.
+_HEAPS_SHARE, _TRACINGS_SHARE, _STACKS_SHARE, _NATIVES_SHARE = 0.1, 0.6, 0.7, 0.2
 # Growth of the heap that the others leave over has to be this much to be looked for with memray.
 _NATIVE_BYTES, _NATIVE_SHARE = 64.0, 0.1
 # What malloc may take for a block beyond what was asked for.
@@ -103,26 +106,29 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     """Let the population live through the warm-up, and watch the cycles after it by each
     instrument."""
     spec, cycles = request.spec, max(request.count, _FEWEST_CYCLES)
-    life = life_of(spec, request.mode, request.history_steps)
+    time = Allowance(spec.effort.trace_seconds)
+    life = life_of(spec, request.mode, request.history_steps, time)
     channel.progress("warm up", spec.agents)
-    life.run(request.warm_up)
+    with LineTables():
+        life.run()
+    life.run(max(0, request.warm_up - 1))
     yours = UserLines(spec.model)
     if request.counts:
         channel.progress("openings", spec.agents)
     opened = find_openings(life, request.counts, spec, yours)
     if not request.heap:
         return Attribution(tuple(opened), 0.0, 0.0)
+    time.begin()
     channel.progress("heap", spec.agents)
-    start = perf_counter()
-    heap, found = _heap_growth(life, spec, cycles)
-    traced_seconds = _TRACED_SLOWDOWN * (perf_counter() - start)
+    heap, found = _heap_growth(life, spec, cycles, time)
     channel.progress("object graph", spec.agents)
     eager = spec.loop == "eager"  # which traces at every step
-    watched = _FEWEST_CYCLES if eager or traced_seconds > spec.effort.trace_seconds else cycles
-    seen = _watch(life, watched, _FRAMES_EAGER if eager else _FRAMES, yours)
-    if not eager:
+    frames, most = (_FRAMES_EAGER, _FEWEST_CYCLES) if eager else (_FRAMES, cycles)
+    watched, seen = _watch(life, most, frames, yours, time)
+    left_out = [] if seen.lines else ["the lines that allocate what stays"]
+    if seen.lines and not eager:
         channel.progress("stacks", spec.agents)
-        _look_up(life, yours)
+        _look_up(life, yours, time)
     channel.progress("owners", spec.agents)
     held = [
         *_held_growth(seen.held, seen.objects, life, watched),
@@ -133,30 +139,32 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     held = _completed(held, lines, heap - sum(each.gain.size_bytes for each in held))
     others = [*held, *_unaccounted(held, lines, heap)]
     found += [each for each in others if not (found and _is_jaxs_own(each))]
-    traced_bytes = sum(each.size_bytes for each in lines.values())
-    by_jax = sum(each.gain.size_bytes for each in found if each.seen_by == "jax")
-    blocks = sum(each.things for each in lines.values())
-    unseen = heap - traced_bytes - by_jax - _OVERHEAD_BYTES * blocks
-    looked = unseen > max(_NATIVE_BYTES, _NATIVE_SHARE * heap)
-    if looked and source_lines.memray_is_installed():
+    unseen = _unseen(heap, found, lines) if seen.lines else 0.0
+    if unseen and source_lines.memray_is_installed():
         channel.progress("native", spec.agents)
-        found += _native_growth(life, cycles, lines)
+        native = _native_growth(life, cycles, lines, time)
+        left_out += ["native allocations"] if native is None else []
+        found += native or []
     found = sorted(_memprofs_as_one(found), key=_rank)
     why = partial(_cause, is_new=seen.objects.is_new, names=names, folder=spec.folder)
     return Attribution(
         sites=(*opened, *(_site(each, spec.folder, yours, why) for each in found[:_MOST_SITES])),
-        native_bytes_per_cycle=unseen if looked else 0.0,
+        native_bytes_per_cycle=unseen,
         heap_bytes_per_cycle=heap,
+        left_out=tuple(left_out),
     )
 
 
-def _heap_growth(life: Cycles, spec: PopulationSpec, cycles: int) -> tuple[float, list[_Growth]]:
+def _heap_growth(
+    life: Cycles, spec: PopulationSpec, most: int, time: Allowance
+) -> tuple[float, list[_Growth]]:
     """Bytes that the live heap gains per cycle, and the lines at which JAX traces in every one."""
     process.settle()
     with ExitStack() as stack:
         retraces = stack.enter_context(RetracedHeap()) if BACKENDS[spec.backend].compiles else None
         before = process.held_bytes()
-        life.run(cycles)
+        cycles = time.fitting(life.run, most, _FEWEST_CYCLES, _HEAPS_SHARE)
+        life.run(cycles - 1)
         process.settle()
         growth = (process.held_bytes() - before) / cycles
     if retraces is None:
@@ -205,31 +213,29 @@ def _rank(growth: _Growth) -> tuple[bool, bool, float]:
     return is_memprofs_own(name), of_pymdp, -growth.gain.size_bytes
 
 
-def _watch(life: Cycles, cycles: int, frames: int, yours: UserLines) -> _Watched:
+def _watch(
+    life: Cycles, most: int, frames: int, yours: UserLines, time: Allowance
+) -> tuple[int, _Watched]:
+    """What was seen, and in how many cycles; no lines where there was no time to trace all of them,
+    though they be the fewest."""
     process.settle()
     seen, found = _Watched(RetainedObjects()), Rings()
-    tracemalloc.start(frames)
-    try:
+    with time.tracing(frames, _TRACINGS_SHARE):
+        cycles, lived = time.fitting(life.run, most, _FEWEST_CYCLES, _TRACINGS_SHARE), 1
         for count in _thirds(cycles):
-            life.run(count)
+            life.run(count - lived)
+            lived = 0
             process.settle()
             seen.names.append(_interned())
-            seen.lines.append(_traced(yours))
+            traces = _traces()
+            if traces is not None:
+                yours.see(traces)
+                seen.lines.append(_by_line(traces))
             seen.held.append(seen.objects.mark())
             seen.rings.append(found.mark(seen.objects.led_to()))
-    finally:
-        tracemalloc.stop()
-    return seen
-
-
-def _traced(yours: UserLines) -> dict[Place, Held]:
-    traces = without_own(tracemalloc.take_snapshot())
-    yours.see(traces)
-    return {
-        place: _at(place, size, blocks)
-        for place, (size, blocks) in source_lines.by_line(traces).items()
-        if not is_memprofs_work(place[0])
-    }
+    if len(seen.lines) < len(seen.held):
+        seen.lines.clear()
+    return cycles, seen
 
 
 def _interned() -> int:
@@ -238,15 +244,36 @@ def _interned() -> int:
     return count()
 
 
-def _look_up(life: Cycles, yours: UserLines) -> None:
-    """One cycle of which the whole stacks are known, for what it leaves."""
-    tracemalloc.start(_FRAMES_TO_THE_USER)
-    try:
+def _traces() -> tracemalloc.Snapshot | None:
+    """What is traced; None where the time for that was up."""
+    return without_own(tracemalloc.take_snapshot()) if tracemalloc.is_tracing() else None
+
+
+def _by_line(traces: tracemalloc.Snapshot) -> dict[Place, Held]:
+    return {
+        place: _at(place, size, blocks)
+        for place, (size, blocks) in source_lines.by_line(traces).items()
+        if not is_memprofs_work(place[0])
+    }
+
+
+def _look_up(life: Cycles, yours: UserLines, time: Allowance) -> None:
+    """One cycle of which the whole stacks are known, for what it leaves, if it is time for it."""
+    with time.tracing(_FRAMES_TO_THE_USER, _STACKS_SHARE):
         life.run()
         process.settle()
-        yours.see(without_own(tracemalloc.take_snapshot()))
-    finally:
-        tracemalloc.stop()
+        traces = _traces()
+    if traces is not None:
+        yours.see(traces)
+
+
+def _unseen(heap: float, found: Iterable[_Growth], lines: Mapping[Place, Held]) -> float:
+    """What the heap gains beyond what tracemalloc and JAX tell of; 0 if it is not worth a look."""
+    traced_bytes = sum(each.size_bytes for each in lines.values())
+    by_jax = sum(each.gain.size_bytes for each in found if each.seen_by == "jax")
+    blocks = sum(each.things for each in lines.values())
+    unseen = heap - traced_bytes - by_jax - _OVERHEAD_BYTES * blocks
+    return unseen if unseen > max(_NATIVE_BYTES, _NATIVE_SHARE * heap) else 0.0
 
 
 def _thirds(cycles: int) -> tuple[int, int, int]:
@@ -366,12 +393,21 @@ def _unaccounted(
             yield _Growth(each, "tracemalloc")
 
 
-def _native_growth(life: Cycles, cycles: int, lines: Mapping[Place, Held]) -> Iterator[_Growth]:
-    """Lines below which native libraries keep what tracemalloc has not seen."""
-    for place, (size, count) in source_lines.native_by_line(life.run, cycles).items():
-        seen = lines[place].size_bytes if place in lines else 0.0
-        if seen < _ACCOUNTED * size and not is_memprofs_work(place[0]):
-            yield _Growth(_at(place, size, count), "memray")
+def _native_growth(
+    life: Cycles, most: int, lines: Mapping[Place, Held], time: Allowance
+) -> list[_Growth] | None:
+    """Lines below which native libraries keep what tracemalloc has not seen; None where there is
+    no time to look."""
+    cycles = time.fitting(life.run, most, 0, _NATIVES_SHARE)
+    if cycles < _FEWEST_CYCLES:
+        return None
+    found = source_lines.native_by_line(life.run, cycles)
+    return [
+        _Growth(_at(place, size, count), "memray")
+        for place, (size, count) in found.items()
+        if (lines[place].size_bytes if place in lines else 0.0) < _ACCOUNTED * size
+        and not is_memprofs_work(place[0])
+    ]
 
 
 def _cause(

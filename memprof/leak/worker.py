@@ -18,6 +18,7 @@ from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations import Population, Probe
 from memprof.posix import take_single_pages
 from memprof.stats import growth
+from memprof.upstream.prints import leave_out_prints
 from memprof.values.leak import CycleReading, CycleRun, Exhausted, LeakRun, Mode, cycle_steps
 from memprof.values.population import PopulationSpec
 from memprof.values.requests import LiveInCycles
@@ -186,10 +187,14 @@ def bounded(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> Popu
     )
 
 
-def life_of(spec: PopulationSpec, mode: Mode, history_steps: int | None) -> Cycles:
+def life_of(
+    spec: PopulationSpec, mode: Mode, history_steps: int | None, probe: Probe | None = None
+) -> Cycles:
     """The population's life in a mode, as `bounded` has it."""
     spec = bounded(spec, mode, history_steps)
-    return Cycles(backend_of(spec), spec, mode)
+    population_type = backend_of(spec)
+    leave_out_prints()
+    return Cycles(population_type, spec, mode, probe)
 
 
 class Cycles:

@@ -232,11 +232,13 @@ class Attribution(Struct, frozen=True):
         native_bytes_per_cycle: growth of the live heap that neither the object graph, nor
             tracemalloc, nor JAX's own reports account for; 0 where they account for it.
         heap_bytes_per_cycle: growth of the live heap in this worker, before anything was watched.
+        left_out: what there was no time to look for.
     """
 
     sites: tuple[Site, ...]
     native_bytes_per_cycle: float
     heap_bytes_per_cycle: float
+    left_out: tuple[str, ...] = ()
 
 
 class Signal(Struct, frozen=True):

@@ -33,7 +33,8 @@ class Effort(Struct, frozen=True):
         watched_agents: an instrument that watches every operation sees so many agents, where all of
             them are alike.
         gain_seconds: time between two marks on growing attributes.
-        trace_seconds: where tracing all cycles of a leak check would take longer, the fewest are.
+        trace_seconds: processor time to look for the sites of a leak, beyond the warm-up and the
+            fewest cycles that show any.
         trial_seconds: time for each trial of how many threads to run at once.
         plan_seconds: under each plan that `auto` tries, agents live about so long at a time: more
             of them, for more steps, where steps are fast, and a few at least.
@@ -60,7 +61,9 @@ class Effort(Struct, frozen=True):
 EFFORTS: Mapping[EffortName, Effort] = MappingProxyType(
     {
         # What is asked for takes as long.
-        "quick": Effort(1, False, 1.0, 0.0, 0.2, 10.0, 0.2, 0.2, anew_seconds=0.5),
+        "quick": Effort(
+            1, False, 1.0, 0.0, 0.2, 10.0, 0.2, 0.2, anew_seconds=0.5, trace_seconds=20.0
+        ),
         "normal": Effort(),
         "thorough": Effort(
             9, True, 30.0, 20.0, 8.0, 40.0, 4.0, 4.0, 3600.0, 20.0, 1.6, 300.0, 0.2, 50, 1.0, 10.0
