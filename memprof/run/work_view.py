@@ -92,6 +92,8 @@ def sites_section(found: Sites | None, *, brief: bool = False) -> Iterator[Secti
         f"{format_size(found.traced_bytes_per_step)} in all, as tracemalloc sees it. Native memory "
         "and JAX's arrays are not seen."
     )
+    if found.untraced_steps:
+        text += f" {found.untraced_steps:,} steps were not traced, which would have taken too long."
     lines = found.lines[:_MOST_BRIEF] if brief else found.lines
     rows = tuple(
         (

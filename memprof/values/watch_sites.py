@@ -39,6 +39,7 @@ class Sites(Struct, frozen=True):
         traced_bytes_per_step: that all lines together gain.
         tracing_bytes: what tracing itself took at last, which the process's figures leave out.
         failed: why there is nothing to say; empty where there is.
+        untraced_steps: how many steps were lived without tracing, which would have taken too long.
     """
 
     lines: tuple[KeptAt, ...]
@@ -47,3 +48,4 @@ class Sites(Struct, frozen=True):
     traced_bytes_per_step: float
     tracing_bytes: Count
     failed: str = ""
+    untraced_steps: Count = 0

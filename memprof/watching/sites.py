@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import re
+import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from memprof.instruments.line_tables import LineTables
 from memprof.values.watch_sites import KeptAt, Sites
 from memprof.watching.cells import cell_of
 from memprof.watching.registry import Place
@@ -16,6 +19,9 @@ from memprof.watching.registry import Place
 # Frames from an allocation up to the user's own line, through NumPy's and PyMDP's.
 _FRAMES = 12
 _MOST_LINES = 20
+# Tracing may add so much to the time of steps without it, after the first seconds that it adds, in
+# which it is seen what it adds. A stretch of fewer steps has too few marks.
+_SHARE, _ADDED_SECONDS, _FEWEST_STEPS = 1.5, 10.0, 8
 # Less than this in a step is noise, and so is less than this share of what all lines gain. Of that,
 # so much has to be left when those that lose are counted, too: NumPy hands small blocks out again
 # without telling tracemalloc.
@@ -37,20 +43,51 @@ class _Mark:
     callers: dict[Place, Counter[Place]] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """Steps of the same agents that were traced without a break, from `start` on."""
+
+    start: int = 0
+    marks: list[_Mark] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return self.marks[-1].step - self.start if self.marks else 0
+
+
+@dataclass(slots=True)
+class _Steps:
+    """How many there were of one sort, and the processor time that they took."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    @property
+    def each(self) -> float:
+        return self.seconds / self.count if self.count else 0.0
+
+
 class KeptLines:
-    """Traces the program from the first step of its agents to `stop`, and marks what there is ever
-    more seldom: after 2, 4, 6, 8, 12, 16, 24 steps and so on of the same agents. Of several
+    """Traces the program from the first steps of its agents to `stop`, and marks what there is ever
+    more seldom: after 2, 4, 6, 8, 12, 16, 24 steps and so on of the same agents. Where that takes
+    more time than `_SHARE` allows, it rests, until a longer stretch can be traced. Of several
     stretches the longest counts. What came before is not traced: importing would take minutes."""
 
-    def __init__(self) -> None:
-        self._objects = self._steps = self._next = 0
-        self._latest: list[_Mark] = []
-        self._longest: list[_Mark] = []
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+        self._clock = clock
+        self._objects = self._steps = 0
+        self._latest = self._longest = _Stretch()
+        self._plain, self._traced = _Steps(), _Steps()
+        self._tables: LineTables | None = None
+        self._began = self._next = 0
+        self._since = 0.0
         self._started = self._ended = False
         self._tracing_bytes = 0
 
     def stop(self) -> None:
         """Trace no longer, if nobody did before."""
+        if self._tables is not None:
+            self._tables.__exit__()
         self._look_at_tracing()
         if self._started:
             tracemalloc.stop()
@@ -63,33 +100,82 @@ class KeptLines:
             self._ended = True
 
     def step(self, objects: int) -> bool:
-        """So many agents, or batches of them, have acted once more; whether it was time to mark."""
+        """So many agents, or batches of them, have acted once more; whether this has changed what
+        the process holds."""
+        changed = self._stepped(objects)
+        self._since = self._clock()
+        return changed
+
+    def _stepped(self, objects: int) -> bool:
+        now = self._clock()
         if objects != self._objects:
-            self._objects, self._steps, self._next, self._latest = objects, 0, 2, []
+            self._objects, self._steps = objects, 0
+            self._begin()
         self._steps += 1
-        if not (self._started or tracemalloc.is_tracing()):
-            tracemalloc.start(_FRAMES)
-            self._started = True
+        self._began += 1
+        if tracemalloc.is_tracing():
+            self._traced.count += 1
+            self._traced.seconds += now - self._since
+            return self._trace_on(now)
+        if self._began == 1:
+            self._tables = LineTables().__enter__()
             return True
-        if self._steps < self._next or not tracemalloc.is_tracing():
+        if self._tables is not None:
+            self._tables.__exit__()
+            self._tables = None
+            return True
+        self._plain.count += 1
+        self._plain.seconds += now - self._since
+        if self._started or not self._can_trace():
             return False
-        self._next = self._steps + max(2, 1 << (self._steps.bit_length() - 2))
-        self._latest.append(_marked(self._steps))
-        if self._steps >= (self._longest[-1].step if self._longest else 0):
-            self._longest = self._latest
+        tracemalloc.start(_FRAMES)
+        self._started = True
+        self._begin()
         return True
+
+    def _begin(self) -> None:
+        self._latest = _Stretch(self._steps)
+        self._next = self._steps + 2
+
+    def _trace_on(self, now: float) -> bool:
+        """Mark, or rest, if it is time to."""
+        if self._steps >= self._next:
+            lived = self._steps - self._latest.start
+            self._next = self._steps + max(2, 1 << (lived.bit_length() - 2))
+            self._latest.marks.append(_marked(self._steps))
+            if self._latest.length >= self._longest.length:
+                self._longest = self._latest
+            self._traced.seconds += self._clock() - now
+        elif self._left() >= 0 or not self._started:
+            return False
+        if self._left() < 0 and self._started:
+            self.stop()
+        return True
+
+    def _left(self) -> float:
+        """The time that tracing may still add."""
+        plain, traced = self._plain, self._traced
+        added = traced.seconds - traced.count * plain.each
+        return _ADDED_SECONDS + _SHARE * plain.each * (plain.count + traced.count) - added
+
+    def _can_trace(self) -> bool:
+        """Whether there is time for a stretch that is longer than those that were."""
+        each = max(0.0, self._traced.each - self._plain.each)
+        return self._left() >= 2 * max(self._longest.length, _FEWEST_STEPS) * each
 
     def found(self, folder: str) -> Sites:
         """What was found until now; `folder` is the one from which files are named."""
         self._look_at_tracing()
-        tracing, marks = self._tracing_bytes, self._longest
+        tracing, marks, start = self._tracing_bytes, self._longest.marks, self._longest.start
         if self._ended:
             return Sites((), 0, 0, 0.0, tracing, "the program has stopped tracemalloc")
         if len(marks) < 3:
             return Sites((), 0, 0, 0.0, tracing, "the agents have lived too few steps")
         last = marks[-1]
         first, middle = (
-            min(marks[:-1], key=lambda mark: abs(mark.step - last.step * part / 3))
+            min(
+                marks[:-1], key=lambda mark: abs(mark.step - start - (last.step - start) * part / 3)
+            )
             for part in (1, 2)
         )
         gains = _gains(first, middle, last)
@@ -100,7 +186,14 @@ class KeptLines:
         kept = [place for place, (size, _) in gains.items() if size >= _LEAST_SHARE * gained]
         order = sorted(kept, key=lambda place: (not _is_users(place), -gains[place][0]))
         lines = tuple(_line(place, *gains[place], last, folder) for place in order[:_MOST_LINES])
-        return Sites(lines, first.step, last.step, in_all, tracing)
+        return Sites(
+            lines,
+            first.step,
+            last.step,
+            in_all,
+            tracing,
+            untraced_steps=max(0, self._plain.count - 1),
+        )
 
 
 def _marked(step: int) -> _Mark:

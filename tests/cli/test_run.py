@@ -368,7 +368,7 @@ def test_the_line_that_keeps_memory_is_named_where_that_is_asked_for(program, re
     assert (first["added_to"], first["blocks_per_step"]) == ("kept", pytest.approx(4, abs=0.5))
     assert 2 * 100 < first["bytes_per_step"] < 2 * 200, "the array, its header and one entry"
     assert {line["caller"]["text"] for line in others} == {"agent.infer_states([seen])"}
-    assert sites["last_step"] == 32
+    assert (sites["last_step"], sites["untraced_steps"]) == (3 + 32, 0)
     assert [each["kind"] for each in report()["warnings"]][:1] == ["traced"]
     assert "Sites" in found.stdout
 
