@@ -227,10 +227,7 @@ def _watch(
             lived = 0
             process.settle()
             seen.names.append(_interned())
-            traces = _traces()
-            if traces is not None:
-                yours.see(traces)
-                seen.lines.append(_by_line(traces))
+            seen.lines.extend(_traced(yours))
             seen.held.append(seen.objects.mark())
             seen.rings.append(found.mark(seen.objects.led_to()))
     if len(seen.lines) < len(seen.held):
@@ -249,12 +246,16 @@ def _traces() -> tracemalloc.Snapshot | None:
     return without_own(tracemalloc.take_snapshot()) if tracemalloc.is_tracing() else None
 
 
-def _by_line(traces: tracemalloc.Snapshot) -> dict[Place, Held]:
-    return {
-        place: _at(place, size, blocks)
-        for place, (size, blocks) in source_lines.by_line(traces).items()
-        if not is_memprofs_work(place[0])
-    }
+def _traced(yours: UserLines) -> Iterator[dict[Place, Held]]:
+    """What is traced by line, if it still is; nothing of it stays while objects are marked."""
+    traces = _traces()
+    if traces is not None:
+        yours.see(traces)
+        yield {
+            place: _at(place, size, blocks)
+            for place, (size, blocks) in source_lines.by_line(traces).items()
+            if not is_memprofs_work(place[0])
+        }
 
 
 def _look_up(life: Cycles, yours: UserLines, time: Allowance) -> None:
