@@ -155,13 +155,13 @@ def _children() -> Collection[Key] | None:
     with contextlib.suppress(psutil.Error, OSError):
         is_worker = hasattr(os, "getsid") and os.getsid(0) == mine.pid
         first = psutil.Process(mine.ppid()) if is_worker else mine
-        return {(each.pid, each.create_time()) for each in _below(first)} - {
+        return {(each.pid, each.create_time()) for each in below(first)} - {
             (mine.pid, mine.create_time())
         }
     return None
 
 
-def _below(process: psutil.Process) -> list[psutil.Process]:
+def below(process: psutil.Process) -> list[psutil.Process]:
     return process.children(recursive=True)
 
 

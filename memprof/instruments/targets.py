@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from memprof.instruments.graph import everything
 from memprof.instruments.resources import Key, programs
 from memprof.values.leak import CountName
 
@@ -33,23 +32,31 @@ class Target(NamedTuple):
     thing: Any = None
 
 
-def targets(name: CountName, keys: Collection[Key]) -> dict[Key, Target]:
-    """Those of some resources of a kind."""
+Things = Iterable[Any]
+
+
+def targets(name: CountName, keys: Collection[Key], things: Things) -> dict[Key, Target]:
+    """Those of some resources of a kind; `things` are all objects (`graph.everything`)."""
     of_kind = _OF_KIND.get(name)
-    found = {} if of_kind is None else dict(of_kind(keys))
-    return {key: found.get(key) or Target(_short(str(key))) for key in keys}
+    found = {} if of_kind is None else dict(of_kind(keys, things))
+    return {key: found.get(key) or Target(_file(str(key))) for key in keys}
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
 
 
-def _descriptors(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
-    things = {}
-    for thing in everything():
+def _file(path: str) -> str:
+    """A path by its end."""
+    return path if len(path) <= _MOST_LETTERS else f"…{path[1 - _MOST_LETTERS :]}"
+
+
+def _descriptors(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
+    owners = {}
+    for thing in things:
         if issubclass(type(thing), io.FileIO | socket.socket):
             with suppress(ValueError, OSError):
-                things[thing.fileno()] = thing
+                owners[thing.fileno()] = thing
     sockets = {}
     with suppress(psutil.Error, OSError, AttributeError):
         sockets = {each.fd: each for each in psutil.Process().net_connections("all")}
@@ -57,7 +64,7 @@ def _descriptors(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
         called = _INODE.sub("", target)
         if fd in sockets:
             called = _connection(sockets[fd])
-        yield (fd, target), Target(_short(called), things.get(fd))
+        yield (fd, target), Target(_file(called), owners.get(fd))
 
 
 def _connection(found: Any) -> str:
@@ -70,7 +77,7 @@ def _connection(found: Any) -> str:
     return f"{kind}{listens} {' to '.join(ends)}".strip()
 
 
-def _threads(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _threads(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     pythons = {each.native_id: each for each in threading.enumerate()}
     for key in keys:
         thread: Any = pythons.get(key)
@@ -84,44 +91,44 @@ def _threads(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
         yield key, Target(f"{thread.name}, target {called}" if called else thread.name, thread)
 
 
-def _children(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _children(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     kinds = (subprocess.Popen, BaseProcess)
-    things = {each.pid: each for each in everything() if issubclass(type(each), kinds)}
+    owners = {each.pid: each for each in things if issubclass(type(each), kinds)}
     for pid, started in keys:
         with suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
             words = process.cmdline() or [f"{process.name()} ({process.status()})"]
-            yield (pid, started), Target(_short(" ".join(words)), things.get(pid))
+            yield (pid, started), Target(_short(" ".join(words)), owners.get(pid))
 
 
-def _segments(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _segments(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     shared = getattr(sys.modules.get("multiprocessing.shared_memory"), "SharedMemory", None)
-    things = {}
+    owners = {}
     if shared is not None:
-        things = {each.name: each for each in everything() if issubclass(type(each), shared)}
+        owners = {each.name: each for each in things if issubclass(type(each), shared)}
     for key in keys:
         name = Path(key).name
-        yield key, Target(name, things.get(name))
+        yield key, Target(name, owners.get(name))
 
 
-def _maps(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
-    thing = next((each for each in everything() if type(each) is mmap.mmap), None)
+def _maps(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
+    thing = next((each for each in things if type(each) is mmap.mmap), None)
     for key in keys:
         file = key[1].partition(" ")[2]
-        yield key, Target(_short("anonymous" if file.startswith("/dev/zero") else file), thing)
+        yield key, Target("anonymous" if file.startswith("/dev/zero") else _file(file), thing)
 
 
-def _figures(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _figures(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     managers = sys.modules["matplotlib._pylab_helpers"].Gcf.figs
     return ((key, Target(f"number {key}", managers.get(key))) for key in keys)
 
 
-def _loggers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _loggers(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     known = logging.root.manager.loggerDict
     return ((key, Target(key, known.get(key))) for key in keys)
 
 
-def _handlers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _handlers(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     known = logging.root.manager.loggerDict
     for key in keys:
         name, part = key
@@ -132,11 +139,11 @@ def _handlers(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
                 yield key, Target(f"{type(each).__qualname__} of {name}", each)
 
 
-def _warnings(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _warnings(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     return ((key, Target(_short(f"'{key[1]}' in {key[0]}"))) for key in keys)
 
 
-def _programs(keys: Collection[Any]) -> Iterator[tuple[Key, Target]]:
+def _programs(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
     for each in programs() or ():
         if id(each) in keys:
             modules = each.hlo_modules()

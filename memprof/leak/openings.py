@@ -16,6 +16,7 @@ from typing import Any
 
 from memprof.catalogue.backends import BACKENDS
 from memprof.instruments import process, resources
+from memprof.instruments.graph import everything
 from memprof.instruments.resources import Key
 from memprof.instruments.source_lines import (
     Place,
@@ -31,6 +32,7 @@ from memprof.leak.worker import Cycles
 from memprof.values.leak import COUNTS, CountName, Site, SiteLine
 from memprof.values.population import PopulationSpec
 
+_NOBODY = Owner("", ())
 _CYCLES = 2
 """What was opened in the first and is there after the second is not only replaced."""
 _MOST_TARGETS = 3
@@ -55,7 +57,9 @@ def find_openings(
         for name, opened in places.items()
         for place, _ in Counter(opened.values()).most_common()
     ]
-    known = [targets(name, keys) for name, _, keys in groups]
+    things = everything() if groups else []
+    known = [targets(name, keys, things) for name, _, keys in groups]
+    del things
     owners = _owners([[*each.values()] for each in known], life)
     return [
         _site(name, place, [each.called for each in found.values()], owner, spec.folder)
@@ -84,18 +88,17 @@ def _opened(
 
 
 def _owners(known: Sequence[Sequence[Target]], life: Cycles) -> list[Owner]:
-    """Who holds a thing of each; nobody where there is none, or nothing leads to a root."""
-    things = {id(each.thing): each.thing for found in known for each in found if each.thing}
-    owners = Owners(life.population, (things, known, *known)) if things else None
-    found = []
-    for each in known:
-        thing = next((target.thing for target in each if target.thing is not None), None)
-        owner = Owner("", ())
-        if owners is not None and thing is not None:
-            key = id(thing), None
-            owner = owners.of([key], {id(thing): thing})[key]
-        found.append(owner if owner.kept_by else Owner("", ()))
-    return found
+    """Who holds the first thing of each; nobody where there is none, or nothing leads to a root."""
+    first = [
+        next((each.thing for each in found if each.thing is not None), None) for found in known
+    ]
+    holders = {id(thing): thing for thing in first if thing is not None}
+    if not holders:
+        return [_NOBODY] * len(known)
+    owners = Owners(life.population, (first, holders, known, *known))
+    found = owners.of([(key, None) for key in holders], holders)
+    named = (found.get((id(thing), None), _NOBODY) for thing in first)
+    return [owner if owner.kept_by else _NOBODY for owner in named]
 
 
 def _live(life: Cycles, spare: resources.Spare) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from memprof.catalogue.passes import OPTIONS, passes_with, without_stores
 from memprof.errors import LeakFound, MeasurementError, MemprofError, ScenarioError, Undecided
@@ -16,7 +17,16 @@ from memprof.profile.cautions import of_workers
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.text import format_size
-from memprof.values.leak import COUNTS, Leak, LeakReport, LeakRun, Mode, Unchecked, cycle_steps
+from memprof.values.leak import (
+    COUNTS,
+    CycleRun,
+    Leak,
+    LeakReport,
+    LeakRun,
+    Mode,
+    Unchecked,
+    cycle_steps,
+)
 from memprof.values.report import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
@@ -49,15 +59,16 @@ def leak(
     """
     scenario = loaded.scenario
     check = _Check(
-        Crew(loaded, limits, observer, total=scenario.repeats),
+        Crew(loaded, limits, observer, scenario.repeats, beside=scenario.repeats - 1),
         modes,
         cycles,
         _history_steps(scenario) if len(modes) > 1 else None,
     )
     found: list[Leak] = []
     with check.kept(lambda: check.runs):
-        for repeat in range(scenario.repeats):
-            check.run(repeat)
+        check.run(0)
+        others = [partial(check.run, repeat) for repeat in range(1, scenario.repeats)]
+        check.crew.all_of(others, max(each.peak_bytes for each in check.of_all_modes()))
         for verdict in check.verdicts():
             found.append(verdict)
             if verdict.verdict == "leak":
@@ -67,7 +78,7 @@ def leak(
         (each for said in ("leak", "inconclusive") for each in found if each.verdict == said),
         found[0],
     )
-    measured = [each for run in check.runs for each in run.runs.values()]
+    measured = check.of_all_modes()
     report = LeakReport(
         scenario=scenario.reported,
         file=loaded.file,
@@ -104,12 +115,21 @@ class _Check(Measuring):
     modes: tuple[Mode, ...]
     cycles: int
     history_steps: int | None
-    runs: list[LeakRun] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
+    _by_repeat: dict[int, LeakRun] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[LeakRun]:
+        """What each repeat measured, in their order."""
+        return [self._by_repeat[repeat] for repeat in sorted(self._by_repeat)]
 
     @property
     def passes(self) -> tuple[str, ...]:
         return tuple(self.crew.loaded.scenario.passes)
+
+    def of_all_modes(self) -> list[CycleRun]:
+        """What each worker measured in each mode."""
+        return [each for run in self.runs for each in run.runs.values()]
 
     def run(self, repeat: int) -> None:
         """One more repeat, of which all that is known is kept, however it ends."""
@@ -127,7 +147,8 @@ class _Check(Measuring):
             done = self.crew.run(title, request, on_part=known.append)
             known.append(done.value)
         finally:
-            self.runs += known[-1:]
+            if known:
+                self._by_repeat[repeat] = known[-1]
 
     def verdicts(self) -> Iterator[Leak]:
         """On each mode that was looked at, up to the first that leaks."""

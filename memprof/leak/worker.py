@@ -131,6 +131,7 @@ def _run(
             **resources.left_out(),
             **_lost([*taken]),
         ),
+        peak_bytes=process.peak_rss_bytes() or 0,
         exhausted=exhausted,
         grain_bytes=grain,
     )

@@ -103,6 +103,7 @@ class CycleRun(WorkerRun, frozen=True):
     Attributes:
         seconds: what each cycle took, without its reading.
         compilations: programs that JAX compiled in each cycle; empty for other backends.
+        peak_bytes: the highest resident set of its process until then; 0 where nothing tells.
         exhausted: why the last cycle was not finished, where there was no more of what had grown.
         grain_bytes: by how much the process grows at the least; None where that is a page.
     """
@@ -110,6 +111,7 @@ class CycleRun(WorkerRun, frozen=True):
     readings: tuple[CycleReading, ...]
     seconds: tuple[float, ...]
     compilations: tuple[int, ...]
+    peak_bytes: int = 0
     exhausted: Exhausted | None = None
     grain_bytes: int | None = None
 

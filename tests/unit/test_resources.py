@@ -1,0 +1,183 @@
+"""What is counted beside memory, one of each taken and given back in this process."""
+
+import errno
+import logging
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+
+import pytest
+
+from memprof.instruments import process, resources
+from memprof.instruments.graph import everything
+from memprof.instruments.targets import targets
+from memprof.values.leak import COUNTS
+
+
+@pytest.fixture(autouse=True)
+def created():
+    return resources.created()
+
+
+def new(name, take):
+    """What there is of a kind after `take` that was not before, and what it is called."""
+    before = set(resources.present(name))
+    kept = take()
+    keys = set(resources.present(name)) - before
+    called = sorted(each.called for each in targets(name, keys, everything()).values())
+    return kept, keys, called
+
+
+def test_all_counts_can_be_trusted_here():
+    assert resources.left_out() == {}
+    assert set(resources.counts()) == set(COUNTS)
+
+
+def test_a_file_and_a_pipe_are_descriptors(tmp_path):
+    path = tmp_path / "log"
+    file, keys, called = new("descriptors", lambda: path.open("w"))
+    assert len(keys) == 1
+    assert called[0].lstrip("…") in str(path)
+    assert called[0].endswith("/log")
+    file.close()
+    ends, keys, called = new("descriptors", os.pipe)
+    assert (len(keys), called) == (2, ["pipe", "pipe"])
+    for end in ends:
+        os.close(end)
+
+
+def test_a_socket_is_named_by_its_ends():
+    def connected():
+        server = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(server.getsockname())
+        return server, client, server.accept()[0]
+
+    kept, keys, called = new("descriptors", connected)
+    port = kept[0].getsockname()[1]
+    assert len(keys) == 3
+    assert f"TCP listens at 127.0.0.1:{port}" in called
+    assert any(each.endswith(f" to 127.0.0.1:{port}") for each in called)
+    for each in kept:
+        each.close()
+
+
+def test_a_descriptor_knows_the_object_that_has_it():
+    with tempfile.TemporaryFile() as file:
+        keys = [key for key in resources.present("descriptors") if key[0] == file.fileno()]
+        (found,) = targets("descriptors", keys, everything()).values()
+        assert found.thing.fileno() == file.fileno()
+
+
+def test_a_thread_is_named_with_its_target():
+    def waits():
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait, name="beat")
+        thread.start()
+        return thread, end
+
+    (thread, end), keys, called = new("threads", waits)
+    assert (keys, called) == ({thread.native_id}, ["beat, target Event.wait"])
+    end.set()
+    thread.join()
+
+
+def test_a_child_counts_until_somebody_waits_for_it():
+    command = [sys.executable, "-c", "pass"]
+    child, keys, _ = new("children", lambda: subprocess.Popen(command))
+    assert [pid for pid, _ in keys] == [child.pid]
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert keys <= set(resources.present("children")), "its entry is still taken"
+    child.wait()
+    assert not keys & set(resources.present("children"))
+
+
+def test_maps_of_one_file_are_as_many_as_they_are(tmp_path):
+    file = tmp_path / "table"
+    file.write_bytes(bytes(mmap.PAGESIZE))
+
+    def maps():
+        with file.open("rb") as opened:
+            return [mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) for _ in range(3)]
+
+    kept, keys, called = new("maps", maps)
+    assert len(keys) == 3
+    assert {name[-6:] for name in called} == {"/table"}
+    for each in kept:
+        each.close()
+
+
+@pytest.mark.parametrize("make", [tempfile.mkdtemp, lambda: tempfile.mkstemp()[1]])
+def test_a_temporary_file_counts_while_it_is_there(make):
+    name, keys, _ = new("files", make)
+    assert name in keys
+    os.rmdir(name) if os.path.isdir(name) else os.unlink(name)
+    assert name not in resources.present("files")
+
+
+def test_a_file_that_was_renamed_is_there_under_its_new_name():
+    handle, name = tempfile.mkstemp()
+    os.close(handle)
+    os.rename(name, f"{name}.done")
+    assert {f"{name}.done"} == {each for each in resources.present("files") if name in each}
+    os.unlink(f"{name}.done")
+
+
+def test_names_of_files_that_come_and_go_take_no_memory():
+    def one():
+        handle, name = tempfile.mkstemp()
+        os.close(handle)
+        os.unlink(name)
+
+    one(), resources.present("files")
+    process.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(200):
+        one()
+        resources.present("files")
+    process.collect()
+    assert sys.getallocatedblocks() - before < 50
+
+
+def test_a_segment_counts_until_it_is_unlinked():
+    from multiprocessing.shared_memory import SharedMemory
+
+    segment, keys, called = new("segments", lambda: SharedMemory(create=True, size=8))
+    assert called == [segment.name]
+    segment.close()
+    assert keys <= set(resources.present("segments"))
+    segment.unlink()
+    assert not keys & set(resources.present("segments"))
+
+
+def test_loggers_handlers_and_warnings_are_counted_and_named():
+    logger, _, called = new("loggers", lambda: logging.getLogger("only here"))
+    assert called == ["only here"]
+    _, _, called = new("handlers", lambda: logger.addHandler(logging.NullHandler()))
+    assert called == ["NullHandler of only here"]
+    logging.root.manager.loggerDict.pop("only here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        _, _, called = new("warnings", lambda: warnings.warn("once", stacklevel=1))
+    assert called == [f"'once' in {__name__}"]
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.EMFILE, "too many"), ["descriptors"]),
+        (BlockingIOError(errno.EAGAIN, "no more"), ["children", "threads"]),
+        (RuntimeError("can't start new thread"), ["threads", "children"]),
+        (OSError(errno.ENOSPC, "full"), ["files", "segments"]),
+        (OSError(errno.ENOENT, "gone"), []),
+        (ValueError("no"), []),
+    ],
+)
+def test_what_there_was_no_more_of_is_read_from_the_error_behind(error, what):
+    outer = ValueError("the model failed")
+    outer.__context__, outer.__suppress_context__ = error, True
+    assert [name for name, _ in resources.exhausted(outer)] == what
