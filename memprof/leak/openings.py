@@ -89,13 +89,12 @@ def _opened(
 
 def _owners(known: Sequence[Sequence[Target]], life: Cycles) -> list[Owner]:
     """Who holds the first thing of each; nobody where there is none, or nothing leads to a root."""
-    first = [
-        next((each.thing for each in found if each.thing is not None), None) for found in known
-    ]
+    things = [[each.thing for each in found if each.thing is not None] for found in known]
+    first = [next(iter(each), None) for each in things]
     holders = {id(thing): thing for thing in first if thing is not None}
     if not holders:
         return [_NOBODY] * len(known)
-    owners = Owners(life.population, (first, holders, known, *known))
+    owners = Owners(life.population, (first, holders, known, *known, things, *things))
     found = owners.of([(key, None) for key in holders], holders)
     named = (found.get((id(thing), None), _NOBODY) for thing in first)
     return [owner if owner.kept_by else _NOBODY for owner in named]
