@@ -28,7 +28,7 @@ import psutil
 
 from memprof.instruments import Load, failure
 from memprof.posix import PAGE_BYTES
-from memprof.values.leak import COUNTS, CountName
+from memprof.values.counts import COUNTS, CountName
 
 _FD, _TASKS, _MAPS = Path("/proc/self/fd"), Path("/proc/self/task"), Path("/proc/self/maps")
 _SEGMENTS = "/dev/shm/"

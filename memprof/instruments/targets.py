@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from memprof.instruments.resources import Key, programs
-from memprof.values.leak import CountName
+from memprof.values.counts import CountName
 
 _INODE = re.compile(r":\[\d+\]$")
 _MOST_LETTERS = 60

@@ -1,7 +1,8 @@
 """Why a site grows, where that is known: each cause by what it looks like among living objects, in
 words, with what helps against it.
 
-The only home of such words; to know another cause is to add a function here.
+The only home of such words. Another cause is another kind in `CauseName`, a function with its words
+here, and a look for it in `cause_of`.
 """
 
 from __future__ import annotations

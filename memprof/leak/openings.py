@@ -29,7 +29,8 @@ from memprof.instruments.source_lines import (
 from memprof.instruments.targets import Target, targets
 from memprof.leak.owners import Owner, Owners
 from memprof.leak.worker import Cycles
-from memprof.values.leak import COUNTS, CountName, Site, SiteLine
+from memprof.values.counts import COUNTS, CountName
+from memprof.values.leak import Site, SiteLine
 from memprof.values.population import PopulationSpec
 
 _NOBODY = Owner("", ())

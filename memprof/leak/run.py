@@ -17,8 +17,8 @@ from memprof.profile.cautions import of_workers
 from memprof.scenario import LoadedScenario
 from memprof.scenario.schema import Scenario
 from memprof.text import format_size
+from memprof.values.counts import COUNTS
 from memprof.values.leak import (
-    COUNTS,
     CycleRun,
     Leak,
     LeakReport,

@@ -14,9 +14,9 @@ from memprof.posix import PAGE_BYTES
 from memprof.stats import growth
 from memprof.stats.growth import GRAIN_BYTES, CycleSeries, Judgement
 from memprof.stats.lines import mean_interval, mean_of_known, robust_fit
+from memprof.values.counts import COUNTS
 from memprof.values.instruments import UNSEEN
 from memprof.values.leak import (
-    COUNTS,
     HEAP,
     Attribution,
     CycleReading,

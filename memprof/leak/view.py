@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from memprof.leak.verdict import seldom
-from memprof.leak.words import RELEASE, grown, grows_in_memory, shown_number
+from memprof.leak.words import grown, grows_in_memory, shown_number
 from memprof.render import (
     Band,
     Bars,
@@ -27,8 +27,8 @@ from memprof.render import (
 )
 from memprof.stats import growth
 from memprof.text import counted, format_size, listed
+from memprof.values.counts import COUNTS
 from memprof.values.leak import (
-    COUNTS,
     HEAP,
     MODES,
     Leak,
@@ -420,7 +420,7 @@ def _remedy(leak: Leak) -> str:
         )
     site = leak.sites[0]
     if site.counted is not None:
-        return RELEASE[site.counted]
+        return COUNTS[site.counted].remedy
     if not site.kept_by:
         return f"Start at {site.where}: its allocations outlive the cycle."
     end = "Bound it" if leak.mode == "steps" else "Release it with the agents, or cap it"

@@ -1,25 +1,9 @@
-"""What grows, in words, and how to let go of what is counted."""
+"""What grows, in words."""
 
 from __future__ import annotations
 
 from memprof.text import format_size, listed
-from memprof.values.leak import CountName, Leak
-
-RELEASE: dict[CountName, str] = {
-    "descriptors": "Close each with the agent that opened it, or open it in a with block.",
-    "threads": "Have each end with the agent that started it, and join it.",
-    "children": "End each with the agent that started it: terminate() it, and wait() for it.",
-    "segments": "close() and unlink() each with the agent that created it.",
-    "maps": "close() each with the agent that mapped it, and drop arrays that look into it.",
-    "files": "Remove each with the agent that created it, as tempfile.TemporaryDirectory does.",
-    "programs": "Compile once: call the same jitted function, with arguments of the same shapes.",
-    "uncollectable": "Empty gc.garbage, and find what fills it (gc.DEBUG_SAVEALL does).",
-    "figures": "Call matplotlib.pyplot.close(figure) once it is drawn or saved.",
-    "loggers": "Use one logger for all agents: Python keeps every name.",
-    "handlers": "Remove each with the agent that added it: logger.removeHandler(handler).",
-    "warnings": "Warn with a text that does not change: Python remembers each one.",
-}
-"""What to do about each."""
+from memprof.values.leak import Leak
 
 
 def grown(leak: Leak) -> str:

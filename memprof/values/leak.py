@@ -7,55 +7,22 @@ as many more steps (`steps`).
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 from msgspec import Struct
 
+from memprof.values.counts import COUNTS, Counted, CountName
 from memprof.values.instruments import Count, SourceLine
 from memprof.values.measurements import WorkerRun
 from memprof.values.population import PopulationSpec
-from memprof.values.report import (
-    Interval,
-    LeakVerdict,
-    ScenarioReport,
-)
+from memprof.values.report import Interval, LeakVerdict, ScenarioReport
 
 Mode = Literal["lifecycle", "steps"]
 MODES: tuple[Mode, ...] = ("lifecycle", "steps")
-CountName = Literal[
-    "descriptors", "threads", "children", "segments", "maps", "files", "programs", "uncollectable",
-    "figures", "loggers", "handlers", "warnings",
-]  # fmt: skip
 SignalName = Literal["native", "python", "objects", "process", "mapped", "device"] | CountName
 HEAP: tuple[SignalName, ...] = ("native", "python")
 """The signals that together are all that is handed out."""
 Evidence = Literal["object graph", "tracemalloc", "memray", "jax", "counts"]
-
-
-class Counted(NamedTuple):
-    """What is counted beside memory, in words: one of it, many, and how there comes to be one."""
-
-    one: str
-    many: str
-    made: str
-
-
-COUNTS: dict[CountName, Counted] = {
-    "descriptors": Counted("file descriptor", "file descriptors", "opened"),
-    "threads": Counted("thread", "threads", "started"),
-    "children": Counted("child process", "child processes", "started"),
-    "segments": Counted("shared memory segment", "shared memory segments", "created"),
-    "maps": Counted("memory map", "memory maps", "mapped"),
-    "files": Counted("temporary file", "temporary files", "created"),
-    "programs": Counted("compiled program", "compiled programs", "compiled"),
-    "uncollectable": Counted("uncollectable object", "uncollectable objects", "made"),
-    "figures": Counted("matplotlib figure", "matplotlib figures", "made"),
-    "loggers": Counted("logger", "loggers", "made"),
-    "handlers": Counted("logging handler", "logging handlers", "added"),
-    "warnings": Counted("remembered warning", "remembered warnings", "warned"),
-}
-"""What a process holds that is not memory, or not only; each is counted exactly, so that one in
-each cycle is found."""
 
 
 def cycle_steps(spec: PopulationSpec, mode: Mode) -> int:

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
+from memprof.values.counts import CountName
 from memprof.values.density import DensityRun, DistributedRun
 from memprof.values.distributed import Reached
 from memprof.values.instruments import Calibration, InstrumentRun
-from memprof.values.leak import Attribution, CountName, LeakRun, Mode
+from memprof.values.leak import Attribution, LeakRun, Mode
 from memprof.values.measurements import Mark, Measurement, PlanTrials, ThreadsRun, TraceComparison
 from memprof.values.population import PopulationSpec
 from memprof.values.prediction import ForecastRun

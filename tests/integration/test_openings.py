@@ -10,7 +10,7 @@ from memprof.instruments import resources
 from memprof.launch.spawn import run_worker
 from memprof.posix import Limits
 from memprof.scenario import load_scenario
-from memprof.values.leak import COUNTS
+from memprof.values.counts import COUNTS
 from memprof.values.requests import FindSites
 from tests.conftest import COMMAND, SCENARIOS
 

@@ -10,13 +10,14 @@ import sys
 import tempfile
 import threading
 import warnings
+from typing import get_args
 
 import pytest
 
 from memprof.instruments import process, resources
 from memprof.instruments.graph import everything
 from memprof.instruments.targets import targets
-from memprof.values.leak import COUNTS
+from memprof.values.counts import COUNTS, CountName
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def new(name, take):
 
 def test_all_counts_can_be_trusted_here():
     assert resources.left_out() == {}
-    assert set(resources.counts()) == set(COUNTS)
+    assert set(resources.counts()) == set(COUNTS) == set(get_args(CountName))
 
 
 def test_a_file_and_a_pipe_are_descriptors(tmp_path):
