@@ -19,8 +19,8 @@ from memprof.watching.registry import Place
 # Frames from an allocation up to the user's own line, through NumPy's and PyMDP's.
 _FRAMES = 12
 _MOST_LINES = 20
-# Tracing may add so much to the time of steps without it, after the first seconds that it adds, in
-# which it is seen what it adds. A stretch of fewer steps has too few marks.
+# Tracing may add so much to the time of steps without it, beyond the first seconds that it adds. A
+# stretch of fewer steps has too few marks, and so the first is as long in any case.
 _SHARE, _ADDED_SECONDS, _FEWEST_STEPS = 1.5, 10.0, 8
 # Less than this in a step is noise, and so is less than this share of what all lines gain. Of that,
 # so much has to be left when those that lose are counted, too: NumPy hands small blocks out again
@@ -139,18 +139,19 @@ class KeptLines:
 
     def _trace_on(self, now: float) -> bool:
         """Mark, or rest, if it is time to."""
-        if self._steps >= self._next:
+        marked = self._steps >= self._next
+        if marked:
             lived = self._steps - self._latest.start
             self._next = self._steps + max(2, 1 << (lived.bit_length() - 2))
             self._latest.marks.append(_marked(self._steps))
             if self._latest.length >= self._longest.length:
                 self._longest = self._latest
             self._traced.seconds += self._clock() - now
-        elif self._left() >= 0 or not self._started:
-            return False
-        if self._left() < 0 and self._started:
+        late = self._traced.count >= _FEWEST_STEPS and self._left() < 0
+        if late and self._started:
             self.stop()
-        return True
+            return True
+        return marked
 
     def _left(self) -> float:
         """The time that tracing may still add."""
