@@ -20,6 +20,7 @@ from memprof.instruments.held import reachable
 from memprof.instruments.memory import buffers_of
 from memprof.instruments.source_lines import Place, running_place, short_path, text_of
 from memprof.populations import EVERYBODY, Population
+from memprof.text import raised
 from memprof.values.instruments import Account, Details, DeviceDetails, DeviceRow, Retrace
 from memprof.values.population import PopulationSpec
 
@@ -53,7 +54,10 @@ def device_memory_bytes() -> int | None:
 def device_failure() -> str:
     """Why JAX's live arrays are not to be trusted, tried with one; empty if they are. JAX has to be
     loaded."""
-    return failure(_live_bytes, _DeviceArray(), _TRIED_BYTES)
+    try:
+        return failure(_live_bytes, _DeviceArray(), _TRIED_BYTES)
+    except Exception as error:  # whoever imports JAX need not have a device for it
+        return raised(error)
 
 
 def _live_bytes() -> int:

@@ -27,13 +27,11 @@ from typing import Any
 import psutil
 
 from memprof.instruments import Load, failure
+from memprof.instruments.created import created, target_of
 from memprof.posix import PAGE_BYTES
 from memprof.values.counts import COUNTS, CountName
 
 _FD, _TASKS, _MAPS = Path("/proc/self/fd"), Path("/proc/self/task"), Path("/proc/self/maps")
-_SEGMENTS = "/dev/shm/"
-_SHARED = ("/tmp/", "/var/tmp/")
-"""Folders of temporary files in which others have theirs, too."""
 _LONGEST_END = 1.0
 
 Key = Hashable
@@ -130,15 +128,8 @@ class Spare:
 def _descriptors() -> Collection[Key] | None:
     """Open descriptors, with what they lead to."""
     with contextlib.suppress(OSError):
-        return {(int(fd), target) for fd in os.listdir(_FD) if (target := _target(fd))}
+        return {(int(fd), target) for fd in os.listdir(_FD) if (target := target_of(fd))}
     return None
-
-
-def _target(fd: str | int) -> str:
-    """Empty for one that is closed, as that with which the folder itself was listed."""
-    with contextlib.suppress(OSError):
-        return os.readlink(f"{_FD}/{fd}")
-    return ""
 
 
 def _threads() -> Collection[Key] | None:
@@ -189,81 +180,18 @@ def _programs() -> Collection[Key] | None:
 
 def programs() -> list[Any] | None:
     """Those that JAX has compiled and that are still there, on all devices' clients; None where it
-    does not tell."""
+    does not tell, or has no device."""
     jax = sys.modules.get("jax")
     if jax is None:
         return []
-    clients = {id(client): client for client in (each.client for each in jax.local_devices())}
+    try:
+        devices = jax.local_devices()
+    except Exception:  # a RuntimeError, or an assertion of its own
+        return None
+    clients = {id(client): client for client in (each.client for each in devices)}
     if not all(hasattr(client, "live_executables") for client in clients.values()):
         return None
     return [each for client in clients.values() for each in client.live_executables()]
-
-
-# ---------------------------------------------------------------- what has a name in the system
-
-
-class Created:
-    """Files in folders of temporary files, and segments of shared memory, that this process has
-    created and not removed, by their names. Source: PEP 578, the table of audit events.
-
-    The names are kept in an unnamed file: on the heap they would be a leak of their own.
-    """
-
-    def __init__(self) -> None:
-        self._names = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        self._own = tempfile.gettempdir() + "/"
-        self._watched = (_SEGMENTS, *_SHARED, self._own)
-        sys.addaudithook(self._heard)
-
-    def files(self) -> set[Key]:
-        """Temporary files and folders."""
-        found = {name for name in self._there() if not name.startswith(_SEGMENTS)}
-        if self._own not in _SHARED:  # nobody else has any in there
-            for folder, folders, files in os.walk(self._own):
-                found |= {os.path.join(folder, each) for each in (*folders, *files)}
-        return set(found)
-
-    def segments(self) -> set[Key]:
-        """Segments of shared memory."""
-        return {name for name in self._there() if name.startswith(_SEGMENTS)}
-
-    def _there(self) -> set[str]:
-        self._names.seek(0)
-        found = {os.fsdecode(name) for name in self._names.read().split(b"\0") if name}
-        there = {name for name in found if os.path.lexists(name)}
-        self._names.seek(0)
-        self._names.truncate()
-        for name in there:
-            self._note(name)
-        return there
-
-    def _note(self, name: str) -> None:
-        self._names.write(os.fsencode(name) + b"\0")
-
-    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        name = _created(event, arguments)
-        if name.startswith(self._watched):
-            self._note(name)
-
-
-def _created(event: str, arguments: tuple[Any, ...]) -> str:
-    """The name that comes to be in an event; empty for any other event."""
-    match event, arguments:
-        case "open", (str() | bytes() as path, _, int(flags)) if flags & os.O_CREAT:
-            return os.path.abspath(os.fsdecode(path))
-        case "os.mkdir", (str() | bytes() as path, *_):
-            return os.path.abspath(os.fsdecode(path))
-        case "os.rename", (_, str() | bytes() as path, *_):
-            return os.path.abspath(os.fsdecode(path))
-        case "mmap.__new__", (int(fd), *_) if fd >= 0:
-            return _target(fd)
-    return ""
-
-
-@cache
-def created() -> Created:
-    """What this process creates from now on; from the first time that somebody asks."""
-    return Created()
 
 
 # ---------------------------------------------------------------- what Python and libraries keep
@@ -295,7 +223,7 @@ def _warnings() -> Collection[Key]:
     found: set[Key] = {("filter", id(each)) for each in warnings.filters}
     for name, module in list(sys.modules.items()):
         registry = getattr(module, "__dict__", {}).get("__warningregistry__", ())
-        found |= {(name, *map(str, each)) for each in registry if isinstance(each, tuple)}
+        found |= {(name, *map(str, each)) for each in list(registry) if isinstance(each, tuple)}
     return found
 
 

@@ -95,10 +95,17 @@ def _children(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Targ
     kinds = (subprocess.Popen, BaseProcess)
     owners = {each.pid: each for each in things if issubclass(type(each), kinds)}
     for pid, started in keys:
-        with suppress(psutil.Error, OSError):
-            process = psutil.Process(pid)
-            words = process.cmdline() or [f"{process.name()} ({process.status()})"]
-            yield (pid, started), Target(_short(" ".join(words)), owners.get(pid))
+        yield (pid, started), Target(_short(_command(pid)), owners.get(pid))
+
+
+def _command(pid: int) -> str:
+    """What a process runs; of one that has ended, and that nobody has waited for, what is left."""
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return f"{process.name()} (ended; nobody waited for it)"
+        return " ".join(process.cmdline()) or process.name()
+    return f"process {pid}"
 
 
 def _segments(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:

@@ -1,15 +1,19 @@
 """What is counted beside memory, one of each taken and given back in this process."""
 
 import errno
+import io
 import logging
 import mmap
 import os
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import warnings
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -23,6 +27,11 @@ from memprof.values.counts import COUNTS, CountName
 @pytest.fixture(autouse=True)
 def created():
     return resources.created()
+
+
+def run(code):
+    """Python code, in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 def new(name, take):
@@ -93,6 +102,9 @@ def test_a_child_counts_until_somebody_waits_for_it():
     assert [pid for pid, _ in keys] == [child.pid]
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert keys <= set(resources.present("children")), "its entry is still taken"
+    (found,) = targets("children", keys, everything()).values()
+    assert found.thing is child
+    assert found.called.endswith("(ended; nobody waited for it)")
     child.wait()
     assert not keys & set(resources.present("children"))
 
@@ -126,6 +138,83 @@ def test_a_file_that_was_renamed_is_there_under_its_new_name():
     os.rename(name, f"{name}.done")
     assert {f"{name}.done"} == {each for each in resources.present("files") if name in each}
     os.unlink(f"{name}.done")
+
+
+@pytest.fixture
+def elsewhere():
+    """A folder in which nobody expects temporary files."""
+    folder = Path(tempfile.mkdtemp(dir=Path(__file__).parent))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("make", [tempfile.mkdtemp, lambda dir: tempfile.mkstemp(dir=dir)[1]])
+def test_a_temporary_file_counts_in_whichever_folder_it_is(elsewhere, make):
+    name, keys, _ = new("files", lambda: make(dir=elsewhere))
+    assert keys == {name}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder, fd: os.mkdir("new", dir_fd=fd),
+        lambda folder, fd: (folder / "new").mkdir(),
+        lambda folder, fd: (folder / "new").touch(),
+        lambda folder, fd: (folder / "new").symlink_to("/"),
+        lambda folder, fd: os.link(__file__, folder / "new"),
+        lambda folder, fd: io.FileIO(folder / "new", "w").close(),
+        lambda folder, fd: sqlite3.connect(folder / "new").execute("create table t (x)"),
+        lambda folder, fd: os.rename(folder / "old", "new", dst_dir_fd=fd),
+    ],
+)
+def test_a_file_counts_however_it_is_made(make):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        (Path(folder) / "old").touch()
+        fd = os.open(folder, os.O_RDONLY)
+        _, keys, _ = new("files", lambda: make(Path(folder), fd))
+        os.close(fd)
+        assert f"{folder}/new" in keys
+
+
+def test_what_was_there_before_is_not_created():
+    """As of a folder that need not be new, or a log that goes on."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        code = (
+            "import os, sys\n"
+            "from memprof.instruments import resources\n"
+            "resources.created()\n"
+            f"os.makedirs({folder!r}, exist_ok=True)\n"
+            f"open({folder + '/log'!r}, 'a').close()\n"
+            f"open({folder + '/new'!r}, 'a').close()\n"
+            "print(*resources.present('files'))\n"
+        )
+        (Path(folder) / "log").touch()
+        done = run(code)
+    assert [name for name in done.stdout.split() if name.startswith(folder)] == [f"{folder}/new"]
+
+
+def test_a_name_that_is_none_is_refused_in_pythons_words():
+    with pytest.raises(ValueError, match="null"):
+        open("/tmp/\0", "w")  # noqa: SIM115
+    with pytest.raises(UnicodeEncodeError):
+        open("/tmp/\ud800", "w")  # noqa: SIM115
+
+
+def test_who_closes_all_descriptors_and_opens_files_keeps_them_whole(tmp_path):
+    """Such a file may come to have the number of the one that memprof keeps names in."""
+    code = (
+        "import os\n"
+        "from memprof.instruments import resources\n"
+        "resources.created()\n"
+        "os.closerange(3, 256)\n"
+        f"kept = [open('{tmp_path}/' + str(n), 'w') for n in range(20)]\n"
+        "for each in kept: each.write('mine'), each.flush()\n"
+        "open('/tmp/memprof-another', 'w').close(), os.unlink('/tmp/memprof-another')\n"
+        "print(resources.present('files'), resources.present('segments'))\n"
+    )
+    done = run(code)
+    assert done.stdout == "None None\n", done.stderr
+    assert {each.read_text() for each in tmp_path.iterdir()} == {"mine"}
 
 
 def test_names_of_files_that_come_and_go_take_no_memory():
@@ -182,3 +271,14 @@ def test_what_there_was_no_more_of_is_read_from_the_error_behind(error, what):
     outer = ValueError("the model failed")
     outer.__context__, outer.__suppress_context__ = error, True
     assert [name for name, _ in resources.exhausted(outer)] == what
+
+
+def test_who_imports_jax_need_not_have_a_device_for_it():
+    done = run(
+        "import os\n"
+        "os.environ['JAX_PLATFORMS'] = 'cuda'\n"
+        "import jax\n"
+        "from memprof.instruments import device, resources\n"
+        "print(resources.counts().get('programs'), device.live_device_bytes())\n"
+    )
+    assert done.stdout == "None None\n", done.stderr
