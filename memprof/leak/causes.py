@@ -16,8 +16,8 @@ from typing import Any
 
 from memprof.instruments.graph import LruCache, namespace, referents
 from memprof.instruments.source_lines import short_path
+from memprof.leak.held import Held
 from memprof.leak.owners import Owner, titled
-from memprof.leak.retained import Held
 from memprof.leak.rings import Ring
 from memprof.upstream import is_pymdps
 from memprof.upstream.attributes import HISTORIES

@@ -28,8 +28,8 @@ from memprof.instruments.graph import (
     type_name,
 )
 from memprof.instruments.source_lines import Place
+from memprof.leak.held import Held, made_at
 from memprof.leak.owners import Owner, find_name, titled
-from memprof.leak.retained import Held, made_at
 
 _PLAIN = (list, tuple, dict, set, frozenset, deque, CellType, np.ndarray)
 _MOST_STARTS = 20

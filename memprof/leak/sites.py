@@ -36,9 +36,10 @@ from memprof.instruments.source_lines import (
 from memprof.instruments.traced import without_own
 from memprof.leak.allowance import Allowance
 from memprof.leak.causes import cause_of, interned_names, retracing
+from memprof.leak.held import Held, gain, total
 from memprof.leak.openings import find_openings
 from memprof.leak.owners import Owner, Owners
-from memprof.leak.retained import Held, Key, RetainedObjects, gain, total
+from memprof.leak.retained import Key, RetainedObjects
 from memprof.leak.rings import Ring, Rings
 from memprof.leak.worker import Cycles, life_of
 from memprof.stats.growth import is_steady

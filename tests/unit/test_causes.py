@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from memprof.leak import causes
+from memprof.leak.held import Held, gain
 from memprof.leak.owners import Owner, Owners
-from memprof.leak.retained import Held, RetainedObjects, gain
+from memprof.leak.retained import RetainedObjects
 from memprof.leak.rings import Rings
 
 

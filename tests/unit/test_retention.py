@@ -13,8 +13,9 @@ import pytest
 
 from memprof.instruments.source_lines import PACKAGE, UserLines
 from memprof.leak import sites
+from memprof.leak.held import Held, gain, total
 from memprof.leak.owners import Owners
-from memprof.leak.retained import Held, RetainedObjects, gain, total
+from memprof.leak.retained import RetainedObjects
 from memprof.stats.growth import is_steady
 from memprof.storage.records import MemoryRecords
 
