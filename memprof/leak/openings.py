@@ -27,13 +27,12 @@ from memprof.instruments.source_lines import (
     text_of,
 )
 from memprof.instruments.targets import Target, targets
-from memprof.leak.owners import Owner, Owners
+from memprof.leak.owners import NOBODY, Owner, Owners
 from memprof.leak.worker import Cycles
 from memprof.values.counts import COUNTS, CountName
 from memprof.values.leak import Site, SiteLine
 from memprof.values.population import PopulationSpec
 
-_NOBODY = Owner("", ())
 _CYCLES = 2
 """What was opened in the first and is there after the second is not only replaced."""
 _MOST_TARGETS = 3
@@ -94,11 +93,11 @@ def _owners(known: Sequence[Sequence[Target]], life: Cycles) -> list[Owner]:
     first = [next(iter(each), None) for each in things]
     holders = {id(thing): thing for thing in first if thing is not None}
     if not holders:
-        return [_NOBODY] * len(known)
+        return [NOBODY] * len(known)
     owners = Owners(life.population, (first, holders, known, *known, things, *things))
     found = owners.of([(key, None) for key in holders], holders)
-    named = (found.get((id(thing), None), _NOBODY) for thing in first)
-    return [owner if owner.kept_by else _NOBODY for owner in named]
+    named = (found.get((id(thing), None), NOBODY) for thing in first)
+    return [owner if owner.kept_by else NOBODY for owner in named]
 
 
 def _live(life: Cycles, spare: resources.Spare) -> None:

@@ -47,6 +47,9 @@ class Owner:
     thing: Any = None
 
 
+NOBODY = Owner("", ())
+
+
 class Owners:
     """The living object graph, climbed from what is held to what holds it.
 

@@ -6,13 +6,13 @@ import tracemalloc
 import types
 import weakref
 from collections import Counter, deque
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from memprof.instruments.source_lines import PACKAGE, UserLines
 from memprof.leak import sites
+from memprof.leak.growths import held_growth
 from memprof.leak.held import Held, gain, total
 from memprof.leak.owners import Owners
 from memprof.leak.retained import RetainedObjects
@@ -214,8 +214,7 @@ def test_memprofs_own_is_one_site_and_one_link_and_what_watches_is_none():
         records.append([mark])
         lines._callers["somewhere", mark] = Counter([mark])
         marks.append(objects.mark())
-    life = SimpleNamespace(population=None)
-    found = [*sites._memprofs_as_one(sites._held_growth(marks, objects, life, 3))]
+    found = [*sites._memprofs_as_one(held_growth(marks, objects, None, 3))]
     by_name = {each.owner.name: each.owner for each in found}
     own = [name for name in by_name if "memprof" in name]
     assert own == ["memprof"], "the records, which agents are kept in"
