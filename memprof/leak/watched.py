@@ -3,6 +3,7 @@ libraries keep."""
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
@@ -127,8 +128,17 @@ def _interned() -> int:
 
 
 def _traces() -> tracemalloc.Snapshot | None:
-    """What is traced; None where the time for that was up."""
-    return without_own(tracemalloc.take_snapshot()) if tracemalloc.is_tracing() else None
+    """What is traced; None where the time for that was up. Nothing is collected meanwhile: what a
+    finalizer made then would not be traced."""
+    if not tracemalloc.is_tracing():
+        return None
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return without_own(tracemalloc.take_snapshot())
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _traced(yours: UserLines) -> Iterator[dict[Place, Held]]:

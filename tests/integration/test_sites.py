@@ -82,6 +82,7 @@ def test_garbage_that_its_finalizer_makes_anew_is_named():
     assert first.owner == "Phoenix.__del__"
     assert first.objects_per_cycle == 2
     assert first.bytes_per_cycle == pytest.approx(1150, rel=0.05)
+    assert sum(line.bytes_per_cycle for line in first.lines) == pytest.approx(1150, rel=0.05)
     assert first.lines[0].text == "self.ashes = bytearray(1000)"
     assert first.cause.says.startswith("Garbage never ends: finalizers (Phoenix.__del__)")
 
