@@ -1,7 +1,7 @@
 """What differs between systems and interpreters: limits of processes and locks on files, which
-POSIX alone has; the units in which memory is handed out (pages, blocks of allocators); how many
-processors a process may use, and how long it waited for one; and what the garbage collector has
-set aside.
+POSIX alone has; files that others may close; the units in which memory is handed out (pages, blocks
+of allocators); how many processors a process may use, and how long it waited for one; and what the
+garbage collector has set aside.
 
 Where `resource` or `fcntl` is missing (both are on Windows), memprof.optimize in memory, `memprof
 report` and `memprof compare` work all the same; what needs them says so before it begins.
@@ -9,12 +9,14 @@ report` and `memprof compare` work all the same; what needs them says so before 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
 import mmap
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -106,6 +108,54 @@ PAGE_BYTES = mmap.PAGESIZE
 
 ARRAY_HEADER_BYTES = 96
 """What a NumPy array takes beside its data, its shape and its strides."""
+
+
+class OwnFile:
+    """An open file of memprof's in a process of the user's, whose code may close it, as daemons
+    close all descriptors, and may then have a file of its own under the same number.
+
+    Raises:
+        OSError: it is not open.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._identity = _identity(number)
+
+    @classmethod
+    def unnamed(cls) -> OwnFile:
+        """A new one that ends with the process; in memory, where the system has that, as a folder
+        of temporary files may be full."""
+        if hasattr(os, "memfd_create"):
+            with contextlib.suppress(OSError):
+                return cls(os.memfd_create("memprof"))
+        with tempfile.TemporaryFile() as file:
+            return cls(os.dup(file.fileno()))
+
+    def is_there(self) -> bool:
+        """Whether the number still leads to it."""
+        with contextlib.suppress(OSError):
+            return _identity(self.number) == self._identity
+        return False
+
+    def close(self) -> None:
+        """Close it, if nobody did."""
+        if self.is_there():
+            os.close(self.number)
+
+    def content(self) -> bytes:
+        """All that is in it."""
+        return os.pread(self.number, os.fstat(self.number).st_size, 0)
+
+    def empty(self) -> None:
+        """Begin anew."""
+        os.ftruncate(self.number, 0)
+        os.lseek(self.number, 0, os.SEEK_SET)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def small_block_bytes(size: int) -> int:

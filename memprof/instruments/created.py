@@ -13,6 +13,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from memprof.posix import OwnFile
+
 _SEGMENTS = "/dev/shm/"
 _SHARED = ("/tmp/", "/var/tmp/")
 """Folders of temporary files in which others have theirs, too."""
@@ -26,8 +28,7 @@ class Created:
     """
 
     def __init__(self) -> None:
-        self._names = _unnamed_file()
-        self._identity = _identity(self._names)
+        self._names = OwnFile.unnamed()
         self._own = tempfile.gettempdir() + "/"
         self._watched = (_SEGMENTS, *_SHARED, self._own)
         sys.addaudithook(self._heard)
@@ -49,28 +50,18 @@ class Created:
         return None if there is None else {n for n in there if n.startswith(_SEGMENTS)}
 
     def _there(self) -> set[str] | None:
-        if not self._is_ours():
+        if not self._names.is_there():
             return None
-        noted = os.pread(self._names, os.fstat(self._names).st_size, 0)
-        found = {os.fsdecode(name) for name in noted.split(b"\0") if name}
+        found = {os.fsdecode(name) for name in self._names.content().split(b"\0") if name}
         there = {name for name in found if os.path.lexists(name)}
-        os.ftruncate(self._names, 0)
-        os.lseek(self._names, 0, os.SEEK_SET)
+        self._names.empty()
         for name in there:
             self._note(name)
         return there
 
-    def _is_ours(self) -> bool:
-        """Whether the descriptor still leads to the names: who closes all that are open may come to
-        have a file of theirs under its number."""
-        with suppress(OSError):
-            return _identity(self._names) == self._identity
-        return False
-
     def _note(self, name: str) -> None:
-        with suppress(OSError, UnicodeError):  # a name that is none, or there is no more room
-            if self._is_ours():
-                os.write(self._names, os.fsencode(name) + b"\0")
+        if self._names.is_there():
+            os.write(self._names.number, os.fsencode(name) + b"\0")
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         with suppress(OSError, ValueError):  # the user's call fails by itself, with its own words
@@ -112,20 +103,6 @@ def target_of(fd: int | str) -> str:
     with suppress(OSError):
         return os.readlink(f"/proc/self/fd/{fd}")
     return ""
-
-
-def _unnamed_file() -> int:
-    """In memory, where the system has that: a folder of temporary files may be full."""
-    if hasattr(os, "memfd_create"):
-        with suppress(OSError):
-            return os.memfd_create("names")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
 
 
 @cache

@@ -19,7 +19,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -27,12 +26,12 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from queue import SimpleQueue
 from threading import Thread
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import psutil
 
 from memprof.instruments import Load, SmallObjects, failure
-from memprof.posix import malloc_block_bytes, small_block_bytes
+from memprof.posix import OwnFile, malloc_block_bytes, small_block_bytes
 
 _LARGE = 2**20
 """Blocks of more are rounded up by next to nothing."""
@@ -246,12 +245,13 @@ def _table() -> bytes:
         return b""
     if sys.stderr is not None:
         sys.stderr.flush()
+    if not _stats_file().is_there():  # somebody closed it
+        _stats_file.cache_clear()
     file = _stats_file()
-    file.seek(0)
-    file.truncate()
+    file.empty()
     saved = _copy_of(2)
     try:
-        os.dup2(file.fileno(), 2)
+        os.dup2(file.number, 2)
         sys._debugmallocstats()
     finally:
         if saved is None:
@@ -259,8 +259,7 @@ def _table() -> bytes:
         else:
             os.dup2(saved, 2)
             os.close(saved)
-    file.seek(0)
-    return file.read()
+    return file.content()
 
 
 def _copy_of(descriptor: int) -> int | None:
@@ -274,9 +273,8 @@ def _copy_of(descriptor: int) -> int | None:
 
 
 @cache
-def _stats_file() -> IO[bytes]:
-    """Unnamed, so that it ends with the process."""
-    return tempfile.TemporaryFile(buffering=0)
+def _stats_file() -> OwnFile:
+    return OwnFile.unnamed()
 
 
 def _mallocs() -> Iterator[Malloc]:

@@ -28,7 +28,7 @@ import psutil
 
 from memprof.instruments import Load, failure
 from memprof.instruments.created import created, target_of
-from memprof.posix import PAGE_BYTES
+from memprof.posix import PAGE_BYTES, OwnFile
 from memprof.values.counts import COUNTS, CountName
 
 _FD, _TASKS, _MAPS = Path("/proc/self/fd"), Path("/proc/self/task"), Path("/proc/self/maps")
@@ -111,15 +111,15 @@ class Spare:
     _MANY = 12
 
     def __init__(self) -> None:
-        self._descriptors: list[int] = []
+        self._files: list[OwnFile] = []
         with contextlib.suppress(OSError):
             for _ in range(self._MANY):
-                self._descriptors.append(os.open(os.devnull, os.O_RDONLY))
+                self._files.append(OwnFile(os.open(os.devnull, os.O_RDONLY)))
 
     def release(self) -> None:
         """Let the process have them."""
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        while self._files:
+            self._files.pop().close()
 
 
 # ---------------------------------------------------------------- what the system counts

@@ -263,7 +263,7 @@ def _death(code: int, phase: str) -> str:
     if code >= 0:
         return (
             f"the worker ended with exit code {code} and no result, in phase {phase!r}; does the "
-            "model or its environment end the process?"
+            "model or its environment end the process, or close files that it did not open?"
         )
     name, cause = f"signal {-code}", ""  # signals for programs' own use have no name
     with contextlib.suppress(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from memprof.catalogue.passes import PASSES
 from memprof.instruments import Stopwatch, process
 from memprof.populations import Population, population_class
 from memprof.populations.trace import DigestTrace
+from memprof.posix import OwnFile
 from memprof.stats import lines
 from memprof.text import quoted
 from memprof.values.instruments import Reading
@@ -19,6 +21,11 @@ from memprof.values.population import PopulationSpec
 from memprof.values.requests import Event, Failure, FailureKind, Part, Progress, Result, encode
 from memprof.worker.growth import Growth, Records
 
+_CLOSED = (
+    "The model or its environment closed files that it did not open, memprof's among them; let it "
+    "close its own only."
+)
+
 
 class Channel:
     """What the worker says to its parent. Processes that the user's code starts have no part in it:
@@ -26,7 +33,7 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
-        self._descriptor = descriptor
+        self._pipe = OwnFile(descriptor)
         self._worker = os.getpid()
 
     def progress(self, label: str, agents: int = 0) -> None:
@@ -48,9 +55,11 @@ class Channel:
     def _send(self, event: Event[Any]) -> None:
         if os.getpid() != self._worker:
             return
+        if not self._pipe.is_there():
+            sys.exit(_CLOSED)
         data = f"{encode(event)}\n".encode()
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            data = data[os.write(self._pipe.number, data) :]
 
 
 def backend_of(spec: PopulationSpec) -> type[Population]:

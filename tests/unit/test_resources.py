@@ -204,13 +204,17 @@ def test_who_closes_all_descriptors_and_opens_files_keeps_them_whole(tmp_path):
     """Such a file may come to have the number of the one that memprof keeps names in."""
     code = (
         "import os\n"
-        "from memprof.instruments import resources\n"
-        "resources.created()\n"
+        "from memprof.instruments import heap, resources\n"
+        "resources.created(), heap.small_object_bytes()\n"
+        "spare = resources.Spare()\n"
         "os.closerange(3, 256)\n"
         f"kept = [open('{tmp_path}/' + str(n), 'w') for n in range(20)]\n"
         "for each in kept: each.write('mine'), each.flush()\n"
         "open('/tmp/memprof-another', 'w').close(), os.unlink('/tmp/memprof-another')\n"
         "print(resources.present('files'), resources.present('segments'))\n"
+        "assert heap.small_object_bytes()\n"
+        "spare.release()\n"
+        "for each in kept: each.flush(), os.fstat(each.fileno())\n"
     )
     done = run(code)
     assert done.stdout == "None None\n", done.stderr

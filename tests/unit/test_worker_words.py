@@ -53,3 +53,14 @@ def test_a_worker_says_no_more_of_a_failure_than_anybody_reads():
     os.close(writer)
     with os.fdopen(reader) as stream:
         assert len(json.loads(stream.read())["message"]) < 34_000
+
+
+def test_a_worker_whose_pipe_was_closed_writes_to_no_file_of_the_users(tmp_path):
+    reader, writer = os.pipe()
+    channel = Channel(writer)
+    with (tmp_path / "diary").open("w") as file:
+        os.dup2(file.fileno(), writer)
+        with pytest.raises(SystemExit, match="closed files that it did not open"):
+            channel.progress("cycle 1")
+    os.close(writer), os.close(reader)
+    assert not (tmp_path / "diary").read_text()
