@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from memprof.text import format_size, listed
-from memprof.values.leak import Leak
+from memprof.values.leak import Leak, Mode
+
+WHILE: dict[Mode, str] = {"lifecycle": "as agents come and go", "steps": "as agents keep running"}
+"""What agents do in each mode."""
 
 
 def grown(leak: Leak) -> str:
