@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -33,7 +35,7 @@ from memprof.values.counts import COUNTS, CountName
 from memprof.values.leak import Site, SiteLine
 from memprof.values.population import PopulationSpec
 
-_CYCLES = 2
+_FEWEST_CYCLES = 2
 """What was opened in the first and is there after the second is not only replaced."""
 _MOST_TARGETS = 3
 Opened = dict[CountName, dict[Key, Place | None]]
@@ -41,50 +43,85 @@ Opened = dict[CountName, dict[Key, Place | None]]
 
 
 def find_openings(
-    life: Cycles, names: Sequence[CountName], spec: PopulationSpec, yours: UserLines
+    life: Cycles, names: Sequence[CountName], cycles: int, spec: PopulationSpec, yours: UserLines
 ) -> list[Site]:
     """Where those that grow of what is counted are opened, and what holds them; of each, the line
-    with most per cycle first."""
+    with most per cycle first. What is opened in some cycles only is waited for, for `cycles` at the
+    most."""
     seen_otherwise = {"uncollectable"}  # by the object graph
     if BACKENDS[spec.backend].compiles:
         seen_otherwise.add("programs")  # by JAX's events
     names = [name for name in names if name not in seen_otherwise]
-    places = _opened(life, names, yours.own, spec.effort.trace_seconds)
-    unknown = [name for name in names if not any(places[name].values())]
-    places |= _opened(life, unknown, _is_anybodys, spec.effort.trace_seconds)
+    seconds = spec.effort.trace_seconds
+    found = _opened(life, names, yours.own, cycles, seconds)
+    unknown = [name for name in names if not any(found[name].places.values())]
+    found |= _opened(life, unknown, _is_anybodys, cycles, seconds)
     groups = [
-        (name, place, [key for key in opened if opened[key] == place])
-        for name, opened in places.items()
-        for place, _ in Counter(opened.values()).most_common()
+        (name, place, [key for key in lasting.places if lasting.places[key] == place])
+        for name, lasting in found.items()
+        for place, _ in Counter(lasting.places.values()).most_common()
     ]
     things = everything() if groups else []
     known = [targets(name, keys, things) for name, _, keys in groups]
     del things
     owners = _owners([[*each.values()] for each in known], life)
     return [
-        _site(name, place, [each.called for each in found.values()], owner, spec.folder)
-        for (name, place, _), found, owner in zip(groups, known, owners, strict=True)
+        _site(name, place, named.values(), len(keys) / found[name].cycles, owner, spec.folder)
+        for (name, place, keys), named, owner in zip(groups, known, owners, strict=True)
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lasting:
+    """What some `cycles` open for good of a kind, and where."""
+
+    places: dict[Key, Place | None]
+    cycles: int
+    again: bool
+
+    @classmethod
+    def of(cls, after: Sequence[dict[Key, Place | None]]) -> _Lasting:
+        """From what was there after each cycle: of what came from the first that opened any to the
+        last that did, which is not counted, as that may be replaced in the next."""
+        stages = enumerate(pairwise([{}, *after]))
+        came = [cycle for cycle, (before, there) in stages if there.keys() - before.keys()]
+        again = len(came) > 1
+        first, last = (came[0], came[-1]) if again else (0, len(after) - 1)
+        places = {key: place for key, place in after[last - 1].items() if key in after[-1]}
+        return cls(places, last - first, again)
+
+    def decides(self) -> bool:
+        """Whether it tells how often there is one."""
+        return self.again and bool(self.places)
+
+
 def _opened(
-    life: Cycles, names: Sequence[CountName], own: Callable[[str], bool], seconds: float
-) -> Opened:
-    """What a cycle leaves open for good, with its lines."""
+    life: Cycles,
+    names: Sequence[CountName],
+    own: Callable[[str], bool],
+    cycles: int,
+    seconds: float,
+) -> dict[CountName, _Lasting]:
+    """What cycles leave open for good, with its lines."""
     if not names:
         return {}
     resources.counts()  # what these need is there before
     spare, openings = resources.Spare(), Openings(names, own, seconds)
     process.settle()
+    after: list[Opened] = []
+    found: dict[CountName, _Lasting] = {}
     with openings:
-        found = []
-        for _ in range(_CYCLES):
+        while len(after) < max(cycles, _FEWEST_CYCLES):
             _live(life, spare)
             process.settle()
-            found.append(openings.found())
+            after.append(openings.found())
+            if len(after) < _FEWEST_CYCLES:
+                continue
+            found = {name: _Lasting.of([each[name] for each in after]) for name in names}
+            if openings.is_over() or all(each.decides() for each in found.values()):
+                break
     spare.release()
-    first, *_, last = found
-    return {name: {k: p for k, p in first[name].items() if k in last[name]} for name in names}
+    return found
 
 
 def _owners(known: Sequence[Sequence[Target]], life: Cycles) -> list[Owner]:
@@ -146,10 +183,14 @@ class Openings:
         self._look(None)
         return {name: dict(opened) for name, opened in self._opened.items()}
 
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return perf_counter() > self._end
+
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self._own(frame.f_code.co_filename):
             return None
-        if perf_counter() > self._end:
+        if self.is_over():
             sys.settrace(None)
             return None
         return self._follow(frame, "line", argument)
@@ -183,7 +224,12 @@ class Openings:
 
 
 def _site(
-    name: CountName, place: Place | None, called: Sequence[str], owner: Owner, folder: str
+    name: CountName,
+    place: Place | None,
+    known: Iterable[Target],
+    per_cycle: float,
+    owner: Owner,
+    folder: str,
 ) -> Site:
     lines: tuple[SiteLine, ...] = ()
     if place is not None:
@@ -193,10 +239,10 @@ def _site(
         lines=lines,
         type_name=COUNTS[name].one,
         bytes_per_cycle=0.0,
-        objects_per_cycle=float(len(called)),
+        objects_per_cycle=per_cycle,
         kept_by=owner.kept_by,
         seen_by="counts",
         yours=lines,
         counted=name,
-        targets=tuple(sorted(set(called)))[:_MOST_TARGETS],
+        targets=tuple(sorted({each.called for each in known}))[:_MOST_TARGETS],
     )

@@ -31,7 +31,7 @@ from memprof.values.report import Caution
 from memprof.values.requests import FindSites, LiveInCycles
 
 _WATCHED_CYCLES, _MOST_WATCHED = 6, 45
-_WATCHED_OBJECTS = 9
+_WATCHED_OBJECTS, _WATCHED_COUNTS = 9, 3
 """What leaks once in some cycles is watched for as long as it takes to leak so often."""
 _USED_TIME = 0.9
 """Share of a worker's time limit after which it ends its cycles and says what it has."""
@@ -222,12 +222,11 @@ class _Check(Measuring):
 
 def _watched(found: Leak) -> int:
     """Cycles in which a leak shows its sites."""
-    objects = [
-        signal.per_cycle
-        for signal in found.signals
-        if signal.verdict == "leak" and signal.name == "objects"
-    ]
+    leaking = [signal for signal in found.signals if signal.verdict == "leak"]
+    objects = [signal.per_cycle for signal in leaking if signal.name == "objects"]
+    counts = [signal.per_cycle for signal in leaking if signal.counted]
     needed = [round(_WATCHED_OBJECTS / rate) for rate in (*objects, *seldom(found))]
+    needed += [round(_WATCHED_COUNTS / rate) for rate in counts]
     return min(_MOST_WATCHED, max(_WATCHED_CYCLES, *needed, 0))
 
 

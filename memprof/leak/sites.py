@@ -69,7 +69,7 @@ def find_sites(request: FindSites, channel: Channel) -> Attribution:
     yours = UserLines(spec.model)
     if request.counts:
         channel.progress("openings", spec.agents)
-    opened = find_openings(life, request.counts, spec, yours)
+    opened = find_openings(life, request.counts, cycles, spec, yours)
     if not request.heap:
         return Attribution(tuple(opened), 0.0, 0.0)
     found = _in_the_heap(life, spec, cycles, yours, time, channel)

@@ -76,3 +76,27 @@ def test_what_there_is_no_more_of_is_a_leak_however_few_the_cycles(tmp_path):
     )
     assert done.returncode == 1, done.stderr
     assert "1 file descriptor per cycle" in done.stderr
+
+
+def test_what_is_opened_in_some_cycles_is_waited_for(tmp_path):
+    (tmp_path / "seldom.py").write_text(
+        f"import itertools, os, sys\n"
+        f"sys.path.append({str(SCENARIOS / 'leaks')!r})\n"
+        "from planted import Ring, model\n"
+        "CYCLES = itertools.count()\n"
+        "def make(agent):\n"
+        "    if agent == 0 and next(CYCLES) % 3 == 2:\n"
+        "        os.open(os.devnull, os.O_RDONLY)\n"
+        "    return model(), Ring()\n"
+    )
+    scenario = tmp_path / "seldom.yaml"
+    scenario.write_text(
+        "name: seldom\nmodel: {kind: factory, callable: seldom:make}\nagents: 2\nsteps: 1\n"
+    )
+    spec = load_scenario(scenario).spec(())
+    request = FindSites(
+        spec, mode="lifecycle", warm_up=3, count=9, counts=("descriptors",), heap=False
+    )
+    (site,) = run_worker(request, LIMITS, lambda mark: None).value.sites
+    assert site.yours[0].text == "os.open(os.devnull, os.O_RDONLY)"
+    assert site.objects_per_cycle == pytest.approx(1 / 3)
