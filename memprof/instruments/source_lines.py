@@ -34,6 +34,7 @@ _SITE = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
 _INSTALLED = tuple(f"{folder}/" for folder in (_STDLIB, *_SITE))
 _ADDING = "add|append|appendleft|extend|extendleft|insert|setdefault|update"
 """Methods by which containers grow."""
+_ADDS = re.compile(rf"([A-Za-z_][\w.]*)\s*(?:\.(?:{_ADDING})\(|\[[^=]*\]\s*=[^=]|[+|]=)")
 # What PyMDP computes with: a line of theirs says less than the line that called them.
 _LIBRARIES = (
     "numpy", "scipy",
@@ -85,6 +86,12 @@ def short_path(path: str, folder: str) -> str:
 def text_of(place: Place) -> str:
     """The line itself."""
     return linecache.getline(*place).strip()
+
+
+def added_to(text: str) -> str:
+    """What a line adds something to, such as `self.events`; empty if there is no such."""
+    found = _ADDS.search(text)
+    return found[1] if found else ""
 
 
 def source_line(place: Place, folder: str) -> SourceLine:

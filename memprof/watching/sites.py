@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import time
 import tracemalloc
 from collections import Counter
@@ -26,11 +25,6 @@ _SHARE, _ADDED_SECONDS, _FEWEST_STEPS = 1.5, 10.0, 8
 # so much has to be left when those that lose are counted, too: NumPy hands small blocks out again
 # without telling tracemalloc.
 _LEAST_BYTES, _LEAST_SHARE, _LEFT_OVER = 8.0, 0.05, 0.1
-_ADDS = re.compile(
-    r"([A-Za-z_][\w.]*)\s*"
-    r"(?:\.(?:add|append|appendleft|extend|extendleft|insert|setdefault|update)\(|\[[^=]*\]\s*=[^=]"
-    r"|[+|]=)"
-)
 
 
 @dataclass(slots=True)
@@ -240,12 +234,11 @@ def _gains(first: _Mark, middle: _Mark, last: _Mark) -> dict[Place, tuple[float,
 
 
 def _line(place: Place, size: float, blocks: float, last: _Mark, folder: str) -> KeptAt:
-    from memprof.instruments.source_lines import is_users, source_line, text_of
+    from memprof.instruments.source_lines import added_to, is_users, source_line, text_of
 
     callers = last.callers.get(place, Counter()).most_common(1)
     caller = _named(callers[0][0]) if callers else None
     users = _named(place) if is_users(place[0]) else caller
-    adds = None if users is None else _ADDS.search(text_of(users))
     at = source_line(_named(place), folder)
     return KeptAt(
         at.path,
@@ -254,7 +247,7 @@ def _line(place: Place, size: float, blocks: float, last: _Mark, folder: str) ->
         bytes_per_step=size,
         blocks_per_step=blocks,
         caller=None if caller is None else source_line(caller, folder),
-        added_to=adds[1] if adds else "",
+        added_to="" if users is None else added_to(text_of(users)),
     )
 
 
