@@ -17,7 +17,7 @@ from memprof.values.density import DensityReport
 from memprof.values.distributed import Distributed
 from memprof.values.gate import read_tolerances
 from memprof.values.instruments import MOST_COUNT
-from memprof.values.leak import LeakReport
+from memprof.values.leak import Leak, LeakReport
 from memprof.values.measurements import Sample
 from memprof.values.profile import Report, Variant
 from memprof.values.report import (
@@ -167,27 +167,37 @@ def _rising(path: str, what: str, values: Iterable[float]) -> Iterator[Problem]:
 
 
 def _leak(report: LeakReport) -> Iterator[Problem]:
-    leak, repeats = report.leak, report.leak.repeats
+    yield from _mode("leak", report.leak)
+    for number, each in enumerate(report.also):
+        yield from _mode(f"also.{number}", each)
+
+
+def _mode(path: str, leak: Leak) -> Iterator[Problem]:
+    """What is known of one way of living."""
+    left_out, repeats = leak.warm_up_cycles, leak.repeats
     if not leak.signals:
-        yield "leak.signals", "expected one or more, found none"
+        yield f"{path}.signals", "expected one or more, found none"
         return
-    left_out = leak.warm_up_cycles
+    if leak.verdict == "leak" and all(each.verdict != "leak" for each in leak.signals):
+        yield f"{path}.signals", f"expected one that leaks, as {path}.verdict says, found none"
     if len(left_out) != repeats or not repeats:
-        yield "leak.warm_up_cycles", f"expected one for each of {repeats} repeats, 1 or more"
+        yield f"{path}.warm_up_cycles", f"expected one for each of {repeats} repeats, 1 or more"
     lengths = [len(each) for each in leak.signals[0].series]
     for number, signal in enumerate(leak.signals):
-        path = f"leak.signals.{number}.series"
         if len(signal.series) != len(left_out):
             yield (
-                path,
+                f"{path}.signals.{number}.series",
                 f"expected one for each of {len(left_out)} repeats, found {len(signal.series)}",
             )
         elif [len(each) for each in signal.series] != lengths:
-            yield path, "expected as many readings as leak.signals.0.series has"
+            yield (
+                f"{path}.signals.{number}.series",
+                f"expected as many readings as {path}.signals.0.series has",
+            )
     for number, (cut_off, length) in enumerate(zip(left_out, lengths, strict=False)):
-        yield from _between(f"leak.warm_up_cycles.{number}", cut_off, 0, max(0, length - 1))
+        yield from _between(f"{path}.warm_up_cycles.{number}", cut_off, 0, max(0, length - 1))
         if not length:
-            yield f"leak.signals.0.series.{number}", "expected one reading or more, found none"
+            yield f"{path}.signals.0.series.{number}", "expected one reading or more, found none"
 
 
 def _density(report: DensityReport) -> Iterator[Problem]:

@@ -34,6 +34,7 @@ from memprof.values.counts import COUNTS, CountName
 _FD, _TASKS, _MAPS = Path("/proc/self/fd"), Path("/proc/self/task"), Path("/proc/self/maps")
 _LONGEST_END = 1.0
 
+FILTER = "filter"
 Key = Hashable
 """The same for the same resource for as long as it is there."""
 
@@ -220,7 +221,7 @@ def _handlers() -> Collection[Key]:
 
 def _warnings() -> Collection[Key]:
     """What was warned of once, in each module's registry, and filters."""
-    found: set[Key] = {("filter", id(each)) for each in warnings.filters}
+    found: set[Key] = {(FILTER, id(each)) for each in warnings.filters}
     for name, module in list(sys.modules.items()):
         registry = getattr(module, "__dict__", {}).get("__warningregistry__", ())
         found |= {(name, *map(str, each)) for each in list(registry) if isinstance(each, tuple)}

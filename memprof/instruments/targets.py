@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from memprof.instruments.resources import Key, programs
+from memprof.instruments.resources import FILTER, Key, programs
 from memprof.values.counts import CountName
 
 _INODE = re.compile(r":\[\d+\]$")
@@ -147,7 +148,15 @@ def _handlers(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Targ
 
 
 def _warnings(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
-    return ((key, Target(_short(f"'{key[1]}' in {key[0]}"))) for key in keys)
+    filters = {id(each): each for each in warnings.filters}
+    for key in keys:
+        where, what, *_ = key
+        if where == FILTER and what in filters:
+            action, message, category, *_ = filters[what]
+            said = getattr(message, "pattern", message) or getattr(category, "__name__", "")
+            yield key, Target(_short(f"filter {action} '{said}'"))
+        else:
+            yield key, Target(_short(f"'{what}' in {where}"))
 
 
 def _programs(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:

@@ -34,7 +34,8 @@ def trend_section(leak: Leak, others: Sequence[Leak], *, explained: bool = True)
     if leak.compilations_per_cycle is not None:
         text.append(f"Programs that JAX compiles per cycle: {leak.compilations_per_cycle:.3g}.")
     if leak.verdict == "leak" and any(
-        s.name == "process" and s.per_cycle == leak.bytes_per_cycle for s in leak.signals
+        s.name == "process" and s.verdict == "leak" and s.per_cycle == leak.bytes_per_cycle
+        for s in leak.signals
     ):
         text.append(
             "The process gains more than its allocators have allocated: directly mapped memory, "

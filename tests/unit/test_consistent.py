@@ -62,6 +62,10 @@ LEAKS: list[tuple[Change, str]] = [
     (lambda v: v["leak"]["signals"][1]["series"][0].pop(), "signals.1.series: expected as many"),
     (lambda v: v["leak"].update(warm_up_cycles=[99] * v["leak"]["repeats"]), "warm_up_cycles.0: e"),
     (lambda v: [each["series"][0].clear() for each in v["leak"]["signals"]], "expected "),
+    (lambda v: v["leak"].update(signals=[each for each in v["leak"]["signals"]
+                                         if each["verdict"] != "leak"]),
+     "leak.signals: expected one that leaks, as leak.verdict says, found none"),
+    (lambda v: v.update(also=[{**v["leak"], "signals": []}]), "also.0.signals: expected one or"),
 ]  # fmt: skip
 DENSITIES: list[tuple[Change, str]] = [
     (lambda v: v["density"]["capacity"].clear(), "density.capacity: expected before and after"),

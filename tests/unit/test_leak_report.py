@@ -398,6 +398,16 @@ def test_where_the_heap_holds_still_the_chart_is_of_what_grows(report):
     assert chart.series[0].points[-1][1] == 8 * 3_800.0
 
 
+def test_a_leak_of_counts_only_says_nothing_of_memory(report):
+    """A process that gains nothing gains as much as the heap: that is no memory of its own."""
+    process = Signal("process", "clean", 0.0, (0.0, 0.0), 4_096.0, ((9,) * 11,) * 3)
+    threads = Signal("threads", "leak", 1.0, (1.0, 1.0), 1.0, (tuple(range(11)),) * 3)
+    found = report(signals=(process, threads), bytes_per_cycle=0.0, ci95_bytes=(0.0, 0.0), sites=())
+    said = words(on_screen(found))
+    assert "LEAK: 1 thread per cycle." in said
+    assert "directly mapped memory" not in said
+
+
 def test_many_cycles_fit_the_screen_too(report):
     found = report(cycles=400, signals=(native(readings=range(0, 401_000, 1_000)),))
     on_screen(found)

@@ -258,6 +258,9 @@ def test_loggers_handlers_and_warnings_are_counted_and_named():
         warnings.simplefilter("default")
         _, _, called = new("warnings", lambda: warnings.warn("once", stacklevel=1))
     assert called == [f"'once' in {__name__}"]
+    with warnings.catch_warnings():
+        _, _, called = new("warnings", lambda: warnings.filterwarnings("ignore", "slow"))
+    assert called == ["filter ignore 'slow'"]
 
 
 @pytest.mark.parametrize(
