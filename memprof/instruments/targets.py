@@ -37,10 +37,12 @@ Things = Iterable[Any]
 
 
 def targets(name: CountName, keys: Collection[Key], things: Things) -> dict[Key, Target]:
-    """Those of some resources of a kind; `things` are all objects (`graph.everything`)."""
+    """Those of some resources of a kind; `things` are all objects (`graph.everything`). One of
+    which nothing is known is called by its key if that is a path, and nothing otherwise."""
     of_kind = _OF_KIND.get(name)
     found = {} if of_kind is None else dict(of_kind(keys, things))
-    return {key: found.get(key) or Target(_file(str(key))) for key in keys}
+    unknown = {key: Target(_file(key) if isinstance(key, str) else "") for key in keys}
+    return unknown | found
 
 
 def _short(text: str) -> str:

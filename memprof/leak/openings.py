@@ -244,5 +244,5 @@ def _site(
         seen_by="counts",
         yours=lines,
         counted=name,
-        targets=tuple(sorted({each.called for each in known}))[:_MOST_TARGETS],
+        targets=tuple(sorted({each.called for each in known if each.called}))[:_MOST_TARGETS],
     )

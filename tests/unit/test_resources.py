@@ -96,6 +96,11 @@ def test_a_thread_is_named_with_its_target():
     thread.join()
 
 
+def test_one_of_which_nothing_is_known_has_no_name():
+    assert targets("uncollectable", [140_183_544_074_624], []).popitem()[1].called == ""
+    assert targets("files", ["/tmp/log"], []).popitem()[1].called == "/tmp/log"
+
+
 def test_a_child_counts_until_somebody_waits_for_it():
     command = [sys.executable, "-c", "pass"]
     child, keys, _ = new("children", lambda: subprocess.Popen(command))
