@@ -5,9 +5,10 @@ fall. *A leak is a rise that goes on, undiminished, for as long as one looks.* E
 
 - *A rise*: after the warm-up, later readings are larger than earlier ones more often than by
   chance, by the test of Mann (1945) and Kendall with its correction for ties, at 0.1 % (one-sided).
-- *Goes on*: that test takes a single step for a rise, as all readings after it depend on it (Hamed
+- *Goes on*: that test takes a few steps for a rise, as all readings after one depend on it (Hamed
   and Rao 1998, J. Hydrology 204). So each third of the cycles gains: the last at least 0.6 of what
-  a third gains on average, the others, as a leak may come in jumps, 0.2.
+  a third gains on average, the others, as a leak may come in jumps, 0.2. And there are at least
+  seven levels: with fewer readings that differ, not even a steady rise would be significant.
 - *Undiminished*: the gains from cycle to cycle do not fall, by the same test, at 5 %.
 - *As long as one looks*: what seems to rise (5 %) is looked at for twice the cycles that suffice
   for what does not, and for no less time than the warm-up took.
@@ -196,9 +197,9 @@ def _verdict(series: CycleSeries, cut: int | None, rising: int) -> LeakVerdict:
     if len(window.readings) <= max(rising, cut or 0):
         seems_to_rise = _rise(window.readings) > _SUSPICIOUS
         return "inconclusive" if cut is None or seems_to_rise else "clean"
-    rises = _is_rise(window)
-    if rises and _goes_on(window.readings) and not _slows_down(window.readings):
-        return "leak"
+    rises, readings = _is_rise(window), window.readings
+    if rises and _goes_on(readings) and not _slows_down(readings):
+        return "leak" if len(set(readings)) >= FEWEST_CYCLES else "inconclusive"
     still_rises = rises and not _has_ended(window.readings)
     return "inconclusive" if cut is None or still_rises else "clean"
 

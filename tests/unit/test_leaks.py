@@ -124,7 +124,7 @@ def test_what_is_counted_leaks_one_at_a_time_even_if_only_in_some_cycles(period,
     """Such as open descriptors."""
     found, series = watched(lambda cycle: 7 + (cycle + phase) // period, grain=1)
     assert (found.verdict, found.floor) == ("leak", 1)
-    assert len(series) <= 25
+    assert len(series) <= max(25, period * growth.FEWEST_CYCLES)
 
 
 def test_one_byte_per_cycle_is_found_where_there_is_no_noise():
@@ -225,10 +225,18 @@ def test_a_jump_at_the_end_of_next_to_nothing_is_looked_at_for_longer():
     assert judge([*readings, *range(1300, 2700, 100)], 10, grain=16).verdict == "leak"
 
 
+def test_a_few_steps_up_are_no_leak_yet():
+    """As malloc had handed out after cycles of JAX agents that leak nothing, beside a busy core."""
+    steps = {4: 80, 11: 160, 19: 992}
+    found, series = watched(lambda cycle: sum(size for at, size in steps.items() if cycle >= at))
+    assert found.verdict == "clean"
+    assert judge(series[:23], 10, grain=GRAIN).verdict == "inconclusive"
+
+
 def test_less_than_a_leak_gains_at_the_least_is_none():
     """A page in eight cycles and then in every fourth, as it was read beside a busy core."""
     pages = [PAGE * n for n in (0, 0, 0, 0, 1) + (2,) * 8 + (3,) * 4 + (4,) * 4]
-    assert judge(pages, grain=PAGE).verdict == "leak", "a rise it is"
+    assert judge(pages, grain=PAGE).verdict == "inconclusive", "a rise it is"
     found = judge(pages, grain=PAGE, least=PAGE / 2)
     assert found.verdict == "clean"
     assert found.floor >= PAGE / 2
