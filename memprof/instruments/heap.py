@@ -40,6 +40,8 @@ _SMALLEST, _LARGEST = 16, 512
 _TRIED_BLOCKS = ((512, 240), (2, 2**20))  # within malloc's heap, and mapped for each block
 _TRIED_IN_THREAD = (3, 8000)  # so few that what a thread puts by at once would be far more
 _TRIED_OBJECTS = 512
+_CACHED_BYTES, _CACHED_DIMENSIONS, _CACHED_BLOCKS = 1024, 16, 8
+"""NumPy's caches, and one block more than each holds."""
 _ASKED = 64
 """Small blocks that are taken at once to see how large one is."""
 _SIZE_CLASSES = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
@@ -202,6 +204,21 @@ def fill_free_blocks() -> list[object]:
         filled += [_object_of(_LARGEST - hooks) for _ in range(count * (pool_size // _LARGEST))]
     filled.append(tried().malloc.filled())
     return filled
+
+
+def fill_caches_of_numpy() -> None:
+    """Have NumPy keep all the freed blocks that it will ever keep: up to seven of each size below
+    1,024 bytes, for data, and as many for shapes. It never gives them back, and until it has them
+    they look like a leak: agents that learn need arrays of ever other sizes.
+
+    Source: numpy/_core/src/multiarray/alloc.c, NBUCKETS, NBUCKETS_DIM and NCACHE.
+    """
+    import numpy as np
+
+    for size in range(1, _CACHED_BYTES):
+        _ = [np.empty(size, np.uint8) for _ in range(_CACHED_BLOCKS)]
+    for dimensions in range(1, _CACHED_DIMENSIONS):
+        _ = [np.empty((1,) * dimensions, np.uint8) for _ in range(_CACHED_BLOCKS)]
 
 
 def vacant_bytes() -> int:

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 
 from memprof.instruments.resources import FILTER, Key, programs
@@ -122,10 +123,19 @@ def _segments(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Targ
 
 
 def _maps(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:
-    thing = next((each for each in things if type(each) is mmap.mmap), None)
+    owners = {}
+    for thing in things:
+        if issubclass(type(thing), mmap.mmap):
+            with suppress(ValueError, BufferError):  # it is closed
+                owners[np.frombuffer(thing, np.uint8).ctypes.data] = thing
     for key in keys:
         file = key[1].partition(" ")[2]
-        yield key, Target("anonymous" if file.startswith("/dev/zero") else _file(file), thing)
+        yield (
+            key,
+            Target(
+                "anonymous" if file.startswith("/dev/zero") else _file(file), owners.get(key[0])
+            ),
+        )
 
 
 def _figures(keys: Collection[Any], things: Things) -> Iterator[tuple[Key, Target]]:

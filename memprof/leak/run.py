@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from memprof.catalogue.passes import OPTIONS, passes_with, without_stores
 from memprof.errors import LeakFound, MeasurementError, MemprofError, ScenarioError, Undecided
 from memprof.launch.machine import describe_environment
 from memprof.launch.runner import Crew, Measuring, Observer, Outcome
-from memprof.leak.verdict import attributed, seldom, verdict_on
+from memprof.leak.verdict import attributed, outside_records, seldom, verdict_on
 from memprof.leak.words import grown, grows_in_memory
 from memprof.posix import Limits
 from memprof.profile.cautions import of_workers
@@ -63,15 +63,16 @@ def leak(
         modes,
         cycles,
         _history_steps(scenario) if len(modes) > 1 else None,
+        tuple(scenario.passes),
     )
     found: list[Leak] = []
     with check.kept(lambda: check.runs):
-        check.run(0)
-        others = [partial(check.run, repeat) for repeat in range(1, scenario.repeats)]
-        check.crew.all_of(others, max(each.peak_bytes for each in check.of_all_modes()))
+        check.run_all()
         for verdict in check.verdicts():
             found.append(verdict)
-            if verdict.verdict == "leak":
+            if verdict.verdict != "clean":
+                found[-1] = check.of_active_agents(verdict) or verdict
+            if found[-1].verdict == "leak":
                 found[-1] = check.attributed(verdict)
     found = found or list(check.verdicts())
     decides = next(
@@ -115,6 +116,7 @@ class _Check(Measuring):
     modes: tuple[Mode, ...]
     cycles: int
     history_steps: int | None
+    passes: tuple[str, ...]
     cautions: list[Caution] = field(default_factory=list)
     _by_repeat: dict[int, LeakRun] = field(default_factory=dict)
 
@@ -123,13 +125,17 @@ class _Check(Measuring):
         """What each repeat measured, in their order."""
         return [self._by_repeat[repeat] for repeat in sorted(self._by_repeat)]
 
-    @property
-    def passes(self) -> tuple[str, ...]:
-        return tuple(self.crew.loaded.scenario.passes)
-
     def of_all_modes(self) -> list[CycleRun]:
         """What each worker measured in each mode."""
         return [each for run in self.runs for each in run.runs.values()]
+
+    def run_all(self) -> None:
+        """Every repeat: the first tells how much memory the others take, beside each other."""
+        self.run(0)
+        others = [
+            partial(self.run, repeat) for repeat in range(1, self.crew.loaded.scenario.repeats)
+        ]
+        self.crew.all_of(others, max(each.peak_bytes for each in self.of_all_modes()))
 
     def run(self, repeat: int) -> None:
         """One more repeat, of which all that is known is kept, however it ends."""
@@ -171,6 +177,39 @@ class _Check(Measuring):
             if found.verdict == "leak":
                 return
 
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The passes under which the agents stay active."""
+        return without_stores(self.passes, self.crew.loaded.scenario.backend)
+
+    def of_active_agents(self, found: Leak) -> Leak | None:
+        """What is said of agents that stay active and live on, where those at rest gain in their
+        records alone, and active ones do not grow; None for any other growth.
+
+        A record is the difference from the template: until an agent has learned all that it can,
+        its record grows. What an agent keeps for ever makes it grow while it is active, too.
+        """
+        runs = [each.runs[found.mode] for each in self.runs]
+        if found.mode != "steps" or self.active == self.passes or not _is_of_records(runs, found):
+            return None
+        self.crew.total = self.crew.started + len(self.runs)
+        check = replace(self, modes=(found.mode,), passes=self.active, _by_repeat={})
+        check.run_all()
+        (active,) = check.verdicts()
+        if active.verdict != "clean":
+            return None
+        gained = format_size(found.bytes_per_cycle)
+        self.cautions.append(
+            Caution(
+                "records_grow",
+                f"the records of agents at rest gain {gained} per cycle, and nothing else grows: "
+                "these agents learn, and differ more and more from their template",
+                "the verdict is of the same agents while they stay active; a record takes no more "
+                "than its agent",
+            )
+        )
+        return active
+
     def attributed(self, found: Leak) -> Leak:
         """The leak with its sites. It stays a leak if they cannot be found.
 
@@ -178,7 +217,7 @@ class _Check(Measuring):
         that could be named.
         """
         self.crew.total = 0  # a search takes as long as it takes, whatever the repeats took
-        active = without_stores(found.passes, self.crew.loaded.scenario.backend)
+        active = self.active
         grow = [signal.name for signal in found.signals if signal.verdict == "leak"]
         counts = tuple(name for name in COUNTS if name in grow)
         try:
@@ -218,6 +257,13 @@ class _Check(Measuring):
             else:
                 reason = refused or str(self.failure or "the time was up")
             yield Unchecked(mode, reason)
+
+
+def _is_of_records(runs: Sequence[CycleRun], found: Leak) -> bool:
+    """Whether only records grow."""
+    apart = [outside_records(each) for each in runs]
+    said = verdict_on(apart, found.mode, found.cycles, found.agents, found.steps, ())
+    return said.verdict == "clean" and any(run.readings[-1].records_bytes for run in runs)
 
 
 def _watched(found: Leak) -> int:

@@ -133,6 +133,25 @@ def verdict_on(
     )
 
 
+def outside_records(run: CycleRun) -> CycleRun:
+    """The same without what records of agents at rest take, wherever they are allocated."""
+    return replace(
+        run,
+        readings=tuple(
+            replace(
+                each,
+                native_bytes=(each.native_bytes or 0)
+                + (each.python_bytes or 0)
+                - each.records_bytes,
+                python_bytes=None,
+                python_blocks=None,
+                process_bytes=None,
+            )
+            for each in run.readings
+        ),
+    )
+
+
 def attributed(leak: Leak, found: Attribution, sites_without: tuple[str, ...] = ()) -> Leak:
     """The leak with its sites, and what they do not account for. A population `sites_without` some
     passes gains something else than the leak."""

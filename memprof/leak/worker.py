@@ -14,6 +14,8 @@ from memprof.catalogue.backends import BACKENDS
 from memprof.errors import MemprofError, ScenarioError
 from memprof.instruments import DirectCalls, heap, process, resources
 from memprof.instruments.device import Compilations, device_failure, live_device_bytes
+from memprof.instruments.held import reachable
+from memprof.instruments.memory import nominal_bytes
 from memprof.leak.verdict import series_of, verdict_on
 from memprof.populations import Population, Probe
 from memprof.posix import take_single_pages
@@ -59,6 +61,7 @@ def leak(
     the `seconds`. What is known after each is handed over, whatever becomes of the next."""
     start, compilations = perf_counter(), Compilations()
     resources.counts()  # they are tried
+    heap.fill_caches_of_numpy()
     process.collect()
     gc.freeze()  # what is there by now: collections after every cycle need not look at it
     found = LeakRun({})
@@ -97,7 +100,7 @@ def _run(
     durations, compiled = array("d", [0.0]) * most, array("q", [0]) * most
     still = growth.CycleSeries([0] * (cycles + 1))
     growth.decided([still], cycles)  # what this needs is there before the first reading
-    taken.append(_reading())
+    taken.append(_reading(life))
     for cycle in range(most):
         channel.progress(f"cycle {cycle + 1}", spec.agents)
         before, count = perf_counter(), compilations.count
@@ -112,7 +115,7 @@ def _run(
             break  # agents that cannot live on for so long; what was measured stands
         durations[cycle] = perf_counter() - before
         compiled[cycle] = compilations.count - count
-        taken.append(_reading())
+        taken.append(_reading(life))
         if cycle + 1 >= cycles and growth.decided(series_of([*taken], grain).values(), cycles):
             break
         late = seconds is not None and perf_counter() - start + 2 * max(durations) > seconds
@@ -146,7 +149,7 @@ def _exhausted(error: Exception, taken: Sequence[CycleReading]) -> Exhausted | N
     return None
 
 
-def _reading() -> CycleReading:
+def _reading(life: Cycles) -> CycleReading:
     """Settle, and read."""
     process.settle()
     return CycleReading(
@@ -157,6 +160,7 @@ def _reading() -> CycleReading:
         live_device_bytes(),
         *process.address_space(),
         counts=resources.counts(),
+        records_bytes=life.records_bytes(),
     )
 
 
@@ -242,6 +246,13 @@ class Cycles:
             self._growth = growth
         else:
             population.close()
+
+    def records_bytes(self) -> int:
+        """Blocks of the records of agents that are at rest, and live on."""
+        if self.population is None:
+            return 0
+        held = (root for _, component, root in self.population.holdings() if component == "records")
+        return sum(heap.object_bytes(nominal_bytes(each)) for each in reachable(held))
 
     def close(self) -> None:
         """Let go of the population that lives on."""

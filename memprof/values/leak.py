@@ -45,6 +45,8 @@ class CycleReading(Struct, frozen=True):
         mapped_bytes: address space except private writable memory: files and shared memory.
         data_bytes: the private writable address space, touched or not.
         counts: how many there are of what is counted, where it can be.
+        records_bytes: blocks of the records of agents that are at rest; they are part of what
+            malloc and Python's allocator have allocated.
     """
 
     native_bytes: int | None
@@ -55,6 +57,7 @@ class CycleReading(Struct, frozen=True):
     mapped_bytes: int | None = None
     data_bytes: int | None = None
     counts: dict[CountName, int] = {}
+    records_bytes: int = 0
 
 
 class Exhausted(Struct, frozen=True):

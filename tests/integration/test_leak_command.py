@@ -202,3 +202,13 @@ def test_what_a_reset_empties_is_no_growth(memprof, tmp_path, model, options):
     path.write_text(path.read_text().replace("episodes: {steps: 3}\n", ""))
     run = memprof("leak", path, *options)
     assert run.code == 1, run.out + run.err
+
+
+def test_records_that_grow_as_agents_learn_are_no_leak(memprof):
+    run = memprof("leak", SCENARIOS / "learning-10.yaml", "--mode", "steps", "--passes",
+                  "history,share,template", "--history-steps", 4, "--agents", 5, "--steps", 2,
+                  "--repeats", 1)  # fmt: skip
+    assert run.code == 0, run.out + run.err
+    report = run.report("learning-10-leak-steps")
+    assert report["leak"]["passes"] == ["history", "share"]
+    assert "records_grow" in [each["kind"] for each in report["warnings"]]

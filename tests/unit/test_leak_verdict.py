@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from memprof.leak.verdict import attributed, verdict_on
+from memprof.leak.verdict import attributed, outside_records, verdict_on
 from memprof.posix import PAGE_BYTES
 from memprof.values.instruments import UNSEEN, Calibration
 from memprof.values.leak import Attribution, CycleReading, CycleRun, Site
@@ -306,3 +306,17 @@ def test_sites_of_active_agents_add_up_to_what_those_gain():
     found = attributed(leak, Attribution((site,), 0.0, 2500.0), ("template",))
     assert found.bytes_per_cycle == leak.bytes_per_cycle
     assert found.unattributed_bytes == pytest.approx(500)
+
+
+def test_what_only_records_gain_is_told_apart():
+    """A record of some hundred bytes moves from Python's allocator to malloc as it grows."""
+    found = run(native=300, python=-44)
+    learning = replace(
+        found,
+        readings=tuple(
+            replace(each, records_bytes=256 * n) for n, each in enumerate(found.readings)
+        ),
+    )
+    assert verdict(learning).verdict == "leak"
+    assert verdict(outside_records(learning)).verdict == "clean"
+    assert verdict(outside_records(found)).verdict == "leak"
