@@ -26,6 +26,18 @@ class Counted(NamedTuple):
 
 
 COUNTS: dict[CountName, Counted] = {
+    "maps": Counted(
+        "memory map",
+        "memory maps",
+        "mapped",
+        "close() each with the agent that mapped it, and drop arrays that look into it.",
+    ),
+    "segments": Counted(
+        "shared memory segment",
+        "shared memory segments",
+        "created",
+        "close() and unlink() each with the agent that created it.",
+    ),
     "descriptors": Counted(
         "file descriptor",
         "file descriptors",
@@ -43,18 +55,6 @@ COUNTS: dict[CountName, Counted] = {
         "child processes",
         "started",
         "End each with the agent that started it: terminate() it, and wait() for it.",
-    ),
-    "segments": Counted(
-        "shared memory segment",
-        "shared memory segments",
-        "created",
-        "close() and unlink() each with the agent that created it.",
-    ),
-    "maps": Counted(
-        "memory map",
-        "memory maps",
-        "mapped",
-        "close() each with the agent that mapped it, and drop arrays that look into it.",
     ),
     "files": Counted(
         "temporary file",
