@@ -31,6 +31,7 @@ from memprof.instruments.created import created, target_of
 from memprof.posix import PAGE_BYTES, OwnFile
 from memprof.values.counts import COUNTS, CountName
 
+_SYSTEM_V = Path("/proc/sysvipc/shm")
 _FD, _TASKS, _MAPS = Path("/proc/self/fd"), Path("/proc/self/task"), Path("/proc/self/maps")
 _LONGEST_END = 1.0
 
@@ -157,6 +158,17 @@ def below(process: psutil.Process) -> list[psutil.Process]:
     return process.children(recursive=True)
 
 
+def _segments() -> Collection[Key] | None:
+    """Of shared memory, POSIX's by name and System V's by number, that this process created."""
+    found = created().segments()
+    with contextlib.suppress(OSError):
+        for line in _SYSTEM_V.read_text().splitlines()[1:]:
+            _, number, _, _, creator, *_ = map(int, line.split())
+            if found is not None and creator == os.getpid():
+                found.add(f"System V {number}")
+    return found
+
+
 def _maps() -> Collection[Key] | None:
     """Mappings of files and of shared memory; one that has parts with rights of their own, as
     libraries have, counts once."""
@@ -236,7 +248,7 @@ _PRESENT: dict[CountName, Callable[[], Collection[Key] | None]] = {
     "descriptors": _descriptors,
     "threads": _threads,
     "children": _children,
-    "segments": lambda: created().segments(),
+    "segments": _segments,
     "maps": _maps,
     "files": lambda: created().files(),
     "programs": _programs,

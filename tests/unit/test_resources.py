@@ -1,5 +1,6 @@
 """What is counted beside memory, one of each taken and given back in this process."""
 
+import ctypes
 import errno
 import io
 import logging
@@ -251,6 +252,14 @@ def test_a_segment_counts_until_it_is_unlinked():
     assert keys <= set(resources.present("segments"))
     segment.unlink()
     assert not keys & set(resources.present("segments"))
+
+
+def test_a_segment_of_system_v_counts_until_it_is_removed():
+    library = ctypes.CDLL(None)
+    segment, _, called = new("segments", lambda: library.shmget(0, 4096, 0o600))
+    assert called == [f"System V {segment}"]
+    library.shmctl(segment, 0, None)  # IPC_RMID
+    assert f"System V {segment}" not in resources.present("segments")
 
 
 def test_loggers_handlers_and_warnings_are_counted_and_named():
