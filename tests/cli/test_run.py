@@ -329,9 +329,9 @@ def test_a_program_that_keeps_what_it_saw_grows_and_one_that_does_not_is_clean(p
     """
     own = ["--fail-on-leak"]
     found = program(text.format(size=2000), own=own)
-    assert found.returncode == 1
-    assert "the process grows by" in found.stderr
     growth = report()["watched"]["growth"]
+    assert found.returncode == 1, growth
+    assert "the process grows by" in found.stderr
     assert (growth["verdict"], growth["agents"]) == ("leak", 3)
     assert growth["last_step"] > 60, "but for those amid a look"
     assert growth["bytes_per_step"] == pytest.approx(3 * 16_000, rel=0.1)

@@ -5,11 +5,16 @@ import signal
 
 import pytest
 
+from memprof.posix import processors
 from tests.faults.test_workers import errors, gone, start, wait_for_worker, workers_of
 
 
 def report(folder):
     return json.loads((folder / "reports" / "case-leak-lifecycle.json").read_text())
+
+
+# Repeats run beside each other after the first; when this worker starts, one of those has ended.
+LATER = 2 + min(4, processors())
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def slow(fake):
 
 def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, tmp_path):
     process = start(slow, "--mode", "lifecycle", command="leak")
-    wait_for_worker(tmp_path, 3)
+    wait_for_worker(tmp_path, LATER)
     for worker in workers_of(tmp_path):
         worker.kill()
     out, _ = process.communicate(timeout=300)
@@ -29,18 +34,18 @@ def test_a_worker_killed_in_a_later_repeat_leaves_a_verdict_on_the_others(slow, 
     assert "incomplete" in out
     found = report(tmp_path)
     assert found["complete"] is False
-    assert found["leak"]["repeats"] == 2
+    assert 2 <= found["leak"]["repeats"] < LATER
     assert found["leak"]["verdict"] == "clean"
 
 
 def test_an_interruption_keeps_what_was_measured(slow, tmp_path):
     process = start(slow, "--mode", "lifecycle", command="leak")
-    wait_for_worker(tmp_path, 3)
+    wait_for_worker(tmp_path, LATER)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=300)
     assert process.returncode == 130
     assert gone(tmp_path)
-    assert report(tmp_path)["leak"]["repeats"] == 2
+    assert 2 <= report(tmp_path)["leak"]["repeats"] < LATER
 
 
 def test_an_interruption_before_the_first_repeat_ends_writes_nothing(fake, tmp_path):
