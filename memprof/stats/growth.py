@@ -9,7 +9,8 @@ fall. *A leak is a rise that goes on, undiminished, for as long as one looks.* E
   and Rao 1998, J. Hydrology 204). So each third of the cycles gains: the last at least 0.6 of what
   a third gains on average, the others, as a leak may come in jumps, 0.2. And there are at least
   seven levels: with fewer readings that differ, not even a steady rise would be significant.
-- *Undiminished*: the gains from cycle to cycle do not fall, by the same test, at 5 %.
+- *Undiminished*: the gains from cycle to cycle do not fall, by the same test, at 5 %, nor by a
+  fifth from the first half of the cycles to the second.
 - *As long as one looks*: what seems to rise (5 %) is looked at for twice the cycles that suffice
   for what does not, and for no less time than the warm-up took.
 
@@ -47,6 +48,8 @@ GRAIN_BYTES = 16
 _SIGNIFICANT, _SUSPICIOUS = 3.09, 1.64
 # What each third of the cycles has to gain, of what a third gains on average.
 _SHARES = (0.2, 0.2, 0.6)
+# A gain that falls to so much may fall further.
+_SLOWER = 0.8
 # Fewer gains than these may be quiet by chance.
 _SHORTEST = 5
 _FLOOR_STEPS = 40
@@ -222,7 +225,12 @@ def _goes_on(readings: Sequence[float]) -> bool:
 
 
 def _slows_down(readings: Sequence[float]) -> bool:
-    return _rise([-gain for gain in _gains(readings)]) > _SUSPICIOUS
+    """Whether gains fall, and by enough to end: pages of a steady leak fall by some per cent."""
+    middle = (len(readings) - 1) // 2
+    early = (readings[middle] - readings[0]) / middle
+    late = (readings[-1] - readings[middle]) / (len(readings) - 1 - middle)
+    falls = _rise([-gain for gain in _gains(readings)]) > _SUSPICIOUS
+    return falls and late <= _SLOWER * early
 
 
 def _has_ended(readings: Sequence[float]) -> bool:

@@ -225,6 +225,13 @@ def test_a_jump_at_the_end_of_next_to_nothing_is_looked_at_for_longer():
     assert judge([*readings, *range(1300, 2700, 100)], 10, grain=16).verdict == "leak"
 
 
+def test_a_steady_leak_in_pages_does_not_slow_down():
+    """A page more in some cycles, by chance more often in the first."""
+    gains = [13, 12, 12, 12, 12, 12, 12, 12, 12, 11, 12, 12, 11, 12, 11, 12, 11, 12, 11, 11]
+    readings = [PAGE * sum(gains[:n]) for n in range(len(gains) + 1)]
+    assert judge(readings, growth.FEWEST_CYCLES, grain=PAGE, least=PAGE).verdict == "leak"
+
+
 def test_a_few_steps_up_are_no_leak_yet():
     """As malloc had handed out after cycles of JAX agents that leak nothing, beside a busy core."""
     steps = {4: 80, 11: 160, 19: 992}
