@@ -112,11 +112,14 @@ ARRAY_HEADER_BYTES = 96
 
 class OwnFile:
     """An open file of memprof's in a process of the user's, whose code may close it, as daemons
-    close all descriptors, and may then have a file of its own under the same number.
+    close all descriptors, and may then have a file of its own under the same number. Closed when
+    nothing refers to it any more.
 
     Raises:
         OSError: it is not open.
     """
+
+    _identity: tuple[int, int] | None = None
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -142,6 +145,10 @@ class OwnFile:
         """Close it, if nobody did."""
         if self.is_there():
             os.close(self.number)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
 
     def content(self) -> bytes:
         """All that is in it."""

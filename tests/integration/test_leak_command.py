@@ -38,7 +38,7 @@ def test_what_does_not_leak_is_clean_down_to_a_stated_floor(memprof, scenario, m
     [
         ("small-object", "objects", 1, "planted.NOTES"),
         ("native-buffer", "native", 272, "planted.py:75"),
-        ("diary", "objects", 5 * 2, "Diary.seen (planted.py:149)"),
+        ("diary", "objects", 5 * 2, "Diary.seen (planted.py:151)"),
     ],
 )
 def test_the_smallest_planted_leaks_are_found_and_named(memprof, scenario, signal, per_cycle, site):
