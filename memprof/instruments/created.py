@@ -20,6 +20,21 @@ _SHARED = ("/tmp/", "/var/tmp/")
 """Folders of temporary files in which others have theirs, too."""
 
 
+_EVENTS = frozenset(
+    {
+        "open",
+        "os.mkdir",
+        "os.rename",
+        "os.link",
+        "os.symlink",
+        "tempfile.mkstemp",
+        "tempfile.mkdtemp",
+        "sqlite3.connect",
+        "mmap.__new__",
+    }
+)
+
+
 class Created:
     """What this process has created, by its names: in folders of temporary files, and wherever
     `tempfile` was told to. Processes that it forks are heard, too.
@@ -64,6 +79,8 @@ class Created:
             os.write(self._names.number, os.fsencode(name) + b"\0")
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in _EVENTS:  # a walk through all objects makes millions of others
+            return
         with suppress(OSError, ValueError):  # the user's call fails by itself, with its own words
             for name in _coming(event, arguments):
                 watched = event.startswith("tempfile.") or name.startswith(self._watched)

@@ -105,7 +105,10 @@ def _opened(
     """What cycles leave open for good, with its lines."""
     if not names:
         return {}
-    resources.counts()  # what these need is there before
+    # What these need is there before. Not all: to listen to what creates files makes every later
+    # walk through all objects ten times as long.
+    for name in names:
+        resources.present(name)
     spare, openings = resources.Spare(), Openings(names, own, seconds)
     process.settle()
     after: list[Opened] = []
