@@ -129,6 +129,10 @@ class _Check(Measuring):
         """What each worker measured in each mode."""
         return [each for run in self.runs for each in run.runs.values()]
 
+    def of_mode(self, mode: Mode) -> list[CycleRun]:
+        """What those repeats measured that came to this mode: one that leaked before did not."""
+        return [each.runs[mode] for each in self.runs if mode in each.runs]
+
     def run_all(self) -> None:
         """Every repeat: the first tells how much memory the others take, beside each other."""
         self.run(0)
@@ -160,7 +164,7 @@ class _Check(Measuring):
         """On each mode that was looked at, up to the first that leaks."""
         spec = self.crew.loaded.spec(self.passes)
         for mode in self.modes:
-            series = [each.runs[mode] for each in self.runs if mode in each.runs]
+            series = self.of_mode(mode)
             if not series:
                 return
             kept = self.history_steps if mode == "steps" else None
@@ -189,7 +193,7 @@ class _Check(Measuring):
         A record is the difference from the template: until an agent has learned all that it can,
         its record grows. What an agent keeps for ever makes it grow while it is active, too.
         """
-        runs = [each.runs[found.mode] for each in self.runs]
+        runs = self.of_mode(found.mode)
         if found.mode != "steps" or self.active == self.passes or not _is_of_records(runs, found):
             return None
         self.crew.total = self.crew.started + len(self.runs)
