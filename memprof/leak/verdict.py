@@ -199,8 +199,9 @@ class _Repeat:
     @classmethod
     def of(cls, run: CycleRun, cycles: int) -> _Repeat:
         series = series_of(run.readings, run.grain_bytes)
-        # One that leaks ends the run: the others are judged by what there is.
-        rising = cycles if growth.decided(series.values(), cycles) else growth.rising_cycles(cycles)
+        # One that leaks decides: the others are judged by what there is.
+        leaks = growth.one_leaks(series.values(), cycles)
+        rising = cycles if leaks else growth.rising_cycles(cycles)
         judged = {name: growth.judge(each, cycles, rising) for name, each in series.items()}
         if run.exhausted is not None:  # there will be no more cycles, however few these were
             what = run.exhausted.what

@@ -98,10 +98,22 @@ class Judgement:
 
 
 def decided(all_series: Collection[CycleSeries], cycles: int) -> bool:
-    """Whether a run may end: something leaks, or everything is clean."""
+    """Whether a run may end: everything leaks or is clean, or something leaks, and all else had
+    some more cycles to show whether it does."""
+    verdicts = _verdicts(all_series, cycles)
+    enough = rising_cycles(cycles) + cycles
+    had_more = all(len(each.readings) > enough for each in all_series)
+    return "inconclusive" not in verdicts or ("leak" in verdicts and had_more)
+
+
+def one_leaks(all_series: Collection[CycleSeries], cycles: int) -> bool:
+    """Whether what rises has done so for long enough, in one of them, to be a leak."""
+    return "leak" in _verdicts(all_series, cycles)
+
+
+def _verdicts(all_series: Collection[CycleSeries], cycles: int) -> set[LeakVerdict]:
     rising = rising_cycles(cycles)
-    verdicts = {_verdict(each, warm_up(each.readings, cycles), rising) for each in all_series}
-    return "leak" in verdicts or verdicts <= {"clean"}
+    return {_verdict(each, warm_up(each.readings, cycles), rising) for each in all_series}
 
 
 def rising_cycles(cycles: int) -> int:

@@ -38,6 +38,26 @@ def flat(cycle):
     return 1_000_000
 
 
+def test_what_rises_beside_a_leak_is_watched_a_bit_longer_and_not_for_ever():
+    """One that leaks is enough for a verdict; the others are to say whether they leak, too."""
+
+    def cycles_of(*readings, cycles=10):
+        for cycle in range(1, growth.most_cycles(cycles) + 1):
+            series = [
+                growth.CycleSeries([each(n) for n in range(cycle + 1)], 1) for each in readings
+            ]
+            if cycle >= cycles and growth.decided(series, cycles):
+                return cycle, [growth.judge(each, cycles).verdict for each in series]
+        raise AssertionError("it never ended")
+
+    def rising(start):
+        return lambda cycle: 100 * cycle + 1000 * min(cycle, start)
+
+    assert cycles_of(rising(0)) == (20, ["leak"])
+    assert cycles_of(rising(0), rising(4)) == (24, ["leak", "leak"])
+    assert cycles_of(rising(0), lambda cycle: cycle**0.5) == (30, ["leak", "inconclusive"])
+
+
 def test_a_flat_series_is_clean_down_to_the_smallest_block():
     found, series = watched(flat)
     assert found.verdict == "clean"

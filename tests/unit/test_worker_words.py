@@ -50,7 +50,6 @@ def test_every_signal_that_ends_a_worker_is_said(number):
 def test_a_worker_says_no_more_of_a_failure_than_anybody_reads():
     reader, writer = os.pipe()
     Channel(writer).error("failure", "m" * 10**6)  # the pipe holds 64 KiB
-    os.close(writer)
     with os.fdopen(reader) as stream:
         assert len(json.loads(stream.read())["message"]) < 34_000
 
