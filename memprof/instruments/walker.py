@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from memprof.instruments.heap import block_bytes, object_bytes
+from memprof.instruments.heap import object_bytes
 from memprof.instruments.held import Kind, kind_of
+from memprof.instruments.mallocs import block_bytes
 from memprof.instruments.memory import (
     Buffer,
     dimensions_bytes,

@@ -6,7 +6,7 @@ import math
 from itertools import islice
 
 from memprof.errors import ScenarioError
-from memprof.instruments import heap, process
+from memprof.instruments import process, pymalloc
 from memprof.launch.limits import left_bytes
 from memprof.posix import own_seconds
 from memprof.stats import lines
@@ -45,7 +45,7 @@ class Readings:
         """Read the process that has so many agents."""
         self.channel.progress("settle", agents)
         process.settle()
-        vacant = heap.vacant_bytes() if self._anew else 0
+        vacant = pymalloc.vacant_bytes() if self._anew else 0
         self._records.append(GrowthPoint(agents, process.read(), vacant_bytes=vacant))
         self.channel.progress("read", agents)
 

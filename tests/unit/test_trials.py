@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from memprof.errors import MeasurementError
-from memprof.instruments import MappedPages, failure, heap, process, residency
+from memprof.instruments import MappedPages, failure, heap, process, pymalloc, residency
 from memprof.posix import PAGE_BYTES
 from tests.environments import NOBODY
 
@@ -455,13 +455,13 @@ def test_python_tells_of_its_objects_where_nobody_hears_of_errors():
 
 BLOCKS = """
 import json
-from memprof.instruments import heap, process
+from memprof.instruments import heap, mallocs, process
 found = []
 for size in (1, 24, 25, 100, 200, 500, 1000, 3000):
     blocks = heap.Blocks(4000, size)
     before = heap.native_bytes()
     blocks.take()
-    found.append([size, heap.block_bytes(size), (heap.native_bytes() - before) / 4000])
+    found.append([size, mallocs.block_bytes(size), (heap.native_bytes() - before) / 4000])
     blocks.free()
 print(json.dumps(found))
 """
@@ -491,7 +491,7 @@ def test_pythons_objects_are_in_one_account_or_the_other(allocator, left_out):
 
 def test_objects_without_bytes_tell_of_no_list_that_grows(monkeypatch):
     """As with the allocator of free-threaded builds, which has no table."""
-    monkeypatch.setattr(heap, "_python_bytes", lambda: None)
+    monkeypatch.setattr(pymalloc, "live_bytes", lambda: None)
     found = process.calibration()
     assert found.left_out.keys() == {"python"}
     assert found.unseen == ("Python's allocator",)
