@@ -212,3 +212,43 @@ def test_records_that_grow_as_agents_learn_are_no_leak(memprof):
     report = run.report("learning-10-leak-steps")
     assert report["leak"]["passes"] == ["history", "share"]
     assert "records_grow" in [each["kind"] for each in report["warnings"]]
+
+
+ONCE = """
+import functools
+import numpy as np
+
+KEPT = []
+
+@functools.cache
+def is_first_worker():
+    try:
+        open("first", "x").close()
+    except FileExistsError:
+        return False
+    return True
+
+def make(agent):
+    if is_first_worker():
+        KEPT.append(bytearray(5000))
+    A, B = np.empty(1, dtype=object), np.empty(1, dtype=object)
+    A[0] = np.eye(4)
+    B[0] = np.stack([np.eye(4), np.roll(np.eye(4), 1, axis=0)], axis=2)
+    return {"A": A, "B": B}
+"""
+
+
+def test_repeats_that_do_not_agree_on_a_mode_decide_nothing(memprof, tmp_path):
+    """The first leaks as agents come and go, and does not come to the other mode."""
+    (tmp_path / "once.py").write_text(ONCE)
+    (tmp_path / "once.yaml").write_text(
+        "name: once\nmodel: {kind: factory, callable: 'once:make'}\nagents: 5\nsteps: 2\n"
+    )
+    run = memprof("leak", "once.yaml", "--effort", "quick", "--repeats", 3)
+    assert run.code == 3, run.out + run.err
+    report = run.report("once-leak")
+    leak = report["leak"]
+    assert (leak["mode"], leak["verdict"], leak["repeats"]) == ("lifecycle", "inconclusive", 3)
+    assert "native: leak in 1, clean in 2;" in leak["detail"]
+    (steps,) = report["also"]
+    assert (steps["mode"], steps["verdict"], steps["repeats"]) == ("steps", "clean", 2)
