@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from time import perf_counter
 from types import FrameType
 from typing import Any
 
@@ -29,6 +28,7 @@ from memprof.instruments.source_lines import (
     text_of,
 )
 from memprof.instruments.targets import Target, targets
+from memprof.leak.allowance import Allowance
 from memprof.leak.owners import NOBODY, Owner, Owners
 from memprof.leak.worker import Cycles
 from memprof.values.counts import COUNTS, CountName
@@ -109,7 +109,7 @@ def _opened(
     # walk through all objects ten times as long.
     for name in names:
         resources.present(name)
-    spare, openings = resources.Spare(), Openings(names, own, seconds)
+    spare, openings = resources.Spare(), Openings(names, own, Allowance(seconds))
     process.settle()
     after: list[Opened] = []
     found: dict[CountName, _Lasting] = {}
@@ -156,13 +156,13 @@ def _is_anybodys(path: str) -> bool:
 
 
 class Openings:
-    """Follows lines that are `own` while it is entered, for so many seconds at the most, and keeps
-    after which of them each thing was there first."""
+    """Follows lines that are `own` while it is entered, as long as it is allowed, and keeps after
+    which of them each thing was there first."""
 
     def __init__(
-        self, names: Sequence[CountName], own: Callable[[str], bool], seconds: float
+        self, names: Sequence[CountName], own: Callable[[str], bool], time: Allowance
     ) -> None:
-        self._own, self._seconds = own, seconds
+        self._own, self._time = own, time
         self._opened: Opened = {name: {} for name in names}
         self._old: dict[CountName, Collection[Key]] = {}
         self._stamps: dict[CountName, object] = {}
@@ -171,7 +171,7 @@ class Openings:
 
     def __enter__(self) -> Openings:
         self._old = {name: resources.present(name) or () for name in self._opened}
-        self._end = perf_counter() + self._seconds
+        self._time.begin()
         threading.settrace(self._enter)
         sys.settrace(self._enter)
         return self
@@ -188,7 +188,7 @@ class Openings:
 
     def is_over(self) -> bool:
         """Whether the time is up."""
-        return perf_counter() > self._end
+        return not self._time.left
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self._own(frame.f_code.co_filename):
