@@ -11,7 +11,7 @@ import platform
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import psutil
@@ -58,7 +58,6 @@ def c_library() -> Any:
     return library
 
 
-@lru_cache(maxsize=512)
 def block_bytes(size: int) -> int:
     """What malloc sets aside for `size` bytes, by its own word; as glibc does where it gives none.
 

@@ -12,7 +12,7 @@ import statistics
 import sys
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,8 +225,12 @@ def _sizes(thing: Any, kind: Kind, pages: PageTable) -> tuple[int, int, Buffer |
     if own >= PAGE_BYTES:
         return header, resident, own_buffer(thing)
     if kind.is_array and thing.base is None:
-        resident += block_bytes(own)
+        resident += _block_bytes(own)
     return header + own, resident, None
+
+
+_block_bytes = lru_cache(maxsize=512)(block_bytes)
+"""Most blocks of a population are of a few sizes."""
 
 
 @cache
@@ -241,7 +245,7 @@ def resident_bytes(buffer: Buffer, pages: PageTable) -> int:
     if not buffer.on_host:
         return 0
     if buffer.nbytes < PAGE_BYTES or not pages.readable:
-        return block_bytes(buffer.nbytes)
+        return _block_bytes(buffer.nbytes)
     return pages.resident_bytes(buffer.address, buffer.nbytes)
 
 

@@ -44,6 +44,17 @@ def test_blocks_that_are_given_back_one_by_one_are_vacant():
     assert pymalloc.vacant_bytes() - before == pytest.approx(10_000 * 112, abs=60_000)
 
 
+def test_asking_what_is_set_aside_for_an_object_keeps_nothing():
+    """Records of agents that learn have a new size in each cycle, and are asked about in each."""
+    heap.object_bytes(10_000)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for size in range(10_001, 11_001):
+        heap.object_bytes(size)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 100
+
+
 def test_reading_the_heap_keeps_nothing():
     heap.live_bytes()
     gc.collect()
