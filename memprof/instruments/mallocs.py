@@ -73,8 +73,13 @@ def block_bytes(size: int) -> int:
     usable = min(int(library.malloc_usable_size(block)) for block in blocks)
     for block in blocks:
         library.free(block)
-    own = type(next(mallocs())) is Malloc
-    return usable + ctypes.sizeof(ctypes.c_size_t) if own else usable
+    return usable + _HEADER if _is_the_systems() else usable
+
+
+@cache
+def _is_the_systems() -> bool:
+    """Whether nothing replaces the C library's malloc."""
+    return type(next(mallocs())) is Malloc
 
 
 class Malloc:

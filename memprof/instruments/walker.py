@@ -221,7 +221,7 @@ def _sizes(thing: Any, kind: Kind, pages: PageTable) -> tuple[int, int, Buffer |
         header, resident = _array_header(thing.ndim)
     else:
         header = header_bytes(thing)
-        resident = object_bytes(header if own >= PAGE_BYTES else header + own)
+        resident = _object_bytes(header if own >= PAGE_BYTES else header + own)
     if own >= PAGE_BYTES:
         return header, resident, own_buffer(thing)
     if kind.is_array and thing.base is None:
@@ -229,7 +229,7 @@ def _sizes(thing: Any, kind: Kind, pages: PageTable) -> tuple[int, int, Buffer |
     return header + own, resident, None
 
 
-_block_bytes = lru_cache(maxsize=512)(block_bytes)
+_block_bytes, _object_bytes = map(lru_cache(maxsize=512), (block_bytes, object_bytes))
 """Most blocks of a population are of a few sizes."""
 
 
